@@ -1,0 +1,67 @@
+// Package errs gives every user-visible error one of a few kinds; the kind is the process's exit code.
+package errs
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Kind is the class of an error and, as a number, the exit code of the process.
+type Kind int
+
+const (
+	// Internal is a fault of the program itself.
+	Internal Kind = 1
+	// Usage is a fault in flags, environment or YAML.
+	Usage Kind = 2
+	// NoFit says that the work does not fit the memory there is.
+	NoFit Kind = 3
+	// Data is a fault in anything read from or written to model, adapter, data or output.
+	Data Kind = 4
+	// Numeric is a NaN or Inf that was met, or a divergence.
+	Numeric Kind = 5
+	// Interrupted says that a signal ended the run after a checkpoint was written.
+	Interrupted Kind = 130
+)
+
+// Error is an error with a kind. Its text says what is wrong, where, and how to mend it.
+type Error struct {
+	Kind Kind
+	err  error
+}
+
+func (e *Error) Error() string { return e.err.Error() }
+
+// Unwrap returns the cause, so that errors.Is and errors.As see through the kind.
+func (e *Error) Unwrap() error { return e.err }
+
+// Usagef, Dataf, NoFitf, Numericf and Interruptedf are fmt.Errorf with a kind.
+func Usagef(format string, a ...any) error { return newf(Usage, format, a...) }
+
+// Dataf reports a fault in a file that is read or written.
+func Dataf(format string, a ...any) error { return newf(Data, format, a...) }
+
+// NoFitf reports work that is too large for the memory there is.
+func NoFitf(format string, a ...any) error { return newf(NoFit, format, a...) }
+
+// Numericf reports a NaN, an Inf or a divergence.
+func Numericf(format string, a ...any) error { return newf(Numeric, format, a...) }
+
+// Interruptedf reports a run that a signal ended.
+func Interruptedf(format string, a ...any) error { return newf(Interrupted, format, a...) }
+
+func newf(k Kind, format string, a ...any) error {
+	return &Error{Kind: k, err: fmt.Errorf(format, a...)}
+}
+
+// Code is the exit code for err: 0 for nil, the kind's number, or 1 for an error without a kind.
+func Code(err error) int {
+	if err == nil {
+		return 0
+	}
+	var e *Error
+	if errors.As(err, &e) {
+		return int(e.Kind)
+	}
+	return int(Internal)
+}
