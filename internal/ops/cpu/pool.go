@@ -1,0 +1,48 @@
+package cpu
+
+import (
+	"sync"
+	"sync/atomic"
+)
+
+// pool runs loops over independent items on a fixed number of workers. Which worker takes which item is
+// left to chance; the items themselves must not depend on it.
+type pool struct {
+	workers int
+}
+
+func newPool(threads int) *pool { return &pool{workers: max(threads, 1)} }
+
+// run calls f(i, worker) for every i in [0, n); worker is in [0, workers) and no two calls with the same
+// worker overlap, so it may index scratch memory.
+func (p *pool) run(n int, f func(i, worker int)) {
+	w := min(p.workers, n)
+	if w <= 1 {
+		for i := range n {
+			f(i, 0)
+		}
+		return
+	}
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for k := range w {
+		wg.Go(func() {
+			for {
+				i := int(next.Add(1)) - 1
+				if i >= n {
+					return
+				}
+				f(i, k)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// blocks calls f(lo, hi, worker) for the intervals of [0, n) of the given size; the last may be shorter.
+// The division depends on n and size alone, never on the number of workers.
+func (p *pool) blocks(n, size int, f func(lo, hi, worker int)) {
+	p.run((n+size-1)/size, func(i, worker int) {
+		f(i*size, min((i+1)*size, n), worker)
+	})
+}

@@ -1,0 +1,22 @@
+package ops
+
+// mix is the finalizer of splitmix64 (Steele, Lea, Flood, OOPSLA 2014): a bijection that spreads every bit.
+func mix(z uint64) uint64 {
+	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
+	z = (z ^ z>>27) * 0x94d049bb133111eb
+	return z ^ z>>31
+}
+
+// DropKey is a token's key for Dropout: a function of the run's seed, the step, the sample and the position.
+func DropKey(seed uint64, step, sample int64, pos int32) uint64 {
+	k := mix(seed + 0x9e3779b97f4a7c15)
+	k = mix(k ^ uint64(step))
+	k = mix(k ^ uint64(sample))
+	return mix(k ^ uint64(uint32(pos)))
+}
+
+// DropKeep reports whether channel c of a token survives dropout with probability p.
+func DropKeep(key, stream uint64, c int, p float32) bool {
+	u := mix(mix(key^stream*0x9e3779b97f4a7c15) ^ uint64(c))
+	return float64(u>>11)*0x1p-53 >= float64(p)
+}
