@@ -118,9 +118,10 @@ type Proj struct {
 
 // ProjGrad is the backward pass of one Proj.
 type ProjGrad struct {
-	L  *Linear
-	DY Tensor // (T,out) act
-	XA Tensor // (T,R) act, as the forward pass wrote it; None without LoRA
+	L   *Linear
+	DY  Tensor // (T,out) act
+	XA  Tensor // (T,R) act, as the forward pass wrote it; None without LoRA
+	DXA Tensor // (T,R) act, scratch: dY·B; None without LoRA
 }
 
 // Linears are the matrix products.
@@ -156,8 +157,6 @@ type Layers interface {
 	SwiGLUForward(h, g, u Tensor)
 	// SwiGLUBackward: du = dh·g·σ(g), dg = dh·u·σ(g)·(1+g·(1-σ(g))). All (T,F) act; dg, du may be g, u.
 	SwiGLUBackward(dg, du, dh, g, u Tensor)
-	// Add: dst += src. (T,C) act.
-	Add(dst, src Tensor)
 }
 
 // Attn describes one tile's attention. Tokens are counted along the sequence.

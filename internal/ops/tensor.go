@@ -147,3 +147,6 @@ func (a *Arena) Release(mark int64) { a.off = mark }
 
 // Peak is the most that was ever in use, in bytes.
 func (a *Arena) Peak() int64 { return a.peak }
+
+// Free gives the arena's region back to the backend; its tensors are dead.
+func (a *Arena) Free(b Backend) { b.Free(a.Space, a.base, a.size) }

@@ -6,10 +6,12 @@ package cpu
 
 import (
 	"fmt"
+	"os"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 
+	"longlora/csrc"
 	"longlora/internal/errs"
 	"longlora/internal/ops"
 	"longlora/internal/tensor"
@@ -18,13 +20,73 @@ import (
 // Backend implements ops.Backend. Its methods finish before they return.
 type Backend struct {
 	pool *pool
+	set  csrc.Set
+	work []scratch // one a worker
 	err  error
 }
 
 var _ ops.Backend = (*Backend)(nil)
 
-// New makes a backend that uses the given number of threads.
-func New(threads int) *Backend { return &Backend{pool: newPool(threads)} }
+// New makes a backend that uses the given number of threads and the widest instruction set there is.
+// LONGLORA_CPU=plain|avx2|avx512 asks for a narrower one, for comparing them.
+func New(threads int) *Backend { return NewSet(threads, bestSet()) }
+
+// NewSet makes a backend with a given instruction set.
+func NewSet(threads int, set csrc.Set) *Backend {
+	p := newPool(threads)
+	return &Backend{pool: p, set: set, work: make([]scratch, p.workers)}
+}
+
+func bestSet() csrc.Set {
+	best := csrc.Best()
+	for s := csrc.Plain; s < best; s++ {
+		if s.String() == os.Getenv("LONGLORA_CPU") {
+			return s
+		}
+	}
+	return best
+}
+
+// Threads is the number of workers.
+func (b *Backend) Threads() int { return b.pool.workers }
+
+// Set names the instruction set in use.
+func (b *Backend) Set() string { return b.set.String() }
+
+// scratch is one worker's memory for packing. It grows to what the largest call wants and stays.
+type scratch struct {
+	p     unsafe.Pointer
+	bytes int64
+}
+
+// maxHead is the head size that the counted workspace has room for; a larger one makes it grow.
+const maxHead = 256
+
+// termBytes at the front of a worker's scratch hold the terms of a product.
+const termBytes = 256
+
+func (b *Backend) workFloats(head int) int { return max(b.set.GemmWork(), b.set.AttnWork(head)) }
+
+// WorkspaceBytes implements ops.Backend.
+func (b *Backend) WorkspaceBytes() int64 {
+	return int64(b.pool.workers) * int64(termBytes+4*b.workFloats(maxHead))
+}
+
+// scratch gives a worker at least n floats after the terms.
+func (b *Backend) scratch(worker, n int) unsafe.Pointer {
+	w := &b.work[worker]
+	if need := int64(termBytes + 4*max(n, b.workFloats(maxHead))); w.bytes < need {
+		p, err := b.Reserve(ops.Device, need, "packing")
+		if err != nil {
+			panic(err) // a few MiB that the plan has counted; without them nothing can run
+		}
+		if w.p != nil {
+			b.Free(ops.Device, w.p, w.bytes)
+		}
+		*w = scratch{p, need}
+	}
+	return w.p
+}
 
 // Name implements ops.Backend.
 func (b *Backend) Name() string { return "cpu" }

@@ -1,0 +1,254 @@
+// Segmented attention of one query head over one segment, in blocks of BQ queries by BK keys; scores exist for
+// one block at a time (FlashAttention-2, arXiv 2307.08691). Key blocks count from the segment's start, so a
+// query's bits do not depend on the tile that it came in.
+
+#define BQ (16 * MR) // queries of a block: packing the keys then costs under a tenth of the products
+#define BK 128       // keys of a block: BQ·BK scores are 96 KB, within an L2
+
+INLINE int64_t panels(int64_t d) { return (d + NR - 1) / NR * NR; }
+
+typedef struct {
+    float *kt, *vt;          // BK columns as panels [d][NR]
+    float *kr, *vr;          // BK rows as panels [BK][NR] of the d columns
+    float *q, *dout;         // (BQ,d) compact
+    float *qp, *dp;          // BQ rows as panels [BQ][NR]
+    float *s, *ds;           // (BQ,BK)
+    float *acc, *acc2;       // (max(BQ,BK), panels(d))
+    float *m, *l;            // (BQ) running maximum and sum
+} FN(attn_buf);
+
+int64_t FN(attn_work)(int32_t d) {
+    int64_t rows = BQ > BK ? BQ : BK, dp = panels(d);
+    return 2 * BK * d + 2 * BK * dp + 2 * BQ * d + 2 * BQ * dp + 2 * BQ * BK + 2 * rows * dp + 2 * BQ + 13 * 64;
+}
+
+static FN(attn_buf) FN(attn_cut)(float *w, int32_t d) {
+    FN(attn_buf) b;
+    int64_t rows = BQ > BK ? BQ : BK, dp = panels(d);
+#define TAKE(f, n) b.f = w, w += (n) + 64 // 64 spare floats: micro-tiles may read past a block's last row
+    TAKE(kt, BK * d);
+    TAKE(vt, BK * d);
+    TAKE(kr, BK * dp);
+    TAKE(vr, BK * dp);
+    TAKE(q, BQ * d);
+    TAKE(dout, BQ * d);
+    TAKE(qp, BQ * dp);
+    TAKE(dp, BQ * dp);
+    TAKE(s, BQ * BK);
+    TAKE(ds, BQ * BK);
+    TAKE(acc, rows * dp);
+    TAKE(acc2, rows * dp);
+    b.m = w;
+    b.l = w + BQ;
+#undef TAKE
+    return b;
+}
+
+// n rows of x (stride st) as columns: out[panel][d][NR], zero beyond n.
+static void FN(columns)(float *out, const float *x, int64_t st, int64_t n, int32_t d) {
+    for (int64_t j = 0; j < n; j += NR) {
+        float *p = out + j * d;
+        int64_t nr = n - j < NR ? n - j : NR;
+        if (nr < NR) memset(p, 0, d * NR * 4);
+        for (int64_t kk = 0; kk < d; kk += 16) {
+            int64_t ke = kk + 16 < d ? kk + 16 : d;
+            for (int64_t i = 0; i < nr; i++)
+                for (int64_t k = kk; k < ke; k++) p[k * NR + i] = x[(j + i) * st + k];
+        }
+    }
+}
+
+// n rows of x as panels of their d columns: out[panel][n][NR].
+static void FN(rows)(float *out, const float *x, int64_t st, int64_t n, int32_t d) {
+    for (int64_t j = 0; j < d; j += NR) {
+        float *p = out + j * n;
+        int64_t nr = d - j < NR ? d - j : NR;
+        if (nr < NR) memset(p, 0, n * NR * 4);
+        for (int64_t i = 0; i < n; i++) memcpy(p + i * NR, x + i * st + j, nr * 4);
+    }
+}
+
+static void FN(compact)(float *out, const float *x, int64_t st, int64_t n, int32_t d) {
+    for (int64_t i = 0; i < n; i++) memcpy(out + i * d, x + i * st, d * 4);
+}
+
+// s = q·k^T for nq rows from r0 on; row r sees the first seen(r) = nk or, when causal, r+diag+1 keys. Panels that
+// no row of a micro-tile sees are left alone.
+static void FN(scores)(float *s, const float *q, const float *kt, int64_t nq, int64_t nk, int32_t d, int64_t diag) {
+    for (int64_t i = 0; i < nq; i += MR) {
+        int64_t mr = nq - i < MR ? nq - i : MR, top = i + mr + diag;
+        if (top > nk) top = nk;
+        for (int64_t j = 0; j < top; j += NR)
+            micro_edge(0, d, q + i * d, d, kt + j * d, s + i * BK + j, BK, 0, 0, mr, NR);
+    }
+}
+
+#define NOT_CAUSAL (1 << 30)
+
+INLINE int64_t seen(int64_t r, int64_t diag, int64_t nk) {
+    int64_t n = r + diag + 1;
+    return n < 0 ? 0 : n > nk ? nk : n;
+}
+
+// One block of online softmax: s becomes p, m and l and the rows of acc are brought up to date.
+static void FN(online)(FN(attn_buf) * b, int64_t nq, int64_t nk, int64_t dp, float scale, int64_t diag) {
+    for (int64_t r = 0; r < nq; r++) {
+        float *s = b->s + r * BK;
+        int64_t n = seen(r, diag, nk), i = 0;
+        if (n == 0) {
+            memset(s, 0, BK * 4);
+            continue;
+        }
+        V mv = vset(-INFINITY);
+        for (; i + VL <= n; i += VL) mv = vmax(vload(s + i), mv);
+        if (i < n) mv = vmax(vpart(s + i, n - i, -INFINITY), mv);
+        float top = -INFINITY;
+        for (int l = 0; l < VL; l++) top = mv[l] > top ? mv[l] : top;
+        top *= scale;
+        float old = b->m[r], now = top > old ? top : old;
+        V sum = vset(0), t = vset(now);
+        for (i = 0; i + VL <= n; i += VL) {
+            V e = vexp(vload(s + i) * scale - t);
+            sum += e;
+            vstore(s + i, e);
+        }
+        if (i < n) {
+            V e = vexp(vpart(s + i, n - i, -INFINITY) * scale - t);
+            sum += e;
+            vpartstore(s + i, e, n - i);
+        }
+        if (n < BK) memset(s + n, 0, (BK - n) * 4);
+        if (now > old) {
+            float f = old == -INFINITY ? 0 : vexp(vset(old - now))[0];
+            b->l[r] *= f;
+            for (int64_t j = 0; j < dp; j++) b->acc[r * dp + j] *= f;
+            b->m[r] = now;
+        }
+        b->l[r] += vsum(sum);
+    }
+}
+
+// The queries [q0, q1) of piece p against all that they see.
+static void FN(fwd_block)(const ll_attn_t *a, FN(attn_buf) * b, int p, int64_t q0, int64_t q1) {
+    int64_t d = a->d, dp = panels(d), nq = q1 - q0;
+    FN(compact)(b->q, a->q + (q0 - a->q0) * a->qs, a->qs, nq, d);
+    memset(b->acc, 0, nq * dp * 4);
+    for (int64_t r = 0; r < nq; r++) b->m[r] = -INFINITY, b->l[r] = 0;
+    for (int kp = 0; kp <= p; kp++)
+        for (int64_t k = a->lo[kp]; k < a->hi[kp] && (kp < p || k < q1); k += BK) {
+            int64_t nk = a->hi[kp] - k < BK ? a->hi[kp] - k : BK;
+            int64_t diag = kp < p ? NOT_CAUSAL : q0 - k;
+            const float *kr = a->k + (k - a->k0) * a->ks, *vr = a->v + (k - a->k0) * a->ks;
+            if (kp == p && k + nk > q1) nk = q1 - k; // later keys are nobody's
+            FN(columns)(b->kt, kr, a->ks, nk, d);
+            FN(rows)(b->vr, vr, a->ks, nk, d);
+            FN(scores)(b->s, b->q, b->kt, nq, nk, d, diag);
+            FN(online)(b, nq, nk, dp, a->scale, diag);
+            for (int64_t i = 0; i < nq; i += MR) {
+                int64_t mr = nq - i < MR ? nq - i : MR, n = seen(i + mr - 1, diag, nk);
+                for (int64_t j = 0; j < dp && n > 0; j += NR)
+                    micro_edge(0, n, b->s + i * BK, BK, b->vr + j * nk, b->acc + i * dp + j, dp, b->acc + i * dp + j, dp, mr, NR);
+            }
+        }
+    for (int64_t r = 0; r < nq; r++) {
+        float *o = a->out + (q0 + r - a->q0) * a->qs, f = 1 / b->l[r];
+        for (int64_t j = 0; j < d; j++) o[j] = b->acc[r * dp + j] * f;
+        a->lse[q0 + r - a->q0] = b->m[r] + logf(b->l[r]);
+    }
+}
+
+void FN(attn_fwd)(const ll_attn_t *a, float *work) {
+    FN(attn_buf) b = FN(attn_cut)(work, a->d);
+    for (int p = 0; p < 2; p++)
+        for (int64_t q = a->qlo[p]; q < a->qhi[p]; q += BQ)
+            FN(fwd_block)(a, &b, p, q, a->qhi[p] - q < BQ ? a->qhi[p] : q + BQ);
+}
+
+// p = exp(scale·s - lse) in b->s and ds = scale·p·(dp - delta) in b->ds, 0 where a row does not see a key.
+static void FN(softmax_bwd)(FN(attn_buf) * b, const float *lse, const float *delta, int64_t nq, int64_t nk, float scale,
+                            int64_t diag) {
+    for (int64_t r = 0; r < nq; r++) {
+        float *s = b->s + r * BK, *ds = b->ds + r * BK;
+        int64_t n = seen(r, diag, nk), i = 0;
+        const V t = vset(lse[r]), dl = vset(delta[r]);
+        for (; i + VL <= n; i += VL) {
+            V e = vexp(vload(s + i) * scale - t);
+            vstore(s + i, e);
+            vstore(ds + i, e * (vload(ds + i) - dl) * scale);
+        }
+        if (i < n) {
+            V e = vexp(vpart(s + i, n - i, -INFINITY) * scale - t);
+            V x = e * (vpart(ds + i, n - i, 0) - dl) * scale;
+            vpartstore(s + i, e, n - i);
+            vpartstore(ds + i, x, n - i);
+        }
+        if (n < BK) {
+            memset(s + n, 0, (BK - n) * 4);
+            memset(ds + n, 0, (BK - n) * 4);
+        }
+    }
+}
+
+// One block of keys (packed in b, accumulators acc for dk and acc2 for dv) against queries [q0, q1).
+static void FN(bwd_block)(const ll_attn_t *a, FN(attn_buf) * b, int64_t k, int64_t nk, int64_t q0, int64_t q1, int64_t diag) {
+    int64_t d = a->d, dp = panels(d), nq = q1 - q0, row = q0 - a->q0;
+    FN(compact)(b->q, a->q + row * a->qs, a->qs, nq, d);
+    FN(compact)(b->dout, a->dout + row * a->qs, a->qs, nq, d);
+    FN(rows)(b->qp, b->q, d, nq, d);
+    FN(rows)(b->dp, b->dout, d, nq, d);
+    FN(scores)(b->s, b->q, b->kt, nq, nk, d, diag);
+    FN(scores)(b->ds, b->dout, b->vt, nq, nk, d, diag);
+    FN(softmax_bwd)(b, a->lse + row, a->delta + row, nq, nk, a->scale, diag);
+    for (int64_t i = 0; i < nk; i += MR) {
+        int64_t mr = nk - i < MR ? nk - i : MR;
+        int64_t r0 = i - diag > 0 ? i - diag : 0; // the first query that sees key i
+        for (int64_t j = 0; j < dp && r0 < nq; j += NR) {
+            micro_edge(1, nq - r0, b->s + r0 * BK + i, BK, b->dp + j * nq + r0 * NR, b->acc2 + i * dp + j, dp, b->acc2 + i * dp + j, dp, mr, NR);
+            micro_edge(1, nq - r0, b->ds + r0 * BK + i, BK, b->qp + j * nq + r0 * NR, b->acc + i * dp + j, dp, b->acc + i * dp + j, dp, mr, NR);
+        }
+    }
+    float *dq = a->dq + row * a->qs;
+    for (int64_t i = 0; i < nq; i += MR) {
+        int64_t mr = nq - i < MR ? nq - i : MR, n = seen(i + mr - 1, diag, nk);
+        for (int64_t j = 0; j < d && n > 0; j += NR)
+            micro_edge(0, n, b->ds + i * BK, BK, b->kr + j * nk, dq + i * a->qs + j, a->qs, dq + i * a->qs + j, a->qs, mr, d - j < NR ? d - j : NR);
+    }
+}
+
+void FN(attn_bwd)(const ll_attn_t *a, float *work) {
+    FN(attn_buf) b = FN(attn_cut)(work, a->d);
+    int64_t d = a->d, dp = panels(d);
+    for (int p = 0; p < 2; p++)
+        for (int64_t q = a->qlo[p]; q < a->qhi[p]; q++) {
+            const float *x = a->dout + (q - a->q0) * a->qs, *y = a->o + (q - a->q0) * a->qs;
+            float s = 0;
+            for (int64_t j = 0; j < d; j++) s += x[j] * y[j];
+            a->delta[q - a->q0] = s;
+            memset(a->dq + (q - a->q0) * a->qs, 0, d * 4);
+        }
+    for (int kp = 0; kp < 2; kp++)
+        for (int64_t k = a->lo[kp]; k < a->hi[kp]; k += BK) {
+            int64_t nk = a->hi[kp] - k < BK ? a->hi[kp] - k : BK, used = 0;
+            for (int p = kp; p < 2; p++) {
+                int64_t from = p == kp && a->qlo[p] < k ? k : a->qlo[p];
+                for (int64_t q = from; q < a->qhi[p]; q += BQ) {
+                    if (!used) {
+                        const float *kr = a->k + (k - a->k0) * a->ks, *vr = a->v + (k - a->k0) * a->ks;
+                        int64_t last = a->qhi[kp]; // keys after the last query of their piece may be absent
+                        if (p == kp && a->qhi[1] <= a->qlo[1] && k + nk > last) nk = last - k;
+                        FN(columns)(b.kt, kr, a->ks, nk, d);
+                        FN(columns)(b.vt, vr, a->ks, nk, d);
+                        FN(rows)(b.kr, kr, a->ks, nk, d);
+                        memset(b.acc, 0, nk * dp * 4);
+                        memset(b.acc2, 0, nk * dp * 4);
+                        used = 1;
+                    }
+                    FN(bwd_block)(a, &b, k, nk, q, a->qhi[p] - q < BQ ? a->qhi[p] : q + BQ, p == kp ? q - k : NOT_CAUSAL);
+                }
+            }
+            for (int64_t i = 0; used && i < nk; i++) {
+                float *dk = a->dk + (k + i - a->k0) * a->ks, *dv = a->dv + (k + i - a->k0) * a->ks;
+                for (int64_t j = 0; j < d; j++) dk[j] += b.acc[i * dp + j], dv[j] += b.acc2[i * dp + j];
+            }
+        }
+}

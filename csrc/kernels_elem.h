@@ -1,0 +1,119 @@
+// What stands between the products: softmax of a row of logits, norms, SwiGLU, RoPE, AdamW.
+
+// The loss of one row of n logits and, with grad, scale·(softmax - onehot(target)) in place. Returns -log p.
+// best, when wanted, is the lowest index of the largest logit. NaN and Inf come through as NaN.
+float FN(softmax)(float *row, int64_t n, int32_t target, float scale, int32_t grad, int32_t *best) {
+    V m = vset(-INFINITY);
+    int64_t i = 0;
+    for (; i + VL <= n; i += VL) m = vmax(vload(row + i), m);
+    float top = -INFINITY;
+    for (int l = 0; l < VL; l++) top = m[l] > top ? m[l] : top;
+    for (; i < n; i++) top = row[i] > top ? row[i] : top;
+    if (best) {
+        *best = 0;
+        for (int64_t j = 0; j < n; j++)
+            if (row[j] == top) {
+                *best = (int32_t)j;
+                break;
+            }
+    }
+    if (target < 0) return 0;
+    float hit = row[target], tail = 0;
+    V sum = vset(0);
+    const V t = vset(top);
+    for (i = 0; i + VL <= n; i += VL) {
+        V e = vexp(vload(row + i) - t);
+        sum += e;
+        if (grad) vstore(row + i, e);
+    }
+    if (i < n) {
+        V e = vexp(vpart(row + i, n - i, -INFINITY) - t);
+        tail = vsum(e);
+        if (grad) vpartstore(row + i, e, n - i);
+    }
+    float z = vsum(sum) + tail;
+    if (grad) {
+        float f = scale / z;
+        for (i = 0; i + VL <= n; i += VL) vstore(row + i, vload(row + i) * f);
+        for (; i < n; i++) row[i] *= f;
+        row[target] -= scale;
+    }
+    return logf(z) + (top - hit);
+}
+
+void FN(rms_fwd)(float *y, float *rstd, const float *x, const float *w, int64_t c, float eps) {
+    double s = 0;
+    for (int64_t i = 0; i < c; i++) s += (double)x[i] * x[i];
+    float r = (float)(1.0 / sqrt(s / (double)c + eps));
+    *rstd = r;
+    for (int64_t i = 0; i < c; i++) y[i] = x[i] * r * w[i];
+}
+
+void FN(rms_bwd)(float *dx, const float *dy, const float *x, float rstd, const float *w, int64_t c) {
+    V s = vset(0);
+    int64_t i = 0;
+    for (; i + VL <= c; i += VL) s += vload(dy + i) * vload(w + i) * vload(x + i);
+    float t = vsum(s);
+    for (; i < c; i++) t += dy[i] * w[i] * x[i];
+    float f = rstd * rstd * t / (float)c;
+    for (i = 0; i < c; i++) dx[i] += rstd * (dy[i] * w[i] - x[i] * f);
+}
+
+INLINE V sigmoid(V g) { return vset(1) / (vset(1) + vexp(-g)); }
+
+void FN(swiglu_fwd)(float *h, const float *g, const float *u, int64_t n) {
+    for (int64_t i = 0; i < n; i += VL) {
+        int64_t c = n - i;
+        V x = c >= VL ? vload(g + i) : vpart(g + i, c, 0), y = c >= VL ? vload(u + i) : vpart(u + i, c, 0);
+        V r = x * sigmoid(x) * y;
+        if (c >= VL) vstore(h + i, r);
+        else vpartstore(h + i, r, c);
+    }
+}
+
+void FN(swiglu_bwd)(float *dg, float *du, const float *dh, const float *g, const float *u, int64_t n) {
+    for (int64_t i = 0; i < n; i += VL) {
+        int64_t c = n - i;
+        V x = c >= VL ? vload(g + i) : vpart(g + i, c, 0), y = c >= VL ? vload(u + i) : vpart(u + i, c, 0);
+        V d = c >= VL ? vload(dh + i) : vpart(dh + i, c, 0), s = sigmoid(x);
+        V a = d * y * s * (vset(1) + x * (vset(1) - s)), b = d * x * s;
+        if (c >= VL) {
+            vstore(dg + i, a);
+            vstore(du + i, b);
+        } else {
+            vpartstore(dg + i, a, c);
+            vpartstore(du + i, b, c);
+        }
+    }
+}
+
+void FN(axpy)(float *y, float a, const float *x, int64_t n) {
+    for (int64_t i = 0; i < n; i++) y[i] += a * x[i];
+}
+
+void FN(axpyz)(float *y, float a, const float *x, const float *z, int64_t n) {
+    for (int64_t i = 0; i < n; i++) y[i] += a * x[i] * z[i];
+}
+
+// One token's heads: cs holds d/2 cosines and d/2 sines.
+void FN(rope)(float *dst, const float *src, const float *cs, int64_t heads, int64_t d, float sign) {
+    int64_t e = d / 2;
+    for (int64_t h = 0; h < heads; h++, dst += d, src += d)
+        for (int64_t i = 0; i < e; i++) {
+            float a = src[i], b = src[i + e], c = cs[i], s = sign * cs[i + e];
+            dst[i] = a * c - b * s;
+            dst[i + e] = b * c + a * s;
+        }
+}
+
+// decay is 1 - lr·wd, step lr/(1-b1^s), root 1/sqrt(1-b2^s).
+void FN(adamw)(float *w, float *m, float *v, const float *g, int64_t n, float gscale, float decay, float b1, float b2,
+               float step, float root, float eps) {
+    for (int64_t i = 0; i < n; i++) {
+        float x = gscale * g[i];
+        float a = m[i] + (x - m[i]) * (1 - b1), b = b2 * v[i] + (1 - b2) * x * x;
+        m[i] = a;
+        v[i] = b;
+        w[i] = w[i] * decay - step * a / (sqrtf(b) * root + eps);
+    }
+}

@@ -1,0 +1,213 @@
+// Products. A micro-tile of MR×NR sums stays in registers over a block of k; every element is one chain of
+// multiply-adds in the order of k, so its bits depend on its row and column alone, not on where the row stands.
+
+// c[i][0..NR) = cin + Σ_k a[i*ars + k*acs] · bp[k][0..NR). Exactly one of ars, acs is 1.
+#define MICRO(NAME, ADDR)                                                                                  \
+    static __attribute__((noinline)) void FN(NAME)(int64_t kc, const float *a, int64_t st, const float *bp, \
+                                                   float *c, int64_t ldc, const float *cin, int64_t ldcin) { \
+        V s[MR][2];                                                                                        \
+        _Pragma("GCC unroll 12") for (int i = 0; i < MR; i++) {                                            \
+            s[i][0] = cin ? vload(cin + i * ldcin) : vset(0);                                              \
+            s[i][1] = cin ? vload(cin + i * ldcin + VL) : vset(0);                                         \
+        }                                                                                                  \
+        for (int64_t k = 0; k < kc; k++) {                                                                 \
+            V b0 = vload(bp + k * NR), b1 = vload(bp + k * NR + VL);                                       \
+            _Pragma("GCC unroll 12") for (int i = 0; i < MR; i++) {                                        \
+                V x = vset(ADDR);                                                                          \
+                s[i][0] += x * b0;                                                                         \
+                s[i][1] += x * b1;                                                                         \
+            }                                                                                              \
+        }                                                                                                  \
+        _Pragma("GCC unroll 12") for (int i = 0; i < MR; i++) {                                            \
+            vstore(c + i * ldc, s[i][0]);                                                                  \
+            vstore(c + i * ldc + VL, s[i][1]);                                                             \
+        }                                                                                                  \
+    }
+MICRO(micro_col, a[k * st + i]) // rows adjacent: ars 1, acs st
+MICRO(micro_row, a[i * st + k]) // k adjacent: acs 1, ars st
+
+// One micro-tile that may be cut at mr rows and nr columns: computed whole in t, the wanted part copied.
+// a must be readable for MR rows.
+INLINE void micro_edge(int col, int64_t kc, const float *a, int64_t st, const float *bp, float *c, int64_t ldc,
+                       const float *cin, int64_t ldcin, int64_t mr, int64_t nr) {
+    if (mr == MR && nr == NR) {
+        if (col) FN(micro_col)(kc, a, st, bp, c, ldc, cin, ldcin);
+        else FN(micro_row)(kc, a, st, bp, c, ldc, cin, ldcin);
+        return;
+    }
+    float t[MR * NR];
+    memset(t, 0, sizeof t);
+    if (cin)
+        for (int64_t i = 0; i < mr; i++) memcpy(t + i * NR, cin + i * ldcin, nr * 4);
+    if (col) FN(micro_col)(kc, a, st, bp, t, NR, t, NR);
+    else FN(micro_row)(kc, a, st, bp, t, NR, t, NR);
+    for (int64_t i = 0; i < mr; i++) memcpy(c + i * ldc, t + i * NR, nr * 4);
+}
+
+#define KC 256             // k of a block: a B panel of NR columns is 32 KB with 32
+#define MC (8 * MR)        // rows of A packed at a time
+#define NB 256             // columns of B packed at a time: KC·NB floats are 256 KB, a quarter of an L2
+
+int64_t FN(gemm_work)(void) { return KC * NB + KC * MC; }
+
+INLINE float half_at(const uint16_t *p, int32_t type) {
+    if (type == LL_BF16) {
+        uint32_t u = (uint32_t)*p << 16;
+        float f;
+        memcpy(&f, &u, 4);
+        return f;
+    }
+    uint32_t h = *p, sign = (h & 0x8000) << 16, e = h >> 10 & 31, m = h & 0x3ff, u;
+    float f;
+    if (e == 31) u = sign | 0x7f800000 | m << 13;
+    else if (e) u = sign | (e + 112) << 23 | m << 13;
+    else {
+        f = (float)m * 0x1p-24f;
+        memcpy(&u, &f, 4);
+        u |= sign;
+    }
+    memcpy(&f, &u, 4);
+    return f;
+}
+
+// B[k0..k0+kc, n0..n0+nr) into bp[k][NR], zero beyond nr.
+static void FN(pack_b)(float *bp, const ll_term_t *t, int64_t k0, int64_t kc, int64_t n0, int64_t nr) {
+    if (nr < NR) memset(bp, 0, kc * NR * 4);
+    if (t->btype == LL_F32) {
+        const float *b = (const float *)t->b + k0 * t->brs + n0 * t->bcs;
+        if (t->bcs == 1) {
+            if (nr == NR)
+                for (int64_t k = 0; k < kc; k++) {
+                    vstore(bp + k * NR, vload(b + k * t->brs));
+                    vstore(bp + k * NR + VL, vload(b + k * t->brs + VL));
+                }
+            else
+                for (int64_t k = 0; k < kc; k++) memcpy(bp + k * NR, b + k * t->brs, nr * 4);
+            return;
+        }
+        // four rows of B^T at a time, sixteen k: reads and writes both stay within a few lines
+        for (int64_t kk = 0; kk < kc; kk += 16) {
+            int64_t ke = kk + 16 < kc ? kk + 16 : kc;
+            for (int64_t j = 0; j < nr; j++) {
+                const float *r = b + j * t->bcs;
+                for (int64_t k = kk; k < ke; k++) bp[k * NR + j] = r[k];
+            }
+        }
+        return;
+    }
+    const uint16_t *b = (const uint16_t *)t->b + k0 * t->brs + n0 * t->bcs;
+    if (t->bcs == 1) {
+        for (int64_t k = 0; k < kc; k++)
+            for (int64_t j = 0; j < nr; j++) bp[k * NR + j] = half_at(b + k * t->brs + j, t->btype);
+        return;
+    }
+    for (int64_t kk = 0; kk < kc; kk += 16) {
+        int64_t ke = kk + 16 < kc ? kk + 16 : kc;
+        for (int64_t j = 0; j < nr; j++)
+            for (int64_t k = kk; k < ke; k++) bp[k * NR + j] = half_at(b + j * t->bcs + k, t->btype);
+    }
+}
+
+// alpha·A[m0..m0+mr, k0..k0+kc) into ap[k][MR], zero beyond mr.
+static void FN(pack_a)(float *ap, const ll_term_t *t, int64_t m0, int64_t mr, int64_t k0, int64_t kc) {
+    const float *a = t->a + m0 * t->ars + k0 * t->acs;
+    if (mr < MR) memset(ap, 0, kc * MR * 4);
+    if (t->ars == 1) {
+        for (int64_t k = 0; k < kc; k++)
+            for (int64_t i = 0; i < mr; i++) ap[k * MR + i] = t->alpha * a[k * t->acs + i];
+        return;
+    }
+    for (int64_t kk = 0; kk < kc; kk += 16) {
+        int64_t ke = kk + 16 < kc ? kk + 16 : kc;
+        for (int64_t i = 0; i < mr; i++)
+            for (int64_t k = kk; k < ke; k++) ap[k * MR + i] = t->alpha * a[i * t->ars + k];
+    }
+}
+
+void FN(gemm)(const ll_gemm_t *g, float *work) {
+    float *bp = work, *ap = work + KC * NB;
+    for (int64_t n = g->n0; n < g->n1; n += NB) {
+        int64_t nb = g->n1 - n < NB ? g->n1 - n : NB;
+        const float *cin = g->cin;
+        int64_t ldcin = g->ldcin;
+        for (int32_t ti = 0; ti < g->nterms; ti++) {
+            const ll_term_t *t = g->terms + ti;
+            for (int64_t k = 0; k < t->k; k += KC) {
+                int64_t kc = t->k - k < KC ? t->k - k : KC;
+                for (int64_t j = 0; j < nb; j += NR)
+                    FN(pack_b)(bp + j * kc, t, k, kc, n + j, nb - j < NR ? nb - j : NR);
+                for (int64_t m = g->m0; m < g->m1; m += MC) {
+                    int64_t me = g->m1 - m < MC ? g->m1 : m + MC;
+                    for (int64_t i = m; i < me; i += MR)
+                        FN(pack_a)(ap + (i - m) * kc, t, i, me - i < MR ? me - i : MR, k, kc);
+                    for (int64_t j = 0; j < nb; j += NR)
+                        for (int64_t i = m; i < me; i += MR)
+                            micro_edge(1, kc, ap + (i - m) * kc, MR, bp + j * kc, g->c + i * g->ldc + n + j, g->ldc,
+                                       cin ? cin + i * ldcin + n + j : 0, ldcin, me - i < MR ? me - i : MR,
+                                       nb - j < NR ? nb - j : NR);
+                }
+                cin = g->c;
+                ldcin = g->ldc;
+            }
+        }
+    }
+}
+
+// c[i][j] = Σ_k a[i][k]·b[j][k] for few columns: dot products, four rows by four columns at a time. A row's
+// bits do not depend on its place: rows and columns beyond the edge repeat the last one.
+void FN(skinny)(float *c, int64_t ldc, const float *a, int64_t lda, int64_t m, const float *b, int64_t ldb,
+                int64_t n, int64_t k) {
+    for (int64_t i = 0; i < m; i += 4)
+        for (int64_t j = 0; j < n; j += 4) {
+            const float *x[4], *y[4];
+            V s[4][4];
+            for (int u = 0; u < 4; u++) {
+                x[u] = a + (i + u < m ? i + u : m - 1) * lda;
+                y[u] = b + (j + u < n ? j + u : n - 1) * ldb;
+                for (int w = 0; w < 4; w++) s[u][w] = vset(0);
+            }
+            int64_t p = 0;
+            for (; p + VL <= k; p += VL) {
+                V yv[4];
+                _Pragma("GCC unroll 4") for (int w = 0; w < 4; w++) yv[w] = vload(y[w] + p);
+                _Pragma("GCC unroll 4") for (int u = 0; u < 4; u++) {
+                    V xv = vload(x[u] + p);
+                    _Pragma("GCC unroll 4") for (int w = 0; w < 4; w++) s[u][w] += xv * yv[w];
+                }
+            }
+            for (int u = 0; u < 4 && i + u < m; u++)
+                for (int w = 0; w < 4 && j + w < n; w++) {
+                    float t = vsum(s[u][w]);
+                    for (int64_t q = p; q < k; q++) t += x[u][q] * y[w][q];
+                    c[(i + u) * ldc + j + w] = t;
+                }
+        }
+}
+
+// y[o] = Σ_i w[o][i]·x[i]: one token, at the rate at which memory gives the weights.
+void FN(gemv)(float *y, const float *x, const void *w, int32_t type, int64_t out, int64_t in) {
+    for (int64_t o = 0; o < out; o++) {
+        V s0 = vset(0), s1 = vset(0);
+        int64_t i = 0;
+        float t = 0;
+        if (type == LL_F32) {
+            const float *r = (const float *)w + o * in;
+            for (; i + 2 * VL <= in; i += 2 * VL) {
+                s0 += vload(r + i) * vload(x + i);
+                s1 += vload(r + i + VL) * vload(x + i + VL);
+            }
+            t = vsum(s0 + s1);
+            for (; i < in; i++) t += r[i] * x[i];
+        } else {
+            const uint16_t *r = (const uint16_t *)w + o * in;
+            float tmp[VL];
+            for (; i + VL <= in; i += VL) {
+                for (int l = 0; l < VL; l++) tmp[l] = half_at(r + i + l, type);
+                s0 += vload(tmp) * vload(x + i);
+            }
+            t = vsum(s0);
+            for (; i < in; i++) t += half_at(r + i, type) * x[i];
+        }
+        y[o] = t;
+    }
+}

@@ -1,0 +1,246 @@
+// Package model is the LLaMA family as data, and one training step over it: forward and backward by tiles
+// along the sequence, written on ops.Backend alone.
+//
+// # The step
+//
+// All rows of a micro-batch lie end to end in one sequence of N tokens, divided into tiles of T. Attention is
+// local (package s2attn), so a tile needs of earlier tokens only the keys and values since its segments'
+// starts: the halo. A step runs the tiles forward, keeping halos alone, then backward from the last tile to
+// the first, each made again with its activations kept, handing dK and dV of its halo to the tiles before it.
+// One tile (T = N) is the same code with no halo and nothing made again.
+//
+// # Memory
+//
+// Everything is taken from arenas. Running the same step on a counting backend and counting arenas says what
+// it will need; see package plan.
+package model
+
+import (
+	"fmt"
+	"math"
+
+	"longlora/internal/ops"
+	"longlora/internal/tensor"
+)
+
+// Desc describes a model of the LLaMA family.
+type Desc struct {
+	C, F, L, H, Hkv, D, V int
+	Eps                   float32
+	Tied                  bool // the output head is the embedding
+}
+
+// Target names one of a layer's linear layers by its Hugging Face name.
+type Target int
+
+// The linear layers of a LLaMA layer, in the order of their products.
+const (
+	Q Target = iota
+	K
+	V
+	O
+	Gate
+	Up
+	Down
+	targets
+)
+
+var targetNames = [targets]string{"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
+
+func (t Target) String() string { return targetNames[t] }
+
+// Targets are the names of all linear layers of a layer, in order.
+func Targets() []string { return append([]string{}, targetNames[:]...) }
+
+// Path is the module path of target t in layer l, "model.layers.0.self_attn.q_proj".
+func (t Target) Path(l int) string {
+	block := "self_attn"
+	if t >= Gate {
+		block = "mlp"
+	}
+	return fmt.Sprintf("model.layers.%d.%s.%s", l, block, t)
+}
+
+// Dims are the (out, in) extents of target t.
+func (d Desc) Dims(t Target) (out, in int) {
+	switch t {
+	case Q:
+		return d.H * d.D, d.C
+	case K, V:
+		return d.Hkv * d.D, d.C
+	case O:
+		return d.C, d.H * d.D
+	case Down:
+		return d.C, d.F
+	}
+	return d.F, d.C
+}
+
+// Names of the tensors outside the linear layers.
+const (
+	EmbedName = "model.embed_tokens.weight"
+	NormName  = "model.norm.weight"
+	HeadName  = "lm_head.weight"
+)
+
+// NormNames are the names of layer l's two norm weights, before attention and before the MLP.
+func NormNames(l int) (attn, mlp string) {
+	p := fmt.Sprintf("model.layers.%d.", l)
+	return p + "input_layernorm.weight", p + "post_attention_layernorm.weight"
+}
+
+// TensorShapes lists every tensor of a checkpoint of this model with its shape, in the model's order.
+func (d Desc) TensorShapes() []NamedShape {
+	s := []NamedShape{{EmbedName, tensor.Shape{d.V, d.C}}}
+	for l := range d.L {
+		n1, n2 := NormNames(l)
+		s = append(s, NamedShape{n1, tensor.Shape{d.C}})
+		for t := range targets {
+			out, in := d.Dims(t)
+			s = append(s, NamedShape{t.Path(l) + ".weight", tensor.Shape{out, in}})
+			if t == O {
+				s = append(s, NamedShape{n2, tensor.Shape{d.C}})
+			}
+		}
+	}
+	s = append(s, NamedShape{NormName, tensor.Shape{d.C}})
+	if !d.Tied {
+		s = append(s, NamedShape{HeadName, tensor.Shape{d.V, d.C}})
+	}
+	return s
+}
+
+// NamedShape is a tensor's name and shape.
+type NamedShape struct {
+	Name  string
+	Shape tensor.Shape
+}
+
+// Train says what is trained.
+type Train struct {
+	Full   bool // every weight
+	Embed  bool
+	Norms  bool
+	Rank   int // 0: no LoRA
+	Alpha  float64
+	Drop   float64
+	LoRA   map[Target]bool
+	Frozen bool // nothing: for evaluation; LoRA factors are still applied where Rank > 0
+}
+
+// Raw is a tensor as it lies in a checkpoint. Data is nil while only counting.
+type Raw struct {
+	DType tensor.DType
+	Shape tensor.Shape
+	Data  []byte
+}
+
+// Source gives the base's tensors by their Hugging Face names.
+type Source func(name string) (Raw, error)
+
+// Norm is a norm's weight and, when trained, its gradient.
+type Norm struct {
+	W, DW ops.Tensor // (C) float32
+}
+
+// Layer is one decoder layer.
+type Layer struct {
+	Norm1, Norm2 Norm
+	Lin          [targets]ops.Linear
+}
+
+// Model holds the weights as the operations take them.
+type Model struct {
+	Desc
+	Embed, DEmbed ops.Tensor // (V,C)
+	Head, DHead   ops.Tensor // (V,C); the embedding's when tied
+	Norm          Norm
+	Layers        []Layer
+	Params        *Params
+}
+
+// New sets a model up: frozen weights from the source through the backend, trained ones as float32 copies in
+// the params arena. LoRA factors start at zero; set them with Params.Set.
+func New(b ops.Backend, d Desc, tr Train, src Source, arena *ops.Arena) (*Model, error) {
+	m := &Model{Desc: d, Layers: make([]Layer, d.L)}
+	ps := newParams(b, d, tr, arena)
+	m.Params = ps
+	ld := loader{b: b, src: src, ps: ps, arena: arena}
+	m.Embed, m.DEmbed = ld.weight(EmbedName, d.V, d.C)
+	for l := range m.Layers {
+		y := &m.Layers[l]
+		n1, n2 := NormNames(l)
+		y.Norm1, y.Norm2 = ld.norm(n1, d.C), ld.norm(n2, d.C)
+		for t := range targets {
+			out, in := d.Dims(t)
+			lin := &y.Lin[t]
+			lin.W, lin.DW = ld.weight(t.Path(l)+".weight", out, in)
+			if tr.Rank > 0 && tr.LoRA[t] {
+				lin.LoRA = ps.lora(t.Path(l), tr, uint64(l)*uint64(targets)+uint64(t))
+			}
+		}
+	}
+	m.Norm = ld.norm(NormName, d.C)
+	if d.Tied {
+		m.Head, m.DHead = m.Embed, m.DEmbed
+	} else {
+		m.Head, m.DHead = ld.weight(HeadName, d.V, d.C)
+	}
+	return m, ld.err
+}
+
+// loader reads base tensors, keeping the first error.
+type loader struct {
+	b     ops.Backend
+	src   Source
+	ps    *Params
+	arena *ops.Arena
+	err   error
+}
+
+func (ld *loader) raw(name string, shape ...int) (ops.Tensor, bool) {
+	if ld.err != nil {
+		return ops.Tensor{}, false
+	}
+	r, err := ld.src(name)
+	if err == nil && !r.Shape.Equal(shape) {
+		err = fmt.Errorf("tensor %s has shape %v, the model's is %v", name, r.Shape, shape)
+	}
+	var t ops.Tensor
+	if err == nil {
+		t, err = ld.b.Weight(r.DType, r.Shape, r.Data)
+	}
+	ld.err = err
+	return t, err == nil
+}
+
+// weight returns the tensor that operations read and, when it is trained, its gradient.
+func (ld *loader) weight(name string, shape ...int) (w, dw ops.Tensor) {
+	t, ok := ld.raw(name, shape...)
+	if !ok {
+		return
+	}
+	if p := ld.ps.ByName(name); p != nil {
+		p.load(ld.b, t)
+		return p.Compute, p.Grad
+	}
+	return t, ops.Tensor{}
+}
+
+// norm is like weight; a frozen norm is widened to float32 once.
+func (ld *loader) norm(name string, c int) Norm {
+	t, ok := ld.raw(name, c)
+	if !ok {
+		return Norm{}
+	}
+	if p := ld.ps.ByName(name); p != nil {
+		p.load(ld.b, t)
+		return Norm{W: p.Value, DW: p.Grad}
+	}
+	w := ld.arena.New(tensor.F32, c)
+	ld.b.Convert(w, t)
+	return Norm{W: w}
+}
+
+// scoreScale is the factor of the attention scores.
+func (d Desc) scoreScale() float32 { return float32(1 / math.Sqrt(float64(d.D))) }

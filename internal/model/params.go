@@ -1,0 +1,202 @@
+package model
+
+import (
+	"math"
+	"unsafe"
+
+	"longlora/internal/ops"
+	"longlora/internal/tensor"
+)
+
+// Param is one trained tensor, float32, with its gradient and AdamW's moments.
+type Param struct {
+	Name             string // Hugging Face name, or the module path with ".lora_A.weight" or ".lora_B.weight"
+	Shape            tensor.Shape
+	Value, Grad      ops.Tensor // float32
+	Moment1, Moment2 ops.Tensor // float32; None when nothing is trained
+	Compute          ops.Tensor // act: what the operations read; Value itself where act is float32
+	Decay            bool       // weight decay applies: everything but norms
+	off, allocated   int        // place in the slabs, in elements
+}
+
+// load starts the parameter from a base tensor.
+func (p *Param) load(b ops.Backend, t ops.Tensor) {
+	b.Convert(p.Value, t)
+	if p.Compute.DType != tensor.F32 {
+		b.Convert(p.Compute, p.Value)
+	}
+}
+
+// Params are all trained tensors. Values, gradients and moments lie in one slab each, in the order of List,
+// those that decay first, so that norms and updates are few calls over long vectors.
+type Params struct {
+	List                    []*Param
+	byName                  map[string]*Param
+	value, grad, mom1, mom2 ops.Tensor // (n) float32
+	compute                 ops.Tensor // (n) act, None where act is float32
+	decayed                 int        // elements of the slabs before the first that does not decay
+	norm2                   ops.Tensor // (1) float64
+	b                       ops.Backend
+}
+
+// newParams lists what is trained and lays it out.
+func newParams(b ops.Backend, d Desc, tr Train, arena *ops.Arena) *Params {
+	ps := &Params{byName: map[string]*Param{}, b: b}
+	for _, decay := range []bool{true, false} {
+		for _, s := range d.TensorShapes() {
+			isNorm := len(s.Shape) == 1
+			if isNorm == decay || tr.Frozen {
+				continue
+			}
+			if tr.Full || isNorm && tr.Norms || s.Name == EmbedName && tr.Embed {
+				ps.add(s.Name, s.Shape, decay)
+			}
+		}
+		if !decay || tr.Rank == 0 {
+			continue
+		}
+		for l := range d.L {
+			for t := range targets {
+				if out, in := d.Dims(t); tr.LoRA[t] {
+					ps.add(t.Path(l)+".lora_A.weight", tensor.Shape{tr.Rank, in}, true)
+					ps.add(t.Path(l)+".lora_B.weight", tensor.Shape{out, tr.Rank}, true)
+				}
+			}
+		}
+	}
+	ps.layout(arena, tr.Frozen)
+	return ps
+}
+
+// slabAlign keeps every parameter of a slab aligned as an arena's tensors are, in float32 elements.
+const slabAlign = ops.Align / 4
+
+func (ps *Params) add(name string, shape tensor.Shape, decay bool) {
+	p := &Param{Name: name, Shape: shape, Decay: decay}
+	p.allocated = (shape.Elems() + slabAlign - 1) / slabAlign * slabAlign
+	if n := len(ps.List); n > 0 {
+		p.off = ps.List[n-1].off + ps.List[n-1].allocated
+	}
+	if decay {
+		ps.decayed = p.off + p.allocated
+	}
+	ps.List = append(ps.List, p)
+	ps.byName[name] = p
+}
+
+// layout takes the slabs from the arena, whose region is zeroed when it is new, and cuts them up.
+func (ps *Params) layout(arena *ops.Arena, frozen bool) {
+	ps.norm2 = arena.New(tensor.F64, 1)
+	n := 0
+	if k := len(ps.List); k > 0 {
+		n = ps.List[k-1].off + ps.List[k-1].allocated
+	}
+	ps.value = arena.New(tensor.F32, n)
+	slabs := []*ops.Tensor{&ps.grad, &ps.mom1, &ps.mom2}
+	if frozen {
+		slabs = nil
+	}
+	for _, s := range slabs {
+		*s = arena.New(tensor.F32, n)
+	}
+	if act := ps.b.Act(); act != tensor.F32 {
+		ps.compute = arena.New(act, n)
+	}
+	for _, p := range ps.List {
+		cut := func(s ops.Tensor) ops.Tensor {
+			if s.None() {
+				return s
+			}
+			return s.Rows(p.off, p.off+p.Shape.Elems()).Reshape(p.Shape...)
+		}
+		p.Value, p.Grad, p.Moment1, p.Moment2 = cut(ps.value), cut(ps.grad), cut(ps.mom1), cut(ps.mom2)
+		p.Compute = cut(ps.compute)
+		if p.Compute.None() {
+			p.Compute = p.Value
+		}
+	}
+}
+
+// ByName is the parameter of that name, or nil.
+func (ps *Params) ByName(name string) *Param { return ps.byName[name] }
+
+// Count is the number of trained elements.
+func (ps *Params) Count() int64 {
+	n := int64(0)
+	for _, p := range ps.List {
+		n += int64(p.Shape.Elems())
+	}
+	return n
+}
+
+// lora makes the low-rank part of the linear layer at the module path.
+func (ps *Params) lora(path string, tr Train, stream uint64) *ops.LoRA {
+	a, b := ps.ByName(path+".lora_A.weight"), ps.ByName(path+".lora_B.weight")
+	return &ops.LoRA{
+		A: a.Compute, B: b.Compute, DA: a.Grad, DB: b.Grad,
+		Scale: float32(tr.Alpha / float64(tr.Rank)),
+		Drop:  ops.Dropout{P: float32(tr.Drop), Stream: stream},
+	}
+}
+
+// Set gives a parameter its value; v has as many elements.
+func (ps *Params) Set(p *Param, v []float32) {
+	ps.b.Upload(p.Value, bytesOf(v))
+	if p.Compute.DType != tensor.F32 {
+		ps.b.Convert(p.Compute, p.Value)
+	}
+}
+
+// Get reads a parameter's float32 tensor (its Value, Grad, Moment1 or Moment2).
+func (ps *Params) Get(t ops.Tensor) ([]float32, error) {
+	v := make([]float32, t.Elems())
+	return v, ps.b.Download(bytesOf(v), t)
+}
+
+// SetMoments gives a parameter AdamW's moments.
+func (ps *Params) SetMoments(p *Param, m, v []float32) {
+	ps.b.Upload(p.Moment1, bytesOf(m))
+	ps.b.Upload(p.Moment2, bytesOf(v))
+}
+
+// ZeroGrad clears every gradient.
+func (ps *Params) ZeroGrad() { ps.b.Zero(ps.grad) }
+
+// GradNorm is the L2 norm over every trained tensor's gradient, a tied one once.
+func (ps *Params) GradNorm() (float64, error) {
+	ps.b.Zero(ps.norm2)
+	ps.b.SumSquares(ps.norm2, ps.grad)
+	n2, err := scalar(ps.b, ps.norm2)
+	return math.Sqrt(n2), err
+}
+
+// Update is one AdamW step on every trained tensor; h.Decay is not applied to norms.
+func (ps *Params) Update(h ops.AdamW) {
+	ps.update(0, ps.decayed, h)
+	h.Decay = 0
+	ps.update(ps.decayed, ps.value.Dim(0), h)
+}
+
+func (ps *Params) update(lo, hi int, h ops.AdamW) {
+	if lo == hi {
+		return
+	}
+	c := ops.Tensor{}
+	if !ps.compute.None() {
+		c = ps.compute.Rows(lo, hi)
+	}
+	ps.b.AdamW(ps.value.Rows(lo, hi), ps.mom1.Rows(lo, hi), ps.mom2.Rows(lo, hi), ps.grad.Rows(lo, hi), c, h)
+}
+
+// scalar reads one float64 and waits for it.
+func scalar(b ops.Backend, t ops.Tensor) (float64, error) {
+	var v [1]float64
+	err := b.Download(bytesOf(v[:]), t)
+	return v[0], err
+}
+
+// bytesOf views numbers as bytes in the machine's order, which is little-endian wherever this builds.
+func bytesOf[T float32 | float64 | int32 | uint64](v []T) []byte {
+	var z T
+	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(v))), len(v)*int(unsafe.Sizeof(z)))
+}

@@ -1,0 +1,158 @@
+package model
+
+import (
+	"longlora/internal/ops"
+	"longlora/internal/tensor"
+)
+
+// pass holds one sequence's buffers, taken once, and the tile that is worked on.
+type pass struct {
+	r     *Runner
+	batch *Batch
+	g     *geometry
+	store *store
+	at    at
+	fill  bool // keep halos: the first time that a tile is run
+
+	ids, pos, targets ops.Tensor // (T) int32
+	keys              ops.Tensor // (T) uint64, None without dropout
+	cs                ops.Tensor // (T,D) float32
+	nll               ops.Tensor // (T) float32
+	x0, x1            ops.Tensor // (T,C) act, the residual stream between layers that keep nothing
+	norm              ops.Tensor // (T,C) act, a normed copy
+	h                 ops.Tensor // (MLPRows,F) act
+	logits            ops.Tensor // (HeadRows,V)
+	layers            []saved    // backward only: one a layer
+	scratch           saved
+
+	dx, dn ops.Tensor          // (T,C) act
+	do, dq ops.Tensor          // (T,H,D) act
+	dk, dv ops.Tensor          // (T,Hkv,D) act; None where act is float32
+	dh     ops.Tensor          // (MLPRows,F) act
+	dxa    [targets]ops.Tensor // (T,R) act, scratch of the low-rank gradients
+	delta  ops.Tensor          // (H·T) float32
+}
+
+// newPass takes all memory that the sequence needs.
+func (r *Runner) newPass(b *Batch, g *geometry, backward bool) *pass {
+	a, act, m := r.Act, r.B.Act(), r.M
+	t := min(g.t, g.n)
+	p := &pass{r: r, batch: b, g: g, fill: true}
+	p.ids, p.pos, p.targets = a.New(tensor.I32, t), a.New(tensor.I32, t), a.New(tensor.I32, t)
+	if b.Keys != nil {
+		p.keys = a.New(tensor.U64, t)
+	}
+	p.cs, p.nll = a.New(tensor.F32, t, m.D), a.New(tensor.F32, t)
+	p.x0, p.x1, p.norm = a.New(act, t, m.C), a.New(act, t, m.C), a.New(act, t, m.C)
+	rows := min(t, r.MLPRows)
+	p.h = a.New(act, rows, m.F)
+	p.logits = a.New(tensor.F32, min(t, r.HeadRows), m.V)
+	p.store = newStore(r.B, g, m.L, m.Hkv, m.D, a, r.Halo, backward)
+	wide := rows
+	if backward && r.Keep == KeepAll {
+		wide = t
+	}
+	p.scratch = r.newSaved(t, wide)
+	if backward {
+		p.dx, p.dn = a.New(act, t, m.C), a.New(act, t, m.C)
+		p.do, p.dq = a.New(act, t, m.H, m.D), a.New(act, t, m.H, m.D)
+		if act != tensor.F32 {
+			p.dk, p.dv = a.New(act, t, m.Hkv, m.D), a.New(act, t, m.Hkv, m.D)
+		}
+		p.dh, p.delta = a.New(act, rows, m.F), a.New(tensor.F32, m.H*t)
+		for i := range p.dxa {
+			p.dxa[i] = r.newXA(Target(i), t)
+		}
+		p.layers = r.newLayers(t, p.scratch)
+	}
+	return p
+}
+
+// newLayers takes what each layer keeps; what it does not keep is the scratch that all share.
+func (r *Runner) newLayers(t int, scratch saved) []saved {
+	s := make([]saved, r.M.L)
+	for l := range s {
+		s[l] = scratch
+		if l < r.M.L-1 {
+			switch r.Keep {
+			case KeepAll:
+				s[l] = r.newSaved(t, t)
+			case KeepAttn:
+				s[l] = r.newSaved(t, 0)
+				s[l].g, s[l].u = scratch.g, scratch.u
+			case KeepInput: // the MLP's output product is not made again
+				s[l].xa[Down] = r.newXA(Down, t)
+			}
+		}
+		s[l].xin = r.Act.New(r.B.Act(), t, r.M.C)
+	}
+	return s
+}
+
+// enter uploads tile i's tokens and positions.
+func (p *pass) enter(y at) {
+	p.at = y
+	b, n := p.r.B, y.t1-y.t0
+	b.Upload(p.ids.Rows(0, n), bytesOf(p.batch.IDs[y.t0:y.t1]))
+	pos := p.r.positions[:n]
+	d0, d1 := p.g.doc(y.t0)
+	for t := range n {
+		if y.t0+t >= d1 {
+			d0, d1 = p.g.doc(y.t0 + t)
+		}
+		pos[t] = int32(y.t0 + t - d0)
+	}
+	b.Upload(p.pos.Rows(0, n), bytesOf(pos))
+	if !p.keys.None() {
+		b.Upload(p.keys.Rows(0, n), bytesOf(p.batch.Keys[y.t0:y.t1]))
+	}
+	if p.batch.Targets != nil {
+		b.Upload(p.targets.Rows(0, n), bytesOf(p.batch.Targets[y.t0:y.t1]))
+	}
+	b.RopeTable(p.csT(), p.pos.Rows(0, n), p.r.inv, p.r.ropeScale)
+}
+
+func (p *pass) n() int { return p.at.t1 - p.at.t0 }
+
+func (p *pass) csT() ops.Tensor { return p.cs.Rows(0, p.n()) }
+
+func (p *pass) keysT() ops.Tensor { return p.keysRows(0, p.n()) }
+
+func (p *pass) keysRows(lo, hi int) ops.Tensor {
+	if p.keys.None() {
+		return p.keys
+	}
+	return p.keys.Rows(lo, hi)
+}
+
+// attn describes the tile's attention over a window that begins at token k0.
+func (p *pass) attn(k0 int) *ops.Attn {
+	m := p.r.M
+	return &ops.Attn{H: m.H, Hkv: m.Hkv, D: m.D, Scale: m.scoreScale(), Spec: p.g.spec,
+		Q0: p.at.t0, K0: k0, Docs: p.g.docsOf(p.at.t0, p.at.t1)}
+}
+
+// reads reports whether the backward pass of a linear layer wants its input.
+func (p *pass) reads(y *Layer, t Target) bool {
+	return y.Lin[t].LoRA != nil && !y.Lin[t].LoRA.DA.None() || !y.Lin[t].DW.None()
+}
+
+func (p *pass) proj(y *Layer, s *saved, t Target, out ops.Tensor) ops.Proj {
+	return p.projRows(y, s, t, out, 0, p.n())
+}
+
+func (p *pass) projRows(y *Layer, s *saved, t Target, out ops.Tensor, lo, hi int) ops.Proj {
+	pr := ops.Proj{L: &y.Lin[t], Y: out}
+	if y.Lin[t].LoRA != nil {
+		pr.XA = s.xa[t].Rows(lo, hi)
+	}
+	return pr
+}
+
+func (p *pass) gradRows(y *Layer, s *saved, t Target, dy ops.Tensor, lo, hi int) ops.ProjGrad {
+	pg := ops.ProjGrad{L: &y.Lin[t], DY: dy}
+	if y.Lin[t].LoRA != nil {
+		pg.XA, pg.DXA = s.xa[t].Rows(lo, hi), p.dxa[t].Rows(lo, hi)
+	}
+	return pg
+}

@@ -1,0 +1,209 @@
+package model
+
+import (
+	"fmt"
+
+	"longlora/internal/ops"
+	"longlora/internal/s2attn"
+	"longlora/internal/tensor"
+)
+
+// Keep is what a layer keeps of a tile between its forward and its backward pass.
+type Keep uint8
+
+const (
+	// KeepAll keeps every activation.
+	KeepAll Keep = iota
+	// KeepAttn keeps all but gate and up, which are made again.
+	KeepAttn
+	// KeepInput keeps a layer's input alone; the layer is run again.
+	KeepInput
+)
+
+var keepNames = [...]string{"all", "attn", "input"}
+
+func (k Keep) String() string { return keepNames[k] }
+
+// MarshalText and UnmarshalText give Keep its name in saved plans.
+func (k Keep) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
+
+// UnmarshalText reads a name.
+func (k *Keep) UnmarshalText(b []byte) error {
+	for i, n := range keepNames {
+		if n == string(b) {
+			*k = Keep(i)
+			return nil
+		}
+	}
+	return fmt.Errorf("unknown policy %q; known are %v", b, keepNames)
+}
+
+// Tiling says how a step is carried out. It changes memory, time and the last bits, never the result.
+type Tiling struct {
+	Tile     int  `json:"tile"`      // T, tokens
+	Keep     Keep `json:"keep"`      // what each layer keeps
+	MLPRows  int  `json:"mlp_rows"`  // rows of the MLP at a time
+	HeadRows int  `json:"head_rows"` // rows of logits at a time
+}
+
+// Rope is what rotary positions need, already resolved (package rope).
+type Rope struct {
+	Inv   []float32 // (D/2) inverse frequencies
+	Scale float32   // of cos and sin
+}
+
+// Runner runs steps over one model with one way of attending.
+type Runner struct {
+	Tiling
+	M         *Model
+	B         ops.Backend
+	Spec      s2attn.Spec
+	Act, Halo *ops.Arena
+	Worst     bool // take memory for the longest halos that any cuts could make
+
+	inv       ops.Tensor // (D/2) float32
+	ropeScale float32
+	loss      ops.Tensor // (1) float64
+	positions []int32    // (T) staging on the host
+}
+
+// NewRunner takes the little that outlives a step from the act arena.
+func NewRunner(m *Model, b ops.Backend, spec s2attn.Spec, rope Rope, tl Tiling, act, halo *ops.Arena) *Runner {
+	r := &Runner{Tiling: tl, M: m, B: b, Spec: spec, Act: act, Halo: halo, ropeScale: rope.Scale}
+	r.inv, r.loss = act.New(tensor.F32, m.D/2), act.New(tensor.F64, 1)
+	b.Upload(r.inv, bytesOf(rope.Inv))
+	b.Zero(r.loss)
+	r.positions = make([]int32, tl.Tile)
+	return r
+}
+
+func (r *Runner) geometry(b *Batch) *geometry {
+	g := &geometry{n: len(b.IDs), t: r.Tile, spec: r.Spec, docs: b.Docs, worst: r.Worst, runs: headRuns(r.M.H, r.M.Hkv)}
+	if r.Spec.Mode == s2attn.Roll && g.tiles() > 1 {
+		panic("model: roll runs as one tile")
+	}
+	return g
+}
+
+// frame takes a pass's memory and gives it back when done.
+func (r *Runner) frame(b *Batch, backward bool, f func(p *pass)) {
+	ma, mh := r.Act.Mark(), r.Halo.Mark()
+	f(r.newPass(b, r.geometry(b), backward))
+	r.Act.Release(ma)
+	r.Halo.Release(mh)
+}
+
+// Step adds one micro-batch's gradients of scale·Σ(-log p) to the parameters' gradients and its Σ(-log p) to
+// the loss. It only enqueues.
+func (r *Runner) Step(b *Batch, scale float32) {
+	r.frame(b, true, func(p *pass) {
+		last := p.g.tiles() - 1
+		for i := range last {
+			p.enter(p.tile(i))
+			r.forwardThrough(p, true)
+		}
+		p.fill = false
+		for i := last; i >= 0; i-- {
+			r.forwardKept(p, i)
+			r.headBackward(p, scale)
+			r.backwardKept(p)
+		}
+	})
+}
+
+func (p *pass) tile(i int) at {
+	t0, t1 := p.g.tile(i)
+	return at{i, t0, t1}
+}
+
+// embed starts the residual stream in x.
+func (r *Runner) embed(p *pass, x ops.Tensor) {
+	r.B.EmbedForward(x.Rows(0, p.n()), r.M.Embed, p.ids.Rows(0, p.n()))
+}
+
+// forwardThrough runs the tile through the layers, keeping nothing but halos, and returns the last output. With
+// haloOnly it stops in the last layer once its keys and values are known.
+func (r *Runner) forwardThrough(p *pass, haloOnly bool) ops.Tensor {
+	in, out := p.x0, p.x1
+	r.embed(p, in)
+	for l := range r.M.L {
+		s := p.scratch
+		s.xin = in
+		if haloOnly && l == r.M.L-1 {
+			r.forwardKV(l, p, &s)
+			break
+		}
+		r.forward(l, p, &s, out.Rows(0, p.n()))
+		in, out = out, in
+	}
+	return in
+}
+
+// forwardKept runs tile i through all layers, keeping what the policy says; x0 receives the output.
+func (r *Runner) forwardKept(p *pass, i int) {
+	p.enter(p.tile(i))
+	r.embed(p, p.layers[0].xin)
+	for l := range r.M.L {
+		out := p.x0
+		if l+1 < r.M.L {
+			out = p.layers[l+1].xin
+		}
+		r.forward(l, p, &p.layers[l], out.Rows(0, p.n()))
+	}
+}
+
+// headBackward adds the tile's loss and leaves the gradient of the last layer's output in dx.
+func (r *Runner) headBackward(p *pass, scale float32) {
+	b, m, n := r.B, r.M, p.n()
+	x, nf, dn, dx := p.x0.Rows(0, n), p.norm.Rows(0, n), p.dn.Rows(0, n), p.dx.Rows(0, n)
+	rstd := p.delta.Rows(0, n) // free until the first attention
+	b.RMSNormForward(nf, rstd, x, m.Norm.W, m.Eps)
+	nll := p.nll.Rows(0, n)
+	b.HeadLoss(&ops.HeadLoss{X: nf, W: m.Head, DW: m.DHead, Targets: p.targets.Rows(0, n), NLL: nll, DX: dn, Scale: scale, Logits: p.logits})
+	b.SumF32(r.loss, nll)
+	b.Zero(dx)
+	b.RMSNormBackward(dx, m.Norm.DW, dn, x, rstd, m.Norm.W)
+}
+
+// backwardKept runs the tile back through all layers and into the embedding.
+func (r *Runner) backwardKept(p *pass) {
+	n := p.n()
+	dx := p.dx.Rows(0, n)
+	for l := r.M.L - 1; l >= 0; l-- {
+		s := &p.layers[l]
+		if r.Keep == KeepInput && l < r.M.L-1 { // the last layer's activations are still there
+			r.forwardKV(l, p, s)
+			r.forwardAttn(l, p, s)
+		}
+		r.backward(l, p, s, dx)
+	}
+	if !r.M.DEmbed.None() {
+		r.B.EmbedBackward(r.M.DEmbed, dx, p.ids.Rows(0, n))
+	}
+}
+
+// Loss waits and returns Σ(-log p) since the last call.
+func (r *Runner) Loss() (float64, error) {
+	v, err := scalar(r.B, r.loss)
+	r.B.Zero(r.loss)
+	return v, err
+}
+
+// Score runs the sequence forward and returns -log p of every target, 0 where Targets is -1. (N) float32
+func (r *Runner) Score(b *Batch) ([]float32, error) {
+	out := make([]float32, len(b.IDs))
+	var err error
+	r.frame(b, false, func(p *pass) {
+		for i := 0; i < p.g.tiles() && err == nil; i++ {
+			p.enter(p.tile(i))
+			n := p.n()
+			x := r.forwardThrough(p, false).Rows(0, n)
+			nf := p.norm.Rows(0, n)
+			r.B.RMSNormForward(nf, p.scratch.rstd1.Rows(0, n), x, r.M.Norm.W, r.M.Eps)
+			nll := p.nll.Rows(0, n)
+			r.B.HeadLoss(&ops.HeadLoss{X: nf, W: r.M.Head, Targets: p.targets.Rows(0, n), NLL: nll, Logits: p.logits})
+			err = r.B.Download(bytesOf(out[p.at.t0:p.at.t1]), nll)
+		}
+	})
+	return out, err
+}

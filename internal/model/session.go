@@ -1,0 +1,86 @@
+package model
+
+import (
+	"fmt"
+
+	"longlora/internal/ops"
+	"longlora/internal/s2attn"
+	"longlora/internal/tensor"
+)
+
+// Session is a sequence that grows: its keys and values are kept, so that each appended token costs one pass
+// over the weights and one over the cache. Attention is full.
+type Session struct {
+	r      *Runner
+	p      *pass
+	len    int
+	logits ops.Tensor // (1,V) act
+	best   ops.Tensor // (1) int32
+	ma, mh int64
+}
+
+// NewSession takes memory for a sequence of at most limit tokens, appended in tiles of at most the runner's.
+func (r *Runner) NewSession(limit int) *Session {
+	s := &Session{r: r, ma: r.Act.Mark(), mh: r.Halo.Mark()}
+	g := &geometry{n: limit, t: min(r.Tile, limit), spec: s2attn.Spec{Mode: s2attn.Full}, docs: []int32{0, int32(limit)}, grows: true}
+	s.p = r.newPass(&Batch{IDs: make([]int32, limit)}, g, false)
+	s.logits, s.best = r.Act.New(r.B.Act(), 1, r.M.V), r.Act.New(tensor.I32, 1)
+	return s
+}
+
+// Close gives the session's memory back. Sessions of one runner close in the reverse order of opening.
+func (s *Session) Close() {
+	s.r.Act.Release(s.ma)
+	s.r.Halo.Release(s.mh)
+}
+
+// Len is the number of tokens so far.
+func (s *Session) Len() int { return s.len }
+
+// Truncate forgets all tokens from n on.
+func (s *Session) Truncate(n int) { s.len = min(s.len, n) }
+
+// Append runs the tokens through the model.
+func (s *Session) Append(ids ...int32) error {
+	if s.len+len(ids) > s.p.g.n {
+		return fmt.Errorf("session of %d tokens: %d more than it has room for", s.p.g.n, s.len+len(ids)-s.p.g.n)
+	}
+	copy(s.p.batch.IDs[s.len:], ids)
+	for end := s.len + len(ids); s.len < end; {
+		t1 := min(s.len+s.p.g.t, end)
+		s.p.enter(at{i: -1, t0: s.len, t1: t1})
+		x := s.r.forwardThrough(s.p, t1 < end)
+		s.len = t1
+		if t1 == end {
+			s.head(x)
+		}
+	}
+	return s.r.B.Sync()
+}
+
+// head computes the logits after the last token of the tile in x.
+func (s *Session) head(x ops.Tensor) {
+	r, n := s.r, s.p.n()
+	nf := s.p.norm.Rows(0, 1)
+	r.B.RMSNormForward(nf, s.p.scratch.rstd1.Rows(0, 1), x.Rows(n-1, n), r.M.Norm.W, r.M.Eps)
+	r.B.LinearForward(nf, ops.Tensor{}, []ops.Proj{{L: &ops.Linear{W: r.M.Head}, Y: s.logits}})
+}
+
+// Best is the most probable next token.
+func (s *Session) Best() (int32, error) {
+	var id [1]int32
+	s.r.B.ArgMax(s.best, s.logits)
+	err := s.r.B.Download(bytesOf(id[:]), s.best)
+	return id[0], err
+}
+
+// Logits are the scores of every next token. (V) float32
+func (s *Session) Logits() ([]float32, error) {
+	out := make([]float32, s.r.M.V)
+	f := s.logits
+	if f.DType != tensor.F32 {
+		f = s.p.logits.Rows(0, 1)
+		s.r.B.Convert(f, s.logits)
+	}
+	return out, s.r.B.Download(bytesOf(out), f)
+}

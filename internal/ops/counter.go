@@ -1,0 +1,206 @@
+package ops
+
+import (
+	"unsafe"
+
+	"longlora/internal/tensor"
+)
+
+// Counter is a backend that executes nothing. It adds up what a step costs, so that running the step's own
+// code against it and against counting arenas gives the plan.
+type Counter struct {
+	act     tensor.DType
+	work    int64 // the workspace of the backend it stands for
+	Cost    Cost
+	Weights int64 // bytes of frozen weights
+}
+
+// Cost is what operations amount to.
+type Cost struct {
+	Linear    float64 // floating-point operations of the linear layers, two a multiply-add
+	Head      float64 // of the output head
+	Attention float64 // of attention
+	Bytes     float64 // read and written by everything else
+	Moved     float64 // bytes copied between device and host
+	Calls     float64 // operations
+}
+
+var _ Backend = (*Counter)(nil)
+
+// NewCounter makes a counter for a backend with this activation type and workspace.
+func NewCounter(act tensor.DType, workspace int64) *Counter {
+	return &Counter{act: act, work: workspace}
+}
+
+// Name implements Backend.
+func (c *Counter) Name() string { return "count" }
+
+// Act implements Backend.
+func (c *Counter) Act() tensor.DType { return c.act }
+
+// Reserve implements Backend; a counting arena never calls it.
+func (c *Counter) Reserve(Space, int64, string) (unsafe.Pointer, error) { return nil, nil }
+
+// Free implements Backend.
+func (c *Counter) Free(Space, unsafe.Pointer, int64) {}
+
+// Weight implements Backend.
+func (c *Counter) Weight(d tensor.DType, shape tensor.Shape, _ []byte) (Tensor, error) {
+	t := Tensor{DType: d, Shape: shape}
+	c.Weights += t.Bytes()
+	return t, nil
+}
+
+// WorkspaceBytes implements Backend.
+func (c *Counter) WorkspaceBytes() int64 { return c.work }
+
+// Sync implements Backend.
+func (c *Counter) Sync() error { return nil }
+
+// Upload implements Transfer.
+func (c *Counter) Upload(dst Tensor, _ []byte) { c.move(dst) }
+
+// Download implements Transfer.
+func (c *Counter) Download(dst []byte, src Tensor) error { c.move(src); return nil }
+
+// Zero implements Transfer.
+func (c *Counter) Zero(dst Tensor) { c.touch(dst) }
+
+// Convert implements Transfer.
+func (c *Counter) Convert(dst, src Tensor) { c.touch(dst, src) }
+
+// CopyRows implements Transfer.
+func (c *Counter) CopyRows(dst, _ Tensor, b Block) {
+	c.Cost.Bytes += 2 * float64(b.Rows) * float64(b.Cols) * float64(dst.DType.Size())
+	c.Cost.Calls++
+}
+
+// LinearForward implements Linears.
+func (c *Counter) LinearForward(x, _ Tensor, p []Proj) {
+	for _, q := range p {
+		c.product(q.L, x.Dim(0), 1, 0)
+	}
+}
+
+// LinearBackward implements Linears.
+func (c *Counter) LinearBackward(dx, _, _ Tensor, p []ProjGrad) {
+	for _, q := range p {
+		base := 1.0
+		if dx.None() {
+			base = 0
+		}
+		if !q.L.DW.None() {
+			base++
+		}
+		c.product(q.L, q.DY.Dim(0), base, 1)
+	}
+}
+
+// product counts base products with W and the low-rank terms, three times as many on the way back.
+func (c *Counter) product(l *Linear, t int, base, back float64) {
+	out, in := float64(l.W.Dim(0)), float64(l.W.Dim(1))
+	c.Cost.Linear += 2 * base * float64(t) * out * in
+	if l.LoRA != nil {
+		c.Cost.Linear += 2 * (1 + back) * float64(t) * float64(l.LoRA.A.Dim(0)) * (in + out)
+	}
+	c.Cost.Calls++
+}
+
+// EmbedForward implements Layers.
+func (c *Counter) EmbedForward(y, _, _ Tensor) { c.touch(y, y) }
+
+// EmbedBackward implements Layers.
+func (c *Counter) EmbedBackward(_, dy, _ Tensor) { c.touch(dy, dy, dy) }
+
+// RMSNormForward implements Layers.
+func (c *Counter) RMSNormForward(y, _, x, _ Tensor, _ float32) { c.touch(y, x) }
+
+// RMSNormBackward implements Layers.
+func (c *Counter) RMSNormBackward(dx, _, dy, x, _, _ Tensor) { c.touch(dx, dx, dy, x) }
+
+// RopeTable implements Layers.
+func (c *Counter) RopeTable(cs, _, _ Tensor, _ float32) { c.touch(cs) }
+
+// Rope implements Layers.
+func (c *Counter) Rope(dst, src, _ Tensor, _ bool) { c.touch(dst, src) }
+
+// SwiGLUForward implements Layers.
+func (c *Counter) SwiGLUForward(h, g, u Tensor) { c.touch(h, g, u) }
+
+// SwiGLUBackward implements Layers.
+func (c *Counter) SwiGLUBackward(dg, du, dh, g, u Tensor) { c.touch(dg, du, dh, g, u) }
+
+// AttnForward implements Attention.
+func (c *Counter) AttnForward(o, _, q, _, _ Tensor, a *Attn) {
+	c.Cost.Attention += 4 * float64(a.D) * a.Pairs(q.Dim(0))
+	c.Cost.Calls++
+}
+
+// AttnBackward implements Attention.
+func (c *Counter) AttnBackward(dq, _, _, _, _, _, _, _, _, _ Tensor, a *Attn) {
+	c.Cost.Attention += 10 * float64(a.D) * a.Pairs(dq.Dim(0))
+	c.Cost.Calls++
+}
+
+// Pairs is the number of (query, key, head) triples of t queries from Q0 on.
+func (a *Attn) Pairs(t int) float64 {
+	n := 0.0
+	for _, shifted := range []bool{false, true} {
+		heads := a.H / 2
+		if shifted {
+			heads = a.H - a.H/2
+		}
+		pairs := 0.0
+		for i := 0; i+1 < len(a.Docs); i++ {
+			d0, d1 := int(a.Docs[i]), int(a.Docs[i+1])
+			for p := max(a.Q0, d0); p < min(a.Q0+t, d1); {
+				lo, hi := a.Spec.Segment(p-d0, d1-d0, shifted)
+				end := min(d0+hi, a.Q0+t)
+				first, last := float64(p-d0-lo+1), float64(end-1-d0-lo+1)
+				pairs += (first + last) / 2 * float64(end-p)
+				p = end
+			}
+		}
+		n += pairs * float64(heads)
+	}
+	return n
+}
+
+// HeadLoss implements Losses.
+func (c *Counter) HeadLoss(h *HeadLoss) {
+	products := 1.0
+	if !h.DX.None() {
+		products++
+	}
+	if !h.DW.None() {
+		products++
+	}
+	n := float64(h.X.Dim(0)) * float64(h.W.Dim(0))
+	c.Cost.Head += 2 * products * n * float64(h.W.Dim(1))
+	c.Cost.Bytes += 12 * n
+	c.Cost.Calls++
+}
+
+// SumF32 implements Losses.
+func (c *Counter) SumF32(_, x Tensor) { c.touch(x) }
+
+// SumSquares implements Losses.
+func (c *Counter) SumSquares(_, x Tensor) { c.touch(x) }
+
+// ArgMax implements Losses.
+func (c *Counter) ArgMax(_, logits Tensor) { c.touch(logits) }
+
+// AdamW implements Optimizer.
+func (c *Counter) AdamW(w, m, v, grad, _ Tensor, _ AdamW) { c.touch(w, w, m, m, v, v, grad) }
+
+func (c *Counter) touch(ts ...Tensor) {
+	for _, t := range ts {
+		c.Cost.Bytes += float64(t.Bytes())
+	}
+	c.Cost.Calls++
+}
+
+func (c *Counter) move(t Tensor) {
+	c.Cost.Moved += float64(t.Bytes())
+	c.Cost.Calls++
+}

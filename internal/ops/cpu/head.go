@@ -1,0 +1,93 @@
+package cpu
+
+import (
+	"longlora/csrc"
+	"longlora/internal/ops"
+)
+
+// HeadLoss implements ops.Losses.
+func (b *Backend) HeadLoss(h *ops.HeadLoss) {
+	n, step := h.X.Dim(0), h.Logits.Dim(0)
+	for lo := 0; lo < n; lo += step {
+		b.headRows(h, lo, min(lo+step, n))
+	}
+}
+
+// headRows does one chunk of rows: logits, loss, gradients.
+func (b *Backend) headRows(h *ops.HeadLoss, lo, hi int) {
+	c, v, rows := h.W.Dim(1), h.W.Dim(0), hi-lo
+	targets, nll := h.Targets.I32()[lo:hi], h.NLL.F32()[lo:hi]
+	x, grad := h.X.Rows(lo, hi), !h.DX.None()
+	if h.Best.None() && noneScored(targets) {
+		clear(nll)
+		if grad {
+			b.Zero(h.DX.Rows(lo, hi))
+		}
+		return
+	}
+	b.LinearForward(x, ops.Tensor{}, []ops.Proj{{L: &ops.Linear{W: h.W}, Y: h.Logits.Rows(0, rows)}})
+	b.pool.blocks(rows, 4, func(r0, r1, _ int) {
+		for r := r0; r < r1; r++ {
+			var best *int32
+			if !h.Best.None() {
+				best = &h.Best.I32()[lo+r]
+			}
+			nll[r] = b.set.Softmax(at(h.Logits, r*v), v, targets[r], h.Scale, grad, best)
+			if grad && targets[r] < 0 {
+				clear(h.Logits.F32()[r*v : (r+1)*v])
+			}
+		}
+	})
+	if grad {
+		b.gemm(rows, c, []csrc.Term{{A: h.Logits.P, ARS: v, ACS: 1, Alpha: 1, B: h.W.P, BRS: c, BCS: 1, BType: btype(h.W), K: v}},
+			h.DX.Rows(lo, hi).P, c, nil, 0)
+	}
+	if !h.DW.None() {
+		b.gemm(v, c, []csrc.Term{{A: h.Logits.P, ARS: 1, ACS: v, Alpha: 1, B: x.P, BRS: c, BCS: 1, K: rows}}, h.DW.P, c, h.DW.P, c)
+	}
+}
+
+func noneScored(targets []int32) bool {
+	for _, t := range targets {
+		if t >= 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// ArgMax implements ops.Losses.
+func (b *Backend) ArgMax(idx, logits ops.Tensor) {
+	v, out := logits.Dim(1), idx.I32()
+	b.pool.run(logits.Dim(0), func(t, _ int) {
+		b.set.Softmax(at(logits, t*v), v, -1, 0, false, &out[t])
+	})
+}
+
+// sumBlock is how many elements are added up before the partial sums are.
+const sumBlock = 1 << 15
+
+// SumF32 implements ops.Losses.
+func (b *Backend) SumF32(out, x ops.Tensor) {
+	b.sum(out, x, func(v float64) float64 { return v })
+}
+
+// SumSquares implements ops.Losses.
+func (b *Backend) SumSquares(out, x ops.Tensor) {
+	b.sum(out, x, func(v float64) float64 { return v * v })
+}
+
+func (b *Backend) sum(out, x ops.Tensor, f func(float64) float64) {
+	xs := x.F32()
+	part := make([]float64, (len(xs)+sumBlock-1)/sumBlock)
+	b.pool.blocks(len(xs), sumBlock, func(lo, hi, _ int) {
+		s := 0.0
+		for _, v := range xs[lo:hi] {
+			s += f(float64(v))
+		}
+		part[lo/sumBlock] = s
+	})
+	for _, s := range part {
+		out.F64()[0] += s
+	}
+}

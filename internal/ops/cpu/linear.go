@@ -1,0 +1,211 @@
+package cpu
+
+import (
+	"unsafe"
+
+	"longlora/csrc"
+	"longlora/internal/ops"
+	"longlora/internal/tensor"
+)
+
+// decodeRows is the most rows that go through dot products instead of packed panels: below it, reading the
+// weights is all that counts. A token's bits differ between the two ways.
+const decodeRows = 4
+
+// blockCols is the width of a work item of a product.
+const blockCols = 256
+
+// btype is a weight's element type as the kernels number it.
+func btype(t ops.Tensor) int {
+	switch t.DType {
+	case tensor.F32:
+		return 0
+	case tensor.BF16:
+		return 1
+	case tensor.F16:
+		return 2
+	}
+	panic("cpu: a weight of type " + t.DType.String())
+}
+
+// at is the address of element i of a float32 tensor.
+func at(t ops.Tensor, i int) unsafe.Pointer { return unsafe.Add(t.P, 4*i) }
+
+// gemm computes the (m,n) matrix c = cin + Σ terms; cin nil is zero. Every element is one chain of
+// multiply-adds, so the division among workers does not show in the result.
+func (b *Backend) gemm(m, n int, terms []csrc.Term, c unsafe.Pointer, ldc int, cin unsafe.Pointer, ldcin int) {
+	if m == 0 || n == 0 {
+		return
+	}
+	cols, rows := blockCols, 480
+	if m <= 64 {
+		cols = 64
+	}
+	nb := (n + cols - 1) / cols
+	for rows > 96 && nb*((m+rows-1)/rows) < 8*b.pool.workers {
+		rows -= 96
+	}
+	mb := (m + rows - 1) / rows
+	b.pool.run(nb*mb, func(i, w int) {
+		m0, n0 := i%mb*rows, i/mb*cols
+		b.set.Gemm(terms, c, ldc, cin, ldcin, m0, min(m0+rows, m), n0, min(n0+cols, n), b.scratch(w, 0))
+	})
+}
+
+// LinearForward implements ops.Linears.
+func (b *Backend) LinearForward(x, keys ops.Tensor, p []ops.Proj) {
+	t, in := x.Dim(0), x.Dim(1)
+	for _, q := range p {
+		out := q.L.W.Dim(0)
+		if l := q.L.LoRA; l != nil {
+			b.lowRank(q.XA, x, keys, l)
+		}
+		if t <= decodeRows {
+			b.decode(x, q)
+			continue
+		}
+		terms := []csrc.Term{{A: x.P, ARS: in, ACS: 1, Alpha: 1, B: q.L.W.P, BRS: 1, BCS: in, BType: btype(q.L.W), K: in}}
+		if l := q.L.LoRA; l != nil {
+			r := l.A.Dim(0)
+			terms = append(terms, csrc.Term{A: q.XA.P, ARS: r, ACS: 1, Alpha: l.Scale, B: l.B.P, BRS: 1, BCS: r, K: r})
+		}
+		b.gemm(t, out, terms, q.Y.P, out, q.Res.P, out)
+	}
+}
+
+// lowRank computes xa = drop(x)·Aᵀ.
+func (b *Backend) lowRank(xa, x, keys ops.Tensor, l *ops.LoRA) {
+	in, r := x.Dim(1), l.A.Dim(0)
+	b.pool.blocks(x.Dim(0), 64, func(lo, hi, w int) {
+		if l.Drop.P == 0 {
+			b.set.Skinny(at(xa, lo*r), r, at(x, lo*in), in, hi-lo, l.A.P, in, r, in)
+			return
+		}
+		row := unsafe.Add(b.scratch(w, in), termBytes)
+		for t := lo; t < hi; t++ {
+			dropRow(unsafe.Slice((*float32)(row), in), x.F32()[t*in:(t+1)*in], keys.U64()[t], l.Drop)
+			b.set.Skinny(at(xa, t*r), r, row, in, 1, l.A.P, in, r, in)
+		}
+	})
+}
+
+// dropRow writes drop(x) of one token.
+func dropRow(dst, x []float32, key uint64, d ops.Dropout) {
+	f := 1 / (1 - d.P)
+	for c, v := range x {
+		dst[c] = 0
+		if ops.DropKeep(key, d.Stream, c, d.P) {
+			dst[c] = v * f
+		}
+	}
+}
+
+// decode computes a projection of few rows by dot products.
+func (b *Backend) decode(x ops.Tensor, q ops.Proj) {
+	t, in, out := x.Dim(0), x.Dim(1), q.L.W.Dim(0)
+	size := q.L.W.DType.Size()
+	b.pool.blocks(out, 64, func(lo, hi, w int) {
+		y := unsafe.Slice((*float32)(unsafe.Add(b.scratch(w, 64), termBytes)), hi-lo)
+		for i := range t {
+			b.set.Gemv(unsafe.Pointer(&y[0]), at(x, i*in), unsafe.Add(q.L.W.P, lo*in*size), btype(q.L.W), hi-lo, in)
+			if l := q.L.LoRA; l != nil {
+				r := l.A.Dim(0)
+				xa := q.XA.F32()[i*r : (i+1)*r]
+				for o := range y {
+					s := float32(0)
+					for k, v := range l.B.F32()[(lo+o)*r : (lo+o+1)*r] {
+						s += v * xa[k]
+					}
+					y[o] += l.Scale * s
+				}
+			}
+			dst := q.Y.F32()[i*out+lo : i*out+hi]
+			if q.Res.None() {
+				copy(dst, y)
+				continue
+			}
+			for o, r := range q.Res.F32()[i*out+lo : i*out+hi] {
+				dst[o] = r + y[o]
+			}
+		}
+	})
+}
+
+// LinearBackward implements ops.Linears.
+func (b *Backend) LinearBackward(dx, x, keys ops.Tensor, p []ops.ProjGrad) {
+	cin := unsafe.Pointer(nil)
+	for _, q := range p {
+		t, in, out := q.DY.Dim(0), q.L.W.Dim(1), q.L.W.Dim(0)
+		if q.L.LoRA != nil {
+			b.lowRankBackward(x, keys, q)
+		}
+		if !q.L.DW.None() {
+			b.gemm(out, in, []csrc.Term{{A: q.DY.P, ARS: 1, ACS: out, Alpha: 1, B: x.P, BRS: in, BCS: 1, K: t}}, q.L.DW.P, in, q.L.DW.P, in)
+		}
+		if dx.None() {
+			continue
+		}
+		terms := []csrc.Term{{A: q.DY.P, ARS: out, ACS: 1, Alpha: 1, B: q.L.W.P, BRS: in, BCS: 1, BType: btype(q.L.W), K: out}}
+		l := q.L.LoRA
+		if l != nil && l.Drop.P == 0 {
+			r := l.A.Dim(0)
+			terms = append(terms, csrc.Term{A: q.DXA.P, ARS: r, ACS: 1, Alpha: l.Scale, B: l.A.P, BRS: in, BCS: 1, K: r})
+		}
+		b.gemm(t, in, terms, dx.P, in, cin, in)
+		if l != nil && l.Drop.P > 0 {
+			b.droppedGrad(dx, keys, q)
+		}
+		cin = dx.P
+	}
+}
+
+// lowRankBackward computes DXA = dY·B and, when the factors are trained, adds to DB and DA.
+func (b *Backend) lowRankBackward(x, keys ops.Tensor, q ops.ProjGrad) {
+	l := q.L.LoRA
+	t, in, out, r := q.DY.Dim(0), q.L.W.Dim(1), q.L.W.Dim(0), l.A.Dim(0)
+	b.gemm(t, r, []csrc.Term{{A: q.DY.P, ARS: out, ACS: 1, Alpha: 1, B: l.B.P, BRS: r, BCS: 1, K: out}}, q.DXA.P, r, nil, 0)
+	if l.DA.None() {
+		return
+	}
+	b.gemm(out, r, []csrc.Term{{A: q.DY.P, ARS: 1, ACS: out, Alpha: l.Scale, B: q.XA.P, BRS: r, BCS: 1, K: t}}, l.DB.P, r, l.DB.P, r)
+	if l.Drop.P == 0 {
+		b.gemm(r, in, []csrc.Term{{A: q.DXA.P, ARS: 1, ACS: r, Alpha: l.Scale, B: x.P, BRS: in, BCS: 1, K: t}}, l.DA.P, in, l.DA.P, in)
+		return
+	}
+	xs, dxa, da := x.F32(), q.DXA.F32(), l.DA.F32()
+	f := l.Scale / (1 - l.Drop.P)
+	b.pool.blocks(in, 64, func(lo, hi, _ int) {
+		for i := range t {
+			key := keys.U64()[i]
+			for c := lo; c < hi; c++ {
+				if ops.DropKeep(key, l.Drop.Stream, c, l.Drop.P) {
+					for k := range r {
+						da[k*in+c] += f * dxa[i*r+k] * xs[i*in+c]
+					}
+				}
+			}
+		}
+	})
+}
+
+// droppedGrad adds Scale·drop'(DXA·A) to dx.
+func (b *Backend) droppedGrad(dx, keys ops.Tensor, q ops.ProjGrad) {
+	l := q.L.LoRA
+	in, r := q.L.W.Dim(1), l.A.Dim(0)
+	d, dxa, a := dx.F32(), q.DXA.F32(), l.A.F32()
+	f := l.Scale / (1 - l.Drop.P)
+	b.pool.blocks(dx.Dim(0), 16, func(lo, hi, _ int) {
+		for i := lo; i < hi; i++ {
+			key := keys.U64()[i]
+			for c := range in {
+				if ops.DropKeep(key, l.Drop.Stream, c, l.Drop.P) {
+					s := float32(0)
+					for k := range r {
+						s += dxa[i*r+k] * a[k*in+c]
+					}
+					d[i*in+c] += f * s
+				}
+			}
+		}
+	})
+}

@@ -1,0 +1,77 @@
+package plan
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// HostAvailable is the memory that this process may still take, in bytes: what the kernel says is available, or
+// what the control group leaves where that is less.
+func HostAvailable() (int64, error) {
+	n, err := procKiB("/proc/meminfo", "MemAvailable")
+	if err != nil {
+		return 0, err
+	}
+	if free, ok := cgroupFree("/sys/fs/cgroup"); ok {
+		n = min(n, free)
+	}
+	return n, nil
+}
+
+// RssAnon is the anonymous memory of this process that is resident, in bytes; mapped files are not in it.
+func RssAnon() (int64, error) { return procKiB("/proc/self/status", "RssAnon") }
+
+// procKiB reads a "Name:  123 kB" line of a file under /proc, in bytes.
+func procKiB(path, name string) (int64, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return 0, err
+	}
+	for s := bufio.NewScanner(bytes.NewReader(b)); s.Scan(); {
+		rest, ok := strings.CutPrefix(s.Text(), name+":")
+		if !ok {
+			continue
+		}
+		n, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(rest), " kB"), 10, 64)
+		if err != nil {
+			return 0, fmt.Errorf("%s: %s: %w", path, name, err)
+		}
+		return n << 10, nil
+	}
+	return 0, fmt.Errorf("%s has no %s", path, name)
+}
+
+// cgroupFree is what a version 2 control group's limit leaves, counting file pages that can be dropped as free;
+// ok is false without such a limit.
+func cgroupFree(dir string) (n int64, ok bool) {
+	number := func(name string) (int64, bool) {
+		b, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			return 0, false
+		}
+		v, err := strconv.ParseInt(strings.TrimSpace(string(b)), 10, 64)
+		return v, err == nil
+	}
+	limit, ok1 := number("memory.max") // "max" where there is no limit
+	used, ok2 := number("memory.current")
+	if !ok1 || !ok2 {
+		return 0, false
+	}
+	stat, err := os.ReadFile(filepath.Join(dir, "memory.stat"))
+	if err != nil {
+		return max(limit-used, 0), true
+	}
+	for _, line := range strings.Split(string(stat), "\n") {
+		if v, found := strings.CutPrefix(line, "inactive_file "); found {
+			if f, err := strconv.ParseInt(v, 10, 64); err == nil {
+				used -= f
+			}
+		}
+	}
+	return max(limit-used, 0), true
+}

@@ -1,0 +1,109 @@
+package train
+
+import (
+	"context"
+	"math"
+
+	"longlora/internal/errs"
+	"longlora/internal/model"
+	"longlora/internal/ops"
+	"longlora/internal/plan"
+	"longlora/internal/s2attn"
+)
+
+// Engine carries out optimizer steps on one backend by one plan. Train and bench share it.
+type Engine struct {
+	Backend ops.Backend
+	Model   *model.Model
+	Runner  *model.Runner
+	Scorers map[s2attn.Mode]*model.Runner // ways of attending that rows can be scored with
+
+	params, act, halo *ops.Arena
+}
+
+// NewEngine takes the memory that the plan counted and loads the weights.
+func NewEngine(b ops.Backend, p plan.Problem, pl plan.Plan, src model.Source, rope model.Rope) (*Engine, error) {
+	e := &Engine{Backend: b, Scorers: map[s2attn.Mode]*model.Runner{}}
+	for _, a := range []struct {
+		to    **ops.Arena
+		name  string
+		space ops.Space
+		size  int64
+	}{{&e.params, "parameters", ops.Device, pl.Params}, {&e.act, "activations", ops.Device, pl.Act}, {&e.halo, "halos", ops.Host, pl.Halo}} {
+		arena, err := ops.NewArena(b, a.name, a.space, a.size)
+		if err != nil {
+			e.Close()
+			return nil, err
+		}
+		*a.to = arena
+	}
+	m, err := model.New(b, p.Desc, p.Train, src, e.params)
+	if err != nil {
+		e.Close()
+		return nil, err
+	}
+	e.Model = m
+	e.Runner = e.runner(p, pl, p.Spec, rope)
+	for _, s := range p.Score {
+		e.Scorers[s.Mode] = e.runner(p, pl, s, rope)
+	}
+	return e, nil
+}
+
+func (e *Engine) runner(p plan.Problem, pl plan.Plan, spec s2attn.Spec, rope model.Rope) *model.Runner {
+	r := model.NewRunner(e.Model, e.Backend, spec, rope, pl.Tiling, e.act, e.halo)
+	r.Worst = p.Cuts
+	return r
+}
+
+// Close gives the memory back.
+func (e *Engine) Close() {
+	for _, a := range []*ops.Arena{e.params, e.act, e.halo} {
+		if a != nil {
+			a.Free(e.Backend)
+		}
+	}
+}
+
+// Gradients computes a step's loss, the mean over its scored tokens, and the gradient's L2 norm, from n
+// micro-batches; scored is the number of scored tokens in all of them. Parameters are not touched, so that a
+// cancelled step leaves no trace.
+func (e *Engine) Gradients(ctx context.Context, n int, micro func(a int) *model.Batch, scored int) (loss, norm float64, err error) {
+	e.Model.Params.ZeroGrad()
+	for a := range n {
+		if err := ctx.Err(); err != nil {
+			// What was added so far must not count for the next step.
+			if _, e2 := e.Runner.Loss(); e2 != nil {
+				return 0, 0, e2
+			}
+			return 0, 0, err
+		}
+		e.Runner.Step(micro(a), float32(1/float64(scored)))
+	}
+	sum, err := e.Runner.Loss()
+	if err != nil {
+		return 0, 0, err
+	}
+	norm, err = e.Model.Params.GradNorm()
+	return sum / float64(scored), norm, err
+}
+
+// checkFinite is the error for a step whose loss or gradient norm is no number.
+func checkFinite(step int, loss, norm float64) error {
+	bad := func(v float64) bool { return math.IsNaN(v) || math.IsInf(v, 0) }
+	switch {
+	case bad(loss):
+		return errs.Numericf("step %d: the loss is %g; the update was not applied. Check the weights for NaN or Inf, or lower --lr", step, loss)
+	case bad(norm):
+		return errs.Numericf("step %d: the gradient's norm is %g (loss %g); the update was not applied. Lower --lr or check the weights", step, norm, loss)
+	}
+	return nil
+}
+
+// clip is the factor that gradients are scaled by: min(1, limit/(norm+1e-6)), 1 where the limit is 0.
+func clip(norm, limit float64) float64 {
+	if limit == 0 {
+		return 1
+	}
+	return min(1, limit/(norm+1e-6))
+}

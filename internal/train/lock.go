@@ -1,0 +1,30 @@
+package train
+
+import (
+	"errors"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"longlora/internal/errs"
+)
+
+// lock keeps other runs out of a folder while this process lives: flock on the folder itself, so that nothing is
+// left behind. The folder is made when missing.
+func lock(dir string) (release func(), err error) {
+	if err := os.MkdirAll(dir, 0o777); err != nil {
+		return nil, errs.Dataf("--out: %w", err)
+	}
+	f, err := os.Open(dir)
+	if err != nil {
+		return nil, errs.Dataf("--out: %w", err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		_ = f.Close()
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return nil, errs.Dataf("--out %s: another run is at work in this folder; wait for it or choose another --out", dir)
+		}
+		return nil, errs.Dataf("--out %s: locking the folder: %w", dir, err)
+	}
+	return func() { _ = f.Close() }, nil
+}
