@@ -1,0 +1,168 @@
+package ckpt
+
+import (
+	"bufio"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"longlora/internal/errs"
+)
+
+// WriteAtomic writes a file under a temporary name beside it, flushes it to the disk and renames it: a reader
+// sees the old file or the new one, never a part. A failure leaves nothing behind.
+func WriteAtomic(path string, write func(io.Writer) error) (err error) {
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".tmp*")
+	if err != nil {
+		return writeError(path, err)
+	}
+	defer func() {
+		if err != nil {
+			f.Close()
+			os.Remove(f.Name())
+			err = writeError(path, err)
+		}
+	}()
+	w := bufio.NewWriterSize(f, 1<<20)
+	if err = write(w); err != nil {
+		return err
+	}
+	if err = w.Flush(); err != nil {
+		return err
+	}
+	if err = f.Chmod(0o644); err != nil {
+		return err
+	}
+	if err = f.Sync(); err != nil {
+		return err
+	}
+	if err = f.Close(); err != nil {
+		return err
+	}
+	if err = os.Rename(f.Name(), path); err != nil {
+		return err
+	}
+	return SyncDir(filepath.Dir(path))
+}
+
+// writeError gives a failed write its kind and, for a full disk, its mend.
+func writeError(path string, err error) error {
+	var e *errs.Error
+	if errors.As(err, &e) {
+		return err
+	}
+	if errors.Is(err, syscall.ENOSPC) {
+		return errs.Dataf("%s: the disk is full; make room and run the same command again: %w", path, err)
+	}
+	return errs.Dataf("%s: %w", path, err)
+}
+
+// SyncDir makes renames in a folder last.
+func SyncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return writeError(dir, err)
+	}
+	defer d.Close()
+	if err := d.Sync(); err != nil {
+		return writeError(dir, err)
+	}
+	return nil
+}
+
+// WriteJSON writes an indented JSON document atomically.
+func WriteJSON(path string, v any) error {
+	b, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return err
+	}
+	return WriteAtomic(path, func(w io.Writer) error {
+		_, err := w.Write(append(b, '\n'))
+		return err
+	})
+}
+
+// ReadJSON reads a JSON document; numbers of maps stay as they are written.
+func ReadJSON(path string, v any) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return errs.Dataf("%w", err)
+	}
+	defer f.Close()
+	dec := json.NewDecoder(f)
+	dec.UseNumber()
+	if err := dec.Decode(v); err != nil {
+		return errs.Dataf("%s: not the JSON that is wanted: %w", path, err)
+	}
+	return nil
+}
+
+// MakeDir makes a folder and those above it.
+func MakeDir(path string) error {
+	if err := os.MkdirAll(path, 0o755); err != nil {
+		return writeError(path, err)
+	}
+	return nil
+}
+
+// CopyFile copies a file atomically.
+func CopyFile(dst, src string) error {
+	f, err := os.Open(src)
+	if err != nil {
+		return errs.Dataf("%w", err)
+	}
+	defer f.Close()
+	return WriteAtomic(dst, func(w io.Writer) error {
+		_, err := io.Copy(w, f)
+		return err
+	})
+}
+
+// FilePrint tells one version of a file from another without reading it whole.
+type FilePrint struct {
+	Name  string `json:"name"`
+	Size  int64  `json:"size"`
+	Print string `json:"sha256"` // of the safetensors header where there is one, and the first and last MiB
+}
+
+// PrintFile fingerprints a file under the name given.
+func PrintFile(path, name string) (FilePrint, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return FilePrint{}, errs.Dataf("%w", err)
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil {
+		return FilePrint{}, errs.Dataf("%w", err)
+	}
+	const mib = 1 << 20
+	h := sha256.New()
+	n := int64(mib)
+	if filepath.Ext(path) == ".safetensors" { // the header may be longer than a MiB
+		var b [8]byte
+		if _, err := f.ReadAt(b[:], 0); err == nil {
+			n = max(n, 8+min(int64(leU64(b)), maxHeader))
+		}
+	}
+	if _, err := io.Copy(h, io.NewSectionReader(f, 0, n)); err != nil {
+		return FilePrint{}, errs.Dataf("%s: %w", path, err)
+	}
+	if _, err := io.Copy(h, io.NewSectionReader(f, max(0, st.Size()-mib), mib)); err != nil {
+		return FilePrint{}, errs.Dataf("%s: %w", path, err)
+	}
+	return FilePrint{name, st.Size(), hex.EncodeToString(h.Sum(nil))}, nil
+}
+
+func leU64(b [8]byte) uint64 {
+	v := uint64(0)
+	for i := range b {
+		v |= uint64(b[i]) << (8 * i)
+	}
+	return v
+}

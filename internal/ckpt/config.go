@@ -1,0 +1,214 @@
+package ckpt
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"path/filepath"
+	"strings"
+
+	"longlora/internal/errs"
+	"longlora/internal/tensor"
+)
+
+// Config is what the program needs of a Hugging Face config.json, and the whole of it for writing it again.
+type Config struct {
+	Path                           string
+	Arch                           string
+	Hidden, MLP, Layers, Heads, KV int
+	HeadDim, Vocab, MaxPos         int
+	Eps, InitRange                 float64
+	Tied                           bool
+	DType                          tensor.DType // the checkpoint's, float32 when nothing says it
+	EOS                            []int
+	Window                         int // sliding window, 0 without
+	Raw                            map[string]any
+	Notes                          []string // fields that are there and have no effect
+}
+
+// fields reads typed values out of a JSON object, keeping the first fault.
+type fields struct {
+	path string
+	raw  map[string]any
+	err  error
+}
+
+func (f *fields) fail(name, format string, a ...any) {
+	if f.err == nil {
+		f.err = errs.Dataf("%s: %s: %s", f.path, name, fmt.Sprintf(format, a...))
+	}
+}
+
+// num is a number, or def where the field is missing or null; a NaN def makes the field required.
+func (f *fields) num(name string, def float64) float64 {
+	v, ok := f.raw[name]
+	if !ok || v == nil {
+		if math.IsNaN(def) {
+			f.fail(name, "missing")
+		}
+		return def
+	}
+	n, ok := v.(json.Number)
+	if !ok {
+		f.fail(name, "%v is not a number", v)
+		return def
+	}
+	x, err := n.Float64()
+	if err != nil {
+		f.fail(name, "%v is out of range", v)
+	}
+	return x
+}
+
+// count is a whole number from 1 on; def < 0 makes the field required.
+func (f *fields) count(name string, def int) int {
+	d := float64(def)
+	if def < 0 {
+		d = math.NaN()
+	}
+	x := f.num(name, d)
+	if f.err == nil && (x != math.Trunc(x) || x < 1 || x > 1<<31) {
+		f.fail(name, "%v is not a whole number from 1 on", x)
+	}
+	if math.IsNaN(x) {
+		return 1
+	}
+	return int(x)
+}
+
+// flag is a boolean, false where missing.
+func (f *fields) flag(name string) bool {
+	v, ok := f.raw[name]
+	if !ok || v == nil {
+		return false
+	}
+	b, ok := v.(bool)
+	if !ok {
+		f.fail(name, "%v is neither true nor false", v)
+	}
+	return b
+}
+
+// ReadConfig reads and checks dir/config.json.
+func ReadConfig(dir string) (*Config, error) {
+	path := filepath.Join(dir, "config.json")
+	f := &fields{path: path}
+	if err := ReadJSON(path, &f.raw); err != nil {
+		return nil, err
+	}
+	if f.raw == nil {
+		return nil, errs.Dataf("%s: null where an object is wanted", path)
+	}
+	c := &Config{Path: path, Raw: f.raw}
+	f.architecture(c)
+	c.Hidden, c.MLP, c.Layers = f.count("hidden_size", -1), f.count("intermediate_size", -1), f.count("num_hidden_layers", -1)
+	c.Heads, c.Vocab, c.MaxPos = f.count("num_attention_heads", -1), f.count("vocab_size", -1), f.count("max_position_embeddings", -1)
+	c.KV = f.count("num_key_value_heads", c.Heads)
+	if f.raw["head_dim"] == nil && c.Hidden%c.Heads != 0 {
+		f.fail("num_attention_heads", "%d heads do not divide hidden_size %d, and head_dim is not given", c.Heads, c.Hidden)
+	}
+	c.HeadDim = f.count("head_dim", max(1, c.Hidden/c.Heads))
+	if c.Heads%c.KV != 0 {
+		f.fail("num_key_value_heads", "%d does not divide num_attention_heads %d", c.KV, c.Heads)
+	}
+	if c.HeadDim%2 != 0 {
+		f.fail("head_dim", "%d is odd; rotary positions need pairs", c.HeadDim)
+	}
+	c.Eps, c.InitRange = f.num("rms_norm_eps", 1e-6), f.num("initializer_range", 0.02)
+	if !(c.Eps >= 0 && c.Eps < 1) {
+		f.fail("rms_norm_eps", "%v is not between 0 and 1", c.Eps)
+	}
+	c.Tied = f.flag("tie_word_embeddings")
+	f.refuse(c)
+	c.DType = f.dtype()
+	c.EOS = f.ids("eos_token_id")
+	return c, f.err
+}
+
+// architecture accepts the families that the model implements.
+func (f *fields) architecture(c *Config) {
+	list, _ := f.raw["architectures"].([]any)
+	for _, a := range list {
+		if s, ok := a.(string); ok {
+			c.Arch = s
+		}
+	}
+	if c.Arch == "" {
+		c.Arch = map[any]string{"llama": "LlamaForCausalLM", "mistral": "MistralForCausalLM"}[f.raw["model_type"]]
+	}
+	switch c.Arch {
+	case "LlamaForCausalLM":
+	case "MistralForCausalLM":
+		if f.raw["sliding_window"] != nil {
+			c.Window = f.count("sliding_window", -1)
+		}
+	default:
+		f.fail("architectures", "%q is not one of LlamaForCausalLM, MistralForCausalLM", fmt.Sprint(f.raw["architectures"]))
+	}
+}
+
+// refuse names what the model does not compute.
+func (f *fields) refuse(c *Config) {
+	for _, n := range []string{"attention_bias", "mlp_bias"} {
+		if f.flag(n) {
+			f.fail(n, "true is not supported")
+		}
+	}
+	if x := f.num("partial_rotary_factor", 1); x != 1 {
+		f.fail("partial_rotary_factor", "%v is not supported, only 1", x)
+	}
+	if a := f.raw["hidden_act"]; a != nil && a != "silu" {
+		f.fail("hidden_act", "%v is not supported, only silu", a)
+	}
+	if f.raw["quantization_config"] != nil {
+		f.fail("quantization_config", "quantised weights are not supported; use the full-precision checkpoint")
+	}
+	if x := f.num("attention_dropout", 0); x != 0 {
+		c.Notes = append(c.Notes, fmt.Sprintf("attention_dropout %v is ignored", x))
+	}
+	if x := f.num("pretraining_tp", 1); x != 1 {
+		c.Notes = append(c.Notes, fmt.Sprintf("pretraining_tp %v is ignored", x))
+	}
+}
+
+func (f *fields) dtype() tensor.DType {
+	for _, n := range []string{"dtype", "torch_dtype"} {
+		v := f.raw[n]
+		if v == nil {
+			continue
+		}
+		s, _ := v.(string)
+		switch strings.TrimPrefix(s, "torch.") {
+		case "float32":
+			return tensor.F32
+		case "bfloat16":
+			return tensor.BF16
+		case "float16":
+			return tensor.F16
+		}
+		f.fail(n, "%v is not one of float32, bfloat16, float16", v)
+	}
+	return tensor.F32
+}
+
+// ids are token ids, given as one number or as a list.
+func (f *fields) ids(name string) []int {
+	list, ok := f.raw[name].([]any)
+	if !ok {
+		if f.raw[name] == nil {
+			return nil
+		}
+		list = []any{f.raw[name]}
+	}
+	var out []int
+	for _, v := range list {
+		n, ok := v.(json.Number)
+		x, err := n.Int64()
+		if !ok || err != nil {
+			f.fail(name, "%v is not a token id", v)
+			return nil
+		}
+		out = append(out, int(x))
+	}
+	return out
+}
