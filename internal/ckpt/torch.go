@@ -147,3 +147,24 @@ func FromFloats(name string, shape tensor.Shape, v []float32) Tensor {
 
 // Out makes the tensor ready to be written as it is.
 func (t Tensor) Out() Out { return Bytes(t.Name, t.DType, t.Shape, t.Data) }
+
+// NotFinite is the index of the first NaN or infinity, -1 when there is none.
+func (t Tensor) NotFinite() int {
+	mask, size := uint32(0x7f800000), 4
+	switch t.DType {
+	case tensor.BF16:
+		mask, size = 0x7f80, 2
+	case tensor.F16:
+		mask, size = 0x7c00, 2
+	}
+	for i := 0; i+size <= len(t.Data); i += size {
+		u := uint32(t.Data[i]) | uint32(t.Data[i+1])<<8
+		if size == 4 {
+			u |= uint32(t.Data[i+2])<<16 | uint32(t.Data[i+3])<<24
+		}
+		if u&mask == mask {
+			return i / size
+		}
+	}
+	return -1
+}
