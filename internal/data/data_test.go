@@ -1,0 +1,177 @@
+package data
+
+import (
+	"compress/gzip"
+	"encoding/binary"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"testing"
+
+	"longlora/internal/errs"
+)
+
+// letters encodes a byte as its value; BOS 1, EOS 2.
+type letters struct{}
+
+func (letters) Encode(s string) (ids []int32) {
+	for _, b := range []byte(s) {
+		ids = append(ids, int32(b))
+	}
+	return ids
+}
+func (letters) BOS() (int32, bool) { return 1, true }
+func (letters) EOS() (int32, bool) { return 2, true }
+
+func write(t *testing.T, name, text string) string {
+	t.Helper()
+	p := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(p, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func options(path, pack string, ctx int) Options {
+	return Options{Paths: []string{path}, Format: "auto", Pack: pack, Ctx: ctx, TextField: "text", Vocab: 300, Encoder: letters{}}
+}
+
+func TestRows(t *testing.T) {
+	p := write(t, "a.jsonl", "{\"text\":\"abc\"}\n\n{\"text\":\"defghi\"}\n")
+	// stream: 1 a b c 2 | 1 d e f g h i 2
+	for _, c := range []struct {
+		pack string
+		ctx  int
+		want []Row
+	}{
+		{"concat", 6, []Row{{[]int32{1, 'a', 'b', 'c', 2, 1}, []int32{0}}, {[]int32{'d', 'e', 'f', 'g', 'h', 'i'}, []int32{0}}}},
+		{"cut", 6, []Row{{[]int32{1, 'a', 'b', 'c', 2, 1}, []int32{0, 5}}, {[]int32{'d', 'e', 'f', 'g', 'h', 'i'}, []int32{0}}, {[]int32{2}, []int32{0}}}},
+		{"pad", 6, []Row{{[]int32{1, 'a', 'b', 'c', 2}, []int32{0}}, {[]int32{1, 'd', 'e', 'f', 'g', 'h'}, []int32{0}}, {[]int32{'i', 2}, []int32{0}}}},
+	} {
+		s, err := Open(options(p, c.pack, c.ctx))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []Row
+		for i := range s.Rows() {
+			got = append(got, s.Row(i))
+		}
+		if !reflect.DeepEqual(got, c.want) {
+			t.Errorf("%s: %v, want %v", c.pack, got, c.want)
+		}
+	}
+	if _, err := Open(options(p, "concat", 14)); errs.Code(err) != 4 {
+		t.Errorf("no whole row: %v", err)
+	}
+}
+
+func TestTokenFiles(t *testing.T) {
+	ids := func(n int) string {
+		var b []byte
+		for i := range n {
+			b = binary.LittleEndian.AppendUint16(b, uint16(i%300))
+		}
+		return string(b)
+	}
+	s, err := Open(options(write(t, "a.bin", ids(50)), "auto", 20))
+	if err != nil || s.Rows() != 2 || s.Row(1).IDs[0] != 20 {
+		t.Fatalf("rows %v, %v", s, err)
+	}
+	for name, c := range map[string]struct {
+		o    Options
+		code int
+	}{
+		"odd size":      {options(write(t, "b.bin", ids(50)+"x"), "auto", 20), 4},
+		"vocabulary":    {Options{Paths: []string{write(t, "c.bin", ids(50))}, Ctx: 20, Vocab: 40}, 4},
+		"cut of stream": {options(write(t, "d.bin", ids(50)), "cut", 20), 2},
+		"missing":       {options("nowhere.txt", "auto", 20), 4},
+		"bad line":      {options(write(t, "e.jsonl", "{\"text\":1}\n"), "auto", 20), 4},
+	} {
+		if _, err := Open(c.o); errs.Code(err) != c.code {
+			t.Errorf("%s: %v (exit %d), want exit %d", name, err, errs.Code(err), c.code)
+		}
+	}
+}
+
+func TestSkipBadCounts(t *testing.T) {
+	o := options(write(t, "a.jsonl", "{\"text\":\"abcdef\"}\nnot json\n{\"no\":1}\n"), "concat", 4)
+	o.SkipBad = true
+	s, err := Open(o)
+	if err != nil || s.Stats(3).Skipped != 2 || s.Stats(3).Long != 8 {
+		t.Fatalf("%+v %v", s.Stats(3), err)
+	}
+}
+
+func TestOrderIsAPermutationOfSeedAndEpoch(t *testing.T) {
+	s, err := Open(options(write(t, "a.txt", string(make([]byte, 400))), "concat", 4))
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := s.Rows()
+	var first []int
+	for e := range 2 {
+		var rows []int
+		o := NewOrder(s, 7, true)
+		for i := range n {
+			rows = append(rows, o.Row(int64(e*n+i)))
+		}
+		if e == 1 && slices.Equal(rows, first) {
+			t.Error("both epochs have one order")
+		}
+		first = slices.Clone(rows)
+		slices.Sort(rows)
+		for i, r := range rows {
+			if i != r {
+				t.Fatalf("epoch %d is no permutation: %v", e, rows)
+			}
+		}
+		if again := NewOrder(s, 7, true).Row(int64(e*n + 3)); again != first[3] {
+			t.Errorf("sample %d asked alone is row %d, in order %d", e*n+3, again, first[3])
+		}
+	}
+}
+
+func TestWeightsAndHoldOut(t *testing.T) {
+	p := write(t, "a.txt", string(make([]byte, 398)))
+	o := options(p+":0.3", "concat", 4)
+	s, err := Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := NewOrder(s, 1, false).Rows(); n != 30 {
+		t.Errorf("0.3 of 100 rows is %d", n)
+	}
+	if err := s.HoldOut(0.05); err != nil || s.Rows() != 95 || s.Held() != 5 {
+		t.Errorf("held out %d of %d: %v", s.Held(), s.Rows(), err)
+	}
+}
+
+func TestTruncatedGzip(t *testing.T) {
+	p := filepath.Join(t.TempDir(), "a.txt.gz")
+	f, err := os.Create(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := gzip.NewWriter(f)
+	w.Write(make([]byte, 100000))
+	w.Close()
+	st, _ := f.Stat()
+	f.Truncate(st.Size() / 2)
+	f.Close()
+	if _, err := Open(options(p, "concat", 4)); errs.Code(err) != 4 {
+		t.Errorf("a truncated file gave %v", err)
+	}
+}
+
+func FuzzSplitWeight(f *testing.F) {
+	for _, s := range []string{"a:0.5", "a:b", ":", "a:-1", "a:1e999", "a:0x1p-2"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		p, w, err := splitWeight(s)
+		if err == nil && (w < 0 || len(p) > len(s)) {
+			t.Errorf("%q: %q, %v", s, p, w)
+		}
+	})
+}

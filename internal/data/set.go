@@ -1,0 +1,259 @@
+package data
+
+import (
+	"math"
+	"math/rand/v2"
+	"path/filepath"
+	"sort"
+
+	"longlora/internal/ckpt"
+	"longlora/internal/errs"
+)
+
+// Row is one row of tokens. Docs are the starts of its documents, the first 0.
+type Row struct {
+	IDs  []int32
+	Docs []int32
+}
+
+// span is a row's place in its source.
+type span struct{ source, lo, hi int }
+
+// Set is all rows of all sources, in file order.
+type Set struct {
+	opt     Options
+	sources []*source
+	rows    []span
+	held    int // rows at the end that are held out
+}
+
+// Open reads everything and packs it.
+func Open(o Options) (*Set, error) {
+	s := &Set{opt: o}
+	for _, p := range o.Paths {
+		src, err := openSource(p)
+		if err != nil {
+			return nil, err
+		}
+		if err := src.read(o); err != nil {
+			return nil, err
+		}
+		s.sources = append(s.sources, src)
+	}
+	return s, s.pack()
+}
+
+// pack divides the sources into rows.
+func (s *Set) pack() error {
+	longest := 0
+	for i, src := range s.sources {
+		pack := s.opt.Pack
+		if pack == "auto" || pack == "" {
+			pack = "concat"
+		}
+		if src.tokens && pack != "concat" {
+			return errs.Usagef("--pack %s: %s is one stream of token ids without documents; only concat packs it", pack, src.path)
+		}
+		longest = max(longest, len(src.ids))
+		switch pack {
+		case "concat":
+			for lo := 0; lo+s.opt.Ctx <= len(src.ids); lo += s.opt.Ctx {
+				s.rows = append(s.rows, span{i, lo, lo + s.opt.Ctx})
+			}
+		case "cut":
+			for lo := 0; lo < len(src.ids); lo += s.opt.Ctx {
+				s.rows = append(s.rows, span{i, lo, min(lo+s.opt.Ctx, len(src.ids))})
+			}
+		case "pad":
+			for d := 0; d+1 < len(src.docs); d++ {
+				lo, hi := src.docs[d], src.docs[d+1]
+				for ; lo < hi; lo += s.opt.Ctx {
+					s.rows = append(s.rows, span{i, lo, min(lo+s.opt.Ctx, hi)})
+				}
+			}
+		}
+	}
+	if len(s.rows) == 0 {
+		return errs.Dataf("--data: no whole row of --ctx %d tokens: the longest source has %d tokens; give more text or a smaller --ctx", s.opt.Ctx, longest)
+	}
+	return nil
+}
+
+// Cut reports whether rows hold several documents that do not see each other.
+func (s *Set) Cut() bool { return s.opt.Pack == "cut" }
+
+// Rows is the number of rows to train on.
+func (s *Set) Rows() int { return len(s.rows) - s.held }
+
+// Held is the number of rows held out.
+func (s *Set) Held() int { return s.held }
+
+// HoldOut keeps the last ⌈f·rows⌉ rows for validation.
+func (s *Set) HoldOut(f float64) error {
+	s.held = int(math.Ceil(f * float64(len(s.rows))))
+	if s.held >= len(s.rows) {
+		return errs.Dataf("--eval-fraction %v of %d rows leaves none to train on", f, len(s.rows))
+	}
+	return nil
+}
+
+// Row is row i in file order; held-out rows follow those to train on.
+func (s *Set) Row(i int) Row {
+	sp := s.rows[i]
+	src := s.sources[sp.source]
+	r := Row{IDs: make([]int32, sp.hi-sp.lo), Docs: []int32{0}}
+	for k, id := range src.ids[sp.lo:sp.hi] {
+		r.IDs[k] = int32(id)
+	}
+	if s.Cut() {
+		for d := sort.SearchInts(src.docs, sp.lo+1); d < len(src.docs) && src.docs[d] < sp.hi; d++ {
+			if o := int32(src.docs[d] - sp.lo); o != r.Docs[len(r.Docs)-1] {
+				r.Docs = append(r.Docs, o)
+			}
+		}
+	}
+	return r
+}
+
+// Stats describe what was read.
+type Stats struct {
+	Documents, Tokens, Long int64 // Long: tokens in documents longer than the length asked for
+	Skipped                 int
+}
+
+// Stats counts documents and tokens, and the tokens in documents longer than n.
+func (s *Set) Stats(n int) Stats {
+	var st Stats
+	for _, src := range s.sources {
+		st.Tokens += int64(len(src.ids))
+		st.Skipped += src.skipped
+		for d := 0; d+1 < len(src.docs); d++ {
+			st.Documents++
+			if l := src.docs[d+1] - src.docs[d]; l > n {
+				st.Long += int64(l)
+			}
+		}
+	}
+	return st
+}
+
+// Bytes is the memory that the ids and the tables take.
+func (s *Set) Bytes() int64 {
+	n := int64(len(s.rows)) * 24
+	for _, src := range s.sources {
+		n += int64(cap(src.ids))*4 + int64(cap(src.docs))*8
+	}
+	return n
+}
+
+// Prints fingerprints every file read.
+func (s *Set) Prints() ([]ckpt.FilePrint, error) {
+	var out []ckpt.FilePrint
+	for _, src := range s.sources {
+		for _, f := range src.files {
+			name, err := filepath.Rel(src.path, f)
+			if err != nil || name == "." {
+				name = filepath.Base(f)
+			}
+			p, err := ckpt.PrintFile(f, name)
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, p)
+		}
+	}
+	return out, nil
+}
+
+// Order gives rows to samples: a function of the seed alone, so that it needs no state.
+type Order struct {
+	set     *Set
+	seed    uint64
+	shuffle bool
+	epoch   int
+	rows    []int
+}
+
+// NewOrder makes an order over the set's rows.
+func NewOrder(s *Set, seed uint64, shuffle bool) *Order {
+	return &Order{set: s, seed: seed, shuffle: shuffle, epoch: -1}
+}
+
+// Rows is the number of rows of an epoch: every row, or ⌈w·rows⌉ of a source with a weight.
+func (o *Order) Rows() int {
+	n := 0
+	for i, src := range o.set.sources {
+		k := len(o.set.of(i))
+		if src.weight > 0 {
+			k = int(math.Ceil(src.weight * float64(k)))
+		}
+		n += k
+	}
+	return n
+}
+
+// of lists the rows of a source that are trained on.
+func (s *Set) of(source int) []int {
+	var out []int
+	for i := range s.Rows() {
+		if s.rows[i].source == source {
+			out = append(out, i)
+		}
+	}
+	return out
+}
+
+// Row is the row of sample i: order_e[i mod rows] of epoch e = ⌊i/rows⌋.
+func (o *Order) Row(i int64) int {
+	n := int64(o.Rows())
+	if e := int(i / n); e != o.epoch || o.rows == nil {
+		o.epoch, o.rows = e, o.list(e)
+	}
+	return o.rows[i%n]
+}
+
+// list is one epoch's order. The draws come from PCG seeded by (seed, epoch): of each weighted source first, in
+// the order of the sources, then the shuffle.
+func (o *Order) list(epoch int) []int {
+	r := rand.New(rand.NewPCG(o.seed, uint64(epoch)))
+	var out []int
+	for i, src := range o.set.sources {
+		rows := o.set.of(i)
+		if src.weight == 0 {
+			out = append(out, rows...)
+			continue
+		}
+		want := int(math.Ceil(src.weight * float64(len(rows))))
+		for want > 0 && len(rows) > 0 {
+			perm := r.Perm(len(rows))
+			perm = perm[:min(want, len(perm))]
+			want -= len(perm)
+			sort.Ints(perm)
+			for _, k := range perm {
+				out = append(out, rows[k])
+			}
+		}
+	}
+	if o.shuffle {
+		r.Shuffle(len(out), func(i, j int) { out[i], out[j] = out[j], out[i] })
+	}
+	return out
+}
+
+// Stream reads everything as one stream of ids, for evaluation.
+func Stream(o Options) ([]int32, error) {
+	var out []int32
+	for _, p := range o.Paths {
+		src, err := openSource(p)
+		if err != nil {
+			return nil, err
+		}
+		if err := src.read(o); err != nil {
+			return nil, err
+		}
+		for _, id := range src.ids {
+			out = append(out, int32(id))
+		}
+	}
+	return out, nil
+}
