@@ -99,7 +99,11 @@ func (g golden) runner(t *testing.T, spec s2attn.Spec, tl model.Tiling) (*model.
 		t.Cleanup(func() { a.Free(be) })
 		return a
 	}
-	m, err := base.New(be, base.Resume(0), arena("params"), 0)
+	tr, err := base.Resume(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := base.New(be, tr, arena("params"), 0)
 	if err != nil {
 		t.Fatal(err)
 	}

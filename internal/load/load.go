@@ -6,9 +6,11 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"longlora/internal/ckpt"
 	"longlora/internal/errs"
+	"longlora/internal/lora"
 	"longlora/internal/model"
 	"longlora/internal/ops"
 	"longlora/internal/rope"
@@ -25,18 +27,24 @@ type Base struct {
 	Notes     []string       // what the user should be told
 }
 
-// Open opens a folder, or a Hugging Face name from the local cache, with its weights mapped.
-func Open(name string) (*Base, error) {
+// Open opens a folder, or a Hugging Face name from the local cache, with its weights mapped, and an adapter's folder
+// where one is named.
+func Open(name, adapter string) (*Base, error) {
 	m, err := ckpt.OpenModel(name)
 	if err != nil {
 		return nil, err
 	}
 	b, err := newBase(m.Dir, m.Config)
+	if err == nil {
+		b.Weights = m
+		if adapter != "" {
+			err = b.addAdapter(adapter)
+		}
+	}
 	if err != nil {
 		m.Close()
 		return nil, err
 	}
-	b.Weights = m
 	return b, nil
 }
 
@@ -82,9 +90,9 @@ func (b *Base) CheckWindow(ctx int) error {
 	return nil
 }
 
-// AddAdapter opens an adapter and checks that it belongs to this model. Rows of its embedding beyond the
+// addAdapter opens an adapter and checks that it belongs to this model. Rows of its embedding beyond the
 // vocabulary are left out, with a note.
-func (b *Base) AddAdapter(dir string) error {
+func (b *Base) addAdapter(dir string) error {
 	a, err := ckpt.OpenAdapter(dir)
 	if err != nil {
 		return err
@@ -101,8 +109,8 @@ func (b *Base) AddAdapter(dir string) error {
 	return nil
 }
 
-// Source gives the base's tensors; those that the adapter holds whole replace the base's.
-func (b *Base) Source() model.Source {
+// source gives the base's tensors; those that the adapter holds whole replace the base's.
+func (b *Base) source() model.Source {
 	shapes := shapesOf(b.Desc())
 	return func(name string) (model.Raw, error) {
 		if b.Adapter != nil {
@@ -128,42 +136,75 @@ func (b *Base) WeightType() tensor.DType {
 	return b.Config.DType
 }
 
-// Rope resolves positions for a sequence length into what the model computes with.
-func Rope(p rope.Positions, headDim, length int) model.Rope {
-	inv, scale := p.InvFreq(headDim, length)
+// Rope is what the model computes with at these positions; length is what dynamic scaling counts with.
+func (b *Base) Rope(p rope.Positions, length int) model.Rope {
+	inv, scale := p.InvFreq(b.Config.HeadDim, length)
 	return model.Rope{Inv: inv, Scale: scale}
 }
 
-// Targets turns names of linear layers into the model's.
-func Targets(names []string) (map[model.Target]bool, error) {
-	out := map[model.Target]bool{}
-	for _, n := range names {
-		found := false
-		for i, t := range model.Targets() {
-			if t == n {
-				out[model.Target(i)], found = true, true
-			}
-		}
-		if !found {
-			return nil, errs.Usagef("--targets: %q is no linear layer of the model; known are %v and all-linear", n, model.Targets())
-		}
-	}
-	return out, nil
-}
-
-// Frozen is a model description that trains nothing and applies the adapter's factors, for evaluation.
+// Frozen trains nothing and applies the adapter's factors: for evaluation.
 func (b *Base) Frozen() (model.Train, error) {
 	tr := model.Train{Frozen: true}
 	if b.Adapter == nil || len(b.Adapter.LoRA) == 0 {
 		return tr, nil
 	}
-	t, err := Targets(b.Adapter.Targets)
+	t, err := lora.Targets(b.Adapter.Targets)
 	tr.Rank, tr.Alpha, tr.LoRA = b.Adapter.Rank, b.Adapter.Alpha, t
 	return tr, err
 }
 
-// SetFactors gives the model's LoRA parameters the adapter's values.
-func (b *Base) SetFactors(ps *model.Params) error {
+// Resume trains what the adapter holds, with its rank, alpha and targets.
+func (b *Base) Resume(dropout float64) (model.Train, error) {
+	a := b.Adapter
+	t, err := lora.Targets(a.Targets)
+	if err != nil {
+		return model.Train{}, err
+	}
+	tr := model.Train{Rank: a.Rank, Alpha: a.Alpha, Drop: dropout, LoRA: t}
+	_, tr.Embed = a.Saved[model.EmbedName]
+	_, tr.Head = a.Saved[model.HeadName]
+	_, tr.Norms = a.Saved[model.NormName]
+	for _, s := range b.Desc().TensorShapes() {
+		_, saved := a.Saved[s.Name]
+		if isNorm := len(s.Shape) == 1; isNorm && saved != tr.Norms || !isNorm && saved && s.Name != model.EmbedName && s.Name != model.HeadName {
+			return tr, errs.Dataf("%s: holds %s and some others of its kind but not all; training goes on from all norms or none, the embedding, the head and LoRA factors", a.Dir, s.Name)
+		}
+	}
+	for l := range b.Config.Layers {
+		for target := range t {
+			if _, ok := a.LoRA[target.Path(l)]; !ok {
+				return tr, errs.Dataf("%s: LoRA factors of %s are missing; target_modules of adapter_config.json names %s", a.Dir, target.Path(l), target)
+			}
+		}
+	}
+	return tr, nil
+}
+
+// New makes the model in memory: frozen weights mapped, trained ones copied, LoRA factors the adapter's or fresh
+// ones drawn by seed. The arena has room as counted by the same call on a counting backend. A base without weights
+// is drawn from N(0, initializer_range²).
+func (b *Base) New(be ops.Backend, tr model.Train, arena *ops.Arena, seed uint64) (*model.Model, error) {
+	src := Random(b.Desc(), b.Config.InitRange, seed)
+	if b.Weights != nil {
+		src = b.source()
+	}
+	m, err := model.New(be, b.Desc(), tr, src, arena)
+	if err != nil {
+		return nil, err
+	}
+	if b.Adapter != nil {
+		return m, b.setFactors(m.Params)
+	}
+	for _, p := range m.Params.List {
+		if strings.HasSuffix(p.Name, ".lora_A.weight") {
+			m.Params.Set(p, lora.InitA(p.Shape, lora.Stream(seed, p.Name)))
+		}
+	}
+	return m, nil
+}
+
+// setFactors gives the model's LoRA parameters the adapter's values.
+func (b *Base) setFactors(ps *model.Params) error {
 	for path, pair := range b.Adapter.LoRA {
 		for _, f := range []struct {
 			name string
@@ -177,20 +218,6 @@ func (b *Base) SetFactors(ps *model.Params) error {
 		}
 	}
 	return nil
-}
-
-// Evaluation sets the model up for scoring and generating: everything frozen, the adapter applied. The arena
-// must have room as counted by the same call on a counting backend.
-func (b *Base) Evaluation(backend ops.Backend, arena *ops.Arena) (*model.Model, error) {
-	tr, err := b.Frozen()
-	if err != nil {
-		return nil, err
-	}
-	m, err := model.New(backend, b.Desc(), tr, b.Source(), arena)
-	if err != nil || b.Adapter == nil {
-		return m, err
-	}
-	return m, b.SetFactors(m.Params)
 }
 
 // Beside reads the positions that a run recorded in dir; ok is false where there is no run.json.

@@ -120,6 +120,7 @@ type NamedShape struct {
 type Train struct {
 	Full   bool // every weight
 	Embed  bool
+	Head   bool // where the head is not the embedding
 	Norms  bool
 	Rank   int // 0: no LoRA
 	Alpha  float64

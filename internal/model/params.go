@@ -48,7 +48,7 @@ func newParams(b ops.Backend, d Desc, tr Train, arena *ops.Arena) *Params {
 			if isNorm == decay || tr.Frozen {
 				continue
 			}
-			if tr.Full || isNorm && tr.Norms || s.Name == EmbedName && tr.Embed {
+			if tr.Full || isNorm && tr.Norms || s.Name == EmbedName && tr.Embed || s.Name == HeadName && tr.Head {
 				ps.add(s.Name, s.Shape, decay)
 			}
 		}
