@@ -1,0 +1,279 @@
+// Package config reads a command's options: flags win over environment variables over the YAML file over
+// defaults. What is unknown, contradictory or out of range is an error that names where it stands.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"sort"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/pflag"
+	"github.com/spf13/viper"
+	"go.yaml.in/yaml/v3"
+
+	"longlora/internal/errs"
+)
+
+// Source is where an option's value comes from, the weakest first.
+type Source int
+
+// The sources.
+const (
+	Default Source = iota
+	File
+	Env
+	Flag
+)
+
+// DefaultFile is read when it stands in the working directory and no other is named.
+const DefaultFile = "longlora.yaml"
+
+// Values are a command's options with their sources; the values themselves stand in the flag set.
+type Values struct {
+	fs     *pflag.FlagSet
+	source map[string]Source
+	file   string
+}
+
+// envName is the variable of an option: LONGLORA_MAX_GRAD_NORM.
+func envName(flag string) string {
+	return "LONGLORA_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+}
+
+// Load brings every option of fs to its effective value. known are the options of all commands: a file may be
+// shared between them.
+func Load(flags *pflag.FlagSet, known map[string]bool) (*Values, error) {
+	if n, err := strconv.Atoi(os.Getenv("WORLD_SIZE")); err == nil && n > 1 {
+		return nil, errs.Usagef("WORLD_SIZE is %d: more than one process in a group is not supported; run one process", n)
+	}
+	v := &Values{fs: flags, source: map[string]Source{}}
+	flags.VisitAll(func(f *pflag.Flag) {
+		if f.Changed {
+			v.source[f.Name] = Flag
+		}
+	})
+	if err := v.set("config", Env, envLookup); err != nil {
+		return nil, err
+	}
+	file, err := v.read(known)
+	if err != nil {
+		return nil, err
+	}
+	var first error
+	flags.VisitAll(func(f *pflag.Flag) {
+		if first == nil && f.Name != "help" && f.Name != "config" {
+			first = v.set(f.Name, Env, envLookup)
+		}
+		if first == nil && f.Name != "help" && f.Name != "config" {
+			first = v.set(f.Name, File, func(name string) (string, string, bool) {
+				s, ok := file[name]
+				return s, v.file + ": " + name, ok
+			})
+		}
+	})
+	return v, first
+}
+
+func envLookup(flag string) (value, where string, ok bool) {
+	value, ok = os.LookupEnv(envName(flag))
+	return value, envName(flag), ok
+}
+
+// set gives an option a weaker source's value unless a stronger one has spoken.
+func (v *Values) set(name string, s Source, lookup func(string) (value, where string, ok bool)) error {
+	value, where, ok := lookup(name)
+	if f := v.fs.Lookup(name); !ok || f == nil || v.source[name] > Default {
+		return nil
+	} else if sv, isList := f.Value.(pflag.SliceValue); isList {
+		if err := sv.Replace(splitList(value)); err != nil {
+			return errs.Usagef("%s: %v", where, err)
+		}
+	} else if err := f.Value.Set(value); err != nil {
+		return errs.Usagef("%s: %q: %v", where, value, err)
+	}
+	v.source[name] = s
+	return nil
+}
+
+func splitList(s string) []string {
+	var out []string
+	for _, p := range strings.Split(s, ",") {
+		if p = strings.TrimSpace(p); p != "" {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// read loads the YAML file into option names and texts.
+func (v *Values) read(known map[string]bool) (map[string]string, error) {
+	path := ""
+	if f := v.fs.Lookup("config"); f != nil {
+		path = f.Value.String()
+	}
+	if path == "" {
+		path = DefaultFile
+		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+			return nil, nil
+		}
+	}
+	v.file = path
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, errs.Usagef("--config: %w", err)
+	}
+	var plain map[string]any
+	if err := yaml.Unmarshal(b, &plain); err != nil {
+		return nil, errs.Usagef("%s: not YAML: %w", path, err)
+	}
+	vp := viper.New()
+	if err := vp.MergeConfigMap(plain); err != nil {
+		return nil, errs.Usagef("%s: %w", path, err)
+	}
+	out := map[string]string{}
+	keys := vp.AllKeys()
+	sort.Strings(keys)
+	for _, k := range keys {
+		name := strings.ReplaceAll(k, "_", "-")
+		if !known[name] {
+			return nil, errs.Usagef("%s: %s is no option%s", path, k, nearest(name, known))
+		}
+		text, err := plainText(vp.Get(k))
+		if err != nil {
+			return nil, errs.Usagef("%s: %s: %w", path, k, err)
+		}
+		out[name] = text
+	}
+	return out, nil
+}
+
+// plainText is a YAML value as a flag has it.
+func plainText(x any) (string, error) {
+	switch t := x.(type) {
+	case []any:
+		var parts []string
+		for _, e := range t {
+			s, err := plainText(e)
+			if err != nil {
+				return "", err
+			}
+			parts = append(parts, s)
+		}
+		return strings.Join(parts, ","), nil
+	case float64:
+		return strconv.FormatFloat(t, 'g', -1, 64), nil
+	case string, bool, int, int64, uint64:
+		return fmt.Sprint(t), nil
+	}
+	return "", fmt.Errorf("a value of type %T where a number, text or a list is wanted", x)
+}
+
+// nearest suggests the known name closest to a mistyped one.
+func nearest(name string, known map[string]bool) string {
+	best, least := "", 1+len(name)/2
+	var names []string
+	for k := range known {
+		names = append(names, k)
+	}
+	sort.Strings(names)
+	for _, k := range names {
+		if d := distance(name, k); d < least {
+			best, least = k, d
+		}
+	}
+	if best == "" {
+		return ""
+	}
+	return fmt.Sprintf("; did you mean %s?", best)
+}
+
+// distance is the number of insertions, deletions and replacements that turn a into b.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diag := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			d := diag
+			if a[i] != b[j] {
+				d++
+			}
+			diag = row[j+1]
+			row[j+1] = min(d, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}
+
+// Suggest completes an unknown flag's error with the nearest real one.
+func Suggest(flags *pflag.FlagSet, name string) string {
+	known := map[string]bool{}
+	flags.VisitAll(func(f *pflag.Flag) { known[f.Name] = true })
+	if s := nearest(name, known); s != "" {
+		return strings.Replace(s, "mean ", "mean --", 1)
+	}
+	return ""
+}
+
+// Explicit reports whether anything but the default gave the option.
+func (v *Values) Explicit(name string) bool { return v.source[name] > Default }
+
+// Exclusive keeps the one of two options that exclude each other that the stronger source gives; both in one source
+// are an error. The other goes back to its default.
+func (v *Values) Exclusive(a, b string) error {
+	sa, sb := v.source[a], v.source[b]
+	if sa == Default || sb == Default {
+		return nil
+	}
+	if sa == sb {
+		return errs.Usagef("--%s and --%s exclude each other; give one", a, b)
+	}
+	weak := a
+	if sa > sb {
+		weak = b
+	}
+	f := v.fs.Lookup(weak)
+	v.source[weak] = Default
+	return f.Value.Set(f.DefValue)
+}
+
+// Require names every option of the list that no source gives.
+func (v *Values) Require(names ...string) error {
+	var missing []string
+	for _, n := range names {
+		if f := v.fs.Lookup(n); f == nil || v.source[n] == Default {
+			missing = append(missing, "--"+n)
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	return errs.Usagef("missing: %s; give them as flags, in %s or as LONGLORA_… variables", strings.Join(missing, ", "), DefaultFile)
+}
+
+// Effective is every option with its value, sorted, as a YAML file that gives the same run again.
+func (v *Values) Effective() map[string]any {
+	out := map[string]any{}
+	v.fs.VisitAll(func(f *pflag.Flag) {
+		switch f.Name {
+		case "help", "config", "json", "threads", "device-mem", "host-mem", "resume", "replan", "dry-run":
+			return
+		}
+		if sv, ok := f.Value.(pflag.SliceValue); ok {
+			out[f.Name] = sv.GetSlice()
+			return
+		}
+		if v.source[f.Name] == Default && f.DefValue == "" {
+			return
+		}
+		out[f.Name] = f.Value.String()
+	})
+	return out
+}

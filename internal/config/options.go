@@ -1,0 +1,155 @@
+package config
+
+import (
+	"math"
+	"math/big"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"longlora/internal/errs"
+)
+
+// Common are the options of every command that computes.
+type Common struct {
+	Config    string
+	JSON      bool
+	Threads   int
+	Device    string
+	DType     string
+	DeviceMem string
+	HostMem   string
+}
+
+// Flags defines the common options.
+func (c *Common) Flags(f *pflag.FlagSet) {
+	f.StringVar(&c.Config, "config", "", "YAML file of options (default longlora.yaml where there is one)")
+	f.BoolVar(&c.JSON, "json", false, "print one JSON document on stdout when done")
+	f.IntVar(&c.Threads, "threads", 0, "CPU threads (0: all cores)")
+}
+
+// ComputeFlags defines the options of commands that compute.
+func (c *Common) ComputeFlags(f *pflag.FlagSet) {
+	c.Flags(f)
+	f.StringVar(&c.Device, "device", "auto", "auto, cpu, cuda or cuda:N")
+	f.StringVar(&c.DType, "dtype", "auto", "auto, fp32 or bf16")
+	f.StringVar(&c.DeviceMem, "device-mem", "", "device memory to use, as 24GiB (default what is free)")
+	f.StringVar(&c.HostMem, "host-mem", "", "host memory to use (default 80 % of what is available)")
+}
+
+// CheckDevice refuses what this build or a CPU cannot do.
+func (c *Common) CheckDevice() error {
+	switch {
+	case c.Device == "cuda" || strings.HasPrefix(c.Device, "cuda:"):
+		return errs.Usagef("--device %s: this build has no CUDA; use --device cpu", c.Device)
+	case c.Device != "auto" && c.Device != "cpu":
+		return errs.Usagef("--device %s: not one of auto, cpu, cuda, cuda:N", c.Device)
+	case c.DType == "bf16":
+		return errs.Usagef("--dtype bf16: the CPU computes in fp32 only; use --dtype auto")
+	case c.DType != "auto" && c.DType != "fp32":
+		return errs.Usagef("--dtype %s: not one of auto, fp32, bf16", c.DType)
+	case c.Threads < 0:
+		return errs.Usagef("--threads %d: must not be negative", c.Threads)
+	}
+	if c.DeviceMem != "" {
+		if _, err := ParseBytes("device-mem", c.DeviceMem); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Attend are the options of how attention is computed.
+type Attend struct {
+	Attn, Shift, Group string
+	GroupSize          int
+}
+
+// AttendFlags defines them; attn is the default.
+func (a *Attend) AttendFlags(f *pflag.FlagSet, attn string) {
+	f.StringVar(&a.Attn, "attn", attn, "attention: s2 (shifted sparse) or full")
+	f.StringVar(&a.Shift, "shift", "split", "s2's shift: split (nothing sees the future) or roll (the paper's pseudo-code)")
+	f.StringVar(&a.Group, "group", "0.25", "group size as a fraction of the context")
+	f.IntVar(&a.GroupSize, "group-size", 0, "group size in tokens, instead of --group")
+}
+
+// GroupFor is G for a context.
+func (a *Attend) GroupFor(v *Values, ctx int) (int, error) {
+	if a.Attn == "full" {
+		return 0, nil
+	}
+	if v.Explicit("group-size") {
+		if a.GroupSize < 2 {
+			return 0, errs.Usagef("--group-size %d: must be 2 or more", a.GroupSize)
+		}
+		return a.GroupSize, nil
+	}
+	r, ok := new(big.Rat).SetString(a.Group)
+	if !ok || r.Sign() <= 0 || r.Cmp(big.NewRat(1, 1)) > 0 {
+		return 0, errs.Usagef("--group %s: not a number above 0 and at most 1", a.Group)
+	}
+	r.Mul(r, new(big.Rat).SetInt64(int64(ctx)))
+	g := int(new(big.Int).Quo(r.Num(), r.Denom()).Int64())
+	if g < 2 {
+		return 0, errs.Usagef("--group %s of --ctx %d is a group of %d tokens; at least 2 are needed", a.Group, ctx, g)
+	}
+	return g, nil
+}
+
+// Rope are the options of positions.
+type Rope struct {
+	Rope    string
+	Factor  float64
+	BaseCtx int
+}
+
+// RopeFlags defines them.
+func (r *Rope) RopeFlags(f *pflag.FlagSet) {
+	f.StringVar(&r.Rope, "rope", "auto", "positions: auto, none, linear, ntk, dynamic, yarn or llama3")
+	f.Float64Var(&r.Factor, "rope-factor", 0, "scaling factor, counted from the pre-training length")
+	f.IntVar(&r.BaseCtx, "base-ctx", 0, "pre-training length, where the config does not say it")
+}
+
+// CheckRope validates them.
+func (r *Rope) CheckRope(v *Values) error {
+	if err := oneOf("rope", r.Rope, "auto", "none", "linear", "ntk", "dynamic", "yarn", "llama3"); err != nil {
+		return err
+	}
+	if v.Explicit("rope-factor") && !(r.Factor >= 1 && !math.IsInf(r.Factor, 0)) {
+		return errs.Usagef("--rope-factor %v: must be a number from 1 on", r.Factor)
+	}
+	if v.Explicit("base-ctx") && r.BaseCtx < 1 {
+		return errs.Usagef("--base-ctx %d: must be positive", r.BaseCtx)
+	}
+	return nil
+}
+
+func oneOf(flag, value string, allowed ...string) error {
+	if slices.Contains(allowed, value) {
+		return nil
+	}
+	return errs.Usagef("--%s %s: not one of %s", flag, value, strings.Join(allowed, ", "))
+}
+
+var units = []struct {
+	name string
+	size float64
+}{{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {"TiB", 1 << 40}, {"KB", 1e3}, {"MB", 1e6}, {"GB", 1e9}, {"TB", 1e12}, {"B", 1}}
+
+// ParseBytes reads a size such as 24GiB, 5GB or plain bytes.
+func ParseBytes(flag, s string) (int64, error) {
+	num, unit := strings.TrimSpace(s), 1.0
+	for _, u := range units {
+		if rest, ok := strings.CutSuffix(num, u.name); ok {
+			num, unit = strings.TrimSpace(rest), u.size
+			break
+		}
+	}
+	x, err := strconv.ParseFloat(num, 64)
+	if err != nil || !(x > 0) || x*unit > 1<<60 {
+		return 0, errs.Usagef("--%s %s: not a size such as 24GiB, 512MiB or a number of bytes", flag, s)
+	}
+	return int64(x * unit), nil
+}
