@@ -186,7 +186,7 @@ type NewAdapter struct {
 	Alpha, Dropout float64
 	Targets        []string
 	Tied           bool
-	Tensors        []Tensor // float32; names as the model has them, factors as PATH.lora_A.weight
+	Tensors        []Out // names as the model has them, factors as PATH.lora_A.weight
 }
 
 // WriteAdapter writes a PEFT folder's two files. A tied embedding is written under both of its names, as PEFT does.
@@ -194,7 +194,7 @@ func WriteAdapter(dir string, a NewAdapter) error {
 	var outs []Out
 	modules := map[string]bool{}
 	for _, t := range a.Tensors {
-		o := t.Out()
+		o := t
 		o.Name = peftPrefix + t.Name
 		outs = append(outs, o)
 		if strings.Contains(t.Name, ".lora_") {

@@ -137,9 +137,6 @@ func (t Tensor) floats(out []float32, lo int) {
 	}
 }
 
-// Row is row i of a matrix as float32.
-func (t Tensor) Row(out []float32, i int) { t.floats(out, i*len(out)) }
-
 // FromFloats makes a float32 tensor over v's memory.
 func FromFloats(name string, shape tensor.Shape, v []float32) Tensor {
 	return Tensor{Name: name, DType: tensor.F32, Shape: shape, Data: unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(v))), 4*len(v))}
@@ -168,3 +165,18 @@ func (t Tensor) NotFinite() int {
 	}
 	return -1
 }
+
+// As is a float32 tensor's bytes rounded to type d.
+func (t Tensor) As(d tensor.DType) []byte {
+	if t.DType == d {
+		return t.Data
+	}
+	out := make([]byte, t.Shape.Elems()*d.Size())
+	for i, v := range t.Floats() {
+		putFloat(out, i, d, v)
+	}
+	return out
+}
+
+// Range fills out with the values from element lo on.
+func (t Tensor) Range(out []float32, lo int) { t.floats(out, lo) }

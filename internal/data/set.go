@@ -90,7 +90,7 @@ func (s *Set) Held() int { return s.held }
 
 // HoldOut keeps the last ⌈f·rows⌉ rows for validation.
 func (s *Set) HoldOut(f float64) error {
-	s.held = int(math.Ceil(f * float64(len(s.rows))))
+	s.held = int(CeilOf(f, int64(len(s.rows)), int64(len(s.rows))))
 	if s.held >= len(s.rows) {
 		return errs.Dataf("--eval-fraction %v of %d rows leaves none to train on", f, len(s.rows))
 	}
@@ -185,7 +185,7 @@ func (o *Order) Rows() int {
 	for i, src := range o.set.sources {
 		k := len(o.set.of(i))
 		if src.weight > 0 {
-			k = int(math.Ceil(src.weight * float64(k)))
+			k = int(CeilOf(src.weight, int64(k), math.MaxInt32))
 		}
 		n += k
 	}
@@ -223,7 +223,7 @@ func (o *Order) list(epoch int) []int {
 			out = append(out, rows...)
 			continue
 		}
-		want := int(math.Ceil(src.weight * float64(len(rows))))
+		want := int(CeilOf(src.weight, int64(len(rows)), math.MaxInt32))
 		for want > 0 && len(rows) > 0 {
 			perm := r.Perm(len(rows))
 			perm = perm[:min(want, len(perm))]

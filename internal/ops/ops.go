@@ -127,7 +127,7 @@ type ProjGrad struct {
 // Linears are the matrix products.
 type Linears interface {
 	// LinearForward computes every Y = Res + x·Wᵀ + Scale·XA·Bᵀ with XA = drop(x)·Aᵀ.
-	// x (T,in) act; keys (T) uint64, None where no layer drops.
+	// x (T,in) act; keys (T) uint64, None where nothing is dropped: no layer does, or the rows are only scored.
 	LinearForward(x, keys Tensor, p []Proj)
 	// LinearBackward computes dx = Σ dY·W + Scale·drop'((dY·B)·A) over the layers in their order and adds
 	// DB += Scale·dYᵀ·XA, DA += Scale·(dY·B)ᵀ·drop(x), DW += dYᵀ·x where those are wanted.

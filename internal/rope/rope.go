@@ -280,6 +280,11 @@ func (p Positions) FromRecord(path string, r Record) (q Positions, changed bool,
 	}
 	q, err = FromConfig(path+": positions", raw)
 	q.old = p.old
-	changed = q.Type != p.Type || q.Factor != p.Factor || q.Theta != p.Theta || q.MaxPos != p.MaxPos || fmt.Sprint(q.Dict["original_max_position_embeddings"]) != fmt.Sprint(p.Dict["original_max_position_embeddings"])
-	return q, changed, err
+	return q, q.Differs(p), err
+}
+
+// Differs reports whether two checkpoints' positions are not the same.
+func (p Positions) Differs(q Positions) bool {
+	orig := func(x Positions) string { return fmt.Sprint(x.Dict["original_max_position_embeddings"]) }
+	return q.Type != p.Type || q.Factor != p.Factor || q.Theta != p.Theta || q.MaxPos != p.MaxPos || orig(q) != orig(p)
 }

@@ -77,7 +77,7 @@ func (b *Backend) LinearForward(x, keys ops.Tensor, p []ops.Proj) {
 func (b *Backend) lowRank(xa, x, keys ops.Tensor, l *ops.LoRA) {
 	in, r := x.Dim(1), l.A.Dim(0)
 	b.pool.blocks(x.Dim(0), 64, func(lo, hi, w int) {
-		if l.Drop.P == 0 {
+		if l.Drop.P == 0 || keys.None() {
 			b.set.Skinny(at(xa, lo*r), r, at(x, lo*in), in, hi-lo, l.A.P, in, r, in)
 			return
 		}

@@ -1,0 +1,91 @@
+package config
+
+import (
+	"github.com/spf13/pflag"
+
+	"longlora/internal/errs"
+)
+
+// Eval are the options of eval.
+type Eval struct {
+	Common
+	Attend
+	Rope
+	Models              []string
+	Adapter, Out        string
+	Tasks               []string
+	Data                []string
+	Ctx                 []int
+	Stride, Limit       int
+	Protocol, TextField string
+	SkipBad             bool
+	Trials, Depths      int
+	Seed                uint64
+	Template            string
+	Values              *Values
+}
+
+// Flags defines eval's options.
+func (e *Eval) Flags(f *pflag.FlagSet) {
+	f.StringArrayVar(&e.Models, "model", nil, "a folder, or a Hugging Face name in the local cache; repeat to compare")
+	f.StringVar(&e.Adapter, "adapter", "", "PEFT adapter to apply")
+	f.StringSliceVar(&e.Tasks, "task", nil, "ppl, passkey, or both by comma")
+	f.StringArrayVar(&e.Data, "data", nil, "text, JSONL or token files, or a folder, read as one stream")
+	f.IntSliceVar(&e.Ctx, "ctx", nil, "lengths, by comma")
+	f.StringVar(&e.Protocol, "protocol", "longlora", "ppl: longlora (whole windows, the reference's) or sliding (each token once)")
+	f.IntVar(&e.Stride, "stride", 256, "ppl: tokens between windows")
+	f.IntVar(&e.Limit, "limit", 0, "ppl: at most so many windows, evenly spread (0: all)")
+	f.StringVar(&e.TextField, "text-field", "text", "the field of a JSONL line that holds the text")
+	f.BoolVar(&e.SkipBad, "skip-bad", false, "skip and count malformed lines")
+	e.AttendFlags(f, "full")
+	e.RopeFlags(f)
+	f.IntVar(&e.Trials, "trials", 10, "passkey: prompts a depth")
+	f.IntVar(&e.Depths, "depths", 10, "passkey: depths")
+	f.StringVar(&e.Template, "passkey-template", "", "passkey: YAML file of its words")
+	f.Uint64Var(&e.Seed, "seed", 0, "passkey: seed of what is drawn")
+	f.StringVar(&e.Out, "out", "", "folder that keeps results as they come; the same command goes on from there")
+	e.ComputeFlags(f)
+}
+
+// Finish validates the options.
+func (e *Eval) Finish(v *Values) error {
+	e.Values = v
+	if err := v.Exclusive("group", "group-size"); err != nil {
+		return err
+	}
+	if err := v.Require("model", "task", "ctx"); err != nil {
+		return err
+	}
+	ppl := false
+	for _, t := range e.Tasks {
+		if err := oneOf("task", t, "ppl", "passkey"); err != nil {
+			return err
+		}
+		ppl = ppl || t == "ppl"
+	}
+	if ppl {
+		if err := v.Require("data"); err != nil {
+			return err
+		}
+	}
+	for _, n := range e.Ctx {
+		if n < 2 {
+			return errs.Usagef("--ctx %d: must be 2 or more", n)
+		}
+	}
+	for flag, n := range map[string]int{"stride": e.Stride, "trials": e.Trials, "depths": e.Depths} {
+		if n < 1 {
+			return errs.Usagef("--%s %d: must be 1 or more", flag, n)
+		}
+	}
+	if e.Limit < 0 {
+		return errs.Usagef("--limit %d: must not be negative", e.Limit)
+	}
+	for _, err := range []error{e.CheckDevice(), e.CheckRope(v), oneOf("attn", e.Attn, "s2", "full"), oneOf("shift", e.Shift, "split", "roll"),
+		oneOf("protocol", e.Protocol, "longlora", "sliding")} {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

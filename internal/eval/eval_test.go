@@ -1,0 +1,72 @@
+package eval
+
+import (
+	"reflect"
+	"strings"
+	"testing"
+
+	"longlora/internal/errs"
+)
+
+func TestWindows(t *testing.T) {
+	for _, c := range []struct {
+		protocol       string
+		n, ctx, stride int
+		want           []Window
+	}{
+		{"longlora", 20, 8, 4, []Window{{0, 8, 1}, {4, 12, 5}}}, // starts 0 4 8, the last left out
+		{"longlora", 8, 8, 4, nil},
+		{"sliding", 20, 8, 4, []Window{{0, 8, 1}, {4, 12, 8}, {8, 16, 12}, {12, 20, 16}}},
+		{"sliding", 18, 8, 4, []Window{{0, 8, 1}, {4, 12, 8}, {8, 16, 12}, {10, 18, 16}}},
+		{"sliding", 30, 8, 10, []Window{{0, 8, 1}, {10, 18, 11}, {20, 28, 21}, {22, 30, 28}}},
+		{"sliding", 7, 8, 4, nil},
+	} {
+		got := Windows(c.protocol, c.n, c.ctx, c.stride)
+		if len(got) != len(c.want) || len(got) > 0 && !reflect.DeepEqual(got, c.want) {
+			t.Errorf("%s n=%d ctx=%d stride=%d: %v, want %v", c.protocol, c.n, c.ctx, c.stride, got, c.want)
+		}
+	}
+	if got := Limit(Windows("sliding", 100, 10, 10), 3); got[0].Lo != 0 || got[1].Lo != 30 || got[2].Lo != 60 {
+		t.Errorf("limit: %v", got)
+	}
+}
+
+func TestMeans(t *testing.T) {
+	s := []Score{{10, 5}, {3, 1}}
+	if a, b := Mean("longlora", s), Mean("sliding", s); a != 2.5 || b != 13.0/6 {
+		t.Errorf("%v %v", a, b)
+	}
+}
+
+type words struct{}
+
+func (words) Encode(s string) (ids []int32) {
+	for range strings.Fields(s) {
+		ids = append(ids, 7)
+	}
+	return ids
+}
+func (words) BOS() (int32, bool) { return 1, true }
+
+// The prompt fills the context but for less than one filler, and the fact stands where the depth says.
+func TestPasskeyPrompt(t *testing.T) {
+	for _, ctx := range []int{60, 200, 1000} {
+		for d := range 10 {
+			x, err := Paper.Make(words{}, ctx, d, 10, 0, 3)
+			if err != nil {
+				t.Fatal(err)
+			}
+			size, filler := len(x.Prompt)+len(x.Answer), len(strings.Fields(Paper.Filler))
+			if size > ctx || ctx-size >= filler || len(x.Answer) != 1 {
+				t.Errorf("ctx %d depth %d: %d tokens, answer of %d", ctx, d, size, len(x.Answer))
+			}
+		}
+	}
+	if _, err := Paper.Make(words{}, 20, 0, 10, 0, 3); errs.Code(err) != 4 {
+		t.Errorf("a context that is too short: %v", err)
+	}
+	a, b := draw(1, 64, 2, 3).Uint64(), draw(1, 64, 2, 3).Uint64()
+	if a != b || a == draw(1, 64, 3, 2).Uint64() {
+		t.Error("draws are not a function of seed, length, depth and trial")
+	}
+}

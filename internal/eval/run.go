@@ -1,0 +1,386 @@
+package eval
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"path/filepath"
+
+	"longlora/internal/ckpt"
+	"longlora/internal/config"
+	"longlora/internal/data"
+	"longlora/internal/errs"
+	"longlora/internal/load"
+	"longlora/internal/model"
+	"longlora/internal/ops"
+	"longlora/internal/rope"
+	"longlora/internal/s2attn"
+	"longlora/internal/tensor"
+	"longlora/internal/tokenizer"
+	"longlora/internal/ui"
+)
+
+// Result is one task at one length.
+type Result struct {
+	Task     string   `json:"task"`
+	Model    string   `json:"model"`
+	Adapter  *string  `json:"adapter"`
+	Protocol string   `json:"protocol,omitempty"`
+	Ctx      int      `json:"ctx"`
+	Stride   int      `json:"stride,omitempty"`
+	Windows  int      `json:"windows,omitempty"`
+	Loss     *float64 `json:"loss,omitempty"`
+	PPL      *float64 `json:"ppl,omitempty"`
+	Trials   int      `json:"trials,omitempty"`
+	Accuracy *float64 `json:"accuracy,omitempty"`
+	Cells    []Cell   `json:"cells,omitempty"`
+	Attn     string   `json:"attn"`
+	Rope     string   `json:"rope"`
+	DType    string   `json:"dtype"`
+}
+
+// Report is what eval prints.
+type Report struct {
+	Results []Result `json:"results"`
+}
+
+// tileTokens is the length of a tile: long enough for the products, short enough that memory is the weights' and the
+// cache's.
+const tileTokens = 1024
+
+// evaluation is one model's.
+type evaluation struct {
+	cfg    *config.Eval
+	be     ops.Backend
+	log    io.Writer
+	name   string
+	base   *load.Base
+	enc    *tokenizer.Tokenizer
+	encErr error
+	stream []int32
+	keep   *journal
+}
+
+// Run evaluates every model, task and length.
+func Run(ctx context.Context, cfg *config.Eval, be ops.Backend, log io.Writer) (Report, error) {
+	var rep Report
+	j, err := openJournal(cfg.Out)
+	if err != nil {
+		return rep, err
+	}
+	defer j.close()
+	for _, name := range cfg.Models {
+		e := &evaluation{cfg: cfg, be: be, log: log, name: name, keep: j}
+		rs, err := e.run(ctx)
+		if err != nil {
+			return rep, err
+		}
+		rep.Results = append(rep.Results, rs...)
+	}
+	if cfg.Out != "" {
+		return rep, ckpt.WriteJSON(filepath.Join(cfg.Out, "results.json"), rep)
+	}
+	return rep, nil
+}
+
+func (e *evaluation) run(ctx context.Context) (rs []Result, err error) {
+	if e.base, err = load.Open(e.name, e.cfg.Adapter); err != nil {
+		return nil, err
+	}
+	defer e.base.Close()
+	for _, n := range e.base.Notes {
+		fmt.Fprintf(e.log, "note: %s\n", n)
+	}
+	e.enc, e.encErr = tokenizer.Load(e.base.Dir, e.base.Config.EOS)
+	for _, task := range e.cfg.Tasks {
+		for _, n := range e.cfg.Ctx {
+			r, err := e.task(ctx, task, n)
+			if err != nil {
+				return nil, err
+			}
+			rs = append(rs, r)
+		}
+	}
+	return rs, nil
+}
+
+// positions are the checkpoint's as they are, those beside the adapter, or the flags'.
+func (e *evaluation) positions(n int) (rope.Positions, error) {
+	v := e.cfg.Values
+	if v.Explicit("rope") || v.Explicit("rope-factor") {
+		p, _, err := e.base.Positions.Resolve(rope.Request{Rope: e.cfg.Rope.Rope, Factor: e.cfg.Factor, BaseCtx: e.cfg.BaseCtx, Ctx: n}, e.base.Desc().D)
+		return p, err
+	}
+	if e.cfg.Adapter == "" {
+		return e.base.Positions, nil
+	}
+	p, _, err := e.base.Beside(e.cfg.Adapter)
+	return p, err
+}
+
+// task runs one task at one length.
+func (e *evaluation) task(ctx context.Context, task string, n int) (Result, error) {
+	res := Result{Task: task, Model: e.name, Ctx: n, Attn: e.cfg.Attn, DType: "fp32"}
+	if e.cfg.Adapter != "" {
+		res.Adapter = &e.cfg.Adapter
+	}
+	if err := e.base.CheckWindow(n); err != nil {
+		return res, err
+	}
+	p, err := e.positions(n)
+	if err != nil {
+		return res, err
+	}
+	res.Rope = p.String()
+	spec, err := e.spec(n)
+	if err != nil {
+		return res, err
+	}
+	tr, err := e.base.Frozen()
+	if err != nil {
+		return res, err
+	}
+	var ws []Window
+	if task == "ppl" {
+		if ws, err = e.windows(n); err != nil {
+			return res, err
+		}
+	} else if e.encErr != nil {
+		return res, e.encErr
+	}
+	key := e.key(task, n, p)
+	work := func(r *model.Runner) error {
+		if task == "ppl" {
+			return e.perplexity(ctx, r, ws, key, &res)
+		}
+		return e.passkey(ctx, r, n, key, &res)
+	}
+	return res, e.withRunner(n, spec, tr, e.base.Rope(p, n), work)
+}
+
+func (e *evaluation) spec(n int) (s2attn.Spec, error) {
+	if e.cfg.Attn == "full" {
+		return s2attn.Spec{Mode: s2attn.Full}, nil
+	}
+	g, err := e.cfg.GroupFor(e.cfg.Values, n)
+	if err != nil {
+		return s2attn.Spec{}, err
+	}
+	if e.cfg.Shift == "roll" {
+		if g%2 != 0 || n%g != 0 {
+			return s2attn.Spec{}, errs.Usagef("--shift roll: --ctx %d must be a multiple of an even group size, which is %d", n, g)
+		}
+		return s2attn.Spec{Mode: s2attn.Roll, Group: g}, nil
+	}
+	return s2attn.Spec{Mode: s2attn.Split, Group: g}, nil
+}
+
+// withRunner counts the memory of a window and of a session, takes it, and runs f.
+func (e *evaluation) withRunner(n int, spec s2attn.Spec, tr model.Train, rp model.Rope, f func(*model.Runner) error) error {
+	tile := min(n, tileTokens)
+	if spec.Mode == s2attn.Roll {
+		tile = n
+	}
+	tl := model.Tiling{Tile: tile, MLPRows: min(tile, 512), HeadRows: min(tile, 256)}
+	c := ops.NewCounter(e.be.Act(), e.be.WorkspaceBytes())
+	arenas := [3]*ops.Arena{ops.CountingArena("parameters", ops.Device), ops.CountingArena("activations", ops.Device), ops.CountingArena("halos", ops.Host)}
+	shapes := map[string]tensor.Shape{}
+	for _, s := range e.base.Desc().TensorShapes() {
+		shapes[s.Name] = s.Shape
+	}
+	m, err := model.New(c, e.base.Desc(), tr, func(name string) (model.Raw, error) {
+		return model.Raw{DType: e.base.WeightType(), Shape: shapes[name]}, nil
+	}, arenas[0])
+	if err != nil {
+		return err
+	}
+	r := model.NewRunner(m, c, spec, rp, tl, arenas[1], arenas[2])
+	if _, err := r.Score(&model.Batch{IDs: make([]int32, n), Targets: make([]int32, n), Docs: []int32{0, int32(n)}}); err != nil {
+		return err
+	}
+	r.NewSession(n).Close()
+	for i, a := range arenas {
+		real, err := ops.NewArena(e.be, a.Name, a.Space, a.Peak())
+		if err != nil {
+			return err
+		}
+		defer real.Free(e.be)
+		arenas[i] = real
+	}
+	if m, err = e.base.New(e.be, tr, arenas[0], 0); err != nil {
+		return err
+	}
+	return f(model.NewRunner(m, e.be, spec, rp, tl, arenas[1], arenas[2]))
+}
+
+// windows reads the stream, once, and lists its windows at a length.
+func (e *evaluation) windows(n int) ([]Window, error) {
+	if e.stream == nil {
+		o := data.Options{Paths: e.cfg.Data, Format: "auto", TextField: e.cfg.TextField, SkipBad: e.cfg.SkipBad, Vocab: e.base.Desc().V, NoEncoder: e.encErr}
+		if e.encErr == nil {
+			o.Encoder = e.enc
+		}
+		var err error
+		if e.stream, err = data.Stream(o); err != nil {
+			return nil, err
+		}
+	}
+	ws := Limit(Windows(e.cfg.Protocol, len(e.stream), n, e.cfg.Stride), e.cfg.Limit)
+	if len(ws) == 0 {
+		return nil, errs.Dataf("--data: %d tokens give no window of --ctx %d under the %s protocol; give more text or a smaller --ctx", len(e.stream), n, e.cfg.Protocol)
+	}
+	return ws, nil
+}
+
+func (e *evaluation) perplexity(ctx context.Context, r *model.Runner, ws []Window, key string, res *Result) error {
+	bar := ui.NewProgress(e.log, fmt.Sprintf("ppl %d", res.Ctx), len(ws), 0)
+	defer bar.Done()
+	have := map[int]Score{}
+	for i := range ws {
+		if l, ok := e.keep.have[fmt.Sprintf("%s/%d", key, ws[i].Lo)]; ok && l.Score != nil {
+			have[i] = *l.Score
+		}
+	}
+	s, err := ScoreAll(ctx, r, e.stream, ws, have, func(i int, s Score) error {
+		bar.Step(fmt.Sprintf("loss %.4f", s.Sum/float64(s.Count)))
+		return e.keep.add(line{Key: fmt.Sprintf("%s/%d", key, ws[i].Lo), Score: &s})
+	})
+	if err != nil {
+		return err
+	}
+	loss := Mean(e.cfg.Protocol, s)
+	ppl := math.Exp(loss)
+	res.Protocol, res.Stride, res.Windows, res.Loss, res.PPL = e.cfg.Protocol, e.cfg.Stride, len(ws), &loss, &ppl
+	return nil
+}
+
+func (e *evaluation) passkey(ctx context.Context, r *model.Runner, n int, key string, res *Result) error {
+	t := Paper
+	if e.cfg.Template != "" {
+		var err error
+		if t, err = ReadTemplate(e.cfg.Template); err != nil {
+			return err
+		}
+	}
+	bar := ui.NewProgress(e.log, fmt.Sprintf("passkey %d", n), e.cfg.Depths*e.cfg.Trials, 0)
+	defer bar.Done()
+	have := map[[2]int]bool{}
+	for d := range e.cfg.Depths {
+		for k := range e.cfg.Trials {
+			if l, ok := e.keep.have[fmt.Sprintf("%s/%d/%d", key, d, k)]; ok && l.Right != nil {
+				have[[2]int{d, k}] = *l.Right
+			}
+		}
+	}
+	cells, err := Passkey(ctx, r, t, e.enc, n, e.cfg.Depths, e.cfg.Trials, e.cfg.Seed, have, func(d, k int, right bool) error {
+		bar.Step(fmt.Sprintf("depth %d", d+1))
+		return e.keep.add(line{Key: fmt.Sprintf("%s/%d/%d", key, d, k), Right: &right})
+	})
+	if err != nil {
+		return err
+	}
+	res.Cells = cells
+	correct := 0
+	for _, c := range cells {
+		res.Trials, correct = res.Trials+c.Trials, correct+c.Correct
+	}
+	a := float64(correct) / float64(res.Trials)
+	res.Accuracy = &a
+	return nil
+}
+
+// key names everything that a kept result depends on.
+func (e *evaluation) key(task string, n int, p rope.Positions) string {
+	h := sha256.New()
+	var files []string
+	if e.base.Weights != nil {
+		files = e.base.Weights.Files
+	}
+	if e.base.Adapter != nil {
+		files = append(append([]string{}, files...), e.base.Adapter.Files...)
+	}
+	prints, err := ckpt.PrintModel(e.base.Dir, files)
+	fmt.Fprintln(h, prints, err, task, n, p.Record(), e.cfg.Attn, e.cfg.Shift, e.cfg.Group, e.cfg.GroupSize)
+	if task == "ppl" {
+		fmt.Fprintln(h, e.cfg.Protocol, e.cfg.Stride, len(e.stream))
+		for _, id := range e.stream {
+			h.Write([]byte{byte(id), byte(id >> 8), byte(id >> 16), byte(id >> 24)})
+		}
+	} else {
+		b, err := os.ReadFile(e.cfg.Template)
+		fmt.Fprintln(h, e.cfg.Depths, e.cfg.Seed, e.cfg.Template != "", string(b), err == nil)
+	}
+	return hex.EncodeToString(h.Sum(nil)[:8])
+}
+
+// line is one kept result.
+type line struct {
+	Key   string `json:"key"`
+	Score *Score `json:"score,omitempty"`
+	Right *bool  `json:"right,omitempty"`
+}
+
+// journal keeps results as they come; without a folder it keeps nothing.
+type journal struct {
+	have map[string]line
+	f    *os.File
+}
+
+func openJournal(dir string) (*journal, error) {
+	j := &journal{have: map[string]line{}}
+	if dir == "" {
+		return j, nil
+	}
+	if err := ckpt.MakeDir(dir); err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(filepath.Join(dir, "windows.jsonl"), os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		return nil, errs.Dataf("%w", err)
+	}
+	j.f = f
+	end, r := int64(0), bufio.NewReader(f)
+	for {
+		b, err := r.ReadBytes('\n')
+		var l line
+		if err != nil || json.Unmarshal(bytes.TrimSpace(b), &l) != nil {
+			break // the torn end of a killed run
+		}
+		j.have[l.Key] = l
+		end += int64(len(b))
+	}
+	if err := f.Truncate(end); err != nil {
+		return nil, errs.Dataf("%w", err)
+	}
+	if _, err := f.Seek(end, io.SeekStart); err != nil {
+		return nil, errs.Dataf("%w", err)
+	}
+	return j, nil
+}
+
+func (j *journal) add(l line) error {
+	if j.f == nil {
+		return nil
+	}
+	b, err := json.Marshal(l)
+	if err != nil {
+		return err
+	}
+	if _, err := j.f.Write(append(b, '\n')); err != nil {
+		return errs.Dataf("%w", err)
+	}
+	return nil
+}
+
+func (j *journal) close() {
+	if j.f != nil {
+		j.f.Close()
+	}
+}

@@ -1,0 +1,120 @@
+package tokenizer
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"reflect"
+	"testing"
+
+	"longlora/internal/errs"
+)
+
+// small writes a byte-level tokenizer of 256 bytes, a few merges and two special tokens.
+func small(t testing.TB, change func(map[string]any)) string {
+	t.Helper()
+	vocab := map[string]int{"<s>": 0, "</s>": 1}
+	for _, r := range byteRunes {
+		vocab[string(r)] = len(vocab)
+	}
+	merges := []string{"h e", "l l", "he ll", "Ġ w", "hell o", "o r"}
+	for _, m := range []string{"he", "ll", "hell", "Ġw", "hello", "or", "Ġ!!"} {
+		vocab[m] = len(vocab)
+	}
+	special := func(id int, s string) map[string]any {
+		return map[string]any{"id": id, "content": s, "special": true}
+	}
+	doc := map[string]any{
+		"added_tokens":   []any{special(0, "<s>"), special(1, "</s>")},
+		"pre_tokenizer":  map[string]any{"type": "ByteLevel", "add_prefix_space": false},
+		"post_processor": nil, "decoder": map[string]any{"type": "ByteLevel"},
+		"model": map[string]any{"type": "BPE", "vocab": vocab, "merges": merges},
+	}
+	change(doc)
+	dir := t.TempDir()
+	b, err := json.Marshal(doc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "tokenizer.json"), b, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func load(t testing.TB, change func(map[string]any)) *Tokenizer {
+	t.Helper()
+	tk, err := Load(small(t, change), []int{1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tk
+}
+
+func (t *Tokenizer) words(text string) (out []string) {
+	for _, id := range t.Encode(text) {
+		out = append(out, t.tokens[id])
+	}
+	return out
+}
+
+func TestMergesAndSpecials(t *testing.T) {
+	tk := load(t, func(map[string]any) {})
+	for text, want := range map[string][]string{
+		"hello world":   {"hello", "Ġw", "or", "l", "d"},
+		"hell</s>he !!": {"hell", "</s>", "he", "Ġ", "!", "!"},
+		"":              nil,
+		"é":             {"Ã", "©"},
+	} {
+		if got := tk.words(text); !reflect.DeepEqual(got, want) {
+			t.Errorf("%q: %q, want %q", text, got, want)
+		}
+	}
+	if id, ok := tk.EOS(); !ok || id != 1 {
+		t.Errorf("EOS %d", id)
+	}
+	if _, ok := tk.BOS(); ok {
+		t.Error("a BOS that no file asks for")
+	}
+}
+
+func TestIgnoreMergesTakesWholeWords(t *testing.T) {
+	tk := load(t, func(d map[string]any) { d["model"].(map[string]any)["ignore_merges"] = true })
+	if got := tk.words("x !!"); !reflect.DeepEqual(got, []string{"x", "Ġ!!"}) {
+		t.Errorf("%q", got)
+	}
+}
+
+func TestInvalidUTF8IsReplaced(t *testing.T) {
+	for in, want := range map[string]string{"a\xffb": "a\ufffdb", "\xe2\x82": "\ufffd", "\xf0\x9f\x98x": "\ufffdx", "\xed\xa0\x80": "\ufffd\ufffd\ufffd"} {
+		if got := ReplaceInvalid(in); got != want {
+			t.Errorf("%q: %q, want %q", in, got, want)
+		}
+	}
+}
+
+func TestWhatIsNotSupportedIsNamed(t *testing.T) {
+	for field, v := range map[string]any{
+		"normalizer":     map[string]any{"type": "NFC"},
+		"pre_tokenizer":  map[string]any{"type": "Metaspace"},
+		"post_processor": map[string]any{"type": "BertProcessing"},
+		"decoder":        map[string]any{"type": "WordPiece"},
+	} {
+		_, err := Load(small(t, func(d map[string]any) { d[field] = v }), nil)
+		if errs.Code(err) != 4 {
+			t.Errorf("%s: %v", field, err)
+		}
+	}
+}
+
+func FuzzRoundTrip(f *testing.F) {
+	tk := load(f, func(map[string]any) {})
+	for _, s := range []string{"hello  world\n\n 12", "'s ſ \u00a0x", "\x00\xff", "日本語🙂"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		if got := tk.Decode(tk.Encode(s)); got != ReplaceInvalid(s) {
+			t.Errorf("%q came back as %q", s, got)
+		}
+	})
+}

@@ -1,0 +1,150 @@
+// Package ui shows progress on stderr and writes what a run leaves for other programs to read.
+package ui
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/schollz/progressbar/v3"
+	"golang.org/x/term"
+
+	"longlora/internal/errs"
+)
+
+// Progress is a bar on a terminal and plain lines, at most one a second, elsewhere.
+type Progress struct {
+	w           io.Writer
+	title       string
+	total, done int
+	bar         *progressbar.ProgressBar
+	begun, last time.Time
+	first       int
+}
+
+// NewProgress starts at done of total.
+func NewProgress(w io.Writer, title string, total, done int) *Progress {
+	p := &Progress{w: w, title: title, total: total, done: done, first: done, begun: time.Now()}
+	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		p.bar = progressbar.NewOptions(total, progressbar.OptionSetWriter(w), progressbar.OptionSetDescription(title),
+			progressbar.OptionShowCount(), progressbar.OptionSetPredictTime(true), progressbar.OptionThrottle(100*time.Millisecond),
+			progressbar.OptionFullWidth(), progressbar.OptionSetElapsedTime(true))
+		_ = p.bar.Set(done) // a bar that cannot be drawn is no reason to stop
+	}
+	return p
+}
+
+// Step counts one more.
+func (p *Progress) Step(detail string) {
+	p.done++
+	if p.bar != nil {
+		p.bar.Describe(p.title + "  " + detail)
+		_ = p.bar.Set(p.done)
+		return
+	}
+	if now := time.Now(); now.Sub(p.last) >= time.Second || p.done == p.total {
+		p.last = now
+		left := now.Sub(p.begun).Seconds() / float64(p.done-p.first) * float64(p.total-p.done)
+		fmt.Fprintf(p.w, "%s %d/%d  %s  %s left\n", p.title, p.done, p.total, detail, Duration(left))
+	}
+}
+
+// Done ends the bar's line.
+func (p *Progress) Done() {
+	if p.bar != nil {
+		fmt.Fprintln(p.w)
+	}
+}
+
+// Duration writes seconds as 1h02m, 3m04s or 5s.
+func Duration(s float64) string {
+	n := int(s + 0.5)
+	switch {
+	case n >= 3600:
+		return fmt.Sprintf("%dh%02dm", n/3600, n/60%60)
+	case n >= 60:
+		return fmt.Sprintf("%dm%02ds", n/60, n%60)
+	}
+	return fmt.Sprintf("%ds", n)
+}
+
+// Metrics appends JSON lines to a file.
+type Metrics struct{ f *os.File }
+
+// OpenMetrics cuts a file of {"step": n, …} lines back to those of steps up to step, a torn last line dropped, and
+// opens it for appending.
+func OpenMetrics(path string, step int) (*Metrics, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		return nil, errs.Dataf("%w", err)
+	}
+	keep, r := int64(0), bufio.NewReader(f)
+	for {
+		line, err := r.ReadBytes('\n')
+		var m struct {
+			Step int `json:"step"`
+		}
+		if err != nil || json.Unmarshal(bytes.TrimSpace(line), &m) != nil || m.Step > step || m.Step < 1 {
+			if err != nil && !errors.Is(err, io.EOF) {
+				return nil, errs.Dataf("%s: %w", path, err)
+			}
+			break
+		}
+		keep += int64(len(line))
+	}
+	if err := f.Truncate(keep); err == nil {
+		_, err = f.Seek(keep, io.SeekStart)
+		if err == nil {
+			return &Metrics{f}, nil
+		}
+	}
+	f.Close()
+	return nil, errs.Dataf("%s: cannot be cut back to step %d", path, step)
+}
+
+// Write appends one object in one call, so that a kill tears at most one line.
+func (m *Metrics) Write(v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	if _, err := m.f.Write(append(b, '\n')); err != nil {
+		return errs.Dataf("%w", err)
+	}
+	return nil
+}
+
+// Close closes the file.
+func (m *Metrics) Close() error { return m.f.Close() }
+
+// Table writes rows in columns, numbers to the right.
+func Table(w io.Writer, rows [][]string) {
+	var width []int
+	for _, r := range rows {
+		for i, c := range r {
+			if i == len(width) {
+				width = append(width, 0)
+			}
+			width[i] = max(width[i], utf8.RuneCountInString(c))
+		}
+	}
+	for _, r := range rows {
+		var b strings.Builder
+		for i, c := range r {
+			pad := strings.Repeat(" ", width[i]-utf8.RuneCountInString(c))
+			if i == 0 {
+				b.WriteString(c + pad)
+			} else {
+				b.WriteString("  " + pad + c)
+			}
+		}
+		fmt.Fprintln(w, strings.TrimRight(b.String(), " "))
+	}
+}
