@@ -21,8 +21,13 @@ type Engine struct {
 	params, act, halo *ops.Arena
 }
 
+// Weights make a model in an arena; load.Base does.
+type Weights interface {
+	New(be ops.Backend, tr model.Train, arena *ops.Arena, seed uint64) (*model.Model, error)
+}
+
 // NewEngine takes the memory that the plan counted and loads the weights.
-func NewEngine(b ops.Backend, p plan.Problem, pl plan.Plan, src model.Source, rope model.Rope) (*Engine, error) {
+func NewEngine(b ops.Backend, p plan.Problem, pl plan.Plan, base Weights, rope model.Rope, seed uint64) (*Engine, error) {
 	e := &Engine{Backend: b, Scorers: map[s2attn.Mode]*model.Runner{}}
 	for _, a := range []struct {
 		to    **ops.Arena
@@ -37,7 +42,7 @@ func NewEngine(b ops.Backend, p plan.Problem, pl plan.Plan, src model.Source, ro
 		}
 		*a.to = arena
 	}
-	m, err := model.New(b, p.Desc, p.Train, src, e.params)
+	m, err := base.New(b, p.Train, e.params, seed)
 	if err != nil {
 		e.Close()
 		return nil, err

@@ -1,0 +1,66 @@
+package train
+
+import (
+	"longlora/internal/data"
+	"longlora/internal/model"
+	"longlora/internal/ops"
+)
+
+// builder lays rows end to end as micro-batches, in buffers that are used again.
+type builder struct {
+	seed uint64
+	drop bool
+	b    model.Batch
+}
+
+// start empties the batch.
+func (w *builder) start() {
+	b := &w.b
+	b.IDs, b.Targets, b.Keys = b.IDs[:0], b.Targets[:0], b.Keys[:0]
+	b.Docs = append(b.Docs[:0], 0)
+}
+
+// add appends a row. A token's target is the next one of its document; the last of a document has none. Dropout
+// keys are a function of seed, step, sample and place in the row, so they do not depend on how rows are batched.
+func (w *builder) add(r data.Row, step, sample int64) {
+	b := &w.b
+	first := len(b.IDs)
+	b.IDs = append(b.IDs, r.IDs...)
+	for i := range r.Docs {
+		end := len(r.IDs)
+		if i+1 < len(r.Docs) {
+			end = int(r.Docs[i+1])
+		}
+		for t := int(r.Docs[i]); t < end; t++ {
+			target := int32(-1)
+			if t+1 < end {
+				target = r.IDs[t+1]
+			}
+			b.Targets = append(b.Targets, target)
+		}
+		b.Docs = append(b.Docs, int32(first+end))
+	}
+	for t := range r.IDs {
+		if w.drop {
+			b.Keys = append(b.Keys, ops.DropKey(w.seed, step, sample, int32(t)))
+		}
+	}
+}
+
+// batch is what was added since start.
+func (w *builder) batch() *model.Batch {
+	if !w.drop {
+		w.b.Keys = nil
+	}
+	return &w.b
+}
+
+// scored is the number of targets in a row.
+func scored(r data.Row) int { return len(r.IDs) - len(r.Docs) }
+
+// row makes one row a batch of its own, to be scored.
+func (w *builder) row(r data.Row) *model.Batch {
+	w.start()
+	w.add(r, 0, 0)
+	return w.batch()
+}

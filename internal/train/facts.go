@@ -1,0 +1,91 @@
+package train
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"longlora/internal/plan"
+	"longlora/internal/s2attn"
+	"longlora/internal/ui"
+)
+
+// facts says before step 1 what will be done and what it will take.
+func (s *setup) facts(log io.Writer, done int) error {
+	c := s.c
+	line := func(name, format string, a ...any) {
+		fmt.Fprintf(log, "%-11s %s\n", name, fmt.Sprintf(format, a...))
+	}
+	reads := s.base.Positions.Reads(c.BaseCtx)
+	if s.changed {
+		line("positions", "%s for %d tokens; the base has %s and reads %d", s.pos, c.Ctx, s.base.Positions, reads)
+	} else {
+		line("positions", "%s, the base's own, for %d tokens; the base reads %d", s.pos, c.Ctx, reads)
+	}
+	if s.spec.Mode == s2attn.Full {
+		line("attention", "full, no groups")
+	} else {
+		line("attention", "s2 %s, G = %d of %d tokens", s.spec.Mode, s.spec.Group, c.Ctx)
+		if 8*s.spec.Group < c.Ctx {
+			line("warning", "G/ctx = %.4g is below 1/8, the smallest that the paper tested", float64(s.spec.Group)/float64(c.Ctx))
+		}
+	}
+	st := s.set.Stats(reads)
+	line("rows", "%d of %d tokens an epoch (%d tokens read)", s.order.Rows(), c.Ctx, st.Tokens)
+	if n, _ := s.evalRows(); n > 0 {
+		line("validation", "%d rows", n)
+	}
+	if st.Skipped > 0 {
+		line("note", "%d malformed lines were skipped", st.Skipped)
+	}
+	if s.set.Documents() && c.Ctx > reads {
+		line("documents", "%d; %.1f %% of the tokens lie in documents longer than the %d tokens that the base reads", st.Documents, 100*float64(st.Long)/float64(max(st.Tokens, 1)), reads)
+	}
+	line("trainable", "%d parameters", s.plan.Trainable)
+	p := s.plan
+	line("memory", "%s planned of %s: parameters %s, activations %s, halos %s, token ids %s, process %s (tile %d, keeping %s); weights mapped %s",
+		plan.Bytes(p.Host), plan.Bytes(s.limits.Host), plan.Bytes(p.Params), plan.Bytes(p.Act+p.Workspace), plan.Bytes(p.Halo), plan.Bytes(p.IDs), plan.Bytes(p.Base), p.Tile, p.Keep, plan.Bytes(p.Weights))
+	rates, err := plan.Calibrate(s.be)
+	if err != nil {
+		return err
+	}
+	sec := p.Seconds(rates, c.Accum)
+	line("time", "%.3g s a step predicted, %s for %d steps", sec, ui.Duration(sec*float64(s.steps-done)), s.steps-done)
+	return nil
+}
+
+// dryRun says what would be done and shows the first row, with its cuts and the tokens that are not scored marked.
+func (s *setup) dryRun(log io.Writer) error {
+	if err := s.choose(nil, true); err != nil {
+		return err
+	}
+	if err := s.facts(log, 0); err != nil {
+		return err
+	}
+	row := s.set.Row(s.order.Row(0))
+	fmt.Fprintf(log, "first row   %d tokens, %d scored; scored tokens in ⟦ ⟧, documents cut at ┃\n", len(row.IDs), scored(row))
+	var text strings.Builder
+	for i, lo := range row.Docs {
+		hi := len(row.IDs)
+		if i+1 < len(row.Docs) {
+			hi = int(row.Docs[i+1])
+		}
+		if i > 0 {
+			text.WriteString("┃")
+		}
+		text.WriteString(s.decode(row.IDs[lo : lo+1])) // a document's first token is never a target
+		if int(lo)+1 < hi {
+			text.WriteString("⟦" + s.decode(row.IDs[lo+1:hi]) + "⟧")
+		}
+	}
+	fmt.Fprintln(log, text.String())
+	return nil
+}
+
+// decode is a text of ids; without a tokenizer the ids themselves.
+func (s *setup) decode(ids []int32) string {
+	if s.tok != nil {
+		return s.tok.Decode(ids)
+	}
+	return strings.Trim(fmt.Sprint(ids), "[]") + " "
+}

@@ -1,0 +1,177 @@
+package train
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"longlora/internal/data"
+	"longlora/internal/errs"
+	"longlora/internal/model"
+	"longlora/internal/ops"
+	"longlora/internal/plan"
+	"longlora/internal/s2attn"
+	"longlora/internal/ui"
+)
+
+// loop does the steps that are left, saving on the way and at the end.
+func (r *run) loop(ctx context.Context) error {
+	defer func() { _ = r.metrics.Close() }()
+	st := &r.rec.State
+	bar := ui.NewProgress(r.log, "train", r.steps, st.Step)
+	defer bar.Done()
+	sched := Schedule{Kind: r.c.Schedule, LR: r.c.LR, Warmup: r.c.WarmupSteps, Steps: r.steps}
+	for st.Pending != nil || st.Step < r.steps {
+		if st.Pending == nil {
+			if err := r.step(ctx, sched); err != nil {
+				return r.stopped(err)
+			}
+		}
+		m := st.Pending
+		if err := r.validate(ctx, m); err != nil {
+			return r.stopped(err)
+		}
+		if err := r.metrics.Write(m); err != nil {
+			return err
+		}
+		st.Pending = nil
+		bar.Step(fmt.Sprintf("loss %.4f  %.0f tok/s", m.Loss, m.TokPerS))
+		if st.Step%r.c.SaveEvery == 0 || st.Step == r.steps {
+			if err := r.checkpoint(); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// stopped saves the last completed step when the run was cancelled; other errors pass.
+func (r *run) stopped(err error) error {
+	if !errors.Is(err, context.Canceled) {
+		return err
+	}
+	if err := r.checkpoint(); err != nil {
+		return err
+	}
+	return errs.Interruptedf("interrupted after step %d of %d; the same command goes on from %s", r.rec.State.Step, r.steps, r.c.Out)
+}
+
+// checkpoint saves the state, unless it is saved already.
+func (r *run) checkpoint() error {
+	if r.savedAt == r.rec.State.Step && r.rec.State.Pending == nil {
+		return nil
+	}
+	if err := r.save(r.engine, r.rec); err != nil {
+		return err
+	}
+	r.savedAt = r.rec.State.Step
+	return nil
+}
+
+// step does the next optimizer step and leaves its line of metrics pending. When it fails nothing of it remains.
+func (r *run) step(ctx context.Context, sched Schedule) error {
+	c, st, begun := r.c, &r.rec.State, time.Now()
+	s := st.Step + 1
+	targets, tokens := 0, int64(0)
+	for i := range int64(c.Accum) * int64(c.Batch) {
+		row := r.sample(s, i)
+		targets += scored(row)
+		tokens += int64(len(row.IDs))
+	}
+	if targets == 0 {
+		return errs.Dataf("--data: step %d has no token to predict: each of its documents is a single token", s)
+	}
+	loss, norm, err := r.engine.Gradients(ctx, c.Accum, func(a int) *model.Batch { return r.micro(s, a) }, targets)
+	if err == nil {
+		err = checkFinite(s, loss, norm)
+	}
+	if err == nil {
+		err = ctx.Err()
+	}
+	if err != nil {
+		return err
+	}
+	h := ops.AdamW{LR: sched.At(s), Beta1: c.Beta1, Beta2: c.Beta2, Eps: c.Eps, Decay: c.WeightDecay, GradScale: clip(norm, c.MaxGradNorm), Step: s}
+	r.engine.Model.Params.Update(h)
+	if err := r.be.Sync(); err != nil {
+		return err
+	}
+	sec := time.Since(begun).Seconds()
+	if rss, err := plan.RssAnon(); err == nil {
+		r.peak = max(r.peak, rss)
+	}
+	st.Step, st.Loss, st.Tokens, st.Seconds = s, loss, st.Tokens+tokens, st.Seconds+sec
+	st.Pending = &Metrics{Step: s, Loss: loss, GradNorm: norm, LR: h.LR, Tokens: tokens, TokPerS: float64(tokens) / sec, StepS: sec, HostPeak: r.peak}
+	return nil
+}
+
+// sample is row i of step s, i counting over the step's micro-batches.
+func (r *run) sample(s int, i int64) data.Row {
+	return r.set.Row(r.order.Row(r.sampleNumber(s, i)))
+}
+
+func (r *run) sampleNumber(s int, i int64) int64 {
+	return int64(s-1)*int64(r.c.Accum)*int64(r.c.Batch) + i
+}
+
+// micro lays the rows of micro-batch a of step s end to end.
+func (r *run) micro(s, a int) *model.Batch {
+	r.batches.start()
+	for b := range r.c.Batch {
+		i := int64(a)*int64(r.c.Batch) + int64(b)
+		r.batches.add(r.sample(s, i), int64(s), r.sampleNumber(s, i))
+	}
+	return r.batches.batch()
+}
+
+// validate fills in the mean loss of the held-out rows where the step's line shall have it.
+func (r *run) validate(ctx context.Context, m *Metrics) error {
+	if r.c.EvalEvery == 0 || m.Step%r.c.EvalEvery != 0 {
+		return nil
+	}
+	for _, spec := range r.evals {
+		loss, err := r.evalLoss(ctx, spec)
+		if err != nil {
+			return err
+		}
+		if math.IsNaN(loss) || math.IsInf(loss, 0) {
+			return errs.Numericf("step %d: the validation loss is %g", m.Step, loss)
+		}
+		switch {
+		case len(r.evals) == 1:
+			m.EvalLoss = &loss
+		case spec.Mode == s2attn.Full:
+			m.EvalFull = &loss
+		default:
+			m.EvalSparse = &loss
+		}
+	}
+	return nil
+}
+
+// evalLoss is the mean over all scored tokens of the validation rows under one way of attending.
+func (r *run) evalLoss(ctx context.Context, spec s2attn.Spec) (float64, error) {
+	n, row := r.evalRows()
+	w := builder{}
+	sum, count := 0.0, 0
+	for i := range n {
+		if err := ctx.Err(); err != nil {
+			return 0, err
+		}
+		y := row(i)
+		nll, err := r.engine.Scorers[spec.Mode].Score(w.row(y))
+		if err != nil {
+			return 0, err
+		}
+		for _, v := range nll {
+			sum += float64(v)
+		}
+		count += scored(y)
+	}
+	if count == 0 {
+		return 0, errs.Dataf("--eval-data: no token to predict in the rows for validation")
+	}
+	return sum / float64(count), nil
+}

@@ -1,0 +1,132 @@
+package train
+
+import (
+	"maps"
+	"path/filepath"
+	"sort"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+
+	"io"
+	"longlora/internal/ckpt"
+	"longlora/internal/model"
+	"longlora/internal/tensor"
+)
+
+// shardBytes is the most that one file of a checkpoint holds, transformers' own default.
+const shardBytes = 5 << 30
+
+// writeTrained writes what was trained into dir: a PEFT adapter, or a Hugging Face checkpoint without its
+// tokenizer, whose tensors have the type that dtype gives for their names.
+func (s *setup) writeTrained(dir string, e *Engine, dtype func(name string) tensor.DType) error {
+	ps := e.Model.Params
+	if s.c.Tune != "full" {
+		a := ckpt.NewAdapter{Rank: s.tr.Rank, Alpha: s.tr.Alpha, Dropout: s.tr.Drop, Targets: targetNames(s.tr.LoRA), Tied: s.base.Config.Tied}
+		for _, p := range ps.List {
+			a.Tensors = append(a.Tensors, e.out(p.Name, p.Value, tensor.F32))
+		}
+		return ckpt.WriteAdapter(dir, a)
+	}
+	var outs []ckpt.Out
+	for _, p := range ps.List {
+		outs = append(outs, e.out(p.Name, p.Value, dtype(p.Name)))
+	}
+	if err := ckpt.WriteSharded(dir, outs, shardBytes); err != nil {
+		return err
+	}
+	raw := maps.Clone(s.base.Config.Raw)
+	if s.changed {
+		s.pos.WriteConfig(raw)
+	}
+	return ckpt.WriteJSON(filepath.Join(dir, "config.json"), raw)
+}
+
+func targetNames(t map[model.Target]bool) []string {
+	var names []string
+	for k, on := range t {
+		if on {
+			names = append(names, k.String())
+		}
+	}
+	sort.Strings(names)
+	return names
+}
+
+// baseType is the type that a tensor has in the base, what config.json says where the base has no weights.
+func (s *setup) baseType(name string) tensor.DType {
+	if s.base.Weights != nil {
+		if t, ok := s.base.Weights.Tensors[name]; ok {
+			return t.DType
+		}
+	}
+	return s.base.Config.DType
+}
+
+// writeOutputs writes the finished run's files.
+func (s *setup) writeOutputs(e *Engine) error {
+	if err := s.writeTrained(s.c.Out, e, s.baseType); err != nil {
+		return err
+	}
+	if s.c.Tune == "full" {
+		return ckpt.CarryOver(s.c.Out, s.base.Dir)
+	}
+	return nil
+}
+
+// writeConfig writes longlora.yaml, from which the same run can be started again.
+func (s *setup) writeConfig() error {
+	all := effective(s.c)
+	all["model"], all["data"], all["out"] = s.c.Model, s.c.Data, s.c.Out
+	if len(s.c.EvalData) > 0 {
+		all["eval-data"] = s.c.EvalData
+	}
+	if s.c.Adapter != "" {
+		all["rank"], all["alpha"], all["targets"] = s.tr.Rank, s.tr.Alpha, targetNames(s.tr.LoRA)
+		all["train-embed"], all["train-norm"] = s.tr.Embed, s.tr.Norms
+	}
+	for name, v := range all {
+		if s.c.Values.Explicit(name) {
+			continue
+		}
+		text, isText := v.(string)
+		list, isList := v.([]string)
+		empty := isText && (text == "" || text == "0") || isList && len(list) == 0
+		if empty || name == "group" && s.c.Values.Explicit("group-size") {
+			delete(all, name) // a default that excludes another option, or says nothing
+		}
+	}
+	return ckpt.WriteAtomic(filepath.Join(s.c.Out, "longlora.yaml"), func(w io.Writer) error {
+		for _, name := range sortedKeys(all) {
+			v := all[name]
+			if text, ok := v.(string); ok && name != "group" && isPlain(text) {
+				if _, err := io.WriteString(w, name+": "+text+"\n"); err != nil {
+					return err
+				}
+				continue
+			}
+			b, err := yaml.Marshal(map[string]any{name: v})
+			if err != nil {
+				return err
+			}
+			if _, err := w.Write(b); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// isPlain reports whether a value's text is a number or a truth value and stands in YAML without quotes.
+func isPlain(text string) bool {
+	return text == "true" || text == "false" || text != "" && strings.Trim(text, "0123456789.") == ""
+}
+
+func sortedKeys(m map[string]any) []string {
+	var out []string
+	for k := range m {
+		out = append(out, k)
+	}
+	sort.Strings(out)
+	return out
+}

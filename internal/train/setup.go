@@ -1,0 +1,311 @@
+package train
+
+import (
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"slices"
+
+	"longlora/internal/config"
+	"longlora/internal/data"
+	"longlora/internal/errs"
+	"longlora/internal/load"
+	"longlora/internal/lora"
+	"longlora/internal/model"
+	"longlora/internal/ops"
+	"longlora/internal/plan"
+	"longlora/internal/rope"
+	"longlora/internal/s2attn"
+	"longlora/internal/tokenizer"
+)
+
+// setup is everything about a run that is known before its first step.
+type setup struct {
+	c       *config.Train
+	be      ops.Backend
+	base    *load.Base
+	pos     rope.Positions
+	changed bool // the positions differ from the base's
+	tok     *tokenizer.Tokenizer
+	set     *data.Set
+	evalSet *data.Set // of --eval-data
+	order   *data.Order
+	tr      model.Train
+	spec    s2attn.Spec
+	evals   []s2attn.Spec
+	steps   int
+	problem plan.Problem
+	limits  plan.Limits
+	plan    plan.Plan
+}
+
+// newSetup opens and checks everything that the options name. The plan is made later: see choose.
+func newSetup(c *config.Train, be ops.Backend) (*setup, error) {
+	s := &setup{c: c, be: be}
+	if err := s.open(); err != nil {
+		s.close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *setup) close() {
+	if s.base != nil {
+		s.base.Close()
+	}
+}
+
+func (s *setup) open() error {
+	if err := s.openBase(); err != nil {
+		return err
+	}
+	var err error
+	c := s.c
+	s.pos, s.changed, err = s.base.Positions.Resolve(rope.Request{Rope: c.Rope.Rope, Factor: c.Factor, BaseCtx: c.BaseCtx, Ctx: c.Ctx}, s.base.Config.HeadDim)
+	if err != nil {
+		return err
+	}
+	if s.tr, err = s.trained(); err != nil {
+		return err
+	}
+	if err := s.openData(); err != nil {
+		return err
+	}
+	s.spec = s2attn.Spec{Mode: s2attn.Full}
+	if c.Attn == "s2" {
+		s.spec = s2attn.Spec{Mode: s2attn.Split, Group: c.G}
+		if c.Shift == "roll" {
+			s.spec.Mode = s2attn.Roll
+		}
+	}
+	if err := s.evalSpecs(); err != nil {
+		return err
+	}
+	if s.steps = c.Steps; s.steps == 0 {
+		epochs := c.Epochs
+		if epochs == 0 {
+			epochs = 1
+		}
+		const most = 1 << 50
+		rows := data.CeilOf(epochs, int64(s.order.Rows())*1e6, most) // ⌈⌈F·rows·10⁶⌉ / (batch·accum·10⁶)⌉ is exact: the inner rounding cannot cross a whole number
+		per := int64(c.Batch) * int64(c.Accum) * 1e6
+		s.steps = int((rows + per - 1) / per)
+	}
+	return s.pose()
+}
+
+// openBase opens the model, refusing to write over it.
+func (s *setup) openBase() error {
+	c := s.c
+	var err error
+	if c.Init == "random" {
+		s.base, err = load.OpenConfig(c.Model)
+	} else {
+		s.base, err = load.Open(c.Model, c.Adapter)
+	}
+	if err != nil {
+		return err
+	}
+	for _, d := range []struct{ flag, dir string }{{"--model", s.base.Dir}, {"--adapter", c.Adapter}} {
+		if sameDir(c.Out, d.dir) {
+			return errs.Usagef("--out %s is the folder of %s; choose another one", c.Out, d.flag)
+		}
+	}
+	return s.base.CheckWindow(c.Ctx)
+}
+
+func sameDir(a, b string) bool {
+	x, err1 := os.Stat(a)
+	y, err2 := os.Stat(b)
+	return err1 == nil && err2 == nil && os.SameFile(x, y)
+}
+
+// trained says what is trained: what the flags say, or what the adapter holds, with which explicit flags must agree.
+func (s *setup) trained() (model.Train, error) {
+	c := s.c
+	if c.Tune == "full" {
+		return model.Train{Full: true}, nil
+	}
+	targets, err := lora.Targets(c.Targets)
+	if err != nil {
+		return model.Train{}, err
+	}
+	if s.base.Adapter == nil {
+		return model.Train{Embed: c.TrainEmbed, Norms: c.TrainNorm, Rank: c.Rank, Alpha: c.Alpha, Drop: c.Dropout, LoRA: targets}, nil
+	}
+	tr, err := s.base.Resume(c.Dropout)
+	if err != nil {
+		return tr, err
+	}
+	for _, d := range []struct {
+		flag      string
+		asked, is any
+		differs   bool
+	}{
+		{"rank", c.Rank, tr.Rank, c.Rank != tr.Rank},
+		{"alpha", c.Alpha, tr.Alpha, c.Alpha != tr.Alpha},
+		{"targets", targetNames(targets), targetNames(tr.LoRA), !slices.Equal(targetNames(targets), targetNames(tr.LoRA))},
+		{"train-embed", c.TrainEmbed, tr.Embed, c.TrainEmbed != tr.Embed},
+		{"train-norm", c.TrainNorm, tr.Norms, c.TrainNorm != tr.Norms},
+	} {
+		if d.differs && c.Values.Explicit(d.flag) {
+			return tr, errs.Usagef("--%s %v: the adapter in %s has %v; leave the flag out or start without --adapter", d.flag, d.asked, c.Adapter, d.is)
+		}
+	}
+	return tr, nil
+}
+
+// openData reads and packs the rows, and those for validation.
+func (s *setup) openData() error {
+	c, cfg := s.c, s.base.Config
+	tok, tokErr := tokenizer.Load(s.base.Dir, cfg.EOS)
+	o := data.Options{Paths: c.Data, Format: c.Format, Pack: c.Pack, Ctx: c.Ctx, TextField: c.TextField, SkipBad: c.SkipBad, Vocab: cfg.Vocab, NoEncoder: tokErr}
+	if tokErr == nil {
+		s.tok, o.Encoder = tok, tok
+	}
+	var err error
+	if s.set, err = data.Open(o); err != nil {
+		return err
+	}
+	if c.EvalFraction > 0 {
+		if err := s.set.HoldOut(c.EvalFraction); err != nil {
+			return err
+		}
+	}
+	if len(c.EvalData) > 0 {
+		o.Paths = c.EvalData
+		if s.evalSet, err = data.Open(o); err != nil {
+			return err
+		}
+	}
+	s.order = data.NewOrder(s.set, c.Seed, c.Shuffle)
+	if s.order.Rows() == 0 {
+		return errs.Dataf("--data: no rows are left to train on")
+	}
+	return nil
+}
+
+// evalRows are the rows for validation.
+func (s *setup) evalRows() (n int, row func(i int) data.Row) {
+	if s.evalSet != nil {
+		return s.evalSet.Rows(), s.evalSet.Row
+	}
+	return s.set.Held(), func(i int) data.Row { return s.set.Row(s.set.Rows() + i) }
+}
+
+// evalSpecs are the ways of attending that validation uses.
+func (s *setup) evalSpecs() error {
+	if s.c.EvalEvery == 0 {
+		return nil
+	}
+	names := s.c.EvalAttn
+	if len(names) == 0 {
+		names = []string{s.c.Attn}
+	}
+	for _, n := range names {
+		spec := s2attn.Spec{Mode: s2attn.Full}
+		if n == "s2" && s.c.Attn == "s2" {
+			spec = s.spec
+		} else if n == "s2" {
+			a := s.c.Attend
+			a.Attn = "s2"
+			g, err := a.GroupFor(s.c.Values, s.c.Ctx)
+			if err != nil {
+				return err
+			}
+			spec = s2attn.Spec{Mode: s2attn.Split, Group: g}
+		}
+		if !slices.Contains(s.evals, spec) {
+			s.evals = append(s.evals, spec)
+		}
+	}
+	return nil
+}
+
+// pose states the planner's problem.
+func (s *setup) pose() error {
+	c := s.c
+	debug.FreeOSMemory() // what reading left behind is not part of the run
+	anon, err := plan.RssAnon()
+	if err != nil {
+		return err
+	}
+	ids := s.set.Bytes()
+	if s.evalSet != nil {
+		ids += s.evalSet.Bytes()
+	}
+	anon = max(0, anon-ids)
+	perToken := int64(12) // of a micro-batch: a row's copy, its ids and targets
+	if s.tr.Drop > 0 {
+		perToken += 8
+	}
+	s.problem = plan.Problem{
+		Desc: s.base.Desc(), Train: s.tr, Weight: s.base.WeightType(), Spec: s.spec, Ctx: c.Ctx, Batch: c.Batch,
+		Cuts: s.set.Cut() || c.Pack == "pad" && c.Batch > 1, Forced: c.Tile, Score: s.evals,
+		Act: s.be.Act(), Workspace: s.be.WorkspaceBytes(), OnHost: deviceKind(s.be.Name()) == "cpu", Base: anon,
+		IDs: ids + perToken*int64(c.Ctx)*int64(c.Batch),
+	}
+	if s.spec.Mode == s2attn.Roll {
+		s.problem.Forced = 0 // all rows of a micro-batch are one tile
+	}
+	s.limits, err = Limits(&c.Common, anon+ids)
+	return err
+}
+
+// Limits are the memory limits that the options give; used is what the process holds already, which counts.
+func Limits(c *config.Common, used int64) (plan.Limits, error) {
+	var lim plan.Limits
+	var err error
+	if c.DeviceMem != "" {
+		if lim.Device, err = config.ParseBytes("device-mem", c.DeviceMem); err != nil {
+			return lim, err
+		}
+	}
+	if c.HostMem != "" {
+		lim.Host, err = config.ParseBytes("host-mem", c.HostMem)
+		return lim, err
+	}
+	free, err := plan.HostAvailable()
+	if err != nil {
+		return lim, errs.Usagef("--host-mem: the system does not say what memory is available (%v); give a size", err)
+	}
+	lim.Host = used + free/5*4
+	return lim, nil
+}
+
+// choose makes the plan, or takes the saved one when it still fits.
+func (s *setup) choose(saved *plan.Plan, replan bool) error {
+	var err error
+	if saved == nil || replan {
+		s.plan, err = plan.Choose(s.problem, s.limits, plan.ChipCPU)
+		return err
+	}
+	if s.plan, err = plan.Count(s.problem, saved.Tiling); err != nil {
+		return err
+	}
+	if s.plan.Host > s.limits.Host {
+		return errs.NoFitf("the saved plan (tile %d, keeping %s) needs %s of host memory, %s may be used; raise --host-mem, or accept a new plan and other last bits with --replan",
+			s.plan.Tile, s.plan.Keep, plan.Bytes(s.plan.Host), plan.Bytes(s.limits.Host))
+	}
+	return nil
+}
+
+// engine takes the memory and loads the weights.
+func (s *setup) engine() (*Engine, error) {
+	return NewEngine(s.be, s.problem, s.plan, s.base, s.base.Rope(s.pos, s.c.Ctx), s.c.Seed)
+}
+
+// latest is the newest checkpoint of --out, or the one that --resume names; "" without any.
+func (s *setup) latest() (string, error) {
+	if s.c.Resume != "auto" {
+		if _, err := os.Stat(filepath.Join(s.c.Resume, recordName)); err != nil {
+			return "", errs.Dataf("--resume %s: not a checkpoint's folder: %w", s.c.Resume, err)
+		}
+		return s.c.Resume, nil
+	}
+	dirs, err := checkpoints(s.c.Out)
+	if err != nil || len(dirs) == 0 {
+		return "", err
+	}
+	return dirs[len(dirs)-1], nil
+}
