@@ -1,0 +1,40 @@
+# longlora: build, test and measure. Needs Go, a C compiler and make.
+
+BIN := bin/longlora
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+
+.PHONY: all test race nocgo demo lint bench clean
+
+all: $(BIN)
+
+$(BIN): FORCE
+	go build -o $@ ./cmd/longlora
+
+FORCE:
+
+test:
+	go test ./...
+
+# the packages whose code runs concurrently
+race:
+	go test -race ./internal/ops/... ./internal/tokenizer ./internal/data
+
+nocgo:
+	CGO_ENABLED=0 go test ./...
+
+# trains, merges and evaluates a small reference model end to end on the CPU
+demo: $(BIN)
+	scripts/demo.sh $(BIN)
+
+lint:
+	test -z "$$(gofmt -l cmd internal csrc scripts)"
+	go vet ./...
+	go run $(STATICCHECK) ./...
+
+# real steps of the tiny shape
+bench: $(BIN)
+	$(BIN) bench --shape tiny --ctx 1024,4096,8192
+
+clean:
+	rm -rf bin out

@@ -1,0 +1,104 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"runtime"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"longlora/internal/config"
+	"longlora/internal/ops/cpu"
+	"longlora/internal/train"
+)
+
+// command makes a subcommand whose options are loaded from all sources before it runs.
+func command(use, short, long string, flags func(*pflag.FlagSet), f func(c *cobra.Command, v *config.Values) error) *cobra.Command {
+	c := &cobra.Command{Use: use, Short: short, Long: long, Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error {
+		v, err := config.Load(c.Flags(), known(c))
+		if err != nil {
+			return err
+		}
+		if err := f(c, v); err != nil {
+			return computed{err}
+		}
+		return nil
+	}}
+	c.Flags().SortFlags = false
+	flags(c.Flags())
+	return c
+}
+
+// backend makes the backend that the options ask for and says which it is.
+func backend(c config.Common, log io.Writer) *cpu.Backend {
+	n := c.Threads
+	if n == 0 {
+		n = runtime.GOMAXPROCS(0)
+	}
+	runtime.GOMAXPROCS(max(n, 1))
+	b := cpu.New(n)
+	if c.Device == "auto" {
+		fmt.Fprintf(log, "device      cpu, %d threads (%s); this build has no CUDA\n", n, b.Set())
+	}
+	return b
+}
+
+// document prints one JSON document.
+func document(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	return e.Encode(v)
+}
+
+func newTrain() *cobra.Command {
+	var t config.Train
+	return command("train --model DIR --data PATH --ctx N --out DIR", "Fine-tune a model at a longer context",
+		`Fine-tune a model at a longer context with shifted sparse attention, LoRA, and trainable embedding and norms.
+--out becomes a PEFT adapter. The same command goes on where an interrupted run stopped, to the same bits.
+
+  longlora train --model meta-llama/Llama-2-7b-hf --data books/ --ctx 16384 --out run
+  longlora train --config configs/llama2-7b-16k.yaml --dry-run`,
+		t.Flags, func(c *cobra.Command, v *config.Values) error {
+			if err := t.Finish(v, "model", "data", "ctx", "out"); err != nil {
+				return err
+			}
+			res, err := train.Run(c.Context(), &t, backend(t.Common, c.ErrOrStderr()), c.ErrOrStderr())
+			if err != nil || t.DryRun {
+				return err
+			}
+			if t.JSON {
+				return document(c.OutOrStdout(), res)
+			}
+			fmt.Fprintf(c.OutOrStdout(), "%d steps, loss %.4f, %d tokens in %.1f s: %s\n", res.Steps, res.Loss, res.Tokens, res.Seconds, res.Out)
+			return nil
+		})
+}
+
+func newVersion() *cobra.Command {
+	var common config.Common
+	return command("version", "Print the version", "Print the program's version and what it was built with.", common.Flags,
+		func(c *cobra.Command, _ *config.Values) error {
+			v := map[string]string{"version": train.Version(), "go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH, "cpu": cpu.New(1).Set()}
+			if common.JSON {
+				return document(c.OutOrStdout(), v)
+			}
+			fmt.Fprintf(c.OutOrStdout(), "longlora %s (%s, %s, kernels %s)\n", v["version"], v["go"], v["platform"], v["cpu"])
+			return nil
+		})
+}
+
+// commands are all subcommands.
+func commands() []*cobra.Command {
+	return []*cobra.Command{newTrain(), newMerge(), newEval(), newVersion()}
+}
+
+// known are the options of all commands, which a shared file may hold.
+func known(c *cobra.Command) map[string]bool {
+	out := map[string]bool{}
+	for _, sub := range c.Root().Commands() {
+		sub.LocalFlags().VisitAll(func(f *pflag.Flag) { out[f.Name] = true })
+	}
+	return out
+}

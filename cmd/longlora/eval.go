@@ -1,0 +1,46 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"longlora/internal/config"
+	"longlora/internal/eval"
+	"longlora/internal/ui"
+)
+
+func newEval() *cobra.Command {
+	var e config.Eval
+	return command("eval --model DIR --task ppl|passkey --ctx N[,N…]", "Measure perplexity and passkey retrieval by length",
+		`Measure perplexity by length under either protocol, and whether a passkey hidden in filler is found again.
+The checkpoint's positions are used as they are, at any --ctx, unless flags say otherwise.
+
+  longlora eval --model merged --task ppl --data books.txt --ctx 4096,8192,16384 --limit 32
+  longlora eval --model base --adapter run --task passkey --ctx 4096,16384 --trials 3`,
+		e.Flags, func(c *cobra.Command, v *config.Values) error {
+			if err := e.Finish(v); err != nil {
+				return err
+			}
+			rep, err := eval.Run(c.Context(), &e, backend(e.Common, c.ErrOrStderr()), c.ErrOrStderr())
+			if err != nil {
+				return err
+			}
+			if e.JSON {
+				return document(c.OutOrStdout(), rep)
+			}
+			rows := [][]string{{"model", "task", "ctx", "windows", "loss", "ppl", "accuracy", "attn", "positions"}}
+			for _, r := range rep.Results {
+				row := []string{r.Model, r.Task, fmt.Sprint(r.Ctx), "", "", "", "", r.Attn, r.Rope}
+				if r.PPL != nil {
+					row[3], row[4], row[5] = fmt.Sprint(r.Windows), fmt.Sprintf("%.4f", *r.Loss), fmt.Sprintf("%.4f", *r.PPL)
+				}
+				if r.Accuracy != nil {
+					row[6] = fmt.Sprintf("%.1f %%", 100**r.Accuracy)
+				}
+				rows = append(rows, row)
+			}
+			ui.Table(c.OutOrStdout(), rows)
+			return nil
+		})
+}

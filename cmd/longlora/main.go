@@ -1,0 +1,94 @@
+// Command longlora extends the context of LLaMA-family models by LongLoRA fine-tuning.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"longlora/internal/config"
+	"longlora/internal/errs"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	go func() {
+		<-ctx.Done()
+		stop() // a second signal ends the process at once
+		again := make(chan os.Signal, 1)
+		signal.Notify(again, os.Interrupt, syscall.SIGTERM)
+		<-again
+		os.Exit(int(errs.Interrupted))
+	}()
+	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// run executes one command line and returns the exit code.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) (code int) {
+	defer func() {
+		if r := recover(); r != nil {
+			fmt.Fprintf(stderr, "longlora: internal error: %v\nPlease report it with the command line and what LONGLORA_DEBUG=1 prints.\n", r)
+			if os.Getenv("LONGLORA_DEBUG") != "" {
+				fmt.Fprintf(stderr, "%s", debug.Stack())
+			}
+			code = int(errs.Internal)
+		}
+	}()
+	root := newRoot()
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return 0
+	}
+	var kind *errs.Error
+	if !errors.As(err, &kind) && !isComputed(err) {
+		err = errs.Usagef("%w", err)
+	}
+	fmt.Fprintf(stderr, "longlora: %v\n", err)
+	return errs.Code(err)
+}
+
+// computed marks errors that come out of a command's work, not from reading the command line.
+type computed struct{ error }
+
+func (c computed) Unwrap() error { return c.error }
+
+func isComputed(err error) bool {
+	var c computed
+	return errors.As(err, &c)
+}
+
+const exitCodes = `
+Exit codes: 0 done, 1 internal error, 2 flags, environment or YAML, 3 does not fit the memory,
+4 model, adapter, data or output files, 5 NaN or divergence, 130 interrupted with a checkpoint written.
+`
+
+func newRoot() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "longlora",
+		Short:         "Extend the context of LLaMA-family models by LongLoRA fine-tuning",
+		Long:          "Extend the context of LLaMA-family models by LongLoRA fine-tuning: shifted sparse attention, LoRA,\ntrainable embedding and norms. Reads and writes ordinary Hugging Face checkpoints and PEFT adapters.",
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	root.AddCommand(commands()...)
+	root.SetUsageTemplate(root.UsageTemplate() + exitCodes)
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		s := err.Error()
+		if name, ok := strings.CutPrefix(s, "unknown flag: --"); ok {
+			s += config.Suggest(c.Flags(), name)
+		}
+		return errs.Usagef("%s: %s", c.Name(), s)
+	})
+	return root
+}

@@ -1,0 +1,128 @@
+package main
+
+import (
+	"fmt"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"longlora/internal/config"
+	"longlora/internal/errs"
+	"longlora/internal/load"
+	"longlora/internal/lora"
+	"longlora/internal/rope"
+	"longlora/internal/tensor"
+)
+
+type mergeOptions struct {
+	config.Common
+	config.Rope
+	model, adapter, out, dtype, shard string
+	ctx                               int
+}
+
+func (m *mergeOptions) flags(f *pflag.FlagSet) {
+	f.StringVar(&m.model, "model", "", "the base: a folder, or a Hugging Face name in the local cache")
+	f.StringVar(&m.adapter, "adapter", "", "PEFT adapter, or the released LongLoRA form")
+	f.StringVar(&m.out, "out", "", "folder to write the merged checkpoint into")
+	f.IntVar(&m.ctx, "ctx", 0, "context to set the positions for (default what lies beside the adapter)")
+	m.RopeFlags(f)
+	f.StringVar(&m.dtype, "dtype", "auto", "type of the written weights: auto (the base's), fp32, bf16 or fp16")
+	f.StringVar(&m.shard, "max-shard-size", "5GiB", "size of a shard")
+	m.Flags(f)
+}
+
+func newMerge() *cobra.Command {
+	var m mergeOptions
+	return command("merge --model DIR --adapter DIR --out DIR", "Merge an adapter into its base",
+		`Merge an adapter into its base and write an ordinary Hugging Face checkpoint with the positions it was trained at.
+Reads PEFT adapters and the released LongLoRA form. Streams tensor by tensor.
+
+  longlora merge --model meta-llama/Llama-2-7b-hf --adapter run --out llama2-7b-16k
+  longlora merge --model base --adapter released --ctx 32768 --dtype bf16 --out merged`,
+		m.flags, func(c *cobra.Command, v *config.Values) error {
+			if err := v.Require("model", "adapter", "out"); err != nil {
+				return err
+			}
+			if err := m.CheckRope(v); err != nil {
+				return err
+			}
+			return m.run(c, v)
+		})
+}
+
+func (m *mergeOptions) run(c *cobra.Command, v *config.Values) error {
+	d, ok := map[string]tensor.DType{"fp32": tensor.F32, "bf16": tensor.BF16, "fp16": tensor.F16}[m.dtype]
+	if !ok && m.dtype != "auto" {
+		return errs.Usagef("--dtype %s: not one of auto, fp32, bf16, fp16", m.dtype)
+	}
+	size, err := config.ParseBytes("max-shard-size", m.shard)
+	if err != nil {
+		return err
+	}
+	base, err := load.Open(m.model, m.adapter)
+	if err != nil {
+		return err
+	}
+	defer base.Close()
+	if sameDir(m.out, base.Dir) {
+		return errs.Usagef("--out %s: is the base; choose another folder", m.out)
+	}
+	for _, n := range base.Notes {
+		fmt.Fprintf(c.ErrOrStderr(), "note: %s\n", n)
+	}
+	pos, changed, err := m.positions(c, v, base)
+	if err != nil {
+		return err
+	}
+	o := lora.MergeOptions{Base: base.Weights, Desc: base.Desc(), Adapter: base.Adapter, Positions: pos, Changed: changed, Out: m.out, ShardSize: size}
+	if ok {
+		o.DType = &d
+	}
+	res, err := lora.Merge(o)
+	if err != nil {
+		return err
+	}
+	for _, n := range res.Same {
+		fmt.Fprintf(c.ErrOrStderr(), "note: the adapter leaves %s as it is\n", n)
+	}
+	if m.JSON {
+		return document(c.OutOrStdout(), res)
+	}
+	fmt.Fprintln(c.OutOrStdout(), res)
+	return nil
+}
+
+func sameDir(a, b string) bool {
+	x, err1 := filepath.EvalSymlinks(a)
+	y, err2 := filepath.EvalSymlinks(b)
+	if err1 != nil || err2 != nil {
+		return false
+	}
+	x, _ = filepath.Abs(x)
+	y, _ = filepath.Abs(y)
+	return x == y
+}
+
+// positions are the flags', those beside the adapter, or the base's.
+func (m *mergeOptions) positions(c *cobra.Command, v *config.Values, base *load.Base) (rope.Positions, bool, error) {
+	if v.Explicit("ctx") || v.Explicit("rope") || v.Explicit("rope-factor") {
+		if m.ctx < 2 {
+			return base.Positions, false, errs.Usagef("--ctx: give the context that the positions are for, 2 or more")
+		}
+		return base.Positions.Resolve(rope.Request{Rope: m.Rope.Rope, Factor: m.Factor, BaseCtx: m.BaseCtx, Ctx: m.ctx}, base.Desc().D)
+	}
+	p, beside, err := base.Beside(m.adapter)
+	if err != nil {
+		return p, false, err
+	}
+	if !beside {
+		fmt.Fprintf(c.ErrOrStderr(), "note: no positions beside the adapter and no --ctx: the base's are kept (%s, %d tokens)\n", base.Positions, base.Positions.MaxPos)
+		return base.Positions, false, nil
+	}
+	if p.Type == "dynamic" {
+		fmt.Fprintf(c.ErrOrStderr(), "note: dynamic positions: max_position_embeddings stays %d\n", base.Positions.MaxPos)
+	}
+	return p, p.Differs(base.Positions), nil
+}

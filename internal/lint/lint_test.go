@@ -1,0 +1,119 @@
+// Package lint holds the rules of the tree that the compiler does not know.
+package lint
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// layers orders the packages; imports point downward, and within a layer only as listed in beside.
+var layers = map[string]int{
+	"cmd/longlora":   5,
+	"internal/train": 4, "internal/eval": 4, "internal/plan": 3, "internal/load": 3,
+	"internal/model": 2, "internal/lora": 2, "internal/ckpt": 2, "internal/data": 2,
+	"internal/ops": 1, "internal/ops/cpu": 1, "internal/ops/optest": 1, "internal/tokenizer": 1, "internal/ui": 1,
+	"internal/tensor": 0, "internal/s2attn": 0, "internal/rope": 0, "internal/config": 0, "internal/errs": 0, "csrc": 0,
+	"internal/lint": 0, "scripts/demotext": 0,
+}
+
+// beside are the imports allowed within a layer.
+var beside = map[string]string{
+	"internal/lora":       "internal/model internal/ckpt",
+	"internal/data":       "internal/ckpt",
+	"internal/ops/cpu":    "internal/ops",
+	"internal/ops/optest": "internal/ops",
+	"internal/config":     "internal/errs",
+	"internal/rope":       "internal/errs",
+	"csrc":                "internal/tensor",
+}
+
+// only says who may import what stands outside the module's own layers.
+var only = map[string]string{
+	"github.com/spf13/cobra": "cmd/longlora",
+	"github.com/spf13/pflag": "cmd/longlora internal/config internal/train",
+	"github.com/spf13/viper": "internal/config",
+	"C":                      "csrc",
+}
+
+func TestImportsPointDownward(t *testing.T) {
+	walk(t, func(dir, path string, test bool) {
+		f, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ImportsOnly)
+		if err != nil {
+			t.Fatal(err)
+		}
+		layer, known := layers[dir]
+		if !known {
+			t.Errorf("%s: package %s has no layer; give it one in this test", path, dir)
+		}
+		for _, im := range f.Imports {
+			name, err := strconv.Unquote(im.Path.Value)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if who, ok := only[name]; ok && !strings.Contains(" "+who+" ", " "+dir+" ") {
+				t.Errorf("%s imports %s, which only %s may", path, name, who)
+			}
+			dep, own := strings.CutPrefix(name, "longlora/")
+			if !own || test {
+				continue
+			}
+			if dep == "internal/ops/cpu" && dir != "cmd/longlora" {
+				t.Errorf("%s chooses a backend; only cmd/longlora does", path)
+			}
+			if l := layers[dep]; l > layer || l == layer && !strings.Contains(" "+beside[dir]+" ", " "+dep+" ") {
+				t.Errorf("%s (layer %d) imports %s (layer %d): imports point downward", path, layer, dep, l)
+			}
+		}
+	})
+}
+
+// What ships names no path of a developer's machine.
+func TestNoMachinePaths(t *testing.T) {
+	walk(t, func(_, path string, _ bool) {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, bad := range []string{"/" + "work/", ".." + "/shared"} {
+			if strings.Contains(string(b), bad) {
+				t.Errorf("%s mentions %s", path, bad)
+			}
+		}
+	})
+}
+
+// walk calls f with every Go file of the module.
+func walk(t *testing.T, f func(dir, path string, test bool)) {
+	t.Helper()
+	root := "../.."
+	n := 0
+	err := filepath.WalkDir(root, func(p string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			if name := d.Name(); p != root && (strings.HasPrefix(name, ".") || name == "testdata" || name == "bin") {
+				return fs.SkipDir
+			}
+			return nil
+		}
+		if filepath.Ext(p) == ".go" {
+			rel, err := filepath.Rel(root, filepath.Dir(p))
+			if err != nil {
+				return err
+			}
+			n++
+			f(filepath.ToSlash(rel), p, strings.HasSuffix(p, "_test.go"))
+		}
+		return nil
+	})
+	if err != nil || n < 20 {
+		t.Fatalf("%d files seen, %v", n, err)
+	}
+}

@@ -1,0 +1,247 @@
+package train_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/spf13/pflag"
+
+	"longlora/internal/ckpt"
+	"longlora/internal/config"
+	"longlora/internal/errs"
+	"longlora/internal/ops/cpu"
+	"longlora/internal/train"
+)
+
+const goldenDir = "../../testdata/golden"
+
+// expected is what expected.json says of a case's training.
+type expected struct {
+	Ctx, Group, Steps int
+	LR                float64
+	Train             struct {
+		Losses []float64
+		Norms  []float64 `json:"grad_norms"`
+	}
+}
+
+func readExpected(t *testing.T, name string) expected {
+	t.Helper()
+	var e expected
+	b, err := os.ReadFile(filepath.Join(goldenDir, name, "expected.json"))
+	if err == nil {
+		err = json.Unmarshal(b, &e)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+// options reads a command line of train.
+func options(t *testing.T, args ...string) *config.Train {
+	t.Helper()
+	c := &config.Train{}
+	fs := pflag.NewFlagSet("train", pflag.ContinueOnError)
+	c.Flags(fs)
+	if err := fs.Parse(args); err != nil {
+		t.Fatal(err)
+	}
+	known := map[string]bool{}
+	fs.VisitAll(func(f *pflag.Flag) { known[f.Name] = true })
+	v, err := config.Load(fs, known)
+	if err == nil {
+		err = c.Finish(v, "model", "data", "ctx", "out")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// goldenArgs is the command line that made a reference case's adapter.
+func goldenArgs(name string, e expected, out string, more ...string) []string {
+	dir := filepath.Join(goldenDir, name)
+	return append([]string{"--model=" + filepath.Join(dir, "model"), "--data=" + filepath.Join(dir, "tokens.bin"), "--adapter=" + filepath.Join(dir, "adapter-init"),
+		"--out=" + out, fmt.Sprint("--ctx=", e.Ctx), fmt.Sprint("--group-size=", e.Group), fmt.Sprint("--lr=", e.LR), "--warmup-steps=0",
+		"--accum=1", "--shuffle=false", fmt.Sprint("--steps=", e.Steps)}, more...)
+}
+
+func run(t *testing.T, args ...string) (train.Result, string) {
+	t.Helper()
+	var log bytes.Buffer
+	res, err := train.Run(t.Context(), options(t, args...), cpu.New(2), &log)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, log.String())
+	}
+	return res, log.String()
+}
+
+func runError(t *testing.T, args ...string) error {
+	t.Helper()
+	_, err := train.Run(t.Context(), options(t, args...), cpu.New(2), &bytes.Buffer{})
+	return err
+}
+
+func metrics(t *testing.T, out string) []train.Metrics {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(out, "metrics.jsonl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ms []train.Metrics
+	for i, line := range strings.Split(strings.TrimSuffix(string(b), "\n"), "\n") {
+		var m train.Metrics
+		if err := json.Unmarshal([]byte(line), &m); err != nil {
+			t.Fatalf("line %d: %v", i+1, err)
+		}
+		if m.Step != i+1 {
+			t.Fatalf("line %d is of step %d", i+1, m.Step)
+		}
+		ms = append(ms, m)
+	}
+	return ms
+}
+
+// tensors are an adapter's tensors as floats.
+func tensors(t *testing.T, path string) map[string][]float32 {
+	t.Helper()
+	f, err := ckpt.OpenSafetensors(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	out := map[string][]float32{}
+	for n, x := range f.Tensors {
+		out[n] = x.Floats()
+	}
+	return out
+}
+
+func distance(got, want []float32) float64 {
+	d, n := 0.0, 0.0
+	for i := range want {
+		e := float64(got[i]) - float64(want[i])
+		d, n = d+e*e, n+float64(want[i])*float64(want[i])
+	}
+	return math.Sqrt(d / n)
+}
+
+// Training from the reference adapter gives the reference's losses, norms and adapter, however it is tiled.
+func TestGoldenTraining(t *testing.T) {
+	for _, name := range []string{"mha-linear", "gqa-llama3", "odd-heads-yarn"} {
+		e := readExpected(t, name)
+		want := tensors(t, filepath.Join(goldenDir, name, "adapter-trained", "adapter_model.safetensors"))
+		for _, tile := range []int{e.Ctx, e.Group, e.Group/2 + 5} {
+			out := t.TempDir()
+			run(t, goldenArgs(name, e, out, fmt.Sprint("--tile=", tile))...)
+			for i, m := range metrics(t, out) {
+				if d := math.Abs(m.Loss-e.Train.Losses[i]) / e.Train.Losses[i]; d > 1e-4 {
+					t.Errorf("%s tile %d step %d: loss %v, want %v", name, tile, i+1, m.Loss, e.Train.Losses[i])
+				}
+				if d := math.Abs(m.GradNorm-e.Train.Norms[i]) / e.Train.Norms[i]; d > 1e-4 {
+					t.Errorf("%s tile %d step %d: norm %v, want %v", name, tile, i+1, m.GradNorm, e.Train.Norms[i])
+				}
+			}
+			got := tensors(t, filepath.Join(out, "adapter_model.safetensors"))
+			if len(got) != len(want) {
+				t.Errorf("%s: %d tensors, want %d", name, len(got), len(want))
+			}
+			for n, w := range want {
+				if len(got[n]) != len(w) {
+					t.Errorf("%s: %s has %d elements, want %d", name, n, len(got[n]), len(w))
+				} else if d := distance(got[n], w); d > 2e-3 {
+					t.Errorf("%s tile %d: %s is off by %g", name, tile, n, d)
+				}
+			}
+		}
+	}
+}
+
+// files reads what two equal runs must share to the bit.
+func files(t *testing.T, out string, steps int) map[string]string {
+	t.Helper()
+	got := map[string]string{}
+	last := filepath.Join("checkpoints", fmt.Sprintf("step-%06d", steps))
+	for _, n := range []string{"adapter_model.safetensors", "adapter_config.json", filepath.Join(last, "adapter_model.safetensors"), filepath.Join(last, "optimizer.safetensors")} {
+		b, err := os.ReadFile(filepath.Join(out, n))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got[n] = string(b)
+	}
+	return got
+}
+
+// stopAfter is a log that cancels the run when a step's progress line passes. The run prints at most one such line a
+// second, so the tests that need every step stop through checkpoints instead.
+func interruptAt(t *testing.T, step int, args []string) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	c := options(t, args...)
+	train.SetStepHook(func(s int) {
+		if s == step {
+			cancel()
+		}
+	})
+	defer train.SetStepHook(nil)
+	_, err := train.Run(ctx, c, cpu.New(2), &bytes.Buffer{})
+	if errs.Code(err) != int(errs.Interrupted) {
+		t.Fatalf("interrupted in step %d: %v", step, err)
+	}
+}
+
+// A run that is interrupted in any step and started again ends with the bits of an unbroken one.
+func TestResumeIsExact(t *testing.T) {
+	const name, steps = "gqa-llama3", 4
+	e := readExpected(t, name)
+	e.Steps = steps
+	args := func(out string) []string {
+		return goldenArgs(name, e, out, "--shuffle=true", "--dropout=0.1", "--accum=2", "--tile=50", "--eval-fraction=0.1", "--eval-every=2", "--schedule=cosine", "--save-every=2")
+	}
+	whole := t.TempDir()
+	first, _ := run(t, args(whole)...)
+	want, lines := files(t, whole, steps), metrics(t, whole)
+	for stop := 1; stop <= steps; stop++ {
+		out := t.TempDir()
+		interruptAt(t, stop, args(out))
+		res, _ := run(t, args(out)...)
+		if res.Loss != first.Loss || res.Tokens != first.Tokens || res.Steps != steps {
+			t.Errorf("stopped in step %d: result %+v, want %+v", stop, res, first)
+		}
+		for n, w := range want {
+			if got := files(t, out, steps)[n]; got != w {
+				t.Errorf("stopped in step %d: %s differs", stop, n)
+			}
+		}
+		for i, m := range metrics(t, out) {
+			w := lines[i]
+			if m.Loss != w.Loss || m.GradNorm != w.GradNorm || m.LR != w.LR || m.Tokens != w.Tokens || (m.EvalLoss == nil) != (w.EvalLoss == nil) || m.EvalLoss != nil && *m.EvalLoss != *w.EvalLoss {
+				t.Errorf("stopped in step %d: line %d is %+v, want %+v", stop, i+1, m, w)
+			}
+		}
+	}
+}
+
+// tokenFile writes ids as a stream of uint16.
+func tokenFile(t *testing.T, ids []uint16) string {
+	t.Helper()
+	b := make([]byte, 0, 2*len(ids))
+	for _, id := range ids {
+		b = binary.LittleEndian.AppendUint16(b, id)
+	}
+	p := filepath.Join(t.TempDir(), "tokens.bin")
+	if err := os.WriteFile(p, b, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
