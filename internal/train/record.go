@@ -1,7 +1,6 @@
 package train
 
 import (
-	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -21,22 +20,22 @@ import (
 
 // Record is run.json: what a run is made of and how far it is. Each checkpoint holds one too.
 type Record struct {
-	Version   string           `json:"version"`
-	Go        string           `json:"go"`
-	Positions rope.Record      `json:"positions"`
-	Model     ckpt.Print       `json:"model"`
-	Tokenizer []ckpt.FilePrint `json:"tokenizer"`
-	Adapter   []ckpt.FilePrint `json:"adapter"`
-	Data      []ckpt.FilePrint `json:"data"`
-	EvalData  []ckpt.FilePrint `json:"eval_data"`
-	Options   map[string]any   `json:"options"`
-	Seed      uint64           `json:"seed"`
-	Device    string           `json:"device"`
-	DType     string           `json:"dtype"`
-	Steps     int              `json:"steps"` // of the whole run
-	Plan      plan.Plan        `json:"plan"`
-	State     State            `json:"state"`
-	Result    *Result          `json:"result,omitempty"` // of a finished run
+	Version   string            `json:"version"`
+	Go        string            `json:"go"`
+	Positions rope.Record       `json:"positions"`
+	Model     ckpt.Print        `json:"model"`
+	Tokenizer []ckpt.FilePrint  `json:"tokenizer"`
+	Adapter   []ckpt.FilePrint  `json:"adapter"`
+	Data      []ckpt.FilePrint  `json:"data"`
+	EvalData  []ckpt.FilePrint  `json:"eval_data"`
+	Options   map[string]string `json:"options"`
+	Seed      uint64            `json:"seed"`
+	Device    string            `json:"device"`
+	DType     string            `json:"dtype"`
+	Steps     int               `json:"steps"` // of the whole run
+	Plan      plan.Plan         `json:"plan"`
+	State     State             `json:"state"`
+	Result    *Result           `json:"result,omitempty"` // of a finished run
 }
 
 // State is how far a run is.
@@ -125,18 +124,22 @@ func printFiles(paths []string) ([]ckpt.FilePrint, error) {
 // fingerprints, --out by being where the run is, device and type by Record.Device and DType, group by its tokens.
 var notCompared = []string{"model", "data", "eval-data", "adapter", "out", "save-every", "keep", "device", "dtype", "group", "group-size"}
 
-// options are the options that must match for a run to go on.
-func (s *setup) options() map[string]any {
-	out := map[string]any{}
+// options are the options that must match for a run to go on, as text.
+func (s *setup) options() map[string]string {
+	out := map[string]string{}
 	for name, v := range effective(s.c) {
 		free := slices.Contains(notCompared, name) || s.c.Schedule == "constant" && (name == "steps" || name == "epochs")
-		if !free {
-			out[name] = v
+		if free {
+			continue
 		}
+		if list, ok := v.([]string); ok {
+			v = strings.Join(list, ",")
+		}
+		out[name] = fmt.Sprint(v)
 	}
-	out["group-size"] = s.c.G
+	out["group-size"] = fmt.Sprint(s.c.G)
 	if w := s.set.Weights(); slices.Max(w) > 0 {
-		out["data (weights)"] = w
+		out["data (weights)"] = fmt.Sprint(w)
 	}
 	return out
 }
@@ -189,14 +192,22 @@ func (r *Record) compare(saved *Record, where string, replan bool) error {
 		if replan && n == "tile" {
 			continue
 		}
-		if was, is := plain(saved.Options[n]), plain(r.Options[n]); was != is {
-			return differ("--"+n, was, is)
+		was, is := saved.Options[n], r.Options[n]
+		if was != is {
+			return differ("--"+n, orNothing(was), orNothing(is))
 		}
 	}
 	if !replan && saved.Device != r.Device {
 		return errs.NoFitf("%s: the saved plan is for %s, this is %s; --replan accepts a new plan and other last bits", where, saved.Device, r.Device)
 	}
 	return nil
+}
+
+func orNothing(s string) string {
+	if s == "" {
+		return "not set"
+	}
+	return s
 }
 
 func short(sum string) string { return sum[:min(12, len(sum))] }
@@ -207,18 +218,6 @@ func describe(list []ckpt.FilePrint, i int) string {
 		return "nothing"
 	}
 	return fmt.Sprintf("%s of %d bytes (%s)", list[i].Name, list[i].Size, short(list[i].Print))
-}
-
-// plain is an option's value as text, the same before and after it was written as JSON.
-func plain(v any) string {
-	if v == nil {
-		return "not set"
-	}
-	b, err := json.Marshal(v)
-	if err != nil {
-		return fmt.Sprint(v)
-	}
-	return strings.Trim(string(b), `"`)
 }
 
 // holdsRun reports whether a folder has anything of an earlier run.
