@@ -1,14 +1,14 @@
 package train
 
 import (
+	"io"
 	"maps"
 	"path/filepath"
 	"sort"
-	"strings"
+	"strconv"
 
 	"go.yaml.in/yaml/v3"
 
-	"io"
 	"longlora/internal/ckpt"
 	"longlora/internal/model"
 	"longlora/internal/tensor"
@@ -76,25 +76,18 @@ func (s *setup) writeOutputs(e *Engine) error {
 
 // writeConfig writes longlora.yaml, from which the same run can be started again.
 func (s *setup) writeConfig() error {
-	all := effective(s.c)
+	all := s.effective()
 	all["model"], all["data"], all["out"] = s.c.Model, s.c.Data, s.c.Out
 	if len(s.c.EvalData) > 0 {
 		all["eval-data"] = s.c.EvalData
 	}
-	if s.c.Adapter != "" {
-		all["rank"], all["alpha"], all["targets"] = s.tr.Rank, s.tr.Alpha, targetNames(s.tr.LoRA)
-		all["train-embed"], all["train-norm"] = s.tr.Embed, s.tr.Norms
+	for _, name := range notGiven {
+		if !s.c.Values.Explicit(name) {
+			delete(all, name)
+		}
 	}
-	for name, v := range all {
-		if s.c.Values.Explicit(name) {
-			continue
-		}
-		text, isText := v.(string)
-		list, isList := v.([]string)
-		empty := isText && (text == "" || text == "0") || isList && len(list) == 0
-		if empty || name == "group" && s.c.Values.Explicit("group-size") {
-			delete(all, name) // a default that excludes another option, or says nothing
-		}
+	if s.c.Values.Explicit("group-size") {
+		delete(all, "group")
 	}
 	return ckpt.WriteAtomic(filepath.Join(s.c.Out, "longlora.yaml"), func(w io.Writer) error {
 		for _, name := range sortedKeys(all) {
@@ -117,9 +110,13 @@ func (s *setup) writeConfig() error {
 	})
 }
 
+// notGiven are options whose default stands for "not given": written out they would exclude others, or be out of range.
+var notGiven = []string{"steps", "epochs", "group-size", "rope-factor", "base-ctx", "tile", "eval-data", "eval-fraction", "eval-attn"}
+
 // isPlain reports whether a value's text is a number or a truth value and stands in YAML without quotes.
 func isPlain(text string) bool {
-	return text == "true" || text == "false" || text != "" && strings.Trim(text, "0123456789.") == ""
+	_, err := strconv.ParseFloat(text, 64)
+	return text == "true" || text == "false" || err == nil
 }
 
 func sortedKeys(m map[string]any) []string {

@@ -127,7 +127,7 @@ var notCompared = []string{"model", "data", "eval-data", "adapter", "out", "save
 // options are the options that must match for a run to go on, as text.
 func (s *setup) options() map[string]string {
 	out := map[string]string{}
-	for name, v := range effective(s.c) {
+	for name, v := range s.effective() {
 		free := slices.Contains(notCompared, name) || s.c.Schedule == "constant" && (name == "steps" || name == "epochs")
 		if free {
 			continue
@@ -144,15 +144,19 @@ func (s *setup) options() map[string]string {
 	return out
 }
 
-// effective are train's options with their values.
-func effective(c *config.Train) map[string]any {
+// effective are train's options with their values; what comes from the adapter has the adapter's.
+func (s *setup) effective() map[string]any {
 	own := pflag.NewFlagSet("train", pflag.ContinueOnError)
 	new(config.Train).Flags(own)
 	out := map[string]any{}
-	for name, v := range c.Values.Effective() {
+	for name, v := range s.c.Values.Effective() {
 		if own.Lookup(name) != nil {
 			out[name] = v
 		}
+	}
+	if s.base.Adapter != nil {
+		out["rank"], out["alpha"], out["targets"] = s.tr.Rank, s.tr.Alpha, targetNames(s.tr.LoRA)
+		out["train-embed"], out["train-norm"] = s.tr.Embed, s.tr.Norms
 	}
 	return out
 }
