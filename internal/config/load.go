@@ -267,7 +267,9 @@ func (v *Values) Effective() map[string]any {
 			return
 		}
 		if sv, ok := f.Value.(pflag.SliceValue); ok {
-			out[f.Name] = sv.GetSlice()
+			if list := sv.GetSlice(); len(list) > 0 {
+				out[f.Name] = list
+			}
 			return
 		}
 		if v.source[f.Name] == Default && f.DefValue == "" {
