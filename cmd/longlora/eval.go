@@ -22,7 +22,7 @@ The checkpoint's positions are used as they are, at any --ctx, unless flags say 
 			if err := e.Finish(v); err != nil {
 				return err
 			}
-			rep, err := eval.Run(c.Context(), &e, backend(e.Common, c.ErrOrStderr()), c.ErrOrStderr())
+			rep, err := eval.Run(c.Context(), eval.Job{Eval: &e}, backend(e.Common, c.ErrOrStderr()), c.ErrOrStderr())
 			if err != nil {
 				return err
 			}

@@ -223,7 +223,7 @@ func Suggest(flags *pflag.FlagSet, name string) string {
 }
 
 // Explicit reports whether anything but the default gave the option.
-func (v *Values) Explicit(name string) bool { return v.source[name] > Default }
+func (v *Values) Explicit(name string) bool { return v != nil && v.source[name] > Default }
 
 // Exclusive keeps the one of two options that exclude each other that the stronger source gives; both in one source
 // are an error. The other goes back to its default.

@@ -42,6 +42,7 @@ type Train struct {
 	Replan, DryRun            bool
 	Tile                      int
 	G                         int     // group size in tokens, 0 under full attention
+	HoldDocs                  float64 // share of the documents that is not trained on; extend sets it
 	Values                    *Values // where each option comes from
 }
 

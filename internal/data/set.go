@@ -40,7 +40,56 @@ func Open(o Options) (*Set, error) {
 		}
 		s.sources = append(s.sources, src)
 	}
+	s.keepBelow(o.HoldDocs)
 	return s, s.pack()
+}
+
+// manyDocs is from how many documents on whole ones are held out; fewer are too coarse, and tokens are.
+const manyDocs = 20
+
+// cut is where the last share of the documents, or of the tokens, begins: a source and a token of it.
+func (s *Set) cut(share float64) (source, at int) {
+	docs, tokens, stream := 0, 0, false
+	for _, src := range s.sources {
+		docs, tokens, stream = docs+len(src.docs)-1, tokens+len(src.ids), stream || src.tokens
+	}
+	byDoc := docs >= manyDocs && !stream
+	left := int(CeilOf(share, int64(tokens), int64(tokens)))
+	if byDoc {
+		left = int(CeilOf(share, int64(docs), int64(docs)))
+	}
+	for i := len(s.sources) - 1; i >= 0; i-- {
+		src := s.sources[i]
+		have := len(src.ids)
+		if byDoc {
+			have = len(src.docs) - 1
+		}
+		if left <= have {
+			if byDoc {
+				return i, src.docs[have-left]
+			}
+			return i, have - left
+		}
+		left -= have
+	}
+	return 0, 0
+}
+
+// keepBelow drops the last share of the documents, which are held out.
+func (s *Set) keepBelow(share float64) {
+	if share == 0 {
+		return
+	}
+	i, at := s.cut(share)
+	for k := i; k < len(s.sources); k++ {
+		src, end := s.sources[k], 0
+		if k == i {
+			end = at
+		}
+		src.ids = src.ids[:end]
+		n := sort.SearchInts(src.docs, end)
+		src.docs = append(src.docs[:n:n], end)
+	}
 }
 
 // pack divides the sources into rows.
@@ -240,9 +289,9 @@ func (o *Order) list(epoch int) []int {
 	return out
 }
 
-// Stream reads everything as one stream of ids, for evaluation.
+// Stream reads everything as one stream of ids, for evaluation; with HoldDocs only what a set leaves out.
 func Stream(o Options) ([]int32, error) {
-	var out []int32
+	s := &Set{opt: o}
 	for _, p := range o.Paths {
 		src, err := openSource(p)
 		if err != nil {
@@ -251,9 +300,18 @@ func Stream(o Options) ([]int32, error) {
 		if err := src.read(o); err != nil {
 			return nil, err
 		}
-		for _, id := range src.ids {
+		s.sources = append(s.sources, src)
+	}
+	first, at := 0, 0
+	if o.HoldDocs > 0 {
+		first, at = s.cut(o.HoldDocs)
+	}
+	var out []int32
+	for _, src := range s.sources[first:] {
+		for _, id := range src.ids[at:] {
 			out = append(out, int32(id))
 		}
+		at = 0
 	}
 	return out, nil
 }

@@ -40,6 +40,7 @@ type Options struct {
 	Vocab     int
 	Encoder   Encoder // nil when there is no tokenizer
 	NoEncoder error   // why there is none
+	HoldDocs  float64 // share of the documents, at the end, that a set leaves out and a stream is
 }
 
 // source is one --data: its files and their documents' tokens.

@@ -55,9 +55,17 @@ type Report struct {
 // cache's.
 const tileTokens = 1024
 
+// Job is an evaluation with what a caller may decide beside the options.
+type Job struct {
+	*config.Eval
+	Stream    []int32         // read instead of --data
+	Positions *rope.Positions // used instead of the checkpoint's
+	SkipShort bool            // leave out, with a note, what is too short or too long for the data
+}
+
 // evaluation is one model's.
 type evaluation struct {
-	cfg    *config.Eval
+	cfg    Job
 	be     ops.Backend
 	log    io.Writer
 	name   string
@@ -69,7 +77,7 @@ type evaluation struct {
 }
 
 // Run evaluates every model, task and length.
-func Run(ctx context.Context, cfg *config.Eval, be ops.Backend, log io.Writer) (Report, error) {
+func Run(ctx context.Context, cfg Job, be ops.Backend, log io.Writer) (Report, error) {
 	var rep Report
 	j, err := openJournal(cfg.Out)
 	if err != nil {
@@ -77,7 +85,7 @@ func Run(ctx context.Context, cfg *config.Eval, be ops.Backend, log io.Writer) (
 	}
 	defer j.close()
 	for _, name := range cfg.Models {
-		e := &evaluation{cfg: cfg, be: be, log: log, name: name, keep: j}
+		e := &evaluation{cfg: cfg, be: be, log: log, name: name, keep: j, stream: cfg.Stream}
 		rs, err := e.run(ctx)
 		if err != nil {
 			return rep, err
@@ -102,6 +110,10 @@ func (e *evaluation) run(ctx context.Context) (rs []Result, err error) {
 	for _, task := range e.cfg.Tasks {
 		for _, n := range e.cfg.Ctx {
 			r, err := e.task(ctx, task, n)
+			if e.cfg.SkipShort && errs.Code(err) == int(errs.Data) {
+				fmt.Fprintf(e.log, "note: %s at %d tokens is left out: %v\n", task, n, err)
+				continue
+			}
 			if err != nil {
 				return nil, err
 			}
@@ -113,9 +125,12 @@ func (e *evaluation) run(ctx context.Context) (rs []Result, err error) {
 
 // positions are the checkpoint's as they are, those beside the adapter, or the flags'.
 func (e *evaluation) positions(n int) (rope.Positions, error) {
+	if e.cfg.Positions != nil {
+		return *e.cfg.Positions, nil
+	}
 	v := e.cfg.Values
 	if v.Explicit("rope") || v.Explicit("rope-factor") {
-		p, _, err := e.base.Positions.Resolve(rope.Request{Rope: e.cfg.Rope.Rope, Factor: e.cfg.Factor, BaseCtx: e.cfg.BaseCtx, Ctx: n}, e.base.Desc().D)
+		p, _, err := e.base.Positions.Resolve(rope.Request{Rope: e.cfg.Eval.Rope.Rope, Factor: e.cfg.Factor, BaseCtx: e.cfg.BaseCtx, Ctx: n}, e.base.Desc().D)
 		return p, err
 	}
 	if e.cfg.Adapter == "" {

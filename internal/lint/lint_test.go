@@ -14,8 +14,8 @@ import (
 
 // layers orders the packages; imports point downward, and within a layer only as listed in beside.
 var layers = map[string]int{
-	"cmd/longlora":   5,
-	"internal/train": 4, "internal/eval": 4, "internal/plan": 3, "internal/load": 3,
+	"cmd/longlora":    6,
+	"internal/extend": 5, "internal/train": 4, "internal/eval": 4, "internal/plan": 3, "internal/load": 3,
 	"internal/model": 2, "internal/lora": 2, "internal/ckpt": 2, "internal/data": 2,
 	"internal/ops": 1, "internal/ops/cpu": 1, "internal/ops/optest": 1, "internal/tokenizer": 1, "internal/ui": 1,
 	"internal/tensor": 0, "internal/s2attn": 0, "internal/rope": 0, "internal/config": 0, "internal/errs": 0, "csrc": 0,

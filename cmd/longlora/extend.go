@@ -1,0 +1,35 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"longlora/internal/config"
+	"longlora/internal/extend"
+)
+
+func newExtend() *cobra.Command {
+	var e config.Extend
+	return command("extend --model DIR --data PATH --ctx N --out DIR", "Evaluate, train, merge, evaluate again, report",
+		`Extend a model in one command: evaluate the base, train, merge, evaluate again, and print what it brought.
+--out holds merged/ (an ordinary checkpoint), adapter/ and report.json. Interrupted, the same command goes on.
+
+  longlora extend --model meta-llama/Llama-2-7b-hf --data books/ --ctx 16384 --out extended
+  longlora extend --model base --data books/ --ctx 8192 --rope yarn --train=false --out interpolated`,
+		e.Flags, func(c *cobra.Command, v *config.Values) error {
+			if err := e.Finish(v); err != nil {
+				return err
+			}
+			rep, err := extend.Run(c.Context(), &e, backend(e.Common, c.ErrOrStderr()), c.ErrOrStderr())
+			if err != nil {
+				return err
+			}
+			if e.JSON {
+				return document(c.OutOrStdout(), rep)
+			}
+			rep.Table(c.OutOrStdout())
+			fmt.Fprintf(c.OutOrStdout(), "\nmerged model: %s/merged\n", rep.Out)
+			return nil
+		})
+}

@@ -1,0 +1,37 @@
+package config
+
+import (
+	"github.com/spf13/pflag"
+
+	"longlora/internal/errs"
+)
+
+// Extend are the options of extend: train's, and how to evaluate.
+type Extend struct {
+	Train
+	DoTrain   bool
+	EvalLimit int
+	Template  string
+}
+
+// Flags defines extend's options.
+func (e *Extend) Flags(f *pflag.FlagSet) {
+	e.Train.Flags(f)
+	f.BoolVar(&e.DoTrain, "train", true, "train; false only interpolates the positions")
+	f.IntVar(&e.EvalLimit, "eval-limit", 32, "windows of perplexity a length")
+	f.StringVar(&e.Template, "passkey-template", "", "YAML file of the passkey task's words")
+}
+
+// Finish validates the options.
+func (e *Extend) Finish(v *Values) error {
+	if e.EvalLimit < 1 {
+		return errs.Usagef("--eval-limit %d: must be 1 or more", e.EvalLimit)
+	}
+	if err := e.Train.Finish(v, "model", "data", "ctx", "out"); err != nil {
+		return err
+	}
+	if e.Tune == "full" || e.Init == "random" {
+		return errs.Usagef("extend trains an adapter; for --tune full and --init random use train")
+	}
+	return nil
+}

@@ -1,0 +1,253 @@
+// Package extend is the whole way in one command: evaluate the base, train, merge, evaluate again, report.
+package extend
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"sort"
+
+	"longlora/internal/ckpt"
+	"longlora/internal/config"
+	"longlora/internal/data"
+	"longlora/internal/errs"
+	"longlora/internal/eval"
+	"longlora/internal/load"
+	"longlora/internal/lora"
+	"longlora/internal/ops"
+	"longlora/internal/rope"
+	"longlora/internal/tokenizer"
+	"longlora/internal/train"
+	"longlora/internal/ui"
+)
+
+// Figures are what one model scores at one length; nil where the task was left out.
+type Figures struct {
+	PPL      *float64    `json:"ppl"`
+	Accuracy *float64    `json:"passkey"`
+	Cells    []eval.Cell `json:"cells,omitempty"`
+}
+
+// Length is one row of the report.
+type Length struct {
+	Ctx          int     `json:"ctx"`
+	Base         Figures `json:"base"`
+	Interpolated Figures `json:"interpolated"`
+	Trained      Figures `json:"trained"`
+}
+
+// Report is report.json.
+type Report struct {
+	Model     string         `json:"model"`
+	Ctx       int            `json:"ctx"`
+	Positions rope.Record    `json:"positions"`
+	Lengths   []Length       `json:"lengths"`
+	Train     *train.Result  `json:"train"`
+	Options   map[string]any `json:"options"`
+	Out       string         `json:"out"`
+}
+
+// heldOut is the share of the documents that is evaluated on and never trained on.
+const heldOut = 0.05
+
+// Passkeys of a length.
+const (
+	depths = 10
+	trials = 3
+)
+
+type extension struct {
+	cfg    *config.Extend
+	be     ops.Backend
+	log    io.Writer
+	base   *load.Base
+	pos    rope.Positions
+	change bool
+	stream []int32
+	rep    Report
+}
+
+// Run does what is left of the work in --out.
+func Run(ctx context.Context, cfg *config.Extend, be ops.Backend, log io.Writer) (Report, error) {
+	e := &extension{cfg: cfg, be: be, log: log}
+	if err := e.open(); err != nil {
+		return e.rep, err
+	}
+	defer e.base.Close()
+	for _, stage := range []func(context.Context) error{e.before, e.train, e.merge, e.after} {
+		if ctx.Err() != nil {
+			return e.rep, errs.Interruptedf("interrupted; the same command goes on from %s", cfg.Out)
+		}
+		if err := stage(ctx); err != nil {
+			return e.rep, err
+		}
+	}
+	return e.rep, ckpt.WriteJSON(filepath.Join(cfg.Out, "report.json"), e.rep)
+}
+
+// open reads the base and the held-out text, and makes sure that --out is of this very command.
+func (e *extension) open() (err error) {
+	c := e.cfg
+	if e.base, err = load.Open(c.Model, ""); err != nil {
+		return err
+	}
+	req := rope.Request{Rope: c.Train.Rope.Rope, Factor: c.Factor, BaseCtx: c.BaseCtx, Ctx: c.Ctx}
+	if e.pos, e.change, err = e.base.Positions.Resolve(req, e.base.Desc().D); err != nil {
+		return err
+	}
+	o := data.Options{Paths: c.Data, Format: c.Format, TextField: c.TextField, SkipBad: c.SkipBad, Vocab: e.base.Desc().V, HoldDocs: heldOut}
+	c.HoldDocs = heldOut
+	if len(c.EvalData) > 0 {
+		o.Paths, o.HoldDocs, c.HoldDocs, c.EvalData = c.EvalData, 0, 0, nil
+	}
+	enc, encErr := tokenizer.Load(e.base.Dir, e.base.Config.EOS)
+	if o.NoEncoder = encErr; encErr == nil {
+		o.Encoder = enc
+	}
+	if e.stream, err = data.Stream(o); err != nil {
+		return err
+	}
+	e.rep = Report{Model: c.Model, Ctx: c.Ctx, Positions: e.pos.Record(), Options: c.Values.Effective(), Out: c.Out}
+	for n := e.base.Positions.Reads(c.BaseCtx); n < c.Ctx; n *= 2 {
+		e.rep.Lengths = append(e.rep.Lengths, Length{Ctx: n})
+	}
+	e.rep.Lengths = append(e.rep.Lengths, Length{Ctx: c.Ctx})
+	return e.claim()
+}
+
+// claim writes down what this command is, or compares it with what began in --out.
+func (e *extension) claim() error {
+	if err := ckpt.MakeDir(e.cfg.Out); err != nil {
+		return err
+	}
+	now := map[string]string{}
+	for k, v := range e.rep.Options {
+		if k != "out" && k != "save-every" && k != "keep" {
+			now[k] = fmt.Sprint(v)
+		}
+	}
+	path := filepath.Join(e.cfg.Out, "extend.json")
+	if _, err := os.Stat(path); err != nil {
+		return ckpt.WriteJSON(path, now)
+	}
+	var old map[string]string
+	if err := ckpt.ReadJSON(path, &old); err != nil {
+		return err
+	}
+	var keys []string
+	for k := range now {
+		keys = append(keys, k)
+	}
+	for k := range old {
+		if _, ok := now[k]; !ok {
+			keys = append(keys, k)
+		}
+	}
+	sort.Strings(keys)
+	for _, k := range keys {
+		if old[k] != now[k] {
+			return errs.Usagef("--%s: the work in %s began with %q, this command has %q; use the same, or another --out", k, e.cfg.Out, old[k], now[k])
+		}
+	}
+	return nil
+}
+
+// evaluate scores one model at every length.
+func (e *extension) evaluate(ctx context.Context, what, dir string, pos *rope.Positions, put func(*Length) *Figures) error {
+	fmt.Fprintf(e.log, "evaluating the %s model\n", what)
+	c := &config.Eval{Common: e.cfg.Common, Attend: config.Attend{Attn: "full"}, Models: []string{dir}, Tasks: []string{"ppl", "passkey"},
+		Stride: 256, Limit: e.cfg.EvalLimit, Protocol: "longlora", Trials: trials, Depths: depths, Seed: e.cfg.Seed, Template: e.cfg.Template,
+		Out: filepath.Join(e.cfg.Out, "eval", what)}
+	for _, l := range e.rep.Lengths {
+		c.Ctx = append(c.Ctx, l.Ctx)
+	}
+	rep, err := eval.Run(ctx, eval.Job{Eval: c, Stream: e.stream, Positions: pos, SkipShort: true}, e.be, e.log)
+	if err != nil {
+		return err
+	}
+	for _, r := range rep.Results {
+		for i := range e.rep.Lengths {
+			if l := &e.rep.Lengths[i]; l.Ctx == r.Ctx {
+				f := put(l)
+				if r.PPL != nil {
+					f.PPL = r.PPL
+				}
+				if r.Accuracy != nil {
+					f.Accuracy, f.Cells = r.Accuracy, r.Cells
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// before evaluates the base as its config says, and with the new positions, untrained.
+func (e *extension) before(ctx context.Context) error {
+	if err := e.evaluate(ctx, "base", e.base.Dir, nil, func(l *Length) *Figures { return &l.Base }); err != nil {
+		return err
+	}
+	return e.evaluate(ctx, "interpolated", e.base.Dir, &e.pos, func(l *Length) *Figures { return &l.Interpolated })
+}
+
+// train runs or goes on with the training run in adapter/.
+func (e *extension) train(ctx context.Context) error {
+	if !e.cfg.DoTrain {
+		return nil
+	}
+	c := e.cfg.Train
+	c.Out = filepath.Join(e.cfg.Out, "adapter")
+	res, err := train.Run(ctx, &c, e.be, e.log)
+	e.rep.Train = &res
+	return err
+}
+
+// merge writes merged/ unless it is there: it appears whole or not at all.
+func (e *extension) merge(context.Context) error {
+	out := filepath.Join(e.cfg.Out, "merged")
+	if _, err := os.Stat(filepath.Join(out, "config.json")); err == nil {
+		return nil
+	}
+	o := lora.MergeOptions{Base: e.base.Weights, Desc: e.base.Desc(), Adapter: &ckpt.Adapter{Rank: 1}, Positions: e.pos, Changed: e.change, Out: out, ShardSize: 5 << 30}
+	if e.cfg.DoTrain {
+		a, err := ckpt.OpenAdapter(filepath.Join(e.cfg.Out, "adapter"))
+		if err != nil {
+			return err
+		}
+		b, err := load.Open(e.cfg.Model, a.Dir)
+		if err != nil {
+			return err
+		}
+		defer b.Close()
+		o.Base, o.Adapter = b.Weights, b.Adapter
+	}
+	_, err := lora.Merge(o)
+	return err
+}
+
+// after evaluates what was merged.
+func (e *extension) after(ctx context.Context) error {
+	return e.evaluate(ctx, "trained", filepath.Join(e.cfg.Out, "merged"), nil, func(l *Length) *Figures { return &l.Trained })
+}
+
+// Table prints the report side by side.
+func (r Report) Table(w io.Writer) {
+	ppl := func(f Figures) string {
+		if f.PPL == nil {
+			return "-"
+		}
+		return fmt.Sprintf("%.2f", *f.PPL)
+	}
+	recall := func(f Figures) string {
+		if f.Accuracy == nil {
+			return "-"
+		}
+		return fmt.Sprintf("%.0f %%", 100**f.Accuracy)
+	}
+	rows := [][]string{{"tokens", "perplexity: base", "interpolated", "trained", "recall: base", "interpolated", "trained"}}
+	for _, l := range r.Lengths {
+		rows = append(rows, []string{fmt.Sprint(l.Ctx), ppl(l.Base), ppl(l.Interpolated), ppl(l.Trained), recall(l.Base), recall(l.Interpolated), recall(l.Trained)})
+	}
+	ui.Table(w, rows)
+}
