@@ -239,7 +239,7 @@ func (t *Tokenizer) pre(raw json.RawMessage, byteLevel *bool) error {
 // split adds a Split by pattern; matches stand alone.
 func (t *Tokenizer) split(p part) error {
 	if p.Pattern.Regex == nil || p.Invert || p.Behavior != "Isolated" && p.Behavior != "isolated" {
-		return fmt.Errorf("Split: only an isolated pattern.Regex is supported, not behavior %q", p.Behavior)
+		return fmt.Errorf("a Split: only an isolated pattern.Regex is supported, not behavior %q", p.Behavior)
 	}
 	switch *p.Pattern.Regex {
 	case gpt2Pattern:
@@ -249,7 +249,7 @@ func (t *Tokenizer) split(p part) error {
 	default:
 		re, err := regexp2.Compile(*p.Pattern.Regex, regexp2.None)
 		if err != nil {
-			return fmt.Errorf("Split: pattern %q: %w", *p.Pattern.Regex, err)
+			return fmt.Errorf("a Split: pattern %q: %w", *p.Pattern.Regex, err)
 		}
 		t.steps = append(t.steps, matches(re))
 		return nil
