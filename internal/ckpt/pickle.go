@@ -18,10 +18,10 @@ var pickleArgs = func() (t [256]int) {
 	for i := range t {
 		t[i] = unknownOp
 	}
-	for _, op := range "(.012NR]ade})bltsuoQ" + "\x81\x85\x86\x87\x88\x89\x8f\x90\x91\x92\x93\x94\x97\x98" {
+	for _, op := range []byte("(.012NR]ade})bltsuoQ\x81\x85\x86\x87\x88\x89\x8f\x90\x91\x92\x93\x94\x97\x98") {
 		t[op] = 0
 	}
-	for _, op := range "FILPSVgp" {
+	for _, op := range []byte("FILPSVgp") {
 		t[op] = line
 	}
 	t['c'], t['i'] = lines, lines
@@ -209,6 +209,9 @@ func (t *torchTensor) tensor(name, file string) (Tensor, error) {
 		return out, nil
 	}
 	es := d.Size()
+	if out.Shape.Elems() == 0 {
+		return out, nil
+	}
 	if t.dense() {
 		out.Data, out.mapped = t.from.data[t.offset*es:][:out.Shape.Elems()*es], true
 		return out, nil
