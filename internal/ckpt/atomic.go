@@ -3,6 +3,7 @@ package ckpt
 import (
 	"bufio"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -99,6 +100,9 @@ func ReadJSON(path string, v any) error {
 	if err := dec.Decode(v); err != nil {
 		return errs.Dataf("%s: not the JSON that is wanted: %w", path, err)
 	}
+	if _, err := dec.Token(); err != io.EOF {
+		return errs.Dataf("%s: something stands after the end of its JSON document", path)
+	}
 	return nil
 }
 
@@ -147,7 +151,7 @@ func PrintFile(path, name string) (FilePrint, error) {
 	if filepath.Ext(path) == ".safetensors" { // the header may be longer than a MiB
 		var b [8]byte
 		if _, err := f.ReadAt(b[:], 0); err == nil {
-			n = max(n, 8+min(int64(leU64(b)), maxHeader))
+			n = max(n, 8+min(int64(binary.LittleEndian.Uint64(b[:])), maxHeader))
 		}
 	}
 	if _, err := io.Copy(h, io.NewSectionReader(f, 0, n)); err != nil {
@@ -157,12 +161,4 @@ func PrintFile(path, name string) (FilePrint, error) {
 		return FilePrint{}, errs.Dataf("%s: %w", path, err)
 	}
 	return FilePrint{name, st.Size(), hex.EncodeToString(h.Sum(nil))}, nil
-}
-
-func leU64(b [8]byte) uint64 {
-	v := uint64(0)
-	for i := range b {
-		v |= uint64(b[i]) << (8 * i)
-	}
-	return v
 }

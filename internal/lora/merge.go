@@ -42,12 +42,16 @@ type Merged struct {
 // rounded once. The folder appears under its name when everything in it is whole.
 func Merge(o MergeOptions) (Merged, error) {
 	res := Merged{Out: o.Out}
-	if _, err := os.Stat(o.Out); err == nil {
-		if list, err := os.ReadDir(o.Out); err != nil || len(list) > 0 {
-			return res, errs.Usagef("--out %s: exists and is not empty; choose another folder", o.Out)
+	out, err := filepath.Abs(o.Out)
+	if err != nil {
+		return res, errs.Dataf("%w", err)
+	}
+	if _, err := os.Stat(out); err == nil {
+		if list, err := os.ReadDir(out); err != nil || len(list) > 0 {
+			return res, errs.Usagef("--out %s: exists and is not an empty folder; choose another", o.Out)
 		}
 	}
-	tmp := filepath.Join(filepath.Dir(filepath.Clean(o.Out)), ".merging-"+filepath.Base(o.Out))
+	tmp := filepath.Join(filepath.Dir(out), ".merging-"+filepath.Base(out))
 	if err := os.RemoveAll(tmp); err != nil {
 		return res, errs.Dataf("%w", err)
 	}
@@ -80,13 +84,13 @@ func Merge(o MergeOptions) (Merged, error) {
 	if err := o.writeConfig(tmp); err != nil {
 		return res, err
 	}
-	if err := os.Remove(o.Out); err != nil && !os.IsNotExist(err) {
+	if err := os.Remove(out); err != nil && !os.IsNotExist(err) {
 		return res, errs.Dataf("%w", err)
 	}
-	if err := os.Rename(tmp, o.Out); err != nil {
+	if err := os.Rename(tmp, out); err != nil {
 		return res, errs.Dataf("%w", err)
 	}
-	return res, ckpt.SyncDir(filepath.Dir(filepath.Clean(o.Out)))
+	return res, ckpt.SyncDir(filepath.Dir(out))
 }
 
 // chunk is how many elements a worker converts at a time.
@@ -232,11 +236,14 @@ func (o *MergeOptions) writeConfig(dir string) error {
 		o.Positions.WriteConfig(raw)
 	}
 	if o.DType != nil {
-		key := "torch_dtype"
-		if _, ok := raw["dtype"]; ok {
-			key = "dtype"
+		name := map[tensor.DType]string{tensor.F32: "float32", tensor.BF16: "bfloat16", tensor.F16: "float16"}[*o.DType]
+		_, now := raw["dtype"]
+		if now {
+			raw["dtype"] = name
 		}
-		raw[key] = map[tensor.DType]string{tensor.F32: "float32", tensor.BF16: "bfloat16", tensor.F16: "float16"}[*o.DType]
+		if _, old := raw["torch_dtype"]; old || !now { // every release reads this spelling
+			raw["torch_dtype"] = name
+		}
 	}
 	return ckpt.WriteJSON(filepath.Join(dir, "config.json"), raw)
 }
