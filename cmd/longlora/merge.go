@@ -76,6 +76,12 @@ func (m *mergeOptions) run(c *cobra.Command, v *config.Values) error {
 	if err != nil {
 		return err
 	}
+	if err := base.CheckWindow(pos.MaxPos); changed && err != nil {
+		return err
+	}
+	if pos.Type == "dynamic" {
+		fmt.Fprintf(c.ErrOrStderr(), "note: dynamic positions: max_position_embeddings stays %d\n", pos.MaxPos)
+	}
 	o := lora.MergeOptions{Base: base.Weights, Desc: base.Desc(), Adapter: base.Adapter, Positions: pos, Changed: changed, Out: m.out, ShardSize: size}
 	if ok {
 		o.DType = &d
@@ -120,9 +126,6 @@ func (m *mergeOptions) positions(c *cobra.Command, v *config.Values, base *load.
 	if !beside {
 		fmt.Fprintf(c.ErrOrStderr(), "note: no positions beside the adapter and no --ctx: the base's are kept (%s, %d tokens)\n", base.Positions, base.Positions.MaxPos)
 		return base.Positions, false, nil
-	}
-	if p.Type == "dynamic" {
-		fmt.Fprintf(c.ErrOrStderr(), "note: dynamic positions: max_position_embeddings stays %d\n", base.Positions.MaxPos)
 	}
 	return p, p.Differs(base.Positions), nil
 }

@@ -3,6 +3,7 @@ package ckpt
 import (
 	"bufio"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -28,7 +29,7 @@ func WriteAtomic(path string, write func(io.Writer) error) (err error) {
 			err = writeError(path, err)
 		}
 	}()
-	w := bufio.NewWriterSize(f, 1<<20)
+	w := bufio.NewWriterSize(&eager{f: f}, 1<<20)
 	if err = write(w); err != nil {
 		return err
 	}
@@ -48,6 +49,22 @@ func WriteAtomic(path string, write func(io.Writer) error) (err error) {
 		return err
 	}
 	return SyncDir(filepath.Dir(path))
+}
+
+// eager has the kernel write a long file to the disk while the rest of it is still being made.
+type eager struct {
+	f           *os.File
+	at, started int64
+}
+
+func (e *eager) Write(p []byte) (int, error) {
+	const step = 32 << 20
+	n, err := e.f.Write(p)
+	if e.at += int64(n); e.at-e.started >= step {
+		startWriteback(e.f, e.started, e.at-e.started)
+		e.started = e.at
+	}
+	return n, err
 }
 
 // writeError gives a failed write its kind and, for a full disk, its mend.
@@ -99,6 +116,9 @@ func ReadJSON(path string, v any) error {
 	if err := dec.Decode(v); err != nil {
 		return errs.Dataf("%s: not the JSON that is wanted: %w", path, err)
 	}
+	if _, err := dec.Token(); err != io.EOF {
+		return errs.Dataf("%s: something stands after the end of its JSON document", path)
+	}
 	return nil
 }
 
@@ -147,7 +167,7 @@ func PrintFile(path, name string) (FilePrint, error) {
 	if filepath.Ext(path) == ".safetensors" { // the header may be longer than a MiB
 		var b [8]byte
 		if _, err := f.ReadAt(b[:], 0); err == nil {
-			n = max(n, 8+min(int64(leU64(b)), maxHeader))
+			n = max(n, 8+min(int64(binary.LittleEndian.Uint64(b[:])), maxHeader))
 		}
 	}
 	if _, err := io.Copy(h, io.NewSectionReader(f, 0, n)); err != nil {
@@ -157,12 +177,4 @@ func PrintFile(path, name string) (FilePrint, error) {
 		return FilePrint{}, errs.Dataf("%s: %w", path, err)
 	}
 	return FilePrint{name, st.Size(), hex.EncodeToString(h.Sum(nil))}, nil
-}
-
-func leU64(b [8]byte) uint64 {
-	v := uint64(0)
-	for i := range b {
-		v |= uint64(b[i]) << (8 * i)
-	}
-	return v
 }

@@ -60,6 +60,15 @@ func (f *fields) num(name string, def float64) float64 {
 	return x
 }
 
+// size is a count of at most 2^24, so that products of two sizes stay countable.
+func (f *fields) size(name string, def int) int {
+	n := f.count(name, def)
+	if n > 1<<24 {
+		f.fail(name, "%d is more than any model has", n)
+	}
+	return n
+}
+
 // count is a whole number from 1 on; def < 0 makes the field required.
 func (f *fields) count(name string, def int) int {
 	d := float64(def)
@@ -101,13 +110,13 @@ func ReadConfig(dir string) (*Config, error) {
 	}
 	c := &Config{Path: path, Raw: f.raw}
 	f.architecture(c)
-	c.Hidden, c.MLP, c.Layers = f.count("hidden_size", -1), f.count("intermediate_size", -1), f.count("num_hidden_layers", -1)
-	c.Heads, c.Vocab, c.MaxPos = f.count("num_attention_heads", -1), f.count("vocab_size", -1), f.count("max_position_embeddings", -1)
-	c.KV = f.count("num_key_value_heads", c.Heads)
+	c.Hidden, c.MLP, c.Layers = f.size("hidden_size", -1), f.size("intermediate_size", -1), f.size("num_hidden_layers", -1)
+	c.Heads, c.Vocab, c.MaxPos = f.size("num_attention_heads", -1), f.size("vocab_size", -1), f.count("max_position_embeddings", -1)
+	c.KV = f.size("num_key_value_heads", c.Heads)
 	if f.raw["head_dim"] == nil && c.Hidden%c.Heads != 0 {
 		f.fail("num_attention_heads", "%d heads do not divide hidden_size %d, and head_dim is not given", c.Heads, c.Hidden)
 	}
-	c.HeadDim = f.count("head_dim", max(1, c.Hidden/c.Heads))
+	c.HeadDim = f.size("head_dim", max(1, c.Hidden/c.Heads))
 	if c.Heads%c.KV != 0 {
 		f.fail("num_key_value_heads", "%d does not divide num_attention_heads %d", c.KV, c.Heads)
 	}
@@ -115,8 +124,10 @@ func ReadConfig(dir string) (*Config, error) {
 		f.fail("head_dim", "%d is odd; rotary positions need pairs", c.HeadDim)
 	}
 	c.Eps, c.InitRange = f.num("rms_norm_eps", 1e-6), f.num("initializer_range", 0.02)
-	if !(c.Eps >= 0 && c.Eps < 1) {
-		f.fail("rms_norm_eps", "%v is not between 0 and 1", c.Eps)
+	for name, x := range map[string]float64{"rms_norm_eps": c.Eps, "initializer_range": c.InitRange} {
+		if !(x >= 0 && x < 1) {
+			f.fail(name, "%v is not between 0 and 1", x)
+		}
 	}
 	c.Tied = f.flag("tie_word_embeddings")
 	f.refuse(c)
@@ -125,25 +136,37 @@ func ReadConfig(dir string) (*Config, error) {
 	return c, f.err
 }
 
+// modelTypes are the architectures that the model implements, with their model_type.
+var modelTypes = map[string]string{"LlamaForCausalLM": "llama", "MistralForCausalLM": "mistral"}
+
 // architecture accepts the families that the model implements.
 func (f *fields) architecture(c *Config) {
-	list, _ := f.raw["architectures"].([]any)
-	for _, a := range list {
-		if s, ok := a.(string); ok {
-			c.Arch = s
+	switch v := f.raw["architectures"].(type) {
+	case nil:
+		for arch, t := range modelTypes {
+			if f.raw["model_type"] == t {
+				c.Arch = arch
+			}
+		}
+		if c.Arch == "" {
+			f.fail("architectures", "missing; LlamaForCausalLM and MistralForCausalLM are supported")
+			return
+		}
+	case []any:
+		if len(v) == 1 {
+			c.Arch, _ = v[0].(string)
 		}
 	}
-	if c.Arch == "" {
-		c.Arch = map[any]string{"llama": "LlamaForCausalLM", "mistral": "MistralForCausalLM"}[f.raw["model_type"]]
+	t, ok := modelTypes[c.Arch]
+	if !ok {
+		f.fail("architectures", "%v is not supported; LlamaForCausalLM and MistralForCausalLM are", f.raw["architectures"])
+		return
 	}
-	switch c.Arch {
-	case "LlamaForCausalLM":
-	case "MistralForCausalLM":
-		if f.raw["sliding_window"] != nil {
-			c.Window = f.count("sliding_window", -1)
-		}
-	default:
-		f.fail("architectures", "%q is not one of LlamaForCausalLM, MistralForCausalLM", fmt.Sprint(f.raw["architectures"]))
+	if m := f.raw["model_type"]; m != nil && m != t {
+		f.fail("model_type", "%v contradicts architectures, %s", m, c.Arch)
+	}
+	if c.Arch == "MistralForCausalLM" && f.raw["sliding_window"] != nil {
+		c.Window = f.count("sliding_window", -1)
 	}
 }
 
@@ -156,6 +179,12 @@ func (f *fields) refuse(c *Config) {
 	}
 	if x := f.num("partial_rotary_factor", 1); x != 1 {
 		f.fail("partial_rotary_factor", "%v is not supported, only 1", x)
+	}
+	for _, n := range []string{"rope_parameters", "rope_scaling"} {
+		d, _ := f.raw[n].(map[string]any)
+		if x := d["partial_rotary_factor"]; x != nil && fmt.Sprint(x) != "1" && fmt.Sprint(x) != "1.0" {
+			f.fail(n+".partial_rotary_factor", "%v is not supported, only 1", x)
+		}
 	}
 	if a := f.raw["hidden_act"]; a != nil && a != "silu" {
 		f.fail("hidden_act", "%v is not supported, only silu", a)

@@ -28,8 +28,8 @@ func (m *Model) Close() {
 	}
 }
 
-// OpenModel resolves a folder or a Hugging Face name and opens it. Tensors that the model family does not have
-// (rotary buffers of old checkpoints) are left out of nothing: who asks by name does not meet them.
+// OpenModel resolves a folder or a Hugging Face name and opens it. Tensors are asked for by name, so what the model
+// family does not have (rotary buffers of old checkpoints, a second name of a tied embedding) is never read.
 func OpenModel(name string) (*Model, error) {
 	dir, err := Resolve(name)
 	if err != nil {
@@ -103,30 +103,29 @@ func (m *Model) openIndex(path string) error {
 	return nil
 }
 
+// openTensors opens a file of either kind.
+func openTensors(path string) (*File, error) {
+	if strings.HasSuffix(path, ".safetensors") {
+		return OpenSafetensors(path)
+	}
+	return OpenTorch(path)
+}
+
 // openFile adds a file's tensors: all, or those that the index places there.
 func (m *Model) openFile(path string, names []string) error {
-	var ts map[string]Tensor
-	if strings.HasSuffix(path, ".safetensors") {
-		f, err := OpenSafetensors(path)
-		if err != nil {
-			return err
-		}
-		m.open = append(m.open, f)
-		ts = f.Tensors
-	} else {
-		var err error
-		if ts, err = ReadTorch(path); err != nil {
-			return err
-		}
+	f, err := openTensors(path)
+	if err != nil {
+		return err
 	}
+	m.open = append(m.open, f)
 	m.Files = append(m.Files, path)
 	if names == nil {
-		for n := range ts {
+		for n := range f.Tensors {
 			names = append(names, n)
 		}
 	}
 	for _, n := range names {
-		t, ok := ts[n]
+		t, ok := f.Tensors[n]
 		if !ok {
 			return errs.Dataf("%s: tensor %s is missing; the index places it there", path, n)
 		}
@@ -139,15 +138,27 @@ func (m *Model) openFile(path string, names []string) error {
 func (m *Model) Get(name string, shape tensor.Shape) (Tensor, error) {
 	t, ok := m.Tensors[name]
 	if !ok {
-		return t, errs.Dataf("%s: tensor %s is missing from the weights", m.Dir, name)
+		return t, errs.Dataf("%s: tensor %s is missing from the weights (%s); fetch the checkpoint again", m.Dir, name, m.fileNames())
+	}
+	if !t.Weight() {
+		return t, errs.Dataf("%s: tensor %s is of type %s; F32, BF16 and F16 are supported, so use a checkpoint in one of these", t.File, name, t.TypeName())
 	}
 	if !t.Shape.Equal(shape) {
-		return t, errs.Dataf("%s: tensor %s has shape %v, config.json asks for %v", t.File, name, t.Shape, shape)
-	}
-	if t.DType != tensor.F32 && t.DType != tensor.BF16 && t.DType != tensor.F16 {
-		return t, errs.Dataf("%s: tensor %s is of type %s; F32, BF16 and F16 are supported", t.File, name, t.DType)
+		return t, errs.Dataf("%s: tensor %s has shape %v, config.json asks for %v: the two are not of one model", t.File, name, t.Shape, shape)
 	}
 	return t, nil
+}
+
+// fileNames lists the weight files, the first and the last where there are many.
+func (m *Model) fileNames() string {
+	var names []string
+	for _, f := range m.Files {
+		names = append(names, filepath.Base(f))
+	}
+	if len(names) > 3 {
+		names = []string{names[0], "…", names[len(names)-1]}
+	}
+	return strings.Join(names, ", ")
 }
 
 // Print is a checkpoint's fingerprint: sha256 of config.json, and each weight file's.

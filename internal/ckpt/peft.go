@@ -1,7 +1,11 @@
 package ckpt
 
 import (
+	"bytes"
+	"fmt"
+	"maps"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strings"
 
@@ -21,16 +25,64 @@ type Adapter struct {
 	Rank    int
 	Alpha   float64
 	Dropout float64
-	Targets []string          // names of linear layers, sorted
+	Targets []string          // last parts of the names of the linear layers with factors, sorted
 	LoRA    map[string]Pair   // by module path, "model.layers.0.self_attn.q_proj"
 	Saved   map[string]Tensor // whole tensors by name, "model.embed_tokens.weight"
 	Files   []string
+	modules []string // that adapter_config.json says are saved whole
+	named   []string // that its target_modules names, by their last part
+	open    []*File
 }
 
-// refusedPEFT are fields that change what an adapter means; each value is the one that means nothing.
-var refusedPEFT = map[string]any{"bias": "none", "use_dora": false, "use_rslora": false, "fan_in_fan_out": false,
-	"lora_bias": false, "use_qalora": false, "layer_replication": nil, "layers_to_transform": nil, "target_parameters": nil,
-	"trainable_token_indices": nil, "alora_invocation_tokens": nil, "use_bdlora": nil}
+// refusedPEFT are fields that change what an adapter means, with the values that mean nothing; null always does.
+var refusedPEFT = []struct {
+	name  string
+	plain any
+}{{"bias", "none"}, {"use_dora", false}, {"use_rslora", false}, {"fan_in_fan_out", false}, {"lora_bias", false}, {"use_qalora", false},
+	{"layer_replication", nil}, {"layers_to_transform", nil}, {"target_parameters", nil}, {"trainable_token_indices", nil},
+	{"alora_invocation_tokens", nil}, {"use_bdlora", nil}, {"arrow_config", nil}, {"kasa_config", nil}, {"monteclora_config", nil}}
+
+// baseChanging begins the kinds of initialisation after which the base's own weights are others.
+var baseChanging = []string{"pissa", "olora", "corda", "loftq", "lora_ga"}
+
+// refuse names the fields of adapter_config.json that the program does not follow.
+func (f *fields) refuseAdapter() {
+	if t := f.raw["peft_type"]; t != "LORA" {
+		f.fail("peft_type", "%v is not LORA", t)
+	}
+	for _, r := range refusedPEFT {
+		if v := f.raw[r.name]; v != nil && v != r.plain {
+			f.fail(r.name, "%v is not supported", v)
+		}
+	}
+	for _, name := range []string{"rank_pattern", "alpha_pattern"} {
+		if m, ok := f.raw[name].(map[string]any); ok && len(m) > 0 {
+			f.fail(name, "a rank or alpha of its own for some layers is not supported")
+		}
+	}
+	init, _ := f.raw["init_lora_weights"].(string)
+	for _, k := range baseChanging {
+		if strings.HasPrefix(strings.ToLower(init), k) {
+			f.fail("init_lora_weights", "%q changes the base's weights and is not supported; convert the adapter to plain LoRA with PEFT (path_initial_model_for_weight_conversion)", init)
+		}
+	}
+}
+
+// texts are the texts of a list; a single text is a list of one, and anything else of none.
+func (f *fields) texts(name string) []string {
+	var out []string
+	switch v := f.raw[name].(type) {
+	case string:
+		out = []string{v}
+	case []any:
+		for _, x := range v {
+			if s, ok := x.(string); ok {
+				out = append(out, s)
+			}
+		}
+	}
+	return out
+}
 
 // OpenAdapter reads an adapter's folder.
 func OpenAdapter(dir string) (*Adapter, error) {
@@ -40,65 +92,54 @@ func OpenAdapter(dir string) (*Adapter, error) {
 		return nil, err
 	}
 	a := &Adapter{Dir: dir, LoRA: map[string]Pair{}, Saved: map[string]Tensor{}}
-	if t := f.raw["peft_type"]; t != "LORA" {
-		f.fail("peft_type", "%v is not LORA", t)
-	}
-	for name, none := range refusedPEFT {
-		if v, ok := f.raw[name]; ok && v != nil && v != none {
-			f.fail(name, "%v is not supported", v)
-		}
-	}
-	for _, name := range []string{"rank_pattern", "alpha_pattern"} {
-		if m, ok := f.raw[name].(map[string]any); ok && len(m) > 0 {
-			f.fail(name, "a rank or alpha of its own for some layers is not supported")
-		}
-	}
+	f.refuseAdapter()
 	a.Rank, a.Alpha, a.Dropout = f.count("r", -1), f.num("lora_alpha", 8), f.num("lora_dropout", 0)
-	list, _ := f.raw["target_modules"].([]any)
-	for _, t := range list {
-		if s, ok := t.(string); ok {
-			a.Targets = append(a.Targets, s[strings.LastIndex(s, ".")+1:])
-		}
+	if !(a.Alpha > 0) {
+		f.fail("lora_alpha", "%v is not above 0", a.Alpha)
 	}
-	sort.Strings(a.Targets)
-	if f.err == nil {
-		f.err = a.read()
+	a.modules = f.texts("modules_to_save")
+	for _, s := range f.texts("target_modules") {
+		a.named = append(a.named, s[strings.LastIndex(s, ".")+1:])
 	}
-	return a, f.err
+	if f.err != nil {
+		return nil, f.err
+	}
+	if err := a.read(); err != nil {
+		a.Close()
+		return nil, err
+	}
+	return a, nil
 }
 
 // read finds the tensors in whichever form they are.
 func (a *Adapter) read() error {
-	st := filepath.Join(a.Dir, "adapter_model.safetensors")
-	if exists(st) {
-		f, err := OpenSafetensors(st)
+	files := []string{"adapter_model.safetensors"}
+	if !exists(filepath.Join(a.Dir, files[0])) {
+		if files = []string{"adapter_model.bin"}; !exists(filepath.Join(a.Dir, files[0])) {
+			return errs.Dataf("%s: neither adapter_model.safetensors nor adapter_model.bin is there", a.Dir)
+		}
+	}
+	if side := "trainable_params.bin"; exists(filepath.Join(a.Dir, side)) {
+		files = append(files, side)
+	}
+	for _, name := range files {
+		f, err := openTensors(filepath.Join(a.Dir, name))
 		if err != nil {
 			return err
 		}
-		a.Files = append(a.Files, st)
-		return a.sort(f.Tensors)
+		a.open, a.Files = append(a.open, f), append(a.Files, f.Path)
+		if err := a.sort(f.Tensors); err != nil {
+			return err
+		}
 	}
-	bin := filepath.Join(a.Dir, "adapter_model.bin")
-	if !exists(bin) {
-		return errs.Dataf("%s: neither adapter_model.safetensors nor adapter_model.bin is there", a.Dir)
+	return a.check()
+}
+
+// Close unmaps the tensors.
+func (a *Adapter) Close() {
+	for _, f := range a.open {
+		f.Close()
 	}
-	ts, err := ReadTorch(bin)
-	if err != nil {
-		return err
-	}
-	a.Files = append(a.Files, bin)
-	if err := a.sort(ts); err != nil {
-		return err
-	}
-	side := filepath.Join(a.Dir, "trainable_params.bin")
-	if !exists(side) {
-		return nil
-	}
-	if ts, err = ReadTorch(side); err != nil {
-		return err
-	}
-	a.Files = append(a.Files, side)
-	return a.sort(ts)
 }
 
 // sort tells factors from whole tensors. Names are with or without PEFT's prefix and "modules_to_save" parts.
@@ -107,39 +148,61 @@ func (a *Adapter) sort(ts map[string]Tensor) error {
 		name := strings.TrimPrefix(key, peftPrefix)
 		name = strings.Replace(name, ".default", "", 1)
 		name = strings.Replace(name, ".modules_to_save", "", 1)
+		if !t.Weight() {
+			return errs.Dataf("%s: tensor %s is of type %s; F32, BF16 and F16 are supported", t.File, key, t.TypeName())
+		}
+		twice := false
 		if path, ok := strings.CutSuffix(name, ".lora_A.weight"); ok {
 			p := a.LoRA[path]
-			p.A = t
+			twice, p.A = p.A.Name != "", t
 			a.LoRA[path] = p
-			continue
-		}
-		if path, ok := strings.CutSuffix(name, ".lora_B.weight"); ok {
+		} else if path, ok := strings.CutSuffix(name, ".lora_B.weight"); ok {
 			p := a.LoRA[path]
-			p.B = t
+			twice, p.B = p.B.Name != "", t
 			a.LoRA[path] = p
-			continue
-		}
-		if strings.Contains(name, "lora_") {
+		} else if strings.Contains(name, "lora_") {
 			return errs.Dataf("%s: tensor %s is of a kind of LoRA that is not supported", t.File, key)
+		} else {
+			_, twice = a.Saved[name]
+			a.Saved[name] = t
 		}
-		a.Saved[name] = t
-	}
-	for path, p := range a.LoRA {
-		if p.A.Data == nil || p.B.Data == nil {
-			return errs.Dataf("%s: %s has only one of lora_A and lora_B", a.Dir, path)
-		}
-		if len(p.A.Shape) != 2 || len(p.B.Shape) != 2 || p.A.Shape[0] != a.Rank || p.B.Shape[1] != a.Rank {
-			return errs.Dataf("%s: %s: lora_A %v and lora_B %v do not have rank r = %d of adapter_config.json", p.A.File, path, p.A.Shape, p.B.Shape, a.Rank)
+		if twice {
+			return errs.Dataf("%s: tensor %s is there under two names", t.File, key)
 		}
 	}
 	return nil
 }
 
-// Fit checks that every tensor of the adapter has its place in a model with these tensors, and cuts rows of the
-// embedding and the head beyond the vocabulary. It returns notes on what was cut.
+// check looks for what adapter_config.json promises.
+func (a *Adapter) check() error {
+	for _, path := range slices.Sorted(maps.Keys(a.LoRA)) {
+		p := a.LoRA[path]
+		if p.A.Name == "" || p.B.Name == "" {
+			return errs.Dataf("%s: %s has only one of lora_A and lora_B", a.Dir, path)
+		}
+		if len(p.A.Shape) != 2 || len(p.B.Shape) != 2 || p.A.Shape[0] != a.Rank || p.B.Shape[1] != a.Rank {
+			return errs.Dataf("%s: %s: lora_A %v and lora_B %v do not have rank r = %d of adapter_config.json", p.A.File, path, p.A.Shape, p.B.Shape, a.Rank)
+		}
+		a.Targets = append(a.Targets, path[strings.LastIndex(path, ".")+1:])
+	}
+	sort.Strings(a.Targets)
+	a.Targets = slices.Compact(a.Targets)
+	for _, m := range a.modules {
+		if !slices.ContainsFunc(slices.Collect(maps.Keys(a.Saved)), func(name string) bool {
+			return strings.HasSuffix("."+strings.TrimSuffix(name, ".weight"), "."+m)
+		}) {
+			return errs.Dataf("%s: no tensor of %s, which modules_to_save of adapter_config.json names", a.Files[0], m)
+		}
+	}
+	return nil
+}
+
+// Fit checks that the adapter is of the model that has tensors of these shapes: each of its tensors has its place, and where one
+// layer has factors of a target, all have. It cuts rows of the embedding and the head beyond the vocabulary and
+// returns notes on what was cut.
 func (a *Adapter) Fit(shape func(name string) (tensor.Shape, bool), tied bool) ([]string, error) {
-	var notes []string
-	for path, p := range a.LoRA {
+	for _, path := range slices.Sorted(maps.Keys(a.LoRA)) {
+		p := a.LoRA[path]
 		s, ok := shape(path + ".weight")
 		if !ok || len(s) != 2 {
 			return nil, errs.Dataf("%s: %s is no linear layer of the model: the adapter is of another one", p.A.File, path)
@@ -148,36 +211,61 @@ func (a *Adapter) Fit(shape func(name string) (tensor.Shape, bool), tied bool) (
 			return nil, errs.Dataf("%s: %s: lora_A %v and lora_B %v do not fit the model's weight %v: the adapter is of another model", p.A.File, path, p.A.Shape, p.B.Shape, s)
 		}
 	}
-	for key, t := range a.Saved {
-		name := key
-		if tied && name == "lm_head.weight" {
-			name = "model.embed_tokens.weight"
+	if err := a.complete(shape); err != nil {
+		return nil, err
+	}
+	var notes []string
+	for _, name := range slices.Sorted(maps.Keys(a.Saved)) {
+		t := a.Saved[name]
+		role := name
+		if tied && name == headName {
+			role = embedName
 		}
-		s, ok := shape(name)
+		s, ok := shape(role)
 		if !ok {
 			return nil, errs.Dataf("%s: tensor %s is not one of the model's: the adapter is of another one", t.File, t.Name)
 		}
-		if len(t.Shape) == 2 && len(s) == 2 && t.Shape[1] == s[1] && t.Shape[0] > s[0] {
-			notes = append(notes, strings.TrimPrefix(t.Name, peftPrefix)+": rows beyond the base's vocabulary are dropped")
-			t.Data = t.Data[:len(t.Data)/t.Shape[0]*s[0]]
-			t.Shape = s
+		if (role == embedName || role == headName) && len(t.Shape) == 2 && t.Shape[1] == s[1] && t.Shape[0] > s[0] {
+			notes = append(notes, fmt.Sprintf("%s: rows %d to %d of %s are beyond the base's vocabulary and are dropped", t.File, s[0], t.Shape[0]-1, name))
+			t.Data, t.Shape = t.Bytes(0, s.Elems()), s
 		}
 		if !t.Shape.Equal(s) {
-			return nil, errs.Dataf("%s: tensor %s has shape %v, the model's is %v", t.File, t.Name, t.Shape, s)
+			return nil, errs.Dataf("%s: tensor %s has shape %v, the model's is %v: the adapter is of another model", t.File, t.Name, t.Shape, s)
 		}
-		a.Saved[key] = t
+		a.Saved[name] = t
 	}
-	if tied {
-		if h, ok := a.Saved["lm_head.weight"]; ok {
-			if e, both := a.Saved["model.embed_tokens.weight"]; both && string(e.Data) != string(h.Data) {
-				return nil, errs.Dataf("%s: lm_head and embed_tokens differ, but the model ties them", h.File)
-			}
-			a.Saved["model.embed_tokens.weight"] = h
-			delete(a.Saved, "lm_head.weight")
+	if h, ok := a.Saved[headName]; ok && tied {
+		if e, both := a.Saved[embedName]; both && (e.DType != h.DType || !bytes.Equal(e.Data, h.Data)) {
+			return nil, errs.Dataf("%s: %s and %s differ, but tie_word_embeddings of the model's config.json ties them", h.File, h.Name, e.Name)
 		}
+		a.Saved[embedName] = h
+		delete(a.Saved, headName)
 	}
-	sort.Strings(notes)
 	return notes, nil
+}
+
+// Names of the two tensors that a tied model has as one.
+const (
+	embedName = "model.embed_tokens.weight"
+	headName  = "lm_head.weight"
+)
+
+// complete checks that every layer has factors of each target that adapter_config.json or another layer has.
+func (a *Adapter) complete(shape func(name string) (tensor.Shape, bool)) error {
+	for l := 0; ; l++ {
+		layer := fmt.Sprintf("model.layers.%d.", l)
+		if _, ok := shape(layer + "input_layernorm.weight"); !ok {
+			return nil
+		}
+		for _, t := range slices.Concat(a.Targets, a.named) {
+			for _, path := range []string{layer + "self_attn." + t, layer + "mlp." + t} {
+				_, there := shape(path + ".weight")
+				if _, ok := a.LoRA[path]; there && !ok {
+					return errs.Dataf("%s: the factors %s.lora_A and lora_B are missing: the adapter is of another model, or not whole", a.Files[0], path)
+				}
+			}
+		}
+	}
 }
 
 // NewAdapter says what is to be written as an adapter.
@@ -202,8 +290,8 @@ func WriteAdapter(dir string, a NewAdapter) error {
 		}
 		path := strings.TrimSuffix(t.Name, ".weight")
 		modules[path[strings.LastIndex(path, ".")+1:]] = true
-		if a.Tied && t.Name == "model.embed_tokens.weight" {
-			o.Name = peftPrefix + "lm_head.weight"
+		if a.Tied && t.Name == embedName {
+			o.Name = peftPrefix + headName
 			outs = append(outs, o)
 		}
 	}

@@ -22,16 +22,7 @@ import (
 // maxHeader is the longest header that the reference implementation accepts.
 const maxHeader = 100_000_000
 
-// Tensor is a named tensor; Data is mapped file memory or memory of the reader's.
-type Tensor struct {
-	Name  string
-	DType tensor.DType
-	Shape tensor.Shape
-	Data  []byte
-	File  string
-}
-
-// File is an open safetensors file.
+// File is an open file of tensors, safetensors or PyTorch.
 type File struct {
 	Path     string
 	Tensors  map[string]Tensor
@@ -61,7 +52,7 @@ func OpenSafetensors(path string) (*File, error) {
 		return nil, errs.Dataf("%s: not a sound safetensors file: %w; fetch or write it again", path, err)
 	}
 	for n, t := range f.Tensors {
-		t.File = path
+		t.File, t.mapped = path, true
 		f.Tensors[n] = t
 	}
 	return f, nil
@@ -88,14 +79,16 @@ func mapFile(path string) ([]byte, error) {
 	return m, nil
 }
 
+// entry is a tensor's line in the header.
 type entry struct {
-	DType   string  `json:"dtype"`
-	Shape   []int64 `json:"shape"`
-	Offsets []int64 `json:"data_offsets"`
+	dtype   string
+	shape   []int64
+	offsets [2]int64
 }
 
-// sizes of element types that may stand in a file but that no weight of ours has.
-var foreign = map[string]int64{"BOOL": 1, "U8": 1, "I8": 1, "F8_E5M2": 1, "F8_E4M3": 1, "F8_E8M0": 1, "I16": 2, "U16": 2, "U32": 4, "C64": 8}
+// foreign are the bits of element types that may stand in a file but that no weight of ours has.
+var foreign = map[string]int64{"BOOL": 8, "U8": 8, "I8": 8, "F8_E5M2": 8, "F8_E4M3": 8, "F8_E8M0": 8, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8,
+	"I16": 16, "U16": 16, "U32": 32, "C64": 64, "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6}
 
 // parseSafetensors reads a header and cuts the data up.
 func parseSafetensors(b []byte) (map[string]Tensor, map[string]string, error) {
@@ -120,102 +113,8 @@ func parseSafetensors(b []byte) (map[string]Tensor, map[string]string, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	return cutTensors(entries, meta, data)
-}
-
-// decodeHeader reads the JSON object, refusing a name that stands twice.
-func decodeHeader(head []byte) (map[string]entry, map[string]string, error) {
-	dec := json.NewDecoder(bytes.NewReader(head))
-	if _, err := dec.Token(); err != nil {
-		return nil, nil, fmt.Errorf("header: %w", err)
-	}
-	entries, meta, seen := map[string]entry{}, map[string]string(nil), map[string]bool{}
-	for dec.More() {
-		k, err := dec.Token()
-		if err != nil {
-			return nil, nil, fmt.Errorf("header: %w", err)
-		}
-		name, ok := k.(string)
-		if !ok || seen[name] {
-			return nil, nil, fmt.Errorf("the name %q stands twice in the header", name)
-		}
-		seen[name] = true
-		if name == "__metadata__" {
-			if err := dec.Decode(&meta); err != nil {
-				return nil, nil, fmt.Errorf("__metadata__: %w", err)
-			}
-			continue
-		}
-		var e *entry
-		if err := dec.Decode(&e); err != nil || e == nil {
-			return nil, nil, fmt.Errorf("tensor %q: %v", name, err)
-		}
-		entries[name] = *e
-	}
-	if _, err := dec.Token(); err != nil {
-		return nil, nil, fmt.Errorf("header: %w", err)
-	}
-	if rest, _ := io.ReadAll(dec.Buffered()); len(bytes.TrimSpace(rest)) != 0 {
-		return nil, nil, fmt.Errorf("%d bytes after the header's object", len(rest))
-	}
-	return entries, meta, nil
-}
-
-// cutTensors checks that the tensors cover the data exactly, each with the bytes its shape needs.
-func cutTensors(entries map[string]entry, meta map[string]string, data []byte) (map[string]Tensor, map[string]string, error) {
-	names := make([]string, 0, len(entries))
-	for n, e := range entries {
-		if len(e.Offsets) != 2 || e.Shape == nil {
-			return nil, nil, fmt.Errorf("tensor %q: shape or data_offsets missing", n)
-		}
-		names = append(names, n)
-	}
-	sort.Slice(names, func(i, j int) bool {
-		a, b := entries[names[i]], entries[names[j]]
-		if a.Offsets[0] != b.Offsets[0] {
-			return a.Offsets[0] < b.Offsets[0]
-		}
-		if a.Offsets[1] != b.Offsets[1] {
-			return a.Offsets[1] < b.Offsets[1]
-		}
-		return names[i] < names[j]
-	})
-	out, end := map[string]Tensor{}, int64(0)
-	for _, n := range names {
-		e := entries[n]
-		if e.Offsets[0] != end || e.Offsets[1] < e.Offsets[0] {
-			return nil, nil, fmt.Errorf("tensor %q: data_offsets %v where %d should begin: an overlap or a hole", n, e.Offsets, end)
-		}
-		end = e.Offsets[1]
-		shape := make(tensor.Shape, len(e.Shape))
-		for i, d := range e.Shape {
-			shape[i] = int(d)
-		}
-		d, known := tensor.ParseDType(e.DType)
-		want, ok := int64(0), false
-		if known {
-			want, ok = shape.Bytes(d)
-		} else if size, f := foreign[e.DType]; f {
-			if want, ok = shape.Bytes(tensor.I64); ok {
-				want = want / 8 * size
-			}
-		} else {
-			return nil, nil, fmt.Errorf("tensor %q: unknown dtype %q", n, e.DType)
-		}
-		if !ok || want != e.Offsets[1]-e.Offsets[0] {
-			return nil, nil, fmt.Errorf("tensor %q: shape %v of %s does not fill data_offsets %v", n, e.Shape, e.DType, e.Offsets)
-		}
-		if end > int64(len(data)) {
-			return nil, nil, fmt.Errorf("tensor %q ends at %d of %d data bytes: the file is truncated", n, end, len(data))
-		}
-		if known {
-			out[n] = Tensor{Name: n, DType: d, Shape: shape, Data: data[e.Offsets[0]:end:end]}
-		}
-	}
-	if end != int64(len(data)) {
-		return nil, nil, fmt.Errorf("%d bytes after the last tensor", int64(len(data))-end)
-	}
-	return out, meta, nil
+	ts, err := cutTensors(entries, data)
+	return ts, meta, err
 }
 
 // Out is a tensor to be written: its header and what writes its bytes.

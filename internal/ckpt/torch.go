@@ -1,182 +1,211 @@
 package ckpt
 
 import (
+	"archive/zip"
+	"bytes"
+	"encoding/binary"
 	"fmt"
-	"math"
-	"unsafe"
+	"math/big"
+	"path"
 
-	"github.com/nlpodyssey/gopickle/pytorch"
 	"github.com/nlpodyssey/gopickle/types"
 
 	"longlora/internal/errs"
-	"longlora/internal/tensor"
 )
 
-// ReadTorch reads a dictionary of tensors that torch.save wrote. Nothing in the pickle is executed: what is no
-// tensor, storage or container is refused. 16-bit floats keep their type.
-func ReadTorch(path string) (ts map[string]Tensor, err error) {
-	defer func() { // the unpickler indexes what it reads
-		if r := recover(); r != nil {
-			ts, err = nil, errs.Dataf("%s: not a sound PyTorch file: %v", path, r)
-		}
-	}()
-	v, err := pytorch.Load(path)
+// OpenTorch maps a file that torch.save wrote, in its zip form or the one before it, and gives the dictionary of
+// tensors that it holds. Nothing in its pickles is executed. Elements stay where they are in the file.
+func OpenTorch(path string) (*File, error) {
+	m, err := mapFile(path)
 	if err != nil {
-		return nil, errs.Dataf("%s: not a PyTorch file of plain tensors: %w; convert the checkpoint to safetensors", path, err)
+		return nil, err
 	}
-	ts = map[string]Tensor{}
+	f := &File{Path: path, Tensors: map[string]Tensor{}, mapped: m}
+	var v any
+	if bytes.HasPrefix(m, []byte("PK")) {
+		v, err = readTorchZip(m)
+	} else {
+		v, err = readTorchLegacy(m)
+	}
+	if err != nil {
+		f.Close()
+		return nil, errs.Dataf("%s: not a PyTorch file of plain tensors: %w; fetch it again, or convert it to safetensors", path, err)
+	}
+	if err := f.addTorch(v); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// addTorch adds the tensors of the dictionary v.
+func (f *File) addTorch(v any) error {
 	add := func(k, v any) error {
 		name, ok := k.(string)
-		t, isTensor := v.(*pytorch.Tensor)
+		t, isTensor := v.(*torchTensor)
 		if !ok || !isTensor {
-			return errs.Dataf("%s: entry %v is a %T, not a named tensor", path, k, v)
+			return errs.Dataf("%s: entry %v is no named tensor", f.Path, k)
 		}
-		c, err := fromTorch(name, t)
-		c.File = path
-		ts[name] = c
+		c, err := t.tensor(name, f.Path)
 		if err != nil {
-			return errs.Dataf("%s: tensor %s: %w", path, name, err)
+			return errs.Dataf("%s: tensor %s: %w", f.Path, name, err)
 		}
+		f.Tensors[name] = c
 		return nil
 	}
 	switch d := v.(type) {
 	case *types.Dict:
 		for _, e := range *d {
 			if err := add(e.Key, e.Value); err != nil {
-				return nil, err
+				return err
 			}
 		}
 	case *types.OrderedDict:
 		for e := d.List.Front(); e != nil; e = e.Next() {
 			x := e.Value.(*types.OrderedDictEntry)
 			if err := add(x.Key, x.Value); err != nil {
-				return nil, err
+				return err
 			}
 		}
 	default:
-		return nil, errs.Dataf("%s: holds a %T, not a dictionary of tensors", path, v)
+		return errs.Dataf("%s: is no dictionary of tensors", f.Path)
 	}
-	return ts, nil
+	return nil
 }
 
-// fromTorch gathers a tensor's elements through its strides.
-func fromTorch(name string, t *pytorch.Tensor) (Tensor, error) {
-	out := Tensor{Name: name, Shape: append(tensor.Shape{}, t.Size...)}
-	var src []float32
-	switch s := t.Source.(type) {
-	case *pytorch.FloatStorage:
-		src = s.Data
-	case *pytorch.HalfStorage:
-		src, out.DType = s.Data, tensor.F16
-	case *pytorch.BFloat16Storage:
-		src, out.DType = s.Data, tensor.BF16
-	default:
-		return out, fmt.Errorf("elements of %T are not supported", s)
+// readTorchZip reads the form of PyTorch 1.6 and later: a zip of NAME/data.pkl and, uncompressed, NAME/data/KEY.
+func readTorchZip(m []byte) (any, error) {
+	z, err := zip.NewReader(bytes.NewReader(m), int64(len(m)))
+	if err != nil {
+		return nil, err
 	}
-	bytes, ok := out.Shape.Bytes(out.DType)
-	if !ok || len(t.Stride) != len(t.Size) {
-		return out, fmt.Errorf("shape %v with strides %v", t.Size, t.Stride)
-	}
-	last := t.StorageOffset
-	for i, d := range t.Size {
-		if t.Stride[i] < 0 || d > 0 && t.Stride[i] > math.MaxInt32 {
-			return out, fmt.Errorf("stride %d", t.Stride[i])
-		}
-		last += max(0, d-1) * t.Stride[i]
-	}
-	if t.StorageOffset < 0 || out.Shape.Elems() > 0 && last >= len(src) {
-		return out, fmt.Errorf("shape %v passes the end of its storage of %d", t.Size, len(src))
-	}
-	out.Data = make([]byte, bytes)
-	i := 0
-	var walk func(axis, at int)
-	walk = func(axis, at int) {
-		if axis == len(t.Size) {
-			putFloat(out.Data, i, out.DType, src[at])
-			i++
-			return
-		}
-		for k := range t.Size[axis] {
-			walk(axis+1, at+k*t.Stride[axis])
+	records, root := map[string]*zip.File{}, ""
+	for _, r := range z.File {
+		records[r.Name] = r
+		switch path.Base(r.Name) {
+		case "data.pkl":
+			root = path.Dir(r.Name)
+		case "constants.pkl":
+			return nil, fmt.Errorf("it is TorchScript")
 		}
 	}
-	walk(0, t.StorageOffset)
-	return out, nil
-}
-
-// putFloat writes element i of a vector of type d.
-func putFloat(b []byte, i int, d tensor.DType, v float32) {
-	switch d {
-	case tensor.F32:
-		*(*float32)(unsafe.Pointer(&b[4*i])) = v
-	case tensor.BF16:
-		*(*uint16)(unsafe.Pointer(&b[2*i])) = tensor.F32ToBF16(v)
-	case tensor.F16:
-		*(*uint16)(unsafe.Pointer(&b[2*i])) = tensor.F32ToF16(v)
+	if root == "" {
+		return nil, fmt.Errorf("data.pkl is missing in it")
 	}
-}
-
-// Floats are a tensor's values as float32, a copy.
-func (t Tensor) Floats() []float32 {
-	out := make([]float32, t.Shape.Elems())
-	t.floats(out, 0)
-	return out
-}
-
-// floats fills out with the values from element lo on.
-func (t Tensor) floats(out []float32, lo int) {
-	for i := range out {
-		switch t.DType {
-		case tensor.F32:
-			out[i] = math.Float32frombits(uint32(t.Data[4*(lo+i)]) | uint32(t.Data[4*(lo+i)+1])<<8 | uint32(t.Data[4*(lo+i)+2])<<16 | uint32(t.Data[4*(lo+i)+3])<<24)
-		case tensor.BF16:
-			out[i] = tensor.BF16ToF32(uint16(t.Data[2*(lo+i)]) | uint16(t.Data[2*(lo+i)+1])<<8)
-		case tensor.F16:
-			out[i] = tensor.F16ToF32(uint16(t.Data[2*(lo+i)]) | uint16(t.Data[2*(lo+i)+1])<<8)
+	if order, err := record(m, records, root+"/byteorder"); err == nil && string(order) != "little" {
+		return nil, fmt.Errorf("byte order %q is not supported", order)
+	}
+	data, err := record(m, records, root+"/data.pkl")
+	if err != nil {
+		return nil, err
+	}
+	storages := map[string]*torchStorage{}
+	v, _, err := unpickle(data, func(id []any) (any, error) {
+		key, s, err := newStorage(id, storages)
+		if err == nil && s.data == nil {
+			if s.data, err = record(m, records, root+"/data/"+key); err == nil && len(s.data) != s.elems*s.class.size {
+				err = fmt.Errorf("storage %s has %d bytes, %d elements of %s are wanted", key, len(s.data), s.elems, s.class.name)
+			}
 		}
-	}
+		return s, err
+	})
+	return v, err
 }
 
-// FromFloats makes a float32 tensor over v's memory.
-func FromFloats(name string, shape tensor.Shape, v []float32) Tensor {
-	return Tensor{Name: name, DType: tensor.F32, Shape: shape, Data: unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(v))), 4*len(v))}
+// record is the content of a stored, uncompressed entry of the zip mapped at m.
+func record(m []byte, records map[string]*zip.File, name string) ([]byte, error) {
+	r, ok := records[name]
+	if !ok {
+		return nil, fmt.Errorf("record %s is missing in it", name)
+	}
+	off, err := r.DataOffset()
+	if err != nil {
+		return nil, err
+	}
+	if r.Method != zip.Store {
+		return nil, fmt.Errorf("record %s is compressed", name)
+	}
+	if off > int64(len(m)) || r.UncompressedSize64 > uint64(int64(len(m))-off) {
+		return nil, fmt.Errorf("record %s is cut off", name)
+	}
+	return m[off : off+int64(r.UncompressedSize64)], nil
 }
 
-// Out makes the tensor ready to be written as it is.
-func (t Tensor) Out() Out { return Bytes(t.Name, t.DType, t.Shape, t.Data) }
-
-// NotFinite is the index of the first NaN or infinity, -1 when there is none.
-func (t Tensor) NotFinite() int {
-	mask, size := uint32(0x7f800000), 4
-	switch t.DType {
-	case tensor.BF16:
-		mask, size = 0x7f80, 2
-	case tensor.F16:
-		mask, size = 0x7c00, 2
+// newStorage is the storage that a persistent id ("storage", class, key, location, elements, …) names.
+func newStorage(id []any, known map[string]*torchStorage) (string, *torchStorage, error) {
+	if len(id) < 5 || id[0] != "storage" {
+		return "", nil, fmt.Errorf("persistent id %v is no storage", id)
 	}
-	for i := 0; i+size <= len(t.Data); i += size {
-		u := uint32(t.Data[i]) | uint32(t.Data[i+1])<<8
-		if size == 4 {
-			u |= uint32(t.Data[i+2])<<16 | uint32(t.Data[i+3])<<24
+	class, ok1 := id[1].(storageClass)
+	key, ok2 := id[2].(string)
+	n, ok3 := id[4].(int)
+	if !ok1 || !ok2 || !ok3 || n < 0 || n > 1<<56 || len(id) > 5 && id[5] != nil {
+		return "", nil, fmt.Errorf("storage %v is not supported", id)
+	}
+	s := known[key]
+	if s == nil {
+		s = &torchStorage{class: class, elems: n}
+		known[key] = s
+	}
+	if s.class != class || s.elems != n {
+		return "", nil, fmt.Errorf("storage %s is described in two ways", key)
+	}
+	return key, s, nil
+}
+
+// legacyMagic is the number that files of the old form begin with, and legacyVersion the only version there was.
+var legacyMagic, _ = new(big.Int).SetString("1950a86a20f9469cfc6c", 16)
+
+const legacyVersion = 1001
+
+// readTorchLegacy reads the form before PyTorch 1.6: pickles of a magic number, a version, the system, the object
+// and the storages' keys, then each storage as a count and its elements.
+func readTorchLegacy(m []byte) (any, error) {
+	none := func(id []any) (any, error) { return nil, fmt.Errorf("a storage in the file's head") }
+	magic, rest, err := unpickle(m, none)
+	if err != nil {
+		return nil, err
+	}
+	if n, ok := magic.(*big.Int); !ok || n.Cmp(legacyMagic) != 0 {
+		return nil, fmt.Errorf("it begins with neither a zip nor PyTorch's magic number")
+	}
+	version, rest, err := unpickle(rest, none)
+	if err != nil {
+		return nil, err
+	}
+	if version != legacyVersion {
+		return nil, fmt.Errorf("version %v is not %d", version, legacyVersion)
+	}
+	if _, rest, err = unpickle(rest, none); err != nil {
+		return nil, err
+	}
+	storages := map[string]*torchStorage{}
+	v, rest, err := unpickle(rest, func(id []any) (any, error) {
+		_, s, err := newStorage(id, storages)
+		return s, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	keys, rest, err := unpickle(rest, none)
+	if err != nil {
+		return nil, err
+	}
+	list, ok := keys.(*types.List)
+	if !ok || len(*list) != len(storages) {
+		return nil, fmt.Errorf("its list of storages does not match its tensors")
+	}
+	for _, k := range *list {
+		key, _ := k.(string)
+		s := storages[key]
+		if s == nil || len(rest) < 8 || binary.LittleEndian.Uint64(rest) != uint64(s.elems) {
+			return nil, fmt.Errorf("storage %v is missing or of another length", k)
 		}
-		if u&mask == mask {
-			return i / size
+		size := s.elems * s.class.size
+		if rest = rest[8:]; len(rest) < size {
+			return nil, fmt.Errorf("storage %s is cut off", key)
 		}
+		s.data, rest = rest[:size], rest[size:]
 	}
-	return -1
+	return v, nil
 }
-
-// As is a float32 tensor's bytes rounded to type d.
-func (t Tensor) As(d tensor.DType) []byte {
-	if t.DType == d {
-		return t.Data
-	}
-	out := make([]byte, t.Shape.Elems()*d.Size())
-	for i, v := range t.Floats() {
-		putFloat(out, i, d, v)
-	}
-	return out
-}
-
-// Range fills out with the values from element lo on.
-func (t Tensor) Range(out []float32, lo int) { t.floats(out, lo) }

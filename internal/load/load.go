@@ -6,7 +6,6 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"longlora/internal/ckpt"
 	"longlora/internal/errs"
@@ -195,11 +194,7 @@ func (b *Base) New(be ops.Backend, tr model.Train, arena *ops.Arena, seed uint64
 	if b.Adapter != nil {
 		return m, b.setFactors(m.Params)
 	}
-	for _, p := range m.Params.List {
-		if strings.HasSuffix(p.Name, ".lora_A.weight") {
-			m.Params.Set(p, lora.InitA(p.Shape, lora.Stream(seed, p.Name)))
-		}
-	}
+	lora.InitFactors(m.Params, seed)
 	return m, nil
 }
 

@@ -6,7 +6,10 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"strings"
+	"sync"
 
 	"longlora/internal/ckpt"
 	"longlora/internal/errs"
@@ -39,12 +42,16 @@ type Merged struct {
 // rounded once. The folder appears under its name when everything in it is whole.
 func Merge(o MergeOptions) (Merged, error) {
 	res := Merged{Out: o.Out}
-	if _, err := os.Stat(o.Out); err == nil {
-		if list, err := os.ReadDir(o.Out); err != nil || len(list) > 0 {
-			return res, errs.Usagef("--out %s: exists and is not empty; choose another folder", o.Out)
+	out, err := filepath.Abs(o.Out)
+	if err != nil {
+		return res, errs.Dataf("%w", err)
+	}
+	if _, err := os.Stat(out); err == nil {
+		if list, err := os.ReadDir(out); err != nil || len(list) > 0 {
+			return res, errs.Usagef("--out %s: exists and is not an empty folder; choose another", o.Out)
 		}
 	}
-	tmp := filepath.Join(filepath.Dir(filepath.Clean(o.Out)), ".merging-"+filepath.Base(o.Out))
+	tmp := filepath.Join(filepath.Dir(out), ".merging-"+filepath.Base(out))
 	if err := os.RemoveAll(tmp); err != nil {
 		return res, errs.Dataf("%w", err)
 	}
@@ -77,54 +84,75 @@ func Merge(o MergeOptions) (Merged, error) {
 	if err := o.writeConfig(tmp); err != nil {
 		return res, err
 	}
-	if err := os.Remove(o.Out); err != nil && !os.IsNotExist(err) {
+	if err := os.Remove(out); err != nil && !os.IsNotExist(err) {
 		return res, errs.Dataf("%w", err)
 	}
-	if err := os.Rename(tmp, o.Out); err != nil {
+	if err := os.Rename(tmp, out); err != nil {
 		return res, errs.Dataf("%w", err)
 	}
-	return res, ckpt.SyncDir(filepath.Dir(filepath.Clean(o.Out)))
+	return res, ckpt.SyncDir(filepath.Dir(out))
 }
 
-// chunk is how many elements are converted and written at a time.
+// chunk is how many elements a worker converts at a time.
 const chunk = 1 << 18
 
-// write streams one merged tensor.
+// part makes some rows of one merged tensor.
+type part struct {
+	base, src ckpt.Tensor // the base's, and the adapter's where it holds the tensor whole
+	d         tensor.DType
+	cols      int
+	rank      int       // 0 without factors
+	scale     float32   // alpha / rank
+	a, b      []float32 // (R,cols), (rows,R)
+	from      string    // the file of the factors
+
+	v, old, sum []float32
+	out, was    []byte
+	changed     bool
+	err         error
+}
+
+// write streams one merged tensor: as many parts at a time as there are cores, written in their order.
 func (o *MergeOptions) write(w io.Writer, s model.NamedShape, base ckpt.Tensor, d tensor.DType, used map[string]bool, res *Merged) error {
-	src, cols := base, s.Shape[len(s.Shape)-1]
+	p := part{base: base, src: base, d: d, cols: s.Shape[len(s.Shape)-1]}
 	saved, whole := o.Adapter.Saved[s.Name]
 	if whole {
-		src, used[s.Name] = saved, true
+		p.src, used[s.Name] = saved, true
 	}
 	path := strings.TrimSuffix(s.Name, ".weight")
 	pair, low := o.Adapter.LoRA[path]
-	var a, b []float32
 	if low {
 		used[path] = true
-		a, b = pair.A.Floats(), pair.B.Floats()
+		p.a, p.b, p.from = pair.A.Floats(), pair.B.Floats(), pair.A.File
+		p.rank, p.scale = o.Adapter.Rank, float32(o.Adapter.Alpha/float64(o.Adapter.Rank))
 	}
-	rows, changed := s.Shape.Elems()/cols, false
-	step := max(1, chunk/cols)
-	scale := float32(o.Adapter.Alpha / float64(o.Adapter.Rank))
-	for r0 := 0; r0 < rows; r0 += step {
-		r1 := min(r0+step, rows)
-		v, old := make([]float32, (r1-r0)*cols), make([]float32, (r1-r0)*cols)
-		src.Range(v, r0*cols)
-		base.Range(old, r0*cols)
-		if low {
-			addProduct(v, a, b[r0*o.Adapter.Rank:r1*o.Adapter.Rank], o.Adapter.Rank, cols, scale)
+	parts := make([]part, runtime.GOMAXPROCS(0))
+	for i := range parts {
+		parts[i] = p
+	}
+	rows, changed := s.Shape.Elems()/p.cols, false
+	step := max(1, chunk/p.cols)
+	for r := 0; r < rows; {
+		start, n := r, 0
+		var group sync.WaitGroup
+		for ; n < len(parts) && r < rows; n++ {
+			q, r0, r1 := &parts[n], r, min(r+step, rows)
+			group.Go(func() { q.make(r0, r1) })
+			r = r1
 		}
-		t := ckpt.FromFloats(s.Name, tensor.Shape{len(v)}, v)
-		if i := t.NotFinite(); i >= 0 {
-			return errs.Numericf("%s: tensor %s: element %d is NaN or infinite", base.File, s.Name, r0*cols+i)
+		group.Wait()
+		for i := range parts[:n] {
+			q := &parts[i]
+			if q.err != nil {
+				return q.err
+			}
+			changed = changed || q.changed
+			if _, err := w.Write(q.out); err != nil {
+				return err
+			}
 		}
-		out := t.As(d)
-		if !changed {
-			changed = !bytes.Equal(out, ckpt.FromFloats(s.Name, tensor.Shape{len(old)}, old).As(d))
-		}
-		if _, err := w.Write(out); err != nil {
-			return err
-		}
+		base.Release(start*p.cols, r*p.cols)
+		p.src.Release(start*p.cols, r*p.cols)
 	}
 	if changed {
 		res.Changed++
@@ -134,19 +162,51 @@ func (o *MergeOptions) write(w io.Writer, s model.NamedShape, base ckpt.Tensor, 
 	return nil
 }
 
-// addProduct adds scale·b·a to v: a (R,cols), b (rows,R), v (rows,cols).
-func addProduct(v, a, b []float32, rank, cols int, scale float32) {
-	for r := range len(b) / rank {
-		row := v[r*cols : (r+1)*cols]
-		sum := make([]float32, cols)
-		for k := range rank {
-			f := b[r*rank+k]
-			for c, x := range a[k*cols : (k+1)*cols] {
-				sum[c] += f * x
+// make fills out with rows r0 to r1, and changed with whether their bits differ from the base's.
+func (p *part) make(r0, r1 int) {
+	lo, hi := r0*p.cols, r1*p.cols
+	p.err = nil
+	if p.rank == 0 && p.src.Name == p.base.Name && p.src.File == p.base.File && p.d == p.base.DType {
+		p.out = p.base.Bytes(lo, hi)
+	} else {
+		p.v, p.old = slices.Grow(p.v[:0], hi-lo)[:hi-lo], slices.Grow(p.old[:0], hi-lo)[:hi-lo]
+		p.src.Range(p.v, lo)
+		p.base.Range(p.old, lo)
+		if p.rank > 0 {
+			p.addProduct(r0)
+		}
+		p.out, p.was = ckpt.AppendFloats(p.out[:0], p.v, p.d), ckpt.AppendFloats(p.was[:0], p.old, p.d)
+		p.changed = !bytes.Equal(p.out, p.was)
+	}
+	i := ckpt.NotFinite(p.out, p.d)
+	if i < 0 {
+		return
+	}
+	where := fmt.Sprintf("element %d of tensor %s", lo+i, p.base.Name)
+	switch n := p.src.DType.Size(); {
+	case ckpt.NotFinite(p.src.Data[(lo+i)*n:(lo+i+1)*n], p.src.DType) == 0:
+		p.err = errs.Numericf("%s: %s is NaN or infinite; a checkpoint with such a weight is broken", p.src.File, where)
+	case p.rank > 0 && ckpt.NotFinite(ckpt.AppendFloats(nil, p.v[i:i+1], tensor.F32), tensor.F32) == 0:
+		p.err = errs.Numericf("%s: %s becomes NaN or infinite with the adapter's factors; the adapter is broken", p.from, where)
+	default:
+		p.err = errs.Numericf("%s: %s is %v, too large for the type of the merged weights; use another --dtype", p.base.File, where, p.v[i])
+	}
+}
+
+// addProduct adds scale·B·A to v, whose first row is row r0: the sum in float32, in the order of the ranks.
+func (p *part) addProduct(r0 int) {
+	p.sum = slices.Grow(p.sum[:0], p.cols)[:p.cols]
+	for r := range len(p.v) / p.cols {
+		clear(p.sum)
+		for k, f := range p.b[(r0+r)*p.rank : (r0+r+1)*p.rank] {
+			a := p.a[k*p.cols : (k+1)*p.cols]
+			for c := range p.sum {
+				p.sum[c] += float32(f * a[c]) // the conversion keeps every platform from fusing the two
 			}
 		}
-		for c, x := range sum {
-			row[c] += scale * x
+		row := p.v[r*p.cols : (r+1)*p.cols]
+		for c, x := range p.sum {
+			row[c] += float32(p.scale * x)
 		}
 	}
 }
@@ -176,11 +236,14 @@ func (o *MergeOptions) writeConfig(dir string) error {
 		o.Positions.WriteConfig(raw)
 	}
 	if o.DType != nil {
-		key := "torch_dtype"
-		if _, ok := raw["dtype"]; ok {
-			key = "dtype"
+		name := map[tensor.DType]string{tensor.F32: "float32", tensor.BF16: "bfloat16", tensor.F16: "float16"}[*o.DType]
+		_, now := raw["dtype"]
+		if now {
+			raw["dtype"] = name
 		}
-		raw[key] = map[tensor.DType]string{tensor.F32: "float32", tensor.BF16: "bfloat16", tensor.F16: "float16"}[*o.DType]
+		if _, old := raw["torch_dtype"]; old || !now { // every release reads this spelling
+			raw["torch_dtype"] = name
+		}
 	}
 	return ckpt.WriteJSON(filepath.Join(dir, "config.json"), raw)
 }

@@ -71,13 +71,7 @@ func (s *setup) open() error {
 	if err := s.openData(); err != nil {
 		return err
 	}
-	s.spec = s2attn.Spec{Mode: s2attn.Full}
-	if c.Attn == "s2" {
-		s.spec = s2attn.Spec{Mode: s2attn.Split, Group: c.G}
-		if c.Shift == "roll" {
-			s.spec.Mode = s2attn.Roll
-		}
-	}
+	s.spec = spec(c)
 	if err := s.evalSpecs(); err != nil {
 		return err
 	}
@@ -235,21 +229,42 @@ func (s *setup) pose() error {
 		ids += s.evalSet.Bytes()
 	}
 	anon = max(0, anon-ids)
-	perToken := int64(12) // of a micro-batch: a row's copy, its ids and targets
-	if s.tr.Drop > 0 {
-		perToken += 8
-	}
 	s.problem = plan.Problem{
 		Desc: s.base.Desc(), Train: s.tr, Weight: s.base.WeightType(), Spec: s.spec, Ctx: c.Ctx, Batch: c.Batch,
-		Cuts: s.set.Cut() || c.Pack == "pad" && c.Batch > 1, Forced: c.Tile, Score: s.evals,
+		Cuts: s.set.Cut() || c.Pack == "pad" && c.Batch > 1, Forced: s.tile(), Score: s.evals,
 		Act: s.be.Act(), Workspace: s.be.WorkspaceBytes(), OnHost: deviceKind(s.be.Name()) == "cpu", Base: anon,
-		IDs: ids + perToken*int64(c.Ctx)*int64(c.Batch),
-	}
-	if s.spec.Mode == s2attn.Roll {
-		s.problem.Forced = 0 // all rows of a micro-batch are one tile
+		IDs: ids + s.batchBytes(),
 	}
 	s.limits, err = Limits(&c.Common, anon+ids)
 	return err
+}
+
+// spec is how training attends.
+func spec(c *config.Train) s2attn.Spec {
+	switch {
+	case c.Attn == "full":
+		return s2attn.Spec{Mode: s2attn.Full}
+	case c.Shift == "roll":
+		return s2attn.Spec{Mode: s2attn.Roll, Group: c.G}
+	}
+	return s2attn.Spec{Mode: s2attn.Split, Group: c.G}
+}
+
+// tile is the tile length that was asked for, 0 when it is free. Under roll all rows of a micro-batch are one tile.
+func (s *setup) tile() int {
+	if s.spec.Mode == s2attn.Roll {
+		return 0
+	}
+	return s.c.Tile
+}
+
+// batchBytes is the host memory of a micro-batch: a row's copy, its ids, targets and dropout keys.
+func (s *setup) batchBytes() int64 {
+	perToken := int64(12)
+	if s.tr.Drop > 0 {
+		perToken += 8
+	}
+	return perToken * int64(s.c.Ctx) * int64(s.c.Batch)
 }
 
 // Limits are the memory limits that the options give; used is what the process holds already, which counts.

@@ -1,0 +1,136 @@
+package ckpt
+
+import (
+	"encoding/binary"
+	"math"
+	"os"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"longlora/internal/tensor"
+)
+
+// Tensor is a named tensor; Data is mapped file memory or memory of the reader's.
+type Tensor struct {
+	Name    string
+	DType   tensor.DType
+	Shape   tensor.Shape
+	Data    []byte
+	File    string
+	mapped  bool   // Data lies in a mapping
+	foreign string // the file's name for an element type that the program has not, Data is nil
+}
+
+// TypeName is the element type as the file says it.
+func (t Tensor) TypeName() string {
+	if t.foreign != "" {
+		return t.foreign
+	}
+	return t.DType.String()
+}
+
+// Weight reports whether the elements are of a type that weights may have: F32, BF16 or F16.
+func (t Tensor) Weight() bool {
+	return t.foreign == "" && (t.DType == tensor.F32 || t.DType == tensor.BF16 || t.DType == tensor.F16)
+}
+
+// FromFloats makes a float32 tensor over v's memory.
+func FromFloats(name string, shape tensor.Shape, v []float32) Tensor {
+	return Tensor{Name: name, DType: tensor.F32, Shape: shape, Data: unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(v))), 4*len(v))}
+}
+
+// Floats are a weight's values as float32, a copy.
+func (t Tensor) Floats() []float32 {
+	out := make([]float32, t.Shape.Elems())
+	t.Range(out, 0)
+	return out
+}
+
+// Range fills out with a weight's values from element lo on, as float32.
+func (t Tensor) Range(out []float32, lo int) {
+	b := t.Bytes(lo, lo+len(out))
+	switch t.DType {
+	case tensor.F32:
+		for i := range out {
+			out[i] = math.Float32frombits(binary.LittleEndian.Uint32(b[4*i:]))
+		}
+	case tensor.BF16:
+		for i := range out {
+			out[i] = tensor.BF16ToF32(binary.LittleEndian.Uint16(b[2*i:]))
+		}
+	case tensor.F16:
+		for i := range out {
+			out[i] = tensor.F16ToF32(binary.LittleEndian.Uint16(b[2*i:]))
+		}
+	default:
+		panic("ckpt: Range of a tensor of type " + t.TypeName())
+	}
+}
+
+// Bytes are the elements lo to hi as they lie in the file.
+func (t Tensor) Bytes(lo, hi int) []byte {
+	n := t.DType.Size()
+	return t.Data[lo*n : hi*n]
+}
+
+// AppendFloats appends v to b as elements of type d (F32, BF16 or F16), each rounded to the nearest.
+func AppendFloats(b []byte, v []float32, d tensor.DType) []byte {
+	for _, x := range v {
+		switch d {
+		case tensor.F32:
+			b = binary.LittleEndian.AppendUint32(b, math.Float32bits(x))
+		case tensor.BF16:
+			b = binary.LittleEndian.AppendUint16(b, tensor.F32ToBF16(x))
+		case tensor.F16:
+			b = binary.LittleEndian.AppendUint16(b, tensor.F32ToF16(x))
+		default:
+			panic("ckpt: weights of type " + d.String())
+		}
+	}
+	return b
+}
+
+// NotFinite is the index of the first NaN or infinity among elements of type d, -1 when there is none.
+func NotFinite(b []byte, d tensor.DType) int {
+	if d == tensor.F32 {
+		for i := 0; i+4 <= len(b); i += 4 {
+			if binary.LittleEndian.Uint32(b[i:])&0x7f800000 == 0x7f800000 {
+				return i / 4
+			}
+		}
+		return -1
+	}
+	mask := uint16(0x7f80)
+	if d == tensor.F16 {
+		mask = 0x7c00
+	}
+	for i := 0; i+2 <= len(b); i += 2 {
+		if binary.LittleEndian.Uint16(b[i:])&mask == mask {
+			return i / 2
+		}
+	}
+	return -1
+}
+
+// Out makes the tensor ready to be written as it is.
+func (t Tensor) Out() Out { return Bytes(t.Name, t.DType, t.Shape, t.Data) }
+
+// Release tells the kernel that the pages under elements lo to hi are done with: a checkpoint that is read once,
+// from its beginning to its end, then takes no more memory than the part in hand. Data stays readable.
+func (t Tensor) Release(lo, hi int) {
+	if !t.mapped || lo >= hi {
+		return
+	}
+	b := t.Bytes(lo, hi)
+	page := uintptr(os.Getpagesize())
+	start := uintptr(unsafe.Pointer(unsafe.SliceData(b)))
+	skip := (page - start%page) % page // the first and last pages may hold other elements
+	if skip >= uintptr(len(b)) {
+		return
+	}
+	b = b[skip:]
+	if whole := len(b) / int(page) * int(page); whole > 0 {
+		_ = unix.Madvise(b[:whole], unix.MADV_DONTNEED) // advice: refused, it costs memory and nothing else
+	}
+}

@@ -1,0 +1,22 @@
+package model
+
+import "sort"
+
+// Shapes are models known by name, for planning and measuring without a checkpoint.
+var Shapes = map[string]Desc{
+	"tiny":       {C: 256, F: 688, L: 4, H: 8, Hkv: 8, D: 32, V: 32000, Eps: 1e-5},
+	"llama2-7b":  {C: 4096, F: 11008, L: 32, H: 32, Hkv: 32, D: 128, V: 32000, Eps: 1e-5},
+	"llama2-13b": {C: 5120, F: 13824, L: 40, H: 40, Hkv: 40, D: 128, V: 32000, Eps: 1e-5},
+	"llama2-70b": {C: 8192, F: 28672, L: 80, H: 64, Hkv: 8, D: 128, V: 32000, Eps: 1e-5},
+	"llama3-8b":  {C: 4096, F: 14336, L: 32, H: 32, Hkv: 8, D: 128, V: 128256, Eps: 1e-5},
+}
+
+// ShapeNames lists them.
+func ShapeNames() []string {
+	var names []string
+	for n := range Shapes {
+		names = append(names, n)
+	}
+	sort.Strings(names)
+	return names
+}
