@@ -5,13 +5,56 @@ import (
 	"io"
 	"strings"
 
+	"longlora/internal/config"
+	"longlora/internal/ops"
 	"longlora/internal/plan"
+	"longlora/internal/rope"
 	"longlora/internal/s2attn"
 	"longlora/internal/ui"
 )
 
-// facts says before step 1 what will be done and what it will take.
-func (s *setup) facts(log io.Writer, done int) error {
+// Facts are what a dry run found, for --json.
+type Facts struct {
+	Positions rope.Record `json:"positions"`
+	Ctx       int         `json:"ctx"`
+	Group     int         `json:"group"` // 0 under full attention
+	Rows      int         `json:"rows"`  // of an epoch
+	Steps     int         `json:"steps"`
+	Trainable int64       `json:"trainable"`
+	Tile      int         `json:"tile"`
+	HostPlan  int64       `json:"host_plan_bytes"`
+	PredictS  float64     `json:"predicted_s"` // of a step
+}
+
+// DryRun says on log what a run would do, and shows its first row; nothing is written.
+func DryRun(c *config.Train, be ops.Backend, log io.Writer) (*Facts, error) {
+	s, err := newSetup(c, be)
+	if err != nil {
+		return nil, err
+	}
+	defer s.close()
+	s.notes(log)
+	if err := s.choose(nil, true); err != nil {
+		return nil, err
+	}
+	sec, err := s.facts(log, 0)
+	if err != nil {
+		return nil, err
+	}
+	s.firstRow(log)
+	return &Facts{Positions: s.pos.Record(), Ctx: c.Ctx, Group: s.spec.Group, Rows: s.order.Rows(), Steps: s.steps, Trainable: s.plan.Trainable,
+		Tile: s.plan.Tile, HostPlan: s.plan.Host, PredictS: sec}, nil
+}
+
+// notes passes on what the user should know about the model.
+func (s *setup) notes(log io.Writer) {
+	for _, n := range s.base.Notes {
+		fmt.Fprintf(log, "note: %s\n", n)
+	}
+}
+
+// facts says before step 1 what will be done and what it will take. It returns the predicted seconds of a step.
+func (s *setup) facts(log io.Writer, done int) (float64, error) {
 	c := s.c
 	line := func(name, format string, a ...any) {
 		fmt.Fprintf(log, "%-11s %s\n", name, fmt.Sprintf(format, a...))
@@ -47,21 +90,15 @@ func (s *setup) facts(log io.Writer, done int) error {
 		plan.Bytes(p.Host), plan.Bytes(s.limits.Host), plan.Bytes(p.Params), plan.Bytes(p.Act+p.Workspace), plan.Bytes(p.Halo), plan.Bytes(p.IDs), plan.Bytes(p.Base), p.Tile, p.Keep, plan.Bytes(p.Weights))
 	rates, err := plan.Calibrate(s.be)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	sec := p.Seconds(rates, c.Accum)
 	line("time", "%.3g s a step predicted, %s for %d steps", sec, ui.Duration(sec*float64(s.steps-done)), s.steps-done)
-	return nil
+	return sec, nil
 }
 
-// dryRun says what would be done and shows the first row, with its cuts and the tokens that are not scored marked.
-func (s *setup) dryRun(log io.Writer) error {
-	if err := s.choose(nil, true); err != nil {
-		return err
-	}
-	if err := s.facts(log, 0); err != nil {
-		return err
-	}
+// firstRow shows the first row decoded, with its cuts and its scored tokens marked.
+func (s *setup) firstRow(log io.Writer) {
 	row := s.set.Row(s.order.Row(0))
 	fmt.Fprintf(log, "first row   %d tokens, %d scored; scored tokens in ⟦ ⟧, documents cut at ┃\n", len(row.IDs), scored(row))
 	var text strings.Builder
@@ -79,7 +116,6 @@ func (s *setup) dryRun(log io.Writer) error {
 		}
 	}
 	fmt.Fprintln(log, text.String())
-	return nil
 }
 
 // decode is a text of ids; without a tokenizer the ids themselves.

@@ -23,7 +23,7 @@ const gcPercent = 10
 // ctx drops the step in progress, saves the last completed one and ends with an error of kind Interrupted.
 func Run(ctx context.Context, c *config.Train, be ops.Backend, log io.Writer) (Result, error) {
 	defer debug.SetGCPercent(debug.SetGCPercent(gcPercent))
-	if !c.DryRun && c.Resume == "never" && holdsRun(c.Out) {
+	if c.Resume == "never" && holdsRun(c.Out) {
 		return Result{}, errs.Usagef("--resume never: --out %s holds a run already; choose another folder or remove it", c.Out)
 	}
 	s, err := newSetup(c, be)
@@ -31,12 +31,7 @@ func Run(ctx context.Context, c *config.Train, be ops.Backend, log io.Writer) (R
 		return Result{}, err
 	}
 	defer s.close()
-	for _, n := range s.base.Notes {
-		fmt.Fprintf(log, "note: %s\n", n)
-	}
-	if c.DryRun {
-		return Result{}, s.dryRun(log)
-	}
+	s.notes(log)
 	release, err := lock(c.Out)
 	if err != nil {
 		return Result{}, err
@@ -136,7 +131,7 @@ func (r *run) start() error {
 		return err
 	}
 	r.rec.Plan, r.rec.Steps = r.plan, r.steps
-	if err := r.facts(r.log, r.rec.State.Step); err != nil {
+	if _, err := r.facts(r.log, r.rec.State.Step); err != nil {
 		return err
 	}
 	if err := r.prepareOut(); err != nil {

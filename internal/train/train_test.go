@@ -158,7 +158,7 @@ func TestGoldenTraining(t *testing.T) {
 			for n, w := range want {
 				if len(got[n]) != len(w) {
 					t.Errorf("%s: %s has %d elements, want %d", name, n, len(got[n]), len(w))
-				} else if d := distance(got[n], w); d > 2e-3 {
+				} else if d := distance(got[n], w); d > 1e-5 {
 					t.Errorf("%s tile %d: %s is off by %g", name, tile, n, d)
 				}
 			}
