@@ -175,3 +175,26 @@ func FuzzSplitWeight(f *testing.F) {
 		}
 	})
 }
+
+// What is held out and what is trained on are one whole: by documents when there are many, else by tokens.
+func TestHoldDocsDividesTheData(t *testing.T) {
+	lines := ""
+	for range 40 {
+		lines += "{\"text\":\"abcdefgh\"}\n"
+	}
+	for path, want := range map[string]int{write(t, "many.jsonl", lines): 2 * 10, write(t, "few.txt", string(make([]byte, 398))): 20} {
+		o := options(path, "concat", 4)
+		o.HoldDocs = 0.05
+		held, err := Stream(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := Open(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := s.Stats(0).Tokens; len(held) != want || n+int64(want) != 400 {
+			t.Errorf("%s: %d tokens held out (want %d), %d trained on", path, len(held), want, n)
+		}
+	}
+}

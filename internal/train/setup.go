@@ -153,7 +153,7 @@ func (s *setup) trained() (model.Train, error) {
 func (s *setup) openData() error {
 	c, cfg := s.c, s.base.Config
 	tok, tokErr := tokenizer.Load(s.base.Dir, cfg.EOS)
-	o := data.Options{Paths: c.Data, Format: c.Format, Pack: c.Pack, Ctx: c.Ctx, TextField: c.TextField, SkipBad: c.SkipBad, Vocab: cfg.Vocab, NoEncoder: tokErr}
+	o := data.Options{Paths: c.Data, Format: c.Format, Pack: c.Pack, Ctx: c.Ctx, TextField: c.TextField, SkipBad: c.SkipBad, Vocab: cfg.Vocab, NoEncoder: tokErr, HoldDocs: c.HoldDocs}
 	if tokErr == nil {
 		s.tok, o.Encoder = tok, tok
 	}
