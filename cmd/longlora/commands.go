@@ -64,8 +64,16 @@ func newTrain() *cobra.Command {
 			if err := t.Finish(v, "model", "data", "ctx", "out"); err != nil {
 				return err
 			}
-			res, err := train.Run(c.Context(), &t, backend(t.Common, c.ErrOrStderr()), c.ErrOrStderr())
-			if err != nil || t.DryRun {
+			be := backend(t.Common, c.ErrOrStderr())
+			if t.DryRun {
+				facts, err := train.DryRun(&t, be, c.ErrOrStderr())
+				if err != nil || !t.JSON {
+					return err
+				}
+				return document(c.OutOrStdout(), facts)
+			}
+			res, err := train.Run(c.Context(), &t, be, c.ErrOrStderr())
+			if err != nil {
 				return err
 			}
 			if t.JSON {

@@ -20,9 +20,14 @@ import (
 const gcPercent = 10
 
 // Run trains as the options say and returns what the run's end reports. log receives facts and progress. A cancelled
-// ctx drops the step in progress, saves the last completed one and ends with an error of kind Interrupted.
+// ctx drops the step in progress, saves the last completed one and ends with an error of kind Interrupted. A dry run
+// only says what would be done: see DryRun.
 func Run(ctx context.Context, c *config.Train, be ops.Backend, log io.Writer) (Result, error) {
 	defer debug.SetGCPercent(debug.SetGCPercent(gcPercent))
+	if c.DryRun {
+		_, err := DryRun(c, be, log)
+		return Result{}, err
+	}
 	if c.Resume == "never" && holdsRun(c.Out) {
 		return Result{}, errs.Usagef("--resume never: --out %s holds a run already; choose another folder or remove it", c.Out)
 	}

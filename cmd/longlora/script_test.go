@@ -1,0 +1,42 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"longlora": main})
+}
+
+// The scripts in testdata/script run the program as a shell does. $GOLDEN is the folder of the reference cases.
+func TestScripts(t *testing.T) {
+	golden, err := filepath.Abs("../../testdata/golden")
+	if err != nil {
+		t.Fatal(err)
+	}
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/script",
+		Setup: func(e *testscript.Env) error {
+			e.Setenv("GOLDEN", golden)
+			return nil
+		},
+		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){"code": code},
+	})
+}
+
+// code runs the program and checks its exit code: code 2 train --ctx 1. Nothing of a Go stack may be printed.
+func code(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: code N args…")
+	}
+	sh := `longlora "$@"; c=$?; [ $c = ` + args[0] + ` ] || { echo "exit code $c" >&2; exit 1; }`
+	ts.Check(ts.Exec("sh", append([]string{"-c", sh, "sh"}, args[1:]...)...))
+	if os.Getenv("LONGLORA_DEBUG") == "" && strings.Contains(ts.ReadFile("stderr"), "goroutine ") {
+		ts.Fatalf("a stack was printed")
+	}
+}
