@@ -81,8 +81,8 @@ func (s *setup) open() error {
 			epochs = 1
 		}
 		const most = 1 << 50
-		rows := data.CeilOf(epochs, int64(s.order.Rows())*1e6, most) // ⌈⌈F·rows·10⁶⌉ / (batch·accum·10⁶)⌉ is exact: the inner rounding cannot cross a whole number
-		per := int64(c.Batch) * int64(c.Accum) * 1e6
+		rows := data.CeilOf(epochs, int64(s.order.Rows()), most) // ⌈⌈x⌉/n⌉ = ⌈x/n⌉ for whole n
+		per := int64(c.Batch) * int64(c.Accum)
 		s.steps = int((rows + per - 1) / per)
 	}
 	return s.pose()
