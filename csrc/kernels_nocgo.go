@@ -64,26 +64,29 @@ func (s Set) Gemm(terms []Term, c ptr, ldc int, cin ptr, ldcin, m0, m1, n0, n1 i
 			ta, lda = blas.Trans, t.ACS
 			a = floats(unsafe.Add(t.A, 4*m0), (t.K-1)*t.ACS+m1-m0)
 		}
-		b, tb, ldb := t.block(n0, n1)
-		gonum.Implementation{}.Sgemm(ta, tb, m1-m0, n1-n0, t.K, t.Alpha, a, max(lda, 1), b, ldb, 1, out, ldc)
+		b, ldb := t.block(n0, n1)
+		gonum.Implementation{}.Sgemm(ta, blas.NoTrans, m1-m0, n1-n0, t.K, t.Alpha, a, max(lda, 1), b, ldb, 1, out, ldc)
 	}
 }
 
-// block is B's columns [n0,n1) as gonum wants them, converted when they are not float32.
-func (t Term) block(n0, n1 int) ([]float32, blas.Transpose, int) {
-	if t.BType == 0 {
-		if t.BCS == 1 {
-			return floats(unsafe.Add(t.B, 4*n0), (t.K-1)*t.BRS+n1-n0), blas.NoTrans, t.BRS
-		}
-		return floats(unsafe.Add(t.B, 4*n0*t.BCS), (n1-n0-1)*t.BCS+t.K), blas.Trans, t.BCS
+// block is B's columns [n0,n1) as rows, copied unless they lie so already: gonum adds a product of such operands
+// up in the order of k, whatever rows and columns are asked for, so an element's bits do not depend on them.
+func (t Term) block(n0, n1 int) ([]float32, int) {
+	if t.BType == 0 && t.BCS == 1 {
+		return floats(unsafe.Add(t.B, 4*n0), (t.K-1)*t.BRS+n1-n0), t.BRS
 	}
-	b := make([]float32, t.K*(n1-n0))
+	n := n1 - n0
+	b := make([]float32, t.K*n)
 	for k := range t.K {
-		for j := n0; j < n1; j++ {
-			b[k*(n1-n0)+j-n0] = half(t.B, k*t.BRS+j*t.BCS, t.BType)
+		for j := range n {
+			if at := k*t.BRS + (n0+j)*t.BCS; t.BType == 0 {
+				b[k*n+j] = *(*float32)(unsafe.Add(t.B, 4*at))
+			} else {
+				b[k*n+j] = half(t.B, at, t.BType)
+			}
 		}
 	}
-	return b, blas.NoTrans, n1 - n0
+	return b, n
 }
 
 func half(p ptr, i, btype int) float32 {
