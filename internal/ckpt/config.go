@@ -65,21 +65,20 @@ func (f *fields) size(name string, def int) int {
 	n := f.count(name, def)
 	if n > 1<<24 {
 		f.fail(name, "%d is more than any model has", n)
+		return 1
 	}
 	return n
 }
 
-// count is a whole number from 1 on; def < 0 makes the field required.
+// count is a whole number from 1 on, 1 after a fault; def < 0 makes the field required.
 func (f *fields) count(name string, def int) int {
 	d := float64(def)
 	if def < 0 {
 		d = math.NaN()
 	}
 	x := f.num(name, d)
-	if f.err == nil && (x != math.Trunc(x) || x < 1 || x > 1<<31) {
-		f.fail(name, "%v is not a whole number from 1 on", x)
-	}
-	if math.IsNaN(x) {
+	if !(x == math.Trunc(x) && x >= 1 && x <= 1<<31) {
+		f.fail(name, "%v is not a whole number from 1 on", x) // unless it was missing, which is said already
 		return 1
 	}
 	return int(x)
@@ -108,7 +107,12 @@ func ReadConfig(dir string) (*Config, error) {
 	if f.raw == nil {
 		return nil, errs.Dataf("%s: null where an object is wanted", path)
 	}
-	c := &Config{Path: path, Raw: f.raw}
+	return f.config()
+}
+
+// config reads and checks the fields.
+func (f *fields) config() (*Config, error) {
+	c := &Config{Path: f.path, Raw: f.raw}
 	f.architecture(c)
 	c.Hidden, c.MLP, c.Layers = f.size("hidden_size", -1), f.size("intermediate_size", -1), f.size("num_hidden_layers", -1)
 	c.Heads, c.Vocab, c.MaxPos = f.size("num_attention_heads", -1), f.size("vocab_size", -1), f.count("max_position_embeddings", -1)

@@ -148,7 +148,7 @@ func writeSafetensors(w io.Writer, ts []Out) error {
 		if err != nil {
 			return err
 		}
-		shape, err := json.Marshal([]int(t.Shape))
+		shape, err := json.Marshal(append([]int{}, t.Shape...)) // a scalar has [], not null
 		if err != nil {
 			return err
 		}

@@ -21,21 +21,24 @@ func OpenTorch(path string) (*File, error) {
 		return nil, err
 	}
 	f := &File{Path: path, Tensors: map[string]Tensor{}, mapped: m}
-	var v any
-	if bytes.HasPrefix(m, []byte("PK")) {
-		v, err = readTorchZip(m)
-	} else {
-		v, err = readTorchLegacy(m)
-	}
-	if err != nil {
-		f.Close()
-		return nil, errs.Dataf("%s: not a PyTorch file of plain tensors: %w; fetch it again, or convert it to safetensors", path, err)
-	}
-	if err := f.addTorch(v); err != nil {
+	if err := f.parseTorch(); err != nil {
 		f.Close()
 		return nil, err
 	}
 	return f, nil
+}
+
+// parseTorch reads the file that is mapped, of either form.
+func (f *File) parseTorch() error {
+	read := readTorchLegacy
+	if bytes.HasPrefix(f.mapped, []byte("PK")) {
+		read = readTorchZip
+	}
+	v, err := read(f.mapped)
+	if err != nil {
+		return errs.Dataf("%s: not a PyTorch file of plain tensors: %w; fetch it again, or convert it to safetensors", f.Path, err)
+	}
+	return f.addTorch(v)
 }
 
 // addTorch adds the tensors of the dictionary v.

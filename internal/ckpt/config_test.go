@@ -1,0 +1,148 @@
+package ckpt
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"longlora/internal/errs"
+	"longlora/internal/tensor"
+)
+
+const llama = `{"architectures":["LlamaForCausalLM"],"hidden_size":64,"intermediate_size":172,"num_hidden_layers":2,
+"num_attention_heads":4,"vocab_size":320,"max_position_embeddings":128}`
+
+// configWith writes the config above with some fields changed; a nil value removes the field.
+func configWith(t *testing.T, change map[string]any) string {
+	t.Helper()
+	raw := map[string]any{}
+	if err := json.Unmarshal([]byte(llama), &raw); err != nil {
+		t.Fatal(err)
+	}
+	for k, v := range change {
+		if raw[k] = v; v == nil {
+			delete(raw, k)
+		}
+	}
+	b, err := json.Marshal(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "config.json"), b, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+type change = map[string]any
+
+func TestConfigReads(t *testing.T) {
+	c, err := ReadConfig(configWith(t, nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.KV != 4 || c.HeadDim != 16 || c.Eps != 1e-6 || c.InitRange != 0.02 || c.Tied || c.DType != tensor.F32 || len(c.Notes) != 0 {
+		t.Errorf("defaults: %+v", c)
+	}
+	c, err = ReadConfig(configWith(t, change{"num_key_value_heads": 2, "head_dim": 24, "rms_norm_eps": 1e-5, "tie_word_embeddings": true,
+		"torch_dtype": "bfloat16", "eos_token_id": []int{7, 9}, "attention_dropout": 0.1, "pretraining_tp": 2}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.KV != 2 || c.HeadDim != 24 || c.Eps != 1e-5 || !c.Tied || c.DType != tensor.BF16 || len(c.EOS) != 2 || c.EOS[1] != 9 || len(c.Notes) != 2 {
+		t.Errorf("given: %+v", c)
+	}
+	for name, extra := range map[string]change{
+		"by model_type":     {"architectures": nil, "model_type": "llama"},
+		"mistral":           {"architectures": []string{"MistralForCausalLM"}, "model_type": "mistral", "sliding_window": 4096},
+		"plain values":      {"attention_bias": false, "mlp_bias": false, "hidden_act": "silu", "partial_rotary_factor": 1.0},
+		"new dtype":         {"dtype": "float16"},
+		"both embeddings":   {"tie_word_embeddings": true},
+		"one eos":           {"eos_token_id": 2},
+		"positions, no dim": {"rope_parameters": change{"rope_type": "default", "partial_rotary_factor": 1.0}},
+	} {
+		if _, err := ReadConfig(configWith(t, extra)); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestConfigRefuses(t *testing.T) {
+	for _, c := range []struct {
+		field  string
+		change change
+	}{
+		{"hidden_size", change{"hidden_size": nil}},
+		{"hidden_size", change{"hidden_size": "64"}},
+		{"hidden_size", change{"hidden_size": 64.5}},
+		{"hidden_size", change{"hidden_size": -64}},
+		{"intermediate_size", change{"intermediate_size": nil}},
+		{"num_hidden_layers", change{"num_hidden_layers": 0}},
+		{"num_hidden_layers", change{"num_hidden_layers": 1 << 30}},
+		{"vocab_size", change{"vocab_size": nil}},
+		{"max_position_embeddings", change{"max_position_embeddings": nil}},
+		{"num_attention_heads", change{"num_attention_heads": nil}},
+		{"num_attention_heads", change{"num_attention_heads": 0}},
+		{"num_attention_heads", change{"num_attention_heads": 5}},
+		{"num_key_value_heads", change{"num_key_value_heads": 3}},
+		{"head_dim", change{"head_dim": 15}},
+		{"rms_norm_eps", change{"rms_norm_eps": -1}},
+		{"initializer_range", change{"initializer_range": -1}},
+		{"tie_word_embeddings", change{"tie_word_embeddings": "yes"}},
+		{"attention_bias", change{"attention_bias": true}},
+		{"mlp_bias", change{"mlp_bias": true}},
+		{"partial_rotary_factor", change{"partial_rotary_factor": 0.5}},
+		{"rope_parameters.partial_rotary_factor", change{"rope_parameters": change{"partial_rotary_factor": 0.5}}},
+		{"hidden_act", change{"hidden_act": "gelu"}},
+		{"quantization_config", change{"quantization_config": change{"bits": 4}}},
+		{"torch_dtype", change{"torch_dtype": "float8"}},
+		{"eos_token_id", change{"eos_token_id": "2"}},
+		{"architectures", change{"architectures": []string{"Qwen2ForCausalLM"}}},
+		{"architectures", change{"architectures": nil}},
+		{"architectures", change{"architectures": "LlamaForCausalLM"}},
+		{"model_type", change{"model_type": "qwen2"}},
+		{"sliding_window", change{"architectures": []string{"MistralForCausalLM"}, "sliding_window": "x"}},
+	} {
+		dir := configWith(t, c.change)
+		_, err := ReadConfig(dir)
+		if errs.Code(err) != 4 || !strings.Contains(err.Error(), filepath.Join(dir, "config.json")+": "+c.field+": ") {
+			t.Errorf("%v: %v, want exit code 4 naming the file and %s", c.change, err, c.field)
+		}
+	}
+	for _, text := range []string{"", "null", "[]", "{", llama + "x", `{"hidden_size":1e999}`} {
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, "config.json"), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := ReadConfig(dir); errs.Code(err) != 4 || !strings.Contains(err.Error(), "config.json") {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+}
+
+func FuzzConfig(f *testing.F) {
+	f.Add([]byte(llama))
+	f.Add([]byte(`{"architectures":null,"model_type":"mistral","head_dim":2e0,"eos_token_id":[1,null]}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		x := &fields{path: "config.json"}
+		dec := json.NewDecoder(bytes.NewReader(b))
+		dec.UseNumber()
+		if dec.Decode(&x.raw) != nil {
+			return
+		}
+		c, err := x.config()
+		if err != nil {
+			if errs.Code(err) != 4 {
+				t.Errorf("exit code %d: %v", errs.Code(err), err)
+			}
+			return
+		}
+		if c.Heads%c.KV != 0 || c.HeadDim%2 != 0 || c.Hidden < 1 || c.Layers < 1 {
+			t.Errorf("accepted %+v", c)
+		}
+	})
+}

@@ -1,0 +1,151 @@
+package ckpt
+
+import (
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"longlora/internal/errs"
+	"longlora/internal/tensor"
+)
+
+// sharded writes a checkpoint of three shards.
+func sharded(t *testing.T) string {
+	t.Helper()
+	dir := configWith(t, nil)
+	if err := WriteSharded(dir, []Out{sample("a", tensor.F32, 4), sample("b", tensor.F32, 4), sample("c", tensor.F32, 4)}, 16); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func TestOpenModelRefuses(t *testing.T) {
+	const second = "model-00002-of-00003.safetensors"
+	for _, c := range []struct {
+		want   string
+		damage func(dir string) error
+	}{
+		{second + ": the shard is missing", func(dir string) error { return os.Remove(filepath.Join(dir, second)) }},
+		{second + ": not a sound safetensors file", func(dir string) error { return os.Truncate(filepath.Join(dir, second), 100) }},
+		{second + ": an empty file", func(dir string) error { return os.Truncate(filepath.Join(dir, second), 0) }},
+		{second + ": tensor b is missing", func(dir string) error {
+			return WriteSafetensors(filepath.Join(dir, second), []Out{sample("x", tensor.F32, 4)})
+		}},
+		{"weight_map is missing", func(dir string) error { return os.WriteFile(filepath.Join(dir, indexFile), []byte("{}"), 0o644) }},
+		{"is not a file name", func(dir string) error {
+			return os.WriteFile(filepath.Join(dir, indexFile), []byte(`{"weight_map":{"a":"../a.safetensors"}}`), 0o644)
+		}},
+		{"no weights", func(dir string) error { return os.Remove(filepath.Join(dir, indexFile)) }},
+		{"config.json", func(dir string) error { return os.Remove(filepath.Join(dir, "config.json")) }},
+	} {
+		dir := sharded(t)
+		if err := c.damage(dir); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := OpenModel(dir); errs.Code(err) != 4 || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), dir) {
+			t.Errorf("%v: want exit code 4, the folder and %q", err, c.want)
+		}
+	}
+}
+
+func TestGet(t *testing.T) {
+	dir := configWith(t, nil)
+	path := filepath.Join(dir, "model.safetensors")
+	if err := os.WriteFile(path, file(`{"w":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"q":{"dtype":"U8","shape":[2],"data_offsets":[8,10]}}`, 10), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	m, err := OpenModel(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	if _, err := m.Get("w", tensor.Shape{2}); err != nil {
+		t.Error(err)
+	}
+	for want, err := range map[string]error{
+		"shape [2], config.json asks for [3]": second(m.Get("w", tensor.Shape{3})),
+		"of type U8":                          second(m.Get("q", tensor.Shape{2})),
+		"tensor x is missing":                 second(m.Get("x", tensor.Shape{2})),
+	} {
+		if errs.Code(err) != 4 || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), dir) {
+			t.Errorf("%v: want exit code 4, the folder and %q", err, want)
+		}
+	}
+}
+
+func second(_ Tensor, err error) error { return err }
+
+func TestResolve(t *testing.T) {
+	home := t.TempDir()
+	t.Chdir(t.TempDir())
+	snap := filepath.Join(home, "hub", "models--org--name", "snapshots", "abc")
+	blobs := filepath.Join(home, "hub", "models--org--name", "blobs")
+	for _, d := range []string{snap, blobs, filepath.Join(home, "hub", "models--org--name", "refs")} {
+		if err := os.MkdirAll(d, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for path, text := range map[string]string{filepath.Join(blobs, "1"): llama, filepath.Join(home, "hub", "models--org--name", "refs", "main"): "abc\n"} {
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Symlink("../../blobs/1", filepath.Join(snap, "config.json")); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("HF_HUB_CACHE", "")
+	t.Setenv("HF_HOME", home)
+	if dir, err := Resolve("org/name"); err != nil || dir != snap {
+		t.Errorf("HF_HOME: %q, %v", dir, err)
+	}
+	t.Setenv("HF_HUB_CACHE", filepath.Join(home, "hub"))
+	t.Setenv("HF_HOME", "/nowhere")
+	if dir, err := Resolve("org/name"); err != nil || dir != snap {
+		t.Errorf("HF_HUB_CACHE: %q, %v", dir, err)
+	}
+	if c, err := ReadConfig(snap); err != nil || c.Hidden != 64 {
+		t.Errorf("through the symlink: %v", err)
+	}
+	for name, want := range map[string]string{"org/other": "hf download org/other", "name": "no such folder", "a/b/c": "no such folder", "./x": "no such folder"} {
+		if _, err := Resolve(name); errs.Code(err) != 4 || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", name, err, want)
+		}
+	}
+}
+
+func TestDiskFull(t *testing.T) {
+	dir := t.TempDir()
+	err := WriteAtomic(filepath.Join(dir, "x"), func(w io.Writer) error {
+		if _, err := w.Write(make([]byte, 100)); err != nil {
+			return err
+		}
+		return &os.PathError{Op: "write", Path: "x", Err: syscall.ENOSPC}
+	})
+	if list, _ := os.ReadDir(dir); errs.Code(err) != 4 || !strings.Contains(err.Error(), "disk is full") || len(list) != 0 {
+		t.Errorf("%v, the folder holds %v", err, list)
+	}
+}
+
+func TestPrint(t *testing.T) {
+	dir := sharded(t)
+	files, _ := filepath.Glob(filepath.Join(dir, "*.safetensors"))
+	a, err := PrintModel(dir, files)
+	if err != nil || len(a.Files) != 3 {
+		t.Fatalf("%v, %v", a, err)
+	}
+	b, err := os.ReadFile(files[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	b[len(b)-1] ^= 1
+	if err := os.WriteFile(files[1], b, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	c, err := PrintModel(dir, files)
+	if err != nil || a.Config != c.Config || a.Files[0] != c.Files[0] || a.Files[1] == c.Files[1] {
+		t.Errorf("a changed bit: %v, then %v, %v", a, c, err)
+	}
+}

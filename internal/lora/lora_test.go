@@ -1,0 +1,50 @@
+package lora
+
+import (
+	"math"
+	"slices"
+	"testing"
+
+	"longlora/internal/errs"
+	"longlora/internal/model"
+	"longlora/internal/tensor"
+)
+
+func TestInitA(t *testing.T) {
+	s := tensor.Shape{64, 400}
+	a, again := InitA(s, Stream(1, "a")), InitA(s, Stream(1, "a"))
+	if !slices.Equal(a, again) {
+		t.Error("the same seed and name drew other values")
+	}
+	if slices.Equal(a, InitA(s, Stream(1, "b"))) || slices.Equal(a, InitA(s, Stream(2, "a"))) {
+		t.Error("another name or seed drew the same values")
+	}
+	bound, sum, sq := 1/math.Sqrt(400), 0.0, 0.0
+	for _, x := range a {
+		v := float64(x)
+		if math.Abs(v) > bound {
+			t.Fatalf("%v is beyond 1/√in = %v", v, bound)
+		}
+		sum, sq = sum+v, sq+v*v
+	}
+	n := float64(len(a))
+	// of U(-b,b): the mean's deviation is b/√(3n), the mean square b²/3 with deviation b²·√(4/45n)
+	if math.Abs(sum/n) > 5*bound/math.Sqrt(3*n) || math.Abs(sq/n-bound*bound/3) > 5*bound*bound*math.Sqrt(4/(45*n)) {
+		t.Errorf("mean %v and mean square %v are not those of U(±%v)", sum/n, sq/n, bound)
+	}
+}
+
+func TestTargets(t *testing.T) {
+	got, err := Targets([]string{"q_proj", "down_proj"})
+	if err != nil || len(got) != 2 || !got[model.Q] || !got[model.Down] {
+		t.Errorf("%v, %v", got, err)
+	}
+	if all, err := Targets([]string{"all-linear"}); err != nil || len(all) != 7 {
+		t.Errorf("all-linear: %v, %v", all, err)
+	}
+	for _, bad := range [][]string{{"q_porj"}, {""}, nil} {
+		if _, err := Targets(bad); errs.Code(err) != 2 {
+			t.Errorf("%q: %v, want exit code 2", bad, err)
+		}
+	}
+}

@@ -1,0 +1,155 @@
+package lora_test
+
+import (
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"longlora/internal/ckpt"
+	"longlora/internal/errs"
+	"longlora/internal/load"
+	"longlora/internal/lora"
+	"longlora/internal/tensor"
+)
+
+const golden = "../../testdata/golden/"
+
+func merge(t *testing.T, model, adapter string, change func(*lora.MergeOptions)) (string, lora.Merged, error) {
+	t.Helper()
+	b, err := load.Open(model, adapter)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	o := lora.MergeOptions{Base: b.Weights, Desc: b.Desc(), Adapter: b.Adapter, Positions: b.Positions, Out: filepath.Join(t.TempDir(), "merged"), ShardSize: 1 << 30}
+	if change != nil {
+		change(&o)
+	}
+	res, err := lora.Merge(o)
+	return o.Out, res, err
+}
+
+func tensors(t *testing.T, dir string) map[string]ckpt.Tensor {
+	t.Helper()
+	m, err := ckpt.OpenModel(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(m.Close)
+	return m.Tensors
+}
+
+// The merge equals PEFT's of the same adapter, from both of its forms, in one file or many, to the rounding of
+// one product of rank 4 in float32.
+func TestMergeAsPEFT(t *testing.T) {
+	for _, c := range []string{"mha-linear", "gqa-llama3"} {
+		want := tensors(t, golden+c+"/merged")
+		for _, form := range []string{"adapter-trained", "adapter-longlora"} {
+			for _, shard := range []int64{1 << 30, 100_000} {
+				out, res, err := merge(t, golden+c+"/model", golden+c+"/"+form, func(o *lora.MergeOptions) { o.ShardSize = shard })
+				if err != nil {
+					t.Fatal(err)
+				}
+				got := tensors(t, out)
+				if len(got) != len(want) || res.Tensors != len(want) || res.Changed == 0 || len(res.Same) != 0 {
+					t.Errorf("%s %s: %d tensors, want %d; %+v", c, form, len(got), len(want), res)
+				}
+				for name, w := range want {
+					a, b := got[name].Floats(), w.Floats()
+					d, n := 0.0, 0.0
+					for i := range b {
+						d += math.Pow(float64(a[i])-float64(b[i]), 2)
+						n += float64(b[i]) * float64(b[i])
+					}
+					if math.Sqrt(d/n) > 1e-6 {
+						t.Errorf("%s %s: %s differs by %.1e", c, form, name, math.Sqrt(d/n))
+					}
+				}
+			}
+		}
+	}
+}
+
+func TestMergeTypes(t *testing.T) {
+	full := tensors(t, golden+"mha-linear/merged")
+	for d, name := range map[tensor.DType]string{tensor.BF16: "bfloat16", tensor.F16: "float16"} {
+		out, _, err := merge(t, golden+"mha-linear/model", golden+"mha-linear/adapter-trained", func(o *lora.MergeOptions) { o.DType = &d })
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := ckpt.ReadConfig(out)
+		if err != nil || c.DType != d || c.Raw["torch_dtype"] != name {
+			t.Errorf("config.json says %v, %v; want %s", c.Raw["torch_dtype"], err, name)
+		}
+		eps := map[tensor.DType]float64{tensor.BF16: 1.0 / 256, tensor.F16: 1.0 / 2048}[d]
+		for n, x := range tensors(t, out) {
+			a, b := x.Floats(), full[n].Floats()
+			for i := range a {
+				if x.DType != d || math.Abs(float64(a[i]-b[i])) > eps*math.Abs(float64(b[i]))+1e-6 {
+					t.Fatalf("%s: element %d of %s is %v, want %v", d, i, n, a[i], b[i])
+				}
+			}
+		}
+	}
+}
+
+// copyModel copies a model's folder so that a test can spoil a tensor of it.
+func copyModel(t *testing.T, spoil func(name string, v []float32)) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := ckpt.CopyFile(filepath.Join(dir, "config.json"), golden+"mha-linear/model/config.json"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "notes.txt"), []byte("foreign"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	var outs []ckpt.Out
+	for n, x := range tensors(t, golden+"mha-linear/model") {
+		v := x.Floats()
+		spoil(n, v)
+		outs = append(outs, ckpt.FromFloats(n, x.Shape, v).Out())
+	}
+	if err := ckpt.WriteSafetensors(filepath.Join(dir, "model.safetensors"), outs); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func TestMergeRefuses(t *testing.T) {
+	const adapter = golden + "mha-linear/adapter-trained"
+	for _, c := range []struct {
+		what  string
+		value float32
+		tail  func(*lora.MergeOptions)
+	}{
+		{"NaN", float32(math.NaN()), nil},
+		{"Inf", float32(math.Inf(1)), nil},
+		{"too large for a half", 1e6, func(o *lora.MergeOptions) { d := tensor.F16; o.DType = &d }},
+	} {
+		dir := copyModel(t, func(n string, v []float32) {
+			if n == "model.layers.1.mlp.up_proj.weight" {
+				v[5] = c.value
+			}
+		})
+		out, _, err := merge(t, dir, adapter, c.tail)
+		if errs.Code(err) != 5 || !strings.Contains(err.Error(), "element 5 of tensor model.layers.1.mlp.up_proj.weight") {
+			t.Errorf("%s: %v, want exit code 5 naming the element", c.what, err)
+		}
+		if list, _ := os.ReadDir(filepath.Dir(out)); len(list) != 0 {
+			t.Errorf("%s: left %v", c.what, list)
+		}
+	}
+	dir := copyModel(t, func(string, []float32) {})
+	out, _, err := merge(t, dir, adapter, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(out, "notes.txt")); err == nil {
+		t.Error("a foreign file was carried over")
+	}
+	if _, _, err := merge(t, dir, adapter, func(o *lora.MergeOptions) { o.Out = dir }); errs.Code(err) != 2 {
+		t.Errorf("--out that is not empty: %v, want exit code 2", err)
+	}
+}
