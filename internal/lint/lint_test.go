@@ -17,7 +17,7 @@ var layers = map[string]int{
 	"cmd/longlora":    6,
 	"internal/extend": 5, "internal/train": 4, "internal/eval": 4, "internal/plan": 3, "internal/load": 3,
 	"internal/model": 2, "internal/lora": 2, "internal/ckpt": 2, "internal/data": 2,
-	"internal/ops": 1, "internal/ops/cpu": 1, "internal/ops/optest": 1, "internal/tokenizer": 1, "internal/ui": 1,
+	"internal/ops": 1, "internal/ops/cpu": 1, "internal/ops/cuda": 1, "internal/ops/optest": 1, "internal/tokenizer": 1, "internal/ui": 1,
 	"internal/tensor": 0, "internal/s2attn": 0, "internal/rope": 0, "internal/config": 0, "internal/errs": 0, "csrc": 0,
 	"internal/lint": 0, "scripts/demotext": 0,
 }
@@ -27,6 +27,7 @@ var beside = map[string]string{
 	"internal/lora":       "internal/model internal/ckpt",
 	"internal/data":       "internal/ckpt",
 	"internal/ops/cpu":    "internal/ops",
+	"internal/ops/cuda":   "internal/ops internal/errs",
 	"internal/ops/optest": "internal/ops",
 	"internal/config":     "internal/errs",
 	"internal/rope":       "internal/errs",
@@ -38,7 +39,8 @@ var only = map[string]string{
 	"github.com/spf13/cobra": "cmd/longlora",
 	"github.com/spf13/pflag": "cmd/longlora internal/config internal/train",
 	"github.com/spf13/viper": "internal/config",
-	"C":                      "csrc",
+	"C":                      "csrc internal/ops/cuda",
+	"gorgonia.org/cu":        "internal/ops/cuda",
 }
 
 func TestImportsPointDownward(t *testing.T) {
@@ -63,7 +65,7 @@ func TestImportsPointDownward(t *testing.T) {
 			if !own || test {
 				continue
 			}
-			if dep == "internal/ops/cpu" && dir != "cmd/longlora" {
+			if (dep == "internal/ops/cpu" || dep == "internal/ops/cuda") && dir != "cmd/longlora" {
 				t.Errorf("%s chooses a backend; only cmd/longlora does", path)
 			}
 			if l := layers[dep]; l > layer || l == layer && !strings.Contains(" "+beside[dir]+" ", " "+dep+" ") {

@@ -1,0 +1,15 @@
+// Package cuda is the backend for NVIDIA GPUs: package ops on bfloat16 activations and weights with float32
+// sums, by our own kernels (csrc/*.cu behind csrc/longlora.h) and cuBLASLt. It is built with -tags cuda; in
+// any other build Open says so. The driver and cuBLASLt are opened when a device is, so the binary starts
+// on machines that have neither.
+package cuda
+
+// Info describes one device.
+type Info struct {
+	Index        int
+	Name         string
+	Major, Minor int   // compute capability
+	SMs          int   // multiprocessors
+	Total, Free  int64 // bytes of device memory; Free as the driver gives it now, other processes counted
+	Driver       int   // CUDA version that the driver supports, 13000 for 13.0
+}

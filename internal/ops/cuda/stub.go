@@ -1,0 +1,35 @@
+//go:build !cuda
+
+package cuda
+
+import (
+	"longlora/internal/errs"
+	"longlora/internal/ops"
+)
+
+// Built reports whether this binary has the CUDA backend.
+const Built = false
+
+// Backend is the CUDA backend, which this build does not have.
+type Backend struct{ ops.Backend }
+
+// Devices lists the GPUs that the driver gives; none, without an error, where there is no driver.
+func Devices() ([]Info, error) { return nil, nil }
+
+// Open takes the device's primary context.
+func Open(int) (*Backend, error) {
+	return nil, errs.Usagef("--device cuda: this build has no CUDA; build it with 'make cuda'")
+}
+
+// Info describes the device.
+func (b *Backend) Info() Info { return Info{} }
+
+// ContextBytes is the device memory that the context, the kernels' code and the libraries took before any
+// arena, measured at Open.
+func (b *Backend) ContextBytes() int64 { return 0 }
+
+// Used is the device memory in use now, in bytes, as the driver counts it.
+func (b *Backend) Used() (int64, error) { return 0, nil }
+
+// Close waits for the device and gives everything back.
+func (b *Backend) Close() error { return nil }
