@@ -1,0 +1,177 @@
+package optest
+
+import (
+	"math"
+	"sync"
+
+	"longlora/internal/ops"
+	"longlora/internal/s2attn"
+	"longlora/internal/tensor"
+)
+
+// attentions: forward and backward by the N×N mask, for whole sequences and for tiles that see halos. Rows of k and v
+// that no query of the tile may see are NaN.
+func attentions(k *kit) {
+	k.start("cases")
+	r := k.r
+	for i := range 24 {
+		heads := [][2]int{{1, 1}, {2, 2}, {4, 2}, {3, 1}, {6, 2}, {9, 3}, {5, 5}}[r.IntN(7)]
+		a := ops.Attn{H: heads[0], Hkv: heads[1], D: []int{64, 128, 8, 80, 16, 2, 32, 256}[i%8], Scale: 0.3, Docs: []int32{0},
+			Spec: s2attn.Spec{Mode: s2attn.Mode(r.IntN(3)), Group: 2 + r.IntN(80)}}
+		if a.Spec.Mode == s2attn.Roll {
+			a.Spec.Group += a.Spec.Group % 2
+		}
+		for range 1 + r.IntN(3) {
+			n := 1 + r.IntN(100)
+			if a.Spec.Mode == s2attn.Roll {
+				n = a.Spec.Group * (1 + r.IntN(2))
+			}
+			a.Docs = append(a.Docs, a.Docs[len(a.Docs)-1]+int32(n))
+		}
+		n := int(a.Docs[len(a.Docs)-1])
+		k.tile(a, 0, n)
+		if a.Spec.Mode != s2attn.Roll && n > 3 {
+			t0 := r.IntN(n)
+			k.tile(a, t0, t0+1+r.IntN(n-t0))
+		}
+	}
+	one := func(h, hkv, d, n, group, t0, t1 int, mode s2attn.Mode) {
+		k.tile(ops.Attn{H: h, Hkv: hkv, D: d, Scale: float32(1 / math.Sqrt(float64(d))), Docs: []int32{0, int32(n)}, Spec: s2attn.Spec{Mode: mode, Group: group}}, t0, t1)
+	}
+	one(2, 2, 128, 450, 200, 0, 450, s2attn.Split)
+	one(4, 1, 64, 768, 384, 300, 576, s2attn.Split)
+	one(2, 1, 128, 321, 0, 0, 321, s2attn.Full)
+	one(3, 3, 64, 640, 0, 512, 640, s2attn.Full)
+	one(2, 2, 128, 400, 100, 37, 363, s2attn.Split)
+}
+
+// tile judges the queries [t0, t1) of the sequence that a's documents make up.
+func (k *kit) tile(a ops.Attn, t0, t1 int) {
+	if a.Spec.Mode == s2attn.Roll && k.b.Name() != "cpu" {
+		return // the CPU's alone
+	}
+	n := int(a.Docs[len(a.Docs)-1])
+	k.start("%s G %d, %d heads, %d of k and v, size %d, documents %v, tokens %d to %d", a.Spec.Mode, a.Spec.Group, a.H, a.Hkv, a.D, a.Docs, t0, t1)
+	var docs []int
+	for _, d := range a.Docs {
+		docs = append(docs, int(d))
+	}
+	masks := map[bool][][]bool{false: s2attn.Mask(a.Spec, docs, false), true: s2attn.Mask(a.Spec, docs, true)}
+	seen := make([]int, a.Hkv) // first row that a query of the tile sees
+	a.Q0, a.K0 = t0, n
+	for j := range seen {
+		seen[j] = n
+		plain, shifted := s2attn.KVClass(j, a.H, a.Hkv)
+		for class, m := range masks {
+			if class && !shifted || !class && !plain {
+				continue
+			}
+			for t := t0; t < t1; t++ {
+				for s := range min(seen[j], t1) {
+					if m[t][s] {
+						seen[j] = s
+						break
+					}
+				}
+			}
+		}
+		a.K0 = min(a.K0, seen[j])
+	}
+	a.K0 = max(0, a.K0-k.r.IntN(4))
+	lo, hi := 0, len(a.Docs)-1 // the documents that overlap the tile
+	for int(a.Docs[lo+1]) <= t0 {
+		lo++
+	}
+	for int(a.Docs[hi-1]) >= t1 {
+		hi--
+	}
+	a.Docs = a.Docs[lo : hi+1]
+	k.attention(&a, t1-t0, masks, seen)
+}
+
+func (k *kit) attention(a *ops.Attn, t int, masks map[bool][][]bool, seen []int) {
+	w := a.Q0 + t - a.K0
+	q, do := k.normal("q", k.act, t, a.H, a.D), k.normal("do", k.act, t, a.H, a.D)
+	key, v := k.normal("k", k.act, w, a.Hkv, a.D), k.normal("v", k.act, w, a.Hkv, a.D)
+	for i := range key.v {
+		if s, j := i/(a.Hkv*a.D)+a.K0, i/a.D%a.Hkv; s < seen[j] {
+			key.v[i], v.v[i] = math.NaN(), math.NaN()
+		}
+	}
+	o, lse, delta := k.out("o", k.act, t, a.H, a.D), k.out("lse", tensor.F32, a.H, t), k.scratch("delta", tensor.F32, a.H, t)
+	dq, dk, dv := k.out("dq", k.act, t, a.H, a.D), k.sum("dk", tensor.F32, w, a.Hkv, a.D), k.sum("dv", tensor.F32, w, a.Hkv, a.D)
+	k.judge(1e-5, func() { // float32 rounding over a few hundred keys
+		k.b.AttnForward(o.Tensor, lse.Tensor, q.Tensor, key.Tensor, v.Tensor, a)
+		k.b.AttnBackward(dq.Tensor, dk.Tensor, dv.Tensor, do.Tensor, o.Tensor, q.Tensor, key.Tensor, v.Tensor, lse.Tensor, delta.Tensor, a)
+	}, func(r round) [][]float64 {
+		wo, wl, wq := make([]float64, t*a.H*a.D), make([]float64, a.H*t), make([]float64, t*a.H*a.D)
+		wk, wv := append([]float64{}, dk.v...), append([]float64{}, dv.v...)
+		var wg sync.WaitGroup
+		for j := range a.Hkv { // one owner of a key/value head's gradients
+			wg.Go(func() {
+				for h := j * a.H / a.Hkv; h < (j+1)*a.H/a.Hkv; h++ {
+					for i := range t {
+						query{a, h, i, masks[s2attn.Shifted(h, a.H)][a.Q0+i][a.K0 : a.K0+w], r}.run(q.v, key.v, v.v, do.v, wo, wl, wq, wk, wv)
+					}
+				}
+			})
+		}
+		wg.Wait()
+		return [][]float64{wo, wl, wq, wk, wv}
+	}, o, lse, dq, dk, dv)
+}
+
+// query is the attention of query i of a tile in head h.
+type query struct {
+	a    *ops.Attn
+	h, i int
+	mask []bool // over the rows of k and v
+	r    round
+}
+
+// run computes it forward and back. Done plainly in bfloat16, probabilities and the gradients of scores are rounded
+// before they are multiplied.
+func (x query) run(q, k, v, do, o, lse, dq, dk, dv []float64) {
+	a, r, scale := x.a, x.r, float64(x.a.Scale)
+	t := len(lse) / a.H
+	qi := (x.i*a.H + x.h) * a.D
+	row := func(m []float64, s int) []float64 {
+		at := (s*a.Hkv + x.h*a.Hkv/a.H) * a.D
+		return m[at : at+a.D]
+	}
+	p, sum, top := make([]float64, len(x.mask)), 0.0, math.Inf(-1)
+	for s, on := range x.mask {
+		if on {
+			p[s] = scale * dot(q[qi:qi+a.D], row(k, s))
+			top = max(top, p[s])
+		}
+	}
+	for s, on := range x.mask {
+		if on {
+			p[s] = math.Exp(p[s] - top)
+			sum += p[s]
+		}
+	}
+	lse[x.h*t+x.i] = top + math.Log(sum)
+	for s, on := range x.mask {
+		if on {
+			p[s] /= sum
+			axpy(o[qi:qi+a.D], r(p[s]), row(v, s))
+		}
+	}
+	for d := qi; d < qi+a.D; d++ {
+		o[d] = r(o[d])
+	}
+	delta := dot(do[qi:qi+a.D], o[qi:qi+a.D])
+	for s, on := range x.mask {
+		if on {
+			ds := r(p[s]*(dot(do[qi:qi+a.D], row(v, s))-delta)) * scale
+			axpy(dq[qi:qi+a.D], ds, row(k, s))
+			axpy(row(dk, s), ds, q[qi:qi+a.D])
+			axpy(row(dv, s), r(p[s]), do[qi:qi+a.D])
+		}
+	}
+	for d := qi; d < qi+a.D; d++ {
+		dq[d] = r(dq[d])
+	}
+}

@@ -1,0 +1,283 @@
+package optest
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"longlora/internal/ops"
+	"longlora/internal/tensor"
+)
+
+// layer is one linear layer of a case.
+type layer struct {
+	out   int
+	rank  int  // 0 without LoRA
+	train bool // W too
+	res   bool // y starts as its own residual
+}
+
+// linears: products with every type of weight, a residual, LoRA with and without dropout, several layers of one input.
+func linears(k *kit) {
+	for _, c := range []struct {
+		n, in  int
+		d      tensor.DType
+		drop   float32
+		layers []layer
+	}{
+		{1, 130, tensor.F32, 0, []layer{{out: 77, rank: 3}}},
+		{3, 64, tensor.BF16, 0, []layer{{out: 129, rank: 8, res: true}}},
+		{5, 33, tensor.F16, 0, []layer{{out: 65, train: true}}},
+		{200, 96, tensor.BF16, 0, []layer{{out: 96, rank: 8}, {out: 32, rank: 8}, {out: 32, rank: 8}}},
+		{97, 201, tensor.F32, 0.25, []layer{{out: 150, rank: 5, train: true}, {out: 7}}},
+		{131, 88, tensor.BF16, 0.1, []layer{{out: 88, rank: 8, res: true}}},
+		{160, 256, tensor.F16, 0, []layer{{out: 344}, {out: 344}}},
+		{256, 512, tensor.BF16, 0, []layer{{out: 384, rank: 16, res: true, train: true}}},
+		{64, 160, tensor.BF16, 0.5, []layer{{out: 72, rank: 64}, {out: 40, rank: 64}}},
+	} {
+		k.start("%d rows of %d, %s, dropout %v, %+v", c.n, c.in, c.d, c.drop, c.layers)
+		linear(k, c.n, c.in, c.d, c.drop, c.layers)
+		k.start("scored only: %d rows of %d, %s, %+v", c.n, c.in, c.d, c.layers)
+		scored(k, c.n, c.in, c.d, c.drop, c.layers)
+	}
+}
+
+// lin is a layer's tensors.
+type lin struct {
+	layer
+	w, a, b, y, res, dy, dw, da, db, xa, dxa *arg
+	l                                        *ops.Linear
+}
+
+func newLin(k *kit, i, n, in int, d tensor.DType, drop float32, y layer) *lin {
+	name := func(s string) string { return fmt.Sprintf("%s%d", s, i) }
+	q := &lin{layer: y, w: k.weight(d, y.out, in), l: &ops.Linear{}}
+	if y.res {
+		q.y = k.sum(name("y"), k.act, n, y.out)
+	} else {
+		q.y = k.out(name("y"), k.act, n, y.out)
+		q.res = k.normal(name("res"), k.act, n, y.out)
+	}
+	if y.rank > 0 {
+		q.a, q.b, q.xa = k.normal(name("A"), k.act, y.rank, in), k.normal(name("B"), k.act, y.out, y.rank), k.out(name("xa"), k.act, n, y.rank)
+		q.l.LoRA = &ops.LoRA{Scale: 0.5, Drop: ops.Dropout{P: drop, Stream: uint64(7 + i)}}
+	}
+	return q
+}
+
+// place hands the layer the tensors' places.
+func (q *lin) place() {
+	q.l.W = q.w.Tensor
+	if q.dw != nil {
+		q.l.DW = q.dw.Tensor
+	}
+	if l := q.l.LoRA; l != nil {
+		l.A, l.B = q.a.Tensor, q.b.Tensor
+		if q.da != nil {
+			l.DA, l.DB = q.da.Tensor, q.db.Tensor
+		}
+	}
+}
+
+func (q *lin) proj() ops.Proj {
+	q.place()
+	p := ops.Proj{L: q.l, Y: q.y.Tensor, Res: q.y.Tensor}
+	if !q.layer.res {
+		p.Res = q.res.Tensor
+	}
+	if q.xa != nil {
+		p.XA = q.xa.Tensor
+	}
+	return p
+}
+
+// forward is y and xa by the formula; keys nil drops nothing.
+func (q *lin) forward(x []float64, keys []uint64, n, in int, r round) (y, xa []float64) {
+	y, xa = make([]float64, n*q.out), make([]float64, n*q.rank)
+	dropped := q.dropped(x, keys, in, r)
+	for t := range n {
+		for j := range q.rank {
+			xa[t*q.rank+j] = r(dot(dropped[t*in:(t+1)*in], q.a.v[j*in:(j+1)*in]))
+		}
+		for o := range q.out {
+			s := dot(x[t*in:(t+1)*in], q.w.v[o*in:(o+1)*in])
+			if q.rank > 0 {
+				s += 0.5 * dot(xa[t*q.rank:(t+1)*q.rank], q.b.v[o*q.rank:(o+1)*q.rank])
+			}
+			if q.layer.res {
+				s += q.y.v[t*q.out+o]
+			} else {
+				s += q.res.v[t*q.out+o]
+			}
+			y[t*q.out+o] = r(s)
+		}
+	}
+	return y, xa
+}
+
+// dropped is drop(x).
+func (q *lin) dropped(x []float64, keys []uint64, in int, r round) []float64 {
+	if keys == nil || q.rank == 0 || q.l.LoRA.Drop.P == 0 {
+		return x
+	}
+	d, z := q.l.LoRA.Drop, make([]float64, len(x))
+	for i, v := range x {
+		if ops.DropKeep(keys[i/in], d.Stream, i%in, d.P) {
+			z[i] = r(v / (1 - float64(d.P)))
+		}
+	}
+	return z
+}
+
+func dot(a, b []float64) float64 {
+	s := 0.0
+	for i, v := range a {
+		s += v * b[i]
+	}
+	return s
+}
+
+func (k *kit) keys(n int) *arg {
+	a := k.given("keys", tensor.U64, nil, n)
+	for range n {
+		a.raw = binary.LittleEndian.AppendUint64(a.raw, k.r.Uint64())
+	}
+	return a
+}
+
+// linear runs the layers forward and back.
+func linear(k *kit, n, in int, d tensor.DType, drop float32, layers []layer) {
+	x, dx, keys := k.normal("x", k.act, n, in), k.out("dx", k.act, n, in), &arg{}
+	var drops []uint64
+	if drop > 0 {
+		keys = k.keys(n)
+		for i := range n {
+			drops = append(drops, binary.LittleEndian.Uint64(keys.raw[8*i:]))
+		}
+	}
+	var qs []*lin
+	outs := []*arg{dx}
+	for i, y := range layers {
+		q := newLin(k, i, n, in, d, drop, y)
+		q.dy = k.normal(fmt.Sprintf("dy%d", i), k.act, n, y.out)
+		outs = append(outs, q.y)
+		if y.rank > 0 {
+			q.da, q.db = k.sum(fmt.Sprintf("dA%d", i), tensor.F32, y.rank, in), k.sum(fmt.Sprintf("dB%d", i), tensor.F32, y.out, y.rank)
+			q.dxa = k.scratch(fmt.Sprintf("dxa%d", i), k.act, n, y.rank)
+			outs = append(outs, q.xa, q.da, q.db)
+		}
+		if y.train {
+			q.dw = k.sum(fmt.Sprintf("dW%d", i), tensor.F32, y.out, in)
+			outs = append(outs, q.dw)
+		}
+		qs = append(qs, q)
+	}
+	k.judge(k.near(3e-6), func() { // float32 rounding of sums of a few hundred terms
+		var fwd []ops.Proj
+		var back []ops.ProjGrad
+		for _, q := range qs {
+			fwd = append(fwd, q.proj())
+			g := ops.ProjGrad{L: q.l, DY: q.dy.Tensor}
+			if q.rank > 0 {
+				g.XA, g.DXA = q.xa.Tensor, q.dxa.Tensor
+			}
+			back = append(back, g)
+		}
+		k.b.LinearForward(x.Tensor, keys.Tensor, fwd)
+		k.b.LinearBackward(dx.Tensor, x.Tensor, keys.Tensor, back)
+	}, func(r round) [][]float64 {
+		wx := make([]float64, n*in)
+		want := [][]float64{wx}
+		for _, q := range qs {
+			y, xa := q.forward(x.v, drops, n, in, r)
+			want = append(want, y)
+			da, db, dw := q.backward(wx, x.v, xa, drops, n, in, r)
+			if q.rank > 0 {
+				want = append(want, xa, da, db)
+			}
+			if q.train {
+				want = append(want, dw)
+			}
+		}
+		return want
+	}, outs...)
+}
+
+// backward adds to dx, rounding it once, and gives the parameters' gradients by the formula.
+func (q *lin) backward(dx, x, xa []float64, keys []uint64, n, in int, r round) (da, db, dw []float64) {
+	if q.rank > 0 {
+		da, db = append(da, q.da.v...), append(db, q.db.v...)
+	}
+	if q.train {
+		dw = append(dw, q.dw.v...)
+	}
+	dropped := q.dropped(x, keys, in, r)
+	for t := range n {
+		xt, dt, acc := x[t*in:(t+1)*in], dropped[t*in:(t+1)*in], dx[t*in:(t+1)*in]
+		dxa := make([]float64, q.rank)
+		for o := range q.out {
+			g := q.dy.v[t*q.out+o]
+			axpy(acc, g, q.w.v[o*in:(o+1)*in])
+			if q.train {
+				axpy(dw[o*in:(o+1)*in], g, xt)
+			}
+			if q.rank > 0 {
+				axpy(dxa, g, q.b.v[o*q.rank:(o+1)*q.rank])
+				axpy(db[o*q.rank:(o+1)*q.rank], 0.5*g, xa[t*q.rank:(t+1)*q.rank])
+			}
+		}
+		for j := range dxa {
+			dxa[j] = r(dxa[j])
+			axpy(da[j*in:(j+1)*in], 0.5*dxa[j], dt)
+			for c, a := range q.a.v[j*in : (j+1)*in] {
+				acc[c] += 0.5 * dxa[j] * a * q.factor(keys, t, c)
+			}
+		}
+		for c := range acc {
+			acc[c] = r(acc[c])
+		}
+	}
+	return da, db, dw
+}
+
+// factor is what dropout multiplies element (t,c) by.
+func (q *lin) factor(keys []uint64, t, c int) float64 {
+	d := q.l.LoRA.Drop
+	switch {
+	case keys == nil || d.P == 0:
+		return 1
+	case ops.DropKeep(keys[t], d.Stream, c, d.P):
+		return 1 / (1 - float64(d.P))
+	}
+	return 0
+}
+
+func axpy(y []float64, a float64, x []float64) {
+	for i, v := range x {
+		y[i] += a * v
+	}
+}
+
+// scored runs the layers as for scoring: nothing dropped, factors that are not trained, and back to dx alone.
+func scored(k *kit, n, in int, d tensor.DType, drop float32, layers []layer) {
+	x := k.normal("x", k.act, n, in)
+	var qs []*lin
+	var outs []*arg
+	for i, y := range layers {
+		q := newLin(k, i, n, in, d, drop, y)
+		qs, outs = append(qs, q), append(outs, q.y)
+	}
+	k.judge(k.near(3e-6), func() {
+		var p []ops.Proj
+		for _, q := range qs {
+			p = append(p, q.proj())
+		}
+		k.b.LinearForward(x.Tensor, ops.Tensor{}, p)
+	}, func(r round) [][]float64 {
+		var want [][]float64
+		for _, q := range qs {
+			y, _ := q.forward(x.v, nil, n, in, r)
+			want = append(want, y)
+		}
+		return want
+	}, outs...)
+}

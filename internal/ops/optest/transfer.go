@@ -1,0 +1,122 @@
+package optest
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"math"
+
+	"longlora/internal/ops"
+	"longlora/internal/tensor"
+)
+
+// transfers: what goes to a region comes back, strided blocks go to host memory and return, zero is zero.
+func transfers(k *kit) {
+	for _, d := range []tensor.DType{k.act, tensor.F32, tensor.I32} {
+		for _, n := range []int{1, 7, 1000, 70001} {
+			k.start("zero %s %d", d, n)
+			z := k.out("z", d, n)
+			k.check(func() { k.b.Zero(z.Tensor) }, func(after func(*arg) []byte) string {
+				if b := after(z); !bytes.Equal(b, make([]byte, len(b))) {
+					return "not all zero"
+				}
+				return ""
+			})
+		}
+	}
+	for _, d := range []tensor.DType{k.act, tensor.F32} {
+		for _, c := range [][4]int{{5, 7, 3, 2}, {33, 64, 16, 48}, {1, 9, 9, 0}, {200, 1024, 512, 512}, {64, 130, 65, 65}} {
+			copyRows(k, d, c[0], c[1], c[2], c[3])
+		}
+	}
+}
+
+// copyRows takes columns [from, from+cols) of a (rows,wide) tensor to host memory, as a halo's heads are kept, and
+// back into another tensor at another place.
+func copyRows(k *kit, d tensor.DType, rows, wide, cols, from int) {
+	k.start("copy %s %d rows, columns %d to %d of %d, by way of host memory", d, rows, from, from+cols, wide)
+	src, dst := k.normal("src", d, rows, wide), k.sum("dst", d, rows, wide)
+	bytesOf := int64(rows*cols*d.Size()) + ops.Align
+	p, err := k.b.Reserve(ops.Host, bytesOf, "optest")
+	if err != nil {
+		k.fault("%v", err)
+		return
+	}
+	defer k.b.Free(ops.Host, p, bytesOf)
+	packed := ops.Tensor{P: p, DType: d, Shape: tensor.Shape{rows, cols}}
+	formula := func(round) [][]float64 {
+		want := append([]float64{}, dst.v...)
+		for r := range rows {
+			copy(want[r*wide+wide-cols:(r+1)*wide], src.v[r*wide+from:r*wide+from+cols])
+		}
+		return [][]float64{want}
+	}
+	k.judge(0, func() {
+		k.b.CopyRows(packed, src.Tensor, ops.Block{DstStride: cols, SrcOff: from, SrcStride: wide, Rows: rows, Cols: cols})
+		k.b.CopyRows(dst.Tensor, packed, ops.Block{DstOff: wide - cols, DstStride: wide, SrcStride: cols, Rows: rows, Cols: cols})
+	}, formula, dst)
+	k.start("copy %s %d rows, columns %d to %d of %d, within device memory", d, rows, from, from+cols, wide)
+	src, dst = k.normal("src", d, rows, wide), k.sum("dst", d, rows, wide)
+	k.judge(0, func() {
+		k.b.CopyRows(dst.Tensor, src.Tensor, ops.Block{DstOff: wide - cols, DstStride: wide, SrcOff: from, SrcStride: wide, Rows: rows, Cols: cols})
+	}, formula, dst)
+}
+
+// hard are bit patterns of float32 at which rounding to 16 bits goes wrong if it can.
+var hard = []uint32{0, 0x80000000, 1, 0x80000001, 0x007fffff, 0x00800000, 0x3f808000, 0x3f818000, 0x3f808001, 0x3f807fff, 0x7f7fffff,
+	0x7f7f8000, 0x7f800000, 0xff800000, 0x7fc00000, 0x7f800001, 0xffc12345, 0x38800000, 0x387fffff, 0x33000000, 0x33000001, 0x33800000,
+	0x477fefff, 0x477ff000, 0x477fe000, 0x3f801000, 0x3f803000, 0x3f801001, 0xbf801000}
+
+// converts: the nearest value, ties to even, bit by bit; any NaN for a NaN.
+func converts(k *kit) {
+	for _, c := range [][2]tensor.DType{{tensor.F32, tensor.BF16}, {tensor.F32, tensor.F16}, {tensor.BF16, tensor.F32}, {tensor.F16, tensor.F32},
+		{tensor.F32, tensor.F32}, {tensor.BF16, tensor.BF16}} {
+		for _, n := range []int{5, 4099} {
+			convert(k, c[0], c[1], n)
+		}
+	}
+}
+
+func convert(k *kit, from, to tensor.DType, n int) {
+	k.start("%s to %s, %d elements", from, to, n)
+	src, dst := k.given("src", from, nil, n), k.out("dst", to, n)
+	wide := func(i int) float32 { // what source element i stands for
+		switch b := src.raw; from {
+		case tensor.BF16:
+			return tensor.BF16ToF32(binary.LittleEndian.Uint16(b[2*i:]))
+		case tensor.F16:
+			return tensor.F16ToF32(binary.LittleEndian.Uint16(b[2*i:]))
+		default:
+			return math.Float32frombits(binary.LittleEndian.Uint32(b[4*i:]))
+		}
+	}
+	for i := range n {
+		switch u := k.r.Uint32(); {
+		case from != tensor.F32:
+			src.raw = binary.LittleEndian.AppendUint16(src.raw, uint16(u))
+		case i < len(hard) && n > len(hard):
+			src.raw = binary.LittleEndian.AppendUint32(src.raw, hard[i])
+		case i%2 == 0: // of a size that halves have too
+			src.raw = binary.LittleEndian.AppendUint32(src.raw, math.Float32bits(float32(k.r.NormFloat64())))
+		default:
+			src.raw = binary.LittleEndian.AppendUint32(src.raw, u)
+		}
+	}
+	k.check(func() { k.b.Convert(dst.Tensor, src.Tensor) }, func(after func(*arg) []byte) string {
+		got, size := after(dst), to.Size()
+		for i := range n {
+			x, one := wide(i), got[i*size:(i+1)*size]
+			if x != x {
+				if v := decode(to, one)[0]; v == v {
+					return fmt.Sprintf("element %d: a NaN became %v", i, v)
+				}
+				continue
+			}
+			want := encode(to, []float64{float64(x)})
+			if !bytes.Equal(one, want) {
+				return fmt.Sprintf("element %d: %v (%x) became %x, want %x", i, x, math.Float32bits(x), one, want)
+			}
+		}
+		return ""
+	})
+}
