@@ -55,10 +55,11 @@ func (a *addedTokens) plain() bool {
 	return true
 }
 
-// scan goes through text and calls token for each added token and plain for what lies between them.
-func (a *addedTokens) scan(text string, token func(id int32), plain func(string)) {
+// scan goes through text and calls token for each added token and plain for what lies between them, each with
+// the bytes from start to stop that it takes up.
+func (a *addedTokens) scan(text string, token func(id int32, start, stop int), plain func(start, stop int)) {
 	if !a.any {
-		plain(text)
+		plain(0, len(text))
 		return
 	}
 	done := 0 // text[:done] has been handed on
@@ -80,13 +81,13 @@ func (a *addedTokens) scan(text string, token func(id int32), plain func(string)
 			stop = len(text) - len(strings.TrimLeftFunc(text[stop:], unicode.IsSpace))
 		}
 		if done < start {
-			plain(text[done:start])
+			plain(done, start)
 		}
-		token(t.ID)
+		token(t.ID, start, stop)
 		done = stop
 	}
 	if done < len(text) {
-		plain(text[done:])
+		plain(done, len(text))
 	}
 }
 

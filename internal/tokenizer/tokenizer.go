@@ -171,13 +171,53 @@ func (t *Tokenizer) encode(text string, c *wordCache, out []int32) []int32 {
 		emit = func(piece string) { run(piece, next) }
 	}
 	t.added.scan(text,
-		func(id int32) { out = append(out, id) },
-		func(plain string) {
-			if plain != "" {
-				emit(plain)
+		func(id int32, _, _ int) { out = append(out, id) },
+		func(start, stop int) {
+			if start < stop {
+				emit(text[start:stop])
 			}
 		})
 	return out
+}
+
+// Span is the part text[Start:End] of the encoded text, in bytes, that a token stands for.
+type Span struct{ Start, End int }
+
+// EncodeSpans is Encode with the span of each token. text must be valid UTF-8 (ReplaceInvalid makes it so), so that
+// the spans are of the text that the caller has. Spans do not overlap in a tokenizer that keeps its text, their
+// white space is not trimmed, a character cut over several tokens is shared out by bytes, and what the tokenizer
+// puts in by itself, such as a leading space, has an empty span.
+func (t *Tokenizer) EncodeSpans(text string) (ids []int32, spans []Span) {
+	c := t.takeCache()
+	defer t.putCache(c)
+	emit := func(piece string) { ids = t.model.encodeWord(piece, c, ids) }
+	for i := len(t.steps) - 1; i >= 0; i-- {
+		run, next := t.steps[i], emit
+		emit = func(piece string) { run(piece, next) }
+	}
+	t.added.scan(text,
+		func(id int32, start, stop int) {
+			ids, spans = append(ids, id), append(spans, Span{start, stop})
+		},
+		func(start, stop int) {
+			if start == stop {
+				return
+			}
+			n := len(ids)
+			emit(text[start:stop])
+			lengths, sum := make([]int, 0, len(ids)-n), 0
+			for _, id := range ids[n:] {
+				s, _ := unspell(t.tokens[id])
+				lengths = append(lengths, len(s))
+				sum += len(s)
+			}
+			at := stop - sum // before start by the space that was put in
+			for _, l := range lengths {
+				spans = append(spans, Span{max(at, start), max(at+l, start)})
+				at += l
+			}
+		})
+	return ids, spans
 }
 
 // cutSafely cuts text into parts of about size bytes, each cut between a letter and a space that a letter

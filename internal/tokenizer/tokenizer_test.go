@@ -78,6 +78,23 @@ func TestMergesAndSpecials(t *testing.T) {
 	}
 }
 
+func TestSpansAreTheTokensBytes(t *testing.T) {
+	tk := load(t, func(map[string]any) {})
+	ids, spans := tk.EncodeSpans("hello é</s> wor")
+	if want := tk.Encode("hello é</s> wor"); !reflect.DeepEqual(ids, want) {
+		t.Fatalf("%v, want %v", ids, want)
+	}
+	if want := []Span{{0, 5}, {5, 6}, {6, 7}, {7, 8}, {8, 12}, {12, 14}, {14, 16}}; !reflect.DeepEqual(spans, want) {
+		t.Errorf("%v, want %v", spans, want)
+	}
+	tk = load(t, func(d map[string]any) {
+		d["pre_tokenizer"] = map[string]any{"type": "ByteLevel", "add_prefix_space": true}
+	})
+	if _, spans = tk.EncodeSpans("wor"); !reflect.DeepEqual(spans, []Span{{0, 1}, {1, 3}}) {
+		t.Errorf("with a space put in: %v", spans)
+	}
+}
+
 func TestIgnoreMergesTakesWholeWords(t *testing.T) {
 	tk := load(t, func(d map[string]any) { d["model"].(map[string]any)["ignore_merges"] = true })
 	if got := tk.words("x !!"); !reflect.DeepEqual(got, []string{"x", "Ġ!!"}) {
