@@ -1,0 +1,42 @@
+// Converts between the three float types: ops.Transfer.Convert. By float32, which holds every half and bfloat16, so
+// each element is rounded once.
+#include "device.cuh"
+
+namespace ll {
+
+template <class D, class S> struct Convert {
+    D *dst;
+    const S *src;
+    template <bool VEC> __device__ void run(int64_t i, int64_t n) const {
+        float f[GROUP];
+        load8<VEC>(f, src + i, n);
+        store8<VEC>(dst + i, f, n);
+    }
+};
+
+template <class D, class S> static int convert(void *dst, const void *src, int64_t n, ll_stream s) {
+    return flat(Convert<D, S>{(D *)dst, (const S *)src}, n, aligned(0, dst, src), s);
+}
+
+template <class D> static int convert_to(void *dst, const void *src, int sdt, int64_t n, ll_stream s) {
+    switch (sdt) {
+    case LL_F32: return convert<D, float>(dst, src, n, s);
+    case LL_BF16: return convert<D, bf16>(dst, src, n, s);
+    case LL_F16: return convert<D, f16>(dst, src, n, s);
+    }
+    return cudaErrorInvalidValue;
+}
+
+} // namespace ll
+
+extern "C" int ll_convert(void *dst, int ddt, const void *src, int sdt, int64_t n, ll_stream s) {
+    if (n <= 0) return cudaSuccess;
+    if (ddt == sdt) // the bits as they are, NaNs' too
+        return cudaMemcpyAsync(dst, src, n * (ddt == LL_F32 ? 4 : 2), cudaMemcpyDeviceToDevice, (cudaStream_t)s);
+    switch (ddt) {
+    case LL_F32: return ll::convert_to<float>(dst, src, sdt, n, s);
+    case LL_BF16: return ll::convert_to<ll::bf16>(dst, src, sdt, n, s);
+    case LL_F16: return ll::convert_to<ll::f16>(dst, src, sdt, n, s);
+    }
+    return cudaErrorInvalidValue;
+}

@@ -1,0 +1,185 @@
+// RMSNorm, forward and backward: ops.Layers.RMSNormForward, RMSNormBackward (arXiv 1910.07467, eq. 4).
+//
+// A block takes a row whole: N groups a thread stay in registers between the sum over the row and its use, so that
+// each element is read once. Blocks hold up to 1024 threads: N = 1 is enough for LLaMA's widths of up to 8192, 2 for
+// 16384; 8, which spills, is for any width up to 65536.
+#include "device.cuh"
+
+#include <type_traits>
+
+namespace ll {
+
+constexpr int RMS_THREADS = 1024;
+// Blocks whose partial sums of dw are added up at the end: two on each multiprocessor, and no more than this.
+constexpr int RMS_PARTS = 512;
+
+template <bool VEC, int N>
+__global__ void __launch_bounds__(RMS_THREADS)
+rms_fwd_kernel(bf16 *y, float *rstd, const bf16 *x, const float *w, int c, float eps) {
+    __shared__ float shared[WARP];
+    int64_t row = (int64_t)blockIdx.x * c;
+    float v[N][GROUP], s = 0;
+#pragma unroll
+    for (int k = 0; k < N; k++) {
+        int i = (threadIdx.x + k * blockDim.x) * GROUP;
+        if (i < c) load8<VEC>(v[k], x + row + i, c - i);
+        else load8<false>(v[k], x, 0);
+    }
+#pragma unroll
+    for (int k = 0; k < N; k++)
+#pragma unroll
+        for (int e = 0; e < GROUP; e++) s += v[k][e] * v[k][e];
+    float r = 1.0f / sqrtf(block_reduce(s, Add(), 0.0f, shared) / (float)c + eps);
+    if (threadIdx.x == 0) rstd[blockIdx.x] = r;
+#pragma unroll
+    for (int k = 0; k < N; k++) {
+        int i = (threadIdx.x + k * blockDim.x) * GROUP;
+        if (i >= c) break;
+        float z[GROUP];
+        load8<VEC>(z, w + i, c - i);
+#pragma unroll
+        for (int e = 0; e < GROUP; e++) z[e] *= v[k][e] * r;
+        store8<VEC>(y + row + i, z, c - i);
+    }
+}
+
+// dx += r·(dy·w - x·r²·mean(dy·w·x)) row by row; a block takes every gridDim-th row. With PARTS the block's sum of
+// dy·x·r over its rows, in their order, goes to row blockIdx of part (gridDim,C).
+template <bool VEC, int N, bool PARTS>
+__global__ void __launch_bounds__(RMS_THREADS)
+rms_bwd_kernel(bf16 *dx, float *part, const bf16 *dy, const bf16 *x, const float *rstd, const float *w, int64_t rows,
+               int c) {
+    __shared__ float shared[WARP];
+    float sum[N][GROUP];
+    if (PARTS)
+#pragma unroll
+        for (int k = 0; k < N; k++)
+#pragma unroll
+            for (int e = 0; e < GROUP; e++) sum[k][e] = 0;
+    for (int64_t t = blockIdx.x; t < rows; t += gridDim.x) {
+        float a[N][GROUP], g[N][GROUP], d[N][GROUP], s = 0, r = rstd[t];
+#pragma unroll
+        for (int k = 0; k < N; k++) {
+            int i = (threadIdx.x + k * blockDim.x) * GROUP;
+            int64_t at = i < c ? t * c + i : 0;
+            int n = i < c ? c - i : 0;
+            if (n > 0) {
+                load8<VEC>(a[k], x + at, n);
+                load8<VEC>(g[k], dy + at, n);
+                load8<VEC>(d[k], dx + at, n);
+            } else {
+                load8<false>(a[k], x, 0);
+                load8<false>(g[k], dy, 0);
+            }
+        }
+#pragma unroll
+        for (int k = 0; k < N; k++) {
+            int i = (threadIdx.x + k * blockDim.x) * GROUP;
+            if (i >= c) break;
+            float z[GROUP];
+            load8<VEC>(z, w + i, c - i);
+#pragma unroll
+            for (int e = 0; e < GROUP; e++) {
+                if (PARTS) sum[k][e] += g[k][e] * a[k][e] * r;
+                g[k][e] *= z[e];
+                s += g[k][e] * a[k][e];
+            }
+        }
+        float f = r * r * block_reduce(s, Add(), 0.0f, shared) / (float)c;
+#pragma unroll
+        for (int k = 0; k < N; k++) {
+            int i = (threadIdx.x + k * blockDim.x) * GROUP;
+            if (i >= c) break;
+#pragma unroll
+            for (int e = 0; e < GROUP; e++) d[k][e] += r * (g[k][e] - a[k][e] * f);
+            store8<VEC>(dx + t * c + i, d[k], c - i);
+        }
+    }
+    if (PARTS)
+#pragma unroll
+        for (int k = 0; k < N; k++) {
+            int i = (threadIdx.x + k * blockDim.x) * GROUP;
+            if (i < c) store8<VEC>(part + (int64_t)blockIdx.x * c + i, sum[k], c - i);
+        }
+}
+
+constexpr int DW_COLS = 32, DW_ROWS = 32; // a block adds up 32 columns: thread (i,j) the parts j, j+32, …
+
+// dw[c] += Σ part[b][c], b in a fixed order.
+__global__ void __launch_bounds__(DW_COLS *DW_ROWS) rms_dw_kernel(float *dw, const float *part, int parts, int c) {
+    __shared__ float shared[DW_ROWS][DW_COLS];
+    int i = blockIdx.x * DW_COLS + threadIdx.x;
+    float s = 0;
+    if (i < c)
+        for (int b = threadIdx.y; b < parts; b += DW_ROWS) s += part[(int64_t)b * c + i];
+    shared[threadIdx.y][threadIdx.x] = s;
+    __syncthreads();
+    if (threadIdx.y || i >= c) return;
+    for (int j = 1; j < DW_ROWS; j++) s += shared[j][threadIdx.x];
+    dw[i] += s;
+}
+
+// Threads of a block for rows of c elements, each with N groups.
+static int rms_threads(int64_t c, int n) { return (int)(ceil_div(ceil_div(c, GROUP), (int64_t)n * WARP) * WARP); }
+
+template <bool VEC, int N>
+static int rms_fwd(bf16 *y, float *rstd, const bf16 *x, const float *w, int64_t t, int64_t c, float eps, ll_stream s) {
+    rms_fwd_kernel<VEC, N><<<(unsigned)t, rms_threads(c, N), 0, (cudaStream_t)s>>>(y, rstd, x, w, (int)c, eps);
+    return launched();
+}
+
+template <bool VEC, int N>
+static int rms_bwd(bf16 *dx, float *dw, const bf16 *dy, const bf16 *x, const float *rstd, const float *w, int64_t t,
+                   int64_t c, float *part, ll_stream s) {
+    if (!dw) {
+        rms_bwd_kernel<VEC, N, false><<<(unsigned)t, rms_threads(c, N), 0, (cudaStream_t)s>>>(dx, nullptr, dy, x, rstd, w,
+                                                                                             t, (int)c);
+        return launched();
+    }
+    int device, sms;
+    cudaError_t e = cudaGetDevice(&device);
+    if (e == cudaSuccess) e = cudaDeviceGetAttribute(&sms, cudaDevAttrMultiProcessorCount, device);
+    if (e != cudaSuccess) return e;
+    int64_t parts = 2 * sms < RMS_PARTS ? 2 * sms : RMS_PARTS;
+    if (t < parts) parts = t;
+    rms_bwd_kernel<VEC, N, true><<<(unsigned)parts, rms_threads(c, N), 0, (cudaStream_t)s>>>(dx, part, dy, x, rstd, w, t,
+                                                                                            (int)c);
+    rms_dw_kernel<<<(unsigned)ceil_div(c, DW_COLS), dim3(DW_COLS, DW_ROWS), 0, (cudaStream_t)s>>>(dw, part, (int)parts,
+                                                                                                (int)c);
+    return launched();
+}
+
+// Calls f with the number of groups that a thread must hold for rows of c.
+template <class F> static int rms_width(int64_t c, F f) {
+    int64_t n = ceil_div(c, RMS_THREADS * GROUP);
+    if (n <= 1) return f(std::integral_constant<int, 1>());
+    if (n <= 2) return f(std::integral_constant<int, 2>());
+    if (n <= 8) return f(std::integral_constant<int, 8>());
+    return cudaErrorInvalidValue;
+}
+
+} // namespace ll
+
+extern "C" int ll_rms_fwd(void *y, float *rstd, const void *x, const float *w, int64_t t, int64_t c, float eps,
+                          ll_stream s) {
+    using namespace ll;
+    if (t <= 0 || c <= 0) return cudaSuccess;
+    return rms_width(c, [&](auto n) {
+        auto f = aligned(c, y, x, w) ? rms_fwd<true, n.value> : rms_fwd<false, n.value>;
+        return f((bf16 *)y, rstd, (const bf16 *)x, w, t, c, eps, s);
+    });
+}
+
+extern "C" size_t ll_rms_bwd_work(int64_t t, int64_t c) {
+    return (size_t)(t < ll::RMS_PARTS ? t : ll::RMS_PARTS) * c * sizeof(float);
+}
+
+extern "C" int ll_rms_bwd(void *dx, float *dw, const void *dy, const void *x, const float *rstd, const float *w,
+                          int64_t t, int64_t c, void *work, ll_stream s) {
+    using namespace ll;
+    if (t <= 0 || c <= 0) return cudaSuccess;
+    return rms_width(c, [&](auto n) {
+        auto f = aligned(c, dx, dy, x, w, work) ? rms_bwd<true, n.value> : rms_bwd<false, n.value>;
+        return f((bf16 *)dx, dw, (const bf16 *)dy, (const bf16 *)x, rstd, w, t, c, (float *)work, s);
+    });
+}

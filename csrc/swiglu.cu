@@ -1,0 +1,52 @@
+// SwiGLU, forward and backward: ops.Layers.SwiGLUForward, SwiGLUBackward.
+#include "device.cuh"
+
+namespace ll {
+
+// σ(g) by the fast exponential and division: about 1e-6 relative where bf16 keeps 4e-3. σ(-∞) = 0, σ(∞) = 1.
+__device__ __forceinline__ float sigmoid(float g) { return __fdividef(1.0f, 1.0f + __expf(-g)); }
+
+// h = g·σ(g)·u
+struct SwiGLU {
+    bf16 *h;
+    const bf16 *g, *u;
+    template <bool VEC> __device__ void run(int64_t i, int64_t n) const {
+        float x[GROUP], y[GROUP];
+        load8<VEC>(x, g + i, n);
+        load8<VEC>(y, u + i, n);
+#pragma unroll
+        for (int k = 0; k < GROUP; k++) x[k] *= sigmoid(x[k]) * y[k];
+        store8<VEC>(h + i, x, n);
+    }
+};
+
+// du = dh·g·σ, dg = dh·u·σ·(1+g·(1-σ)). A thread reads its group before it writes it: dg, du may be g, u.
+struct SwiGLUGrad {
+    bf16 *dg, *du;
+    const bf16 *dh, *g, *u;
+    template <bool VEC> __device__ void run(int64_t i, int64_t n) const {
+        float d[GROUP], x[GROUP], y[GROUP];
+        load8<VEC>(d, dh + i, n);
+        load8<VEC>(x, g + i, n);
+        load8<VEC>(y, u + i, n);
+#pragma unroll
+        for (int k = 0; k < GROUP; k++) {
+            float s = sigmoid(x[k]), ds = d[k] * s;
+            y[k] *= ds * (1.0f + x[k] * (1.0f - s));
+            x[k] *= ds;
+        }
+        store8<VEC>(dg + i, y, n);
+        store8<VEC>(du + i, x, n);
+    }
+};
+
+} // namespace ll
+
+extern "C" int ll_swiglu_fwd(void *h, const void *g, const void *u, int64_t n, ll_stream s) {
+    return ll::flat(ll::SwiGLU{(ll::bf16 *)h, (const ll::bf16 *)g, (const ll::bf16 *)u}, n, ll::aligned(0, h, g, u), s);
+}
+
+extern "C" int ll_swiglu_bwd(void *dg, void *du, const void *dh, const void *g, const void *u, int64_t n, ll_stream s) {
+    ll::SwiGLUGrad f{(ll::bf16 *)dg, (ll::bf16 *)du, (const ll::bf16 *)dh, (const ll::bf16 *)g, (const ll::bf16 *)u};
+    return ll::flat(f, n, ll::aligned(0, dg, du, dh, g, u), s);
+}
