@@ -62,3 +62,12 @@ func TestFaultsAreSeen(t *testing.T) {
 		}
 	}
 }
+
+// A backend that does everything plainly in bfloat16 is within the limits that this gives.
+func TestPlainIsWithinItsLimits(t *testing.T) {
+	for _, r := range optest.Run(optest.Plain(cpu.New(2)), "", nil) {
+		if !r.OK() {
+			t.Error(r)
+		}
+	}
+}

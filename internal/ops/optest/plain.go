@@ -1,0 +1,206 @@
+package optest
+
+import (
+	"fmt"
+
+	"longlora/internal/ops"
+	"longlora/internal/tensor"
+)
+
+// Plain makes a bfloat16 backend of a float32 one that works in memory which the CPU can address: every operation
+// takes its activations from bfloat16, is done in float32, and is rounded once. A whole step on it has the error
+// that bfloat16 has when nothing is done cleverly, by which a GPU's step is measured; and it runs the step's
+// bfloat16 path where there is no GPU.
+func Plain(inner ops.Backend) ops.Backend { return &plain{Backend: inner} }
+
+type plain struct{ ops.Backend }
+
+func (b *plain) Name() string { return "plain" }
+
+func (b *plain) Act() tensor.DType { return tensor.BF16 }
+
+func (b *plain) Weight(d tensor.DType, shape tensor.Shape, data []byte) (ops.Tensor, error) {
+	t, err := b.Backend.Weight(d, shape, data)
+	if err != nil || d == tensor.BF16 {
+		return t, err
+	}
+	half, err := b.reserve(tensor.BF16, shape)
+	if d != tensor.F32 && err == nil {
+		w := b.wide(t)
+		defer b.drop(w)
+		t = w
+	}
+	if err == nil {
+		b.Convert(half, t)
+	}
+	return half, err
+}
+
+func (b *plain) reserve(d tensor.DType, shape tensor.Shape) (ops.Tensor, error) {
+	t := ops.Tensor{DType: d, Shape: shape}
+	p, err := b.Reserve(ops.Device, t.Bytes(), "plain")
+	t.P = p
+	return t, err
+}
+
+// temp is a float32 tensor of t's shape; None for None.
+func (b *plain) temp(t ops.Tensor) ops.Tensor {
+	if t.None() {
+		return t
+	}
+	w, err := b.reserve(tensor.F32, t.Shape)
+	if err != nil {
+		panic(fmt.Sprint("optest: ", err))
+	}
+	return w
+}
+
+// wide is a float32 copy of t.
+func (b *plain) wide(t ops.Tensor) ops.Tensor {
+	w := b.temp(t)
+	if !t.None() {
+		b.Convert(w, t)
+	}
+	return w
+}
+
+// narrow rounds a temporary into t and drops it.
+func (b *plain) narrow(t, w ops.Tensor) {
+	if !t.None() {
+		b.Convert(t, w)
+	}
+	b.drop(w)
+}
+
+func (b *plain) drop(ws ...ops.Tensor) {
+	for _, w := range ws {
+		if !w.None() {
+			b.Free(ops.Device, w.P, w.Bytes())
+		}
+	}
+}
+
+// factors is a layer whose LoRA factors are float32 copies.
+func (b *plain) factors(l *ops.Linear) *ops.Linear {
+	if l.LoRA == nil {
+		return l
+	}
+	c, r := *l, *l.LoRA
+	r.A, r.B, c.LoRA = b.wide(r.A), b.wide(r.B), &r
+	return &c
+}
+
+func (b *plain) LinearForward(x, keys ops.Tensor, p []ops.Proj) {
+	xw := b.wide(x)
+	for _, q := range p {
+		w := ops.Proj{L: b.factors(q.L), Y: b.temp(q.Y), Res: b.wide(q.Res), XA: b.temp(q.XA)}
+		b.Backend.LinearForward(xw, keys, []ops.Proj{w})
+		b.narrow(q.Y, w.Y)
+		b.narrow(q.XA, w.XA)
+		b.drop(w.Res)
+		b.dropFactors(w.L)
+	}
+	b.drop(xw)
+}
+
+func (b *plain) dropFactors(l *ops.Linear) {
+	if l.LoRA != nil {
+		b.drop(l.LoRA.A, l.LoRA.B)
+	}
+}
+
+func (b *plain) LinearBackward(dx, x, keys ops.Tensor, p []ops.ProjGrad) {
+	xw, dw := b.wide(x), b.temp(dx)
+	var ws []ops.ProjGrad
+	for _, q := range p {
+		ws = append(ws, ops.ProjGrad{L: b.factors(q.L), DY: b.wide(q.DY), XA: b.wide(q.XA), DXA: b.temp(q.DXA)})
+	}
+	b.Backend.LinearBackward(dw, xw, keys, ws)
+	for i, w := range ws {
+		b.narrow(p[i].DXA, w.DXA)
+		b.drop(w.DY, w.XA)
+		b.dropFactors(w.L)
+	}
+	b.narrow(dx, dw)
+	b.drop(xw)
+}
+
+func (b *plain) EmbedForward(y, table, ids ops.Tensor) {
+	w := b.temp(y)
+	b.Backend.EmbedForward(w, table, ids)
+	b.narrow(y, w)
+}
+
+func (b *plain) EmbedBackward(dTable, dy, ids ops.Tensor) {
+	w := b.wide(dy)
+	b.Backend.EmbedBackward(dTable, w, ids)
+	b.drop(w)
+}
+
+func (b *plain) RMSNormForward(y, rstd, x, w ops.Tensor, eps float32) {
+	yw, xw := b.temp(y), b.wide(x)
+	b.Backend.RMSNormForward(yw, rstd, xw, w, eps)
+	b.narrow(y, yw)
+	b.drop(xw)
+}
+
+func (b *plain) RMSNormBackward(dx, dw, dy, x, rstd, w ops.Tensor) {
+	dxw, dyw, xw := b.wide(dx), b.wide(dy), b.wide(x)
+	b.Backend.RMSNormBackward(dxw, dw, dyw, xw, rstd, w)
+	b.narrow(dx, dxw)
+	b.drop(dyw, xw)
+}
+
+func (b *plain) Rope(dst, src, cs ops.Tensor, inverse bool) {
+	w := b.wide(src)
+	b.Backend.Rope(w, w, cs, inverse)
+	b.narrow(dst, w)
+}
+
+func (b *plain) SwiGLUForward(h, g, u ops.Tensor) {
+	hw, gw, uw := b.temp(h), b.wide(g), b.wide(u)
+	b.Backend.SwiGLUForward(hw, gw, uw)
+	b.narrow(h, hw)
+	b.drop(gw, uw)
+}
+
+func (b *plain) SwiGLUBackward(dg, du, dh, g, u ops.Tensor) {
+	dgw, duw, dhw, gw, uw := b.temp(dg), b.temp(du), b.wide(dh), b.wide(g), b.wide(u)
+	b.Backend.SwiGLUBackward(dgw, duw, dhw, gw, uw)
+	b.narrow(dg, dgw)
+	b.narrow(du, duw)
+	b.drop(dhw, gw, uw)
+}
+
+func (b *plain) AttnForward(o, lse, q, k, v ops.Tensor, a *ops.Attn) {
+	ow, qw, kw, vw := b.temp(o), b.wide(q), b.wide(k), b.wide(v)
+	b.Backend.AttnForward(ow, lse, qw, kw, vw, a)
+	b.narrow(o, ow)
+	b.drop(qw, kw, vw)
+}
+
+func (b *plain) AttnBackward(dq, dk, dv, do, o, q, k, v, lse, delta ops.Tensor, a *ops.Attn) {
+	dqw, dow, ow, qw, kw, vw := b.temp(dq), b.wide(do), b.wide(o), b.wide(q), b.wide(k), b.wide(v)
+	b.Backend.AttnBackward(dqw, dk, dv, dow, ow, qw, kw, vw, lse, delta, a)
+	b.narrow(dq, dqw)
+	b.drop(dow, ow, qw, kw, vw)
+}
+
+func (b *plain) HeadLoss(h *ops.HeadLoss) {
+	w := *h
+	w.X, w.DX = b.wide(h.X), b.temp(h.DX)
+	b.Backend.HeadLoss(&w)
+	b.narrow(h.DX, w.DX)
+	b.drop(w.X)
+}
+
+func (b *plain) ArgMax(idx, logits ops.Tensor) {
+	w := b.wide(logits)
+	b.Backend.ArgMax(idx, w)
+	b.drop(w)
+}
+
+func (b *plain) AdamW(w, m, v, grad, cp ops.Tensor, h ops.AdamW) {
+	b.Backend.AdamW(w, m, v, grad, ops.Tensor{}, h)
+	b.Convert(cp, w)
+}
