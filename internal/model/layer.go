@@ -132,7 +132,7 @@ func (r *Runner) backward(l int, p *pass, s *saved, dx ops.Tensor) {
 func (r *Runner) backwardMLP(l int, p *pass, s *saved, dx ops.Tensor, lo, hi int) {
 	b, y := r.B, &r.M.Layers[l]
 	g, u := s.gateUpRows(lo, hi)
-	if r.Keep != KeepAll {
+	if r.KeepOf(l, r.M.L) != KeepAll {
 		g, u = r.gateUp(l, p, s, lo, hi)
 	} else if p.reads(y, Gate) || p.reads(y, Up) {
 		b.RMSNormForward(p.norm.Rows(0, hi-lo), s.rstd2.Rows(lo, hi), s.xmid.Rows(lo, hi), y.Norm2.W, r.M.Eps)
@@ -174,7 +174,7 @@ func (r *Runner) backwardAttn(l int, p *pass, s *saved, dx ops.Tensor) {
 	if b.Act() == tensor.F32 {
 		b.Rope(dk, dk, p.csT(), true)
 	} else {
-		ak, av := p.dk.Rows(0, n), p.dv.Rows(0, n)
+		ak, av := s.k.Rows(0, n), s.v.Rows(0, n) // the layer's own are not wanted any more
 		b.Rope(ak, dk, p.csT(), true)
 		b.Convert(av, dv)
 		dk, dv = ak, av

@@ -199,48 +199,64 @@ type loader struct {
 	err   error
 }
 
-func (ld *loader) raw(name string, shape ...int) (ops.Tensor, bool) {
+// raw is a base tensor of the model's shape.
+func (ld *loader) raw(name string, shape ...int) (Raw, bool) {
 	if ld.err != nil {
-		return ops.Tensor{}, false
+		return Raw{}, false
 	}
 	r, err := ld.src(name)
 	if err == nil && !r.Shape.Equal(shape) {
 		err = fmt.Errorf("tensor %s has shape %v, the model's is %v", name, r.Shape, shape)
 	}
-	var t ops.Tensor
-	if err == nil {
-		t, err = ld.b.Weight(r.DType, r.Shape, r.Data)
-	}
 	ld.err = err
-	return t, err == nil
+	return r, err == nil
 }
 
 // weight returns the tensor that operations read and, when it is trained, its gradient.
 func (ld *loader) weight(name string, shape ...int) (w, dw ops.Tensor) {
-	t, ok := ld.raw(name, shape...)
+	r, ok := ld.raw(name, shape...)
 	if !ok {
 		return
 	}
 	if p := ld.ps.ByName(name); p != nil {
-		p.load(ld.b, t)
+		p.load(ld.b, r)
 		return p.Compute, p.Grad
 	}
-	return t, ops.Tensor{}
+	w, ld.err = ld.b.Weight(r.DType, r.Shape, r.Data)
+	return w, ops.Tensor{}
 }
 
 // norm is like weight; a frozen norm is widened to float32 once.
 func (ld *loader) norm(name string, c int) Norm {
-	t, ok := ld.raw(name, c)
+	r, ok := ld.raw(name, c)
 	if !ok {
 		return Norm{}
 	}
 	if p := ld.ps.ByName(name); p != nil {
-		p.load(ld.b, t)
+		p.load(ld.b, r)
 		return Norm{W: p.Value, DW: p.Grad}
 	}
 	w := ld.arena.New(tensor.F32, c)
-	ld.b.Convert(w, t)
+	upload(ld.b, w, r)
 	return Norm{W: w}
+}
+
+// uploadElems is how many elements are widened at a time.
+const uploadElems = 1 << 20
+
+// upload writes a base tensor's values into dst, float32, whatever the type they are stored in.
+func upload(b ops.Backend, dst ops.Tensor, r Raw) {
+	if r.DType == tensor.F32 || r.Data == nil {
+		b.Upload(dst, r.Data)
+		return
+	}
+	flat, n := dst.Reshape(dst.Elems()), dst.Elems()
+	wide := make([]float32, min(n, uploadElems))
+	for lo := 0; lo < n; lo += uploadElems {
+		part := wide[:min(uploadElems, n-lo)]
+		tensor.Widen(part, r.Data[2*lo:2*(lo+len(part))], r.DType)
+		b.Upload(flat.Rows(lo, lo+len(part)), bytesOf(part))
+	}
 }
 
 // scoreScale is the factor of the attention scores.

@@ -20,8 +20,8 @@ type Param struct {
 }
 
 // load starts the parameter from a base tensor.
-func (p *Param) load(b ops.Backend, t ops.Tensor) {
-	b.Convert(p.Value, t)
+func (p *Param) load(b ops.Backend, r Raw) {
+	upload(b, p.Value, r)
 	if p.Compute.DType != tensor.F32 {
 		b.Convert(p.Compute, p.Value)
 	}

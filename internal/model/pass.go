@@ -18,7 +18,7 @@ type pass struct {
 	keys              ops.Tensor // (T) uint64, None without dropout
 	cs                ops.Tensor // (T,D) float32
 	nll               ops.Tensor // (T) float32
-	x0, x1            ops.Tensor // (T,C) act, the residual stream between layers that keep nothing
+	x0, x1            ops.Tensor // (T,C) act, the residual stream between layers that keep nothing; x1 is dx too
 	norm              ops.Tensor // (T,C) act, a normed copy
 	h                 ops.Tensor // (MLPRows,F) act
 	logits            ops.Tensor // (HeadRows,V)
@@ -26,9 +26,8 @@ type pass struct {
 	scratch           saved
 
 	dx, dn ops.Tensor          // (T,C) act
-	do, dq ops.Tensor          // (T,H,D) act
-	dk, dv ops.Tensor          // (T,Hkv,D) act; None where act is float32
-	dh     ops.Tensor          // (MLPRows,F) act
+	do, dq ops.Tensor          // (T,H,D) act; do's memory is dn's too, dq's is x0's
+	dh     ops.Tensor          // (MLPRows,F) act; h's memory where no gradient wants h
 	dxa    [targets]ops.Tensor // (T,R) act, scratch of the low-rank gradients
 	delta  ops.Tensor          // (H·T) float32
 }
@@ -43,23 +42,25 @@ func (r *Runner) newPass(b *Batch, g *geometry, backward bool) *pass {
 		p.keys = a.New(tensor.U64, t)
 	}
 	p.cs, p.nll = a.New(tensor.F32, t, m.D), a.New(tensor.F32, t)
-	p.x0, p.x1, p.norm = a.New(act, t, m.C), a.New(act, t, m.C), a.New(act, t, m.C)
+	x0, x1 := a.New(act, t*max(m.C, m.H*m.D)), a.New(act, t, m.C)
+	p.x0, p.x1, p.norm = x0.Rows(0, t*m.C).Reshape(t, m.C), x1, a.New(act, t, m.C)
 	rows := min(t, r.MLPRows)
 	p.h = a.New(act, rows, m.F)
 	p.logits = a.New(tensor.F32, min(t, r.HeadRows), m.V)
 	p.store = newStore(r.B, g, m.L, m.Hkv, m.D, a, r.Halo, backward)
 	wide := rows
-	if backward && r.Keep == KeepAll {
+	if backward && r.KeepOf(m.L-1, m.L) == KeepAll {
 		wide = t
 	}
 	p.scratch = r.newSaved(t, wide)
 	if backward {
-		p.dx, p.dn = a.New(act, t, m.C), a.New(act, t, m.C)
-		p.do, p.dq = a.New(act, t, m.H, m.D), a.New(act, t, m.H, m.D)
-		if act != tensor.F32 {
-			p.dk, p.dv = a.New(act, t, m.Hkv, m.D), a.New(act, t, m.Hkv, m.D)
+		do := a.New(act, t*max(m.C, m.H*m.D))
+		p.do, p.dn = do.Rows(0, t*m.H*m.D).Reshape(t, m.H, m.D), do.Rows(0, t*m.C).Reshape(t, m.C)
+		p.dx, p.dq = p.x1, x0.Rows(0, t*m.H*m.D).Reshape(t, m.H, m.D)
+		p.dh, p.delta = p.h, a.New(tensor.F32, m.H*t)
+		if p.reads(&m.Layers[0], Down) {
+			p.dh = a.New(act, rows, m.F)
 		}
-		p.dh, p.delta = a.New(act, rows, m.F), a.New(tensor.F32, m.H*t)
 		for i := range p.dxa {
 			p.dxa[i] = r.newXA(Target(i), t)
 		}
@@ -74,7 +75,7 @@ func (r *Runner) newLayers(t int, scratch saved) []saved {
 	for l := range s {
 		s[l] = scratch
 		if l < r.M.L-1 {
-			switch r.Keep {
+			switch r.KeepOf(l, r.M.L) {
 			case KeepAll:
 				s[l] = r.newSaved(t, t)
 			case KeepAttn:

@@ -40,10 +40,33 @@ func (k *Keep) UnmarshalText(b []byte) error {
 
 // Tiling says how a step is carried out. It changes memory, time and the last bits, never the result.
 type Tiling struct {
-	Tile     int  `json:"tile"`      // T, tokens
-	Keep     Keep `json:"keep"`      // what each layer keeps
-	MLPRows  int  `json:"mlp_rows"`  // rows of the MLP at a time
-	HeadRows int  `json:"head_rows"` // rows of logits at a time
+	Tile     int  `json:"tile"`           // T, tokens
+	Keep     Keep `json:"keep"`           // what each layer keeps
+	More     int  `json:"more,omitempty"` // the first so many layers keep the next larger part: all for attn, attn for input
+	MLPRows  int  `json:"mlp_rows"`       // rows of the MLP at a time
+	HeadRows int  `json:"head_rows"`      // rows of logits at a time
+}
+
+// KeepOf is what layer l of L keeps. The last layer's backward pass follows its forward pass, so it keeps all but what
+// is made in pieces.
+func (tl Tiling) KeepOf(l, L int) Keep {
+	switch {
+	case l == L-1 && (tl.Keep == KeepAll || tl.MLPRows >= tl.Tile):
+		return KeepAll
+	case l == L-1:
+		return KeepAttn
+	case l < tl.More && tl.Keep > KeepAll:
+		return tl.Keep - 1
+	}
+	return tl.Keep
+}
+
+// Kept says it in words: "attn", or "all in 5 layers, attn in the others".
+func (tl Tiling) Kept() string {
+	if tl.More == 0 || tl.Keep == KeepAll {
+		return tl.Keep.String()
+	}
+	return fmt.Sprintf("%s in %d layers, %s in the others", tl.Keep-1, tl.More, tl.Keep)
 }
 
 // Rope is what rotary positions need, already resolved (package rope).
@@ -171,7 +194,7 @@ func (r *Runner) backwardKept(p *pass) {
 	dx := p.dx.Rows(0, n)
 	for l := r.M.L - 1; l >= 0; l-- {
 		s := &p.layers[l]
-		if r.Keep == KeepInput && l < r.M.L-1 { // the last layer's activations are still there
+		if r.KeepOf(l, r.M.L) == KeepInput {
 			r.forwardKV(l, p, s)
 			r.forwardAttn(l, p, s)
 		}

@@ -12,7 +12,7 @@ type Counter struct {
 	act     tensor.DType
 	work    int64 // the workspace of the backend it stands for
 	Cost    Cost
-	Weights int64 // bytes of frozen weights
+	Weights int64 // bytes of frozen weights, each tensor rounded up to Align
 }
 
 // Cost is what operations amount to.
@@ -44,10 +44,13 @@ func (c *Counter) Reserve(Space, int64, string) (unsafe.Pointer, error) { return
 // Free implements Backend.
 func (c *Counter) Free(Space, unsafe.Pointer, int64) {}
 
-// Weight implements Backend.
+// Weight implements Backend. Beside a device the copy there counts, which is of the activations' type.
 func (c *Counter) Weight(d tensor.DType, shape tensor.Shape, _ []byte) (Tensor, error) {
+	if c.act != tensor.F32 {
+		d = c.act
+	}
 	t := Tensor{DType: d, Shape: shape}
-	c.Weights += t.Bytes()
+	c.Weights += (t.Bytes() + Align - 1) / Align * Align
 	return t, nil
 }
 

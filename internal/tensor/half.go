@@ -1,6 +1,25 @@
 package tensor
 
-import "math"
+import (
+	"encoding/binary"
+	"math"
+)
+
+// Widen converts stored 16-bit floats, BF16 or F16, to float32; src has two bytes for each element of dst.
+func Widen(dst []float32, src []byte, d DType) {
+	switch d {
+	case BF16:
+		for i := range dst {
+			dst[i] = BF16ToF32(binary.LittleEndian.Uint16(src[2*i:]))
+		}
+	case F16:
+		for i := range dst {
+			dst[i] = F16ToF32(binary.LittleEndian.Uint16(src[2*i:]))
+		}
+	default:
+		panic("tensor: widening " + d.String())
+	}
+}
 
 // BF16ToF32 widens a bfloat16; the conversion is exact.
 func BF16ToF32(b uint16) float32 { return math.Float32frombits(uint32(b) << 16) }

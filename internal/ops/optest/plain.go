@@ -11,9 +11,12 @@ import (
 // takes its activations from bfloat16, is done in float32, and is rounded once. A whole step on it has the error
 // that bfloat16 has when nothing is done cleverly, by which a GPU's step is measured; and it runs the step's
 // bfloat16 path where there is no GPU.
-func Plain(inner ops.Backend) ops.Backend { return &plain{Backend: inner} }
+func Plain(inner ops.Backend) ops.Backend { return &plain{inner, map[int64][]ops.Tensor{}} }
 
-type plain struct{ ops.Backend }
+type plain struct {
+	ops.Backend
+	spare map[int64][]ops.Tensor // temporaries to be used again, by their bytes
+}
 
 func (b *plain) Name() string { return "plain" }
 
@@ -48,6 +51,12 @@ func (b *plain) temp(t ops.Tensor) ops.Tensor {
 	if t.None() {
 		return t
 	}
+	n := 4 * int64(t.Elems())
+	if k := len(b.spare[n]); k > 0 {
+		w := b.spare[n][k-1]
+		b.spare[n] = b.spare[n][:k-1]
+		return w.Reshape(t.Shape...)
+	}
 	w, err := b.reserve(tensor.F32, t.Shape)
 	if err != nil {
 		panic(fmt.Sprint("optest: ", err))
@@ -75,7 +84,7 @@ func (b *plain) narrow(t, w ops.Tensor) {
 func (b *plain) drop(ws ...ops.Tensor) {
 	for _, w := range ws {
 		if !w.None() {
-			b.Free(ops.Device, w.P, w.Bytes())
+			b.spare[w.Bytes()] = append(b.spare[w.Bytes()], w)
 		}
 	}
 }
