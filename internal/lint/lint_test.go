@@ -37,7 +37,7 @@ var beside = map[string]string{
 // only says who may import what stands outside the module's own layers.
 var only = map[string]string{
 	"github.com/spf13/cobra": "cmd/longlora",
-	"github.com/spf13/pflag": "cmd/longlora internal/config internal/train",
+	"github.com/spf13/pflag": "cmd/longlora internal/config internal/train internal/extend",
 	"github.com/spf13/viper": "internal/config",
 	"C":                      "csrc internal/ops/cuda",
 	"gorgonia.org/cu":        "internal/ops/cuda",

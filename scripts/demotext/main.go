@@ -77,6 +77,7 @@ type shares struct {
 	near         float64 // of the repetitions that go to a fact said in the last reach tokens
 	reach        int
 	drone        float64 // of the documents whose filler is a few sentences over and over
+	quiet        float64 // what facts and repetitions are multiplied by in those
 }
 
 type fact struct {
@@ -94,6 +95,7 @@ func (t *text) document(n int, s shares) []string {
 		for range 2 + t.rng.IntN(4) {
 			loop = append(loop, t.sentence())
 		}
+		s.fact, s.repeat = s.fact*s.quiet, s.repeat*s.quiet
 	}
 	for i := 0; len(out) < n; {
 		u := t.rng.Float64()
@@ -178,6 +180,7 @@ func main() {
 	fact := flag.Float64("fact", 0.15, "share of events that are new facts")
 	repeat := flag.Float64("repeat", 0.45, "share of events that repeat a fact")
 	drone := flag.Float64("drone", 0.2, "share of documents with repeating filler")
+	quiet := flag.Float64("quiet", 1, "what -fact and -repeat are multiplied by in those")
 	out := flag.String("out", "", "text to write: .jsonl, or .bin for token ids")
 	dir := flag.String("model", "", "folder to write tokenizer.json, tokenizer_config.json and passkey.yaml into")
 	flag.Parse()
@@ -187,7 +190,7 @@ func main() {
 		err = t.writeModel(*dir)
 	}
 	if err == nil && *out != "" {
-		err = t.write(*out, *docs, *length, shares{fact: *fact, repeat: *repeat, near: *near, reach: *reach, drone: *drone})
+		err = t.write(*out, *docs, *length, shares{fact: *fact, repeat: *repeat, near: *near, reach: *reach, drone: *drone, quiet: *quiet})
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "demotext:", err)

@@ -1,0 +1,228 @@
+package config_test
+
+import (
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/spf13/pflag"
+
+	"longlora/internal/config"
+	"longlora/internal/errs"
+)
+
+// load reads train's options from a command line, a longlora.yaml in the working directory ("" for none) and the
+// environment as it is.
+func load(t *testing.T, file string, args ...string) (*config.Train, *config.Values, error) {
+	t.Helper()
+	t.Chdir(t.TempDir())
+	if file != "" {
+		write(t, config.DefaultFile, file)
+	}
+	return parse(t, args...)
+}
+
+func parse(t *testing.T, args ...string) (*config.Train, *config.Values, error) {
+	t.Helper()
+	c, fs := &config.Train{}, pflag.NewFlagSet("train", pflag.ContinueOnError)
+	c.Flags(fs)
+	if err := fs.Parse(args); err != nil {
+		t.Fatal(err)
+	}
+	known := map[string]bool{"trials": true} // an option of another command
+	fs.VisitAll(func(f *pflag.Flag) { known[f.Name] = true })
+	v, err := config.Load(fs, known)
+	if err == nil {
+		err = c.Finish(v, "model", "data", "ctx", "out")
+	}
+	return c, v, err
+}
+
+func write(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+const least = "model: m\ndata: d\nout: o\nctx: 64\n"
+
+func TestPrecedence(t *testing.T) {
+	for _, c := range []struct {
+		name, file, env string
+		args            []string
+		want            int
+	}{
+		{name: "default", want: 8},
+		{name: "file", file: "rank: 3\n", want: 3},
+		{name: "environment over file", file: "rank: 3\n", env: "4", want: 4},
+		{name: "flag over environment", file: "rank: 3\n", env: "4", args: []string{"--rank=5"}, want: 5},
+		{name: "flag over file, even with the default's value", file: "rank: 3\n", args: []string{"--rank=8"}, want: 8},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if c.env != "" {
+				t.Setenv("LONGLORA_RANK", c.env)
+			}
+			got, v, err := load(t, least+c.file, c.args...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got.Rank != c.want {
+				t.Errorf("rank %d, want %d", got.Rank, c.want)
+			}
+			if v.Explicit("rank") != (c.name != "default") {
+				t.Errorf("explicit: %v", v.Explicit("rank"))
+			}
+		})
+	}
+}
+
+// Of two options that exclude each other the stronger source's wins; the other is as if it had not been given.
+func TestExclusive(t *testing.T) {
+	g := func(file, env string, args ...string) (int, error) {
+		t.Helper()
+		if env != "" {
+			t.Setenv("LONGLORA_GROUP", env)
+			defer os.Unsetenv("LONGLORA_GROUP")
+		}
+		c, _, err := load(t, least+file, args...)
+		return c.G, err
+	}
+	for _, c := range []struct {
+		file, env string
+		args      []string
+		want      int // 0: exit 2
+	}{
+		{want: 16}, {file: "group-size: 10\n", want: 10}, {file: "group: 0.5\n", want: 32},
+		{file: "group-size: 10\n", args: []string{"--group=0.5"}, want: 32},
+		{file: "group: 0.5\n", args: []string{"--group-size=10"}, want: 10},
+		{file: "group-size: 10\n", env: "0.5", want: 32},
+		{env: "0.5", args: []string{"--group-size=10"}, want: 10},
+		{file: "group: 0.5\ngroup-size: 10\n"},
+		{args: []string{"--group=0.5", "--group-size=10"}},
+	} {
+		got, err := g(c.file, c.env, c.args...)
+		if got != c.want && c.want > 0 || (err != nil) != (c.want == 0) || err != nil && errs.Code(err) != 2 {
+			t.Errorf("%q %q %v: G %d, %v; want %d", c.file, c.env, c.args, got, err, c.want)
+		}
+		if err != nil && !strings.Contains(err.Error(), "--group and --group-size") {
+			t.Errorf("%v: names not both", err)
+		}
+	}
+}
+
+func TestLists(t *testing.T) {
+	t.Setenv("LONGLORA_DATA", "a.txt, b.txt")
+	t.Setenv("LONGLORA_EVAL_ATTN", "s2,full")
+	c, _, err := load(t, "model: m\nout: o\nctx: 64\ntargets: [q_proj, v_proj]\neval_data: x.txt,y.txt\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, x := range [][2][]string{{c.Data, {"a.txt", "b.txt"}}, {c.EvalAttn, {"s2", "full"}}, {c.Targets, {"q_proj", "v_proj"}}, {c.EvalData, {"x.txt", "y.txt"}}} {
+		if !reflect.DeepEqual(x[0], x[1]) {
+			t.Errorf("%v, want %v", x[0], x[1])
+		}
+	}
+	// A path on the command line may hold a comma.
+	if c, _, err = load(t, least, "--data=one,file.txt"); err != nil || !reflect.DeepEqual(c.Data, []string{"one,file.txt"}) {
+		t.Errorf("%v %v", c.Data, err)
+	}
+}
+
+// Keys may be written with - or _, and belong to any command.
+func TestFileKeys(t *testing.T) {
+	c, _, err := load(t, least+"max_grad_norm: 0.5\nwarmup-steps: 7\nlr: 1e-4\ntrain_embed: false\ntrials: 4\n")
+	if err != nil || c.MaxGradNorm != 0.5 || c.WarmupSteps != 7 || c.LR != 1e-4 || c.TrainEmbed {
+		t.Errorf("%+v %v", c, err)
+	}
+	// --config names another file, which is then the only one.
+	other := filepath.Join(t.TempDir(), "other.yaml")
+	write(t, other, least+"rank: 2\n")
+	write(t, config.DefaultFile, "rank: 9\nalpha: 1\n")
+	if c, _, err = parse(t, "--config", other); err != nil || c.Rank != 2 || c.Alpha != 16 {
+		t.Errorf("rank %d, alpha %v: %v", c.Rank, c.Alpha, err)
+	}
+	t.Setenv("LONGLORA_CONFIG", other)
+	if c, _, err = parse(t); err != nil || c.Rank != 2 {
+		t.Errorf("LONGLORA_CONFIG: rank %d: %v", c.Rank, err)
+	}
+}
+
+func TestRefused(t *testing.T) {
+	for _, c := range []struct{ name, file, want string }{
+		{"unknown key", least + "warmup_step: 3\n", "did you mean warmup-steps?"},
+		{"unknown key, nothing near", least + "zzzzzzzz: 3\n", "zzzzzzzz is no option"},
+		{"not YAML", "a: [", "not YAML"},
+		{"a map", least + "rank: {a: 1}\n", "longlora.yaml: rank"},
+		{"not a number", least + "rank: many\n", "longlora.yaml: rank"},
+		{"missing", "model: m\nctx: 64\n", "missing: --data, --out"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, _, err := load(t, c.file)
+			if errs.Code(err) != 2 || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("%v; want exit 2 and %q", err, c.want)
+			}
+		})
+	}
+	t.Run("environment", func(t *testing.T) {
+		t.Setenv("LONGLORA_RANK", "x")
+		if _, _, err := load(t, least); errs.Code(err) != 2 || !strings.Contains(err.Error(), "LONGLORA_RANK") {
+			t.Errorf("%v", err)
+		}
+	})
+	t.Run("no file", func(t *testing.T) {
+		if _, _, err := load(t, "", "--config=none.yaml"); errs.Code(err) != 2 || !strings.Contains(err.Error(), "none.yaml") {
+			t.Errorf("%v", err)
+		}
+	})
+	t.Run("a group of processes", func(t *testing.T) {
+		t.Setenv("WORLD_SIZE", "2")
+		if _, _, err := load(t, least); errs.Code(err) != 2 || !strings.Contains(err.Error(), "WORLD_SIZE") {
+			t.Errorf("%v", err)
+		}
+	})
+}
+
+// What a run writes down starts the same run again.
+func TestEffective(t *testing.T) {
+	_, v, err := load(t, least, "--rank=4", "--targets=q_proj,v_proj", "--eval-fraction=0.1", "--group-size=10")
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := v.Effective()
+	for k, want := range map[string]any{"rank": "4", "targets": []string{"q_proj", "v_proj"}, "ctx": "64", "lr": "2e-05", "group-size": "10", "data": []string{"d"}} {
+		if !reflect.DeepEqual(e[k], want) {
+			t.Errorf("%s: %v, want %v", k, e[k], want)
+		}
+	}
+	for _, k := range []string{"threads", "config", "json", "resume"} {
+		if _, ok := e[k]; ok {
+			t.Errorf("%s is of this call, not of the run", k)
+		}
+	}
+}
+
+func TestSuggest(t *testing.T) {
+	fs := pflag.NewFlagSet("train", pflag.ContinueOnError)
+	new(config.Train).Flags(fs)
+	for name, want := range map[string]string{"stps": "; did you mean --steps?", "qqqqqqqqqqqq": ""} {
+		if got := config.Suggest(fs, name); got != want {
+			t.Errorf("%s: %q, want %q", name, got, want)
+		}
+	}
+}
+
+func TestParseBytes(t *testing.T) {
+	for s, want := range map[string]int64{"24GiB": 24 << 30, "512 MiB": 512 << 20, "5GB": 5e9, "1.5KiB": 1536, "1000": 1000, "7B": 7} {
+		if got, err := config.ParseBytes("host-mem", s); err != nil || got != want {
+			t.Errorf("%s: %d %v, want %d", s, got, err, want)
+		}
+	}
+	for _, s := range []string{"", "GiB", "-1GiB", "0", "NaN", "1e30GiB", "5 apples"} {
+		if _, err := config.ParseBytes("host-mem", s); errs.Code(err) != 2 || !strings.Contains(err.Error(), "--host-mem") {
+			t.Errorf("%q: %v", s, err)
+		}
+	}
+}
