@@ -211,7 +211,7 @@ func TestHeldOut(t *testing.T) {
 		t.Fatal(err)
 	}
 	data := filepath.Join(dir, "data.bin")
-	all := bytes.Repeat(once, 8) // 10,240 tokens: the last 512 are held out
+	all := bytes.Repeat(once, 16) // 20,480 tokens: the last 1024 are held out
 	if err := os.WriteFile(data, all, 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -220,7 +220,7 @@ func TestHeldOut(t *testing.T) {
 		t.Fatal(err)
 	}
 	held := filepath.Join(dir, "held.bin")
-	if err := os.WriteFile(held, all[len(all)-2*512:], 0o644); err != nil {
+	if err := os.WriteFile(held, all[len(all)-2*1024:], 0o644); err != nil {
 		t.Fatal(err)
 	}
 	same, _, err := run(t, options(t, data, filepath.Join(dir, "b"), "--steps=1", "--eval-data="+held), "")
@@ -232,7 +232,7 @@ func TestHeldOut(t *testing.T) {
 			t.Errorf("at %d the held-out text gives %v, the same text as --eval-data %v", l.Ctx, l.Base.PPL, same.Lengths[i].Base.PPL)
 		}
 	}
-	if !strings.Contains(log, " 9728 tokens read") {
-		t.Errorf("the training does not read what is left, 9728 tokens:\n%s", log)
+	if !strings.Contains(log, "(19456 tokens read)") {
+		t.Errorf("the training does not read what is left, 19456 tokens:\n%s", log)
 	}
 }
