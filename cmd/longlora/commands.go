@@ -66,7 +66,7 @@ func newTrain() *cobra.Command {
 			}
 			be := backend(t.Common, c.ErrOrStderr())
 			if t.DryRun {
-				facts, err := train.DryRun(&t, be, c.ErrOrStderr())
+				facts, err := train.DryRun(c.Context(), &t, be, c.ErrOrStderr())
 				if err != nil || !t.JSON {
 					return err
 				}

@@ -86,7 +86,7 @@ func (b *Bench) Flags(f *pflag.FlagSet) {
 	f.IntVar(&b.Steps, "steps", 3, "steps to measure")
 	f.IntVar(&b.Warmup, "warmup", 2, "steps before them that are not measured")
 	trainFlags(&b.Train, f, "ctx", "steps", "model", "data", "out", "adapter", "init", "batch", "accum", "epochs", "eval-data", "eval-fraction", "eval-every", "eval-attn",
-		"save-every", "keep", "resume", "replan", "dry-run", "format", "text-field", "skip-bad", "pack", "shuffle")
+		"save-every", "keep", "resume", "replan", "dry-run", "format", "template", "text-field", "skip-bad", "overlong", "train-on-prompt", "pack", "shuffle")
 }
 
 // Finish validates them, and train's for every context.

@@ -11,18 +11,18 @@ type Eval struct {
 	Common
 	Attend
 	Rope
-	Models              []string
-	Adapter, Out        string
-	Tasks               []string
-	Data                []string
-	Ctx                 []int
-	Stride, Limit       int
-	Protocol, TextField string
-	SkipBad             bool
-	Trials, Depths      int
-	Seed                uint64
-	Template            string
-	Values              *Values
+	Documents
+	Models         []string
+	Adapter, Out   string
+	Tasks          []string
+	Data           []string
+	Ctx            []int
+	Stride, Limit  int
+	Protocol       string
+	Trials, Depths int
+	Seed           uint64
+	Words          string // a file
+	Values         *Values
 }
 
 // Flags defines eval's options.
@@ -30,18 +30,17 @@ func (e *Eval) Flags(f *pflag.FlagSet) {
 	f.StringArrayVar(&e.Models, "model", nil, "a folder, or a Hugging Face name in the local cache; repeat to compare")
 	f.StringVar(&e.Adapter, "adapter", "", "PEFT adapter to apply")
 	f.StringSliceVar(&e.Tasks, "task", nil, "ppl, passkey, or both by comma")
-	f.StringArrayVar(&e.Data, "data", nil, "text, JSONL or token files, or a folder, read as one stream")
+	f.StringArrayVar(&e.Data, "data", nil, "text, JSON, parquet or token files, or a folder, read as one stream")
 	f.IntSliceVar(&e.Ctx, "ctx", nil, "lengths, by comma")
 	f.StringVar(&e.Protocol, "protocol", "longlora", "ppl: longlora (whole windows, the reference's) or sliding (each token once)")
 	f.IntVar(&e.Stride, "stride", 256, "ppl: tokens between windows")
 	f.IntVar(&e.Limit, "limit", 0, "ppl: at most so many windows, evenly spread (0: all)")
-	f.StringVar(&e.TextField, "text-field", "text", "the field of a JSONL line that holds the text")
-	f.BoolVar(&e.SkipBad, "skip-bad", false, "skip and count malformed lines")
+	e.DocumentFlags(f)
 	e.AttendFlags(f, "full")
 	e.RopeFlags(f)
 	f.IntVar(&e.Trials, "trials", 10, "passkey: prompts a depth")
 	f.IntVar(&e.Depths, "depths", 10, "passkey: depths")
-	f.StringVar(&e.Template, "passkey-template", "", "passkey: YAML file of its words")
+	f.StringVar(&e.Words, "passkey-template", "", "passkey: YAML file of its words")
 	f.Uint64Var(&e.Seed, "seed", 0, "passkey: seed of what is drawn")
 	f.StringVar(&e.Out, "out", "", "folder that keeps results as they come; the same command goes on from there")
 	e.ComputeFlags(f)
@@ -81,7 +80,7 @@ func (e *Eval) Finish(v *Values) error {
 	if e.Limit < 0 {
 		return errs.Usagef("--limit %d: must not be negative", e.Limit)
 	}
-	for _, err := range []error{e.CheckDevice(), e.CheckRope(v), oneOf("attn", e.Attn, "s2", "full"), oneOf("shift", e.Shift, "split", "roll"),
+	for _, err := range []error{e.CheckDevice(), e.CheckRope(v), e.CheckDocuments(), oneOf("attn", e.Attn, "s2", "full"), oneOf("shift", e.Shift, "split", "roll"),
 		oneOf("protocol", e.Protocol, "longlora", "sliding")} {
 		if err != nil {
 			return err

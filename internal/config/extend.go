@@ -11,7 +11,7 @@ type Extend struct {
 	Train
 	DoTrain   bool
 	EvalLimit int
-	Template  string
+	Words     string // a file
 }
 
 // Flags defines extend's options.
@@ -19,7 +19,7 @@ func (e *Extend) Flags(f *pflag.FlagSet) {
 	e.Train.Flags(f)
 	f.BoolVar(&e.DoTrain, "train", true, "train; false only interpolates the positions")
 	f.IntVar(&e.EvalLimit, "eval-limit", 32, "windows of perplexity a length")
-	f.StringVar(&e.Template, "passkey-template", "", "YAML file of the passkey task's words")
+	f.StringVar(&e.Words, "passkey-template", "", "YAML file of the passkey task's words")
 }
 
 // Finish validates the options.

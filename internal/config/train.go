@@ -2,7 +2,6 @@ package config
 
 import (
 	"math"
-	"strings"
 
 	"github.com/spf13/pflag"
 
@@ -14,11 +13,11 @@ type Train struct {
 	Common
 	Attend
 	Rope
+	Documents
 	Model, Out, Adapter, Init string
 	Data                      []string
 	Ctx                       int
-	Format, Pack, TextField   string
-	SkipBad                   bool
+	Pack, Overlong            string
 	Tune                      string
 	Rank                      int
 	Alpha, Dropout            float64
@@ -50,15 +49,15 @@ type Train struct {
 func (t *Train) Flags(f *pflag.FlagSet) {
 	f.SortFlags = false
 	f.StringVar(&t.Model, "model", "", "the base: a folder, or a Hugging Face name in the local cache")
-	f.StringArrayVar(&t.Data, "data", nil, "text, JSONL or token files, or a folder; repeat for more, PATH:0.3 for a share")
+	f.StringArrayVar(&t.Data, "data", nil, "text, JSON, parquet or token files, or a folder; repeat for more, PATH:0.3 for a share")
 	f.IntVar(&t.Ctx, "ctx", 0, "tokens of a row: the context to extend to")
 	f.StringVar(&t.Out, "out", "", "folder to write the adapter and checkpoints into")
 	f.StringVar(&t.Adapter, "adapter", "", "PEFT adapter to go on from")
 	f.StringVar(&t.Init, "init", "checkpoint", "checkpoint, or random: from config.json alone, with --tune full")
-	f.StringVar(&t.Format, "format", "auto", "auto, text or tokens")
-	f.StringVar(&t.TextField, "text-field", "text", "the field of a JSONL line that holds the text")
-	f.BoolVar(&t.SkipBad, "skip-bad", false, "skip and count malformed lines")
-	f.StringVar(&t.Pack, "pack", "auto", "rows: auto, concat (one stream), cut (documents apart) or pad (one document a row)")
+	t.DocumentFlags(f)
+	f.StringVar(&t.Pack, "pack", "auto", "rows: auto, concat (one stream; auto for text), cut (documents apart; auto for examples) or pad (one document a row)")
+	f.StringVar(&t.Overlong, "overlong", "drop", "examples longer than a row: drop, truncate (the prompt's longest text loses its middle) or error")
+	t.ScoreFlags(f)
 	t.AttendFlags(f, "s2")
 	t.RopeFlags(f)
 	f.StringVar(&t.Tune, "tune", "lora", "lora, or full: every weight")
@@ -107,7 +106,7 @@ func (t *Train) Finish(v *Values, need ...string) error {
 		return err
 	}
 	for _, err := range []error{
-		t.CheckDevice(), t.CheckRope(v), oneOf("format", t.Format, "auto", "text", "tokens"),
+		t.CheckDevice(), t.CheckRope(v), t.CheckDocuments(), oneOf("overlong", t.Overlong, "drop", "truncate", "error"),
 		oneOf("pack", t.Pack, "auto", "concat", "cut", "pad"), oneOf("attn", t.Attn, "s2", "full"), oneOf("shift", t.Shift, "split", "roll"),
 		oneOf("tune", t.Tune, "lora", "full"), oneOf("schedule", t.Schedule, "constant", "linear", "cosine"),
 		oneOf("init", t.Init, "checkpoint", "random"), t.ranges(v), t.combinations(v),
@@ -175,12 +174,10 @@ func (t *Train) combinations(v *Values) error {
 	if t.EvalEvery > 0 && len(t.EvalData) == 0 && t.EvalFraction == 0 {
 		return errs.Usagef("--eval-every %d: nothing to validate on; give --eval-data or --eval-fraction", t.EvalEvery)
 	}
-	for _, d := range t.Data {
-		if strings.TrimSpace(d) == "" {
-			return errs.Usagef("--data: an empty path")
-		}
+	if err := checkPaths("eval-data", t.EvalData); err != nil {
+		return err
 	}
-	return nil
+	return checkPaths("data", t.Data)
 }
 
 // roll checks what the wrapped variant can do: one tile over one uncut row of whole groups.

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"longlora/internal/errs"
+	"longlora/internal/tokenizer"
 )
 
 // letters encodes a byte as its value; BOS 1, EOS 2.
@@ -21,6 +22,27 @@ func (letters) Encode(s string) (ids []int32) {
 	}
 	return ids
 }
+func (l letters) EncodeSpans(s string) (ids []int32, at []tokenizer.Span) {
+	for i := range len(s) {
+		at = append(at, tokenizer.Span{Start: i, End: i + 1})
+	}
+	return l.Encode(s), at
+}
+
+func (letters) Decode(ids []int32) string {
+	var b []byte
+	for _, id := range ids {
+		if id == 2 {
+			b = append(b, "</s>"...)
+			continue
+		}
+		b = append(b, byte(id))
+	}
+	return string(b)
+}
+func (letters) ID(token string) (int32, bool) { return 0, false }
+func (letters) Size() int                     { return 256 }
+
 func (letters) BOS() (int32, bool) { return 1, true }
 func (letters) EOS() (int32, bool) { return 2, true }
 
@@ -45,11 +67,11 @@ func TestRows(t *testing.T) {
 		ctx  int
 		want []Row
 	}{
-		{"concat", 6, []Row{{[]int32{1, 'a', 'b', 'c', 2, 1}, []int32{0}}, {[]int32{'d', 'e', 'f', 'g', 'h', 'i'}, []int32{0}}}},
-		{"cut", 6, []Row{{[]int32{1, 'a', 'b', 'c', 2, 1}, []int32{0, 5}}, {[]int32{'d', 'e', 'f', 'g', 'h', 'i'}, []int32{0}}, {[]int32{2}, []int32{0}}}},
-		{"pad", 6, []Row{{[]int32{1, 'a', 'b', 'c', 2}, []int32{0}}, {[]int32{1, 'd', 'e', 'f', 'g', 'h'}, []int32{0}}, {[]int32{'i', 2}, []int32{0}}}},
+		{"concat", 6, []Row{{[]int32{1, 'a', 'b', 'c', 2, 1}, []int32{0}, nil}, {[]int32{'d', 'e', 'f', 'g', 'h', 'i'}, []int32{0}, nil}}},
+		{"cut", 6, []Row{{[]int32{1, 'a', 'b', 'c', 2, 1}, []int32{0, 5}, nil}, {[]int32{'d', 'e', 'f', 'g', 'h', 'i'}, []int32{0}, nil}, {[]int32{2}, []int32{0}, nil}}},
+		{"pad", 6, []Row{{[]int32{1, 'a', 'b', 'c', 2}, []int32{0}, nil}, {[]int32{1, 'd', 'e', 'f', 'g', 'h'}, []int32{0}, nil}, {[]int32{'i', 2}, []int32{0}, nil}}},
 	} {
-		s, err := Open(options(p, c.pack, c.ctx))
+		s, err := Open(t.Context(), options(p, c.pack, c.ctx))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -61,7 +83,7 @@ func TestRows(t *testing.T) {
 			t.Errorf("%s: %v, want %v", c.pack, got, c.want)
 		}
 	}
-	if _, err := Open(options(p, "concat", 14)); errs.Code(err) != 4 {
+	if _, err := Open(t.Context(), options(p, "concat", 14)); errs.Code(err) != 4 {
 		t.Errorf("no whole row: %v", err)
 	}
 }
@@ -74,7 +96,7 @@ func TestTokenFiles(t *testing.T) {
 		}
 		return string(b)
 	}
-	s, err := Open(options(write(t, "a.bin", ids(50)), "auto", 20))
+	s, err := Open(t.Context(), options(write(t, "a.bin", ids(50)), "auto", 20))
 	if err != nil || s.Rows() != 2 || s.Row(1).IDs[0] != 20 {
 		t.Fatalf("rows %v, %v", s, err)
 	}
@@ -88,7 +110,7 @@ func TestTokenFiles(t *testing.T) {
 		"missing":       {options("nowhere.txt", "auto", 20), 4},
 		"bad line":      {options(write(t, "e.jsonl", "{\"text\":1}\n"), "auto", 20), 4},
 	} {
-		if _, err := Open(c.o); errs.Code(err) != c.code {
+		if _, err := Open(t.Context(), c.o); errs.Code(err) != c.code {
 			t.Errorf("%s: %v (exit %d), want exit %d", name, err, errs.Code(err), c.code)
 		}
 	}
@@ -97,14 +119,14 @@ func TestTokenFiles(t *testing.T) {
 func TestSkipBadCounts(t *testing.T) {
 	o := options(write(t, "a.jsonl", "{\"text\":\"abcdef\"}\nnot json\n{\"no\":1}\n"), "concat", 4)
 	o.SkipBad = true
-	s, err := Open(o)
+	s, err := Open(t.Context(), o)
 	if err != nil || s.Stats(3).Skipped != 2 || s.Stats(3).Long != 8 {
 		t.Fatalf("%+v %v", s.Stats(3), err)
 	}
 }
 
 func TestOrderIsAPermutationOfSeedAndEpoch(t *testing.T) {
-	s, err := Open(options(write(t, "a.txt", string(make([]byte, 400))), "concat", 4))
+	s, err := Open(t.Context(), options(write(t, "a.txt", string(make([]byte, 400))), "concat", 4))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -135,7 +157,7 @@ func TestOrderIsAPermutationOfSeedAndEpoch(t *testing.T) {
 func TestWeightsAndHoldOut(t *testing.T) {
 	p := write(t, "a.txt", string(make([]byte, 398)))
 	o := options(p+":0.3", "concat", 4)
-	s, err := Open(o)
+	s, err := Open(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -159,7 +181,7 @@ func TestTruncatedGzip(t *testing.T) {
 	st, _ := f.Stat()
 	f.Truncate(st.Size() / 2)
 	f.Close()
-	if _, err := Open(options(p, "concat", 4)); errs.Code(err) != 4 {
+	if _, err := Open(t.Context(), options(p, "concat", 4)); errs.Code(err) != 4 {
 		t.Errorf("a truncated file gave %v", err)
 	}
 }
@@ -185,11 +207,11 @@ func TestHoldDocsDividesTheData(t *testing.T) {
 	for path, want := range map[string]int{write(t, "many.jsonl", lines): 2 * 10, write(t, "few.txt", string(make([]byte, 398))): 20} {
 		o := options(path, "concat", 4)
 		o.HoldDocs = 0.05
-		held, err := Stream(o)
+		held, err := Stream(t.Context(), o)
 		if err != nil {
 			t.Fatal(err)
 		}
-		s, err := Open(o)
+		s, err := Open(t.Context(), o)
 		if err != nil {
 			t.Fatal(err)
 		}

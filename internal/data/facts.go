@@ -34,9 +34,39 @@ func (s *Set) Weights() []float64 {
 // Documents reports whether every source's documents are known; a plain token file is one stream without any.
 func (s *Set) Documents() bool {
 	for _, src := range s.sources {
-		if src.tokens {
+		if src.plain {
 			return false
 		}
 	}
 	return true
+}
+
+// Stats describe what was read.
+type Stats struct {
+	Documents, Tokens, Long int64 // Long: tokens in documents longer than the length asked for
+	Skipped                 int   // malformed records
+	Fate
+	Fill float64 // the share of the rows that tokens fill
+}
+
+// Stats counts documents and tokens, and the tokens in documents longer than n.
+func (s *Set) Stats(n int) Stats {
+	var st Stats
+	filled := int64(0)
+	for _, src := range s.sources {
+		st.Tokens += src.st.tokens
+		st.Documents += int64(src.st.count)
+		st.Skipped += src.skipped
+		st.Dropped += src.fate.Dropped
+		st.LongAnswers += src.fate.LongAnswers
+		st.Truncated += src.fate.Truncated
+		filled += src.filled
+		for d := range src.st.count {
+			if l := src.st.end(d) - src.st.end(d-1); l > int64(n) {
+				st.Long += l
+			}
+		}
+	}
+	st.Fill = float64(filled) / (float64(s.rows) * float64(s.opt.Ctx))
+	return st
 }

@@ -1,74 +1,126 @@
+// Package data turns files into rows of tokens: it reads documents, packs them, orders rows, and does all of it
+// the same way every time, so that a run can go on where it stopped.
+//
+// Tokens and tables lie in files that are mapped, prepared ones or temporary ones without a name, so that memory
+// does not grow with the data.
 package data
 
 import (
-	"math"
-	"math/rand/v2"
+	"context"
+	"io"
 	"path/filepath"
-	"sort"
+	"slices"
 
 	"longlora/internal/ckpt"
 	"longlora/internal/errs"
 )
 
-// Row is one row of tokens. Docs are the starts of its documents, the first 0.
-type Row struct {
-	IDs  []int32
-	Docs []int32
+// Options say what to read and how.
+type Options struct {
+	Paths         []string // --data, each perhaps with a weight
+	Format        string   // auto, text, alpaca, chat, tokens
+	Template      string   // of examples: auto, a name, a file
+	Pack          string   // auto, concat, cut, pad
+	Ctx           int
+	TextField     string
+	TextNamed     bool // the user gave TextField
+	SkipBad       bool
+	Overlong      string // drop, truncate, error
+	TrainOnPrompt *bool  // nil: as the data was prepared, else no
+	NoSpecial     bool
+	Vocab         int
+	Encoder       Encoder   // nil when there is no tokenizer
+	Tokenizer     *Identity // of Encoder
+	NoEncoder     error     // why there is none
+	HoldDocs      float64   // share of the documents, at the end, that a set leaves out and a stream is
+	Log           io.Writer // progress and notes; nil: none
 }
 
-// span is a row's place in its source.
-type span struct{ source, lo, hi int }
+// Row is one row of tokens. Docs are the starts of its documents, the first 0. Scored are the stretches of tokens
+// that may be targets, in order; nil stands for all.
+type Row struct {
+	IDs    []int32
+	Docs   []int32
+	Scored []Span
+}
+
+// Span is a stretch [Lo, Hi) of tokens.
+type Span struct{ Lo, Hi int32 }
 
 // Set is all rows of all sources, in file order.
 type Set struct {
 	opt     Options
 	sources []*source
-	rows    []span
+	rows    int
 	held    int // rows at the end that are held out
 }
 
-// Open reads everything and packs it.
-func Open(o Options) (*Set, error) {
-	s := &Set{opt: o}
-	for _, p := range o.Paths {
-		src, err := openSource(p)
-		if err != nil {
-			return nil, err
-		}
-		if err := src.read(o); err != nil {
-			return nil, err
-		}
-		s.sources = append(s.sources, src)
+// Open reads everything and packs it. The set must be closed.
+func Open(ctx context.Context, o Options) (*Set, error) {
+	s, err := open(ctx, o)
+	if err != nil {
+		return nil, err
 	}
 	s.keepBelow(o.HoldDocs)
-	return s, s.pack()
+	if err := s.pack(); err != nil {
+		s.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func open(ctx context.Context, o Options) (*Set, error) {
+	s := &Set{opt: o}
+	for _, p := range o.Paths {
+		src, err := openSource(p, &s.opt)
+		if err == nil {
+			s.sources = append(s.sources, src)
+			err = src.load(ctx)
+		}
+		if err != nil {
+			s.Close()
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+// Close gives back what is mapped.
+func (s *Set) Close() {
+	for _, src := range s.sources {
+		src.close()
+	}
+	s.sources = nil
 }
 
 // manyDocs is from how many documents on whole ones are held out; fewer are too coarse, and tokens are.
 const manyDocs = 20
 
 // cut is where the last share of the documents, or of the tokens, begins: a source and a token of it.
-func (s *Set) cut(share float64) (source, at int) {
-	docs, tokens, stream := 0, 0, false
+func (s *Set) cut(share float64) (source int, at int64) {
+	docs, tokens, stream := int64(0), int64(0), false
 	for _, src := range s.sources {
-		docs, tokens, stream = docs+len(src.docs)-1, tokens+len(src.ids), stream || src.tokens
+		docs, tokens, stream = docs+int64(src.st.count), tokens+src.st.tokens, stream || src.plain
 	}
 	byDoc := docs >= manyDocs && !stream
-	left := int(CeilOf(share, int64(tokens), int64(tokens)))
+	left := CeilOf(share, tokens, tokens)
 	if byDoc {
-		left = int(CeilOf(share, int64(docs), int64(docs)))
+		left = CeilOf(share, docs, docs)
 	}
 	for i := len(s.sources) - 1; i >= 0; i-- {
 		src := s.sources[i]
-		have := len(src.ids)
+		have := src.st.tokens
 		if byDoc {
-			have = len(src.docs) - 1
+			have = int64(src.st.count)
 		}
 		if left <= have {
 			if byDoc {
-				return i, src.docs[have-left]
+				return i, src.st.end(int(have-left) - 1)
 			}
-			return i, have - left
+			if at = have - left; src.st.examples && at > 0 { // examples stay whole
+				at = src.st.end(src.st.docAt(at) - 1)
+			}
+			return i, at
 		}
 		left -= have
 	}
@@ -82,126 +134,104 @@ func (s *Set) keepBelow(share float64) {
 	}
 	i, at := s.cut(share)
 	for k := i; k < len(s.sources); k++ {
-		src, end := s.sources[k], 0
+		st, end := s.sources[k].st, int64(0)
 		if k == i {
 			end = at
 		}
-		src.ids = src.ids[:end]
-		n := sort.SearchInts(src.docs, end)
-		src.docs = append(src.docs[:n:n], end)
+		if st.count > 0 && end < st.tokens {
+			st.count = st.docAt(end)
+			if st.end(st.count-1) < end {
+				st.count++ // the rest of a document that is cut in two
+			}
+		}
+		st.tokens = end
 	}
 }
 
 // pack divides the sources into rows.
 func (s *Set) pack() error {
-	longest := 0
-	for i, src := range s.sources {
-		pack := s.opt.Pack
-		if pack == "auto" || pack == "" {
-			pack = "concat"
+	longest := int64(0)
+	for _, src := range s.sources {
+		if err := src.layOut(); err != nil {
+			return err
 		}
-		if src.tokens && pack != "concat" {
-			return errs.Usagef("--pack %s: %s is one stream of token ids without documents; only concat packs it", pack, src.path)
-		}
-		longest = max(longest, len(src.ids))
-		switch pack {
-		case "concat":
-			for lo := 0; lo+s.opt.Ctx <= len(src.ids); lo += s.opt.Ctx {
-				s.rows = append(s.rows, span{i, lo, lo + s.opt.Ctx})
-			}
-		case "cut":
-			for lo := 0; lo < len(src.ids); lo += s.opt.Ctx {
-				s.rows = append(s.rows, span{i, lo, min(lo+s.opt.Ctx, len(src.ids))})
-			}
-		case "pad":
-			for d := 0; d+1 < len(src.docs); d++ {
-				lo, hi := src.docs[d], src.docs[d+1]
-				for ; lo < hi; lo += s.opt.Ctx {
-					s.rows = append(s.rows, span{i, lo, min(lo+s.opt.Ctx, hi)})
-				}
-			}
+		s.rows += src.rows
+		longest = max(longest, src.st.tokens)
+	}
+	if int64(s.rows) > 1<<32-1 {
+		return errs.Dataf("--data: more than 2^32 rows; give a larger --ctx")
+	}
+	if s.rows > 0 {
+		return nil
+	}
+	for _, src := range s.sources {
+		if n := src.fate.Dropped + src.fate.LongAnswers; n > 0 {
+			return errs.Dataf("--data %s: no example fits --ctx %d: all %d are longer; give a larger --ctx, or --overlong truncate", src.path, s.opt.Ctx, n)
 		}
 	}
-	if len(s.rows) == 0 {
-		return errs.Dataf("--data: no whole row of --ctx %d tokens: the longest source has %d tokens; give more text or a smaller --ctx", s.opt.Ctx, longest)
+	return errs.Dataf("--data: no whole row of --ctx %d tokens: the longest source has %d tokens; give more text or a smaller --ctx", s.opt.Ctx, longest)
+}
+
+// Packs are the ways in which the sources are packed.
+func (s *Set) Packs() (out []string) {
+	for _, src := range s.sources {
+		if !slices.Contains(out, src.pack) {
+			out = append(out, src.pack)
+		}
 	}
-	return nil
+	return out
 }
 
 // Cut reports whether rows hold several documents that do not see each other.
-func (s *Set) Cut() bool { return s.opt.Pack == "cut" }
+func (s *Set) Cut() bool { return slices.Contains(s.Packs(), "cut") }
+
+// Padded reports whether rows are single documents, of different lengths.
+func (s *Set) Padded() bool { return slices.Contains(s.Packs(), "pad") }
 
 // Rows is the number of rows to train on.
-func (s *Set) Rows() int { return len(s.rows) - s.held }
+func (s *Set) Rows() int { return s.rows - s.held }
 
 // Held is the number of rows held out.
 func (s *Set) Held() int { return s.held }
 
 // HoldOut keeps the last ⌈f·rows⌉ rows for validation.
 func (s *Set) HoldOut(f float64) error {
-	s.held = int(CeilOf(f, int64(len(s.rows)), int64(len(s.rows))))
-	if s.held >= len(s.rows) {
-		return errs.Dataf("--eval-fraction %v of %d rows leaves none to train on", f, len(s.rows))
+	s.held = int(CeilOf(f, int64(s.rows), int64(s.rows)))
+	if s.held >= s.rows {
+		return errs.Dataf("--eval-fraction %v of %d rows leaves none to train on", f, s.rows)
 	}
 	return nil
 }
 
 // Row is row i in file order; held-out rows follow those to train on.
 func (s *Set) Row(i int) Row {
-	sp := s.rows[i]
-	src := s.sources[sp.source]
-	r := Row{IDs: make([]int32, sp.hi-sp.lo), Docs: []int32{0}}
-	for k, id := range src.ids[sp.lo:sp.hi] {
-		r.IDs[k] = int32(id)
-	}
-	if s.Cut() {
-		for d := sort.SearchInts(src.docs, sp.lo+1); d < len(src.docs) && src.docs[d] < sp.hi; d++ {
-			if o := int32(src.docs[d] - sp.lo); o != r.Docs[len(r.Docs)-1] {
-				r.Docs = append(r.Docs, o)
-			}
-		}
-	}
-	return r
-}
-
-// Stats describe what was read.
-type Stats struct {
-	Documents, Tokens, Long int64 // Long: tokens in documents longer than the length asked for
-	Skipped                 int
-}
-
-// Stats counts documents and tokens, and the tokens in documents longer than n.
-func (s *Set) Stats(n int) Stats {
-	var st Stats
 	for _, src := range s.sources {
-		st.Tokens += int64(len(src.ids))
-		st.Skipped += src.skipped
-		for d := 0; d+1 < len(src.docs); d++ {
-			st.Documents++
-			if l := src.docs[d+1] - src.docs[d]; l > n {
-				st.Long += int64(l)
-			}
+		if i < src.rows {
+			return src.row(i)
 		}
+		i -= src.rows
 	}
-	return st
+	return Row{Docs: []int32{0}}
 }
 
-// Bytes is the memory that the ids and the tables take.
-func (s *Set) Bytes() int64 {
-	n := int64(len(s.rows)) * 24
-	for _, src := range s.sources {
-		n += int64(cap(src.ids))*4 + int64(cap(src.docs))*8
+// of is the range of a source's rows that are trained on.
+func (s *Set) of(source int) (lo, hi int) {
+	for _, src := range s.sources[:source] {
+		lo += src.rows
 	}
-	return n
+	return min(lo, s.Rows()), min(lo+s.sources[source].rows, s.Rows())
 }
+
+// Bytes is the memory that the set and an order over it take; tokens and tables are mapped.
+func (s *Set) Bytes() int64 { return 4 * int64(s.rows) }
 
 // Prints fingerprints every file read.
 func (s *Set) Prints() ([]ckpt.FilePrint, error) {
 	var out []ckpt.FilePrint
 	for _, src := range s.sources {
-		for _, f := range src.files {
+		for _, f := range src.inputs() {
 			name, err := filepath.Rel(src.path, f)
-			if err != nil || name == "." {
+			if err != nil || name == "." || !filepath.IsLocal(name) {
 				name = filepath.Base(f)
 			}
 			p, err := ckpt.PrintFile(f, name)
@@ -214,103 +244,20 @@ func (s *Set) Prints() ([]ckpt.FilePrint, error) {
 	return out, nil
 }
 
-// Order gives rows to samples: a function of the seed alone, so that it needs no state.
-type Order struct {
-	set     *Set
-	seed    uint64
-	shuffle bool
-	epoch   int
-	rows    []int
-}
-
-// NewOrder makes an order over the set's rows.
-func NewOrder(s *Set, seed uint64, shuffle bool) *Order {
-	return &Order{set: s, seed: seed, shuffle: shuffle, epoch: -1}
-}
-
-// Rows is the number of rows of an epoch: every row, or ⌈w·rows⌉ of a source with a weight.
-func (o *Order) Rows() int {
-	n := 0
-	for i, src := range o.set.sources {
-		k := len(o.set.of(i))
-		if src.weight > 0 {
-			k = int(CeilOf(src.weight, int64(k), math.MaxInt32))
-		}
-		n += k
-	}
-	return n
-}
-
-// of lists the rows of a source that are trained on.
-func (s *Set) of(source int) []int {
-	var out []int
-	for i := range s.Rows() {
-		if s.rows[i].source == source {
-			out = append(out, i)
-		}
-	}
-	return out
-}
-
-// Row is the row of sample i: order_e[i mod rows] of epoch e = ⌊i/rows⌋.
-func (o *Order) Row(i int64) int {
-	n := int64(o.Rows())
-	if e := int(i / n); e != o.epoch || o.rows == nil {
-		o.epoch, o.rows = e, o.list(e)
-	}
-	return o.rows[i%n]
-}
-
-// list is one epoch's order. The draws come from PCG seeded by (seed, epoch): of each weighted source first, in
-// the order of the sources, then the shuffle.
-func (o *Order) list(epoch int) []int {
-	r := rand.New(rand.NewPCG(o.seed, uint64(epoch)))
-	var out []int
-	for i, src := range o.set.sources {
-		rows := o.set.of(i)
-		if src.weight == 0 {
-			out = append(out, rows...)
-			continue
-		}
-		want := int(CeilOf(src.weight, int64(len(rows)), math.MaxInt32))
-		for want > 0 && len(rows) > 0 {
-			perm := r.Perm(len(rows))
-			perm = perm[:min(want, len(perm))]
-			want -= len(perm)
-			sort.Ints(perm)
-			for _, k := range perm {
-				out = append(out, rows[k])
-			}
-		}
-	}
-	if o.shuffle {
-		r.Shuffle(len(out), func(i, j int) { out[i], out[j] = out[j], out[i] })
-	}
-	return out
-}
-
 // Stream reads everything as one stream of ids, for evaluation; with HoldDocs only what a set leaves out.
-func Stream(o Options) ([]int32, error) {
-	s := &Set{opt: o}
-	for _, p := range o.Paths {
-		src, err := openSource(p)
-		if err != nil {
-			return nil, err
-		}
-		if err := src.read(o); err != nil {
-			return nil, err
-		}
-		s.sources = append(s.sources, src)
+func Stream(ctx context.Context, o Options) ([]int32, error) {
+	s, err := open(ctx, o)
+	if err != nil {
+		return nil, err
 	}
-	first, at := 0, 0
+	defer s.Close()
+	first, at := 0, int64(0)
 	if o.HoldDocs > 0 {
 		first, at = s.cut(o.HoldDocs)
 	}
 	var out []int32
 	for _, src := range s.sources[first:] {
-		for _, id := range src.ids[at:] {
-			out = append(out, int32(id))
-		}
+		out = src.st.read(out, at, src.st.tokens)
 		at = 0
 	}
 	return out, nil

@@ -1,283 +1,313 @@
-// Package data turns files into rows of tokens: it reads documents, packs them, orders rows, and does all of it
-// the same way every time, so that a run can go on where it stopped.
 package data
 
 import (
-	"bufio"
-	"bytes"
-	"encoding/binary"
-	"encoding/json"
-	"errors"
-	"github.com/klauspost/compress/gzip"
+	"context"
+	"fmt"
 	"io"
-	"io/fs"
 	"os"
-	"path/filepath"
-	"sort"
-	"strconv"
+	"slices"
 	"strings"
-
-	"github.com/klauspost/compress/zstd"
+	"sync/atomic"
 
 	"longlora/internal/errs"
 )
 
-// Encoder turns text into ids; package tokenizer has it.
-type Encoder interface {
-	Encode(text string) []int32
-	BOS() (int32, bool)
-	EOS() (int32, bool)
-}
-
-// Options say what to read and how.
-type Options struct {
-	Paths     []string // --data, each perhaps with a weight
-	Format    string   // auto, text, tokens
-	Pack      string   // auto, concat, cut, pad
-	Ctx       int
-	TextField string
-	SkipBad   bool
-	Vocab     int
-	Encoder   Encoder // nil when there is no tokenizer
-	NoEncoder error   // why there is none
-	HoldDocs  float64 // share of the documents, at the end, that a set leaves out and a stream is
-}
-
-// source is one --data: its files and their documents' tokens.
+// source is one --data: its files, how their documents become tokens, the tokens, and how they lie in rows.
 type source struct {
+	opt     *Options
 	path    string
 	weight  float64 // 0: all rows
 	files   []string
-	tokens  bool // ids as they are, one stream without documents
-	ids     []uint32
-	docs    []int // document starts; the last entry is len(ids)
-	skipped int
+	format  string     // Text, Alpaca, Chat or Tokens
+	columns [][]string // of each parquet file
+	encoder encoder
+	read    atomic.Int64 // bytes taken from the disk
+
+	st       *store
+	plain    bool // ids without documents
+	all      bool // every token of an example is scored
+	skipped  int  // malformed records
+	prepared []*sidecar
+	layout
 }
 
-// splitWeight reads PATH:0.3; the number is a weight only when no file has the whole name.
-func splitWeight(s string) (path string, weight float64, err error) {
-	if _, err := os.Stat(s); err == nil {
-		return s, 0, nil
-	}
-	i := strings.LastIndexByte(s, ':')
-	if i < 0 {
-		return s, 0, nil
-	}
-	w, err := strconv.ParseFloat(s[i+1:], 64)
-	if err != nil {
-		return s, 0, nil
-	}
-	if !(w > 0) || w > 1e6 {
-		return "", 0, errs.Usagef("--data %s: the weight %v is not a positive number", s, w)
-	}
-	return s[:i], w, nil
-}
-
-// openSource lists a source's files, sorted by the bytes of their path relative to it.
-func openSource(arg string) (*source, error) {
+// openSource lists a source's files and finds out their format.
+func openSource(arg string, o *Options) (*source, error) {
 	path, w, err := splitWeight(arg)
 	if err != nil {
 		return nil, err
 	}
-	s := &source{path: path, weight: w}
-	st, err := os.Stat(path)
-	if err != nil {
-		return nil, errs.Dataf("--data: %w", err)
+	s := &source{opt: o, path: path, weight: w}
+	if s.files, err = listFiles(path); err != nil {
+		return nil, err
 	}
-	if !st.IsDir() {
-		s.files = []string{path}
-		return s, nil
+	if s.format, err = s.findFormat(); err != nil {
+		return nil, err
 	}
-	var rel []string
-	err = filepath.WalkDir(path, func(p string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return err
-		}
-		if kind(p) != "" {
-			r, err := filepath.Rel(path, p)
-			rel = append(rel, r)
-			return err
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, errs.Dataf("--data %s: %w", path, err)
-	}
-	sort.Strings(rel)
-	for _, r := range rel {
-		s.files = append(s.files, filepath.Join(path, r))
-	}
-	if len(s.files) == 0 {
-		return nil, errs.Dataf("--data %s: the folder holds no .txt, .md, .jsonl (each also .gz or .zst) or .bin file", path)
-	}
+	s.columns = make([][]string, len(s.files))
 	return s, nil
 }
 
-// kind is what a file's name says it holds: text, jsonl, bin, or nothing known.
-func kind(path string) string {
-	name := strings.TrimSuffix(strings.TrimSuffix(path, ".gz"), ".zst")
-	switch filepath.Ext(name) {
-	case ".txt", ".md":
-		return "text"
-	case ".jsonl":
-		return "jsonl"
-	case ".bin":
-		if name == path {
-			return "bin"
+// findFormat is the format asked for, or that of the first document. Files that cannot hold it are left out of a
+// folder: its README beside examples.
+func (s *source) findFormat() (string, error) {
+	kinds := map[kind]int{}
+	for _, f := range s.files {
+		k, _ := kindOf(f)
+		kinds[k]++
+	}
+	format := s.opt.Format
+	if format == "" {
+		format = Auto
+	}
+	structured := kinds[lines] + kinds[objects] + kinds[columns]
+	switch {
+	case format == Tokens:
+		return Tokens, nil
+	case kinds[tokens] == len(s.files) && format != Auto:
+		for _, f := range s.files { // prepared data goes by its source's format as well
+			if c, err := readSidecar(f); err != nil || c == nil || c.Format != format {
+				return "", errs.Usagef("--format %s: %s holds token ids", format, f)
+			}
+		}
+		return Tokens, nil
+	case kinds[tokens] == len(s.files):
+		return Tokens, nil
+	case kinds[tokens] > 0:
+		return "", errs.Dataf("--data %s: token files beside others; give each its own --data", s.path)
+	case kinds[unknown] > 0 && format != Text:
+		return "", errs.Dataf("%s: not a %s file; if it holds plain text, pass --format text", s.files[0], knownFiles)
+	case format == Auto && structured == 0:
+		return Text, nil
+	}
+	if format == Auto {
+		var err error
+		if format, err = s.detect(); err != nil {
+			return "", err
 		}
 	}
-	return ""
+	if format == Text {
+		return Text, nil
+	}
+	if structured == 0 {
+		return "", errs.Usagef("--format %s: %s is text; examples come as .jsonl, .json or .parquet", format, s.path)
+	}
+	s.files = slices.DeleteFunc(s.files, func(f string) bool {
+		k, _ := kindOf(f)
+		if k == text {
+			s.note("%s is left out: it is text beside examples", f)
+		}
+		return k == text
+	})
+	return format, nil
 }
 
-// read fills in the source's tokens.
-func (s *source) read(o Options) error {
+// detect is the format of the first good record of the structured files.
+func (s *source) detect() (string, error) {
+	var first error
 	for _, f := range s.files {
-		k := kind(f)
-		if o.Format == "tokens" {
-			k = "bin"
+		if k, _ := kindOf(f); k == text {
+			continue
 		}
-		var err error
-		switch {
-		case k == "bin" && o.Format == "text":
-			return errs.Usagef("--format text: %s holds token ids", f)
-		case k == "bin":
-			s.tokens = true
-			err = s.readTokens(f, o.Vocab)
-		case k == "":
-			return errs.Dataf("%s: neither .txt, .md, .jsonl (each also .gz or .zst) nor .bin", f)
-		case o.Encoder == nil:
-			return o.NoEncoder
-		default:
-			err = s.readText(f, k, o)
+		format, err := s.detectIn(f)
+		if err == nil {
+			return format, nil
+		}
+		if first == nil {
+			first = err
+		}
+		if !s.opt.SkipBad {
+			break
+		}
+	}
+	return "", first
+}
+
+func (s *source) detectIn(path string) (string, error) {
+	x, err := openFile(path, nil)
+	if err != nil {
+		return "", err
+	}
+	defer x.close()
+	k, _ := kindOf(path)
+	var next func() (map[string]any, int, error, error)
+	var names []string
+	if k == columns {
+		rr, err := newRowReader(x, fieldsOf(Auto, s.opt.TextField))
+		if err != nil {
+			return "", x.fault(err)
+		}
+		defer rr.close()
+		names = rr.names
+		next = func() (map[string]any, int, error, error) {
+			m, n, err := rr.next()
+			return m, n, nil, err
+		}
+	} else {
+		raw := recordReader(k, x.r)
+		next = func() (map[string]any, int, error, error) {
+			b, n, bad, err := raw(nil)
+			var m map[string]any
+			if err == nil && bad == nil {
+				m, bad = decodeObject(b)
+			}
+			return m, n, bad, err
+		}
+	}
+	for {
+		m, n, bad, err := next()
+		if err == io.EOF {
+			return "", errs.Dataf("%s: the file holds no document", path)
 		}
 		if err != nil {
-			return err
+			return "", x.fault(err)
+		}
+		var format string
+		if bad == nil {
+			format, bad = detect(m, names, s.opt.TextField, s.opt.TextNamed)
+		}
+		if bad == nil {
+			return format, nil
+		}
+		if !s.opt.SkipBad {
+			return "", errs.Dataf("%s: %w; mend it, or pass --skip-bad", s.where(path, k, n, 0), bad)
 		}
 	}
-	s.docs = append(s.docs, len(s.ids))
-	return nil
 }
 
-// readTokens reads ids, little-endian uint16, or uint32 for large vocabularies.
-func (s *source) readTokens(path string, vocab int) error {
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return errs.Dataf("%w", err)
+// where names a record for messages.
+func (s *source) where(path string, k kind, line, number int) string {
+	switch {
+	case k == lines:
+		return fmt.Sprintf("%s:%d", path, line)
+	case k == objects && number > 0:
+		return fmt.Sprintf("%s:%d (object %d)", path, line, number)
+	case k == objects:
+		return fmt.Sprintf("%s:%d", path, line)
+	case k == columns:
+		return fmt.Sprintf("%s: row %d", path, line)
 	}
-	size := 2
-	if vocab > 1<<16 {
-		size = 4
-	}
-	if len(b)%size != 0 {
-		return errs.Dataf("%s: %d bytes are no whole number of %d-byte token ids", path, len(b), size)
-	}
-	if len(s.docs) == 0 {
-		s.docs = append(s.docs, 0)
-	}
-	for i := 0; i < len(b); i += size {
-		id := uint32(binary.LittleEndian.Uint16(b[i:]))
-		if size == 4 {
-			id = binary.LittleEndian.Uint32(b[i:])
-		}
-		if int64(id) >= int64(vocab) {
-			return errs.Dataf("%s: token %d at byte %d is outside the vocabulary of %d; the file is of another tokenizer", path, id, i, vocab)
-		}
-		s.ids = append(s.ids, id)
-	}
-	return nil
+	return path
 }
 
-// readText reads documents: a whole text file, or the lines of a JSONL file.
-func (s *source) readText(path, kind string, o Options) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return errs.Dataf("%w", err)
+// whereIs names the document d of a source that is read or was prepared.
+func (s *source) whereIs(x *document, d int) string {
+	files := s.files
+	if len(s.prepared) > 0 {
+		files = nil
+		if len(s.prepared) == 1 {
+			files = s.prepared[0].paths()
+		}
 	}
-	defer f.Close()
-	r, err := decompress(f, path)
+	if x.file < len(files) {
+		k, _ := kindOf(files[x.file])
+		return s.where(files[x.file], k, x.line, 0)
+	}
+	return fmt.Sprintf("%s: document %d", s.path, d+1)
+}
+
+// note says something on the log.
+func (s *source) note(format string, a ...any) {
+	if s.opt.Log != nil {
+		fmt.Fprintf(s.opt.Log, "note: "+format+"\n", a...)
+	}
+}
+
+// load brings the source's tokens into a store.
+func (s *source) load(ctx context.Context) error {
+	if s.format == Tokens {
+		return s.loadTokens()
+	}
+	if err := s.openEncoder(); err != nil {
+		return err
+	}
+	f, err := tempFiles()
 	if err != nil {
 		return err
 	}
-	if kind == "text" {
-		b, err := io.ReadAll(r)
-		if err != nil {
-			return errs.Dataf("%s: %w", path, err)
-		}
-		return s.add(string(b), path, o)
+	defer closeAll(f)
+	w := newStoreWriter(f, widthFor(s.opt.Vocab), s.format != Text)
+	p := newProgress(s, "reading")
+	err = s.encode(ctx, place{}, func(r *result) error {
+		s.skipped += r.skipped
+		p.show(w.tokens)
+		return w.add(r)
+	})
+	if err != nil {
+		return err
 	}
-	br := bufio.NewReaderSize(r, 1<<20)
-	for n := 1; ; n++ {
-		line, err := br.ReadBytes('\n')
-		if len(bytes.TrimSpace(line)) > 0 {
-			text, bad := field(line, o.TextField)
-			switch {
-			case bad == "":
-				if err := s.add(text, path, o); err != nil {
-					return err
-				}
-			case o.SkipBad:
-				s.skipped++
-			default:
-				return errs.Dataf("%s:%d: %s; mend the line, or pass --skip-bad", path, n, bad)
-			}
-		}
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return errs.Dataf("%s: %w", path, err)
-		}
-	}
+	p.done(w.tokens)
+	s.all = s.format != Text && s.opt.TrainOnPrompt != nil && *s.opt.TrainOnPrompt
+	s.st, err = w.open()
+	return err
 }
 
-// field is one string of a JSON object; bad says what is wrong instead.
-func field(line []byte, name string) (text, bad string) {
-	var m map[string]json.RawMessage
-	if err := json.Unmarshal(line, &m); err != nil {
-		return "", "not a JSON object: " + err.Error()
+// openEncoder makes what turns the source's documents into tokens.
+func (s *source) openEncoder() error {
+	o := s.opt
+	if o.Encoder == nil {
+		return o.NoEncoder
 	}
-	raw, ok := m[name]
-	if !ok {
-		return "", "no field " + strconv.Quote(name) + " (--text-field)"
+	if n := o.Encoder.Size(); n > o.Vocab {
+		return errs.Dataf("the tokenizer has %d tokens, more than the model's vocab_size of %d in config.json; use the model's own tokenizer", n, o.Vocab)
 	}
-	if err := json.Unmarshal(raw, &text); err != nil || string(raw) == "null" {
-		return "", "field " + strconv.Quote(name) + " is not a string"
+	s.encoder = encoder{enc: o.Encoder, vocab: o.Vocab, noSpecial: o.NoSpecial}
+	if s.format == Text {
+		return nil
 	}
-	return text, ""
+	chat := ""
+	if o.Tokenizer != nil {
+		chat = o.Tokenizer.chat
+	}
+	t, err := openTemplate(o.Template, chat, o.Encoder)
+	if err != nil {
+		return err
+	}
+	s.encoder.template = t
+	s.note("%s: %s examples by the template %s", s.path, s.format, t.name)
+	if m := t.missing(o.Encoder); len(m) > 0 {
+		s.note("the tokenizer has no token %s: the template's marks are encoded as text", strings.Join(m, ", "))
+	}
+	return nil
 }
 
-func decompress(f io.Reader, path string) (io.Reader, error) {
-	switch filepath.Ext(path) {
-	case ".gz":
-		r, err := gzip.NewReader(f)
-		if err != nil {
-			return nil, errs.Dataf("%s: %w", path, err)
+// tempFiles are a store's three parts.
+func tempFiles() (f [3]*os.File, err error) {
+	for i := range f {
+		if f[i], err = tempFile(); err != nil {
+			closeAll(f)
+			return f, err
 		}
-		return r, nil
-	case ".zst":
-		r, err := zstd.NewReader(f, zstd.WithDecoderConcurrency(1))
-		if err != nil {
-			return nil, errs.Dataf("%s: %w", path, err)
-		}
-		return r.IOReadCloser(), nil
 	}
 	return f, nil
 }
 
-// add appends a document: BOS where the tokenizer adds it, the text, EOS.
-func (s *source) add(text, path string, o Options) error {
-	s.docs = append(s.docs, len(s.ids))
-	if id, ok := o.Encoder.BOS(); ok {
-		s.ids = append(s.ids, uint32(id))
-	}
-	for _, id := range o.Encoder.Encode(text) {
-		if int(id) >= o.Vocab {
-			return errs.Dataf("%s: the tokenizer gives token %d, outside the model's vocabulary of %d", path, id, o.Vocab)
+func closeAll(f [3]*os.File) {
+	for _, x := range f {
+		if x != nil {
+			_ = x.Close() // what is mapped stays
 		}
-		s.ids = append(s.ids, uint32(id))
 	}
-	if id, ok := o.Encoder.EOS(); ok {
-		s.ids = append(s.ids, uint32(id))
+}
+
+func (s *source) close() {
+	if s.st != nil {
+		s.st.close()
 	}
-	return nil
+	for _, t := range []*table{s.members, s.ends} {
+		if t != nil {
+			t.close()
+		}
+	}
+}
+
+// inputs are the files that the source's tokens depend on.
+func (s *source) inputs() []string {
+	out := slices.Clone(s.files)
+	for i, c := range s.prepared {
+		if c != nil {
+			out = append(out, sidecarPath(s.files[i]), indexPath(s.files[i]))
+		}
+	}
+	return out
 }

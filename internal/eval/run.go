@@ -164,7 +164,7 @@ func (e *evaluation) task(ctx context.Context, task string, n int) (Result, erro
 	}
 	var ws []Window
 	if task == "ppl" {
-		if ws, err = e.windows(n); err != nil {
+		if ws, err = e.windows(ctx, n); err != nil {
 			return res, err
 		}
 	} else if e.encErr != nil {
@@ -236,14 +236,14 @@ func (e *evaluation) withRunner(n int, spec s2attn.Spec, tr model.Train, rp mode
 }
 
 // windows reads the stream, once, and lists its windows at a length.
-func (e *evaluation) windows(n int) ([]Window, error) {
+func (e *evaluation) windows(ctx context.Context, n int) ([]Window, error) {
 	if e.stream == nil {
-		o := data.Options{Paths: e.cfg.Data, Format: "auto", TextField: e.cfg.TextField, SkipBad: e.cfg.SkipBad, Vocab: e.base.Desc().V, NoEncoder: e.encErr}
-		if e.encErr == nil {
-			o.Encoder = e.enc
+		o, _, err := load.Documents(e.base.Dir, e.base.Config.Vocab, e.base.Config.EOS, &e.cfg.Documents, e.cfg.Values)
+		if err != nil {
+			return nil, err
 		}
-		var err error
-		if e.stream, err = data.Stream(o); err != nil {
+		o.Paths, o.Log = e.cfg.Data, e.log
+		if e.stream, err = data.Stream(ctx, o); err != nil {
 			return nil, err
 		}
 	}
@@ -278,9 +278,9 @@ func (e *evaluation) perplexity(ctx context.Context, r *model.Runner, ws []Windo
 
 func (e *evaluation) passkey(ctx context.Context, r *model.Runner, n int, key string, res *Result) error {
 	t := Paper
-	if e.cfg.Template != "" {
+	if e.cfg.Words != "" {
 		var err error
-		if t, err = ReadTemplate(e.cfg.Template); err != nil {
+		if t, err = ReadTemplate(e.cfg.Words); err != nil {
 			return err
 		}
 	}
@@ -329,8 +329,8 @@ func (e *evaluation) key(task string, n int, p rope.Positions) string {
 			h.Write([]byte{byte(id), byte(id >> 8), byte(id >> 16), byte(id >> 24)})
 		}
 	} else {
-		b, err := os.ReadFile(e.cfg.Template)
-		fmt.Fprintln(h, e.cfg.Depths, e.cfg.Seed, e.cfg.Template != "", string(b), err == nil)
+		b, err := os.ReadFile(e.cfg.Words)
+		fmt.Fprintln(h, e.cfg.Depths, e.cfg.Seed, e.cfg.Words != "", string(b), err == nil)
 	}
 	return hex.EncodeToString(h.Sum(nil)[:8])
 }

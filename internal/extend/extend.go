@@ -18,7 +18,6 @@ import (
 	"longlora/internal/lora"
 	"longlora/internal/ops"
 	"longlora/internal/rope"
-	"longlora/internal/tokenizer"
 	"longlora/internal/train"
 	"longlora/internal/ui"
 )
@@ -72,7 +71,7 @@ type extension struct {
 // Run does what is left of the work in --out.
 func Run(ctx context.Context, cfg *config.Extend, be ops.Backend, log io.Writer) (Report, error) {
 	e := &extension{cfg: cfg, be: be, log: log}
-	if err := e.open(); err != nil {
+	if err := e.open(ctx); err != nil {
 		return e.rep, err
 	}
 	defer e.base.Close()
@@ -88,7 +87,7 @@ func Run(ctx context.Context, cfg *config.Extend, be ops.Backend, log io.Writer)
 }
 
 // open reads the base and the held-out text, and makes sure that --out is of this very command.
-func (e *extension) open() (err error) {
+func (e *extension) open(ctx context.Context) (err error) {
 	c := e.cfg
 	if e.base, err = load.Open(c.Model, ""); err != nil {
 		return err
@@ -97,16 +96,16 @@ func (e *extension) open() (err error) {
 	if e.pos, e.change, err = e.base.Positions.Resolve(req, e.base.Desc().D); err != nil {
 		return err
 	}
-	o := data.Options{Paths: c.Data, Format: c.Format, TextField: c.TextField, SkipBad: c.SkipBad, Vocab: e.base.Desc().V, HoldDocs: heldOut}
+	o, _, err := load.Documents(e.base.Dir, e.base.Config.Vocab, e.base.Config.EOS, &c.Documents, c.Values)
+	if err != nil {
+		return err
+	}
+	o.Paths, o.HoldDocs, o.Log = c.Data, heldOut, e.log
 	c.HoldDocs = heldOut
 	if len(c.EvalData) > 0 {
 		o.Paths, o.HoldDocs, c.HoldDocs, c.EvalData = c.EvalData, 0, 0, nil
 	}
-	enc, encErr := tokenizer.Load(e.base.Dir, e.base.Config.EOS)
-	if o.NoEncoder = encErr; encErr == nil {
-		o.Encoder = enc
-	}
-	if e.stream, err = data.Stream(o); err != nil {
+	if e.stream, err = data.Stream(ctx, o); err != nil {
 		return err
 	}
 	e.rep = Report{Model: c.Model, Ctx: c.Ctx, Positions: e.pos.Record(), Options: c.Values.Effective(), Out: c.Out}
@@ -158,7 +157,7 @@ func (e *extension) claim() error {
 func (e *extension) evaluate(ctx context.Context, what, dir string, pos *rope.Positions, put func(*Length) *Figures) error {
 	fmt.Fprintf(e.log, "evaluating the %s model\n", what)
 	c := &config.Eval{Common: e.cfg.Common, Attend: config.Attend{Attn: "full"}, Models: []string{dir}, Tasks: []string{"ppl", "passkey"},
-		Stride: 256, Limit: e.cfg.EvalLimit, Protocol: "longlora", Trials: trials, Depths: depths, Seed: e.cfg.Seed, Template: e.cfg.Template,
+		Stride: 256, Limit: e.cfg.EvalLimit, Protocol: "longlora", Trials: trials, Depths: depths, Seed: e.cfg.Seed, Words: e.cfg.Words,
 		Out: filepath.Join(e.cfg.Out, "eval", what)}
 	for _, l := range e.rep.Lengths {
 		c.Ctx = append(c.Ctx, l.Ctx)

@@ -20,12 +20,14 @@ func (w *builder) start() {
 	b.Docs = append(b.Docs[:0], 0)
 }
 
-// add appends a row. A token's target is the next one of its document; the last of a document has none. Dropout
+// add appends a row. A token's target is the next one of its document, where that is scored; the last of a document
+// has none. Dropout
 // keys are a function of seed, step, sample and place in the row, so they do not depend on how rows are batched.
 func (w *builder) add(r data.Row, step, sample int64) {
 	b := &w.b
 	first := len(b.IDs)
 	b.IDs = append(b.IDs, r.IDs...)
+	k := 0 // the stretch of scored tokens that the next target may lie in
 	for i := range r.Docs {
 		end := len(r.IDs)
 		if i+1 < len(r.Docs) {
@@ -33,7 +35,10 @@ func (w *builder) add(r data.Row, step, sample int64) {
 		}
 		for t := int(r.Docs[i]); t < end; t++ {
 			target := int32(-1)
-			if t+1 < end {
+			for k < len(r.Scored) && int(r.Scored[k].Hi) <= t+1 {
+				k++
+			}
+			if t+1 < end && (r.Scored == nil || k < len(r.Scored) && int(r.Scored[k].Lo) <= t+1) {
 				target = r.IDs[t+1]
 			}
 			b.Targets = append(b.Targets, target)
@@ -55,8 +60,22 @@ func (w *builder) batch() *model.Batch {
 	return &w.b
 }
 
-// scored is the number of targets in a row.
-func scored(r data.Row) int { return len(r.IDs) - len(r.Docs) }
+// scored is the number of targets in a row: tokens that may be one, but for the first of each document.
+func scored(r data.Row) int {
+	if r.Scored == nil {
+		return len(r.IDs) - len(r.Docs)
+	}
+	n, d := 0, 0
+	for _, s := range r.Scored {
+		n += int(s.Hi - s.Lo)
+		for ; d < len(r.Docs) && r.Docs[d] < s.Hi; d++ {
+			if r.Docs[d] >= s.Lo {
+				n--
+			}
+		}
+	}
+	return n
+}
 
 // row makes one row a batch of its own, to be scored.
 func (w *builder) row(r data.Row) *model.Batch {

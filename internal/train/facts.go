@@ -1,11 +1,13 @@
 package train
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"strings"
 
 	"longlora/internal/config"
+	"longlora/internal/data"
 	"longlora/internal/ops"
 	"longlora/internal/plan"
 	"longlora/internal/rope"
@@ -27,8 +29,8 @@ type Facts struct {
 }
 
 // DryRun says on log what a run would do, and shows its first row; nothing is written.
-func DryRun(c *config.Train, be ops.Backend, log io.Writer) (*Facts, error) {
-	s, err := newSetup(c, be)
+func DryRun(ctx context.Context, c *config.Train, be ops.Backend, log io.Writer) (*Facts, error) {
+	s, err := newSetup(ctx, c, be, log)
 	if err != nil {
 		return nil, err
 	}
@@ -74,12 +76,24 @@ func (s *setup) facts(log io.Writer, done int) (float64, error) {
 		}
 	}
 	st := s.set.Stats(reads)
-	line("rows", "%d of %d tokens an epoch (%d tokens read)", s.order.Rows(), c.Ctx, st.Tokens)
+	line("rows", "%d of %d tokens an epoch, packed by %s (%d tokens read)", s.order.Rows(), c.Ctx, strings.Join(s.set.Packs(), ", "), st.Tokens)
+	if s.set.Cut() || s.set.Padded() {
+		line("filled", "%.1f %% of the rows' places", 100*st.Fill)
+	}
+	if st.Dropped > 0 {
+		line("dropped", "%d examples longer than --ctx; --overlong truncate would shorten their prompts", st.Dropped)
+	}
+	if st.Truncated > 0 {
+		line("truncated", "%d examples longer than --ctx lost the middle of their prompt's longest text", st.Truncated)
+	}
+	if st.LongAnswers > 0 {
+		line("dropped", "%d examples longer than --ctx: answers of more than ctx - 64 tokens, or a prompt without one text long enough to shorten", st.LongAnswers)
+	}
 	if n, _ := s.evalRows(); n > 0 {
 		line("validation", "%d rows", n)
 	}
 	if st.Skipped > 0 {
-		line("note", "%d malformed lines were skipped", st.Skipped)
+		line("note", "%d malformed documents were skipped", st.Skipped)
 	}
 	if s.set.Documents() && c.Ctx > reads {
 		line("documents", "%d; %.1f %% of the tokens lie in documents longer than the %d tokens that the base reads", st.Documents, 100*float64(st.Long)/float64(max(st.Tokens, 1)), reads)
@@ -110,12 +124,28 @@ func (s *setup) firstRow(log io.Writer) {
 		if i > 0 {
 			text.WriteString("┃")
 		}
-		text.WriteString(s.decode(row.IDs[lo : lo+1])) // a document's first token is never a target
-		if int(lo)+1 < hi {
-			text.WriteString("⟦" + s.decode(row.IDs[lo+1:hi]) + "⟧")
-		}
+		text.WriteString(s.marked(row, int(lo), hi))
 	}
 	fmt.Fprintln(log, text.String())
+}
+
+// marked is a document of a row with its targets in brackets; its first token is never one.
+func (s *setup) marked(row data.Row, lo, hi int) string {
+	spans := row.Scored
+	if spans == nil {
+		spans = []data.Span{{Lo: 0, Hi: int32(len(row.IDs))}}
+	}
+	var b strings.Builder
+	at := lo
+	for _, p := range spans {
+		from, to := max(int(p.Lo), lo+1), min(int(p.Hi), hi)
+		if from < to {
+			b.WriteString(s.decode(row.IDs[at:from]) + "⟦" + s.decode(row.IDs[from:to]) + "⟧")
+			at = to
+		}
+	}
+	b.WriteString(s.decode(row.IDs[at:hi]))
+	return b.String()
 }
 
 // decode is a text of ids; without a tokenizer the ids themselves.

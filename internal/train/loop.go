@@ -81,7 +81,7 @@ func (r *run) step(ctx context.Context, sched Schedule) error {
 		tokens += int64(len(row.IDs))
 	}
 	if targets == 0 {
-		return errs.Dataf("--data: step %d has no token to predict: each of its documents is a single token", s)
+		return errs.Dataf("--data: step %d has no token to predict: its documents are single tokens, or no answer lies in its rows", s)
 	}
 	loss, norm, err := r.engine.Gradients(ctx, c.Accum, func(a int) *model.Batch { return r.micro(s, a) }, targets)
 	if err == nil {

@@ -13,6 +13,7 @@ import (
 
 	"longlora/internal/ckpt"
 	"longlora/internal/config"
+	"longlora/internal/data"
 	"longlora/internal/errs"
 	"longlora/internal/plan"
 	"longlora/internal/rope"
@@ -138,6 +139,9 @@ func (s *setup) options() map[string]string {
 		out[name] = fmt.Sprint(v)
 	}
 	out["group-size"] = fmt.Sprint(s.c.G)
+	if sum, err := data.TemplateSum(s.c.Template); err == nil && sum != "" {
+		out["template (sha256)"] = short(sum)
+	}
 	if w := s.set.Weights(); slices.Max(w) > 0 {
 		out["data (weights)"] = fmt.Sprint(w)
 	}

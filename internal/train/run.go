@@ -25,13 +25,13 @@ const gcPercent = 10
 func Run(ctx context.Context, c *config.Train, be ops.Backend, log io.Writer) (Result, error) {
 	defer debug.SetGCPercent(debug.SetGCPercent(gcPercent))
 	if c.DryRun {
-		_, err := DryRun(c, be, log)
+		_, err := DryRun(ctx, c, be, log)
 		return Result{}, err
 	}
 	if c.Resume == "never" && holdsRun(c.Out) {
 		return Result{}, errs.Usagef("--resume never: --out %s holds a run already; choose another folder or remove it", c.Out)
 	}
-	s, err := newSetup(c, be)
+	s, err := newSetup(ctx, c, be, log)
 	if err != nil {
 		return Result{}, err
 	}

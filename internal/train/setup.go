@@ -1,6 +1,8 @@
 package train
 
 import (
+	"context"
+	"io"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -40,9 +42,9 @@ type setup struct {
 }
 
 // newSetup opens and checks everything that the options name. The plan is made later: see choose.
-func newSetup(c *config.Train, be ops.Backend) (*setup, error) {
+func newSetup(ctx context.Context, c *config.Train, be ops.Backend, log io.Writer) (*setup, error) {
 	s := &setup{c: c, be: be}
-	if err := s.open(); err != nil {
+	if err := s.open(ctx, log); err != nil {
 		s.close()
 		return nil, err
 	}
@@ -53,9 +55,14 @@ func (s *setup) close() {
 	if s.base != nil {
 		s.base.Close()
 	}
+	for _, set := range []*data.Set{s.set, s.evalSet} {
+		if set != nil {
+			set.Close()
+		}
+	}
 }
 
-func (s *setup) open() error {
+func (s *setup) open(ctx context.Context, log io.Writer) error {
 	if err := s.openBase(); err != nil {
 		return err
 	}
@@ -68,7 +75,7 @@ func (s *setup) open() error {
 	if s.tr, err = s.trained(); err != nil {
 		return err
 	}
-	if err := s.openData(); err != nil {
+	if err := s.openData(ctx, log); err != nil {
 		return err
 	}
 	s.spec = spec(c)
@@ -150,16 +157,20 @@ func (s *setup) trained() (model.Train, error) {
 }
 
 // openData reads and packs the rows, and those for validation.
-func (s *setup) openData() error {
-	c, cfg := s.c, s.base.Config
-	tok, tokErr := tokenizer.Load(s.base.Dir, cfg.EOS)
-	o := data.Options{Paths: c.Data, Format: c.Format, Pack: c.Pack, Ctx: c.Ctx, TextField: c.TextField, SkipBad: c.SkipBad, Vocab: cfg.Vocab, NoEncoder: tokErr, HoldDocs: c.HoldDocs}
-	if tokErr == nil {
-		s.tok, o.Encoder = tok, tok
-	}
-	var err error
-	if s.set, err = data.Open(o); err != nil {
+func (s *setup) openData(ctx context.Context, log io.Writer) error {
+	defer debug.SetGCPercent(debug.SetGCPercent(100)) // reading makes much garbage and keeps little
+	c := s.c
+	o, tok, err := load.Documents(s.base.Dir, s.base.Config.Vocab, s.base.Config.EOS, &c.Documents, c.Values)
+	if err != nil {
 		return err
+	}
+	s.tok = tok
+	o.Paths, o.Pack, o.Ctx, o.Overlong, o.HoldDocs, o.Log = c.Data, c.Pack, c.Ctx, c.Overlong, c.HoldDocs, log
+	if s.set, err = data.Open(ctx, o); err != nil {
+		return err
+	}
+	if s.c.Shift == "roll" && s.c.Attn == "s2" && (s.set.Cut() || s.set.Padded()) {
+		return errs.Usagef("--shift roll: rows must be uncut, and examples are packed apart; use --pack concat")
 	}
 	if c.EvalFraction > 0 {
 		if err := s.set.HoldOut(c.EvalFraction); err != nil {
@@ -168,7 +179,8 @@ func (s *setup) openData() error {
 	}
 	if len(c.EvalData) > 0 {
 		o.Paths = c.EvalData
-		if s.evalSet, err = data.Open(o); err != nil {
+		o.HoldDocs = 0
+		if s.evalSet, err = data.Open(ctx, o); err != nil {
 			return err
 		}
 	}
@@ -231,7 +243,7 @@ func (s *setup) pose() error {
 	anon = max(0, anon-ids)
 	s.problem = plan.Problem{
 		Desc: s.base.Desc(), Train: s.tr, Weight: s.base.WeightType(), Spec: s.spec, Ctx: c.Ctx, Batch: c.Batch,
-		Cuts: s.set.Cut() || c.Pack == "pad" && c.Batch > 1, Forced: s.tile(), Score: s.evals,
+		Cuts: s.set.Cut() || s.set.Padded() && c.Batch > 1, Forced: s.tile(), Score: s.evals,
 		Act: s.be.Act(), Workspace: s.be.WorkspaceBytes(), OnHost: deviceKind(s.be.Name()) == "cpu", Base: anon,
 		IDs: ids + s.batchBytes(),
 	}

@@ -42,8 +42,11 @@ func NewProgress(w io.Writer, title string, total, done int) *Progress {
 }
 
 // Step counts one more.
-func (p *Progress) Step(detail string) {
-	p.done++
+func (p *Progress) Step(detail string) { p.At(p.done+1, detail) }
+
+// At says that so many are done.
+func (p *Progress) At(done int, detail string) {
+	p.done = done
 	if p.bar != nil {
 		p.bar.Describe(p.title + "  " + detail)
 		_ = p.bar.Set(p.done)
@@ -51,7 +54,7 @@ func (p *Progress) Step(detail string) {
 	}
 	if now := time.Now(); now.Sub(p.last) >= time.Second || p.done == p.total {
 		p.last = now
-		left := now.Sub(p.begun).Seconds() / float64(p.done-p.first) * float64(p.total-p.done)
+		left := now.Sub(p.begun).Seconds() / float64(max(1, p.done-p.first)) * float64(p.total-p.done)
 		fmt.Fprintf(p.w, "%s %d/%d  %s  %s left\n", p.title, p.done, p.total, detail, Duration(left))
 	}
 }

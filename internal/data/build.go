@@ -1,0 +1,362 @@
+package data
+
+import (
+	"context"
+	"io"
+	"runtime"
+	"sync"
+
+	"longlora/internal/errs"
+)
+
+// place is how far reading is: so many records of a file.
+type place struct {
+	File   int `json:"file"`
+	Record int `json:"record"`
+}
+
+// item is a record as it lies in a file, not yet looked into.
+type item struct {
+	kind   kind
+	file   int
+	line   int // where it begins: a line, or a parquet row
+	number int // counted from 1 within its file
+	lo, hi int // its bytes in the batch
+	row    map[string]any
+	bad    error
+}
+
+// batch is some records that one worker encodes.
+type batch struct {
+	buf   []byte
+	items []item
+	size  int   // bytes of the records
+	after place // where reading goes on
+	err   error // why reading ends
+	done  chan result
+}
+
+// result is a batch's documents.
+type result struct {
+	ids     []int32
+	docs    []document
+	skipped int
+	after   place
+	err     error
+}
+
+const (
+	batchBytes = 1 << 20
+	batchItems = 1 << 12
+	inFlight   = 64 << 20 // bytes of records read and not yet written
+)
+
+// encode reads the source's files from a place on and gives emit the documents, in the order of the files. Batches of
+// records are encoded on all cores; what is held at a time are a few batches, so memory does not grow with the data.
+func (s *source) encode(ctx context.Context, from place, emit func(*result) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	workers := max(1, runtime.GOMAXPROCS(0))
+	jobs, order := make(chan *batch, workers), make(chan *batch, 2*workers)
+	held := newBudget(ctx, inFlight)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+	wg.Go(func() {
+		defer close(jobs)
+		defer close(order)
+		r := reading{s: s, b: &batch{}, send: func(b *batch) bool {
+			b.done = make(chan result, 1)
+			held.take(b.size)
+			for _, c := range []chan *batch{order, jobs} {
+				select {
+				case c <- b:
+				case <-ctx.Done():
+					return false
+				}
+			}
+			return true
+		}}
+		r.run(from)
+	})
+	for range workers {
+		wg.Go(func() {
+			for b := range jobs {
+				b.done <- s.work(b)
+			}
+		})
+	}
+	for b := range order {
+		select {
+		case r := <-b.done:
+			if r.err != nil {
+				return r.err
+			}
+			if err := emit(&r); err != nil {
+				return err
+			}
+			held.give(b.size)
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return ctx.Err()
+}
+
+// budget bounds the bytes of the records that are held; one larger than all of it goes alone.
+type budget struct {
+	mu    sync.Mutex
+	freed *sync.Cond
+	ctx   context.Context
+	held  int
+	limit int
+}
+
+func newBudget(ctx context.Context, limit int) *budget {
+	b := &budget{ctx: ctx, limit: limit}
+	b.freed = sync.NewCond(&b.mu)
+	context.AfterFunc(ctx, func() {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.freed.Broadcast()
+	})
+	return b
+}
+
+func (b *budget) take(n int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for b.held > 0 && b.held+n > b.limit && b.ctx.Err() == nil {
+		b.freed.Wait()
+	}
+	b.held += n
+}
+
+func (b *budget) give(n int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.held -= n
+	b.freed.Broadcast()
+}
+
+// reading goes through the files and sends batches.
+type reading struct {
+	s    *source
+	b    *batch
+	send func(*batch) bool
+	stop bool
+}
+
+// run reads all files from a place on; what ends it early travels in the last batch.
+func (r *reading) run(from place) {
+	for i := from.File; i < len(r.s.files) && !r.stop; i++ {
+		skip := 0
+		if i == from.File {
+			skip = from.Record
+		}
+		if err := r.file(i, skip); err != nil {
+			r.b.err = err
+			r.flush()
+			return
+		}
+	}
+	if !r.stop {
+		r.flush()
+	}
+}
+
+// flush sends the batch.
+func (r *reading) flush() {
+	r.stop = !r.send(r.b)
+	r.b = &batch{after: r.b.after}
+}
+
+// add puts a record into the batch and sends it when it is full.
+func (r *reading) add(it item, size int, after place) {
+	r.b.items = append(r.b.items, it)
+	r.b.size += size
+	r.b.after = after
+	if r.b.size >= batchBytes || len(r.b.items) >= batchItems {
+		r.flush()
+	}
+}
+
+// file reads one file, passing over records that were read before.
+func (r *reading) file(i, skip int) error {
+	k, _ := kindOf(r.s.files[i])
+	if k == unknown {
+		k = text // asked for by --format text
+	}
+	if k == text && skip > 0 {
+		return nil
+	}
+	x, err := openFile(r.s.files[i], &r.s.read)
+	if err != nil {
+		if r.s.opt.SkipBad && k == text {
+			r.add(item{kind: k, file: i, bad: err}, 0, place{i, 1})
+			return nil
+		}
+		return err
+	}
+	defer x.close()
+	switch k {
+	case text:
+		return r.whole(x, i)
+	case columns:
+		return r.rows(x, i, skip)
+	}
+	return r.json(x, i, skip, k)
+}
+
+// whole reads a text file, which is one document.
+func (r *reading) whole(x *file, i int) error {
+	lo := len(r.b.buf)
+	for {
+		if len(r.b.buf)-lo > maxRecord {
+			return errs.Dataf("%s: a text file longer than 1 GiB; divide it, or make it lines of JSONL", x.path)
+		}
+		if cap(r.b.buf)-len(r.b.buf) < 1<<16 {
+			r.b.buf = append(make([]byte, 0, 2*cap(r.b.buf)+1<<17), r.b.buf...)
+		}
+		n, err := x.r.Read(r.b.buf[len(r.b.buf):cap(r.b.buf)])
+		r.b.buf = r.b.buf[:len(r.b.buf)+n]
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return x.fault(err)
+		}
+	}
+	r.add(item{kind: text, file: i, number: 1, lo: lo, hi: len(r.b.buf)}, len(r.b.buf)-lo, place{i, 1})
+	return nil
+}
+
+// json reads the lines or objects of a file.
+func (r *reading) json(x *file, i, skip int, k kind) error {
+	next := recordReader(k, x.r)
+	for n := 1; !r.stop; n++ {
+		lo := len(r.b.buf)
+		buf, line, bad, err := next(r.b.buf)
+		if err == io.EOF {
+			if n == 1 {
+				return errs.Dataf("%s: the file holds no document", x.path)
+			}
+			return nil
+		}
+		if err != nil {
+			return x.fault(err)
+		}
+		if n <= skip {
+			r.b.buf = buf[:lo]
+			continue
+		}
+		r.b.buf = buf
+		r.add(item{kind: k, file: i, line: line, number: n, lo: lo, hi: len(buf), bad: bad}, len(buf)-lo, place{i, n})
+	}
+	return nil
+}
+
+// rows reads a parquet file.
+func (r *reading) rows(x *file, i, skip int) error {
+	rr, err := newRowReader(x, fieldsOf(r.s.format, r.s.opt.TextField))
+	if err != nil {
+		return x.fault(err)
+	}
+	defer rr.close()
+	r.s.columns[i] = rr.names
+	for !r.stop {
+		row, n, err := rr.next()
+		if err == io.EOF {
+			if n == 1 {
+				return errs.Dataf("%s: the file holds no document", x.path)
+			}
+			return nil
+		}
+		if err != nil {
+			return x.fault(err)
+		}
+		if n <= skip {
+			continue
+		}
+		r.add(item{kind: columns, file: i, line: n, number: n, row: row}, sizeOf(row), place{i, n})
+	}
+	return nil
+}
+
+// sizeOf is about the memory of a row's texts.
+func sizeOf(v any) int {
+	n := 16
+	switch x := v.(type) {
+	case string:
+		n += len(x)
+	case []any:
+		for _, e := range x {
+			n += sizeOf(e)
+		}
+	case map[string]any:
+		for _, e := range x {
+			n += sizeOf(e)
+		}
+	}
+	return n
+}
+
+// work encodes a batch.
+func (s *source) work(b *batch) result {
+	r := result{after: b.after}
+	for k := range b.items {
+		it := &b.items[k]
+		n := len(r.ids)
+		ids, d, err := s.document(r.ids, b, it)
+		if err != nil {
+			if fatal(err) && !(s.opt.SkipBad && it.kind == text) {
+				r.err = err
+				return r
+			}
+			if !s.opt.SkipBad {
+				r.err = errs.Dataf("%s: %w; mend it, or pass --skip-bad", s.where(s.files[it.file], it.kind, it.line, it.number), err)
+				return r
+			}
+			r.skipped++
+			r.ids = ids[:n]
+			continue
+		}
+		d.n, d.file, d.line = len(ids)-n, it.file, it.line
+		r.ids, r.docs = ids, append(r.docs, d)
+		it.row = nil
+	}
+	r.err = b.err
+	return r
+}
+
+// document encodes one record.
+func (s *source) document(out []int32, b *batch, it *item) ([]int32, document, error) {
+	var d document
+	if it.bad != nil {
+		return out, d, it.bad
+	}
+	if it.kind == text {
+		out, err := s.encoder.text(out, string(b.buf[it.lo:it.hi]))
+		return out, d, err
+	}
+	m, names := it.row, s.columns[it.file]
+	if it.kind != columns {
+		var err error
+		if m, err = decodeObject(b.buf[it.lo:it.hi]); err != nil {
+			return out, d, err
+		}
+		names = nil
+	}
+	if s.format == Text {
+		v, err := textOf(m, names, s.opt.TextField, " (--text-field)")
+		if err == nil {
+			out, err = s.encoder.text(out, v)
+		}
+		return out, d, err
+	}
+	e, err := exampleOf(s.format, m, names)
+	if err != nil {
+		return out, d, err
+	}
+	return s.encoder.example(out, e)
+}

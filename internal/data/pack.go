@@ -1,0 +1,294 @@
+package data
+
+import (
+	"slices"
+	"sort"
+
+	"longlora/internal/errs"
+)
+
+// windowRows is how many rows' worth of examples are packed together.
+const windowRows = 256
+
+// answerRoom is what --overlong truncate leaves for the prompt at least.
+const answerRoom = 64
+
+// Fate counts what --overlong did to examples.
+type Fate struct {
+	Dropped     int // longer than a row
+	LongAnswers int // of them for an answer that leaves no room, or a prompt of which no single text can give enough
+	Truncated   int
+}
+
+// layout is how a source's documents lie in rows. Which of the tables there are follows from pack:
+//
+//	text    concat, cut   none: row s is tokens [s·ctx, (s+1)·ctx)
+//	        pad           ends: rows up to each document
+//	example pad           members: the document of each row
+//	        cut           members in the order of the rows; ends: members up to each row
+//	        concat        members; ends: tokens up to each of them
+type layout struct {
+	pack          string
+	rows          int
+	members, ends *table
+	fate          Fate
+	filled        int64 // tokens in the rows
+}
+
+// layOut divides the source into rows.
+func (s *source) layOut() error {
+	s.pack = s.opt.Pack
+	if s.pack == Auto || s.pack == "" {
+		s.pack = "concat"
+		if s.st.examples {
+			s.pack = "cut"
+		}
+	}
+	if s.plain && s.pack != "concat" {
+		return errs.Usagef("--pack %s: %s is one stream of token ids without documents; only concat packs it, or prepare it anew", s.pack, s.path)
+	}
+	if s.st.examples {
+		return s.layExamples()
+	}
+	n := int64(s.opt.Ctx)
+	switch s.pack {
+	case "concat":
+		s.rows = int(s.st.tokens / n)
+		s.filled = int64(s.rows) * n
+	case "cut":
+		s.rows = int((s.st.tokens + n - 1) / n)
+		s.filled = s.st.tokens
+	case "pad":
+		var err error
+		if s.ends, err = newTable(); err != nil {
+			return err
+		}
+		for d := range s.st.count {
+			l := s.st.end(d) - s.st.end(d-1)
+			s.rows += int((l + n - 1) / n)
+			if err := s.ends.add(int64(s.rows)); err != nil {
+				return err
+			}
+		}
+		s.filled = s.st.tokens
+		return s.ends.done()
+	}
+	return nil
+}
+
+// layExamples leaves out or shortens examples longer than a row and lays out the rest.
+func (s *source) layExamples() error {
+	var err error
+	if s.members, err = newTable(); err != nil {
+		return err
+	}
+	if s.pack != "pad" {
+		if s.ends, err = newTable(); err != nil {
+			return err
+		}
+	}
+	var window []member
+	total := 0
+	for d := range s.st.count {
+		x := s.st.example(d)
+		n, err := s.fit(&x, d)
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			continue
+		}
+		s.filled += int64(n)
+		if s.pack == "cut" {
+			window, total = append(window, member{d, n}), total+n
+			if total >= windowRows*s.opt.Ctx {
+				if err := s.layWindow(window); err != nil {
+					return err
+				}
+				window, total = window[:0], 0
+			}
+			continue
+		}
+		if err := s.members.add(int64(d)); err != nil {
+			return err
+		}
+		if s.pack == "concat" {
+			if err := s.ends.add(s.filled); err != nil {
+				return err
+			}
+		}
+	}
+	if err := s.layWindow(window); err != nil {
+		return err
+	}
+	switch s.pack {
+	case "pad":
+		s.rows = s.members.n
+	case "concat":
+		s.rows = int(s.filled / int64(s.opt.Ctx))
+		s.filled = int64(s.rows) * int64(s.opt.Ctx)
+	}
+	if s.ends != nil {
+		if err := s.ends.done(); err != nil {
+			return err
+		}
+	}
+	return s.members.done()
+}
+
+// fit is the length that an example has in a row, 0 where it is left out.
+func (s *source) fit(x *document, d int) (int, error) {
+	n := x.n
+	if n <= s.opt.Ctx {
+		return n, nil
+	}
+	switch s.opt.Overlong {
+	case "error":
+		return 0, errs.Dataf("%s: the example has %d tokens, --ctx %d; give a larger --ctx, or --overlong drop or truncate", s.whereIs(x, d), n, s.opt.Ctx)
+	case "truncate":
+		if gap := x.gap(s.opt.Ctx); gap.hi > gap.lo {
+			s.fate.Truncated++
+			return s.opt.Ctx, nil
+		}
+		s.fate.LongAnswers++
+		return 0, nil
+	}
+	s.fate.Dropped++
+	return 0, nil
+}
+
+// gap is what an example of more than ctx tokens loses: the middle of its prompt's longest text. It is empty where
+// the answers have more than ctx − 64 tokens, or the text has too few to lose with some left at both ends.
+func (x *document) gap(ctx int) span {
+	answers := 0
+	for _, a := range x.answers {
+		answers += a.hi - a.lo
+	}
+	left := x.trim.hi - x.trim.lo - (x.n - ctx)
+	if answers > ctx-answerRoom || left < 2 {
+		return span{}
+	}
+	return span{x.trim.lo + (left+1)/2, x.trim.hi - left/2}
+}
+
+// member is a document and its length in a row.
+type member struct{ d, n int }
+
+// layWindow packs examples by first-fit-decreasing: the longest first, each into the first row with room. Rows are
+// in the order of their first examples, examples within a row in that of the files.
+func (s *source) layWindow(window []member) error {
+	for _, row := range firstFit(window, s.opt.Ctx) {
+		for _, d := range row {
+			if err := s.members.add(int64(d)); err != nil {
+				return err
+			}
+		}
+		s.rows++
+		if err := s.ends.add(int64(s.members.n)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func firstFit(window []member, ctx int) [][]int {
+	slices.SortStableFunc(window, func(a, b member) int { return b.n - a.n })
+	var rows [][]int
+	var room []int
+	for _, m := range window {
+		at := slices.IndexFunc(room, func(r int) bool { return r >= m.n })
+		if at < 0 {
+			at = len(rows)
+			rows, room = append(rows, nil), append(room, ctx)
+		}
+		rows[at] = append(rows[at], m.d)
+		room[at] -= m.n
+	}
+	for _, r := range rows {
+		slices.Sort(r)
+	}
+	slices.SortFunc(rows, func(a, b []int) int { return a[0] - b[0] })
+	return rows
+}
+
+// row is row i of the source.
+func (s *source) row(i int) Row {
+	if s.st.examples {
+		return s.exampleRow(i)
+	}
+	r := Row{Docs: []int32{0}}
+	n := int64(s.opt.Ctx)
+	lo, hi := int64(i)*n, min(int64(i+1)*n, s.st.tokens)
+	if s.pack == "pad" {
+		d := sort.Search(s.st.count, func(d int) bool { return s.ends.at(d) > int64(i) })
+		lo = s.st.end(d-1) + (int64(i)-s.ends.at(d-1))*n
+		hi = min(lo+n, s.st.end(d))
+	}
+	r.IDs = s.st.read(make([]int32, 0, hi-lo), lo, hi)
+	if s.pack == "cut" {
+		for d := s.st.docAt(lo); d < s.st.count && s.st.end(d) < hi; d++ {
+			if o := int32(s.st.end(d) - lo); o != r.Docs[len(r.Docs)-1] {
+				r.Docs = append(r.Docs, o)
+			}
+		}
+	}
+	return r
+}
+
+// exampleRow is row i of a source of examples.
+func (s *source) exampleRow(i int) Row {
+	r := Row{IDs: make([]int32, 0, s.opt.Ctx), Docs: []int32{0}}
+	if !s.all {
+		r.Scored = []Span{}
+	}
+	switch s.pack {
+	case "pad":
+		s.appendExample(&r, int(s.members.at(i)), 0)
+	case "cut":
+		for k := s.ends.at(i - 1); k < s.ends.at(i); k++ {
+			if n := int32(len(r.IDs)); n > 0 {
+				r.Docs = append(r.Docs, n)
+			}
+			s.appendExample(&r, int(s.members.at(int(k))), 0)
+		}
+	case "concat":
+		lo := int64(i) * int64(s.opt.Ctx)
+		k := sort.Search(s.members.n, func(k int) bool { return s.ends.at(k) > lo })
+		for ; len(r.IDs) < s.opt.Ctx; k++ {
+			s.appendExample(&r, int(s.members.at(k)), int(max(0, lo-s.ends.at(k-1))))
+		}
+	}
+	return r
+}
+
+// appendExample adds an example to a row, from its token skip on, as far as the row goes. One that is longer than a
+// row has lost its middle.
+func (s *source) appendExample(r *Row, d, skip int) {
+	x := s.st.example(d)
+	gap := span{x.n, x.n}
+	if x.n > s.opt.Ctx {
+		gap = x.gap(s.opt.Ctx)
+	}
+	first, base := s.st.end(d-1), len(r.IDs)-skip
+	add := func(lo, hi, moved int) { // tokens of the example, and by how many it moved to the left
+		lo = max(lo, skip+moved)
+		hi = min(hi, s.opt.Ctx-base+moved)
+		if lo < hi {
+			r.IDs = s.st.read(r.IDs, first+int64(lo), first+int64(hi))
+		}
+	}
+	add(0, gap.lo, 0)
+	add(gap.hi, x.n, gap.hi-gap.lo)
+	if s.all {
+		return
+	}
+	for _, a := range x.answers {
+		if a.lo >= gap.hi {
+			a.lo, a.hi = a.lo-(gap.hi-gap.lo), a.hi-(gap.hi-gap.lo)
+		}
+		p := Span{int32(max(a.lo+base, 0)), int32(min(a.hi+base, len(r.IDs)))}
+		if p.Lo < p.Hi {
+			r.Scored = append(r.Scored, p)
+		}
+	}
+}

@@ -1,0 +1,163 @@
+package data
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"slices"
+
+	"github.com/parquet-go/parquet-go"
+
+	"longlora/internal/errs"
+	"longlora/internal/tokenizer"
+)
+
+// rowReader gives the rows of a parquet file, only the columns that a format may want.
+type rowReader struct {
+	r     *parquet.GenericReader[any]
+	names []string // all columns
+	buf   [16]any
+	at, n int
+	row   int
+	total int64
+	err   error
+	tmp   *os.File // where a compressed file was unpacked
+}
+
+// newRowReader opens the columns among want. A compressed file is unpacked first: parquet is read from its end.
+func newRowReader(x *file, want []string) (_ *rowReader, err error) {
+	rr := &rowReader{}
+	defer caught(&err)
+	defer func() {
+		if err != nil {
+			rr.close()
+		}
+	}()
+	f := x.f
+	if _, c := kindOf(x.path); c != "" {
+		if rr.tmp, err = tempFile(); err != nil {
+			return nil, err
+		}
+		f = rr.tmp
+		if _, err := io.Copy(f, x.r); err != nil {
+			return nil, err
+		}
+	}
+	st, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	pf, err := parquet.OpenFile(readerAt{f, x, rr.tmp == nil}, st.Size())
+	if err != nil {
+		return nil, fmt.Errorf("not a whole parquet file: %w; get it again", err)
+	}
+	group := parquet.Group{}
+	for _, c := range pf.Schema().Fields() {
+		rr.names = append(rr.names, c.Name())
+		if slices.Contains(want, c.Name()) {
+			group[c.Name()] = c
+		}
+	}
+	if len(group) == 0 {
+		rr.total = pf.NumRows()
+		return rr, nil // rows without a field, which is what is wrong with them
+	}
+	rr.r = parquet.NewGenericReader[any](pf, parquet.NewSchema(pf.Schema().Name(), group))
+	return rr, nil
+}
+
+// readerAt counts what is read from the data file.
+type readerAt struct {
+	f     *os.File
+	x     *file
+	count bool
+}
+
+func (r readerAt) ReadAt(p []byte, off int64) (int, error) {
+	n, err := r.f.ReadAt(p, off)
+	if c, ok := r.x.r.(counted); ok && r.count && c.n != nil {
+		c.n.Add(int64(n))
+	}
+	return n, err
+}
+
+// next is the next row; row counts from 1.
+func (r *rowReader) next() (m map[string]any, row int, err error) {
+	defer caught(&err)
+	r.row++
+	if r.r == nil {
+		if int64(r.row) > r.total {
+			return nil, r.row, io.EOF
+		}
+		return map[string]any{}, r.row, nil
+	}
+	for r.at == r.n {
+		if r.err != nil {
+			return nil, r.row, r.err
+		}
+		clear(r.buf[:])
+		r.n, r.err = r.r.Read(r.buf[:])
+		r.at = 0
+	}
+	v := r.buf[r.at]
+	r.at++
+	m, ok := v.(map[string]any)
+	if !ok {
+		return nil, r.row, fmt.Errorf("row %d is %T", r.row, v)
+	}
+	return clean(m).(map[string]any), r.row, nil
+}
+
+// clean makes every text valid UTF-8, whether the column says that it is text or not.
+func clean(v any) any {
+	switch x := v.(type) {
+	case map[string]any:
+		for k := range x {
+			x[k] = clean(x[k])
+		}
+	case []any:
+		for i := range x {
+			x[i] = clean(x[i])
+		}
+	case string:
+		return tokenizer.ReplaceInvalid(x)
+	case []byte:
+		return tokenizer.ReplaceInvalid(string(x))
+	}
+	return v
+}
+
+func (r *rowReader) close() {
+	if r.r != nil {
+		_ = r.r.Close() // only read
+	}
+	if r.tmp != nil {
+		_ = r.tmp.Close()
+	}
+}
+
+// caught turns a panic of the parquet library, which damaged files bring about, into an error.
+func caught(err *error) {
+	if p := recover(); p != nil {
+		*err = fmt.Errorf("damaged parquet file: %v", p)
+	}
+}
+
+// tempFile is a file without a name, for what is too large for memory; nothing of it is left when the process ends.
+func tempFile() (*os.File, error) {
+	dir := os.Getenv("TMPDIR")
+	if dir == "" {
+		dir = "/var/tmp" // on a disk, where /tmp is often memory
+		if st, err := os.Stat(dir); err != nil || !st.IsDir() {
+			dir = os.TempDir()
+		}
+	}
+	f, err := os.CreateTemp(dir, "longlora-*")
+	if err == nil {
+		err = os.Remove(f.Name())
+	}
+	if err != nil {
+		return nil, errs.Dataf("a temporary file for the tokens: %w; set TMPDIR to a folder with room", err)
+	}
+	return f, nil
+}
