@@ -48,7 +48,7 @@ INLINE void micro_edge(int col, int64_t kc, const float *a, int64_t st, const fl
 #define MC (8 * MR)        // rows of A packed at a time
 #define NB 256             // columns of B packed at a time: KC·NB floats are 256 KB, a quarter of an L2
 
-int64_t FN(gemm_work)(void) { return KC * NB + KC * MC; }
+int64_t FN(gemm_work)(void) { return KC * NB + KC * MC + VL; } // pack_a may write VL - MR floats too much
 
 INLINE float half_at(const uint16_t *p, int32_t type) {
     if (type == LL_BF16) {
@@ -70,42 +70,60 @@ INLINE float half_at(const uint16_t *p, int32_t type) {
     return f;
 }
 
-// B[k0..k0+kc, n0..n0+nr) into bp[k][NR], zero beyond nr.
-static void FN(pack_b)(float *bp, const ll_term_t *t, int64_t k0, int64_t kc, int64_t n0, int64_t nr) {
+// The square of VL rows turned over, by exchanging ever larger off-diagonal blocks (Eklundh).
+INLINE void transpose(V r[VL]) {
+    _Pragma("GCC unroll 8") for (int w = 1; w < VL; w *= 2) {
+        VI lo, hi;
+        _Pragma("GCC unroll 16") for (int j = 0; j < VL; j++) {
+            lo[j] = j & w ? VL + j - w : j;
+            hi[j] = j & w ? VL + j : j + w;
+        }
+        _Pragma("GCC unroll 16") for (int i = 0; i < VL; i++) {
+            if (i & w) continue;
+            V a = r[i], b = r[i + w];
+            r[i] = __builtin_shuffle(a, b, lo);
+            r[i + w] = __builtin_shuffle(a, b, hi);
+        }
+    }
+}
+
+typedef uint16_t VS __attribute__((vector_size(VL * 2), aligned(2), may_alias));
+
+// Element i of b, and the VL from it on, whatever their type.
+INLINE float at(const void *b, int32_t type, int64_t i) {
+    return type == LL_F32 ? ((const float *)b)[i] : half_at((const uint16_t *)b + i, type);
+}
+INLINE V vat(const void *b, int32_t type, int64_t i) {
+    if (type == LL_F32) return vload((const float *)b + i);
+    if (type == LL_BF16) return (V)(__builtin_convertvector(*(const VS *)((const uint16_t *)b + i), VI) << 16);
+    float t[VL];
+    for (int l = 0; l < VL; l++) t[l] = half_at((const uint16_t *)b + i + l, type);
+    return vload(t);
+}
+
+// B[k0..k0+kc, n0..n0+nr) into bp[k][NR], zero beyond nr; NR is twice VL.
+INLINE void pack(float *bp, const ll_term_t *t, int32_t type, int64_t k0, int64_t kc, int64_t n0, int64_t nr) {
+    int64_t brs = t->brs, bcs = t->bcs, o = k0 * brs + n0 * bcs, k = 0;
     if (nr < NR) memset(bp, 0, kc * NR * 4);
-    if (t->btype == LL_F32) {
-        const float *b = (const float *)t->b + k0 * t->brs + n0 * t->bcs;
-        if (t->bcs == 1) {
-            if (nr == NR)
-                for (int64_t k = 0; k < kc; k++) {
-                    vstore(bp + k * NR, vload(b + k * t->brs));
-                    vstore(bp + k * NR + VL, vload(b + k * t->brs + VL));
-                }
-            else
-                for (int64_t k = 0; k < kc; k++) memcpy(bp + k * NR, b + k * t->brs, nr * 4);
-            return;
-        }
-        // four rows of B^T at a time, sixteen k: reads and writes both stay within a few lines
-        for (int64_t kk = 0; kk < kc; kk += 16) {
-            int64_t ke = kk + 16 < kc ? kk + 16 : kc;
-            for (int64_t j = 0; j < nr; j++) {
-                const float *r = b + j * t->bcs;
-                for (int64_t k = kk; k < ke; k++) bp[k * NR + j] = r[k];
+    else if (bcs == 1)
+        for (; k < kc; k++)
+            for (int64_t j = 0; j < NR; j += VL) vstore(bp + k * NR + j, vat(t->b, type, o + k * brs + j));
+    else
+        for (; k + VL <= kc; k += VL)
+            for (int64_t j = 0; j < NR; j += VL) {
+                V r[VL];
+                for (int i = 0; i < VL; i++) r[i] = vat(t->b, type, o + (j + i) * bcs + k);
+                transpose(r);
+                for (int l = 0; l < VL; l++) vstore(bp + (k + l) * NR + j, r[l]);
             }
-        }
-        return;
-    }
-    const uint16_t *b = (const uint16_t *)t->b + k0 * t->brs + n0 * t->bcs;
-    if (t->bcs == 1) {
-        for (int64_t k = 0; k < kc; k++)
-            for (int64_t j = 0; j < nr; j++) bp[k * NR + j] = half_at(b + k * t->brs + j, t->btype);
-        return;
-    }
-    for (int64_t kk = 0; kk < kc; kk += 16) {
-        int64_t ke = kk + 16 < kc ? kk + 16 : kc;
-        for (int64_t j = 0; j < nr; j++)
-            for (int64_t k = kk; k < ke; k++) bp[k * NR + j] = half_at(b + j * t->bcs + k, t->btype);
-    }
+    for (; k < kc; k++)
+        for (int64_t j = 0; j < nr; j++) bp[k * NR + j] = at(t->b, type, o + k * brs + j * bcs);
+}
+
+static void FN(pack_b)(float *bp, const ll_term_t *t, int64_t k0, int64_t kc, int64_t n0, int64_t nr) {
+    if (t->btype == LL_F32) pack(bp, t, LL_F32, k0, kc, n0, nr);
+    else if (t->btype == LL_BF16) pack(bp, t, LL_BF16, k0, kc, n0, nr);
+    else pack(bp, t, LL_F16, k0, kc, n0, nr);
 }
 
 // alpha·A[m0..m0+mr, k0..k0+kc) into ap[k][MR], zero beyond mr.
@@ -117,11 +135,18 @@ static void FN(pack_a)(float *ap, const ll_term_t *t, int64_t m0, int64_t mr, in
             for (int64_t i = 0; i < mr; i++) ap[k * MR + i] = t->alpha * a[k * t->acs + i];
         return;
     }
-    for (int64_t kk = 0; kk < kc; kk += 16) {
-        int64_t ke = kk + 16 < kc ? kk + 16 : kc;
-        for (int64_t i = 0; i < mr; i++)
-            for (int64_t k = kk; k < ke; k++) ap[k * MR + i] = t->alpha * a[i * t->ars + k];
-    }
+    int64_t k = 0;
+    V r[VL];
+    if (mr == MR)
+        for (; k + VL <= kc; k += VL) {
+            for (int i = 0; i < MR; i++) r[i] = vload(a + i * t->ars + k) * t->alpha;
+            for (int i = MR; i < VL; i++) r[i] = vset(0);
+            transpose(r);
+            // MR < VL: what a store writes too much is the next one's place, the next panel's, or spare
+            for (int l = 0; l < VL; l++) vstore(ap + (k + l) * MR, r[l]);
+        }
+    for (; k < kc; k++)
+        for (int64_t i = 0; i < mr; i++) ap[k * MR + i] = t->alpha * a[i * t->ars + k];
 }
 
 void FN(gemm)(const ll_gemm_t *g, float *work) {
@@ -185,29 +210,22 @@ void FN(skinny)(float *c, int64_t ldc, const float *a, int64_t lda, int64_t m, c
 }
 
 // y[o] = Σ_i w[o][i]·x[i]: one token, at the rate at which memory gives the weights.
-void FN(gemv)(float *y, const float *x, const void *w, int32_t type, int64_t out, int64_t in) {
+INLINE void gemv(float *y, const float *x, const void *w, int32_t type, int64_t out, int64_t in) {
     for (int64_t o = 0; o < out; o++) {
         V s0 = vset(0), s1 = vset(0);
         int64_t i = 0;
-        float t = 0;
-        if (type == LL_F32) {
-            const float *r = (const float *)w + o * in;
-            for (; i + 2 * VL <= in; i += 2 * VL) {
-                s0 += vload(r + i) * vload(x + i);
-                s1 += vload(r + i + VL) * vload(x + i + VL);
-            }
-            t = vsum(s0 + s1);
-            for (; i < in; i++) t += r[i] * x[i];
-        } else {
-            const uint16_t *r = (const uint16_t *)w + o * in;
-            float tmp[VL];
-            for (; i + VL <= in; i += VL) {
-                for (int l = 0; l < VL; l++) tmp[l] = half_at(r + i + l, type);
-                s0 += vload(tmp) * vload(x + i);
-            }
-            t = vsum(s0);
-            for (; i < in; i++) t += half_at(r + i, type) * x[i];
+        for (; i + 2 * VL <= in; i += 2 * VL) {
+            s0 += vat(w, type, o * in + i) * vload(x + i);
+            s1 += vat(w, type, o * in + i + VL) * vload(x + i + VL);
         }
+        float t = vsum(s0 + s1);
+        for (; i < in; i++) t += at(w, type, o * in + i) * x[i];
         y[o] = t;
     }
+}
+
+void FN(gemv)(float *y, const float *x, const void *w, int32_t type, int64_t out, int64_t in) {
+    if (type == LL_F32) gemv(y, x, w, LL_F32, out, in);
+    else if (type == LL_BF16) gemv(y, x, w, LL_BF16, out, in);
+    else gemv(y, x, w, LL_F16, out, in);
 }
