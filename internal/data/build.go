@@ -41,6 +41,7 @@ type result struct {
 	ids     []int32
 	docs    []document
 	skipped int
+	size    int // bytes of the records
 	after   place
 	err     error
 }
@@ -303,7 +304,7 @@ func sizeOf(v any) int {
 
 // work encodes a batch.
 func (s *source) work(b *batch) result {
-	r := result{after: b.after}
+	r := result{after: b.after, size: b.size}
 	for k := range b.items {
 		it := &b.items[k]
 		n := len(r.ids)

@@ -31,6 +31,7 @@ type sidecar struct {
 	Files         []ckpt.FilePrint `json:"files"`  // by their paths relative to it
 	Documents     int              `json:"documents"`
 	Tokens        int64            `json:"tokens"`
+	Bytes         int64            `json:"bytes"` // of the text that was read, decompressed
 	MaxID         int32            `json:"max_id"`
 	Skipped       int              `json:"skipped"`
 	Seconds       float64          `json:"seconds"`

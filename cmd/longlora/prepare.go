@@ -1,0 +1,90 @@
+package main
+
+import (
+	"fmt"
+	"runtime"
+
+	"github.com/spf13/cobra"
+
+	"longlora/internal/config"
+	"longlora/internal/data"
+	"longlora/internal/load"
+	"longlora/internal/train"
+	"longlora/internal/ui"
+)
+
+func newPrepare() *cobra.Command {
+	var p config.Prepare
+	return command("prepare --model DIR --data PATH --out F.bin", "Tokenize data once, for training that starts at once",
+		`Tokenize data once, on all cores, into a file of token ids that train maps without any start-up cost.
+Beside F.bin lie F.bin.json and F.bin.idx, with the documents' boundaries and masks and what it was made of: it
+trains exactly as its source would. Interrupted, the same command goes on. Needs config.json and the tokenizer only.
+
+  longlora prepare --model meta-llama/Llama-2-7b-hf --data books/ --out books.bin --stats
+  longlora prepare --model base --data LongAlpaca-12k.json --template longalpaca --out sft.bin`,
+		p.Flags, func(c *cobra.Command, v *config.Values) error {
+			if err := p.Finish(v); err != nil {
+				return err
+			}
+			return prepare(c, &p)
+		})
+}
+
+// prepare runs the command.
+func prepare(c *cobra.Command, p *config.Prepare) error {
+	if p.Threads > 0 {
+		runtime.GOMAXPROCS(p.Threads)
+	}
+	dir, vocab, eos, err := load.TokenizerOf(p.Model)
+	if err != nil {
+		return err
+	}
+	o, tok, err := load.Documents(dir, vocab, eos, &p.Documents, p.Values)
+	if err != nil {
+		return err
+	}
+	if tok == nil {
+		return o.NoEncoder
+	}
+	o.Paths, o.NoSpecial, o.Log = p.Data, p.NoSpecial, c.ErrOrStderr()
+	res, err := data.Prepare(c.Context(), o, p.Out, train.Version())
+	if err != nil {
+		return err
+	}
+	out := struct {
+		*data.Prepared
+		Stats *data.Lengths `json:"stats,omitempty"`
+	}{Prepared: res}
+	if p.Stats {
+		if out.Stats, err = data.MeasureLengths(p.Out, p.Ctx); err != nil {
+			return err
+		}
+	}
+	if p.JSON {
+		return document(c.OutOrStdout(), out)
+	}
+	w := c.OutOrStdout()
+	fmt.Fprintf(w, "%d documents, %d tokens from %.1f MB in %.1f s: %s\n", res.Documents, res.Tokens, float64(res.Bytes)/1e6, res.Seconds, res.Out)
+	if res.Skipped > 0 {
+		fmt.Fprintf(w, "%d malformed documents were skipped\n", res.Skipped)
+	}
+	if out.Stats != nil {
+		lengths(c, out.Stats)
+	}
+	return nil
+}
+
+// lengths prints how long documents are.
+func lengths(c *cobra.Command, l *data.Lengths) {
+	w := c.OutOrStdout()
+	rows := [][]string{{"tokens of a document", "documents", "tokens", "tokens in documents this long or longer"}}
+	for _, b := range l.Histogram {
+		rows = append(rows, []string{fmt.Sprintf("%d to %d", b.From, b.To), fmt.Sprint(b.Documents), fmt.Sprint(b.Tokens), fmt.Sprintf("%.1f %%", 100*b.Beyond)})
+	}
+	ui.Table(w, rows)
+	rows = [][]string{{"--ctx", "documents that fit whole", "tokens in them", "tokens in longer ones"}}
+	for _, u := range l.AtCtx {
+		rows = append(rows, []string{fmt.Sprint(u.Ctx), fmt.Sprintf("%.1f %%", 100*u.Whole), fmt.Sprintf("%.1f %%", 100*u.Within), fmt.Sprintf("%.1f %%", 100*u.Longer)})
+	}
+	ui.Table(w, rows)
+}
