@@ -1,10 +1,10 @@
-# longlora: build, test and measure. Needs Go, a C compiler and make.
+# longlora: build, test and measure. Needs Go, a C compiler and make; `make cuda` what docs/cuda.md says.
 
 BIN := bin/longlora
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
-.PHONY: all test race nocgo demo lint bench clean
+.PHONY: all cuda cuda-check test race nocgo demo lint bench clean
 
 all: $(BIN)
 
@@ -12,6 +12,14 @@ $(BIN): FORCE
 	go build -o $@ ./cmd/longlora
 
 FORCE:
+
+# the program with the CUDA backend too: docs/cuda.md
+cuda:
+	+$(MAKE) -f scripts/cuda.mk -j$$(nproc) all
+
+# test binaries for a machine with a GPU
+cuda-check:
+	+$(MAKE) -f scripts/cuda.mk -j$$(nproc) check
 
 test:
 	go test ./...
@@ -37,4 +45,4 @@ bench: $(BIN)
 	$(BIN) bench --shape tiny --ctx 1024,4096,8192
 
 clean:
-	rm -rf bin out
+	rm -rf bin out build/cuda

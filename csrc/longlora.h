@@ -29,6 +29,12 @@ int ll_copy2d(void *dst, size_t dpitch, const void *src, size_t spitch, size_t w
 // dst[i] = src[i] over n elements, rounding to nearest even. dst and src of any of the three types.
 int ll_convert(void *dst, int ddt, const void *src, int sdt, int64_t n, ll_stream s);
 
+// dst[i] += src[i] over n elements, bf16
+int ll_add(void *dst, const void *src, int64_t n, ll_stream s);
+// The device's memory in bytes as the driver counts it, all processes together, without making a context.
+// Not 0 where NVIDIA's management library is not there.
+int ll_memory_outside(int device, size_t *free, size_t *total);
+
 // ---- between the products -----------------------------------------------------------------------------
 
 // y (T,C) bf16 = table[ids]; table (V,C) bf16, ids (T) int32
@@ -99,8 +105,13 @@ int ll_adamw(float *w, float *m, float *v, const float *grad, void *copy, int64_
 
 // ---- products (cuBLASLt, opened at run time) ----------------------------------------------------------
 
-// Opens cuBLASLt; path NULL tries the usual names. On failure returns 1 and writes what was tried to msg.
+// Opens cuBLASLt for the current context; path is a file, or a name for the dynamic linker to look for. On failure
+// returns 1 and writes why to msg.
 int ll_blas_open(const char *path, char *msg, size_t msg_len);
+// Forgets every plan and the handle; the library stays loaded.
+void ll_blas_close(void);
+// cuBLASLt's version, 130100 for 13.1.0; 0 before it is open.
+size_t ll_blas_version(void);
 // D (m,n) = alpha · op(A) (m,k) · op(B) (k,n) + beta · C, row-major, float32 accumulation. a, b bf16; c, d of
 // type ddt (bf16 or float32); ld in elements between rows as stored. trans: the matrix is stored as (k,m), (n,k).
 typedef struct {
@@ -110,6 +121,8 @@ typedef struct {
     int32_t ta, tb, ddt;
     float alpha, beta;
 } ll_gemm_args;
+// Returns a CUDA runtime error, or LL_BLAS plus a cublasStatus_t.
+enum { LL_BLAS = 100000 };
 int ll_gemm(const ll_gemm_args *g, void *work, size_t work_bytes, ll_stream s);
 
 #ifdef __cplusplus

@@ -1,0 +1,156 @@
+//go:build cuda
+
+package cuda
+
+// #include "kernels.h"
+// #include "longlora.h"
+import "C"
+
+import (
+	"unsafe"
+
+	"longlora/internal/ops"
+	"longlora/internal/tensor"
+)
+
+// matrix is a factor of a product: row-major with ld elements between rows as stored; t when it is stored transposed.
+type matrix struct {
+	p  unsafe.Pointer
+	ld int
+	t  bool
+}
+
+func rows(t ops.Tensor) matrix   { return matrix{t.P, t.Dim(1), false} }
+func turned(t ops.Tensor) matrix { return matrix{t.P, t.Dim(1), true} }
+
+// product computes d (m,n) = alpha·x (m,k)·y (k,n) + c; c is nil, d itself or another matrix of d's kind.
+func (b *Backend) product(op string, d ops.Tensor, x, y matrix, k int, alpha float32, c unsafe.Pointer) {
+	m, n := d.Dim(0), d.Dim(1)
+	g := C.ll_gemm_args{a: x.p, b: y.p, c: c, d: d.P, m: C.int64_t(m), n: C.int64_t(n), k: C.int64_t(k),
+		lda: C.int64_t(x.ld), ldb: C.int64_t(y.ld), ldc: C.int64_t(n), ldd: C.int64_t(n), ddt: C.int32_t(dtype(d.DType)), alpha: C.float(alpha)}
+	if x.t {
+		g.ta = 1
+	}
+	if y.t {
+		g.tb = 1
+	}
+	if c != nil {
+		g.beta = 1
+	}
+	b.check(op, C.ll_gemm(&g, b.work, blasBytes, b.s()), d, ops.Tensor{DType: tensor.BF16, Shape: tensor.Shape{m, k}})
+}
+
+// LinearForward implements ops.Linears. The low-rank term is written first: the large product adds to it while it
+// stores, which costs less than a pass of its own.
+func (b *Backend) LinearForward(x, keys ops.Tensor, p []ops.Proj) {
+	b.enter()
+	defer b.leave()
+	in := x.Dim(1)
+	for _, q := range p {
+		if q.L.LoRA != nil {
+			b.lowRank(q.XA, x, keys, q.L.LoRA)
+		}
+	}
+	for _, q := range p {
+		c := q.Res.P
+		if l := q.L.LoRA; l != nil {
+			b.product("LoRA's second product", q.Y, rows(q.XA), turned(l.B), l.B.Dim(1), l.Scale, c)
+			c = q.Y.P
+		}
+		b.product("linear layer", q.Y, rows(x), turned(q.L.W), in, 1, c)
+	}
+}
+
+// dropped reports whether a layer's input is dropped.
+func dropped(keys ops.Tensor, l *ops.LoRA) bool { return l.Drop.P > 0 && !keys.None() }
+
+// lowRank computes xa = drop(x)·Aᵀ.
+func (b *Backend) lowRank(xa, x, keys ops.Tensor, l *ops.LoRA) {
+	if !dropped(keys, l) {
+		b.product("LoRA's first product", xa, rows(x), turned(l.A), x.Dim(1), 1, nil)
+		return
+	}
+	b.byRows(x, func(lo, hi int, room ops.Tensor) {
+		b.drop(room, x.Rows(lo, hi), keys.Rows(lo, hi), l)
+		b.product("LoRA's first product", xa.Rows(lo, hi), rows(room), turned(l.A), x.Dim(1), 1, nil)
+	})
+}
+
+// byRows calls f for pieces of x's rows, with room for as many rows in the workspace.
+func (b *Backend) byRows(x ops.Tensor, f func(lo, hi int, room ops.Tensor)) {
+	n, width := x.Dim(0), x.Dim(1)
+	step := max(1, scratchBytes/(2*width))
+	for lo := 0; lo < n; lo += step {
+		hi := min(lo+step, n)
+		f(lo, hi, ops.Tensor{P: b.scratch(), DType: tensor.BF16, Shape: tensor.Shape{hi - lo, width}})
+	}
+}
+
+func (b *Backend) drop(dst, src, keys ops.Tensor, l *ops.LoRA) {
+	b.check("dropout", C.ll_drop(dst.P, src.P, (*C.uint64_t)(keys.P), C.uint64_t(l.Drop.Stream), C.float(l.Drop.P),
+		C.int64_t(src.Dim(0)), C.int64_t(src.Dim(1)), b.s()), src)
+}
+
+// LinearBackward implements ops.Linears. Low-rank terms are written to dx first, as in LinearForward.
+func (b *Backend) LinearBackward(dx, x, keys ops.Tensor, p []ops.ProjGrad) {
+	b.enter()
+	defer b.leave()
+	c := unsafe.Pointer(nil) // dx once it holds something
+	for _, q := range p {
+		if q.L.LoRA == nil {
+			continue
+		}
+		b.lowRankBackward(x, keys, q)
+		if !dx.None() {
+			b.lowRankInput(dx, keys, q, c)
+			c = dx.P
+		}
+	}
+	for _, q := range p {
+		if !q.L.DW.None() {
+			b.product("weight's gradient", q.L.DW, turned(q.DY), rows(x), x.Dim(0), 1, q.L.DW.P)
+		}
+		if !dx.None() {
+			b.product("input's gradient", dx, rows(q.DY), rows(q.L.W), q.L.W.Dim(0), 1, c)
+			c = dx.P
+		}
+	}
+}
+
+// lowRankBackward computes DXA = dY·B and, when the factors are trained, adds to DB and DA.
+func (b *Backend) lowRankBackward(x, keys ops.Tensor, q ops.ProjGrad) {
+	l, t := q.L.LoRA, q.DY.Dim(0)
+	b.product("LoRA's dY·B", q.DXA, rows(q.DY), rows(l.B), q.DY.Dim(1), 1, nil)
+	if l.DA.None() {
+		return
+	}
+	b.product("LoRA's gradient of B", l.DB, turned(q.DY), rows(q.XA), t, l.Scale, l.DB.P)
+	if !dropped(keys, l) {
+		b.product("LoRA's gradient of A", l.DA, turned(q.DXA), rows(x), t, l.Scale, l.DA.P)
+		return
+	}
+	b.byRows(x, func(lo, hi int, room ops.Tensor) {
+		b.drop(room, x.Rows(lo, hi), keys.Rows(lo, hi), l)
+		b.product("LoRA's gradient of A", l.DA, turned(q.DXA.Rows(lo, hi)), rows(room), hi-lo, l.Scale, l.DA.P)
+	})
+}
+
+// lowRankInput computes dx = Scale·drop'(DXA·A) + c.
+func (b *Backend) lowRankInput(dx, keys ops.Tensor, q ops.ProjGrad, c unsafe.Pointer) {
+	l := q.L.LoRA
+	r := l.A.Dim(0)
+	if !dropped(keys, l) {
+		b.product("LoRA's gradient of x", dx, rows(q.DXA), rows(l.A), r, l.Scale, c)
+		return
+	}
+	b.byRows(dx, func(lo, hi int, room ops.Tensor) {
+		b.product("LoRA's gradient of x", room, rows(q.DXA.Rows(lo, hi)), rows(l.A), r, l.Scale, nil)
+		to := dx.Rows(lo, hi)
+		if c == nil {
+			b.drop(to, room, keys.Rows(lo, hi), l)
+			return
+		}
+		b.drop(room, room, keys.Rows(lo, hi), l)
+		b.check("sum of gradients", C.ll_add(to.P, room.P, C.int64_t(to.Elems()), b.s()), to)
+	})
+}

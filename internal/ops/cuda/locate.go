@@ -1,0 +1,123 @@
+package cuda
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"longlora/internal/errs"
+)
+
+// The names of the cuBLASLt libraries that the backend works with, newest first.
+var blasNames = []string{"libcublasLt.so.13", "libcublasLt.so.12"}
+
+// blasEnv names the file to use, and nothing else is looked at.
+const blasEnv = "LONGLORA_CUBLASLT"
+
+// A place is somewhere that cuBLASLt may be.
+type place struct {
+	where string   // for people
+	files []string // what to open there: files that exist, or names for the dynamic linker
+}
+
+// places calls f with every place in turn until it returns false: the file that the environment names; the toolkit
+// that the environment names; what the dynamic linker knows; toolkits in their usual folder; Python's packages.
+func places(f func(place) bool) {
+	if p := os.Getenv(blasEnv); p != "" {
+		f(place{blasEnv, []string{p}})
+		return
+	}
+	for _, env := range []string{"CUDA_HOME", "CUDA_PATH"} {
+		if dir := os.Getenv(env); dir != "" && !f(toolkit(dir)) {
+			return
+		}
+	}
+	if !f(place{"the dynamic linker's folders and LD_LIBRARY_PATH", blasNames}) {
+		return
+	}
+	dirs, _ := filepath.Glob("/usr/local/cuda*")
+	slices.SortFunc(dirs, func(a, b string) int { return strings.Compare(b, a) })
+	for _, dir := range dirs {
+		if !f(toolkit(dir)) {
+			return
+		}
+	}
+	for _, dir := range pythonPath() {
+		if !f(in(filepath.Join(dir, "nvidia/cu13/lib"), filepath.Join(dir, "nvidia/cublas/lib"), filepath.Join(dir, "torch/lib"))) {
+			return
+		}
+	}
+}
+
+func toolkit(dir string) place {
+	return in(filepath.Join(dir, "lib64"), filepath.Join(dir, "lib"), filepath.Join(dir, "targets/x86_64-linux/lib"))
+}
+
+// in is the place of the given folders.
+func in(dirs ...string) place {
+	p := place{where: strings.Join(dirs, ", ")}
+	for _, name := range blasNames {
+		for _, dir := range dirs {
+			if file := filepath.Join(dir, name); exists(file) {
+				p.files = append(p.files, file)
+			}
+		}
+	}
+	return p
+}
+
+func exists(file string) bool {
+	_, err := os.Stat(file)
+	return err == nil
+}
+
+// pythonPath is where python3 looks for packages; nothing where there is no python3.
+func pythonPath() []string {
+	ctx, stop := context.WithTimeout(context.Background(), 10*time.Second)
+	defer stop()
+	out, err := exec.CommandContext(ctx, "python3", "-c", "import sys; print('\\n'.join(p for p in sys.path if p))").Output()
+	if err != nil {
+		return nil
+	}
+	return strings.Fields(string(out))
+}
+
+// BLASPlaces says where cuBLASLt is looked for, in order.
+func BLASPlaces() []string {
+	var out []string
+	places(func(p place) bool {
+		out = append(out, p.where)
+		return true
+	})
+	return out
+}
+
+// openBLAS opens the first cuBLASLt that open takes and returns its file.
+func openBLAS(open func(file string) error) (string, error) {
+	var tried []string
+	file := ""
+	places(func(p place) bool {
+		if len(p.files) == 0 {
+			tried = append(tried, p.where+": not there")
+		}
+		for _, f := range p.files {
+			err := open(f)
+			if err == nil {
+				file = f
+				return false
+			}
+			tried = append(tried, fmt.Sprintf("%s: %v", p.where, err))
+		}
+		return true
+	})
+	if file == "" {
+		return "", errs.Usagef("cuBLASLt (%s) was not found; install the CUDA toolkit, PyTorch or the nvidia-cublas wheel, or name the file in %s. Looked in:\n  %s",
+			strings.Join(blasNames, ", "), blasEnv, strings.Join(tried, "\n  "))
+	}
+	return file, nil
+}

@@ -1,0 +1,98 @@
+//go:build cuda
+
+package cuda
+
+// #include "longlora.h"
+import "C"
+
+import (
+	"fmt"
+	"unsafe"
+
+	"gorgonia.org/cu"
+
+	"longlora/internal/errs"
+	"longlora/internal/ops"
+)
+
+// The workspace is one region, taken at Open: first cuBLASLt's, then what kernels ask for, then documents.
+const (
+	blasBytes      = 64 << 20 // above 32 MiB, which cuBLAS itself takes on Hopper, for split sums of the low-rank products
+	scratchBytes   = 64 << 20 // partial sums of norms and embeddings, attention's, rows of dropped activations
+	docsBytes      = 4 << 20  // boundaries of a million documents in a tile
+	workspaceBytes = blasBytes + scratchBytes + docsBytes
+)
+
+// WorkspaceBytes implements ops.Backend.
+func (b *Backend) WorkspaceBytes() int64 { return workspaceBytes }
+
+func (b *Backend) scratch() unsafe.Pointer  { return unsafe.Add(b.work, blasBytes) }
+func (b *Backend) docsRoom() unsafe.Pointer { return unsafe.Add(b.work, blasBytes+scratchBytes) }
+
+// room gives the kernels' part of the workspace to an operation that wants n bytes of it; nil, with an error
+// kept, where that is too much.
+func (b *Backend) room(op string, n C.size_t, ts ...ops.Tensor) unsafe.Pointer {
+	if n > scratchBytes {
+		if b.err == nil {
+			b.err = fmt.Errorf("%s: %s of %v: wants %d bytes of workspace, there are %d", b.Name(), op, ts[0].Shape, n, int64(scratchBytes))
+		}
+		return nil
+	}
+	return b.scratch()
+}
+
+// pointer is a device address as package cu has it.
+func pointer(p unsafe.Pointer) cu.DevicePtr { return cu.DevicePtr(uintptr(p)) }
+
+// address is a device address as tensors have it. It is no address of Go's, so nothing is kept alive by it.
+func address(p cu.DevicePtr) unsafe.Pointer { return *(*unsafe.Pointer)(unsafe.Pointer(&p)) }
+
+// alloc takes device memory; the context is current.
+func alloc(bytes int64, name string) (unsafe.Pointer, error) {
+	p, err := cu.MemAlloc(max(bytes, ops.Align))
+	if err == cu.OutOfMemory {
+		free, total, e := cu.MemInfo()
+		if e != nil {
+			return nil, e
+		}
+		return nil, errs.NoFitf("%d bytes of device memory for %s: %d of %d are free; lower --device-mem, or end what else uses the GPU", bytes, name, free, total)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%d bytes of device memory for %s: %w", bytes, name, err)
+	}
+	return address(p), nil
+}
+
+// Reserve implements ops.Backend. Host memory is page-locked.
+func (b *Backend) Reserve(s ops.Space, bytes int64, name string) (unsafe.Pointer, error) {
+	b.enter()
+	defer b.leave()
+	bytes = max(bytes, ops.Align)
+	if s == ops.Host {
+		var p unsafe.Pointer
+		if st := C.ll_host_alloc(&p, C.size_t(bytes)); st != 0 {
+			return nil, errs.NoFitf("%s: %d bytes of page-locked host memory for %s: %s", b.Name(), bytes, name, C.GoString(C.ll_status(st)))
+		}
+		clear(unsafe.Slice((*byte)(p), bytes))
+		return p, nil
+	}
+	p, err := alloc(bytes, name)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", b.Name(), err)
+	}
+	return p, cu.MemsetD8Async(pointer(p), 0, bytes, b.stream)
+}
+
+// Free implements ops.Backend. It waits for the device.
+func (b *Backend) Free(s ops.Space, p unsafe.Pointer, _ int64) {
+	b.enter()
+	defer b.leave()
+	b.keep("waiting for the device", b.stream.Synchronize())
+	if s == ops.Host {
+		if st := C.ll_host_free(p); st != 0 {
+			b.keep("giving host memory back", fmt.Errorf("%s", C.GoString(C.ll_status(st))))
+		}
+		return
+	}
+	b.keep("giving memory back", cu.MemFree(pointer(p)))
+}

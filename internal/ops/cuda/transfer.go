@@ -1,0 +1,61 @@
+//go:build cuda
+
+package cuda
+
+// #include "longlora.h"
+// #include "kernels.h"
+import "C"
+
+import (
+	"fmt"
+	"unsafe"
+
+	"gorgonia.org/cu"
+
+	"longlora/internal/ops"
+	"longlora/internal/tensor"
+)
+
+// dtype numbers a float type as the kernels do.
+func dtype(d tensor.DType) C.int {
+	switch d {
+	case tensor.F32:
+		return C.LL_F32
+	case tensor.BF16:
+		return C.LL_BF16
+	case tensor.F16:
+		return C.LL_F16
+	}
+	panic("cuda: a tensor of " + d.String() + " where floats are wanted")
+}
+
+// Zero implements ops.Transfer.
+func (b *Backend) Zero(dst ops.Tensor) {
+	b.enter()
+	defer b.leave()
+	if n := dst.Bytes(); n > 0 {
+		b.keep(fmt.Sprintf("clearing %v %s", dst.Shape, dst.DType), cu.MemsetD8Async(pointer(dst.P), 0, n, b.stream))
+	}
+}
+
+// Convert implements ops.Transfer.
+func (b *Backend) Convert(dst, src ops.Tensor) {
+	if dst.Elems() != src.Elems() {
+		panic(fmt.Sprintf("cuda: convert %v to %v", src.Shape, dst.Shape))
+	}
+	b.enter()
+	defer b.leave()
+	b.check("convert", C.ll_convert(dst.P, dtype(dst.DType), src.P, dtype(src.DType), C.int64_t(src.Elems()), b.s()), dst, src)
+}
+
+// CopyRows implements ops.Transfer.
+func (b *Backend) CopyRows(dst, src ops.Tensor, c ops.Block) {
+	if dst.DType != src.DType {
+		panic("cuda: copy of " + src.DType.String() + " to " + dst.DType.String())
+	}
+	b.enter()
+	defer b.leave()
+	size := dst.DType.Size()
+	b.check("copy of rows", C.ll_copy2d(unsafe.Add(dst.P, c.DstOff*size), C.size_t(c.DstStride*size), unsafe.Add(src.P, c.SrcOff*size), C.size_t(c.SrcStride*size),
+		C.size_t(c.Cols*size), C.size_t(c.Rows), b.s()), dst, src)
+}

@@ -1,0 +1,103 @@
+//go:build cuda
+
+package cuda
+
+import (
+	"fmt"
+	"unsafe"
+
+	"gorgonia.org/cu"
+
+	"longlora/internal/ops"
+	"longlora/internal/tensor"
+)
+
+// weights are the regions that frozen tensors lie in.
+type weights struct {
+	regions []unsafe.Pointer
+	next    unsafe.Pointer // in the last region
+	left    int64
+}
+
+// chunk is the least region that is taken: the driver rounds regions up to 2 MiB.
+const chunk = 2 << 20
+
+// ReserveWeights takes one region for frozen tensors of n bytes in all, each rounded up to ops.Align. Without
+// it every large tensor takes a region of its own.
+func (b *Backend) ReserveWeights(n int64) error {
+	b.enter()
+	defer b.leave()
+	return b.weights.grow(n)
+}
+
+func (w *weights) grow(n int64) error {
+	p, err := alloc(n, "frozen weights")
+	if err != nil {
+		return err
+	}
+	w.regions = append(w.regions, p)
+	w.next, w.left = p, n
+	return nil
+}
+
+func (w *weights) take(n int64) (unsafe.Pointer, error) {
+	n = (n + ops.Align - 1) / ops.Align * ops.Align
+	if n > w.left {
+		if err := w.grow((n + chunk - 1) / chunk * chunk); err != nil {
+			return nil, err
+		}
+	}
+	p := w.next
+	w.next, w.left = unsafe.Add(p, n), w.left-n
+	return p, nil
+}
+
+func (w *weights) free() error {
+	var err error
+	for _, p := range w.regions {
+		err = join(err, cu.MemFree(pointer(p)))
+	}
+	*w = weights{}
+	return err
+}
+
+// Weight implements ops.Backend: a copy on the device, in bfloat16.
+func (b *Backend) Weight(d tensor.DType, shape tensor.Shape, data []byte) (ops.Tensor, error) {
+	n, ok := shape.Bytes(d)
+	if !ok || n != int64(len(data)) {
+		return ops.Tensor{}, fmt.Errorf("cuda: weight of shape %v %s with %d bytes", shape, d, len(data))
+	}
+	t := ops.Tensor{DType: tensor.BF16, Shape: shape}
+	b.enter()
+	defer b.leave()
+	p, err := b.weights.take(t.Bytes())
+	if err != nil {
+		return ops.Tensor{}, err
+	}
+	t.P = p
+	wide := int64(d.Size()) / 2
+	err = b.send(p, t.Bytes(), func(to []byte, lo, hi int64) { narrow(to, data[lo*wide:hi*wide], d) })
+	if err != nil {
+		return ops.Tensor{}, fmt.Errorf("%s: copying a weight of shape %v: %w", b.Name(), shape, err)
+	}
+	return t, nil
+}
+
+// narrow writes src, of type d, as bfloat16.
+func narrow(dst, src []byte, d tensor.DType) {
+	to := unsafe.Slice((*uint16)(unsafe.Pointer(unsafe.SliceData(dst))), len(dst)/2)
+	switch d {
+	case tensor.BF16:
+		copy(dst, src)
+	case tensor.F16:
+		for i, v := range unsafe.Slice((*uint16)(unsafe.Pointer(unsafe.SliceData(src))), len(to)) {
+			to[i] = tensor.F32ToBF16(tensor.F16ToF32(v))
+		}
+	case tensor.F32:
+		for i, v := range unsafe.Slice((*float32)(unsafe.Pointer(unsafe.SliceData(src))), len(to)) {
+			to[i] = tensor.F32ToBF16(v)
+		}
+	default:
+		panic("cuda: a weight of type " + d.String())
+	}
+}
