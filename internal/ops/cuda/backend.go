@@ -22,6 +22,7 @@ import (
 	"fmt"
 	"runtime"
 	"strings"
+	"sync"
 	"unsafe"
 
 	"gorgonia.org/cu"
@@ -181,11 +182,29 @@ func (b *Backend) start() (err error) {
 		b.info.Free = total
 	}
 	b.info.Total = total
-	b.context = max(0, b.info.Free-free)
+	b.context = firstContext(b.info.Index, b.info.Free-free)
 	if b.work, err = alloc(workspaceBytes, "the workspace"); err != nil {
 		return err
 	}
 	return nil
+}
+
+// contexts holds what each device's context took when it was first opened: the CUDA runtime keeps it from then on.
+var contexts struct {
+	sync.Mutex
+	bytes map[int]int64
+}
+
+func firstContext(device int, bytes int64) int64 {
+	contexts.Lock()
+	defer contexts.Unlock()
+	if contexts.bytes == nil {
+		contexts.bytes = map[int]int64{}
+	}
+	if _, ok := contexts.bytes[device]; !ok {
+		contexts.bytes[device] = max(0, bytes)
+	}
+	return contexts.bytes[device]
 }
 
 // Close waits for the device and gives everything back.

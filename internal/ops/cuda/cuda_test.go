@@ -10,22 +10,7 @@ import (
 
 // Every operation against float64, on the first device.
 func TestOps(t *testing.T) {
-	found, err := Devices()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(found) == 0 {
-		t.Skip("no GPU here: nothing was judged")
-	}
-	b, err := Open(0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := b.Close(); err != nil {
-			t.Error(err)
-		}
-	}()
+	b := open(t)
 	n := 0
 	optest.Run(b, "", func(r optest.Result) {
 		n++
@@ -35,5 +20,5 @@ func TestOps(t *testing.T) {
 			t.Log(r)
 		}
 	})
-	t.Logf("%d outputs judged on %s", n, found[0].Name)
+	t.Logf("%d outputs judged on %s", n, b.Info().Name)
 }

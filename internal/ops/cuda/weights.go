@@ -4,6 +4,7 @@ package cuda
 
 import (
 	"fmt"
+	"sync"
 	"unsafe"
 
 	"gorgonia.org/cu"
@@ -90,8 +91,9 @@ func narrow(dst, src []byte, d tensor.DType) {
 	case tensor.BF16:
 		copy(dst, src)
 	case tensor.F16:
+		table := halves()
 		for i, v := range unsafe.Slice((*uint16)(unsafe.Pointer(unsafe.SliceData(src))), len(to)) {
-			to[i] = tensor.F32ToBF16(tensor.F16ToF32(v))
+			to[i] = table[v]
 		}
 	case tensor.F32:
 		for i, v := range unsafe.Slice((*float32)(unsafe.Pointer(unsafe.SliceData(src))), len(to)) {
@@ -101,3 +103,12 @@ func narrow(dst, src []byte, d tensor.DType) {
 		panic("cuda: a weight of type " + d.String())
 	}
 }
+
+// halves gives the bfloat16 of every IEEE half; a table is several times as quick as computing each.
+var halves = sync.OnceValue(func() *[1 << 16]uint16 {
+	t := new([1 << 16]uint16)
+	for i := range t {
+		t[i] = tensor.F32ToBF16(tensor.F16ToF32(uint16(i)))
+	}
+	return t
+})
