@@ -16,6 +16,10 @@
 int ll_attn_fwd_sm90(const ll_attn_args *a, cudaStream_t s);
 int ll_attn_bwd_sm90(const ll_attn_args *a, cudaStream_t s);
 size_t ll_attn_bwd_sm90_work(const ll_attn_args *a);
+// The portable ones: mma.sync, compute capability 8.0 and later, even D up to 256.
+int ll_attn_fwd_mma(const ll_attn_args *a, cudaStream_t s);
+int ll_attn_bwd_mma(const ll_attn_args *a, cudaStream_t s);
+size_t ll_attn_bwd_mma_work(const ll_attn_args *a);
 
 // The half-open interval [lo, hi) of tokens.
 struct ll_range {
