@@ -18,15 +18,14 @@ typedef struct {
     void (*rms_bwd)(float *, const float *, const float *, float, const float *, int64_t);
     void (*swiglu_fwd)(float *, const float *, const float *, int64_t);
     void (*swiglu_bwd)(float *, float *, const float *, const float *, const float *, int64_t);
-    void (*axpy)(float *, float, const float *, int64_t);
-    void (*axpyz)(float *, float, const float *, const float *, int64_t);
+    void (*rms_weight)(float *, const float *, const float *, const float *, int64_t, int64_t, int64_t);
     void (*rope)(float *, const float *, const float *, int64_t, int64_t, float);
     void (*adamw)(float *, float *, float *, const float *, int64_t, float, float, float, float, float, float, float);
 } ll_set_t;
 
 #define SET(S) {ll_gemm_work_##S, ll_gemm_##S, ll_skinny_##S, ll_gemv_##S, ll_attn_work_##S, ll_attn_fwd_##S, \
     ll_attn_bwd_##S, ll_softmax_##S, ll_rms_fwd_##S, ll_rms_bwd_##S, ll_swiglu_fwd_##S, ll_swiglu_bwd_##S,     \
-    ll_axpy_##S, ll_axpyz_##S, ll_rope_##S, ll_adamw_##S}
+    ll_rms_weight_##S, ll_rope_##S, ll_adamw_##S}
 static const ll_set_t ll_sets[3] = {SET(plain), SET(avx2), SET(avx512)};
 
 static int ll_best(void) {
@@ -50,8 +49,7 @@ static void ll_rms_fwd(int s, float *y, float *r, const float *x, const float *w
 static void ll_rms_bwd(int s, float *dx, const float *dy, const float *x, const float *r, const float *w, int64_t n, int64_t c) { for (int64_t i = 0; i < n; i++) ll_sets[s].rms_bwd(dx + i * c, dy + i * c, x + i * c, r[i], w, c); }
 static void ll_swiglu_fwd(int s, float *h, const float *g, const float *u, int64_t n) { ll_sets[s].swiglu_fwd(h, g, u, n); }
 static void ll_swiglu_bwd(int s, float *dg, float *du, const float *dh, const float *g, const float *u, int64_t n) { ll_sets[s].swiglu_bwd(dg, du, dh, g, u, n); }
-static void ll_axpy(int s, float *y, float a, const float *x, int64_t n) { ll_sets[s].axpy(y, a, x, n); }
-static void ll_axpyz(int s, float *y, float a, const float *x, const float *z, int64_t n) { ll_sets[s].axpyz(y, a, x, z, n); }
+static void ll_rms_weight(int s, float *dw, const float *r, const float *dy, const float *x, int64_t n, int64_t c, int64_t w) { ll_sets[s].rms_weight(dw, r, dy, x, n, c, w); }
 static void ll_rope(int s, float *d, const float *x, const float *cs, int64_t n, int64_t heads, int64_t dim, float sign) { for (int64_t i = 0; i < n; i++) ll_sets[s].rope(d + i * heads * dim, x + i * heads * dim, cs + i * dim, heads, dim, sign); }
 static void ll_adamw(int s, float *w, float *m, float *v, const float *g, int64_t n, float gs, float dec, float b1, float b2, float st, float root, float eps) { ll_sets[s].adamw(w, m, v, g, n, gs, dec, b1, b2, st, root, eps); }
 */
@@ -174,14 +172,9 @@ func (s Set) SwiGLUBackward(dg, du, dh, g, u ptr, n int) {
 	C.ll_swiglu_bwd(C.int(s), f32(dg), f32(du), f32(dh), f32(g), f32(u), C.int64_t(n))
 }
 
-// Axpy is y += a·x.
-func (s Set) Axpy(y ptr, a float32, x ptr, n int) {
-	C.ll_axpy(C.int(s), f32(y), C.float(a), f32(x), C.int64_t(n))
-}
-
-// Axpyz is y += a·x·z.
-func (s Set) Axpyz(y ptr, a float32, x, z ptr, n int) {
-	C.ll_axpyz(C.int(s), f32(y), C.float(a), f32(x), f32(z), C.int64_t(n))
+// RMSWeight adds Σ_t rstd[t]·dy[t][i]·x[t][i] to dw for w adjacent channels of n tokens of c.
+func (s Set) RMSWeight(dw, rstd, dy, x ptr, n, c, w int) {
+	C.ll_rms_weight(C.int(s), f32(dw), f32(rstd), f32(dy), f32(x), C.int64_t(n), C.int64_t(c), C.int64_t(w))
 }
 
 // Rope turns n tokens' heads.

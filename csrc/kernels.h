@@ -55,8 +55,7 @@ typedef struct {
     void ll_rms_bwd_##S(float *dx, const float *dy, const float *x, float rstd, const float *w, int64_t c); \
     void ll_swiglu_fwd_##S(float *h, const float *g, const float *u, int64_t n);                            \
     void ll_swiglu_bwd_##S(float *dg, float *du, const float *dh, const float *g, const float *u, int64_t n); \
-    void ll_axpy_##S(float *y, float a, const float *x, int64_t n);                                         \
-    void ll_axpyz_##S(float *y, float a, const float *x, const float *z, int64_t n);                        \
+    void ll_rms_weight_##S(float *dw, const float *r, const float *dy, const float *x, int64_t n, int64_t c, int64_t w); \
     void ll_rope_##S(float *dst, const float *src, const float *cs, int64_t heads, int64_t d, float sign); \
     void ll_adamw_##S(float *w, float *m, float *v, const float *g, int64_t n, float gscale, float decay,  \
                       float b1, float b2, float step, float root, float eps);

@@ -87,12 +87,10 @@ void FN(swiglu_bwd)(float *dg, float *du, const float *dh, const float *g, const
     }
 }
 
-void FN(axpy)(float *y, float a, const float *x, int64_t n) {
-    for (int64_t i = 0; i < n; i++) y[i] += a * x[i];
-}
-
-void FN(axpyz)(float *y, float a, const float *x, const float *z, int64_t n) {
-    for (int64_t i = 0; i < n; i++) y[i] += a * x[i] * z[i];
+// dw[i] += r[t]·dy[t][i]·x[t][i] for w adjacent channels of n tokens of c channels, in the order of t.
+void FN(rms_weight)(float *dw, const float *r, const float *dy, const float *x, int64_t n, int64_t c, int64_t w) {
+    for (int64_t t = 0; t < n; t++, dy += c, x += c)
+        for (int64_t i = 0; i < w; i++) dw[i] += r[t] * dy[i] * x[i];
 }
 
 // One token's heads: cs holds d/2 cosines and d/2 sines.

@@ -131,7 +131,11 @@ static void FN(pack_a)(float *ap, const ll_term_t *t, int64_t m0, int64_t mr, in
     const float *a = t->a + m0 * t->ars + k0 * t->acs;
     if (mr < MR) memset(ap, 0, kc * MR * 4);
     if (t->ars == 1) {
-        for (int64_t k = 0; k < kc; k++)
+        int64_t k = 0;
+        if (mr == MR) // reads up to VL - MR floats of the next row, stores them where that row goes
+            for (; k + 1 < kc; k++)
+                for (int i = 0; i < MR; i += VL) vstore(ap + k * MR + i, vload(a + k * t->acs + i) * t->alpha);
+        for (; k < kc; k++)
             for (int64_t i = 0; i < mr; i++) ap[k * MR + i] = t->alpha * a[k * t->acs + i];
         return;
     }

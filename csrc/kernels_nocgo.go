@@ -294,19 +294,14 @@ func (s Set) SwiGLUBackward(dg, du, dh, g, u ptr, n int) {
 	}
 }
 
-// Axpy is y += a·x.
-func (s Set) Axpy(y ptr, a float32, x ptr, n int) {
-	ys := floats(y, n)
-	for i, v := range floats(x, n) {
-		ys[i] += a * v
-	}
-}
-
-// Axpyz is y += a·x·z.
-func (s Set) Axpyz(y ptr, a float32, x, z ptr, n int) {
-	ys, zs := floats(y, n), floats(z, n)
-	for i, v := range floats(x, n) {
-		ys[i] += a * v * zs[i]
+// RMSWeight adds Σ_t rstd[t]·dy[t][i]·x[t][i] to dw for w adjacent channels of n tokens of c.
+func (s Set) RMSWeight(dw, rstd, dy, x ptr, n, c, w int) {
+	d, r := floats(dw, w), floats(rstd, n)
+	for t := range n {
+		g, v := floats(unsafe.Add(dy, 4*t*c), w), floats(unsafe.Add(x, 4*t*c), w)
+		for i := range d {
+			d[i] += r[t] * g[i] * v[i]
+		}
 	}
 }
 

@@ -9,7 +9,7 @@ import (
 
 const (
 	tokenBlock   = 32 // tokens of an elementwise work item
-	channelBlock = 64 // channels of a work item that runs over all tokens
+	channelBlock = 16 // channels of a work item that runs over all tokens: a cache line
 )
 
 // EmbedForward implements ops.Layers.
@@ -53,11 +53,8 @@ func (b *Backend) RMSNormForward(y, rstd, x, w ops.Tensor, eps float32) {
 func (b *Backend) RMSNormBackward(dx, dw, dy, x, rstd, w ops.Tensor) {
 	n, c := x.Dim(0), x.Dim(1)
 	if !dw.None() {
-		r := rstd.F32()
 		b.pool.blocks(c, channelBlock, func(lo, hi, _ int) {
-			for t := range n {
-				b.set.Axpyz(at(dw, lo), r[t], at(dy, t*c+lo), at(x, t*c+lo), hi-lo)
-			}
+			b.set.RMSWeight(at(dw, lo), at(rstd, 0), at(dy, lo), at(x, lo), n, c, hi-lo)
 		})
 	}
 	b.pool.blocks(n, tokenBlock, func(lo, hi, _ int) {

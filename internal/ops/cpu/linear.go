@@ -41,10 +41,17 @@ func (b *Backend) gemm(m, n int, terms []csrc.Term, c unsafe.Pointer, ldc int, c
 	if m <= 64 {
 		cols = 64
 	}
-	nb := (n + cols - 1) / cols
-	for rows > 96 && nb*((m+rows-1)/rows) < 8*b.pool.workers {
+	few := func() bool { return (m+rows-1)/rows*((n+cols-1)/cols) < 8*b.pool.workers }
+	for rows > 96 && few() {
 		rows -= 96
 	}
+	if few() {
+		cols = 64
+	}
+	if few() {
+		rows = 24 // two or four micro-tiles: packing costs more than it should, but less than idle workers
+	}
+	nb := (n + cols - 1) / cols
 	mb := (m + rows - 1) / rows
 	b.pool.run(nb*mb, func(i, w int) {
 		m0, n0 := i%mb*rows, i/mb*cols
