@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"longlora/internal/config"
+	"longlora/internal/ops"
 	"longlora/internal/ops/cpu"
 	"longlora/internal/train"
 )
@@ -31,20 +32,6 @@ func command(use, short, long string, flags func(*pflag.FlagSet), f func(c *cobr
 	return c
 }
 
-// backend makes the backend that the options ask for and says which it is.
-func backend(c config.Common, log io.Writer) *cpu.Backend {
-	n := c.Threads
-	if n == 0 {
-		n = runtime.GOMAXPROCS(0)
-	}
-	runtime.GOMAXPROCS(max(n, 1))
-	b := cpu.New(n)
-	if c.Device == "auto" {
-		fmt.Fprintf(log, "device      cpu, %d threads (%s); this build has no CUDA\n", n, b.Set())
-	}
-	return b
-}
-
 // document prints one JSON document.
 func document(w io.Writer, v any) error {
 	e := json.NewEncoder(w)
@@ -64,24 +51,27 @@ func newTrain() *cobra.Command {
 			if err := t.Finish(v, "model", "data", "ctx", "out"); err != nil {
 				return err
 			}
-			be := backend(t.Common, c.ErrOrStderr())
-			if t.DryRun {
-				facts, err := train.DryRun(c.Context(), &t, be, c.ErrOrStderr())
-				if err != nil || !t.JSON {
-					return err
-				}
-				return document(c.OutOrStdout(), facts)
-			}
-			res, err := train.Run(c.Context(), &t, be, c.ErrOrStderr())
-			if err != nil {
-				return err
-			}
-			if t.JSON {
-				return document(c.OutOrStdout(), res)
-			}
-			fmt.Fprintf(c.OutOrStdout(), "%d steps, loss %.4f, %d tokens in %.1f s: %s\n", res.Steps, res.Loss, res.Tokens, res.Seconds, res.Out)
-			return nil
+			return onDevice(t.Common, &t.Attend, c.ErrOrStderr(), func(be ops.Backend) error { return runTrain(c, &t, be) })
 		})
+}
+
+func runTrain(c *cobra.Command, t *config.Train, be ops.Backend) error {
+	if t.DryRun {
+		facts, err := train.DryRun(c.Context(), t, be, c.ErrOrStderr())
+		if err != nil || !t.JSON {
+			return err
+		}
+		return document(c.OutOrStdout(), facts)
+	}
+	res, err := train.Run(c.Context(), t, be, c.ErrOrStderr())
+	if err != nil {
+		return err
+	}
+	if t.JSON {
+		return document(c.OutOrStdout(), res)
+	}
+	fmt.Fprintf(c.OutOrStdout(), "%d steps, loss %.4f, %d tokens in %.1f s: %s\n", res.Steps, res.Loss, res.Tokens, res.Seconds, res.Out)
+	return nil
 }
 
 func newVersion() *cobra.Command {

@@ -7,6 +7,7 @@ import (
 
 	"longlora/internal/config"
 	"longlora/internal/eval"
+	"longlora/internal/ops"
 	"longlora/internal/ui"
 )
 
@@ -22,7 +23,11 @@ The checkpoint's positions are used as they are, at any --ctx, unless flags say 
 			if err := e.Finish(v); err != nil {
 				return err
 			}
-			rep, err := eval.Run(c.Context(), eval.Job{Eval: &e}, backend(e.Common, c.ErrOrStderr()), c.ErrOrStderr())
+			var rep eval.Report
+			err := onDevice(e.Common, &e.Attend, c.ErrOrStderr(), func(be ops.Backend) (err error) {
+				rep, err = eval.Run(c.Context(), eval.Job{Eval: &e}, be, c.ErrOrStderr())
+				return err
+			})
 			if err != nil {
 				return err
 			}

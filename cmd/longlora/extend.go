@@ -7,6 +7,7 @@ import (
 
 	"longlora/internal/config"
 	"longlora/internal/extend"
+	"longlora/internal/ops"
 )
 
 func newExtend() *cobra.Command {
@@ -21,7 +22,11 @@ func newExtend() *cobra.Command {
 			if err := e.Finish(v); err != nil {
 				return err
 			}
-			rep, err := extend.Run(c.Context(), &e, backend(e.Common, c.ErrOrStderr()), c.ErrOrStderr())
+			var rep extend.Report
+			err := onDevice(e.Common, &e.Attend, c.ErrOrStderr(), func(be ops.Backend) (err error) {
+				rep, err = extend.Run(c.Context(), &e, be, c.ErrOrStderr())
+				return err
+			})
 			if err != nil {
 				return err
 			}

@@ -31,6 +31,7 @@ func (m *mergeOptions) flags(f *pflag.FlagSet) {
 	f.StringVar(&m.dtype, "dtype", "auto", "type of the written weights: auto (the base's), fp32, bf16 or fp16")
 	f.StringVar(&m.shard, "max-shard-size", "5GiB", "size of a shard")
 	m.Flags(f)
+	m.DeviceFlags(f) // merging is work for the disk and the CPU, wherever it is asked for
 }
 
 func newMerge() *cobra.Command {
@@ -46,6 +47,9 @@ Reads PEFT adapters and the released LongLoRA form. Streams tensor by tensor.
 				return err
 			}
 			if err := m.CheckRope(v); err != nil {
+				return err
+			}
+			if _, _, err := m.Where(); err != nil {
 				return err
 			}
 			return m.run(c, v)

@@ -4,6 +4,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"longlora/internal/config"
+	"longlora/internal/ops"
+	"longlora/internal/plan"
 	"longlora/internal/train"
 )
 
@@ -14,23 +16,40 @@ func newPlan() *cobra.Command {
 Takes train's options. --max-ctx finds the longest context that fits. What does not fit is exit 3.
 
   longlora plan --model meta-llama/Llama-2-7b-hf --ctx 16384
+  longlora plan --shape llama2-7b --ctx 32768 --chip h100 --device-mem 72GiB
   longlora plan --shape llama2-7b --max-ctx --host-mem 64GiB`,
 		p.Flags, func(c *cobra.Command, v *config.Values) error {
 			if err := p.Finish(v); err != nil {
 				return err
 			}
-			res, err := train.Plan(&p, v, backend(p.Common, c.ErrOrStderr()))
-			if err != nil {
-				return err
+			if m, ok := plan.ChipNamed(p.Chip); ok {
+				return runPlan(c, &p, v, m)
 			}
-			if p.JSON {
-				err = document(c.OutOrStdout(), res)
-			} else {
-				res.Print(c.OutOrStdout())
+			if p.Chip == "cpu" {
+				p.Device = "cpu"
 			}
-			if err != nil {
-				return err
-			}
-			return res.Refusal()
+			return onDevice(p.Common, &p.Attend, c.ErrOrStderr(), func(be ops.Backend) error {
+				m, err := plan.Here(be)
+				if err != nil {
+					return err
+				}
+				return runPlan(c, &p, v, m)
+			})
 		})
+}
+
+func runPlan(c *cobra.Command, p *config.Plan, v *config.Values, m plan.Machine) error {
+	res, err := train.Plan(p, v, m)
+	if err != nil {
+		return err
+	}
+	if p.JSON {
+		err = document(c.OutOrStdout(), res)
+	} else {
+		res.Print(c.OutOrStdout())
+	}
+	if err != nil {
+		return err
+	}
+	return res.Refusal()
 }

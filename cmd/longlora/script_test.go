@@ -1,12 +1,15 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"longlora/internal/ops/cuda"
 )
 
 func TestMain(m *testing.M) {
@@ -24,6 +27,13 @@ func TestScripts(t *testing.T) {
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("GOLDEN", golden)
 			return nil
+		},
+		Condition: func(cond string) (bool, error) {
+			if cond != "cuda" { // this build has CUDA and there is a GPU
+				return false, fmt.Errorf("unknown condition %s", cond)
+			}
+			found, err := cuda.Devices()
+			return len(found) > 0, err
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){"code": code},
 	})

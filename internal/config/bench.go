@@ -23,17 +23,32 @@ func trainFlags(t *Train, f *pflag.FlagSet, but ...string) {
 	})
 }
 
-// Chips are the names that --chip takes. Only the CPU can be planned for without the CUDA engine.
+// Chips are the names that --chip takes.
 var Chips = []string{"auto", "cpu", "a100", "h100", "h200", "rtx4090"}
 
-func checkChip(chip string) error {
-	if err := oneOf("chip", chip, Chips...); err != nil {
+// checkChip checks --chip, and that --device does not say otherwise.
+func (p *Plan) checkChip() error {
+	if err := oneOf("chip", p.Chip, Chips...); err != nil {
 		return err
 	}
-	if chip != "auto" && chip != "cpu" {
-		return errs.Usagef("--chip %s: this build has no CUDA engine to plan for; known here are auto and cpu", chip)
+	kind := "cuda"
+	switch p.Chip {
+	case "auto":
+		return nil
+	case "cpu":
+		kind = "cpu"
 	}
-	return nil
+	asked, _, err := p.Where()
+	if err == nil && asked != "auto" && asked != kind {
+		return errs.Usagef("--chip %s and --device %s say different things; leave one out", p.Chip, p.Device)
+	}
+	if err == nil {
+		err = p.CheckDType(kind)
+	}
+	if err == nil && kind == "cuda" {
+		err = p.CheckShift(kind)
+	}
+	return err
 }
 
 // Plan are the options of plan: train's, a shape instead of a model, and a chip.
@@ -65,10 +80,10 @@ func (p *Plan) Finish(v *Values) error {
 	} else {
 		need = append(need, "ctx")
 	}
-	if err := checkChip(p.Chip); err != nil {
+	if err := p.Train.Finish(v, need...); err != nil {
 		return err
 	}
-	return p.Train.Finish(v, need...)
+	return p.checkChip()
 }
 
 // Bench are the options of bench.

@@ -33,30 +33,64 @@ func (c *Common) Flags(f *pflag.FlagSet) {
 // ComputeFlags defines the options of commands that compute.
 func (c *Common) ComputeFlags(f *pflag.FlagSet) {
 	c.Flags(f)
-	f.StringVar(&c.Device, "device", "auto", "auto, cpu, cuda or cuda:N")
-	f.StringVar(&c.DType, "dtype", "auto", "auto, fp32 or bf16")
+	f.StringVar(&c.DType, "dtype", "auto", "auto (fp32 on the CPU, bf16 on a GPU), fp32 or bf16")
+	c.DeviceFlags(f)
+}
+
+// DeviceFlags defines where to compute and with how much memory.
+func (c *Common) DeviceFlags(f *pflag.FlagSet) {
+	f.StringVar(&c.Device, "device", "auto", "auto (a GPU where there is one), cpu, cuda or cuda:N")
 	f.StringVar(&c.DeviceMem, "device-mem", "", "device memory to use, as 24GiB (default what is free)")
 	f.StringVar(&c.HostMem, "host-mem", "", "host memory to use (default 80 % of what is available)")
 }
 
-// CheckDevice refuses what this build or a CPU cannot do.
+// CheckDevice checks the options of ComputeFlags as far as that can be done without looking at what is here.
 func (c *Common) CheckDevice() error {
-	switch {
-	case c.Device == "cuda" || strings.HasPrefix(c.Device, "cuda:"):
-		return errs.Usagef("--device %s: this build has no CUDA; use --device cpu", c.Device)
-	case c.Device != "auto" && c.Device != "cpu":
-		return errs.Usagef("--device %s: not one of auto, cpu, cuda, cuda:N", c.Device)
-	case c.DType == "bf16":
-		return errs.Usagef("--dtype bf16: the CPU computes in fp32 only; use --dtype auto")
-	case c.DType != "auto" && c.DType != "fp32":
-		return errs.Usagef("--dtype %s: not one of auto, fp32, bf16", c.DType)
-	case c.Threads < 0:
-		return errs.Usagef("--threads %d: must not be negative", c.Threads)
+	if _, _, err := c.Where(); err != nil {
+		return err
 	}
-	if c.DeviceMem != "" {
-		if _, err := ParseBytes("device-mem", c.DeviceMem); err != nil {
+	if err := oneOf("dtype", c.DType, "auto", "fp32", "bf16"); err != nil {
+		return err
+	}
+	if kind, _, _ := c.Where(); kind != "auto" {
+		if err := c.CheckDType(kind); err != nil {
 			return err
 		}
+	}
+	if c.Threads < 0 {
+		return errs.Usagef("--threads %d: must not be negative", c.Threads)
+	}
+	for _, m := range [][2]string{{"device-mem", c.DeviceMem}, {"host-mem", c.HostMem}} {
+		if m[1] == "" {
+			continue
+		}
+		if _, err := ParseBytes(m[0], m[1]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Where is the kind of device asked for, "auto", "cpu" or "cuda", and its number.
+func (c *Common) Where() (kind string, index int, err error) {
+	kind, number, numbered := strings.Cut(c.Device, ":")
+	if numbered {
+		index, err = strconv.Atoi(number)
+	}
+	switch {
+	case err != nil || index < 0 || numbered && kind != "cuda" || kind != "auto" && kind != "cpu" && kind != "cuda":
+		return "", 0, errs.Usagef("--device %s: not one of auto, cpu, cuda, cuda:N", c.Device)
+	}
+	return kind, index, nil
+}
+
+// CheckDType refuses a type that a kind of device does not compute in.
+func (c *Common) CheckDType(kind string) error {
+	switch {
+	case kind == "cpu" && c.DType == "bf16":
+		return errs.Usagef("--dtype bf16: the CPU computes in fp32 only; use --dtype auto or a GPU")
+	case kind == "cuda" && c.DType == "fp32":
+		return errs.Usagef("--dtype fp32: a GPU computes in bf16 only; use --dtype auto or --device cpu")
 	}
 	return nil
 }
@@ -73,6 +107,14 @@ func (a *Attend) AttendFlags(f *pflag.FlagSet, attn string) {
 	f.StringVar(&a.Shift, "shift", "split", "s2's shift: split (nothing sees the future) or roll (the paper's pseudo-code)")
 	f.StringVar(&a.Group, "group", "0.25", "group size as a fraction of the context")
 	f.IntVar(&a.GroupSize, "group-size", 0, "group size in tokens, instead of --group")
+}
+
+// CheckShift refuses a shift that a kind of device does not compute.
+func (a *Attend) CheckShift(kind string) error {
+	if kind == "cuda" && a.Attn == "s2" && a.Shift == "roll" {
+		return errs.Usagef("--shift roll runs on the CPU only; use --shift split, or --device cpu")
+	}
+	return nil
 }
 
 // GroupFor is G for a context.

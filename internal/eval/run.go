@@ -51,10 +51,6 @@ type Report struct {
 	Results []Result `json:"results"`
 }
 
-// tileTokens is the length of a tile: long enough for the products, short enough that memory is the weights' and the
-// cache's.
-const tileTokens = 1024
-
 // Job is an evaluation with what a caller may decide beside the options.
 type Job struct {
 	*config.Eval
@@ -74,6 +70,7 @@ type evaluation struct {
 	encErr error
 	stream []int32
 	keep   *journal
+	engine *engine
 }
 
 // Run evaluates every model, task and length.
@@ -103,6 +100,11 @@ func (e *evaluation) run(ctx context.Context) (rs []Result, err error) {
 		return nil, err
 	}
 	defer e.base.Close()
+	e.base.Log = e.log
+	if e.engine, err = newEngine(e.be, e.base, &e.cfg.Common); err != nil {
+		return nil, err
+	}
+	defer e.engine.close()
 	for _, n := range e.base.Notes {
 		fmt.Fprintf(e.log, "note: %s\n", n)
 	}
@@ -143,6 +145,9 @@ func (e *evaluation) positions(n int) (rope.Positions, error) {
 // task runs one task at one length.
 func (e *evaluation) task(ctx context.Context, task string, n int) (Result, error) {
 	res := Result{Task: task, Model: e.name, Ctx: n, Attn: e.cfg.Attn, DType: "fp32"}
+	if e.be.Act() == tensor.BF16 {
+		res.DType = "bf16"
+	}
 	if e.cfg.Adapter != "" {
 		res.Adapter = &e.cfg.Adapter
 	}
@@ -155,10 +160,6 @@ func (e *evaluation) task(ctx context.Context, task string, n int) (Result, erro
 	}
 	res.Rope = p.String()
 	spec, err := e.spec(n)
-	if err != nil {
-		return res, err
-	}
-	tr, err := e.base.Frozen()
 	if err != nil {
 		return res, err
 	}
@@ -177,7 +178,7 @@ func (e *evaluation) task(ctx context.Context, task string, n int) (Result, erro
 		}
 		return e.passkey(ctx, r, n, key, &res)
 	}
-	return res, e.withRunner(n, spec, tr, e.base.Rope(p, n), work)
+	return res, e.engine.run(n, spec, e.base.Rope(p, n), work)
 }
 
 func (e *evaluation) spec(n int) (s2attn.Spec, error) {
@@ -195,44 +196,6 @@ func (e *evaluation) spec(n int) (s2attn.Spec, error) {
 		return s2attn.Spec{Mode: s2attn.Roll, Group: g}, nil
 	}
 	return s2attn.Spec{Mode: s2attn.Split, Group: g}, nil
-}
-
-// withRunner counts the memory of a window and of a session, takes it, and runs f.
-func (e *evaluation) withRunner(n int, spec s2attn.Spec, tr model.Train, rp model.Rope, f func(*model.Runner) error) error {
-	tile := min(n, tileTokens)
-	if spec.Mode == s2attn.Roll {
-		tile = n
-	}
-	tl := model.Tiling{Tile: tile, MLPRows: min(tile, 512), HeadRows: min(tile, 256)}
-	c := ops.NewCounter(e.be.Act(), e.be.WorkspaceBytes())
-	arenas := [3]*ops.Arena{ops.CountingArena("parameters", ops.Device), ops.CountingArena("activations", ops.Device), ops.CountingArena("halos", ops.Host)}
-	shapes := map[string]tensor.Shape{}
-	for _, s := range e.base.Desc().TensorShapes() {
-		shapes[s.Name] = s.Shape
-	}
-	m, err := model.New(c, e.base.Desc(), tr, func(name string) (model.Raw, error) {
-		return model.Raw{DType: e.base.WeightType(), Shape: shapes[name]}, nil
-	}, arenas[0])
-	if err != nil {
-		return err
-	}
-	r := model.NewRunner(m, c, spec, rp, tl, arenas[1], arenas[2])
-	if _, err := r.Score(&model.Batch{IDs: make([]int32, n), Targets: make([]int32, n), Docs: []int32{0, int32(n)}}); err != nil {
-		return err
-	}
-	r.NewSession(n).Close()
-	for i, a := range arenas {
-		real, err := ops.NewArena(e.be, a.Name, a.Space, a.Peak())
-		if err != nil {
-			return err
-		}
-		defer real.Free(e.be)
-		arenas[i] = real
-	}
-	if m, err = e.base.New(e.be, tr, arenas[0], 0); err != nil {
-		return err
-	}
-	return f(model.NewRunner(m, e.be, spec, rp, tl, arenas[1], arenas[2]))
 }
 
 // windows reads the stream, once, and lists its windows at a length.

@@ -4,6 +4,7 @@ package load
 
 import (
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 
@@ -14,6 +15,7 @@ import (
 	"longlora/internal/ops"
 	"longlora/internal/rope"
 	"longlora/internal/tensor"
+	"longlora/internal/ui"
 )
 
 // Base is an open checkpoint, with an adapter or without.
@@ -24,6 +26,7 @@ type Base struct {
 	Weights   *ckpt.Model    // nil where only config.json is read
 	Adapter   *ckpt.Adapter  // nil without
 	Notes     []string       // what the user should be told
+	Log       io.Writer      // where the loading of a large checkpoint onto a device shows; nil for nowhere
 }
 
 // Open opens a folder, or a Hugging Face name from the local cache, with its weights mapped, and an adapter's folder
@@ -47,8 +50,9 @@ func Open(name, adapter string) (*Base, error) {
 	return b, nil
 }
 
-// OpenConfig reads config.json alone: for a model without weights yet, and for planning.
-func OpenConfig(name string) (*Base, error) {
+// OpenConfig reads config.json alone, for a model without weights yet and for planning, and opens an adapter's folder
+// where one is named.
+func OpenConfig(name, adapter string) (*Base, error) {
 	dir, err := ckpt.Resolve(name)
 	if err != nil {
 		return nil, err
@@ -57,7 +61,11 @@ func OpenConfig(name string) (*Base, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newBase(dir, cfg)
+	b, err := newBase(dir, cfg)
+	if err == nil && adapter != "" {
+		err = b.addAdapter(adapter)
+	}
+	return b, err
 }
 
 func newBase(dir string, cfg *ckpt.Config) (*Base, error) {
@@ -186,6 +194,11 @@ func (b *Base) New(be ops.Backend, tr model.Train, arena *ops.Arena, seed uint64
 	src := Random(b.Desc(), b.Config.InitRange, seed)
 	if b.Weights != nil {
 		src = b.source()
+		if _, ok := be.(ops.Card); ok && b.Log != nil { // beside a CPU nothing is read before it is used
+			var done func()
+			src, done = b.watch(src)
+			defer done()
+		}
 	}
 	m, err := model.New(be, b.Desc(), tr, src, arena)
 	if err != nil {
@@ -196,6 +209,22 @@ func (b *Base) New(be ops.Backend, tr model.Train, arena *ops.Arena, seed uint64
 	}
 	lora.InitFactors(m.Params, seed)
 	return m, nil
+}
+
+// watch shows how far a source has been read.
+func (b *Base) watch(src model.Source) (watched model.Source, done func()) {
+	const unit = 1 << 20
+	total, read := 0, 0
+	for _, s := range b.Desc().TensorShapes() {
+		total += s.Shape.Elems() * b.WeightType().Size()
+	}
+	bar := ui.NewProgress(b.Log, "loading, MiB", max(1, total/unit), 0)
+	return func(name string) (model.Raw, error) {
+		r, err := src(name)
+		read += len(r.Data) // a tensor is asked for when the one before it has been sent
+		bar.At(min(read, total)/unit, name)
+		return r, err
+	}, bar.Done
 }
 
 // setFactors gives the model's LoRA parameters the adapter's values.

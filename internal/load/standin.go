@@ -3,6 +3,7 @@ package load
 import (
 	"fmt"
 	"runtime"
+	"strings"
 	"sync"
 	"unsafe"
 
@@ -16,21 +17,30 @@ import (
 )
 
 // StandIn are random weights of a shape in bfloat16, in a file in memory that is mapped as a checkpoint's is: for
-// measuring without one. Matrices are uniform with a deviation of 0.02, norms one.
+// measuring without one. Matrices are uniform with a deviation of 0.02, norms one. Unless every layer is to have its
+// own, all have the first one's.
 type StandIn struct {
 	d     model.Desc
-	seed  uint64
 	bytes []byte
 	at    map[string]int // offsets
 }
 
 // NewStandIn fills the file.
-func NewStandIn(d model.Desc, seed uint64) (*StandIn, error) {
-	s := &StandIn{d: d, seed: seed, at: map[string]int{}}
-	size := 0
-	for _, t := range d.TensorShapes() {
+func NewStandIn(d model.Desc, seed uint64, own bool) (*StandIn, error) {
+	s := &StandIn{d: d, at: map[string]int{}}
+	size, one := 0, d
+	if !own {
+		one.L = 1
+	}
+	drawn := one.TensorShapes()
+	for _, t := range drawn {
 		s.at[t.Name] = size
 		size += 2 * t.Shape.Elems()
+	}
+	for l := one.L; l < d.L; l++ {
+		for _, n := range model.LayerNames(l) {
+			s.at[n] = s.at[strings.Replace(n, fmt.Sprintf(".%d.", l), ".0.", 1)]
+		}
 	}
 	fd, err := unix.MemfdCreate("longlora-weights", unix.MFD_CLOEXEC)
 	if err != nil {
@@ -43,7 +53,7 @@ func NewStandIn(d model.Desc, seed uint64) (*StandIn, error) {
 	if s.bytes, err = unix.Mmap(fd, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED); err != nil {
 		return nil, fmt.Errorf("random weights: %w", err)
 	}
-	for _, t := range d.TensorShapes() {
+	for _, t := range drawn {
 		v := unsafe.Slice((*uint16)(unsafe.Pointer(&s.bytes[s.at[t.Name]])), t.Shape.Elems())
 		if len(t.Shape) == 1 {
 			for i := range v {

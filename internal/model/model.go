@@ -89,6 +89,16 @@ func NormNames(l int) (attn, mlp string) {
 	return p + "input_layernorm.weight", p + "post_attention_layernorm.weight"
 }
 
+// LayerNames are the names of layer l's tensors.
+func LayerNames(l int) []string {
+	n1, n2 := NormNames(l)
+	names := []string{n1, n2}
+	for t := range targets {
+		names = append(names, t.Path(l)+".weight")
+	}
+	return names
+}
+
 // TensorShapes lists every tensor of a checkpoint of this model with its shape, in the model's order.
 func (d Desc) TensorShapes() []NamedShape {
 	s := []NamedShape{{EmbedName, tensor.Shape{d.V, d.C}}}
@@ -166,6 +176,11 @@ func New(b ops.Backend, d Desc, tr Train, src Source, arena *ops.Arena) (*Model,
 	m := &Model{Desc: d, Layers: make([]Layer, d.L)}
 	ps := newParams(b, d, tr, arena)
 	m.Params = ps
+	if card, ok := b.(ops.Card); ok {
+		if err := card.ReserveWeights(frozen(d, ps)); err != nil {
+			return nil, err
+		}
+	}
 	ld := loader{b: b, src: src, ps: ps, arena: arena}
 	m.Embed, m.DEmbed = ld.weight(EmbedName, d.V, d.C)
 	for l := range m.Layers {
@@ -187,7 +202,31 @@ func New(b ops.Backend, d Desc, tr Train, src Source, arena *ops.Arena) (*Model,
 	} else {
 		m.Head, m.DHead = ld.weight(HeadName, d.V, d.C)
 	}
-	return m, ld.err
+	if ld.err != nil {
+		_ = m.Release() // the first error is what counts
+		return nil, ld.err
+	}
+	return m, nil
+}
+
+// frozen is the memory that the tensors take which are not trained, in the arena's alignment; norms lie elsewhere.
+func frozen(d Desc, ps *Params) int64 {
+	n := int64(0)
+	for _, s := range d.TensorShapes() {
+		if len(s.Shape) > 1 && ps.ByName(s.Name) == nil {
+			t := ops.Tensor{DType: ps.b.Act(), Shape: s.Shape}
+			n += (t.Bytes() + ops.Align - 1) / ops.Align * ops.Align
+		}
+	}
+	return n
+}
+
+// Release gives back what frozen tensors take of a device's memory.
+func (m *Model) Release() error {
+	if card, ok := m.Params.b.(ops.Card); ok {
+		return card.FreeWeights()
+	}
+	return nil
 }
 
 // loader reads base tensors, keeping the first error.

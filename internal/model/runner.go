@@ -116,6 +116,10 @@ func (r *Runner) frame(b *Batch, backward bool, f func(p *pass)) {
 	r.Halo.Release(mh)
 }
 
+// Size takes and gives back what Step, or Score without backward, takes from the arenas: counting ones then know it.
+// All memory of a sequence is taken before its first tile.
+func (r *Runner) Size(b *Batch, backward bool) { r.frame(b, backward, func(*pass) {}) }
+
 // Step adds one micro-batch's gradients of scale·Σ(-log p) to the parameters' gradients and its Σ(-log p) to
 // the loss. It only enqueues.
 func (r *Runner) Step(b *Batch, scale float32) {

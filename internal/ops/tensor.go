@@ -32,7 +32,9 @@ func (t Tensor) Rows(lo, hi int) Tensor {
 	if lo < 0 || hi < lo || hi > t.Shape[0] {
 		panic(fmt.Sprintf("ops: rows [%d, %d) of a tensor of shape %v", lo, hi, t.Shape))
 	}
-	s := append(tensor.Shape{hi - lo}, t.Shape[1:]...)
+	s := make(tensor.Shape, len(t.Shape))
+	copy(s, t.Shape)
+	s[0] = hi - lo
 	return Tensor{P: t.at(lo * t.Shape[1:].Elems()), DType: t.DType, Shape: s}
 }
 

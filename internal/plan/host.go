@@ -8,7 +8,31 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"longlora/internal/config"
+	"longlora/internal/errs"
 )
+
+// LimitsOf are the memory limits that the options give; used is what the process holds already, which counts.
+func LimitsOf(c *config.Common, m Machine, used int64) (Limits, error) {
+	lim := Limits{Device: m.Memory}
+	var err error
+	if c.DeviceMem != "" {
+		if lim.Device, err = config.ParseBytes("device-mem", c.DeviceMem); err != nil {
+			return lim, err
+		}
+	}
+	if c.HostMem != "" {
+		lim.Host, err = config.ParseBytes("host-mem", c.HostMem)
+		return lim, err
+	}
+	free, err := HostAvailable()
+	if err != nil {
+		return lim, errs.Usagef("--host-mem: the system does not say what memory is available (%v); give a size", err)
+	}
+	lim.Host = used + free/5*4
+	return lim, nil
+}
 
 // HostAvailable is the memory that this process may still take, in bytes: what the kernel says is available, or
 // what the control group leaves where that is less.

@@ -3,14 +3,13 @@
 //
 // Memory is not estimated: the step's own code runs against a backend that only counts and arenas that only
 // count, and what they report is what the real arenas will be. Time is operations over rates. The choice is
-// by enumeration over tile lengths and what a layer keeps, the least predicted time that fits; it uses built-in
-// rates, so that the same machine and limits always give the same plan and the same bits.
+// by enumeration over tile lengths and what how many layers keep, the least predicted time that fits; it uses
+// built-in rates, so that the same machine and limits always give the same plan and the same bits.
 package plan
 
 import (
 	"fmt"
 
-	"longlora/internal/errs"
 	"longlora/internal/model"
 	"longlora/internal/ops"
 	"longlora/internal/s2attn"
@@ -29,11 +28,9 @@ type Problem struct {
 	Forced int           // a tile length that the user asked for, 0 when free
 	Score  []s2attn.Spec // ways of attending that rows are also scored with, in the same arenas
 
-	Act       tensor.DType // the backend's
-	Workspace int64        // the backend's
-	OnHost    bool         // the backend's device memory is the host's
-	Base      int64        // host bytes in use before anything is taken
-	IDs       int64        // host bytes of token ids and row tables
+	Machine
+	Base int64 // host bytes in use before anything is taken
+	IDs  int64 // host bytes of token ids and row tables
 }
 
 // Plan is a choice and what it costs.
@@ -43,6 +40,7 @@ type Plan struct {
 	Act       int64 `json:"act_bytes"`       // activations, windows, gradients, logits chunk
 	Halo      int64 `json:"halo_bytes"`      // keys and values between tiles, and their gradients
 	Workspace int64 `json:"workspace_bytes"` // packing buffers and libraries
+	Context   int64 `json:"context_bytes"`   // the driver's context, the kernels' code and the libraries
 	Weights   int64 `json:"weights_bytes"`   // frozen weights: mapped pages on the CPU
 	IDs       int64 `json:"ids_bytes"`
 	Base      int64 `json:"base_bytes"` // the process itself
@@ -54,12 +52,25 @@ type Plan struct {
 	Trainable int64    `json:"trainable"`
 }
 
+// Pinned is how much of the plan's host memory is page-locked, beside a device with memory of its own.
+func (p Plan) Pinned(m Machine) int64 {
+	if m.OnHost {
+		return 0
+	}
+	return p.Halo
+}
+
 // Limits are bytes that may be used.
 type Limits struct{ Device, Host int64 }
 
 // Count plans one way of carrying the step out.
-func Count(p Problem, tl model.Tiling) (Plan, error) {
-	c := ops.NewCounter(p.Act, p.Workspace)
+func Count(p Problem, tl model.Tiling) (Plan, error) { return count(p, tl, true) }
+
+// size is Count without the operations: the memory alone.
+func size(p Problem, tl model.Tiling) (Plan, error) { return count(p, tl, false) }
+
+func count(p Problem, tl model.Tiling, operations bool) (Plan, error) {
+	c := ops.NewCounter(p.Machine.Act, p.Workspace)
 	params, act, halo := ops.CountingArena("parameters", ops.Device), ops.CountingArena("activations", ops.Device), ops.CountingArena("halos", ops.Host)
 	shapes := map[string]tensor.Shape{}
 	for _, s := range p.Desc.TensorShapes() {
@@ -71,36 +82,37 @@ func Count(p Problem, tl model.Tiling) (Plan, error) {
 	if err != nil {
 		return Plan{}, err
 	}
-	r := model.NewRunner(m, c, p.Spec, model.Rope{Inv: make([]float32, p.Desc.D/2)}, tl, act, halo)
-	r.Worst = p.Cuts
+	runner := func(spec s2attn.Spec) *model.Runner {
+		r := model.NewRunner(m, c, spec, model.Rope{Inv: make([]float32, p.Desc.D/2)}, tl, act, halo)
+		r.Worst = p.Cuts
+		return r
+	}
+	r := runner(p.Spec)
 	var scorers []*model.Runner
 	for _, spec := range p.Score {
-		q := model.NewRunner(m, c, spec, model.Rope{Inv: make([]float32, p.Desc.D/2)}, tl, act, halo)
-		q.Worst = p.Cuts
-		scorers = append(scorers, q)
+		scorers = append(scorers, runner(spec))
 	}
-	c.Cost = ops.Cost{}
-	r.Step(p.batch(), 1)
-	cost := c.Cost
+	pl := Plan{Tiling: tl, Workspace: p.Workspace, Context: p.Context, Weights: c.Weights, IDs: p.IDs, Base: p.Base, Trainable: m.Params.Count()}
+	if operations {
+		c.Cost = ops.Cost{}
+		r.Step(p.batch(), 1)
+		pl.Cost, c.Cost = c.Cost, ops.Cost{}
+		m.Params.ZeroGrad()
+		if _, err := m.Params.GradNorm(); err != nil {
+			return Plan{}, err
+		}
+		m.Params.Update(ops.AdamW{})
+		pl.Optimizer = c.Cost
+	} else {
+		r.Size(p.batch(), true)
+	}
 	for _, q := range scorers {
 		one := p
 		one.Batch = 1
-		if _, err := q.Score(one.batch()); err != nil {
-			return Plan{}, err
-		}
+		q.Size(one.batch(), false)
 	}
-	pl := Plan{
-		Tiling: tl, Params: params.Peak(), Act: act.Peak(), Halo: halo.Peak(), Workspace: p.Workspace,
-		Weights: c.Weights, IDs: p.IDs, Base: p.Base, Cost: cost, Trainable: m.Params.Count(),
-	}
-	c.Cost = ops.Cost{}
-	m.Params.ZeroGrad()
-	if _, err := m.Params.GradNorm(); err != nil {
-		return Plan{}, err
-	}
-	m.Params.Update(ops.AdamW{})
-	pl.Optimizer = c.Cost
-	pl.Device = pl.Params + pl.Act + pl.Workspace + pl.Weights
+	pl.Params, pl.Act, pl.Halo = params.Peak(), act.Peak(), halo.Peak()
+	pl.Device = pl.Params + pl.Act + pl.Workspace + pl.Context + pl.Weights
 	pl.Host = pl.Halo + pl.IDs + pl.Base
 	if p.OnHost { // all memory is host memory; frozen weights are mapped pages, reported apart
 		pl.Host += pl.Params + pl.Act + pl.Workspace
@@ -120,118 +132,6 @@ func (p Problem) batch() *model.Batch {
 		b.Keys = make([]uint64, n)
 	}
 	return b
-}
-
-// Chunk lengths that keep the products efficient; more rows only cost memory.
-const (
-	mlpRows  = 512
-	headRows = 256
-)
-
-// candidates lists the ways of carrying the step out, the ones that make least again first.
-func (p Problem) candidates() []model.Tiling {
-	n := p.Ctx * p.Batch
-	tiles := []int{n}
-	switch {
-	case p.Forced > 0:
-		tiles = []int{min(p.Forced, n)}
-	case p.Spec.Mode != s2attn.Roll:
-		step := p.Spec.Group // halos are shortest where tiles end with groups
-		if p.Spec.Mode == s2attn.Full {
-			step = n
-		}
-		for t := step; t < n; t *= 2 {
-			tiles = append(tiles, t)
-		}
-		for t := step / 2; t >= 128; t /= 2 {
-			if t < n {
-				tiles = append(tiles, t)
-			}
-		}
-	}
-	var out []model.Tiling
-	for _, t := range tiles {
-		for _, k := range []model.Keep{model.KeepAll, model.KeepAttn, model.KeepInput} {
-			out = append(out, model.Tiling{Tile: t, Keep: k, MLPRows: min(t, mlpRows), HeadRows: min(t, headRows)})
-		}
-	}
-	return out
-}
-
-// Choose picks the way with the least predicted time that fits. When none does the error, of kind NoFit, says
-// what the smallest needs.
-func Choose(p Problem, lim Limits, rates Rates) (Plan, error) {
-	var best, least Plan
-	found := false
-	for i, tl := range p.candidates() {
-		pl, err := Count(p, tl)
-		if err != nil {
-			return Plan{}, err
-		}
-		if i == 0 || pl.Host+pl.Device < least.Host+least.Device {
-			least = pl
-		}
-		if pl.Host > lim.Host || !p.OnHost && pl.Device > lim.Device {
-			continue
-		}
-		if !found || pl.Seconds(rates, 1) < best.Seconds(rates, 1) {
-			best, found = pl, true
-		}
-	}
-	if found {
-		return best, nil
-	}
-	return least, errs.NoFitf("%s", p.refusal(least, lim))
-}
-
-func (p Problem) refusal(least Plan, lim Limits) string {
-	s := fmt.Sprintf("--ctx %d does not fit: the smallest plan (tile %d, keeping %s) needs %s of host memory",
-		p.Ctx, least.Tile, least.Keep, Bytes(least.Host))
-	if !p.OnHost {
-		s += fmt.Sprintf(" and %s of device memory", Bytes(least.Device))
-	}
-	s += fmt.Sprintf("; --host-mem allows %s", Bytes(lim.Host))
-	if !p.OnHost {
-		s += fmt.Sprintf(", --device-mem %s", Bytes(lim.Device))
-	}
-	return s
-}
-
-// MaxCtx is the longest context that fits, found by doubling and halving; 0 when not even two tokens do.
-// prob makes the problem for a context.
-func MaxCtx(prob func(ctx int) Problem, lim Limits, rates Rates) (int, error) {
-	fits := func(ctx int) (bool, error) {
-		_, err := Choose(prob(ctx), lim, rates)
-		if errs.Code(err) == int(errs.NoFit) {
-			return false, nil
-		}
-		return err == nil, err
-	}
-	const unit = 64 // contexts are tried in these steps
-	lo, hi := 0, 1
-	for {
-		ok, err := fits(hi * unit)
-		if err != nil {
-			return 0, err
-		}
-		if !ok || hi*unit >= 1<<27 {
-			break
-		}
-		lo, hi = hi, hi*2
-	}
-	for hi-lo > max(1, lo/256) {
-		mid := (lo + hi) / 2
-		ok, err := fits(mid * unit)
-		if err != nil {
-			return 0, err
-		}
-		if ok {
-			lo = mid
-		} else {
-			hi = mid
-		}
-	}
-	return lo * unit, nil
 }
 
 // Bytes writes a size in the largest binary unit that keeps it readable.

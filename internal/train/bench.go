@@ -17,6 +17,7 @@ import (
 	"longlora/internal/ops"
 	"longlora/internal/plan"
 	"longlora/internal/rope"
+	"longlora/internal/s2attn"
 	"longlora/internal/tensor"
 )
 
@@ -55,17 +56,28 @@ func Bench(ctx context.Context, c *config.Bench, v *config.Values, be ops.Backen
 	if err != nil {
 		return nil, err
 	}
-	weights, err := load.NewStandIn(d, c.Seed)
+	m, err := plan.Here(be)
+	if err != nil {
+		return nil, err
+	}
+	// A device copies every layer's weights for itself, so the copies may come from one layer's.
+	weights, err := load.NewStandIn(d, c.Seed, m.OnHost)
 	if err != nil {
 		return nil, err
 	}
 	defer weights.Close()
-	rates, err := plan.Calibrate(be)
-	if err != nil {
-		return nil, err
-	}
-	if deviceKind(be.Name()) == "cpu" {
-		fmt.Fprintf(log, "mfu is counted against this machine's measured product rate, %.0f GFLOP/s: a CPU has no bf16 datasheet rate\n", rates.Linear/1e9)
+	peak := m.Peak
+	if m.OnHost {
+		rates, err := m.Predicting()
+		if err != nil {
+			return nil, err
+		}
+		peak = rates.Linear
+		fmt.Fprintf(log, "mfu is counted against this machine's measured product rate, %.0f GFLOP/s: a CPU has no bf16 datasheet rate\n", peak/1e9)
+	} else if peak == 0 {
+		fmt.Fprintf(log, "note: no datasheet rate is known for %s: mfu is given as 0\n", m.Chip)
+	} else {
+		fmt.Fprintf(log, "mfu is counted against the %s's dense bf16 datasheet rate, %.0f TFLOP/s; all layers have equal random weights, each its own copy\n", m.Chip, peak/1e12)
 	}
 	var out []BenchResult
 	for _, n := range c.Ctxs {
@@ -73,12 +85,14 @@ func Bench(ctx context.Context, c *config.Bench, v *config.Values, be ops.Backen
 		if err != nil {
 			return nil, err
 		}
-		b := bench{name: c.Shape, c: &t, d: d, be: be, weights: weights, steps: c.Steps, warmup: c.Warmup}
+		b := bench{name: c.Shape, c: &t, d: d, be: be, machine: m, weights: weights, steps: c.Steps, warmup: c.Warmup, log: log}
 		r, err := b.measure(ctx)
 		if err != nil {
 			return nil, err
 		}
-		r.MFU = r.TFLOPS * 1e12 / rates.Linear
+		if peak > 0 {
+			r.MFU = r.TFLOPS * 1e12 / peak
+		}
 		out = append(out, r)
 		fmt.Fprintf(log, "%s ctx %d: %.4f s a step, %.0f tok/s\n", r.Shape, r.Ctx, r.SPerStep, r.TokPerS)
 	}
@@ -91,43 +105,40 @@ type bench struct {
 	c             *config.Train
 	d             model.Desc
 	be            ops.Backend
+	machine       plan.Machine
 	weights       *load.StandIn
 	steps, warmup int
+	log           io.Writer
 }
 
-// problem is what is planned for a row of a model without a checkpoint.
-func problem(c *config.Train, d model.Desc, weight tensor.DType, be ops.Backend) (plan.Problem, plan.Limits, error) {
-	s := &setup{c: c, be: be, base: &load.Base{}}
-	tr, err := s.trained()
-	if err != nil {
-		return plan.Problem{}, plan.Limits{}, err
-	}
+// problem is what is planned for a row of a model of which nothing is open.
+func problem(c *config.Train, d model.Desc, tr model.Train, weight tensor.DType, m plan.Machine) (plan.Problem, plan.Limits, error) {
 	runtime.GC()
 	debug.FreeOSMemory()
 	anon, err := plan.RssAnon()
 	if err != nil {
 		return plan.Problem{}, plan.Limits{}, err
 	}
-	s.tr, s.spec = tr, spec(c)
-	p := plan.Problem{
-		Desc: d, Train: tr, Weight: weight, Spec: s.spec, Ctx: c.Ctx, Batch: c.Batch,
-		Cuts: c.Pack == "cut" || c.Pack == "pad" && c.Batch > 1, Forced: s.tile(),
-		Act: be.Act(), Workspace: be.WorkspaceBytes(), OnHost: deviceKind(be.Name()) == "cpu", Base: anon,
-		IDs: s.batchBytes() + 4*int64(c.Ctx)*int64(c.Batch),
-	}
-	lim, err := Limits(&c.Common, anon)
+	p := pose(c, d, tr, weight, m)
+	p.Base, p.IDs = anon, batchBytes(c, tr)+4*int64(c.Ctx)*int64(c.Batch)
+	lim, err := plan.LimitsOf(&c.Common, m, anon)
 	return p, lim, err
 }
 
 func (b *bench) measure(ctx context.Context) (BenchResult, error) {
-	p, lim, err := problem(b.c, b.d, tensor.BF16, b.be)
+	tr, err := trained(b.c, &load.Base{})
 	if err != nil {
 		return BenchResult{}, err
 	}
-	pl, err := plan.Choose(p, lim, plan.ChipCPU)
+	p, lim, err := problem(b.c, b.d, tr, tensor.BF16, b.machine)
 	if err != nil {
 		return BenchResult{}, err
 	}
+	pl, err := plan.Choose(p, lim)
+	if err != nil {
+		return BenchResult{}, err
+	}
+	fmt.Fprintf(b.log, "%s ctx %d: tile %d, keeping %s; %s\n", b.name, b.c.Ctx, pl.Tile, pl.Kept(), needs(pl, lim, b.machine))
 	inv, scale := rope.Default(b.d.D)
 	e, err := NewEngine(b.be, p, pl, b.weights, model.Rope{Inv: inv, Scale: scale}, b.c.Seed)
 	if err != nil {
@@ -135,27 +146,48 @@ func (b *bench) measure(ctx context.Context) (BenchResult, error) {
 	}
 	defer e.Close()
 	var times []float64
-	peak := int64(0)
+	peaks := peaks{machine: b.machine, pinned: pl.Pinned(b.machine)}
 	w := builder{seed: b.c.Seed, drop: p.Train.Drop > 0}
 	for i := range b.warmup + b.steps {
 		begun := time.Now()
 		if err := b.step(ctx, e, &w, i+1); err != nil {
 			return BenchResult{}, err
 		}
-		if rss, err := plan.RssAnon(); err == nil {
-			peak = max(peak, rss)
+		sec := time.Since(begun).Seconds()
+		if err := peaks.look(); err != nil {
+			return BenchResult{}, err
 		}
 		if i >= b.warmup {
-			times = append(times, time.Since(begun).Seconds())
+			times = append(times, sec)
 		}
 	}
 	sort.Float64s(times)
-	s := (times[(len(times)-1)/2] + times[len(times)/2]) / 2
+	s, g := (times[(len(times)-1)/2]+times[len(times)/2])/2, groupOf(p)
 	return BenchResult{
-		Shape: b.name, Ctx: b.c.Ctx, Group: groupOf(b.c), Tile: pl.Tile, Device: deviceKind(b.be.Name()), DType: typeName(b.be.Act()),
+		Shape: b.name, Ctx: b.c.Ctx, Group: g, Tile: pl.Tile, Device: deviceKind(b.be.Name()), DType: typeName(b.be.Act()),
 		SPerStep: s, Spread: [2]float64{times[0], times[len(times)-1]}, TokPerS: float64(b.c.Ctx) / s,
-		TFLOPS: plan.StepFlops(b.d, b.c.Ctx, groupOf(b.c)) / s / 1e12, DevicePlan: pl.Device, HostPeak: peak, HostPlan: pl.Host,
+		TFLOPS: plan.StepFlops(b.d, b.c.Ctx, g) / s / 1e12, DevicePeak: peaks.device, DevicePlan: pl.Device, HostPeak: peaks.host, HostPlan: pl.Host,
 	}, nil
+}
+
+// peaks are the most memory that was seen in use.
+type peaks struct {
+	machine      plan.Machine
+	pinned       int64 // page-locked memory, which the kernel counts with no process
+	device, host int64
+}
+
+// look takes the present figures into account.
+func (p *peaks) look() error {
+	d, err := p.machine.DeviceUsed()
+	if err != nil {
+		return err
+	}
+	p.device = max(p.device, d)
+	if rss, err := plan.RssAnon(); err == nil { // where the kernel does not say it, nothing else depends on it
+		p.host = max(p.host, rss+p.pinned)
+	}
+	return nil
 }
 
 // step is one optimizer step on tokens drawn by the seed.
@@ -174,12 +206,12 @@ func (b *bench) step(ctx context.Context, e *Engine, w *builder, s int) error {
 	return b.be.Sync()
 }
 
-// groupOf is G, the whole context under full attention.
-func groupOf(c *config.Train) int {
-	if c.Attn == "full" {
-		return c.Ctx
+// groupOf is G, the whole context under full attention or where G is longer.
+func groupOf(p plan.Problem) int {
+	if p.Spec.Mode == s2attn.Full {
+		return p.Ctx
 	}
-	return min(c.G, c.Ctx)
+	return min(p.Spec.Group, p.Ctx)
 }
 
 // typeName is an element type as --dtype has it.

@@ -42,12 +42,11 @@ func NewEngine(b ops.Backend, p plan.Problem, pl plan.Plan, base Weights, rope m
 		}
 		*a.to = arena
 	}
-	m, err := base.New(b, p.Train, e.params, seed)
-	if err != nil {
+	var err error
+	if e.Model, err = base.New(b, p.Train, e.params, seed); err != nil {
 		e.Close()
 		return nil, err
 	}
-	e.Model = m
 	e.Runner = e.runner(p, pl, p.Spec, rope)
 	for _, s := range p.Score {
 		e.Scorers[s.Mode] = e.runner(p, pl, s, rope)
@@ -63,6 +62,9 @@ func (e *Engine) runner(p plan.Problem, pl plan.Plan, spec s2attn.Spec, rope mod
 
 // Close gives the memory back.
 func (e *Engine) Close() {
+	if e.Model != nil {
+		_ = e.Model.Release() // what fails here fails again, and is seen, where memory is next taken
+	}
 	for _, a := range []*ops.Arena{e.params, e.act, e.halo} {
 		if a != nil {
 			a.Free(e.Backend)

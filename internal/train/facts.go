@@ -24,6 +24,7 @@ type Facts struct {
 	Steps     int         `json:"steps"`
 	Trainable int64       `json:"trainable"`
 	Tile      int         `json:"tile"`
+	DevPlan   int64       `json:"device_plan_bytes"`
 	HostPlan  int64       `json:"host_plan_bytes"`
 	PredictS  float64     `json:"predicted_s"` // of a step
 }
@@ -45,7 +46,7 @@ func DryRun(ctx context.Context, c *config.Train, be ops.Backend, log io.Writer)
 	}
 	s.firstRow(log)
 	return &Facts{Positions: s.pos.Record(), Ctx: c.Ctx, Group: s.spec.Group, Rows: s.order.Rows(), Steps: s.steps, Trainable: s.plan.Trainable,
-		Tile: s.plan.Tile, HostPlan: s.plan.Host, PredictS: sec}, nil
+		Tile: s.plan.Tile, DevPlan: s.plan.Device, HostPlan: s.plan.Host, PredictS: sec}, nil
 }
 
 // notes passes on what the user should know about the model.
@@ -100,15 +101,28 @@ func (s *setup) facts(log io.Writer, done int) (float64, error) {
 	}
 	line("trainable", "%d parameters", s.plan.Trainable)
 	p := s.plan
-	line("memory", "%s planned of %s: parameters %s, activations %s, halos %s, token ids %s, process %s (tile %d, keeping %s); weights mapped %s",
-		plan.Bytes(p.Host), plan.Bytes(s.limits.Host), plan.Bytes(p.Params), plan.Bytes(p.Act+p.Workspace), plan.Bytes(p.Halo), plan.Bytes(p.IDs), plan.Bytes(p.Base), p.Tile, p.Keep, plan.Bytes(p.Weights))
-	rates, err := plan.Calibrate(s.be)
+	s.memoryFacts(line)
+	rates, err := s.machine.Predicting()
 	if err != nil {
 		return 0, err
 	}
 	sec := p.Seconds(rates, c.Accum)
 	line("time", "%.3g s a step predicted, %s for %d steps", sec, ui.Duration(sec*float64(s.steps-done)), s.steps-done)
 	return sec, nil
+}
+
+// memoryFacts says where the planned bytes go.
+func (s *setup) memoryFacts(line func(name, format string, a ...any)) {
+	p, size := s.plan, plan.Bytes
+	how := fmt.Sprintf("tile %d, keeping %s", p.Tile, p.Kept())
+	if s.machine.OnHost {
+		line("memory", "%s planned of %s: parameters %s, activations %s, halos %s, token ids %s, process %s (%s); weights mapped %s",
+			size(p.Host), size(s.limits.Host), size(p.Params), size(p.Act+p.Workspace), size(p.Halo), size(p.IDs), size(p.Base), how, size(p.Weights))
+		return
+	}
+	line("memory", "device: %s planned of %s: weights %s, parameters %s, activations %s, context and libraries %s (%s)",
+		size(p.Device), size(s.limits.Device), size(p.Weights), size(p.Params), size(p.Act), size(p.Context+p.Workspace), how)
+	line("", "host: %s planned of %s: halos %s, token ids %s, process %s", size(p.Host), size(s.limits.Host), size(p.Halo), size(p.IDs), size(p.Base))
 }
 
 // firstRow shows the first row decoded, with its cuts and its scored tokens marked.

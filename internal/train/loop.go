@@ -11,7 +11,6 @@ import (
 	"longlora/internal/errs"
 	"longlora/internal/model"
 	"longlora/internal/ops"
-	"longlora/internal/plan"
 	"longlora/internal/s2attn"
 	"longlora/internal/ui"
 )
@@ -99,11 +98,11 @@ func (r *run) step(ctx context.Context, sched Schedule) error {
 		return err
 	}
 	sec := time.Since(begun).Seconds()
-	if rss, err := plan.RssAnon(); err == nil {
-		r.peak = max(r.peak, rss)
+	if err := r.peaks.look(); err != nil {
+		return err
 	}
 	st.Step, st.Loss, st.Tokens, st.Seconds = s, loss, st.Tokens+tokens, st.Seconds+sec
-	st.Pending = &Metrics{Step: s, Loss: loss, GradNorm: norm, LR: h.LR, Tokens: tokens, TokPerS: float64(tokens) / sec, StepS: sec, HostPeak: r.peak}
+	st.Pending = &Metrics{Step: s, Loss: loss, GradNorm: norm, LR: h.LR, Tokens: tokens, TokPerS: float64(tokens) / sec, StepS: sec, DevicePeak: r.peaks.device, HostPeak: r.peaks.host}
 	return nil
 }
 

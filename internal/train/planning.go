@@ -8,8 +8,8 @@ import (
 	"longlora/internal/errs"
 	"longlora/internal/load"
 	"longlora/internal/model"
-	"longlora/internal/ops"
 	"longlora/internal/plan"
+	"longlora/internal/rope"
 	"longlora/internal/tensor"
 	"longlora/internal/ui"
 )
@@ -28,25 +28,33 @@ type Planned struct {
 	Fits       bool    `json:"fits"`
 	MaxCtx     *int    `json:"max_ctx,omitempty"`
 
-	Keep      model.Keep `json:"keep"`
-	MLPRows   int        `json:"mlp_rows"`
-	HeadRows  int        `json:"head_rows"`
-	Trainable int64      `json:"trainable"`
-	Params    int64      `json:"params_bytes"`
-	Act       int64      `json:"act_bytes"`
-	Halo      int64      `json:"halo_bytes"`
-	Workspace int64      `json:"workspace_bytes"`
-	Weights   int64      `json:"weights_bytes"`
-	IDs       int64      `json:"ids_bytes"`
-	Base      int64      `json:"base_bytes"`
-	HostLimit int64      `json:"host_limit_bytes"`
+	Chip        string     `json:"chip"`
+	Keep        model.Keep `json:"keep"`
+	More        int        `json:"more"` // layers that keep the next larger part
+	MLPRows     int        `json:"mlp_rows"`
+	HeadRows    int        `json:"head_rows"`
+	Trainable   int64      `json:"trainable"`
+	Params      int64      `json:"params_bytes"`
+	Act         int64      `json:"act_bytes"`
+	Halo        int64      `json:"halo_bytes"`
+	Workspace   int64      `json:"workspace_bytes"`
+	Context     int64      `json:"context_bytes"`
+	Weights     int64      `json:"weights_bytes"`
+	IDs         int64      `json:"ids_bytes"`
+	Base        int64      `json:"base_bytes"`
+	DeviceLimit int64      `json:"device_limit_bytes"`
+	HostLimit   int64      `json:"host_limit_bytes"`
 
-	refusal error
+	positions string
+	kept      string
+	onHost    bool
+	refusal   error
 }
 
-// Plan says what a step would need and take. One that does not fit is a Planned with Fits false; see Refusal.
-func Plan(c *config.Plan, v *config.Values, be ops.Backend) (*Planned, error) {
-	d, weight, name, err := planned(c)
+// Plan says what a step would need and take on a machine. One that does not fit is a Planned with Fits false; see
+// Refusal.
+func Plan(c *config.Plan, v *config.Values, m plan.Machine) (*Planned, error) {
+	s, err := newSubject(c)
 	if err != nil {
 		return nil, err
 	}
@@ -57,7 +65,7 @@ func Plan(c *config.Plan, v *config.Values, be ops.Backend) (*Planned, error) {
 		if t.G, err = t.GroupFor(v, ctx); err != nil {
 			return plan.Problem{}, plan.Limits{}, err
 		}
-		return problem(&t, d, weight, be)
+		return problem(&t, s.desc, s.train, s.weight, m)
 	}
 	p, lim, err := at(c.Ctx)
 	if err != nil {
@@ -74,7 +82,11 @@ func Plan(c *config.Plan, v *config.Values, be ops.Backend) (*Planned, error) {
 			}
 		}
 	}
-	pl, refusal := plan.Choose(p, lim, plan.ChipCPU)
+	positions, err := s.check(c, p.Ctx)
+	if err != nil {
+		return nil, err
+	}
+	pl, refusal := plan.Choose(p, lim)
 	if refusal != nil && errs.Code(refusal) != int(errs.NoFit) {
 		return nil, refusal
 	}
@@ -83,80 +95,107 @@ func Plan(c *config.Plan, v *config.Values, be ops.Backend) (*Planned, error) {
 			return nil, err
 		}
 	}
-	rates, err := plan.Calibrate(be)
+	rates, err := m.Predicting()
 	if err != nil {
 		return nil, err
 	}
-	group := min(p.Spec.Group, p.Ctx)
-	if c.Attn == "full" {
-		group = p.Ctx
-	}
 	out := &Planned{
-		Shape: name, Ctx: p.Ctx, Group: group, Tile: pl.Tile, Device: deviceKind(be.Name()), DType: typeName(be.Act()), DevicePlan: pl.Device, HostPlan: pl.Host,
-		PredictedS: pl.Seconds(rates, c.Accum), Fits: refusal == nil, Keep: pl.Keep, MLPRows: pl.MLPRows, HeadRows: pl.HeadRows, Trainable: pl.Trainable,
-		Params: pl.Params, Act: pl.Act, Halo: pl.Halo, Workspace: pl.Workspace, Weights: pl.Weights, IDs: pl.IDs, Base: pl.Base, HostLimit: lim.Host, refusal: refusal,
+		Shape: s.name, Ctx: p.Ctx, Group: groupOf(p), Tile: pl.Tile, Device: m.Device, DType: typeName(m.Act), DevicePlan: pl.Device, HostPlan: pl.Host,
+		PredictedS: pl.Seconds(rates, c.Accum), Fits: refusal == nil, Chip: m.Chip, Keep: pl.Keep, More: pl.More, MLPRows: pl.MLPRows, HeadRows: pl.HeadRows, Trainable: pl.Trainable,
+		Params: pl.Params, Act: pl.Act, Halo: pl.Halo, Workspace: pl.Workspace, Context: pl.Context, Weights: pl.Weights, IDs: pl.IDs, Base: pl.Base,
+		DeviceLimit: lim.Device, HostLimit: lim.Host, positions: positions, kept: pl.Kept(), onHost: m.OnHost,
 	}
 	if longest >= 0 {
 		out.MaxCtx = &longest
 	}
+	if refusal != nil {
+		out.refusal = tooLong(refusal, longest, m)
+	}
 	return out, nil
 }
 
-// planned is the model that is planned for: a shape's, or a checkpoint's by its config.json alone.
-func planned(c *config.Plan) (d model.Desc, weight tensor.DType, name string, err error) {
-	if c.Shape != "" {
-		d, err = shape(c.Shape)
-		return d, tensor.BF16, c.Shape, err
-	}
-	base, err := load.OpenConfig(c.Model)
-	if err != nil {
-		return d, weight, "", err
-	}
-	return base.Desc(), base.WeightType(), c.Model, base.CheckWindow(c.Ctx)
+// subject is the model that is planned for: a shape's, or a checkpoint's by its config.json and the adapter's alone.
+type subject struct {
+	name   string
+	desc   model.Desc
+	train  model.Train
+	weight tensor.DType
+	base   *load.Base // nil for a shape
 }
 
-// maxCtx is the longest context that fits. Groups too small for --group to be 2 tokens do not count.
-func maxCtx(p plan.Problem, lim plan.Limits, at func(int) (plan.Problem, plan.Limits, error)) (int, error) {
-	var failed error
-	n, err := plan.MaxCtx(func(ctx int) plan.Problem {
-		q, _, err := at(ctx)
-		if err != nil && failed == nil {
-			failed = err
+func newSubject(c *config.Plan) (subject, error) {
+	s := subject{name: c.Shape, weight: tensor.BF16}
+	var err error
+	open := &load.Base{}
+	if c.Shape != "" {
+		if c.Adapter != "" {
+			return s, errs.Usagef("--adapter %s belongs to a checkpoint; give --model instead of --shape %s", c.Adapter, c.Shape)
 		}
-		q.Base = p.Base // of the moment of the question, not of the search
-		return q
-	}, lim, plan.ChipCPU)
-	if failed != nil {
-		return 0, failed
+		s.desc, err = shape(c.Shape)
+	} else if open, err = load.OpenConfig(c.Model, c.Adapter); err == nil {
+		s.name, s.desc, s.weight, s.base = c.Model, open.Desc(), open.WeightType(), open
 	}
-	return n, err
+	if err != nil {
+		return s, err
+	}
+	s.train, err = trained(&c.Train, open)
+	return s, err
+}
+
+// check refuses a context that training would refuse, and says the positions that it would use.
+func (s subject) check(c *config.Plan, ctx int) (positions string, err error) {
+	if s.base == nil {
+		return "", nil
+	}
+	if err := s.base.CheckWindow(ctx); err != nil {
+		return "", err
+	}
+	pos, _, err := s.base.Positions.Resolve(rope.Request{Rope: c.Rope.Rope, Factor: c.Factor, BaseCtx: c.BaseCtx, Ctx: ctx}, s.desc.D)
+	return pos.String(), err
+}
+
+// maxCtx is the longest context that fits.
+func maxCtx(p plan.Problem, lim plan.Limits, at func(int) (plan.Problem, plan.Limits, error)) (int, error) {
+	return plan.MaxCtx(func(ctx int) (plan.Problem, error) {
+		q, _, err := at(ctx)
+		q.Base = p.Base // of the moment of the question, not of the search
+		return q, err
+	}, lim)
 }
 
 // Refusal is the error, of kind NoFit, that says what is missing and how to mend it; nil where the plan fits.
-func (p *Planned) Refusal() error {
-	if p.refusal == nil {
-		return nil
-	}
-	return errs.NoFitf("%w; the longest context that fits is %d. Lower --ctx, --batch or --tile, or raise --host-mem", p.refusal, *p.MaxCtx)
-}
+func (p *Planned) Refusal() error { return p.refusal }
 
 // Print writes the plan as a table.
 func (p *Planned) Print(w io.Writer) {
-	rows := [][]string{{"where", "bytes"}}
-	for _, r := range []struct {
+	type row struct {
 		what string
 		n    int64
-	}{
-		{"trained values, gradients, moments", p.Params}, {"activations, windows, logits", p.Act}, {"halos between tiles", p.Halo},
-		{"packing and libraries", p.Workspace}, {"token ids and rows", p.IDs}, {"the process itself", p.Base}, {"host memory in all", p.HostPlan},
-		{"device memory in all", p.DevicePlan}, {"frozen weights, mapped from the file", p.Weights},
-	} {
-		rows = append(rows, []string{r.what, plan.Bytes(r.n)})
 	}
-	fmt.Fprintf(w, "%s, %d tokens, G = %d, %s on %s\n", p.Shape, p.Ctx, p.Group, p.DType, p.Device)
-	ui.Table(w, rows)
-	fmt.Fprintf(w, "tile %d, keeping %s; %d trainable parameters; %.3g s a step predicted\n", p.Tile, p.Keep, p.Trainable, p.PredictedS)
+	device := []row{{"trained values, gradients, moments", p.Params}, {"activations, windows, logits", p.Act}, {"packing and libraries", p.Workspace}}
+	host := []row{{"halos between tiles", p.Halo}, {"token ids and rows", p.IDs}, {"the process itself", p.Base}, {"host memory in all", p.HostPlan}}
+	rows := append(device, host...)
+	if p.onHost {
+		rows = append(rows, row{"frozen weights, mapped from the file", p.Weights})
+	} else {
+		rows = append(append(device, row{"frozen weights", p.Weights}, row{"the driver's context and kernels", p.Context}, row{"device memory in all", p.DevicePlan}), host...)
+	}
+	table := [][]string{{"where", "bytes"}}
+	for _, r := range rows {
+		table = append(table, []string{r.what, plan.Bytes(r.n)})
+	}
+	fmt.Fprintf(w, "%s, %d tokens, G = %d, %s on %s\n", p.Shape, p.Ctx, p.Group, p.DType, p.Chip)
+	if p.positions != "" {
+		fmt.Fprintf(w, "positions: %s\n", p.positions)
+	}
+	ui.Table(w, table)
+	fmt.Fprintf(w, "tile %d, keeping %s; MLP by %d rows, logits by %d; %d trainable parameters; %.3g s a step predicted\n",
+		p.Tile, p.kept, p.MLPRows, p.HeadRows, p.Trainable, p.PredictedS)
 	if p.MaxCtx != nil {
-		fmt.Fprintf(w, "the longest context that fits %s of host memory: %d\n", plan.Bytes(p.HostLimit), *p.MaxCtx)
+		memory := plan.Bytes(p.HostLimit) + " of host memory"
+		if !p.onHost {
+			memory = plan.Bytes(p.DeviceLimit) + " of device memory and " + memory
+		}
+		fmt.Fprintf(w, "the longest context that fits %s: %d\n", memory, *p.MaxCtx)
 	}
 }

@@ -37,6 +37,7 @@ func Run(ctx context.Context, c *config.Train, be ops.Backend, log io.Writer) (R
 	}
 	defer s.close()
 	s.notes(log)
+	s.base.Log = log
 	release, err := lock(c.Out)
 	if err != nil {
 		return Result{}, err
@@ -65,8 +66,8 @@ type run struct {
 	engine  *Engine
 	metrics *ui.Metrics
 	batches builder
-	savedAt int   // the step of the newest checkpoint, -1 without any
-	peak    int64 // RssAnon, the most so far
+	savedAt int // the step of the newest checkpoint, -1 without any
+	peaks   peaks
 }
 
 // findState looks for a saved state that this run goes on from. done says that there is nothing left to do.
@@ -154,6 +155,7 @@ func (r *run) start() error {
 		}
 	}
 	debug.FreeOSMemory() // what loading left behind is not part of the run
+	r.peaks = peaks{machine: r.machine, pinned: r.plan.Pinned(r.machine)}
 	r.batches = builder{seed: r.c.Seed, drop: r.tr.Drop > 0}
 	return nil
 }

@@ -2,6 +2,7 @@ package train
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -18,6 +19,7 @@ import (
 	"longlora/internal/plan"
 	"longlora/internal/rope"
 	"longlora/internal/s2attn"
+	"longlora/internal/tensor"
 	"longlora/internal/tokenizer"
 )
 
@@ -25,6 +27,7 @@ import (
 type setup struct {
 	c       *config.Train
 	be      ops.Backend
+	machine plan.Machine
 	base    *load.Base
 	pos     rope.Positions
 	changed bool // the positions differ from the base's
@@ -44,6 +47,10 @@ type setup struct {
 // newSetup opens and checks everything that the options name. The plan is made later: see choose.
 func newSetup(ctx context.Context, c *config.Train, be ops.Backend, log io.Writer) (*setup, error) {
 	s := &setup{c: c, be: be}
+	var err error
+	if s.machine, err = plan.Here(be); err != nil {
+		return nil, err
+	}
 	if err := s.open(ctx, log); err != nil {
 		s.close()
 		return nil, err
@@ -72,7 +79,7 @@ func (s *setup) open(ctx context.Context, log io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if s.tr, err = s.trained(); err != nil {
+	if s.tr, err = trained(c, s.base); err != nil {
 		return err
 	}
 	if err := s.openData(ctx, log); err != nil {
@@ -100,7 +107,7 @@ func (s *setup) openBase() error {
 	c := s.c
 	var err error
 	if c.Init == "random" {
-		s.base, err = load.OpenConfig(c.Model)
+		s.base, err = load.OpenConfig(c.Model, "")
 	} else {
 		s.base, err = load.Open(c.Model, c.Adapter)
 	}
@@ -122,8 +129,7 @@ func sameDir(a, b string) bool {
 }
 
 // trained says what is trained: what the flags say, or what the adapter holds, with which explicit flags must agree.
-func (s *setup) trained() (model.Train, error) {
-	c := s.c
+func trained(c *config.Train, base *load.Base) (model.Train, error) {
 	if c.Tune == "full" {
 		return model.Train{Full: true}, nil
 	}
@@ -131,10 +137,10 @@ func (s *setup) trained() (model.Train, error) {
 	if err != nil {
 		return model.Train{}, err
 	}
-	if s.base.Adapter == nil {
+	if base.Adapter == nil {
 		return model.Train{Embed: c.TrainEmbed, Norms: c.TrainNorm, Rank: c.Rank, Alpha: c.Alpha, Drop: c.Dropout, LoRA: targets}, nil
 	}
-	tr, err := s.base.Resume(c.Dropout)
+	tr, err := base.Resume(c.Dropout)
 	if err != nil {
 		return tr, err
 	}
@@ -241,14 +247,21 @@ func (s *setup) pose() error {
 		ids += s.evalSet.Bytes()
 	}
 	anon = max(0, anon-ids)
-	s.problem = plan.Problem{
-		Desc: s.base.Desc(), Train: s.tr, Weight: s.base.WeightType(), Spec: s.spec, Ctx: c.Ctx, Batch: c.Batch,
-		Cuts: s.set.Cut() || s.set.Padded() && c.Batch > 1, Forced: s.tile(), Score: s.evals,
-		Act: s.be.Act(), Workspace: s.be.WorkspaceBytes(), OnHost: deviceKind(s.be.Name()) == "cpu", Base: anon,
-		IDs: ids + s.batchBytes(),
-	}
-	s.limits, err = Limits(&c.Common, anon+ids)
+	s.problem = pose(c, s.base.Desc(), s.tr, s.base.WeightType(), s.machine)
+	s.problem.Cuts, s.problem.Score = s.set.Cut() || s.set.Padded() && c.Batch > 1, s.evals
+	s.problem.Base, s.problem.IDs = anon, ids+batchBytes(c, s.tr)
+	s.limits, err = plan.LimitsOf(&c.Common, s.machine, anon+ids)
 	return err
+}
+
+// pose is the problem that train's options state, but for what the data and the process take.
+func pose(c *config.Train, d model.Desc, tr model.Train, weight tensor.DType, m plan.Machine) plan.Problem {
+	p := plan.Problem{Desc: d, Train: tr, Weight: weight, Spec: spec(c), Ctx: c.Ctx, Batch: c.Batch,
+		Cuts: c.Pack == "cut" || c.Pack == "pad" && c.Batch > 1, Machine: m}
+	if p.Spec.Mode != s2attn.Roll { // under roll all rows of a micro-batch are one tile
+		p.Forced = c.Tile
+	}
+	return p
 }
 
 // spec is how training attends.
@@ -262,59 +275,70 @@ func spec(c *config.Train) s2attn.Spec {
 	return s2attn.Spec{Mode: s2attn.Split, Group: c.G}
 }
 
-// tile is the tile length that was asked for, 0 when it is free. Under roll all rows of a micro-batch are one tile.
-func (s *setup) tile() int {
-	if s.spec.Mode == s2attn.Roll {
-		return 0
-	}
-	return s.c.Tile
-}
-
 // batchBytes is the host memory of a micro-batch: a row's copy, its ids, targets and dropout keys.
-func (s *setup) batchBytes() int64 {
+func batchBytes(c *config.Train, tr model.Train) int64 {
 	perToken := int64(12)
-	if s.tr.Drop > 0 {
+	if tr.Drop > 0 {
 		perToken += 8
 	}
-	return perToken * int64(s.c.Ctx) * int64(s.c.Batch)
-}
-
-// Limits are the memory limits that the options give; used is what the process holds already, which counts.
-func Limits(c *config.Common, used int64) (plan.Limits, error) {
-	var lim plan.Limits
-	var err error
-	if c.DeviceMem != "" {
-		if lim.Device, err = config.ParseBytes("device-mem", c.DeviceMem); err != nil {
-			return lim, err
-		}
-	}
-	if c.HostMem != "" {
-		lim.Host, err = config.ParseBytes("host-mem", c.HostMem)
-		return lim, err
-	}
-	free, err := plan.HostAvailable()
-	if err != nil {
-		return lim, errs.Usagef("--host-mem: the system does not say what memory is available (%v); give a size", err)
-	}
-	lim.Host = used + free/5*4
-	return lim, nil
+	return perToken * int64(c.Ctx) * int64(c.Batch)
 }
 
 // choose makes the plan, or takes the saved one when it still fits.
 func (s *setup) choose(saved *plan.Plan, replan bool) error {
 	var err error
 	if saved == nil || replan {
-		s.plan, err = plan.Choose(s.problem, s.limits, plan.ChipCPU)
+		s.plan, err = plan.Choose(s.problem, s.limits)
+		if errs.Code(err) == int(errs.NoFit) {
+			err = s.refuse(err)
+		}
 		return err
 	}
 	if s.plan, err = plan.Count(s.problem, saved.Tiling); err != nil {
 		return err
 	}
-	if s.plan.Host > s.limits.Host {
-		return errs.NoFitf("the saved plan (tile %d, keeping %s) needs %s of host memory, %s may be used; raise --host-mem, or accept a new plan and other last bits with --replan",
-			s.plan.Tile, s.plan.Keep, plan.Bytes(s.plan.Host), plan.Bytes(s.limits.Host))
+	if s.plan.Host > s.limits.Host || s.plan.Device > s.limits.Device && !s.machine.OnHost {
+		return errs.NoFitf("the saved plan (tile %d, keeping %s) needs %s; raise the limits, or accept a new plan and other last bits with --replan",
+			s.plan.Tile, s.plan.Kept(), needs(s.plan, s.limits, s.machine))
 	}
 	return nil
+}
+
+// needs says what a plan takes of which memory, and what it may.
+func needs(p plan.Plan, lim plan.Limits, m plan.Machine) string {
+	s := fmt.Sprintf("%s of host memory, where --host-mem allows %s", plan.Bytes(p.Host), plan.Bytes(lim.Host))
+	if !m.OnHost {
+		s = fmt.Sprintf("%s of device memory, where --device-mem allows %s, and %s", plan.Bytes(p.Device), plan.Bytes(lim.Device), s)
+	}
+	return s
+}
+
+// refuse adds to the planner's refusal the longest context that fits.
+func (s *setup) refuse(refusal error) error {
+	longest, err := plan.MaxCtx(func(ctx int) (plan.Problem, error) {
+		c := *s.c
+		c.Ctx = ctx
+		var err error
+		if c.G, err = c.GroupFor(c.Values, ctx); err != nil {
+			return plan.Problem{}, err
+		}
+		p := s.problem
+		p.Ctx, p.Spec, p.Score = ctx, spec(&c), nil
+		return p, nil
+	}, s.limits)
+	if err != nil {
+		return err
+	}
+	return tooLong(refusal, longest, s.machine)
+}
+
+// tooLong is a refusal with what fits and what to change.
+func tooLong(refusal error, longest int, m plan.Machine) error {
+	raise := "--host-mem"
+	if !m.OnHost {
+		raise = "--device-mem or --host-mem"
+	}
+	return errs.NoFitf("%w; the longest context that fits is %d. Lower --ctx, --batch or --tile, or raise %s", refusal, longest, raise)
 }
 
 // engine takes the memory and loads the weights.

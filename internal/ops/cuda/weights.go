@@ -31,6 +31,14 @@ func (b *Backend) ReserveWeights(n int64) error {
 	return b.weights.grow(n)
 }
 
+// FreeWeights gives the memory of all frozen tensors back.
+func (b *Backend) FreeWeights() error {
+	b.enter()
+	defer b.leave()
+	b.keep("waiting for the device", b.stream.Synchronize())
+	return b.weights.free()
+}
+
 func (w *weights) grow(n int64) error {
 	p, err := alloc(n, "frozen weights")
 	if err != nil {

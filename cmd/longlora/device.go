@@ -1,0 +1,120 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+
+	"longlora/internal/config"
+	"longlora/internal/errs"
+	"longlora/internal/ops"
+	"longlora/internal/ops/cpu"
+	"longlora/internal/ops/cuda"
+	"longlora/internal/plan"
+)
+
+// driverFiles are where an NVIDIA driver shows on Linux; the last is under Windows' Linux.
+var driverFiles = []string{"/proc/driver/nvidia/version", "/dev/nvidiactl", "/usr/lib/wsl/lib/libcuda.so.1"}
+
+// driverHere reports whether there is a driver, whatever this build can do with it.
+func driverHere() bool {
+	for _, f := range driverFiles {
+		if _, err := os.Stat(f); err == nil {
+			return true
+		}
+	}
+	return false
+}
+
+// card is the CUDA backend as ops.Card.
+type card struct{ *cuda.Backend }
+
+var _ ops.Card = card{}
+
+func (c card) Chip() ops.Chip { return ops.Chip{Name: c.Info().Name, Total: c.Info().Total} }
+
+// onDevice runs f with the backend that the options ask for; stderr says which that is. a is nil where the command has
+// no attention to choose.
+func onDevice(c config.Common, a *config.Attend, log io.Writer, f func(ops.Backend) error) error {
+	threads(c)
+	kind, index, err := c.Where()
+	if err != nil {
+		return err
+	}
+	if kind != "cpu" {
+		found, err := gpus(kind, log)
+		if err != nil {
+			return err
+		}
+		if len(found) == 0 {
+			kind = "cpu"
+		} else if kind, err = "cuda", onlyIn(found, index); err != nil {
+			return err
+		}
+	}
+	if err := c.CheckDType(kind); err != nil {
+		return err
+	}
+	if kind == "cpu" {
+		b := cpu.New(threads(c))
+		fmt.Fprintf(log, "device      cpu, %d threads (%s)\n", b.Threads(), b.Set())
+		return f(b)
+	}
+	if a != nil {
+		if err := a.CheckShift(kind); err != nil {
+			return err
+		}
+	}
+	b, err := cuda.Open(index)
+	if err != nil {
+		return err
+	}
+	i := b.Info()
+	fmt.Fprintf(log, "device      %s, %s, %s of %s free\n", b.Name(), i.Name, plan.Bytes(i.Free), plan.Bytes(i.Total))
+	err = f(card{b})
+	if closing := b.Close(); err == nil {
+		err = closing
+	}
+	return err
+}
+
+// gpus lists the GPUs, none where the CPU is to be used instead: that is said on log, or an error where one was asked for.
+func gpus(kind string, log io.Writer) ([]cuda.Info, error) {
+	if !cuda.Built {
+		switch {
+		case kind == "cuda":
+			return nil, errs.Usagef("--device cuda: this build has no CUDA; build it with 'make cuda', or use --device cpu")
+		case driverHere():
+			fmt.Fprintln(log, "warning: there is an NVIDIA driver here, but this build has no CUDA: computing on the CPU. Build with 'make cuda', or say --device cpu")
+		}
+		return nil, nil
+	}
+	found, err := cuda.Devices()
+	switch {
+	case err != nil && kind == "cuda":
+		return nil, errs.Usagef("--device cuda: %w; use --device cpu, or mend the driver", err)
+	case err != nil:
+		fmt.Fprintf(log, "warning: computing on the CPU: %v\n", err)
+		return nil, nil
+	case len(found) == 0 && kind == "cuda":
+		return nil, errs.Usagef("--device cuda: the driver gives no GPU; use --device cpu, or look at nvidia-smi")
+	}
+	return found, nil
+}
+
+// onlyIn refuses a number that no GPU has.
+func onlyIn(found []cuda.Info, index int) error {
+	if index < len(found) {
+		return nil
+	}
+	return errs.Usagef("--device cuda:%d: there are %d GPUs here, cuda:0 is the first", index, len(found))
+}
+
+// threads sets and returns the number of CPU threads.
+func threads(c config.Common) int {
+	if c.Threads > 0 {
+		runtime.GOMAXPROCS(c.Threads)
+	}
+	return runtime.GOMAXPROCS(0)
+}

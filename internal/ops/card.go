@@ -1,0 +1,22 @@
+package ops
+
+// Card is a backend on a device with memory of its own.
+type Card interface {
+	Backend
+	// Chip describes the device.
+	Chip() Chip
+	// ContextBytes is the device memory that the context, the kernels' code and the libraries took before any arena.
+	ContextBytes() int64
+	// Used is the device memory in use now, in bytes, as the driver counts it: other processes' is in it.
+	Used() (int64, error)
+	// ReserveWeights takes room for the frozen tensors of a model, n bytes in all, each rounded up to Align.
+	ReserveWeights(n int64) error
+	// FreeWeights gives the memory of all frozen tensors back.
+	FreeWeights() error
+}
+
+// Chip is a device's name and memory.
+type Chip struct {
+	Name  string // "NVIDIA H100 80GB HBM3"
+	Total int64  // bytes
+}

@@ -1,0 +1,148 @@
+package plan
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"longlora/internal/errs"
+	"longlora/internal/model"
+	"longlora/internal/s2attn"
+	"longlora/internal/tensor"
+)
+
+// on7b is the paper's recipe on LLaMA-2 7B on an H100 that is not here.
+func on7b(t *testing.T, ctx int) Problem {
+	t.Helper()
+	m, ok := ChipNamed("h100")
+	if !ok {
+		t.Fatal("h100 is not known")
+	}
+	lora := map[model.Target]bool{model.Q: true, model.K: true, model.V: true, model.O: true}
+	return Problem{Desc: model.Shapes["llama2-7b"], Train: model.Train{Embed: true, Norms: true, Rank: 8, Alpha: 16, LoRA: lora},
+		Weight: tensor.F16, Spec: s2attn.Spec{Mode: s2attn.Split, Group: ctx / 4}, Ctx: ctx, Batch: 1, Machine: m}
+}
+
+const gib = 1 << 30
+
+// A limit between two policies is used: as many layers keep the larger part as fit, and no more would.
+func TestMoreLayersKeepMore(t *testing.T) {
+	p, lim := on7b(t, 32768), Limits{72 * gib, 100 * gib}
+	pl, err := Choose(p, lim)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if pl.Keep != model.KeepAttn || pl.More < 1 || pl.Tile != 32768 || pl.Halo != 0 {
+		t.Fatalf("7B at 32k under 72 GiB: %+v", pl.Tiling)
+	}
+	if pl.Device > lim.Device {
+		t.Errorf("%d bytes planned of %d", pl.Device, lim.Device)
+	}
+	more := pl.Tiling
+	more.More++
+	next, err := Count(p, more)
+	if err != nil || next.Device <= lim.Device {
+		t.Errorf("one layer more would fit: %d of %d (%v)", next.Device, lim.Device, err)
+	}
+	if each := int64(32768 * 2 * 11008 * 2); next.Device-pl.Device != each { // gate and up, bfloat16
+		t.Errorf("a layer that keeps all takes %d more bytes, its gate and up are %d", next.Device-pl.Device, each)
+	}
+	if next.Cost.Linear >= pl.Cost.Linear {
+		t.Error("keeping more saved no operations")
+	}
+}
+
+// The more memory there is the less time is predicted; short contexts keep all.
+func TestMemoryBuysTime(t *testing.T) {
+	last := 0.0
+	for _, g := range []int64{24, 32, 48, 72, 140} {
+		p := on7b(t, 16384)
+		pl, err := Choose(p, Limits{g * gib, 100 * gib})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := pl.Seconds(p.Rates, 1)
+		if last > 0 && s > last {
+			t.Errorf("%d GiB: %g s, with less memory %g s", g, s, last)
+		}
+		if last = s; g == 140 && pl.Keep != model.KeepAll {
+			t.Errorf("at 140 GiB %s is kept", pl.Kept())
+		}
+	}
+}
+
+// Weights count as bfloat16 whatever the file has, trained ones once, and the context is in the sum.
+func TestDeviceBytes(t *testing.T) {
+	p := on7b(t, 8192)
+	p.Weight = tensor.F32
+	pl, err := Choose(p, Limits{72 * gib, gib})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := p.Desc
+	frozen := int64(d.L*(4*d.C*d.C+3*d.C*d.F)+d.V*d.C) * 2 // the head; the embedding and the norms are trained
+	if pl.Weights != frozen {
+		t.Errorf("frozen weights take %d bytes, want %d", pl.Weights, frozen)
+	}
+	if want := pl.Params + pl.Act + pl.Weights + p.Workspace + p.Context; pl.Device != want {
+		t.Errorf("device bytes %d, parts are %d", pl.Device, want)
+	}
+	if low, high := 16*pl.Trainable, 18*pl.Trainable+1<<22; pl.Params < low || pl.Params > high {
+		t.Errorf("%d bytes of parameters for %d trained values", pl.Params, pl.Trainable)
+	}
+}
+
+func TestMaxCtx(t *testing.T) {
+	lim := Limits{24 * gib, 64 * gib}
+	prob := func(ctx int) (Problem, error) { return on7b(t, ctx), nil }
+	n, err := MaxCtx(prob, lim)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Choose(on7b(t, n), lim); err != nil {
+		t.Errorf("the longest context %d: %v", n, err)
+	}
+	_, err = Choose(on7b(t, n+n/128), lim)
+	if errs.Code(err) != int(errs.NoFit) || !strings.Contains(err.Error(), "--device-mem") {
+		t.Errorf("%d tokens more: %v", n/128, err)
+	}
+	t.Logf("7B in 24 GiB: %d tokens", n)
+}
+
+func TestChips(t *testing.T) {
+	for name, peak := range map[string]float64{"a100": 312e12, "h100": 989e12, "h200": 989e12, "rtx4090": 165e12} {
+		m, ok := ChipNamed(name)
+		if !ok || m.Peak != peak || m.Act != tensor.BF16 || m.OnHost || !(m.Rates.Linear < peak) || m.Memory < 20*gib {
+			t.Errorf("%s: %+v", name, m)
+		}
+	}
+	if _, ok := ChipNamed("cpu"); ok {
+		t.Error("the CPU is not a GPU")
+	}
+}
+
+// Plans of before there were mixed policies are read as they were.
+func TestSavedTilings(t *testing.T) {
+	var tl model.Tiling
+	if err := json.Unmarshal([]byte(`{"tile":64,"keep":"attn","mlp_rows":32,"head_rows":16}`), &tl); err != nil {
+		t.Fatal(err)
+	}
+	if tl != (model.Tiling{Tile: 64, Keep: model.KeepAttn, MLPRows: 32, HeadRows: 16}) {
+		t.Errorf("read as %+v", tl)
+	}
+	tl.More = 2
+	want := []model.Keep{model.KeepAll, model.KeepAll, model.KeepAttn, model.KeepAttn}
+	for l, k := range want {
+		if got := tl.KeepOf(l, len(want)); got != k {
+			t.Errorf("layer %d keeps %s, want %s", l, got, k)
+		}
+	}
+	b, err := json.Marshal(tl)
+	var again model.Tiling
+	if err == nil {
+		err = json.Unmarshal(b, &again)
+	}
+	if err != nil || again != tl || tl.Kept() != "all in 2 layers, attn in the others" {
+		t.Errorf("%s read as %+v (%v): %s", b, again, err, tl.Kept())
+	}
+}

@@ -1,0 +1,119 @@
+package plan
+
+import (
+	"fmt"
+	"sort"
+	"strings"
+
+	"longlora/internal/ops"
+	"longlora/internal/tensor"
+)
+
+// Machine is what is planned for: the one that a backend runs on, or a chip by name.
+type Machine struct {
+	Chip      string // "cpu", "h100", or a device's own name where it is none of the known chips
+	Device    string // "cpu" or "cuda"
+	Act       tensor.DType
+	OnHost    bool  // the device's memory is the host's
+	Workspace int64 // device bytes that the backend itself holds
+	Context   int64 // device bytes of the driver's context, the kernels' code and the libraries
+	Memory    int64 // device bytes that may be used in all, Context and Workspace in them
+	Others    int64 // device bytes that were in use by other processes
+	Rates     Rates
+	Peak      float64 // operations a second in dense bf16 products, by the datasheet; 0 where there is none
+
+	be ops.Backend // nil for a chip by name
+}
+
+// chip are figures of a GPU that is known by name.
+type chip struct {
+	in     string // in the device's own name
+	memory int64  // what a process finds free on a card that nothing else uses
+	peak   float64
+	rates  Rates
+}
+
+// The figures of known chips. Peaks are the datasheets' dense bfloat16 rates. Memory is what the driver reports on
+// cards of 80, 80, 141 and 24 GB. Rates are what whole operations of a step sustain and only serve to predict:
+//   - h100: measured with this program, see docs/performance.md; h200 has the same multiprocessors and 1.43 times the
+//     bandwidth, by the datasheets.
+//   - a100: the same shares of the datasheet's rates, but for attention, which is FlashAttention-2's (arXiv
+//     2307.08691, figures 4 to 6: 190 TFLOP/s forward and back).
+//   - rtx4090: the same shares of the datasheet's rates.
+//
+// Moved is what page-locked copies reach on PCIe 5 and 4.
+var chips = map[string]chip{
+	"h100":    {"H100", 79 << 30, 989e12, Rates{Linear: 650e12, Attention: 330e12, Bytes: 2.4e12, Moved: 50e9, Call: 5e-6}},
+	"h200":    {"H200", 139 << 30, 989e12, Rates{Linear: 650e12, Attention: 330e12, Bytes: 3.4e12, Moved: 50e9, Call: 5e-6}},
+	"a100":    {"A100", 79 << 30, 312e12, Rates{Linear: 240e12, Attention: 190e12, Bytes: 1.4e12, Moved: 22e9, Call: 5e-6}},
+	"rtx4090": {"RTX 4090", 23 << 30, 165e12, Rates{Linear: 130e12, Attention: 100e12, Bytes: 0.8e12, Moved: 22e9, Call: 5e-6}},
+}
+
+// What a CUDA process holds on a card that is not here: measured on an H100, see docs/memory.md.
+const (
+	assumedContext   = 512 << 20
+	assumedWorkspace = 132 << 20
+)
+
+// ChipNames lists the GPUs that can be planned for without one.
+func ChipNames() []string {
+	var names []string
+	for n := range chips {
+		names = append(names, n)
+	}
+	sort.Strings(names)
+	return names
+}
+
+// ChipNamed is a GPU that is not here, with nothing else on it; ok is false for an unknown name.
+func ChipNamed(name string) (m Machine, ok bool) {
+	c, ok := chips[name]
+	return Machine{Chip: name, Device: "cuda", Act: tensor.BF16, Workspace: assumedWorkspace, Context: assumedContext, Memory: c.memory,
+		Rates: c.rates, Peak: c.peak}, ok
+}
+
+// Here is the machine that the backend runs on. It is to be asked before memory is taken from the backend.
+func Here(b ops.Backend) (Machine, error) {
+	m := Machine{Chip: "cpu", Device: "cpu", Act: b.Act(), OnHost: true, Workspace: b.WorkspaceBytes(), Rates: ChipCPU, be: b}
+	card, ok := b.(ops.Card)
+	if !ok {
+		return m, nil
+	}
+	used, err := card.Used()
+	if err != nil {
+		return m, err
+	}
+	c := card.Chip()
+	m.Chip, m.Device, m.OnHost, m.Context = c.Name, "cuda", false, card.ContextBytes()
+	m.Others = max(0, used-m.Context-m.Workspace)
+	m.Memory = c.Total - m.Others
+	m.Rates = chips["a100"].rates // an unknown chip's plans are chosen by the proportions of a middling one
+	for name, known := range chips {
+		if strings.Contains(c.Name, known.in) {
+			m.Chip, m.Rates, m.Peak = name, known.rates, known.peak
+		}
+	}
+	return m, nil
+}
+
+// Predicting are the rates to predict with: a CPU's are measured on the spot, a GPU's are built in.
+func (m Machine) Predicting() (Rates, error) {
+	if m.be == nil || !m.OnHost {
+		return m.Rates, nil
+	}
+	return Calibrate(m.be)
+}
+
+// DeviceUsed is the device memory that this process holds, by the driver's count less what others held before; 0 where
+// the memory is the host's.
+func (m Machine) DeviceUsed() (int64, error) {
+	card, ok := m.be.(ops.Card)
+	if !ok {
+		return 0, nil
+	}
+	used, err := card.Used()
+	if err != nil {
+		return 0, fmt.Errorf("device memory in use: %w", err)
+	}
+	return max(0, used-m.Others), nil
+}
