@@ -30,6 +30,7 @@ type pass struct {
 	dh     ops.Tensor          // (MLPRows,F) act; h's memory where no gradient wants h
 	dxa    [targets]ops.Tensor // (T,R) act, scratch of the low-rank gradients
 	delta  ops.Tensor          // (H·T) float32
+	work   ops.Tensor          // scratch of attention's backward pass; None where act is float32
 }
 
 // newPass takes all memory that the sequence needs.
@@ -60,6 +61,9 @@ func (r *Runner) newPass(b *Batch, g *geometry, backward bool) *pass {
 		p.dh, p.delta = p.h, a.New(tensor.F32, m.H*t)
 		if p.reads(&m.Layers[0], Down) {
 			p.dh = a.New(act, rows, m.F)
+		}
+		if act != tensor.F32 {
+			p.work = a.New(tensor.F32, int(ops.AttnWork(t, m.H, m.D)/4))
 		}
 		for i := range p.dxa {
 			p.dxa[i] = r.newXA(Target(i), t)
@@ -130,7 +134,7 @@ func (p *pass) keysRows(lo, hi int) ops.Tensor {
 func (p *pass) attn(k0 int) *ops.Attn {
 	m := p.r.M
 	return &ops.Attn{H: m.H, Hkv: m.Hkv, D: m.D, Scale: m.scoreScale(), Spec: p.g.spec,
-		Q0: p.at.t0, K0: k0, Docs: p.g.docsOf(p.at.t0, p.at.t1)}
+		Q0: p.at.t0, K0: k0, Docs: p.g.docsOf(p.at.t0, p.at.t1), Work: p.work}
 }
 
 // reads reports whether the backward pass of a linear layer wants its input.

@@ -167,6 +167,17 @@ type Attn struct {
 	Q0        int     // sequence index of the first query
 	K0        int     // sequence index of the first row of k and v
 	Docs      []int32 // documents that overlap the queries: boundaries along the sequence, Docs[i] ≤ t < Docs[i+1]
+	Work      Tensor  // AttnWork bytes of scratch for AttnBackward; None where act is float32, or where little is wanted
+}
+
+// AttnWork is the most scratch that AttnBackward wants for t queries where act is not float32, in bytes: dq in
+// float32 with the head size padded to 32, 64, 128 or 256, two numbers a query and head, and counters.
+func AttnWork(t, h, d int) int64 {
+	padded := 32
+	for padded < d {
+		padded *= 2
+	}
+	return int64((t+63)/64*64)*int64(h)*int64(4*padded+8) + 4096
 }
 
 // Attention is segmented causal attention (LongLoRA, arXiv 2309.12307, sec. 3.2; computed as FlashAttention-2,

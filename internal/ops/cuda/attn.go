@@ -54,7 +54,11 @@ func (b *Backend) attnArgs(q, k, v ops.Tensor, a *ops.Attn, backward bool) (c C.
 	if backward {
 		back = 1
 	}
-	c.work = b.room("attention", C.ll_attn_work(&c, back), q)
+	if n := C.ll_attn_work(&c, back); !a.Work.None() && int64(n) <= a.Work.Bytes() {
+		c.work = a.Work.P
+	} else {
+		c.work = b.room("attention", n, q)
+	}
 	return c, c.docs != nil && c.work != nil
 }
 
