@@ -1,6 +1,7 @@
 package tokenizer
 
 import (
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -19,47 +20,30 @@ type addedToken struct {
 
 // addedTokens finds added tokens in text: the leftmost, and the longest of those that begin there.
 type addedTokens struct {
-	ids   map[string]int32
-	first [256][]addedToken // by first byte, longest first
-	any   bool
+	begins [256]bool               // some token begins with that byte
+	by     map[string][]addedToken // by the first two bytes, or the only one, longest first
 }
 
 func newAddedTokens(list []addedToken) *addedTokens {
-	a := &addedTokens{ids: map[string]int32{}}
+	a := &addedTokens{by: map[string][]addedToken{}}
 	for _, t := range list {
-		a.ids[t.Content] = t.ID
-		if t.Content == "" {
-			continue
-		}
-		b := t.Content[0]
-		at := 0
-		for at < len(a.first[b]) && len(a.first[b][at].Content) >= len(t.Content) {
-			at++
-		}
-		a.first[b] = append(a.first[b][:at], append([]addedToken{t}, a.first[b][at:]...)...)
-		a.any = true
+		key := t.Content[:min(2, len(t.Content))]
+		a.begins[key[0]] = true
+		a.by[key] = append(a.by[key], t)
+	}
+	for _, l := range a.by {
+		slices.SortFunc(l, func(x, y addedToken) int { return len(y.Content) - len(x.Content) })
 	}
 	return a
-}
-
-// plain reports whether a match depends on nothing but the token's own bytes and none holds white space, so
-// that text may be cut before a space without changing what is matched.
-func (a *addedTokens) plain() bool {
-	for _, list := range a.first {
-		for _, t := range list {
-			if t.SingleWord || t.LStrip || t.RStrip || strings.IndexFunc(t.Content, unicode.IsSpace) >= 0 {
-				return false
-			}
-		}
-	}
-	return true
 }
 
 // scan goes through text and calls token for each added token and plain for what lies between them, each with
 // the bytes from start to stop that it takes up.
 func (a *addedTokens) scan(text string, token func(id int32, start, stop int), plain func(start, stop int)) {
-	if !a.any {
-		plain(0, len(text))
+	if len(a.by) == 0 {
+		if text != "" {
+			plain(0, len(text))
+		}
 		return
 	}
 	done := 0 // text[:done] has been handed on
@@ -93,9 +77,14 @@ func (a *addedTokens) scan(text string, token func(id int32, start, stop int), p
 
 // at is the longest added token that text begins with.
 func (a *addedTokens) at(text string) (addedToken, bool) {
-	for _, t := range a.first[text[0]] {
-		if strings.HasPrefix(text, t.Content) {
-			return t, true
+	if !a.begins[text[0]] {
+		return addedToken{}, false
+	}
+	for n := min(2, len(text)); n > 0; n-- {
+		for _, t := range a.by[text[:n]] {
+			if strings.HasPrefix(text, t.Content) {
+				return t, true
+			}
 		}
 	}
 	return addedToken{}, false
@@ -103,16 +92,10 @@ func (a *addedTokens) at(text string) (addedToken, bool) {
 
 func endsInWord(s string) bool {
 	r, n := utf8.DecodeLastRuneInString(s)
-	return n > 0 && wordRune(r)
+	return n > 0 && unicode.Is(wordly, r)
 }
 
 func startsWithWord(s string) bool {
 	r, n := utf8.DecodeRuneInString(s)
-	return n > 0 && wordRune(r)
-}
-
-// wordRune is \w of Unicode Technical Standard 18: alphabetic, mark, decimal digit, connector, joiner.
-func wordRune(r rune) bool {
-	return unicode.IsLetter(r) || unicode.In(r, unicode.M, unicode.Nd, unicode.Nl, unicode.Pc, unicode.Other_Alphabetic) ||
-		r == '\u200c' || r == '\u200d'
+	return n > 0 && unicode.Is(wordly, r)
 }

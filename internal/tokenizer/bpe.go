@@ -1,12 +1,15 @@
 package tokenizer
 
-import "strings"
+import (
+	"strings"
+	"unicode/utf8"
+)
 
 // merge is what a pair of tokens becomes; lower ranks merge first.
 type merge struct{ rank, id int32 }
 
-// bpe is a byte-pair model. A word starts as one symbol a byte (byteLevel) or a character, and the pair of
-// lowest rank merges, the leftmost first among equals, until none is left.
+// bpe is a byte-pair model. A word starts as one symbol a byte (byteLevel) or a character, and the pair of lowest
+// rank merges, the leftmost first among equals, until none is left.
 type bpe struct {
 	vocab        map[string]int32 // token text as the file has it -> id
 	merges       map[uint64]merge // left<<32 | right
@@ -16,6 +19,9 @@ type bpe struct {
 	byteFallback bool
 	unk          int32 // what stands for an unknown symbol; -1: it is left out
 	fuseUnk      bool
+	prefix       string // written before a symbol that does not begin a word (continuing_subword_prefix)
+	suffix       string // written behind a symbol that ends a word (end_of_word_suffix)
+	joins        *joins // nil: words are not cut further
 }
 
 func pairKey(a, b int32) uint64 { return uint64(uint32(a))<<32 | uint64(uint32(b)) }
@@ -23,86 +29,153 @@ func pairKey(a, b int32) uint64 { return uint64(uint32(a))<<32 | uint64(uint32(b
 const (
 	// maxCachedWord keeps texts without any cut out of the cache.
 	maxCachedWord = 64
-	// maxCachedWords bounds a cache to some 10 MB; a full one starts afresh.
-	maxCachedWords = 1 << 17
-	// heapFrom is the number of symbols from which a heap finds the next merge faster than a scan.
-	heapFrom = 48
+	// maxCachedWords and maxCachedTokens bound a cache to some 20 MB; a full one starts afresh.
+	maxCachedWords  = 1 << 17
+	maxCachedTokens = 1 << 20
 )
 
-// wordCache remembers the ids of words. One goroutine uses it at a time.
+// wordCache remembers the tokens of words and lends the merging its memory. One goroutine uses it at a time.
 type wordCache struct {
-	at   map[string][2]uint32 // from, to in ids
+	at   map[string][2]uint32 // from, to in ids and lens
 	ids  []int32
-	syms []int32
-	next []merge
+	lens []int32
+	syms []symbol
+	heap queue
 }
 
 func newWordCache() *wordCache { return &wordCache{at: map[string][2]uint32{}} }
 
-// encodeWord appends the ids of one piece of text.
-func (m *bpe) encodeWord(w string, c *wordCache, out []int32) []int32 {
-	if len(w) > maxCachedWord {
-		return m.mergeWord(w, c, out)
+// tokens collects ids and, where spans are wanted, how many bytes of its word each stands for.
+type tokens struct {
+	ids   []int32
+	lens  []int32
+	track bool
+}
+
+func (t *tokens) add(ids, lens []int32) {
+	t.ids = append(t.ids, ids...)
+	if t.track {
+		t.lens = append(t.lens, lens...)
 	}
+}
+
+// encodeWord appends the tokens of one piece of text.
+func (m *bpe) encodeWord(w string, c *wordCache, out *tokens) {
+	if m.whole != nil {
+		if id, ok := m.whole[w]; ok {
+			n := int32(len(w))
+			out.add([]int32{id}, []int32{n})
+			return
+		}
+	}
+	if m.joins == nil {
+		m.encodePart(w, c, out)
+		return
+	}
+	start, before := 0, rune(-1)
+	for i, r := range w {
+		if before >= 0 && !m.joins.may(before, r) {
+			m.encodePart(w[start:i], c, out)
+			start = i
+		}
+		before = r
+	}
+	m.encodePart(w[start:], c, out)
+}
+
+// encodePart merges a word, or a part of one that no merge leads out of.
+func (m *bpe) encodePart(w string, c *wordCache, out *tokens) {
 	if s, ok := c.at[w]; ok {
-		return append(out, c.ids[s[0]:s[1]]...)
+		out.add(c.ids[s[0]:s[1]], c.lens[s[0]:s[1]])
+		return
 	}
-	n := len(out)
-	out = m.mergeWord(w, c, out)
-	if len(c.at) >= maxCachedWords {
+	if len(c.ids) > maxCachedTokens || len(c.at) >= maxCachedWords {
 		clear(c.at)
-		c.ids = c.ids[:0]
+		c.ids, c.lens = c.ids[:0], c.lens[:0]
 	}
 	from := len(c.ids)
-	c.ids = append(c.ids, out[n:]...)
+	m.symbols(w, c)
+	m.mergeAll(c)
+	for i := int32(0); i < int32(len(c.syms)); i = c.syms[i].next {
+		c.ids, c.lens = append(c.ids, c.syms[i].id), append(c.lens, c.syms[i].len)
+	}
+	out.add(c.ids[from:], c.lens[from:])
+	if len(w) > maxCachedWord {
+		c.ids, c.lens = c.ids[:from], c.lens[:from]
+		return
+	}
 	c.at[strings.Clone(w)] = [2]uint32{uint32(from), uint32(len(c.ids))}
-	return out
 }
 
-func (m *bpe) mergeWord(w string, c *wordCache, out []int32) []int32 {
-	if id, ok := m.whole[w]; ok {
-		return append(out, id)
-	}
-	c.syms = m.symbols(w, c.syms[:0])
-	if len(c.syms) >= heapFrom {
-		return m.mergeByHeap(c.syms, out)
-	}
-	return m.mergeByScan(c, out)
-}
+// symbol is a token of a word in the making; len 0: it has been merged into another. prev and next are indices,
+// -1 and the number of symbols at the ends.
+type symbol struct{ id, len, prev, next int32 }
 
-// symbols appends the tokens that a word starts from.
-func (m *bpe) symbols(w string, out []int32) []int32 {
-	lastUnk := false
-	unknown := func() {
-		if m.unk >= 0 && !(lastUnk && m.fuseUnk) {
-			out = append(out, m.unk)
-		}
-		lastUnk = true
+// symbols fills c.syms with the tokens that a word starts from. The order in which unknown characters come out is
+// the tokenizers library's: one waits for a known one, bytes of byte_fallback do not end the waiting.
+func (m *bpe) symbols(w string, c *wordCache) {
+	c.syms = c.syms[:0]
+	lost := int32(0) // bytes that no symbol has taken yet
+	add := func(id, n int32) {
+		k := int32(len(c.syms))
+		c.syms = append(c.syms, symbol{id, n + lost, k - 1, k + 1})
+		lost = 0
 	}
-	if m.byteLevel {
+	if m.byteLevel && m.prefix == "" && m.suffix == "" && m.unk < 0 {
 		for i := range len(w) {
 			if id := m.byteID[w[i]]; id >= 0 {
-				out, lastUnk = append(out, id), false
+				add(id, 1)
 			} else {
-				unknown()
+				lost++
 			}
 		}
-		return out
-	}
-	for i, r := range w {
-		s := w[i : i+len(string(r))]
-		if id, ok := m.vocab[s]; ok {
-			out, lastUnk = append(out, id), false
-		} else if m.byteFallback && m.hasBytes(s) {
-			for j := range len(s) {
-				out = append(out, m.byteID[s[j]])
+	} else {
+		waiting := int32(0) // bytes of unknown characters not added yet
+		flush := func() {
+			if waiting > 0 {
+				add(m.unk, waiting)
+				waiting = 0
 			}
-			lastUnk = false
-		} else {
-			unknown()
 		}
+		for i, n := 0, 1; i < len(w); i += n {
+			s := w[i : i+1]
+			if m.byteLevel {
+				s = string(byteRunes[w[i]])
+			} else {
+				_, n = utf8.DecodeRuneInString(w[i:])
+				s = w[i : i+n]
+			}
+			if i > 0 {
+				s = m.prefix + s
+			}
+			if i+n == len(w) {
+				s += m.suffix
+			}
+			if id, ok := m.vocab[s]; ok {
+				flush()
+				add(id, int32(n))
+				continue
+			}
+			if m.byteFallback && m.hasBytes(s) {
+				for j := range len(s) {
+					add(m.byteID[s[j]], 1)
+				}
+				continue
+			}
+			if m.unk < 0 {
+				lost += int32(n)
+				continue
+			}
+			if !m.fuseUnk {
+				flush()
+			}
+			waiting += int32(n)
+		}
+		flush()
 	}
-	return out
+	if n := len(c.syms); n > 0 {
+		c.syms[n-1].len += lost
+	}
 }
 
 func (m *bpe) hasBytes(s string) bool {
@@ -114,125 +187,150 @@ func (m *bpe) hasBytes(s string) bool {
 	return true
 }
 
-// mergeByScan merges a short word: next[i] is what symbols i and i+1 become.
-func (m *bpe) mergeByScan(c *wordCache, out []int32) []int32 {
-	syms, next := c.syms, c.next[:0]
-	none := merge{rank: 1<<31 - 1}
-	look := func(i int) merge {
-		if i+1 < len(syms) {
-			if mg, ok := m.merges[pairKey(syms[i], syms[i+1])]; ok {
-				return mg
-			}
-		}
-		return none
-	}
-	for i := range syms {
-		next = append(next, look(i))
-	}
-	c.next = next
-	for {
-		best, at := none.rank, -1
-		for i, mg := range next {
-			if mg.rank < best {
-				best, at = mg.rank, i
-			}
-		}
-		if at < 0 {
-			return append(out, syms...)
-		}
-		syms[at] = next[at].id
-		syms = append(syms[:at+1], syms[at+2:]...)
-		next = append(next[:at+1], next[at+2:]...)
-		next[at] = look(at)
-		if at > 0 {
-			next[at-1] = look(at - 1)
-		}
-	}
-}
-
-// mergeByHeap merges a long word in O(n log n): symbols are a linked list, candidates lie in a heap and are
-// dropped when they come up after one of their symbols has changed.
-func (m *bpe) mergeByHeap(syms []int32, out []int32) []int32 {
-	n := int32(len(syms))
-	prev, next := make([]int32, n), make([]int32, n)
-	for i := range n {
-		prev[i], next[i] = i-1, i+1
-	}
-	h := make(candidates, 0, n)
+// mergeAll merges c.syms in O(n log n): they are a linked list, what may be merged lies in a heap. An entry is
+// dropped when it comes up after its symbols have changed, unless the pair that stands there now becomes the same
+// token: so does the tokenizers library.
+func (m *bpe) mergeAll(c *wordCache) {
+	s, h := c.syms, c.heap[:0]
+	n := int32(len(s))
 	try := func(l int32) {
-		if l < 0 || next[l] >= n {
-			return
-		}
-		if mg, ok := m.merges[pairKey(syms[l], syms[next[l]])]; ok {
-			h.push(candidate{rank: mg.rank, left: l, a: syms[l], b: syms[next[l]], id: mg.id})
+		if l >= 0 && s[l].next < n {
+			if mg, ok := m.merges[pairKey(s[l].id, s[s[l].next].id)]; ok {
+				h = append(h, entry{uint64(mg.rank)<<32 | uint64(l), mg.id})
+				h.up(len(h) - 1)
+			}
 		}
 	}
 	for i := range n {
 		try(i)
 	}
 	for len(h) > 0 {
-		c := h.pop()
-		r := next[c.left]
-		if syms[c.left] != c.a || r >= n || syms[r] != c.b {
+		top := h[0]
+		last := len(h) - 1
+		h[0], h = h[last], h[:last]
+		h.down()
+		l := int32(uint32(top.key))
+		if s[l].len == 0 || s[l].next >= n {
 			continue
 		}
-		syms[c.left], syms[r] = c.id, -1
-		next[c.left] = next[r]
-		if next[r] < n {
-			prev[next[r]] = c.left
+		r := s[l].next
+		if mg, ok := m.merges[pairKey(s[l].id, s[r].id)]; !ok || mg.id != top.id {
+			continue
 		}
-		try(prev[c.left])
-		try(c.left)
+		s[l].id, s[l].len, s[l].next = top.id, s[l].len+s[r].len, s[r].next
+		s[r].len = 0
+		if s[r].next < n {
+			s[s[r].next].prev = l
+		}
+		try(s[l].prev)
+		try(l)
 	}
-	for i := int32(0); i < n; i = next[i] {
-		out = append(out, syms[i])
-	}
-	return out
+	c.heap = h
 }
 
-// candidate is a merge that may be due: symbols a and b at left and after it become id.
-type candidate struct{ rank, left, a, b, id int32 }
-
-func (c candidate) before(d candidate) bool {
-	return c.rank < d.rank || c.rank == d.rank && c.left < d.left
+// entry is a merge that may be due: key is rank<<32 | position of its left symbol, id what the pair becomes.
+type entry struct {
+	key uint64
+	id  int32
 }
 
-// candidates is a binary heap, the next merge on top.
-type candidates []candidate
+// queue is a binary heap, the next merge on top.
+type queue []entry
 
-func (h *candidates) push(c candidate) {
-	s := append(*h, c)
-	i := len(s) - 1
+func (h queue) up(i int) {
 	for i > 0 {
-		up := (i - 1) / 2
-		if !s[i].before(s[up]) {
-			break
+		k := (i - 1) / 2
+		if h[k].key <= h[i].key {
+			return
 		}
-		s[i], s[up] = s[up], s[i]
-		i = up
-	}
-	*h = s
-}
-
-func (h *candidates) pop() candidate {
-	s := *h
-	top, n := s[0], len(s)-1
-	s[0] = s[n]
-	s = s[:n]
-	for i := 0; ; {
-		k := 2*i + 1
-		if k >= n {
-			break
-		}
-		if k+1 < n && s[k+1].before(s[k]) {
-			k++
-		}
-		if !s[k].before(s[i]) {
-			break
-		}
-		s[i], s[k] = s[k], s[i]
+		h[i], h[k] = h[k], h[i]
 		i = k
 	}
-	*h = s
-	return top
+}
+
+func (h queue) down() {
+	for i := 0; ; {
+		k := 2*i + 1
+		if k >= len(h) {
+			return
+		}
+		if k+1 < len(h) && h[k+1].key < h[k].key {
+			k++
+		}
+		if h[i].key <= h[k].key {
+			return
+		}
+		h[i], h[k] = h[k], h[i]
+		i = k
+	}
+}
+
+// joins are the pairs of neighbouring characters over which some merge leads. A text may be cut between any others
+// and its parts merged each on its own: no merge ever spans the cut, so neither side sees the other.
+type joins struct {
+	near [joinSpace + 1][joinSpace + 1]bool // among ASCII and ▁
+	far  map[uint64]struct{}
+}
+
+const (
+	joinSpace = 128 // ▁ in near
+	metaspace = '▁'
+)
+
+func nearIndex(r rune) (int, bool) {
+	if r < utf8.RuneSelf {
+		return int(r), true
+	}
+	return joinSpace, r == metaspace
+}
+
+func (j *joins) may(a, b rune) bool {
+	if x, ok := nearIndex(a); ok {
+		if y, ok := nearIndex(b); ok {
+			return j.near[x][y]
+		}
+	}
+	_, ok := j.far[pairKey(a, b)]
+	return ok
+}
+
+func (j *joins) put(a, b rune) {
+	x, okX := nearIndex(a)
+	y, okY := nearIndex(b)
+	if okX && okY {
+		j.near[x][y] = true
+		return
+	}
+	j.far[pairKey(a, b)] = struct{}{}
+}
+
+// findJoins sets m.joins, given the two sides of each merge. It needs that every character is known or falls back to
+// bytes that no merge takes up: then symbols begin and end with the characters of the text.
+func (m *bpe) findJoins(left, right []string) {
+	if m.byteLevel || !m.byteFallback || m.prefix != "" || m.suffix != "" {
+		return
+	}
+	bytes := map[string]bool{}
+	for b := range 256 {
+		if m.byteID[b] < 0 {
+			return
+		}
+		bytes[byteToken(b)] = true
+	}
+	j := &joins{far: map[uint64]struct{}{}}
+	for i := range left {
+		if bytes[left[i]] || bytes[right[i]] || left[i] == "" || right[i] == "" {
+			return
+		}
+		a, _ := utf8.DecodeLastRuneInString(left[i])
+		b, _ := utf8.DecodeRuneInString(right[i])
+		j.put(a, b)
+	}
+	m.joins = j
+}
+
+// byteToken is the name of the token that stands for a byte.
+func byteToken(b int) string {
+	const hex = "0123456789ABCDEF"
+	return "<0x" + string(hex[b>>4]) + string(hex[b&15]) + ">"
 }

@@ -6,37 +6,11 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/dlclark/regexp2"
-
 	"longlora/internal/errs"
 )
 
-// step is a pre-tokenizer: it hands each piece of the text to next.
-type step func(text string, next func(piece string))
-
-// decoder joins tokens into text.
-type decoder func(tokens []string) string
-
-// part is any typed object of tokenizer.json.
-type part struct {
-	Type           string            `json:"type"`
-	Pretokenizers  []json.RawMessage `json:"pretokenizers"`
-	Processors     []json.RawMessage `json:"processors"`
-	Decoders       []json.RawMessage `json:"decoders"`
-	AddPrefixSpace *bool             `json:"add_prefix_space"`
-	UseRegex       *bool             `json:"use_regex"`
-	Pattern        struct {
-		Regex  *string
-		String *string
-	} `json:"pattern"`
-	Behavior   string                           `json:"behavior"`
-	Invert     bool                             `json:"invert"`
-	Individual bool                             `json:"individual_digits"`
-	Single     []map[string]struct{ ID string } `json:"single"`
-	Specials   map[string]struct{ IDs []int32 } `json:"special_tokens"`
-}
-
-// file is tokenizer.json.
+// file is tokenizer.json. Its "truncation" and "padding" are not read: transformers too encodes without them unless
+// it is asked to.
 type file struct {
 	Added      []addedToken    `json:"added_tokens"`
 	Normalizer json.RawMessage `json:"normalizer"`
@@ -44,314 +18,237 @@ type file struct {
 	Post       json.RawMessage `json:"post_processor"`
 	Decoder    json.RawMessage `json:"decoder"`
 	Model      struct {
-		Type         string            `json:"type"`
-		Vocab        map[string]int32  `json:"vocab"`
-		Merges       []json.RawMessage `json:"merges"`
-		IgnoreMerges bool              `json:"ignore_merges"`
-		ByteFallback bool              `json:"byte_fallback"`
-		Dropout      *float64          `json:"dropout"`
-		Unk          *string           `json:"unk_token"`
-		Prefix       *string           `json:"continuing_subword_prefix"`
-		Suffix       *string           `json:"end_of_word_suffix"`
+		Type         string           `json:"type"`
+		Vocab        map[string]int32 `json:"vocab"`
+		Merges       merges           `json:"merges"`
+		IgnoreMerges bool             `json:"ignore_merges"`
+		ByteFallback bool             `json:"byte_fallback"`
+		Dropout      *float64         `json:"dropout"`
+		Unk          *string          `json:"unk_token"`
+		FuseUnk      bool             `json:"fuse_unk"`
+		Prefix       *string          `json:"continuing_subword_prefix"`
+		Suffix       *string          `json:"end_of_word_suffix"`
 	} `json:"model"`
 }
 
 func null(b json.RawMessage) bool { return len(b) == 0 || bytes.Equal(b, []byte("null")) }
 
-// parseJSON reads a byte-level BPE tokenizer.json.
+// merges are pairs, in the file as ["a", "b"] or, in older ones, as "a b".
+type merges struct{ left, right []string }
+
+func (m *merges) UnmarshalJSON(b []byte) error {
+	var pairs [][]string
+	if err := json.Unmarshal(b, &pairs); err == nil {
+		for i, p := range pairs {
+			if len(p) != 2 {
+				return fmt.Errorf("model.merges[%d]: %q is no pair", i, p)
+			}
+			m.left, m.right = append(m.left, p[0]), append(m.right, p[1])
+		}
+		return nil
+	}
+	var lines []string
+	if err := json.Unmarshal(b, &lines); err != nil {
+		return fmt.Errorf("model.merges: %w", err)
+	}
+	for i, l := range lines {
+		if strings.HasPrefix(l, "#version") {
+			continue
+		}
+		x, y, ok := strings.Cut(l, " ")
+		if !ok || strings.Contains(y, " ") {
+			return fmt.Errorf("model.merges[%d]: %q is no pair", i, l)
+		}
+		m.left, m.right = append(m.left, x), append(m.right, y)
+	}
+	return nil
+}
+
+// parseJSON reads a BPE tokenizer.json.
 func parseJSON(path string, blob []byte) (*Tokenizer, error) {
 	var f file
 	if err := json.Unmarshal(blob, &f); err != nil {
 		return nil, errs.Dataf("%s: %w", path, err)
 	}
-	fail := func(format string, a ...any) (*Tokenizer, error) {
-		return nil, errs.Dataf("%s: %s", path, fmt.Sprintf(format, a...))
+	t, err := f.build()
+	if err != nil {
+		return nil, errs.Dataf("%s: %w", path, err)
 	}
-	m := &f.Model
-	switch {
-	case m.Type != "BPE":
-		return fail("model.type %q is not supported, only BPE", m.Type)
-	case !null(f.Normalizer):
-		return fail("a normalizer is not supported")
-	case m.Dropout != nil && *m.Dropout != 0:
-		return fail("model.dropout is not supported")
-	case m.Prefix != nil && *m.Prefix != "" || m.Suffix != nil && *m.Suffix != "":
-		return fail("model.continuing_subword_prefix and end_of_word_suffix are not supported")
-	case len(m.Vocab) == 0:
-		return fail("model.vocab is missing")
-	}
-	t := &Tokenizer{model: &bpe{vocab: m.Vocab, merges: map[uint64]merge{}, byteLevel: true, unk: -1}, added: newAddedTokens(f.Added)}
-	if m.IgnoreMerges {
-		t.model.whole = map[string]int32{}
-	}
-	if err := t.fill(&f); err != nil {
-		return fail("%v", err)
-	}
-	byteLevel := false
-	if err := t.pre(f.Pre, &byteLevel); err != nil {
-		return fail("pre_tokenizer: %v", err)
-	}
-	if !byteLevel {
-		return fail("pre_tokenizer: without ByteLevel is not supported")
-	}
-	if err := t.post(f.Post); err != nil {
-		return fail("post_processor: %v", err)
-	}
-	var d part
-	if !null(f.Decoder) {
-		if err := json.Unmarshal(f.Decoder, &d); err != nil || d.Type != "ByteLevel" {
-			return fail("decoder: type %q is not supported, only ByteLevel", d.Type)
-		}
-	}
-	t.decode = t.join
 	return t, nil
 }
 
-// fill builds the tables: ids, merges, single bytes.
-func (t *Tokenizer) fill(f *file) error {
-	all := map[int32]string{}
-	for s, id := range f.Model.Vocab {
-		if id < 0 || id > 1<<24 {
-			return fmt.Errorf("model.vocab: token %q has id %d", s, id)
-		}
-		all[id] = s
-		t.size = max(t.size, int(id)+1)
-		if t.model.whole != nil {
-			if word, ok := unspell(s); ok {
-				t.model.whole[word] = id
-			}
+func (f *file) build() (*Tokenizer, error) {
+	m := &f.Model
+	switch {
+	case m.Type != "BPE" && (m.Type != "" || m.Merges.left == nil):
+		return nil, fmt.Errorf("model.type %q is not supported, only BPE", m.Type)
+	case m.Dropout != nil && *m.Dropout != 0:
+		return nil, fmt.Errorf("model.dropout %g is not supported: encoding would be by chance; set it to null", *m.Dropout)
+	case len(m.Vocab) == 0:
+		return nil, fmt.Errorf("model.vocab is missing")
+	}
+	t := &Tokenizer{eos: -1}
+	var err error
+	if t.normalizers, err = normalizer(f.Normalizer); err != nil {
+		return nil, fmt.Errorf("normalizer: %w", err)
+	}
+	byteLevel := false
+	if t.steps, byteLevel, err = preTokenizers(f.Pre); err != nil {
+		return nil, fmt.Errorf("pre_tokenizer: %w", err)
+	}
+	if t.prefix, err = prefixOf(f.Post); err != nil {
+		return nil, fmt.Errorf("post_processor: %w", err)
+	}
+	if t.decode, err = decoderOf(f.Decoder); err != nil {
+		return nil, fmt.Errorf("decoder: %w", err)
+	}
+	if t.model, err = f.bpe(byteLevel); err != nil {
+		return nil, err
+	}
+	for id, s := range f.tokens() {
+		t.put(id, s)
+	}
+	if err := t.addTokens(f.Added, true); err != nil {
+		return nil, err
+	}
+	for _, id := range t.prefix {
+		if int(id) >= len(t.tokens) {
+			return nil, fmt.Errorf("post_processor: token id %d is outside the vocabulary", id)
 		}
 	}
-	for _, a := range f.Added {
-		if a.ID < 0 || a.ID > 1<<24 || a.Normalized && a.Special {
-			return fmt.Errorf("added_tokens: %q has id %d", a.Content, a.ID)
-		}
-		all[a.ID] = a.Content
-		t.size = max(t.size, int(a.ID)+1)
-	}
-	t.tokens = make([]string, t.size)
-	for id, s := range all {
-		t.tokens[id] = s
-	}
-	for i := range t.model.byteID {
-		t.model.byteID[i] = -1
-		if id, ok := f.Model.Vocab[string(byteRunes[i])]; ok {
-			t.model.byteID[i] = id
-		}
-	}
-	for rank, raw := range f.Model.Merges {
-		var pair []string
-		var line string
-		if json.Unmarshal(raw, &pair) != nil {
-			if err := json.Unmarshal(raw, &line); err != nil {
-				return fmt.Errorf("model.merges[%d]: %s", rank, raw)
-			}
-			pair = strings.SplitN(line, " ", 2)
-		}
-		if len(pair) != 2 {
-			return fmt.Errorf("model.merges[%d]: %s is no pair", rank, raw)
-		}
-		a, okA := f.Model.Vocab[pair[0]]
-		b, okB := f.Model.Vocab[pair[1]]
-		c, okC := f.Model.Vocab[pair[0]+pair[1]]
-		if !okA || !okB || !okC {
-			return fmt.Errorf("model.merges[%d]: %q and %q or what they become is not in the vocabulary", rank, pair[0], pair[1])
-		}
-		t.model.merges[pairKey(a, b)] = merge{int32(rank), c}
-	}
-	return nil
+	t.cuts = t.findCuts()
+	return t, nil
 }
 
-// byteRunes are the characters by which byte-level BPE spells bytes: printable ones stand for themselves.
-var byteRunes = func() (r [256]rune) {
-	n := rune(256)
-	for b := range r {
-		if b >= '!' && b <= '~' || b >= 0xa1 && b <= 0xac || b >= 0xae {
-			r[b] = rune(b)
-		} else {
-			r[b], n = n, n+1
+// tokens yields the vocabulary by id.
+func (f *file) tokens() func(yield func(int32, string) bool) {
+	return func(yield func(int32, string) bool) {
+		for s, id := range f.Model.Vocab {
+			if !yield(id, s) {
+				return
+			}
 		}
 	}
-	return r
-}()
+}
 
-var runeBytes = func() map[rune]byte {
-	m := map[rune]byte{}
-	for b, r := range byteRunes {
-		m[r] = byte(b)
+// maxID is far above every vocabulary; it keeps a corrupt file from taking all memory.
+const maxID = 1 << 24
+
+// bpe builds the model's tables.
+func (f *file) bpe(byteLevel bool) (*bpe, error) {
+	s := &f.Model
+	m := &bpe{vocab: s.Vocab, merges: make(map[uint64]merge, len(s.Merges.left)), byteLevel: byteLevel, byteFallback: s.ByteFallback, unk: -1, fuseUnk: s.FuseUnk}
+	if s.Prefix != nil {
+		m.prefix = *s.Prefix
 	}
-	return m
-}()
-
-// unspell is the text that a token spells; ok is false when it holds a character that spells no byte.
-func unspell(s string) (string, bool) {
-	out := make([]byte, 0, len(s))
-	for _, r := range s {
-		b, ok := runeBytes[r]
+	if s.Suffix != nil {
+		m.suffix = *s.Suffix
+	}
+	if s.IgnoreMerges {
+		m.whole = map[string]int32{}
+	}
+	seen := make(map[int32]string, len(s.Vocab))
+	for token, id := range s.Vocab {
+		if id < 0 || id > maxID {
+			return nil, fmt.Errorf("model.vocab: token %q has id %d", token, id)
+		}
+		if other, ok := seen[id]; ok {
+			return nil, fmt.Errorf("model.vocab: tokens %q and %q both have id %d", min(token, other), max(token, other), id)
+		}
+		seen[id] = token
+		if m.whole != nil {
+			if !byteLevel {
+				m.whole[token] = id
+			} else if word, ok := unspell(token); ok {
+				m.whole[word] = id
+			}
+		}
+	}
+	missing := false
+	for b := range m.byteID {
+		name := byteToken(b)
+		if byteLevel {
+			name = string(byteRunes[b])
+		}
+		id, ok := s.Vocab[name]
 		if !ok {
-			return "", false
+			id, missing = -1, true
 		}
-		out = append(out, b)
+		m.byteID[b] = id
 	}
-	return string(out), true
+	if byteLevel && m.byteFallback && missing {
+		return nil, fmt.Errorf("model.byte_fallback is not supported together with ByteLevel where a byte has no token")
+	}
+	if s.Unk != nil {
+		id, ok := s.Vocab[*s.Unk]
+		if !ok {
+			return nil, fmt.Errorf("model.unk_token %q is not in model.vocab", *s.Unk)
+		}
+		m.unk = id
+	}
+	for rank, l := range s.Merges.left {
+		r := s.Merges.right[rank]
+		if len(r) < len(m.prefix) {
+			return nil, fmt.Errorf("model.merges[%d]: %q is shorter than continuing_subword_prefix", rank, r)
+		}
+		a, okA := s.Vocab[l]
+		b, okB := s.Vocab[r]
+		c, okC := s.Vocab[l+r[len(m.prefix):]]
+		if !okA || !okB || !okC {
+			return nil, fmt.Errorf("model.merges[%d]: %q and %q or what they become is not in model.vocab", rank, l, r)
+		}
+		m.merges[pairKey(a, b)] = merge{int32(rank), c}
+	}
+	m.findJoins(s.Merges.left, s.Merges.right)
+	return m, nil
 }
 
-// pre adds the steps of a pre-tokenizer.
-func (t *Tokenizer) pre(raw json.RawMessage, byteLevel *bool) error {
+// prefixOf reads what a post-processor puts in front of a text. What it puts behind is not read: the end of a
+// document is marked by EOS.
+func prefixOf(raw json.RawMessage) ([]int32, error) {
 	if null(raw) {
-		return nil
+		return nil, nil
 	}
-	var p part
+	var p struct {
+		Type       string                           `json:"type"`
+		Processors []json.RawMessage                `json:"processors"`
+		Single     []map[string]struct{ ID string } `json:"single"`
+		Specials   map[string]struct{ IDs []int32 } `json:"special_tokens"`
+	}
 	if err := json.Unmarshal(raw, &p); err != nil {
-		return err
+		return nil, err
 	}
 	switch p.Type {
+	case "ByteLevel": // trims spans only, which EncodeSpans does not
+		return nil, nil
 	case "Sequence":
-		for _, q := range p.Pretokenizers {
-			if err := t.pre(q, byteLevel); err != nil {
-				return err
-			}
-		}
-	case "ByteLevel":
-		*byteLevel = true
-		if p.AddPrefixSpace == nil || *p.AddPrefixSpace {
-			t.steps = append(t.steps, func(s string, next func(string)) {
-				if !strings.HasPrefix(s, " ") {
-					s = " " + s
-				}
-				next(s)
-			})
-		}
-		if p.UseRegex == nil || *p.UseRegex {
-			t.steps = append(t.steps, pieces(gpt2Piece))
-			t.safeCut = t.added.plain() && len(t.steps) == 1
-		}
-	case "Digits":
-		t.steps = append(t.steps, digits(p.Individual))
-	case "Split":
-		return t.split(p)
-	default:
-		return fmt.Errorf("type %q is not supported", p.Type)
-	}
-	return nil
-}
-
-// split adds a Split by pattern; matches stand alone.
-func (t *Tokenizer) split(p part) error {
-	if p.Pattern.Regex == nil || p.Invert || p.Behavior != "Isolated" && p.Behavior != "isolated" {
-		return fmt.Errorf("a Split: only an isolated pattern.Regex is supported, not behavior %q", p.Behavior)
-	}
-	switch *p.Pattern.Regex {
-	case gpt2Pattern:
-		t.steps = append(t.steps, pieces(gpt2Piece))
-	case llama3Pattern:
-		t.steps = append(t.steps, pieces(llama3Piece))
-	default:
-		re, err := regexp2.Compile(*p.Pattern.Regex, regexp2.None)
-		if err != nil {
-			return fmt.Errorf("a Split: pattern %q: %w", *p.Pattern.Regex, err)
-		}
-		t.steps = append(t.steps, matches(re))
-		return nil
-	}
-	t.safeCut = t.added.plain() && len(t.steps) == 1
-	return nil
-}
-
-// pieces cuts text by a matcher.
-func pieces(first func(string) int) step {
-	return func(s string, next func(string)) {
-		for s != "" {
-			n := first(s)
-			next(s[:n])
-			s = s[n:]
-		}
-	}
-}
-
-// matches cuts text at the matches of a regular expression.
-func matches(re *regexp2.Regexp) step {
-	return func(s string, next func(string)) {
-		runes := []rune(s)
-		done := 0
-		for m, _ := re.FindRunesMatch(runes); m != nil; m, _ = re.FindNextMatch(m) {
-			if m.Index > done {
-				next(string(runes[done:m.Index]))
-			}
-			if m.Length > 0 {
-				next(string(runes[m.Index : m.Index+m.Length]))
-			}
-			done = m.Index + m.Length
-		}
-		if done < len(runes) {
-			next(string(runes[done:]))
-		}
-	}
-}
-
-// digits cuts numbers off, whole or digit by digit.
-func digits(individual bool) step {
-	return func(s string, next func(string)) {
-		for s != "" {
-			c, w := peek(s)
-			n := w
-			for n < len(s) && !(individual && c == number) {
-				d, v := peek(s[n:])
-				if (d == number) != (c == number) {
-					break
-				}
-				n += v
-			}
-			next(s[:n])
-			s = s[n:]
-		}
-	}
-}
-
-// post reads what is put in front of a text.
-func (t *Tokenizer) post(raw json.RawMessage) error {
-	if null(raw) {
-		return nil
-	}
-	var p part
-	if err := json.Unmarshal(raw, &p); err != nil {
-		return err
-	}
-	switch p.Type {
-	case "ByteLevel":
-	case "Sequence":
+		var all []int32
 		for _, q := range p.Processors {
-			if err := t.post(q); err != nil {
-				return err
+			ids, err := prefixOf(q)
+			if err != nil {
+				return nil, err
 			}
+			all = append(ids, all...)
 		}
+		return all, nil
 	case "TemplateProcessing":
+		var ids []int32
 		for _, piece := range p.Single {
 			if _, text := piece["Sequence"]; text {
-				break
+				return ids, nil
 			}
 			s, ok := p.Specials[piece["SpecialToken"].ID]
 			if !ok {
-				return fmt.Errorf("TemplateProcessing: special token %q is not listed", piece["SpecialToken"].ID)
+				return nil, fmt.Errorf("TemplateProcessing: special token %q is not listed", piece["SpecialToken"].ID)
 			}
-			t.prefix = append(t.prefix, s.IDs...)
-		}
-	default:
-		return fmt.Errorf("type %q is not supported", p.Type)
-	}
-	return nil
-}
-
-// join spells tokens out; added tokens stand as they are.
-func (t *Tokenizer) join(tokens []string) string {
-	var b strings.Builder
-	for _, s := range tokens {
-		if _, added := t.added.ids[s]; !added {
-			if text, ok := unspell(s); ok {
-				s = text
+			for _, id := range s.IDs {
+				if id < 0 || id > maxID {
+					return nil, fmt.Errorf("TemplateProcessing: special token %q has id %d", piece["SpecialToken"].ID, id)
+				}
 			}
+			ids = append(ids, s.IDs...)
 		}
-		b.WriteString(s)
+		return nil, fmt.Errorf("TemplateProcessing: single holds no text")
 	}
-	return ReplaceInvalid(b.String())
+	return nil, fmt.Errorf("type %q is not supported", p.Type)
 }

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"strings"
 	"testing"
 
 	"longlora/internal/errs"
@@ -111,15 +112,54 @@ func TestInvalidUTF8IsReplaced(t *testing.T) {
 }
 
 func TestWhatIsNotSupportedIsNamed(t *testing.T) {
-	for field, v := range map[string]any{
-		"normalizer":     map[string]any{"type": "NFC"},
-		"pre_tokenizer":  map[string]any{"type": "Metaspace"},
-		"post_processor": map[string]any{"type": "BertProcessing"},
-		"decoder":        map[string]any{"type": "WordPiece"},
+	set := func(path string, v any) func(map[string]any) {
+		return func(d map[string]any) {
+			parts := strings.Split(path, ".")
+			for _, p := range parts[:len(parts)-1] {
+				d = d[p].(map[string]any)
+			}
+			d[parts[len(parts)-1]] = v
+		}
+	}
+	typed := func(name string, more ...any) map[string]any {
+		m := map[string]any{"type": name}
+		for i := 0; i < len(more); i += 2 {
+			m[more[i].(string)] = more[i+1]
+		}
+		return m
+	}
+	regex := func(p string) map[string]any { return map[string]any{"Regex": p} }
+	split := func(p string) map[string]any { return typed("Split", "pattern", regex(p), "behavior", "Isolated") }
+	for _, c := range []struct {
+		path string
+		v    any
+		say  string
+	}{
+		{"normalizer", typed("Precompiled"), `"Precompiled"`},
+		{"normalizer", typed("Sequence", "normalizers", []any{typed("Nmt")}), `"Nmt"`},
+		{"pre_tokenizer", typed("BertPreTokenizer"), `"BertPreTokenizer"`},
+		{"pre_tokenizer", typed("Split", "pattern", regex("a"), "behavior", "Sideways"), `"Sideways"`},
+		{"pre_tokenizer", split(`\w+`), `\w`},
+		{"pre_tokenizer", split(`\p{Greek}`), `\p{Greek}`},
+		{"pre_tokenizer", split(`(?i:stop)`), `st`},
+		{"pre_tokenizer", split(`a{2}+`), `{2}+`},
+		{"pre_tokenizer", split(`[a&&b]`), `&`},
+		{"pre_tokenizer", split(`^a`), `^`},
+		{"pre_tokenizer", split(`(a`), `)`},
+		{"pre_tokenizer", typed("Metaspace", "replacement", "_", "prepend_scheme", "last"), `"last"`},
+		{"post_processor", typed("BertProcessing"), `"BertProcessing"`},
+		{"decoder", typed("WordPiece"), `"WordPiece"`},
+		{"model.type", "Unigram", `"Unigram"`},
+		{"model.dropout", 0.1, "model.dropout"},
+		{"model.unk_token", "<none>", "model.unk_token"},
+		{"model.merges", []string{"h e l"}, "model.merges[0]"},
+		{"model.merges", []string{"h zz"}, "model.merges[0]"},
+		{"model.vocab", map[string]any{"a": 0, "b": 0}, "model.vocab"},
+		{"added_tokens", []any{map[string]any{"id": 9999, "content": "<x>"}}, "added_tokens"},
 	} {
-		_, err := Load(small(t, func(d map[string]any) { d[field] = v }), nil)
-		if errs.Code(err) != 4 {
-			t.Errorf("%s: %v", field, err)
+		_, err := Load(small(t, set(c.path, c.v)), nil)
+		if errs.Code(err) != 4 || !strings.Contains(err.Error(), "tokenizer.json") || !strings.Contains(err.Error(), c.say) {
+			t.Errorf("%s: %v, want one that names %s", c.path, err, c.say)
 		}
 	}
 }

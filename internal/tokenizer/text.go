@@ -1,0 +1,70 @@
+package tokenizer
+
+// text is a stretch of text on its way to becoming tokens. It remembers which bytes of the input it came from.
+type text struct {
+	s    string
+	base int    // where it begins in the input
+	from []Span // the input's bytes that each byte of s stands for; nil: byte i of s is the input's byte base+i
+}
+
+// Span is the part text[Start:End] of the encoded text, in bytes, that a token stands for.
+type Span struct{ Start, End int }
+
+// cut is the part from i to j.
+func (t text) cut(i, j int) text {
+	c := text{s: t.s[i:j], base: t.base + i}
+	if t.from != nil {
+		c.from = t.from[i:j]
+	}
+	return c
+}
+
+// span is the input's part that the bytes from i to j stand for.
+func (t text) span(i, j int) Span {
+	j = min(j, len(t.s))
+	if t.from == nil || i >= j {
+		return Span{t.base + min(i, j), t.base + j}
+	}
+	return Span{t.from[i].Start, t.from[j-1].End}
+}
+
+// rewriter builds a changed text.
+type rewriter struct {
+	src   text
+	out   []byte
+	from  []Span
+	track bool // the origin of bytes is wanted
+}
+
+func newRewriter(src text, track bool) *rewriter {
+	return &rewriter{src: src, track: track, out: make([]byte, 0, len(src.s)+len(src.s)/4+8)}
+}
+
+// keep takes over the source's bytes from i to j.
+func (w *rewriter) keep(i, j int) {
+	w.out = append(w.out, w.src.s[i:j]...)
+	if w.track {
+		for ; i < j; i++ {
+			w.from = append(w.from, w.src.span(i, i+1))
+		}
+	}
+}
+
+// put writes s, which stands for the source's bytes from i to j.
+func (w *rewriter) put(s string, i, j int) {
+	w.out = append(w.out, s...)
+	if w.track {
+		sp := w.src.span(i, j)
+		for range len(s) {
+			w.from = append(w.from, sp)
+		}
+	}
+}
+
+func (w *rewriter) text() text {
+	t := text{s: string(w.out), base: w.src.base, from: w.from}
+	if w.track && t.from == nil {
+		t.from = []Span{}
+	}
+	return t
+}
