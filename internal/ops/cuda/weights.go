@@ -92,13 +92,6 @@ func (b *Backend) Weight(d tensor.DType, shape tensor.Shape, data []byte) (ops.T
 	return t, nil
 }
 
-// FreeWeights gives the memory of all frozen tensors back. It waits for the device.
-func (b *Backend) FreeWeights() error {
-	b.enter()
-	defer b.leave()
-	return join(b.stream.Synchronize(), b.weights.free())
-}
-
 // narrow writes src, of type d, as bfloat16.
 func narrow(dst, src []byte, d tensor.DType) {
 	to := unsafe.Slice((*uint16)(unsafe.Pointer(unsafe.SliceData(dst))), len(dst)/2)
