@@ -76,15 +76,16 @@ func exists(file string) bool {
 	return err == nil
 }
 
-// pythonPath is where python3 looks for packages; nothing where there is no python3.
+// pythonPath is where python3 finds installed packages, folders named site-packages or dist-packages; nothing where
+// there is no python3.
 func pythonPath() []string {
 	ctx, stop := context.WithTimeout(context.Background(), 10*time.Second)
 	defer stop()
-	out, err := exec.CommandContext(ctx, "python3", "-c", "import sys; print('\\n'.join(p for p in sys.path if p))").Output()
+	out, err := exec.CommandContext(ctx, "python3", "-c", "import sys; print('\\n'.join(p for p in sys.path if p.endswith('-packages')))").Output()
 	if err != nil {
 		return nil
 	}
-	return strings.Fields(string(out))
+	return strings.Split(strings.TrimSpace(string(out)), "\n")
 }
 
 // BLASPlaces says where cuBLASLt is looked for, in order.
@@ -111,7 +112,7 @@ func openBLAS(open func(file string) error) (string, error) {
 				file = f
 				return false
 			}
-			tried = append(tried, fmt.Sprintf("%s: %v", p.where, err))
+			tried = append(tried, fmt.Sprintf("%s: %v", f, err))
 		}
 		return true
 	})
