@@ -27,13 +27,6 @@ func driverHere() bool {
 	return false
 }
 
-// card is the CUDA backend as ops.Card.
-type card struct{ *cuda.Backend }
-
-var _ ops.Card = card{}
-
-func (c card) Chip() ops.Chip { return ops.Chip{Name: c.Info().Name, Total: c.Info().Total} }
-
 // onDevice runs f with the backend that the options ask for; stderr says which that is. a is nil where the command has
 // no attention to choose.
 func onDevice(c config.Common, a *config.Attend, log io.Writer, f func(ops.Backend) error) error {
@@ -72,7 +65,7 @@ func onDevice(c config.Common, a *config.Attend, log io.Writer, f func(ops.Backe
 	}
 	i := b.Info()
 	fmt.Fprintf(log, "device      %s, %s, %s of %s free\n", b.Name(), i.Name, plan.Bytes(i.Free), plan.Bytes(i.Total))
-	err = f(card{b})
+	err = f(b)
 	if closing := b.Close(); err == nil {
 		err = closing
 	}

@@ -21,7 +21,7 @@ type pass struct {
 	x0, x1            ops.Tensor // (T,C) act, the residual stream between layers that keep nothing; x1 is dx too
 	norm              ops.Tensor // (T,C) act, a normed copy
 	h                 ops.Tensor // (MLPRows,F) act
-	logits            ops.Tensor // (HeadRows,V)
+	logits            ops.Tensor // (HeadRows,V) float32
 	layers            []saved    // backward only: one a layer
 	scratch           saved
 
@@ -30,7 +30,7 @@ type pass struct {
 	dh     ops.Tensor          // (MLPRows,F) act; h's memory where no gradient wants h
 	dxa    [targets]ops.Tensor // (T,R) act, scratch of the low-rank gradients
 	delta  ops.Tensor          // (H·T) float32
-	work   ops.Tensor          // scratch of attention's backward pass; None where act is float32
+	work   ops.Tensor          // scratch of attention's backward pass, logits' memory too; None where act is float32
 }
 
 // newPass takes all memory that the sequence needs.
@@ -47,7 +47,15 @@ func (r *Runner) newPass(b *Batch, g *geometry, backward bool) *pass {
 	p.x0, p.x1, p.norm = x0.Rows(0, t*m.C).Reshape(t, m.C), x1, a.New(act, t, m.C)
 	rows := min(t, r.MLPRows)
 	p.h = a.New(act, rows, m.F)
-	p.logits = a.New(tensor.F32, min(t, r.HeadRows), m.V)
+	head, work := min(t, r.HeadRows)*m.V, 0
+	if backward && act != tensor.F32 {
+		work = int(ops.AttnWork(t, m.H, m.D) / 4)
+	}
+	ends := a.New(tensor.F32, max(head, work))
+	p.logits = ends.Rows(0, head).Reshape(min(t, r.HeadRows), m.V)
+	if work > 0 {
+		p.work = ends.Rows(0, work)
+	}
 	p.store = newStore(r.B, g, m.L, m.Hkv, m.D, a, r.Halo, backward)
 	wide := rows
 	if backward && r.KeepOf(m.L-1, m.L) == KeepAll {
@@ -61,9 +69,6 @@ func (r *Runner) newPass(b *Batch, g *geometry, backward bool) *pass {
 		p.dh, p.delta = p.h, a.New(tensor.F32, m.H*t)
 		if p.reads(&m.Layers[0], Down) {
 			p.dh = a.New(act, rows, m.F)
-		}
-		if act != tensor.F32 {
-			p.work = a.New(tensor.F32, int(ops.AttnWork(t, m.H, m.D)/4))
 		}
 		for i := range p.dxa {
 			p.dxa[i] = r.newXA(Target(i), t)

@@ -4,6 +4,13 @@
 // on machines that have neither.
 package cuda
 
+import "longlora/internal/ops"
+
+var _ ops.Card = (*Backend)(nil)
+
+// Chip implements ops.Card.
+func (b *Backend) Chip() ops.Chip { return ops.Chip{Name: b.Info().Name, Total: b.Info().Total} }
+
 // Info describes one device.
 type Info struct {
 	Index        int
