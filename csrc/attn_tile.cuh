@@ -26,17 +26,21 @@ struct ll_range {
     int lo, hi;
 };
 
-// The segment of token t, which lies in docs[0] .. docs[ndocs]-1.
-static __device__ inline ll_range ll_seg(const ll_attn_args &a, int t, int shifted) {
+// The segment of token t, which lies in docs[0] .. docs[ndocs]-1: what ll_segment gives, in 32 bits, so that no
+// 64-bit division stands in the kernels.
+static __device__ __forceinline__ ll_range ll_seg(const ll_attn_args &a, int t, int shifted) {
     int i = 0, n = a.ndocs; // the last document that begins at or before t is in [i, n)
     while (n - i > 1) {
         int mid = (i + n) >> 1;
         if (a.docs[mid] <= t) i = mid;
         else n = mid;
     }
-    int d0 = a.docs[i], d1 = a.docs[i + 1];
-    ll_segment_t s = ll_segment(a.mode, a.group, t - d0, d1 - d0, shifted);
-    return {d0 + (int)s.lo, d0 + (int)s.hi};
+    const int d0 = a.docs[i], d1 = a.docs[i + 1];
+    if (a.mode == LL_FULL) return {d0, d1};
+    const int group = a.group < INT32_MAX ? (int)a.group : INT32_MAX, half = shifted ? group / 2 : 0, p = t - d0;
+    if (p < half) return {d0, half < d1 - d0 ? d0 + half : d1};
+    const int lo = half + (p - half) / group * group;
+    return {d0 + lo, group < d1 - d0 - lo ? d0 + lo + group : d1};
 }
 
 // lo(q): the first key that query q sees.
