@@ -29,11 +29,7 @@ Takes train's options. --max-ctx finds the longest context that fits. What does 
 				p.Device = "cpu"
 			}
 			return onDevice(p.Common, &p.Attend, c.ErrOrStderr(), func(be ops.Backend) error {
-				m, err := plan.Here(be)
-				if err != nil {
-					return err
-				}
-				return runPlan(c, &p, v, m)
+				return runPlan(c, &p, v, plan.Here(be))
 			})
 		})
 }

@@ -25,12 +25,9 @@ type engine struct {
 }
 
 func newEngine(be ops.Backend, base *load.Base, c *config.Common) (*engine, error) {
-	e := &engine{be: be, base: base}
+	e := &engine{be: be, base: base, machine: plan.Here(be)}
 	var err error
 	if e.train, err = base.Frozen(); err != nil {
-		return nil, err
-	}
-	if e.machine, err = plan.Here(be); err != nil {
 		return nil, err
 	}
 	if e.hostUse, err = plan.RssAnon(); err != nil {

@@ -17,6 +17,6 @@ type Card interface {
 
 // Chip is a device's name and memory.
 type Chip struct {
-	Name  string // "NVIDIA H100 80GB HBM3"
-	Total int64  // bytes
+	Name        string // "NVIDIA H100 80GB HBM3"
+	Total, Free int64  // bytes; Free as it was before this process took any
 }

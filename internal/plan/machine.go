@@ -18,7 +18,7 @@ type Machine struct {
 	Workspace int64 // device bytes that the backend itself holds
 	Context   int64 // device bytes of the driver's context, the kernels' code and the libraries
 	Memory    int64 // device bytes that may be used in all, Context and Workspace in them
-	Others    int64 // device bytes that were in use by other processes
+	Others    int64 // device bytes that other processes had before this one took any
 	Rates     Rates
 	Peak      float64 // operations a second in dense bf16 products, by the datasheet; 0 where there is none
 
@@ -72,28 +72,23 @@ func ChipNamed(name string) (m Machine, ok bool) {
 		Rates: c.rates, Peak: c.peak}, ok
 }
 
-// Here is the machine that the backend runs on. It is to be asked before memory is taken from the backend.
-func Here(b ops.Backend) (Machine, error) {
+// Here is the machine that the backend runs on.
+func Here(b ops.Backend) Machine {
 	m := Machine{Chip: "cpu", Device: "cpu", Act: b.Act(), OnHost: true, Workspace: b.WorkspaceBytes(), Rates: ChipCPU, be: b}
 	card, ok := b.(ops.Card)
 	if !ok {
-		return m, nil
-	}
-	used, err := card.Used()
-	if err != nil {
-		return m, err
+		return m
 	}
 	c := card.Chip()
 	m.Chip, m.Device, m.OnHost, m.Context = c.Name, "cuda", false, card.ContextBytes()
-	m.Others = max(0, used-m.Context-m.Workspace)
-	m.Memory = c.Total - m.Others
+	m.Memory, m.Others = c.Free, c.Total-c.Free
 	m.Rates = chips["a100"].rates // an unknown chip's plans are chosen by the proportions of a middling one
 	for name, known := range chips {
 		if strings.Contains(c.Name, known.in) {
 			m.Chip, m.Rates, m.Peak = name, known.rates, known.peak
 		}
 	}
-	return m, nil
+	return m
 }
 
 // Predicting are the rates to predict with: a CPU's are measured on the spot, a GPU's are built in.

@@ -56,10 +56,7 @@ func Bench(ctx context.Context, c *config.Bench, v *config.Values, be ops.Backen
 	if err != nil {
 		return nil, err
 	}
-	m, err := plan.Here(be)
-	if err != nil {
-		return nil, err
-	}
+	m := plan.Here(be)
 	// A device copies every layer's weights for itself, so the copies may come from one layer's.
 	weights, err := load.NewStandIn(d, c.Seed, m.OnHost)
 	if err != nil {

@@ -46,11 +46,7 @@ type setup struct {
 
 // newSetup opens and checks everything that the options name. The plan is made later: see choose.
 func newSetup(ctx context.Context, c *config.Train, be ops.Backend, log io.Writer) (*setup, error) {
-	s := &setup{c: c, be: be}
-	var err error
-	if s.machine, err = plan.Here(be); err != nil {
-		return nil, err
-	}
+	s := &setup{c: c, be: be, machine: plan.Here(be)}
 	if err := s.open(ctx, log); err != nil {
 		s.close()
 		return nil, err

@@ -9,7 +9,10 @@ import "longlora/internal/ops"
 var _ ops.Card = (*Backend)(nil)
 
 // Chip implements ops.Card.
-func (b *Backend) Chip() ops.Chip { return ops.Chip{Name: b.Info().Name, Total: b.Info().Total} }
+func (b *Backend) Chip() ops.Chip {
+	i := b.Info()
+	return ops.Chip{Name: i.Name, Total: i.Total, Free: i.Free}
+}
 
 // Info describes one device.
 type Info struct {
