@@ -70,21 +70,34 @@ INLINE float half_at(const uint16_t *p, int32_t type) {
     return f;
 }
 
+// Lanes of the two halves of a stage below, as constants: the compiler must see them to choose its shuffles.
+#define LANE_LO(j, w) ((j) & (w) ? VL + (j) - (w) : (j))
+#define LANE_HI(j, w) ((j) & (w) ? VL + (j) : (j) + (w))
+#define LANES4(F, j, w) F(j, w), F(j + 1, w), F(j + 2, w), F(j + 3, w)
+#if VL == 16
+#define LANES(F, w) (VI){LANES4(F, 0, w), LANES4(F, 4, w), LANES4(F, 8, w), LANES4(F, 12, w)}
+#elif VL == 8
+#define LANES(F, w) (VI){LANES4(F, 0, w), LANES4(F, 4, w)}
+#else
+#define LANES(F, w) (VI){LANES4(F, 0, w)}
+#endif
+#define STAGE(w)                                                          \
+    _Pragma("GCC unroll 16") for (int i = 0; i < VL; i++) if (!(i & w)) { \
+        V a = r[i], b = r[i + w];                                         \
+        r[i] = __builtin_shuffle(a, b, LANES(LANE_LO, w));                \
+        r[i + w] = __builtin_shuffle(a, b, LANES(LANE_HI, w));            \
+    }
+
 // The square of VL rows turned over, by exchanging ever larger off-diagonal blocks (Eklundh).
 INLINE void transpose(V r[VL]) {
-    _Pragma("GCC unroll 8") for (int w = 1; w < VL; w *= 2) {
-        VI lo, hi;
-        _Pragma("GCC unroll 16") for (int j = 0; j < VL; j++) {
-            lo[j] = j & w ? VL + j - w : j;
-            hi[j] = j & w ? VL + j : j + w;
-        }
-        _Pragma("GCC unroll 16") for (int i = 0; i < VL; i++) {
-            if (i & w) continue;
-            V a = r[i], b = r[i + w];
-            r[i] = __builtin_shuffle(a, b, lo);
-            r[i + w] = __builtin_shuffle(a, b, hi);
-        }
-    }
+    STAGE(1)
+    STAGE(2)
+#if VL > 4
+    STAGE(4)
+#endif
+#if VL > 8
+    STAGE(8)
+#endif
 }
 
 typedef uint16_t VS __attribute__((vector_size(VL * 2), aligned(2), may_alias));
@@ -106,8 +119,11 @@ INLINE void pack(float *bp, const ll_term_t *t, int32_t type, int64_t k0, int64_
     int64_t brs = t->brs, bcs = t->bcs, o = k0 * brs + n0 * bcs, k = 0;
     if (nr < NR) memset(bp, 0, kc * NR * 4);
     else if (bcs == 1)
-        for (; k < kc; k++)
+        for (; k < kc; k++) {
+            // rows lie far apart, which the processor's own prefetching does not follow
+            __builtin_prefetch((const char *)t->b + (o + (k + 16) * brs) * (type == LL_F32 ? 4 : 2));
             for (int64_t j = 0; j < NR; j += VL) vstore(bp + k * NR + j, vat(t->b, type, o + k * brs + j));
+        }
     else
         for (; k + VL <= kc; k += VL)
             for (int64_t j = 0; j < NR; j += VL) {
