@@ -40,9 +40,10 @@ lint:
 	go vet ./...
 	go run $(STATICCHECK) ./...
 
-# real steps of the tiny shape
+# real steps of the tiny shape; products beside OpenBLAS where it is installed
 bench: $(BIN)
 	$(BIN) bench --shape tiny --ctx 1024,4096,8192
+	-go run ./scripts/benchproducts
 
 clean:
 	rm -rf bin out build/cuda

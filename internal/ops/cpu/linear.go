@@ -41,15 +41,16 @@ func (b *Backend) gemm(m, n int, terms []csrc.Term, c unsafe.Pointer, ldc int, c
 	if m <= 64 {
 		cols = 64
 	}
-	few := func() bool { return (m+rows-1)/rows*((n+cols-1)/cols) < 8*b.pool.workers }
-	for rows > 96 && few() {
+	// Smaller items divide better but pack more: each shrinks only as far as the workers need.
+	few := func(each int) bool { return (m+rows-1)/rows*((n+cols-1)/cols) < each*b.pool.workers }
+	for rows > 96 && few(8) {
 		rows -= 96
 	}
-	if few() {
-		cols = 64
+	if few(4) {
+		cols = min(cols, 64)
 	}
-	if few() {
-		rows = 24 // two or four micro-tiles: packing costs more than it should, but less than idle workers
+	if few(2) {
+		rows = 24 // two or four micro-tiles
 	}
 	nb := (n + cols - 1) / cols
 	mb := (m + rows - 1) / rows
