@@ -13,7 +13,7 @@ func headLosses(k *kit) {
 	for i, c := range []struct {
 		n, c, v, chunk int
 		d              tensor.DType
-	}{{37, 24, 211, 10, tensor.F32}, {1, 8, 5, 1, tensor.BF16}, {130, 64, 1003, 64, tensor.BF16}, {48, 40, 333, 48, tensor.F16}, {70, 32, 4099, 33, tensor.BF16}} {
+	}{{37, 24, 211, 10, tensor.F32}, {1, 8, 5, 1, tensor.BF16}, {130, 64, 1003, 64, tensor.BF16}, {48, 40, 333, 48, tensor.F16}, {70, 32, 4099, 33, tensor.BF16}, {6, 8, 20000, 6, tensor.BF16}} {
 		for _, train := range []bool{true, false} {
 			k.start("%d rows of %d, vocabulary %d, chunks of %d, head %s, train %v", c.n, c.c, c.v, c.chunk, c.d, train)
 			headLoss(k, c.n, c.c, c.v, c.chunk, c.d, train, i%2 == 0)
