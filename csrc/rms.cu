@@ -1,8 +1,8 @@
 // RMSNorm, forward and backward: ops.Layers.RMSNormForward, RMSNormBackward (arXiv 1910.07467, eq. 4).
 //
 // A block takes a row whole: N groups a thread stay in registers between the sum over the row and its use, so that
-// each element is read once. Blocks hold up to 1024 threads: N = 1 is enough for LLaMA's widths of up to 8192, 2 for
-// 16384; 8, which spills, is for any width up to 65536.
+// each element is read once. Blocks hold up to 1024 threads: N = 1 is enough for widths of up to 8192, 2 for 16384;
+// 4, which spills, goes to 32768, beyond any model.
 #include "device.cuh"
 
 #include <type_traits>
@@ -154,7 +154,7 @@ template <class F> static int rms_width(int64_t c, F f) {
     int64_t n = ceil_div(c, RMS_THREADS * GROUP);
     if (n <= 1) return f(std::integral_constant<int, 1>());
     if (n <= 2) return f(std::integral_constant<int, 2>());
-    if (n <= 8) return f(std::integral_constant<int, 8>());
+    if (n <= 4) return f(std::integral_constant<int, 4>());
     return cudaErrorInvalidValue;
 }
 
