@@ -1,6 +1,8 @@
 package data
 
 import (
+	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -47,6 +49,9 @@ func newRowReader(x *file, want []string) (_ *rowReader, err error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := checkFooter(f, st.Size()); err != nil {
+		return nil, err
+	}
 	pf, err := parquet.OpenFile(readerAt{f, x, rr.tmp == nil}, st.Size())
 	if err != nil {
 		return nil, fmt.Errorf("not a whole parquet file: %w; get it again", err)
@@ -58,12 +63,32 @@ func newRowReader(x *file, want []string) (_ *rowReader, err error) {
 			group[c.Name()] = c
 		}
 	}
+	rr.total = pf.NumRows()
 	if len(group) == 0 {
-		rr.total = pf.NumRows()
 		return rr, nil // rows without a field, which is what is wrong with them
 	}
 	rr.r = parquet.NewGenericReader[any](pf, parquet.NewSchema(pf.Schema().Name(), group))
 	return rr, nil
+}
+
+// checkFooter refuses what is not a whole parquet file before the library believes its footer's length.
+func checkFooter(f *os.File, size int64) error {
+	var head [4]byte
+	var tail [8]byte
+	const least = int64(len(head) + len(tail))
+	if size >= least {
+		if _, err := f.ReadAt(head[:], 0); err != nil {
+			return err
+		}
+		if _, err := f.ReadAt(tail[:], size-int64(len(tail))); err != nil {
+			return err
+		}
+	}
+	n := int64(binary.LittleEndian.Uint32(tail[:]))
+	if string(head[:]) != "PAR1" || string(tail[4:]) != "PAR1" || n > size-least {
+		return errors.New("not a whole parquet file, which begins and ends with PAR1; get it again")
+	}
+	return nil
 }
 
 // readerAt counts what is read from the data file.
@@ -98,6 +123,9 @@ func (r *rowReader) next() (m map[string]any, row int, err error) {
 		clear(r.buf[:])
 		r.n, r.err = r.r.Read(r.buf[:])
 		r.at = 0
+		if r.n == 0 && r.err == nil {
+			r.err = fmt.Errorf("damaged parquet file: no rows come, of %d", r.total)
+		}
 	}
 	v := r.buf[r.at]
 	r.at++

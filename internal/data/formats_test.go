@@ -1,0 +1,372 @@
+package data
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
+	"github.com/parquet-go/parquet-go"
+
+	"longlora/internal/errs"
+	"longlora/internal/tokenizer"
+)
+
+// real is the tokenizer of testdata: byte-level, BOS 1, EOS 2.
+func real(t testing.TB) (*tokenizer.Tokenizer, *Identity) {
+	t.Helper()
+	dir := "../../testdata/tokenizer"
+	tk, err := tokenizer.Load(dir, []int{2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, err := Identify(dir, tk)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tk, id
+}
+
+func realOptions(t testing.TB, path, pack string, ctx int) Options {
+	o := Options{Paths: []string{path}, Pack: pack, Ctx: ctx, TextField: "text", Vocab: 320}
+	o.Encoder, o.Tokenizer = real(t)
+	return o
+}
+
+// texts are the documents of a source as text, one for each row of pad.
+func texts(t *testing.T, o Options) (out []string) {
+	t.Helper()
+	o.Pack, o.Ctx = "pad", 1<<20
+	s, err := Open(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	for i := range s.Rows() {
+		out = append(out, o.Encoder.Decode(s.Row(i).IDs))
+	}
+	return out
+}
+
+func packed(t *testing.T, ext, content string) string {
+	t.Helper()
+	var b bytes.Buffer
+	var w io.WriteCloser
+	switch ext {
+	case ".gz":
+		w = gzip.NewWriter(&b)
+	case ".zst":
+		z, err := zstd.NewWriter(&b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w = z
+	default:
+		return content
+	}
+	if _, err := io.WriteString(w, content); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+func parquetOf[T any](t *testing.T, rows ...T) string {
+	t.Helper()
+	var b bytes.Buffer
+	if err := parquet.Write(&b, rows, parquet.Compression(&parquet.Zstd)); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+type textRow struct {
+	Text string `parquet:"text"`
+	N    int64  `parquet:"n"`
+}
+
+type alpacaRow struct {
+	Instruction string  `parquet:"instruction"`
+	Input       *string `parquet:"input,optional"`
+	Output      string  `parquet:"output"`
+}
+
+type turnRow struct {
+	Role    string `parquet:"role"`
+	Content string `parquet:"content"`
+}
+
+type chatRow struct {
+	Messages []turnRow `parquet:"messages,list"`
+	ID       string    `parquet:"id"`
+}
+
+// Every format, plain and compressed, gives the documents that it holds.
+func TestFormats(t *testing.T) {
+	two := []string{"<s>one</s>", "<s>zwei\n\n</s>"}
+	ask := func(s string) string {
+		return "<s>Below is an instruction that describes a task. Write a response that appropriately completes the request.\n\n### Instruction:\n" + s + "\n\n### Response:"
+	}
+	in := "deep"
+	for _, c := range []struct {
+		name, content string
+		want          []string
+	}{
+		{"a.txt", "one", two[:1]},
+		{"a.md", "one", two[:1]},
+		{"a.jsonl", "{\"text\":\"one\"}\n\n \r\n{\"n\":[1,{\"a\":\"}\"}],\"text\":\"zwei\\n\\n\"}", two},
+		{"bom.jsonl", "\xef\xbb\xbf{\"text\":\"one\"}\r\n", two[:1]},
+		{"a.json", "[{\"text\":\"one\"},\n {\"text\":\"zwei\\n\\n\", \"x\": \"\\\"]}\\\\\"}]\n", two},
+		{"one.json", "{\"text\":\"one\"}", two[:1]},
+		{"more.json", "{\"text\":\n\"one\"}\n{\"text\":\"zwei\\n\\n\"}\n", two},
+		{"a.parquet", parquetOf(t, textRow{"one", 1}, textRow{"zwei\n\n", 2}), two},
+		{"bad.jsonl", "{\"text\":\"a\xff\xe2\x82b\\ud800\"}", []string{"<s>a\ufffd\ufffdb\ufffd</s>"}},
+		{"alpaca.json", `[{"instruction":"q","output":"a"}]`, []string{ask("q") + "a</s>"}},
+		{"alpaca.parquet", parquetOf(t, alpacaRow{"q", nil, "a"}, alpacaRow{"q", &in, "b"}), []string{ask("q") + "a</s>",
+			"<s>Below is an instruction that describes a task, paired with an input that provides further context. Write a response that appropriately completes the request.\n\n### Instruction:\nq\n\n### Input:\ndeep\n\n### Response:b</s>"}},
+		{"chat.jsonl", `{"messages":[{"role":"user","content":"q"},{"role":"assistant","content":"a"}]}`, []string{ask("q") + "a</s>"}},
+		{"share.jsonl", `{"conversations":[{"from":"human","value":"q"},{"from":"gpt","value":"a"}]}`, []string{ask("q") + "a</s>"}},
+		{"chat.parquet", parquetOf(t, chatRow{[]turnRow{{"user", "q"}, {"assistant", "a"}}, "1"}), []string{ask("q") + "a</s>"}},
+	} {
+		for _, ext := range []string{"", ".gz", ".zst"} {
+			p := write(t, c.name+ext, packed(t, ext, c.content))
+			if got := texts(t, realOptions(t, p, "", 0)); !reflect.DeepEqual(got, c.want) {
+				t.Errorf("%s%s: %q, want %q", c.name, ext, got, c.want)
+			}
+		}
+	}
+}
+
+// A folder's files are read in the order of their paths' bytes; what is no data is passed over.
+func TestFolder(t *testing.T) {
+	dir := t.TempDir()
+	for name, content := range map[string]string{"b/x.txt": "2", "B.jsonl": "{\"text\":\"1\"}", "b.txt": "3", "b-.md": "0", "LICENSE": "no", ".git/a.txt": "no"} {
+		p := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(p), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(p, []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink(dir, link); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"<s>1</s>", "<s>0</s>", "<s>3</s>", "<s>2</s>"} // B < b-.md < b.txt < b/x.txt
+	for _, p := range []string{dir, link} {
+		if got := texts(t, realOptions(t, p, "", 0)); !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: %q", p, got)
+		}
+	}
+}
+
+// The README beside examples is left out, and said to be.
+func TestTextBesideExamples(t *testing.T) {
+	dir := t.TempDir()
+	for name, content := range map[string]string{"README.md": "about", "d.json": `[{"instruction":"q","output":"a"}]`} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var log bytes.Buffer
+	o := realOptions(t, dir, "", 0)
+	o.Log = &log
+	if got := texts(t, o); len(got) != 1 || !strings.Contains(log.String(), "README.md is left out") {
+		t.Errorf("%q\n%s", got, log.String())
+	}
+}
+
+// Records come in order however many batches they make.
+func TestManyRecordsStayInOrder(t *testing.T) {
+	var b strings.Builder
+	const n = 3 * batchItems
+	for i := range n {
+		fmt.Fprintf(&b, "{\"text\":\"%d\"}\n", i)
+	}
+	got := texts(t, realOptions(t, write(t, "a.jsonl", b.String()), "", 0))
+	if len(got) != n {
+		t.Fatalf("%d documents", len(got))
+	}
+	for i, s := range got {
+		if s != fmt.Sprintf("<s>%d</s>", i) {
+			t.Fatalf("document %d is %s", i, s)
+		}
+	}
+}
+
+// What cannot be read is a data error that names the file, the place and the mend.
+func TestBadFiles(t *testing.T) {
+	old := maxRecord
+	maxRecord = 300
+	t.Cleanup(func() { maxRecord = old })
+	long := "{\"text\":\"" + strings.Repeat("x", 400) + "\"}"
+	pq := parquetOf(t, textRow{"one", 1})
+	gz := packed(t, ".gz", "{\"text\":\"one\"}\n")
+	zst := packed(t, ".zst", strings.Repeat("{\"text\":\"one\"}\n", 100))
+	for _, c := range []struct {
+		name, content string
+		change        func(*Options)
+		code          int
+		want          []string
+	}{
+		{"empty.txt", "", nil, 4, []string{"empty.txt", "empty"}},
+		{"empty.jsonl", "", nil, 4, []string{"empty.jsonl", "empty"}},
+		{"blank.jsonl", "\n \n", nil, 4, []string{"blank.jsonl", "no document"}},
+		{"none.json", "[ ]", nil, 4, []string{"none.json", "no document"}},
+		{"empty.gz.txt.gz", "", nil, 4, []string{"empty"}},
+		{"cut.jsonl.gz", gz[:len(gz)-9], nil, 4, []string{"cut.jsonl.gz", "truncated"}},
+		{"no.jsonl.gz", "plain", nil, 4, []string{"no.jsonl.gz"}},
+		{"cut.jsonl.zst", zst[:len(zst)-4], nil, 4, []string{"cut.jsonl.zst", "truncated"}},
+		{"cut.parquet", pq[:len(pq)/2], nil, 4, []string{"cut.parquet", "parquet"}},
+		{"no.parquet", "PAR1xxxxPAR1", nil, 4, []string{"no.parquet"}},
+		{"field.parquet", pq, func(o *Options) { o.TextField = "body" }, 4, []string{"field.parquet", "row 1", "body", "text, n"}},
+		{"field.jsonl", "{\"text\":\"a\"}\n{\"txt\":\"b\",\"id\":3}\n", nil, 4, []string{"field.jsonl:2", "\"text\"", "id, txt", "--text-field"}},
+		{"first.jsonl", "{\"txt\":\"b\",\"id\":3}\n", nil, 4, []string{"first.jsonl:1", "--text-field", "id, txt"}},
+		{"type.jsonl", "{\"text\":7}\n", nil, 4, []string{"type.jsonl:1", "a number"}},
+		{"null.jsonl", "{\"text\":null}\n", nil, 4, []string{"null.jsonl:1", "null"}},
+		{"syntax.jsonl", "{\"text\":\"a\"}\n{\"text\":\n", nil, 4, []string{"syntax.jsonl:2", "--skip-bad"}},
+		{"list.jsonl", "[1]\n", nil, 4, []string{"list.jsonl:1", "a list"}},
+		{"open.json", "[{\"text\":\"a\"},", nil, 4, []string{"open.json", "truncated"}},
+		{"after.json", "[{\"text\":\"a\"}] x", nil, 4, []string{"after.json", "end of the array"}},
+		{"comma.json", "[{\"text\":\"a\"}\n{\"text\":\"b\"}]", nil, 4, []string{"comma.json", "line 2", "comma"}},
+		{"number.json", "17", nil, 4, []string{"number.json"}},
+		{"long.jsonl", "{\"text\":\"a\"}\n" + long + "\n", nil, 4, []string{"long.jsonl:2", "1 GiB"}},
+		{"long.json", "[{\"text\":\"a\"},\n" + long + "]", nil, 4, []string{"long.json:2", "1 GiB"}},
+		{"odd.xyz", "text", nil, 4, []string{"odd.xyz", "--format text"}},
+		{"plain.txt", "text", func(o *Options) { o.Format = Alpaca }, 2, []string{"--format alpaca", "plain.txt"}},
+		{"noanswer.jsonl", "{\"instruction\":\"q\"}\n", nil, 4, []string{"noanswer.jsonl:1", "output", "no answer"}},
+		{"empty.json", "[{\"instruction\":\"q\",\"output\":\" \"}]", nil, 4, []string{"empty.json:1", "output", "no answer"}},
+		{"role.jsonl", `{"messages":[{"role":"tool","content":"q"}]}`, nil, 4, []string{"role.jsonl:1", "messages[0]", "tool"}},
+		{"twice.jsonl", `{"messages":[{"role":"user","content":"q"},{"role":"user","content":"q"},{"role":"assistant","content":"a"}]}`, nil, 4, []string{"twice.jsonl:1", "messages[1]", "in a row"}},
+		{"asks.jsonl", `{"conversations":[{"from":"human","value":"q"}]}`, nil, 4, []string{"asks.jsonl:1", "no answer"}},
+		{"part.jsonl", `{"messages":[{"role":"user","content":["q"]},{"role":"assistant","content":"a"}]}`, nil, 4, []string{"part.jsonl:1", "content", "a list"}},
+		{"order.jsonl", `{"messages":[{"role":"assistant","content":"a"},{"role":"user","content":"q"}]}`, func(o *Options) { o.Template = "llama2" }, 4, []string{"order.jsonl:1", "assistant"}},
+		{"turns.jsonl", `{"messages":[{"role":"system","content":"s"},{"role":"user","content":"q"},{"role":"assistant","content":"a"}]}`, func(o *Options) { o.Template = "longalpaca" }, 4, []string{"turns.jsonl:1", "3 messages"}},
+		{"vocab.txt", "text", func(o *Options) { o.Vocab = 200 }, 4, []string{"288 tokens", "vocab_size of 200"}},
+	} {
+		o := realOptions(t, write(t, c.name, c.content), "", 8)
+		if c.change != nil {
+			c.change(&o)
+		}
+		s, err := Open(t.Context(), o)
+		if err == nil {
+			s.Close()
+		}
+		if errs.Code(err) != c.code {
+			t.Errorf("%s: exit %d, want %d: %v", c.name, errs.Code(err), c.code, err)
+			continue
+		}
+		for _, w := range c.want {
+			if !strings.Contains(err.Error(), w) {
+				t.Errorf("%s: %q does not say %q", c.name, err, w)
+			}
+		}
+	}
+}
+
+// Malformed documents are passed over and counted when that is asked for, the overlong among them.
+func TestSkipBad(t *testing.T) {
+	old := maxRecord
+	maxRecord = 300
+	t.Cleanup(func() { maxRecord = old })
+	long := "{\"text\":\"" + strings.Repeat("x", 400) + "\"}"
+	for name, content := range map[string]string{
+		"a.jsonl": "nonsense\n" + long + "\n{\"text\":\"one\"}\n{\"no\":1}\n{\"text\":\"two\"}\n{\"text\":",
+		"a.json":  "[{\"no\":1}," + long + ",{\"text\":\"one\"},{\"text\":7},{\"text\":\"two\"},{\"a\" 1}]",
+	} {
+		o := realOptions(t, write(t, name, content), "pad", 8)
+		o.SkipBad = true
+		s, err := Open(t.Context(), o)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if st := s.Stats(0); st.Skipped != 4 || st.Documents != 2 || s.Rows() != 2 {
+			t.Errorf("%s: %+v", name, st)
+		}
+		s.Close()
+	}
+}
+
+func FuzzLines(f *testing.F) {
+	for _, s := range []string{"{\"text\":\"a\"}\n\n{}", "\xef\xbb\xbf{\"text\":\"\xff\"}", "\r\n", "{\"instruction\":\"\",\"output\":1}", `{"messages":[{"role":"user"}]}`} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) { readAll(t, lines, s) })
+}
+
+func FuzzObjects(f *testing.F) {
+	for _, s := range []string{"[{\"text\":\"a\"},{}]", "{\"text\":\"]\\\"\"} {}", "[[[[", "[1,\"", "{\"a\":}]", "[]x"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) { readAll(t, objects, s) })
+}
+
+// readAll reads every record as every format; whatever comes, it ends, within the input's length.
+func readAll(t *testing.T, k kind, s string) {
+	next := recordReader(k, strings.NewReader(s))
+	for n := 0; ; n++ {
+		b, line, bad, err := next(nil)
+		if err != nil {
+			return
+		}
+		if n > len(s) || line < 1 || line > len(s)+1 || len(b) > len(s) {
+			t.Fatalf("record %d at line %d with %d bytes, of %q", n, line, len(b), s)
+		}
+		if bad != nil {
+			continue
+		}
+		m, err := decodeObject(b)
+		if err != nil {
+			continue
+		}
+		for _, format := range []string{Alpaca, Chat} {
+			if e, err := exampleOf(format, m, nil); err == nil {
+				for _, name := range TemplateNames {
+					var r rendering
+					if builtin(name, "</s>").render(&r, e) == nil && len(r.answers) == 0 {
+						t.Fatalf("%s: no answer in %q", name, r.b)
+					}
+				}
+			}
+		}
+	}
+}
+
+func FuzzParquet(f *testing.F) {
+	var b bytes.Buffer
+	if err := parquet.Write(&b, []textRow{{"one", 1}, {"two", 2}}); err != nil {
+		f.Fatal(err)
+	}
+	f.Add(b.Bytes())
+	f.Add([]byte("PAR1PAR1"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if len(b) == 0 || len(b) > 1<<16 {
+			return
+		}
+		x, err := openFile(write(t, "a.parquet", string(b)), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer x.close()
+		r, err := newRowReader(x, []string{"text"})
+		if err != nil {
+			return
+		}
+		defer r.close()
+		for range 1000 {
+			if _, _, err := r.next(); err != nil {
+				return
+			}
+		}
+	})
+}
