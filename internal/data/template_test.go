@@ -1,0 +1,196 @@
+package data
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"longlora/internal/errs"
+)
+
+// shown is a rendering with its scored parts in ⟦⟧.
+func shown(r *rendering) string {
+	var b strings.Builder
+	at := 0
+	for _, a := range r.answers {
+		b.WriteString(string(r.b[at:a.lo]) + "⟦" + string(r.b[a.lo:a.hi]) + "⟧")
+		at = a.hi
+	}
+	b.Write(r.b[at:])
+	return b.String()
+}
+
+func talk(texts ...string) *example {
+	e := &example{}
+	for _, s := range texts {
+		role, text, _ := strings.Cut(s, ":")
+		e.messages = append(e.messages, Message{map[string]string{"s": system, "u": user, "a": assistant}[role], text})
+	}
+	return e
+}
+
+func task(instruction, input, output string) *example {
+	m := map[string]any{"instruction": instruction, "input": input, "output": output}
+	e, err := alpacaOf(m, nil)
+	if err != nil {
+		panic(err)
+	}
+	return e
+}
+
+// Every template writes what its table says, byte for byte.
+func TestTemplates(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		e    *example
+		want string
+	}{
+		{"llama2", talk("u: q\n", "a: a "), "<s>[INST] q [/INST] ⟦a </s>⟧"},
+		{"llama2", talk("s:\nbe ", "u:q", "a:a", "u:r", "a:b"), "<s>[INST] <<SYS>>\nbe\n<</SYS>>\n\nq [/INST] ⟦a </s>⟧<s>[INST] r [/INST] ⟦b </s>⟧"},
+		{"llama2", talk("s:", "u:q\x1c", "a:a", "u:\u3000r"), "<s>[INST] <<SYS>>\n\n<</SYS>>\n\nq [/INST] ⟦a </s>⟧<s>[INST] r [/INST]"},
+		{"llama2", task(" i", "j ", "a"), "<s>[INST] i\nj [/INST] ⟦a </s>⟧"},
+		{"mistral", talk("s:be", "u:q", "a:a", "u: r", "a:b\n"), "<s>[INST] be\n\nq [/INST] ⟦a</s>⟧[INST] r [/INST] ⟦b</s>⟧"},
+		{"longalpaca", talk("u: q ", "a: a "), "[INST] q [/INST]⟦ a </s>⟧"},
+		{"longalpaca", task("i", "j", "a"), "[INST]i\nj[/INST]⟦a</s>⟧"},
+		{"llama3", talk("s: be", "u:q ", "a:\ta", "u:", "a:"), "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\nbe<|eot_id|><|start_header_id|>user<|end_header_id|>\n\nq<|eot_id|>" +
+			"<|start_header_id|>assistant<|end_header_id|>\n\n⟦a<|eot_id|>⟧<|start_header_id|>user<|end_header_id|>\n\n<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n⟦<|eot_id|>⟧"},
+		{"chatml", talk("s: be", "u:q ", "a:a "), "<|im_start|>system\n be<|im_end|>\n<|im_start|>user\nq <|im_end|>\n<|im_start|>assistant\n⟦a <|im_end|>⟧\n"},
+		{"alpaca", task("i ", "", "a"), "Below is an instruction that describes a task. Write a response that appropriately completes the request.\n\n### Instruction:\ni \n\n### Response:⟦aEOS⟧"},
+		{"alpaca", task("i", "j", " a"), "Below is an instruction that describes a task, paired with an input that provides further context. Write a response that appropriately completes the request.\n\n### Instruction:\ni\n\n### Input:\nj\n\n### Response:⟦ aEOS⟧"},
+		{"alpaca", talk("u:q", "a:a"), "Below is an instruction that describes a task. Write a response that appropriately completes the request.\n\n### Instruction:\nq\n\n### Response:⟦aEOS⟧"},
+	} {
+		var r rendering
+		if err := builtin(c.name, "EOS").render(&r, c.e); err != nil {
+			t.Errorf("%s: %v", c.name, err)
+		} else if got := shown(&r); got != c.want {
+			t.Errorf("%s:\n%q, want\n%q", c.name, got, c.want)
+		}
+		for _, p := range r.prompts {
+			if s := string(r.b[p.lo:p.hi]); !strings.Contains(c.e.messages[0].Content+c.e.messages[1].Content+"r", s) {
+				t.Errorf("%s: %q is no text of the prompt", c.name, s)
+			}
+		}
+	}
+}
+
+func TestAutoTemplate(t *testing.T) {
+	for chat, want := range map[string]string{"": "alpaca", "{{ x }}": "alpaca", "'<|start_header_id|>'": "llama3", "<|im_start|>": "chatml",
+		"[INST] <<SYS>>": "llama2", "[INST]": "mistral"} {
+		if got := autoTemplate(chat); got != want {
+			t.Errorf("%q: %s, want %s", chat, got, want)
+		}
+	}
+	dir := t.TempDir()
+	for _, c := range []struct{ name, text, want string }{
+		{"tokenizer_config.json", `{"chat_template":[{"name":"tool","template":"[INST]"},{"name":"default","template":"<|im_start|>"}]}`, "chatml"},
+		{"tokenizer_config.json", `{"chat_template":"<<SYS>>"}`, "llama2"},
+		{"chat_template.jinja", "<|start_header_id|>", "llama3"}, // wins, as in transformers
+	} {
+		if err := os.WriteFile(filepath.Join(dir, c.name), []byte(c.text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := chatTemplate(dir); err != nil || autoTemplate(got) != c.want {
+			t.Errorf("%s: %q, %v", c.name, got, err)
+		}
+	}
+}
+
+// A template file says what is scored by its functions.
+func TestTemplateFile(t *testing.T) {
+	tk, _ := real(t)
+	const chat = "{{.BOS}}{{range .Messages}}{{if eq .Role \"assistant\"}}{{answer}}{{.Content}}{{$.EOS}}{{end_answer}}{{else}}[{{.Content}}]{{end}}{{end}}!\n"
+	for _, c := range []struct {
+		text string
+		e    *example
+		want string // or, for a fault, what it says
+		code int
+	}{
+		{chat, talk("u:q{{", "a:a", "u:r", "a:b"), "<s>[q{{]⟦a</s>⟧[r]⟦b</s>⟧!\n", 0},
+		{"{{.Instruction}}|{{.Input}}|{{answer}}{{(index .Messages 1).Content}}{{end_answer}}", task("i", "j", "a"), "i|j|⟦a⟧", 0},
+		{"{{.Instrution}}{{answer}}{{end_answer}}", task("i", "j", "a"), "unknown field .Instrution", 2},
+		{"{{range .Messages}}{{.Text}}{{end}}", talk("u:q", "a:a"), "unknown field .Text", 2},
+		{"{{if false}}{{$x := .}}{{$x.Foo}}{{end}}", talk("u:q", "a:a"), "unknown field .Foo", 2},
+		{"{{.Instruction}}{{answer}}a{{end_answer}}", talk("u:q", "a:a"), "Instruction", 2},
+		{"{{answer}}{{answer}}", talk("u:q", "a:a"), "an answer inside an answer", 2},
+		{"{{end_answer}}", talk("u:q", "a:a"), "end_answer without answer", 2},
+		{"{{answer}}x", talk("u:q", "a:a"), "answer without end_answer", 2},
+		{"x", talk("u:q", "a:a"), "nothing would be scored", 2},
+		{"{{nosuch}}", talk("u:q", "a:a"), "nosuch", 2},
+		{"{{", talk("u:q", "a:a"), "template", 2},
+	} {
+		var r rendering
+		tm, err := openTemplate(write(t, "t.tmpl", c.text), "", tk)
+		if err == nil {
+			err = tm.render(&r, c.e)
+		}
+		if c.code != 0 {
+			if errs.Code(err) != c.code || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("%q: exit %d: %v", c.text, errs.Code(err), err)
+			}
+			continue
+		}
+		if got := shown(&r); err != nil || got != c.want {
+			t.Errorf("%q: %q, want %q (%v)", c.text, got, c.want, err)
+		}
+	}
+	if _, err := openTemplate("nowhere", "", tk); errs.Code(err) != 2 || !strings.Contains(err.Error(), "llama2") {
+		t.Errorf("no such template: %v", err)
+	}
+}
+
+func FuzzTemplateFile(f *testing.F) {
+	tk, _ := real(f)
+	for _, s := range []string{"{{range .Messages}}{{answer}}{{.Content}}{{end_answer}}{{end}}", "{{.BOS}}{{with .Messages}}{{len .}}{{end}}", "{{template \"x\" .}}{{define \"x\"}}{{.EOS}}{{end}}"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		if strings.Contains(s, "printf") || strings.Contains(s, "template") || strings.Contains(s, "block") {
+			return // which may ask for any amount of output, or never end
+		}
+		tm, err := openTemplate(write(t, "t.tmpl", s), "", tk)
+		if err != nil {
+			return
+		}
+		var r rendering
+		if tm.render(&r, talk("u:q", "a:a")) == nil && len(r.answers) == 0 {
+			t.Errorf("%q: no answer in %q", s, r.b)
+		}
+	})
+}
+
+// A token is scored when any of its bytes lies in an answer: the one that joins the space before it with its first
+// letters is, the space alone is not.
+func TestScoredTokens(t *testing.T) {
+	tk, _ := real(t)
+	for _, c := range []struct {
+		template string
+		e        *example
+		want     string
+	}{
+		{"llama2", talk("u:q", "a:the a"), "<s>|[|INST|]| |q| [|/|INST|]|⟦ the⟧|⟦ a⟧|⟦ ⟧|⟦</s>⟧"},
+		{"llama2", talk("u:q", "a:\tq"), "<s>|[|INST|]| |q| [|/|INST|]| |⟦q⟧|⟦ ⟧|⟦</s>⟧"},
+		{"longalpaca", talk("u:of", "a: the"), "<s>|[|INST|]|o|f|[|/|INST|]|⟦ the⟧|⟦</s>⟧"},
+		{"longalpaca", talk("u:<s>a", "a:b"), "<s>|[|INST|]|<s>|a|[|/|INST|]|⟦b⟧|⟦</s>⟧"},
+		{"mistral", talk("u:q", "a:x</s>y", "u:r", "a:z"), "<s>|[|INST|]| |q| [|/|INST|]| |⟦x⟧|⟦</s>⟧|⟦y⟧|⟦</s>⟧|[|INST|]| |r| [|/|INST|]| |⟦z⟧|⟦</s>⟧"},
+	} {
+		e := encoder{enc: tk, vocab: 320, template: builtin(c.template, "</s>")}
+		ids, d, err := e.example(nil, c.e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var parts []string
+		for i, id := range ids {
+			s := tk.Decode([]int32{id})
+			for _, a := range d.answers {
+				if i >= a.lo && i < a.hi {
+					s = "⟦" + s + "⟧"
+				}
+			}
+			parts = append(parts, s)
+		}
+		if got := strings.Join(parts, "|"); got != c.want {
+			t.Errorf("%s: %s, want %s", c.template, got, c.want)
+		}
+	}
+}
