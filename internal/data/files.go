@@ -99,7 +99,7 @@ func listFiles(path string) ([]string, error) {
 			}
 			return nil
 		}
-		if k, _ := kindOf(p); d.IsDir() || k == unknown {
+		if k, _ := kindOf(p); d.IsDir() || k == unknown || strings.HasSuffix(p, sidecarPath(".bin")) {
 			return nil
 		}
 		r, err := filepath.Rel(root, p)

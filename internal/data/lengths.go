@@ -72,8 +72,8 @@ func MeasureLengths(bin string, ctxs []int) (*Lengths, error) {
 		}
 	}
 	for i, ctx := range ctxs {
-		u := Usable{Ctx: ctx, Whole: float64(whole[i]) / float64(max(1, st.count)), Within: float64(within[i]) / all}
-		u.Longer = 1 - u.Within
+		u := Usable{Ctx: ctx, Whole: float64(whole[i]) / float64(max(1, st.count)), Within: float64(within[i]) / all,
+			Longer: float64(st.tokens-within[i]) / all}
 		l.AtCtx = append(l.AtCtx, u)
 	}
 	return l, nil

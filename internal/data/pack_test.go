@@ -95,7 +95,9 @@ func TestExampleRows(t *testing.T) {
 // Truncation takes the middle of the prompt's longest text and leaves its ends, the rest and the answer; an answer of
 // more than ctx − 64 tokens leaves no room.
 func TestTruncation(t *testing.T) {
-	line := func(instruction, output string) string { return fmt.Sprintf("{\"instruction\":%q,\"output\":%q}\n", instruction, output) }
+	line := func(instruction, output string) string {
+		return fmt.Sprintf("{\"instruction\":%q,\"output\":%q}\n", instruction, output)
+	}
 	doc := "q" + strings.Repeat("x", 200) + "z"
 	p := write(t, "a.jsonl", line(doc, strings.Repeat("A", 30))+line(doc, strings.Repeat("A", 37))+line("short", "B"))
 	const ctx = 100
