@@ -194,7 +194,7 @@ func (b *Base) New(be ops.Backend, tr model.Train, arena *ops.Arena, seed uint64
 	src := Random(b.Desc(), b.Config.InitRange, seed)
 	if b.Weights != nil {
 		src = b.source()
-		if _, ok := be.(ops.Card); ok && b.Log != nil { // beside a CPU nothing is read before it is used
+		if _, ok := be.(ops.Card); ok && b.Log != nil && b.bytes() > worthShowing { // beside a CPU nothing is read before it is used
 			var done func()
 			src, done = b.watch(src)
 			defer done()
@@ -211,13 +211,22 @@ func (b *Base) New(be ops.Backend, tr model.Train, arena *ops.Arena, seed uint64
 	return m, nil
 }
 
+// worthShowing is the size from which on loading takes long enough to be shown.
+const worthShowing = 1 << 28
+
+// bytes is the size of the checkpoint's tensors.
+func (b *Base) bytes() int {
+	n := 0
+	for _, s := range b.Desc().TensorShapes() {
+		n += s.Shape.Elems() * b.WeightType().Size()
+	}
+	return n
+}
+
 // watch shows how far a source has been read.
 func (b *Base) watch(src model.Source) (watched model.Source, done func()) {
 	const unit = 1 << 20
-	total, read := 0, 0
-	for _, s := range b.Desc().TensorShapes() {
-		total += s.Shape.Elems() * b.WeightType().Size()
-	}
+	total, read := b.bytes(), 0
 	bar := ui.NewProgress(b.Log, "loading, MiB", max(1, total/unit), 0)
 	return func(name string) (model.Raw, error) {
 		r, err := src(name)

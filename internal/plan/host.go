@@ -13,9 +13,12 @@ import (
 	"longlora/internal/errs"
 )
 
+// driverSlack is left free where no limit is given: the driver rounds regions up and loads kernels when they are first used.
+const driverSlack = 64 << 20
+
 // LimitsOf are the memory limits that the options give; used is what the process holds already, which counts.
 func LimitsOf(c *config.Common, m Machine, used int64) (Limits, error) {
-	lim := Limits{Device: m.Memory}
+	lim := Limits{Device: m.Memory - driverSlack}
 	var err error
 	if c.DeviceMem != "" {
 		if lim.Device, err = config.ParseBytes("device-mem", c.DeviceMem); err != nil {

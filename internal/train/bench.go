@@ -63,12 +63,12 @@ func Bench(ctx context.Context, c *config.Bench, v *config.Values, be ops.Backen
 		return nil, err
 	}
 	defer weights.Close()
+	rates, err := m.Predicting()
+	if err != nil {
+		return nil, err
+	}
 	peak := m.Peak
 	if m.OnHost {
-		rates, err := m.Predicting()
-		if err != nil {
-			return nil, err
-		}
 		peak = rates.Linear
 		fmt.Fprintf(log, "mfu is counted against this machine's measured product rate, %.0f GFLOP/s: a CPU has no bf16 datasheet rate\n", peak/1e9)
 	} else if peak == 0 {
@@ -82,7 +82,7 @@ func Bench(ctx context.Context, c *config.Bench, v *config.Values, be ops.Backen
 		if err != nil {
 			return nil, err
 		}
-		b := bench{name: c.Shape, c: &t, d: d, be: be, machine: m, weights: weights, steps: c.Steps, warmup: c.Warmup, log: log}
+		b := bench{name: c.Shape, c: &t, d: d, be: be, machine: m, rates: rates, weights: weights, steps: c.Steps, warmup: c.Warmup, log: log}
 		r, err := b.measure(ctx)
 		if err != nil {
 			return nil, err
@@ -91,7 +91,7 @@ func Bench(ctx context.Context, c *config.Bench, v *config.Values, be ops.Backen
 			r.MFU = r.TFLOPS * 1e12 / peak
 		}
 		out = append(out, r)
-		fmt.Fprintf(log, "%s ctx %d: %.4f s a step, %.0f tok/s\n", r.Shape, r.Ctx, r.SPerStep, r.TokPerS)
+		fmt.Fprintf(log, "%s ctx %d: %.4f s a step (%.4f predicted), %.0f tok/s\n", r.Shape, r.Ctx, r.SPerStep, b.predicted, r.TokPerS)
 	}
 	return out, nil
 }
@@ -103,9 +103,11 @@ type bench struct {
 	d             model.Desc
 	be            ops.Backend
 	machine       plan.Machine
+	rates         plan.Rates
 	weights       *load.StandIn
 	steps, warmup int
 	log           io.Writer
+	predicted     float64 // seconds a step
 }
 
 // problem is what is planned for a row of a model of which nothing is open.
@@ -135,7 +137,8 @@ func (b *bench) measure(ctx context.Context) (BenchResult, error) {
 	if err != nil {
 		return BenchResult{}, err
 	}
-	fmt.Fprintf(b.log, "%s ctx %d: tile %d, keeping %s; %s\n", b.name, b.c.Ctx, pl.Tile, pl.Kept(), needs(pl, lim, b.machine))
+	fmt.Fprintf(b.log, "%s ctx %d: tile %d, keeping %s, MLP by %d rows, logits by %d; %s\n", b.name, b.c.Ctx, pl.Tile, pl.Kept(), pl.MLPRows, pl.HeadRows, needs(pl, lim, b.machine))
+	b.predicted = pl.Seconds(b.rates, 1)
 	inv, scale := rope.Default(b.d.D)
 	e, err := NewEngine(b.be, p, pl, b.weights, model.Rope{Inv: inv, Scale: scale}, b.c.Seed)
 	if err != nil {
