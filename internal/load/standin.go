@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"longlora/internal/data"
+	"longlora/internal/errs"
 	"longlora/internal/lora"
 	"longlora/internal/model"
 	"longlora/internal/ops"
@@ -25,8 +26,8 @@ type StandIn struct {
 	at    map[string]int // offsets
 }
 
-// NewStandIn fills the file.
-func NewStandIn(d model.Desc, seed uint64, own bool) (*StandIn, error) {
+// NewStandIn fills the file. It may take at most limit bytes.
+func NewStandIn(d model.Desc, seed uint64, own bool, limit int64) (*StandIn, error) {
 	s := &StandIn{d: d, at: map[string]int{}}
 	size, one := 0, d
 	if !own {
@@ -36,6 +37,9 @@ func NewStandIn(d model.Desc, seed uint64, own bool) (*StandIn, error) {
 	for _, t := range drawn {
 		s.at[t.Name] = size
 		size += 2 * t.Shape.Elems()
+	}
+	if int64(size) > limit {
+		return nil, errs.NoFitf("random weights of this shape take %d bytes of host memory, %d are available; measure a smaller --shape, or on a GPU", size, limit)
 	}
 	for l := one.L; l < d.L; l++ {
 		for _, n := range model.LayerNames(l) {

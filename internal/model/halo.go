@@ -138,9 +138,10 @@ func (s *store) window(layer int, y at, k, v ops.Tensor) (wk, wv ops.Tensor, k0 
 		s.rows(s.win.k, lo-k0, s.runs[layer][r].k, from, t0-lo, run, false)
 		s.rows(s.win.v, lo-k0, s.runs[layer][r].v, from, t0-lo, run, false)
 	}
-	all := headRun{h0: 0, h1: s.hkv}
-	s.rows(s.win.k, halo, k, 0, t1-t0, all, false)
-	s.rows(s.win.v, halo, v, 0, t1-t0, all, false)
+	wide := s.hkv * s.d
+	own := ops.Block{DstOff: halo * wide, DstStride: wide, SrcStride: wide, Rows: t1 - t0, Cols: wide}
+	s.b.CopyRows(s.win.k, k, own)
+	s.b.CopyRows(s.win.v, v, own)
 	return s.win.k.Rows(0, halo+t1-t0), s.win.v.Rows(0, halo+t1-t0), k0
 }
 
@@ -178,14 +179,14 @@ func (s *store) owe(layer int, y at, dk, dv ops.Tensor) {
 	}
 }
 
-// rows copies n tokens of a run's heads between an (·,Hkv,D) and a compact (·,heads,D) buffer: into the compact
-// one when pack, else out of it.
+// rows copies n tokens of a run's heads between an (·,Hkv,D) and a compact (·,heads,D) buffer in host memory: into the
+// compact one when pack, else out of it.
 func (s *store) rows(dst ops.Tensor, d0 int, src ops.Tensor, s0, n int, run headRun, pack bool) {
 	if n == 0 {
 		return
 	}
 	wide, cols := s.hkv*s.d, (run.h1-run.h0)*s.d
-	b := ops.Block{Rows: n, Cols: cols}
+	b := ops.Block{Rows: n, Cols: cols, Moved: true}
 	if pack {
 		b.DstOff, b.DstStride, b.SrcOff, b.SrcStride = d0*cols, cols, s0*wide+run.h0*s.d, wide
 	} else {

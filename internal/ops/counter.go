@@ -74,7 +74,12 @@ func (c *Counter) Convert(dst, src Tensor) { c.touch(dst, src) }
 
 // CopyRows implements Transfer.
 func (c *Counter) CopyRows(dst, _ Tensor, b Block) {
-	c.Cost.Bytes += 2 * float64(b.Rows) * float64(b.Cols) * float64(dst.DType.Size())
+	n := float64(b.Rows) * float64(b.Cols) * float64(dst.DType.Size())
+	if b.Moved {
+		c.Cost.Moved += n
+	} else {
+		c.Cost.Bytes += 2 * n
+	}
 	c.Cost.Calls++
 }
 

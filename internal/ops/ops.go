@@ -83,6 +83,7 @@ type Transfer interface {
 // Block is a strided block of elements for CopyRows.
 type Block struct {
 	DstOff, DstStride, SrcOff, SrcStride, Rows, Cols int
+	Moved                                            bool // one side is Host memory: for what a plan counts
 }
 
 // Linear is one linear layer: y = x·Wᵀ, with LoRA y = x·Wᵀ + Scale·drop(x)·Aᵀ·Bᵀ (LoRA, arXiv 2106.09685, eq. 3).

@@ -150,7 +150,7 @@ func (p Problem) least() (Plan, error) {
 			least = pl
 		}
 	}
-	return least, nil
+	return Count(p, least.Tiling)
 }
 
 func (p Problem) refusal(least Plan, lim Limits) string {

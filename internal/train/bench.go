@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math"
 	"runtime"
 	"runtime/debug"
 	"sort"
@@ -57,8 +58,12 @@ func Bench(ctx context.Context, c *config.Bench, v *config.Values, be ops.Backen
 		return nil, err
 	}
 	m := plan.Here(be)
+	free, err := plan.HostAvailable()
+	if err != nil {
+		free = math.MaxInt64 // where the system does not say it, it must say no by itself
+	}
 	// A device copies every layer's weights for itself, so the copies may come from one layer's.
-	weights, err := load.NewStandIn(d, c.Seed, m.OnHost)
+	weights, err := load.NewStandIn(d, c.Seed, m.OnHost, free)
 	if err != nil {
 		return nil, err
 	}
@@ -82,7 +87,7 @@ func Bench(ctx context.Context, c *config.Bench, v *config.Values, be ops.Backen
 		if err != nil {
 			return nil, err
 		}
-		b := bench{name: c.Shape, c: &t, d: d, be: be, machine: m, rates: rates, weights: weights, steps: c.Steps, warmup: c.Warmup, log: log}
+		b := bench{name: c.Shape, c: &t, at: func(n int) (config.Train, error) { return c.At(v, n) }, d: d, be: be, machine: m, rates: rates, weights: weights, steps: c.Steps, warmup: c.Warmup, log: log}
 		r, err := b.measure(ctx)
 		if err != nil {
 			return nil, err
@@ -100,6 +105,7 @@ func Bench(ctx context.Context, c *config.Bench, v *config.Values, be ops.Backen
 type bench struct {
 	name          string
 	c             *config.Train
+	at            func(ctx int) (config.Train, error) // its options at another context
 	d             model.Desc
 	be            ops.Backend
 	machine       plan.Machine
@@ -134,6 +140,16 @@ func (b *bench) measure(ctx context.Context) (BenchResult, error) {
 		return BenchResult{}, err
 	}
 	pl, err := plan.Choose(p, lim)
+	if errs.Code(err) == int(errs.NoFit) {
+		longest, e := plan.MaxCtx(func(n int) (plan.Problem, error) {
+			t, err := b.at(n)
+			return pose(&t, b.d, tr, tensor.BF16, b.machine), err
+		}, lim)
+		if e != nil {
+			return BenchResult{}, e
+		}
+		err = tooLong(err, longest, b.machine)
+	}
 	if err != nil {
 		return BenchResult{}, err
 	}

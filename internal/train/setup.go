@@ -334,6 +334,9 @@ func tooLong(refusal error, longest int, m plan.Machine) error {
 	if !m.OnHost {
 		raise = "--device-mem or --host-mem"
 	}
+	if longest == 0 {
+		return errs.NoFitf("%w; no context fits, however short: use a smaller model or another machine, or raise %s", refusal, raise)
+	}
 	return errs.NoFitf("%w; the longest context that fits is %d. Lower --ctx, --batch or --tile, or raise %s", refusal, longest, raise)
 }
 
