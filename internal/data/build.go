@@ -4,15 +4,17 @@ import (
 	"context"
 	"io"
 	"runtime"
+	"slices"
 	"sync"
 
 	"longlora/internal/errs"
 )
 
-// place is how far reading is: so many records of a file.
+// place is how far reading is: so many records of a file, or so many bytes of a text file.
 type place struct {
-	File   int `json:"file"`
-	Record int `json:"record"`
+	File   int   `json:"file"`
+	Record int   `json:"record"`
+	Offset int64 `json:"offset"`
 }
 
 // item is a record as it lies in a file, not yet looked into.
@@ -24,6 +26,8 @@ type item struct {
 	lo, hi int // its bytes in the batch
 	row    map[string]any
 	bad    error
+	later  bool // a part of a text file that is not the first
+	more   bool // nor the last
 }
 
 // batch is some records that one worker encodes.
@@ -151,11 +155,11 @@ type reading struct {
 // run reads all files from a place on; what ends it early travels in the last batch.
 func (r *reading) run(from place) {
 	for i := from.File; i < len(r.s.files) && !r.stop; i++ {
-		skip := 0
+		at := place{File: i}
 		if i == from.File {
-			skip = from.Record
+			at = from
 		}
-		if err := r.file(i, skip); err != nil {
+		if err := r.file(i, at); err != nil {
 			r.b.err = err
 			r.flush()
 			return
@@ -182,19 +186,19 @@ func (r *reading) add(it item, size int, after place) {
 	}
 }
 
-// file reads one file, passing over records that were read before.
-func (r *reading) file(i, skip int) error {
+// file reads one file, passing over what was read before.
+func (r *reading) file(i int, from place) error {
 	k, _ := kindOf(r.s.files[i])
 	if k == unknown {
 		k = text // asked for by --format text
 	}
-	if k == text && skip > 0 {
+	if k == text && from.Record > 0 {
 		return nil
 	}
 	x, err := openFile(r.s.files[i], &r.s.read)
 	if err != nil {
 		if r.s.opt.SkipBad && k == text {
-			r.add(item{kind: k, file: i, bad: err}, 0, place{i, 1})
+			r.add(item{kind: k, file: i, bad: err}, 0, place{File: i, Record: 1})
 			return nil
 		}
 		return err
@@ -202,19 +206,42 @@ func (r *reading) file(i, skip int) error {
 	defer x.close()
 	switch k {
 	case text:
-		return r.whole(x, i)
+		return r.text(x, i, from.Offset)
 	case columns:
-		return r.rows(x, i, skip)
+		return r.rows(x, i, from.Record)
 	}
-	return r.json(x, i, skip, k)
+	return r.json(x, i, from.Record, k)
 }
 
-// whole reads a text file, which is one document.
-func (r *reading) whole(x *file, i int) error {
-	lo := len(r.b.buf)
+// text reads a text file from a byte on. It is one document; where the tokenizer allows it, a long one is sent in
+// parts, so that it is never held whole.
+func (r *reading) text(x *file, i int, offset int64) error {
+	if _, err := io.CopyN(io.Discard, x.r, offset); err != nil {
+		return x.fault(err)
+	}
+	e := &r.s.encoder
+	later, lo, size := offset > 0, len(r.b.buf), partBytes
 	for {
-		if len(r.b.buf)-lo > maxRecord {
-			return errs.Dataf("%s: a text file longer than 1 GiB; divide it, or make it lines of JSONL", x.path)
+		if n := len(r.b.buf) - lo; n > maxRecord {
+			return errs.Dataf("%s: a text of more than 1 GiB without a place where it may be cut; divide it, or make it lines of JSONL", x.path)
+		} else if e.parts && n >= size {
+			if cut := lastCut(r.b.buf[lo:]); cut >= 0 {
+				rest := lo + cut
+				if e.drop {
+					rest++
+				}
+				offset += int64(rest - lo)
+				next := slices.Clone(r.b.buf[rest:])
+				r.b.buf = r.b.buf[:lo+cut]
+				r.add(item{kind: text, file: i, number: 1, lo: lo, hi: lo + cut, later: later, more: true}, cut, place{File: i, Offset: offset})
+				if r.stop {
+					return nil
+				}
+				later, lo, size = true, len(r.b.buf), partBytes
+				r.b.buf = append(r.b.buf, next...)
+				continue
+			}
+			size = 2 * n
 		}
 		if cap(r.b.buf)-len(r.b.buf) < 1<<16 {
 			r.b.buf = append(make([]byte, 0, 2*cap(r.b.buf)+1<<17), r.b.buf...)
@@ -228,7 +255,7 @@ func (r *reading) whole(x *file, i int) error {
 			return x.fault(err)
 		}
 	}
-	r.add(item{kind: text, file: i, number: 1, lo: lo, hi: len(r.b.buf)}, len(r.b.buf)-lo, place{i, 1})
+	r.add(item{kind: text, file: i, number: 1, lo: lo, hi: len(r.b.buf), later: later}, len(r.b.buf)-lo, place{File: i, Record: 1})
 	return nil
 }
 
@@ -252,7 +279,7 @@ func (r *reading) json(x *file, i, skip int, k kind) error {
 			continue
 		}
 		r.b.buf = buf
-		r.add(item{kind: k, file: i, line: line, number: n, lo: lo, hi: len(buf), bad: bad}, len(buf)-lo, place{i, n})
+		r.add(item{kind: k, file: i, line: line, number: n, lo: lo, hi: len(buf), bad: bad}, len(buf)-lo, place{File: i, Record: n})
 	}
 	return nil
 }
@@ -279,7 +306,7 @@ func (r *reading) rows(x *file, i, skip int) error {
 		if n <= skip {
 			continue
 		}
-		r.add(item{kind: columns, file: i, line: n, number: n, row: row}, sizeOf(row), place{i, n})
+		r.add(item{kind: columns, file: i, line: n, number: n, row: row}, sizeOf(row), place{File: i, Record: n})
 	}
 	return nil
 }
@@ -337,7 +364,8 @@ func (s *source) document(out []int32, b *batch, it *item) ([]int32, document, e
 		return out, d, it.bad
 	}
 	if it.kind == text {
-		out, err := s.encoder.text(out, string(b.buf[it.lo:it.hi]))
+		d.more = it.more
+		out, err := s.encoder.part(out, string(b.buf[it.lo:it.hi]), !it.later, !it.more)
 		return out, d, err
 	}
 	m, names := it.row, s.columns[it.file]

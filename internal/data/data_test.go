@@ -42,6 +42,7 @@ func (letters) Decode(ids []int32) string {
 }
 func (letters) ID(token string) (int32, bool) { return 0, false }
 func (letters) Size() int                     { return 256 }
+func (letters) Parts() (drop, ok bool)        { return false, true }
 
 func (letters) BOS() (int32, bool) { return 1, true }
 func (letters) EOS() (int32, bool) { return 2, true }

@@ -18,11 +18,15 @@ type Encoder interface {
 	EOS() (int32, bool)
 	ID(token string) (int32, bool)
 	Size() int // the highest id plus one
+	// Parts says whether text may be encoded part by part, cut at a space between ASCII letters, and whether that
+	// space is then left out.
+	Parts() (drop, ok bool)
 }
 
 // document is an encoded one.
 type document struct {
 	n       int    // tokens
+	more    bool   // the document goes on in the next one
 	answers []span // tokens that are scored; of examples
 	trim    span   // the tokens of the prompt's longest text; of examples
 	file    int    // where it came from
@@ -35,22 +39,51 @@ type encoder struct {
 	vocab     int
 	noSpecial bool
 	template  *template // of examples
+	parts     bool      // long texts are encoded part by part
+	drop      bool      // without the space between parts
 }
 
+// partBytes is from where on text is encoded part by part.
+const partBytes = 1 << 20
+
 // text appends a document's ids: BOS where the tokenizer adds it, the text, EOS.
-func (e *encoder) text(out []int32, s string) ([]int32, error) {
-	if id, ok := e.enc.BOS(); ok && !e.noSpecial {
+func (e *encoder) text(out []int32, s string) ([]int32, error) { return e.part(out, s, true, true) }
+
+// part appends the ids of a part of a document, perhaps the first, perhaps the last.
+func (e *encoder) part(out []int32, s string, first, last bool) ([]int32, error) {
+	if id, ok := e.enc.BOS(); ok && first && !e.noSpecial {
 		out = append(out, id)
 	}
 	from := len(out)
+	for e.parts && len(s) > 2*partBytes { // in little memory
+		i := lastCut(s[:2*partBytes])
+		if i < 0 {
+			break
+		}
+		out = append(out, e.enc.Encode(s[:i])...)
+		if s = s[i:]; e.drop {
+			s = s[1:]
+		}
+	}
 	out = append(out, e.enc.Encode(s)...)
 	if err := e.check(out[from:]); err != nil {
 		return out, err
 	}
-	if id, ok := e.enc.EOS(); ok && !e.noSpecial {
+	if id, ok := e.enc.EOS(); ok && last && !e.noSpecial {
 		out = append(out, id)
 	}
 	return out, nil
+}
+
+// lastCut is the last place where a text may be cut, a space between ASCII letters; -1 without any.
+func lastCut[T string | []byte](s T) int {
+	letter := func(c byte) bool { return c|0x20 >= 'a' && c|0x20 <= 'z' }
+	for i := len(s) - 2; i > 0; i-- {
+		if s[i] == ' ' && letter(s[i-1]) && letter(s[i+1]) {
+			return i
+		}
+	}
+	return -1
 }
 
 // check refuses ids outside the model's vocabulary.

@@ -252,6 +252,7 @@ func (s *source) openEncoder() error {
 		return errs.Dataf("the tokenizer has %d tokens, more than the model's vocab_size of %d in config.json; use the model's own tokenizer", n, o.Vocab)
 	}
 	s.encoder = encoder{enc: o.Encoder, vocab: o.Vocab, noSpecial: o.NoSpecial}
+	s.encoder.drop, s.encoder.parts = o.Encoder.Parts()
 	if s.format == Text {
 		return nil
 	}

@@ -166,7 +166,9 @@ func (w *storeWriter) add(r *result) error {
 		}
 	}
 	for _, d := range r.docs {
-		w.tokens += uint64(d.n)
+		if w.tokens += uint64(d.n); d.more {
+			continue
+		}
 		w.count++
 		le.PutUint64(b[:], w.tokens)
 		n := textRecord

@@ -1,0 +1,42 @@
+package tokenizer
+
+import (
+	"slices"
+	"strings"
+	"unicode"
+)
+
+// Parts says whether a long text may be encoded part by part: cut between an ASCII letter and a space that an ASCII
+// letter follows, the parts' ids one after another are the whole text's. With drop the space itself is left out, as
+// the tokenizer puts one in front of every part.
+func (t *Tokenizer) Parts() (drop, ok bool) {
+	if t.cuts == nil || !t.raw.local() || !t.normal.local() {
+		return false, false
+	}
+	// The cut is one that words never cross. What normalizers make of a part's ends shows on any text.
+	const a, b = "one Two,  x yz", "three four. é "
+	whole := t.Encode(a + " " + b)
+	for _, drop := range []bool{false, true} {
+		rest := " " + b
+		if drop {
+			rest = b
+		}
+		if slices.Equal(whole, append(t.Encode(a), t.Encode(rest)...)) {
+			return drop, true
+		}
+	}
+	return false, false
+}
+
+// local reports whether a match depends on nothing but the token's own bytes and whether none holds white space, so
+// that text may be cut at a space without changing what is matched.
+func (a *addedTokens) local() bool {
+	for _, list := range a.by {
+		for _, t := range list {
+			if t.SingleWord || t.LStrip || t.RStrip || strings.IndexFunc(t.Content, unicode.IsSpace) >= 0 {
+				return false
+			}
+		}
+	}
+	return true
+}
