@@ -1,11 +1,13 @@
 package tokenizer
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"longlora/internal/errs"
@@ -15,7 +17,8 @@ import (
 type config struct {
 	path      string
 	eos       string       // "": not said
-	special   []addedToken // the tokens it names, in the order in which transformers adds them
+	special   []addedToken // the tokens it names
+	added     []addedToken // added_tokens_decoder, else added_tokens.json: for tokenizer.model, by id
 	chat      string       // chat template
 	addBOS    bool
 	addPrefix bool // add_prefix_space, true unless it is false
@@ -37,6 +40,16 @@ func readConfig(dir string) (config, error) {
 			return c, errs.Dataf("%s: %w", c.path, err)
 		}
 	}
+	if blob, err := os.ReadFile(filepath.Join(dir, "added_tokens.json")); err == nil && c.added == nil {
+		var ids map[string]int32
+		if err := json.Unmarshal(blob, &ids); err != nil {
+			return c, errs.Dataf("%s: %w", filepath.Join(dir, "added_tokens.json"), err)
+		}
+		for s, id := range ids {
+			c.added = append(c.added, addedToken{ID: id, Content: s})
+		}
+	}
+	slices.SortFunc(c.added, func(x, y addedToken) int { return cmp.Compare(x.ID, y.ID) })
 	if blob, err := os.ReadFile(filepath.Join(dir, "chat_template.jinja")); err == nil {
 		c.chat = string(blob)
 	} else if blob, err := os.ReadFile(filepath.Join(dir, "chat_template.json")); err == nil && c.chat == "" {
@@ -88,6 +101,16 @@ func (c *config) parse(blob []byte) error {
 			}
 			c.special = append(c.special, a)
 		}
+	}
+	var decoder map[int32]addedToken
+	if !null(f["added_tokens_decoder"]) {
+		if err := json.Unmarshal(f["added_tokens_decoder"], &decoder); err != nil {
+			return errors.New("added_tokens_decoder must be a table of objects by id")
+		}
+	}
+	for id, a := range decoder {
+		a.ID = id
+		c.added = append(c.added, a)
 	}
 	c.chat = chatTemplate(f["chat_template"])
 	return nil

@@ -71,11 +71,11 @@ func (e *encoder) part(t text) {
 		t = e.t.steps[k].rewrite(t, e.out.track)
 	}
 	workers := runtime.GOMAXPROCS(0)
-	if len(t.s) < parallelFrom || workers == 1 || e.t.cuts == nil {
+	if len(t.s) < e.t.longFrom || workers == 1 || e.t.cuts == nil {
 		e.pieces(t, k)
 		return
 	}
-	chunks := cutUp(t, parallelFrom/4, e.t.cuts)
+	chunks := cutUp(t, e.t.longFrom/4, e.t.cuts)
 	parts := make([]encoder, len(chunks))
 	var wg sync.WaitGroup
 	for w := range workers {

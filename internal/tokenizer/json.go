@@ -87,7 +87,7 @@ func (f *file) build() (*Tokenizer, error) {
 	case len(m.Vocab) == 0:
 		return nil, fmt.Errorf("model.vocab is missing")
 	}
-	t := &Tokenizer{eos: -1}
+	t := &Tokenizer{eos: -1, longFrom: parallelFrom}
 	var err error
 	if t.normalizers, err = normalizer(f.Normalizer); err != nil {
 		return nil, fmt.Errorf("normalizer: %w", err)
@@ -132,7 +132,7 @@ func (f *file) tokens() func(yield func(int32, string) bool) {
 }
 
 // maxID is far above every vocabulary; it keeps a corrupt file from taking all memory.
-const maxID = 1 << 24
+const maxID = 1 << 22
 
 // bpe builds the model's tables.
 func (f *file) bpe(byteLevel bool) (*bpe, error) {

@@ -50,11 +50,11 @@ type spModel struct {
 // pieces, user-defined ones and the unknown one are added tokens, parsed where they are written out; each stretch
 // of text between them gets a dummy prefix (legacy), or only the beginning of the text does.
 func parseModel(path string, blob []byte, cfg config) (*Tokenizer, error) {
+	if looksLikeRanks(blob) {
+		return nil, errs.Dataf("%s: a table of ranks (tiktoken), not a sentencepiece model; the tokenizer.json of the same checkpoint is needed", path)
+	}
 	m, err := readModel(blob)
 	if err != nil {
-		if looksLikeRanks(blob) {
-			return nil, errs.Dataf("%s: a table of ranks (tiktoken), not a sentencepiece model; write a tokenizer.json with transformers' convert_llama_weights_to_hf", path)
-		}
 		return nil, errs.Dataf("%s: no sentencepiece model: %w", path, err)
 	}
 	t, err := m.build(cfg)
@@ -103,7 +103,7 @@ func (m *spModel) build(cfg config) (*Tokenizer, error) {
 	if err := m.check(); err != nil {
 		return nil, err
 	}
-	t := &Tokenizer{eos: m.eos}
+	t := &Tokenizer{eos: m.eos, longFrom: parallelFrom}
 	b := &bpe{vocab: make(map[string]int32, len(m.pieces)), merges: map[uint64]merge{}, byteFallback: m.byteFallback, unk: -1, fuseUnk: true}
 	var added []addedToken
 	for id, p := range m.pieces {
@@ -180,19 +180,20 @@ func (m *spModel) spaces(t *Tokenizer, cfg config) {
 	}
 }
 
-// squeeze takes spaces off the ends and makes one of each run of them.
+// squeeze takes spaces off the ends, and ▁ off the right one, and makes one of each run of spaces.
 func squeeze(t text, track bool) text {
 	w := newRewriter(t, track)
-	for i := 0; i < len(t.s); {
+	end := len(strings.TrimRight(t.s, " "+string(metaspace)))
+	for i := 0; i < end; {
 		j := i
-		for j < len(t.s) && t.s[j] == ' ' {
+		for t.s[j] == ' ' {
 			j++
 		}
-		if j > i && i > 0 && j < len(t.s) {
+		if i < j && i > 0 {
 			w.put(" ", i, j)
 		}
 		i = j
-		for j < len(t.s) && t.s[j] != ' ' {
+		for j < end && t.s[j] != ' ' {
 			j++
 		}
 		w.keep(i, j)

@@ -21,6 +21,10 @@ func known(pattern string) func(s string) int {
 		return func(s string) int { return llama3Piece(s, 3) }
 	case qwen2Pattern:
 		return func(s string) int { return llama3Piece(s, 1) }
+	case gpt4oPattern:
+		return func(s string) int { return casedPiece(s, 3, true) }
+	case tekkenPattern:
+		return func(s string) int { return casedPiece(s, 1, false) }
 	}
 	return nil
 }

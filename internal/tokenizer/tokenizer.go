@@ -30,6 +30,7 @@ type Tokenizer struct {
 	normalizers []rewrite
 	steps       []step                     // pre-tokenizers, in order
 	cuts        func(s string, i int) bool // whether a long text may be cut before s[i]; nil: nowhere
+	longFrom    int                        // length in bytes from which a text is long
 	model       *bpe
 	decode      decoder
 	prefix      []int32  // what stands in front of a text
@@ -71,7 +72,15 @@ func Load(dir string, cfgEOS []int) (*Tokenizer, error) {
 		if blob, err = os.ReadFile(modelPath); err != nil {
 			return nil, errs.Dataf("cannot read a tokenizer: neither %s nor %s: %v", jsonPath, modelPath, err)
 		}
-		t, err = parseModel(modelPath, blob, cfg)
+		if t, err = parseModel(modelPath, blob, cfg); err != nil {
+			return nil, err
+		}
+		for i := range cfg.added {
+			cfg.added[i].Normalized = false // LlamaTokenizer has nothing that would normalize them
+		}
+		if err := t.addTokens(cfg.added, true); err != nil {
+			return nil, errs.Dataf("%s: %v", cfg.path, err)
+		}
 	default:
 		return nil, errs.Dataf("cannot read the tokenizer: %v", err)
 	}
