@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"unicode"
+
+	"longlora/internal/errs"
 )
 
 // span is a stretch [lo, hi) of bytes or tokens.
@@ -236,6 +238,27 @@ func openTemplate(name, chat string, enc Encoder) (*template, error) {
 		return builtin(name, eosText(enc)), nil
 	}
 	return fileTemplate(name, enc)
+}
+
+// Ask is a user's message in a template, up to where the answer begins. name and chat are as for --template: a name,
+// auto (by the marks in chat, the tokenizer's own template), or a file.
+func Ask(name, chat string, enc Encoder, message string) (string, error) {
+	t, err := openTemplate(name, chat, enc)
+	if err != nil {
+		return "", err
+	}
+	if lacking := t.missing(enc); len(lacking) > 0 {
+		return "", errs.Usagef("--template %s: the tokenizer has no token %s; choose another template", t.name, strings.Join(lacking, ", "))
+	}
+	r := &rendering{}
+	e := &example{alpaca: true, instruction: message, messages: []Message{{user, message}, {assistant, ""}}}
+	if err := t.render(r, e); err != nil {
+		return "", errs.Usagef("--template %s: %w", t.name, err)
+	}
+	if len(r.answers) == 0 {
+		return "", errs.Usagef("--template %s: it marks no answer with {{answer}}", t.name)
+	}
+	return strings.TrimSuffix(string(r.b[:r.answers[len(r.answers)-1].lo]), " "), nil
 }
 
 // eosText is the end of a document as text, "" where no file says which token it is.

@@ -130,15 +130,18 @@ func (e *evaluation) positions(n int) (rope.Positions, error) {
 	if e.cfg.Positions != nil {
 		return *e.cfg.Positions, nil
 	}
-	v := e.cfg.Values
+	return positions(e.base, e.cfg.Adapter, &e.cfg.Eval.Rope, e.cfg.Values, n)
+}
+
+func positions(base *load.Base, adapter string, r *config.Rope, v *config.Values, n int) (rope.Positions, error) {
 	if v.Explicit("rope") || v.Explicit("rope-factor") {
-		p, _, err := e.base.Positions.Resolve(rope.Request{Rope: e.cfg.Eval.Rope.Rope, Factor: e.cfg.Factor, BaseCtx: e.cfg.BaseCtx, Ctx: n}, e.base.Desc().D)
+		p, _, err := base.Positions.Resolve(rope.Request{Rope: r.Rope, Factor: r.Factor, BaseCtx: r.BaseCtx, Ctx: n}, base.Desc().D)
 		return p, err
 	}
-	if e.cfg.Adapter == "" {
-		return e.base.Positions, nil
+	if adapter == "" {
+		return base.Positions, nil
 	}
-	p, _, err := e.base.Beside(e.cfg.Adapter)
+	p, _, err := base.Beside(adapter)
 	return p, err
 }
 

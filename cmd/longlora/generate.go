@@ -1,0 +1,73 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"longlora/internal/config"
+	"longlora/internal/errs"
+	"longlora/internal/eval"
+	"longlora/internal/ops"
+)
+
+func newGenerate() *cobra.Command {
+	var g config.Generate
+	return command("generate --model DIR --prompt TEXT", "Continue a prompt",
+		`Continue a prompt, greedily unless --temperature says otherwise; text appears as it is made. Long prompts are
+read in tiles, keys and values are kept, and attention is full.
+
+  longlora generate --model merged --prompt-file question.txt --max-tokens 200
+  longlora generate --model base --adapter run --chat --prompt "Who wrote Emma?" --temperature 0.7 --top-p 0.9`,
+		g.Flags, func(c *cobra.Command, v *config.Values) error {
+			if err := g.Finish(v); err != nil {
+				return err
+			}
+			prompt, err := readPrompt(&g, c.InOrStdin())
+			if err != nil {
+				return err
+			}
+			out := c.OutOrStdout()
+			if g.JSON {
+				out = io.Discard
+			}
+			return onDevice(g.Common, nil, c.ErrOrStderr(), func(be ops.Backend) error {
+				res, err := eval.Generate(c.Context(), &g, prompt, be, out, c.ErrOrStderr())
+				if err != nil {
+					return err
+				}
+				if g.JSON {
+					return document(c.OutOrStdout(), res)
+				}
+				fmt.Fprintln(out)
+				fmt.Fprintf(c.ErrOrStderr(), "%d tokens after %d of the prompt (%.2f s), %.1f tok/s, ended by %s\n",
+					res.Tokens, res.PromptTokens, res.PrefillS, res.TokPerS, res.Stop)
+				return nil
+			})
+		})
+}
+
+// readPrompt is the prompt, from the flag, a file or standard input.
+func readPrompt(g *config.Generate, stdin io.Reader) (string, error) {
+	prompt := g.Prompt
+	if g.PromptFile != "" {
+		var b []byte
+		var err error
+		if g.PromptFile == "-" {
+			b, err = io.ReadAll(stdin)
+		} else {
+			b, err = os.ReadFile(g.PromptFile)
+		}
+		if err != nil {
+			return "", errs.Dataf("--prompt-file: %w", err)
+		}
+		prompt = strings.TrimSuffix(string(b), "\n") // which editors add
+	}
+	if strings.TrimSpace(prompt) == "" {
+		return "", errs.Usagef("the prompt is empty; give some text with --prompt or --prompt-file")
+	}
+	return prompt, nil
+}

@@ -1,0 +1,77 @@
+package config
+
+import (
+	"github.com/spf13/pflag"
+
+	"longlora/internal/errs"
+)
+
+// Generate are the options of generate.
+type Generate struct {
+	Common
+	Rope
+	Model, Adapter     string
+	Prompt, PromptFile string
+	Chat               bool
+	Template           string
+	MaxTokens          int
+	Temperature, TopP  float64
+	Seed               uint64
+	Stop               []string
+	Overlong           string
+	Values             *Values
+}
+
+// Flags defines generate's options.
+func (g *Generate) Flags(f *pflag.FlagSet) {
+	f.StringVar(&g.Model, "model", "", "a folder, or a Hugging Face name in the local cache")
+	f.StringVar(&g.Adapter, "adapter", "", "PEFT adapter to apply")
+	f.StringVar(&g.Prompt, "prompt", "", "the prompt")
+	f.StringVar(&g.PromptFile, "prompt-file", "", "file that holds the prompt; - is standard input")
+	f.BoolVar(&g.Chat, "chat", false, "write the prompt as a user's message in the model's chat template")
+	f.StringVar(&g.Template, "template", "auto", "--chat: auto, llama2, longalpaca, llama3, chatml, alpaca, mistral, or a file")
+	f.IntVar(&g.MaxTokens, "max-tokens", 256, "tokens to generate at most")
+	f.Float64Var(&g.Temperature, "temperature", 0, "0: always the most probable token; higher: more varied")
+	f.Float64Var(&g.TopP, "top-p", 1, "draw from the most probable tokens that together have this probability")
+	f.Uint64Var(&g.Seed, "seed", 0, "seed of what is drawn")
+	f.StringArrayVar(&g.Stop, "stop", nil, "text at which to stop, which is left out; repeat for several")
+	f.StringVar(&g.Overlong, "overlong", "error", "a prompt longer than the model's length: error, or truncate (its middle goes)")
+	g.RopeFlags(f)
+	g.ComputeFlags(f)
+}
+
+// Finish validates the options.
+func (g *Generate) Finish(v *Values) error {
+	g.Values = v
+	if err := v.Exclusive("prompt", "prompt-file"); err != nil {
+		return err
+	}
+	if err := v.Require("model"); err != nil {
+		return err
+	}
+	if !v.Explicit("prompt") && !v.Explicit("prompt-file") {
+		return errs.Usagef("missing: --prompt or --prompt-file")
+	}
+	switch {
+	case g.MaxTokens < 1:
+		return errs.Usagef("--max-tokens %d: must be 1 or more", g.MaxTokens)
+	case !(g.Temperature >= 0 && g.Temperature <= maxTemperature):
+		return errs.Usagef("--temperature %g: must be from 0 to %d", g.Temperature, maxTemperature)
+	case !(g.TopP > 0 && g.TopP <= 1):
+		return errs.Usagef("--top-p %g: must be above 0 and at most 1", g.TopP)
+	}
+	for _, s := range g.Stop {
+		if s == "" {
+			return errs.Usagef("--stop: an empty text stops everything; leave the flag out")
+		}
+	}
+	for _, err := range []error{g.CheckDevice(), g.CheckRope(v), oneOf("overlong", g.Overlong, "error", "truncate")} {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// maxTemperature is where every token of a large vocabulary is nearly as probable as any other.
+const maxTemperature = 100

@@ -1,0 +1,273 @@
+package eval
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"sort"
+	"strings"
+	"time"
+
+	"longlora/internal/config"
+	"longlora/internal/data"
+	"longlora/internal/errs"
+	"longlora/internal/load"
+	"longlora/internal/model"
+	"longlora/internal/ops"
+	"longlora/internal/s2attn"
+	"longlora/internal/tokenizer"
+)
+
+// Generated is what generate prints with --json.
+type Generated struct {
+	Model        string  `json:"model"`
+	PromptTokens int     `json:"prompt_tokens"`
+	Tokens       int     `json:"tokens"`
+	Text         string  `json:"text"`
+	Stop         string  `json:"stop"` // eos, stop, length
+	PrefillS     float64 `json:"prefill_s"`
+	TokPerS      float64 `json:"tok_per_s"` // of the tokens after the first
+}
+
+// Generate continues a prompt. Text goes to out as it becomes certain.
+func Generate(ctx context.Context, g *config.Generate, prompt string, be ops.Backend, out, log io.Writer) (*Generated, error) {
+	base, err := load.Open(g.Model, g.Adapter)
+	if err != nil {
+		return nil, err
+	}
+	defer base.Close()
+	base.Log = log
+	for _, n := range base.Notes {
+		fmt.Fprintf(log, "note: %s\n", n)
+	}
+	enc, err := tokenizer.Load(base.Dir, base.Config.EOS)
+	if err != nil {
+		return nil, err
+	}
+	if g.Chat {
+		if prompt, err = data.Ask(g.Template, enc.Template(), enc, prompt); err != nil {
+			return nil, err
+		}
+	}
+	ids := enc.Encode(tokenizer.ReplaceInvalid(prompt))
+	if id, ok := enc.BOS(); ok && (len(ids) == 0 || ids[0] != id) {
+		ids = append([]int32{id}, ids...)
+	}
+	if len(ids) == 0 {
+		return nil, errs.Usagef("--prompt: it is empty and the tokenizer has no token to begin with; give some text")
+	}
+	for _, id := range ids {
+		if int(id) >= base.Desc().V {
+			return nil, errs.Dataf("%s: the tokenizer gives id %d, the model's vocabulary ends at %d", base.Dir, id, base.Desc().V)
+		}
+	}
+	if ids, err = room(g, base, ids); err != nil {
+		return nil, err
+	}
+	n := len(ids) + g.MaxTokens
+	p, err := positions(base, g.Adapter, &g.Rope, g.Values, n)
+	if err != nil {
+		return nil, err
+	}
+	en, err := newEngine(be, base, &g.Common)
+	if err != nil {
+		return nil, err
+	}
+	defer en.close()
+	w := &writer{g: g, enc: enc, ends: ends(base, enc), out: out, res: &Generated{Model: g.Model, PromptTokens: len(ids), Stop: "length"}}
+	err = en.run(n, s2attn.Spec{Mode: s2attn.Full}, base.Rope(p, n), func(r *model.Runner) error { return w.run(ctx, r, ids) })
+	return w.res, err
+}
+
+// room makes a prompt fit the length that the model's positions are made for, or says what would.
+func room(g *config.Generate, base *load.Base, ids []int32) ([]int32, error) {
+	p, err := positions(base, g.Adapter, &g.Rope, g.Values, len(ids)+g.MaxTokens)
+	if err != nil {
+		return nil, err
+	}
+	limit := p.Reads(g.BaseCtx)
+	if !g.Values.Explicit("max-tokens") {
+		g.MaxTokens = max(1, min(g.MaxTokens, limit-len(ids)))
+	}
+	if len(ids)+g.MaxTokens <= limit {
+		return ids, nil
+	}
+	if g.Overlong == "error" || g.MaxTokens >= limit {
+		return nil, errs.Usagef("the prompt's %d tokens and --max-tokens %d are more than the %d that the model's positions reach; lower --max-tokens, say --overlong truncate to leave out the prompt's middle, or stretch the positions with --rope-factor",
+			len(ids), g.MaxTokens, limit)
+	}
+	keep := limit - g.MaxTokens
+	return slices.Concat(ids[:keep-keep/2], ids[len(ids)-keep/2:]), nil
+}
+
+// ends are the tokens that end a text.
+func ends(base *load.Base, enc *tokenizer.Tokenizer) map[int32]bool {
+	out := map[int32]bool{}
+	if id, ok := enc.EOS(); ok {
+		out[id] = true
+	}
+	for _, id := range base.Config.EOS {
+		out[int32(id)] = true
+	}
+	for _, mark := range []string{"<|eot_id|>", "<|im_end|>"} {
+		if id, ok := enc.ID(mark); ok {
+			out[id] = true
+		}
+	}
+	return out
+}
+
+// writer turns tokens into text as they come and watches for where to stop.
+type writer struct {
+	g    *config.Generate
+	enc  *tokenizer.Tokenizer
+	ends map[int32]bool
+	out  io.Writer
+	res  *Generated
+	text strings.Builder
+	said int // bytes of text that are out
+}
+
+func (w *writer) run(ctx context.Context, r *model.Runner, ids []int32) error {
+	s := r.NewSession(len(ids) + w.g.MaxTokens)
+	defer s.Close()
+	begun := time.Now()
+	if err := s.Append(ids...); err != nil {
+		return err
+	}
+	w.res.PrefillS = time.Since(begun).Seconds()
+	stream, draw := w.enc.Stream(), newSampler(w.g)
+	begun = time.Now()
+	for {
+		id, err := draw.next(s)
+		if err != nil {
+			return err
+		}
+		if ctx.Err() != nil {
+			return errs.Interruptedf("interrupted after %d tokens", w.res.Tokens)
+		}
+		if w.ends[id] {
+			w.res.Stop = "eos"
+			break
+		}
+		w.res.Tokens++
+		if stop, err := w.add(stream.Next(id), false); err != nil || stop {
+			w.finish(begun)
+			return err
+		}
+		if w.res.Tokens == w.g.MaxTokens {
+			break
+		}
+		if err := s.Append(id); err != nil {
+			return err
+		}
+	}
+	_, err := w.add(stream.Rest(), true)
+	w.finish(begun)
+	return err
+}
+
+// finish fills in what is known at the end.
+func (w *writer) finish(begun time.Time) {
+	w.res.Text = w.text.String()
+	if n := w.res.Tokens - 1; n > 0 {
+		w.res.TokPerS = float64(n) / time.Since(begun).Seconds()
+	}
+}
+
+// add takes more text and writes what cannot be the beginning of a stop text. It reports whether one has come.
+func (w *writer) add(more string, last bool) (stop bool, err error) {
+	w.text.WriteString(more)
+	all := w.text.String()
+	end := len(all)
+	for _, s := range w.g.Stop {
+		if i := strings.Index(all, s); i >= 0 && i <= end {
+			end, stop = i, true
+		}
+	}
+	if stop {
+		w.res.Stop = "stop"
+		w.text.Reset()
+		w.text.WriteString(all[:end])
+	} else if !last {
+		end -= held(all, w.g.Stop)
+	}
+	if end > w.said {
+		_, err = io.WriteString(w.out, all[w.said:end])
+		w.said = end
+	}
+	return stop, err
+}
+
+// held is the length of the longest end of text that begins a stop text.
+func held(text string, stops []string) int {
+	n := 0
+	for _, s := range stops {
+		for k := min(len(s)-1, len(text)); k > n; k-- {
+			if strings.HasSuffix(text, s[:k]) {
+				n = k
+			}
+		}
+	}
+	return n
+}
+
+// sampler draws tokens. The same seed draws the same ones.
+type sampler struct {
+	temperature, topP float64
+	r                 *rand.Rand
+}
+
+func newSampler(g *config.Generate) *sampler {
+	return &sampler{g.Temperature, g.TopP, rand.New(rand.NewPCG(g.Seed, 0))}
+}
+
+func (s *sampler) next(x *model.Session) (int32, error) {
+	if s.temperature == 0 {
+		return x.Best()
+	}
+	logits, err := x.Logits()
+	if err != nil {
+		return 0, err
+	}
+	return s.draw(logits)
+}
+
+// draw picks from softmax(logits/temperature), restricted to the fewest tokens whose probabilities reach topP
+// (nucleus sampling, arXiv 1904.09751, sec. 3.1), the most probable one always among them.
+func (s *sampler) draw(logits []float32) (int32, error) {
+	top := float64(slices.Max(logits))
+	p := make([]float64, len(logits))
+	sum := 0.0
+	for i, l := range logits {
+		p[i] = math.Exp((float64(l) - top) / s.temperature)
+		sum += p[i]
+	}
+	if math.IsNaN(sum) || math.IsInf(top, 0) {
+		return 0, errs.Numericf("the model's scores hold NaN or infinity; check its weights")
+	}
+	order := make([]int, len(p))
+	for i := range order {
+		order[i] = i
+	}
+	if s.topP < 1 {
+		sort.SliceStable(order, func(a, b int) bool { return p[order[a]] > p[order[b]] })
+		kept := 0.0
+		for i, k := range order {
+			if kept += p[k]; kept >= s.topP*sum {
+				order, sum = order[:i+1], kept
+				break
+			}
+		}
+	}
+	u := s.r.Float64() * sum
+	for _, k := range order {
+		if u -= p[k]; u < 0 {
+			return int32(k), nil
+		}
+	}
+	return int32(order[0]), nil
+}
