@@ -66,7 +66,11 @@ func (tl Tiling) Kept() string {
 	if tl.More == 0 || tl.Keep == KeepAll {
 		return tl.Keep.String()
 	}
-	return fmt.Sprintf("%s in %d layers, %s in the others", tl.Keep-1, tl.More, tl.Keep)
+	layers := "layers"
+	if tl.More == 1 {
+		layers = "layer"
+	}
+	return fmt.Sprintf("%s in %d %s, %s in the others", tl.Keep-1, tl.More, layers, tl.Keep)
 }
 
 // Rope is what rotary positions need, already resolved (package rope).

@@ -80,13 +80,6 @@ func Calibrate(b ops.Backend) (Rates, error) {
 	return r, nil
 }
 
-// Warm has the backend do each kind of operation once: libraries take host memory when they are first used, and it is to
-// be there when a plan counts what the process holds.
-func Warm(b ops.Backend) error {
-	_, err := Calibrate(b)
-	return err
-}
-
 type calibration struct {
 	x, w, y, y2, y3, q, k, v, o, dq, dk, dv, lse, delta ops.Tensor
 }

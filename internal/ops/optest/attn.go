@@ -104,21 +104,34 @@ func (k *kit) attention(a *ops.Attn, t int, masks map[bool][][]bool, seen []int)
 		k.b.AttnForward(o.Tensor, lse.Tensor, q.Tensor, key.Tensor, v.Tensor, a)
 		k.b.AttnBackward(dq.Tensor, dk.Tensor, dv.Tensor, do.Tensor, o.Tensor, q.Tensor, key.Tensor, v.Tensor, lse.Tensor, delta.Tensor, a)
 	}, func(r round) [][]float64 {
-		wo, wl, wq := make([]float64, t*a.H*a.D), make([]float64, a.H*t), make([]float64, t*a.H*a.D)
-		wk, wv := append([]float64{}, dk.v...), append([]float64{}, dv.v...)
-		var wg sync.WaitGroup
-		for j := range a.Hkv { // one owner of a key/value head's gradients
-			wg.Go(func() {
-				for h := j * a.H / a.Hkv; h < (j+1)*a.H/a.Hkv; h++ {
-					for i := range t {
-						query{a, h, i, masks[s2attn.Shifted(h, a.H)][a.Q0+i][a.K0 : a.K0+w], r}.run(q.v, key.v, v.v, do.v, wo, wl, wq, wk, wv)
-					}
-				}
-			})
+		x := attend(a, masks, q.v, key.v, v.v, do.v, r)
+		for i := range x.dk { // gradients are added to what is there
+			x.dk[i] += dk.v[i]
+			x.dv[i] += dv.v[i]
 		}
-		wg.Wait()
-		return [][]float64{wo, wl, wq, wk, wv}
+		return [][]float64{x.o, x.lse, x.dq, x.dk, x.dv}
 	}, o, lse, dq, dk, dv)
+}
+
+// attended is what attention gives, forward and back.
+type attended struct{ o, lse, dq, dk, dv []float64 }
+
+// attend computes a tile's attention by its definition. masks are the sequence's, of plain and shifted heads.
+func attend(a *ops.Attn, masks map[bool][][]bool, q, k, v, do []float64, r round) attended {
+	t, w := len(q)/(a.H*a.D), len(k)/(a.Hkv*a.D)
+	x := attended{make([]float64, len(q)), make([]float64, a.H*t), make([]float64, len(q)), make([]float64, len(k)), make([]float64, len(k))}
+	var wg sync.WaitGroup
+	for j := range a.Hkv { // one owner of a key/value head's gradients
+		wg.Go(func() {
+			for h := j * a.H / a.Hkv; h < (j+1)*a.H/a.Hkv; h++ {
+				for i := range t {
+					query{a, h, i, masks[s2attn.Shifted(h, a.H)][a.Q0+i][a.K0 : a.K0+w], r}.run(q, k, v, do, x.o, x.lse, x.dq, x.dk, x.dv)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	return x
 }
 
 // query is the attention of query i of a tile in head h.

@@ -63,11 +63,17 @@ func TestFaultsAreSeen(t *testing.T) {
 	}
 }
 
-// A backend that does everything plainly in bfloat16 is within the limits that this gives.
+// A backend that does everything plainly in bfloat16 is within the limits that this gives, but for linear layers, of
+// which it makes several operations.
 func TestPlainIsWithinItsLimits(t *testing.T) {
-	for _, r := range optest.Run(optest.Plain(cpu.New(2)), "", nil) {
-		if !r.OK() {
-			t.Error(r)
+	for _, op := range optest.Ops() {
+		if op == "linear" {
+			continue
+		}
+		for _, r := range optest.Run(optest.Plain(cpu.New(2)), op, nil) {
+			if !r.OK() {
+				t.Error(r)
+			}
 		}
 	}
 }

@@ -2,15 +2,17 @@ package optest
 
 import (
 	"fmt"
+	"math"
 
 	"longlora/internal/ops"
 	"longlora/internal/tensor"
 )
 
 // Plain makes a bfloat16 backend of a float32 one that works in memory which the CPU can address: every operation
-// takes its activations from bfloat16, is done in float32, and is rounded once. A whole step on it has the error
-// that bfloat16 has when nothing is done cleverly, by which a GPU's step is measured; and it runs the step's
-// bfloat16 path where there is no GPU.
+// takes its activations from bfloat16, is done in float32, and is rounded once. A linear layer is done as a plain
+// program does it, in operations of their own: the product, LoRA's two products and the sums, each rounded. A whole
+// step on it has the error that bfloat16 has when nothing is done cleverly, by which a GPU's step is measured; and
+// it runs the step's bfloat16 path where there is no GPU.
 func Plain(inner ops.Backend) ops.Backend { return &plain{inner, map[int64][]ops.Tensor{}} }
 
 type plain struct {
@@ -77,8 +79,8 @@ func (b *plain) wide(t ops.Tensor) ops.Tensor {
 func (b *plain) narrow(t, w ops.Tensor) {
 	if !t.None() {
 		b.Convert(t, w)
+		b.drop(w)
 	}
-	b.drop(w)
 }
 
 func (b *plain) drop(ws ...ops.Tensor) {
@@ -99,38 +101,85 @@ func (b *plain) factors(l *ops.Linear) *ops.Linear {
 	return &c
 }
 
-func (b *plain) LinearForward(x, keys ops.Tensor, p []ops.Proj) {
-	xw := b.wide(x)
-	for _, q := range p {
-		w := ops.Proj{L: b.factors(q.L), Y: b.temp(q.Y), Res: b.wide(q.Res), XA: b.temp(q.XA)}
-		b.Backend.LinearForward(xw, keys, []ops.Proj{w})
-		b.narrow(q.Y, w.Y)
-		b.narrow(q.XA, w.XA)
-		b.drop(w.Res)
-		b.dropFactors(w.L)
-	}
-	b.drop(xw)
-}
-
 func (b *plain) dropFactors(l *ops.Linear) {
 	if l.LoRA != nil {
 		b.drop(l.LoRA.A, l.LoRA.B)
 	}
 }
 
-func (b *plain) LinearBackward(dx, x, keys ops.Tensor, p []ops.ProjGrad) {
-	xw, dw := b.wide(x), b.temp(dx)
-	var ws []ops.ProjGrad
-	for _, q := range p {
-		ws = append(ws, ops.ProjGrad{L: b.factors(q.L), DY: b.wide(q.DY), XA: b.wide(q.XA), DXA: b.temp(q.DXA)})
+// rounded rounds a temporary in place.
+func rounded(w ops.Tensor) []float32 {
+	v := w.F32()
+	for i, x := range v {
+		v[i] = float32(stored(tensor.BF16, float64(x)))
 	}
-	b.Backend.LinearBackward(dw, xw, keys, ws)
-	for i, w := range ws {
-		b.narrow(p[i].DXA, w.DXA)
-		b.drop(w.DY, w.XA)
+	return v
+}
+
+// sum is a += b, rounded.
+func sum(a, b ops.Tensor) {
+	v, w := a.F32(), rounded(b)
+	for i := range v {
+		v[i] += w[i]
+	}
+	rounded(a)
+}
+
+func (b *plain) LinearForward(x, keys ops.Tensor, p []ops.Proj) {
+	xw := b.wide(x)
+	for _, q := range p {
+		y := b.temp(q.Y)
+		b.Backend.LinearForward(xw, ops.Tensor{}, []ops.Proj{{L: &ops.Linear{W: q.L.W}, Y: y}})
+		rounded(y)
+		if q.L.LoRA != nil {
+			l, xa, part := b.factors(q.L), b.temp(q.XA), b.temp(q.Y)
+			b.Backend.LinearForward(xw, keys, []ops.Proj{{L: l, Y: part, XA: xa}})
+			rounded(xa)
+			b.Backend.LinearForward(xa, ops.Tensor{}, []ops.Proj{{L: &ops.Linear{W: l.LoRA.B}, Y: part}})
+			for i, v := range rounded(part) {
+				part.F32()[i] = v * l.LoRA.Scale
+			}
+			sum(y, part)
+			b.narrow(q.XA, xa)
+			b.drop(part)
+			b.dropFactors(l)
+		}
+		if !q.Res.None() {
+			res := b.wide(q.Res)
+			sum(y, res)
+			b.drop(res)
+		}
+		b.narrow(q.Y, y)
+	}
+	b.drop(xw)
+}
+
+func (b *plain) LinearBackward(dx, x, keys ops.Tensor, p []ops.ProjGrad) {
+	xw, all := b.wide(x), b.temp(dx)
+	for i, q := range p {
+		w := ops.ProjGrad{L: b.factors(q.L), DY: b.wide(q.DY), XA: b.wide(q.XA), DXA: b.temp(q.DXA)}
+		one, base := b.temp(dx), b.temp(dx) // with LoRA's part, and without
+		b.Backend.LinearBackward(one, xw, keys, []ops.ProjGrad{w})
+		if q.L.LoRA != nil && !dx.None() {
+			b.Backend.LinearBackward(base, ops.Tensor{}, ops.Tensor{}, []ops.ProjGrad{{L: &ops.Linear{W: q.L.W}, DY: w.DY}})
+			for j, v := range base.F32() {
+				one.F32()[j] -= v
+			}
+			rounded(base)
+			sum(one, base)
+		}
+		switch {
+		case dx.None():
+		case i == 0:
+			copy(all.F32(), rounded(one))
+		default:
+			sum(all, one)
+		}
+		b.narrow(q.DXA, w.DXA)
+		b.drop(w.DY, w.XA, one, base)
 		b.dropFactors(w.L)
 	}
-	b.narrow(dx, dw)
+	b.narrow(dx, all)
 	b.drop(xw)
 }
 
@@ -195,12 +244,44 @@ func (b *plain) AttnBackward(dq, dk, dv, do, o, q, k, v, lse, delta ops.Tensor, 
 	b.drop(dow, ow, qw, kw, vw)
 }
 
+// HeadLoss rounds the gradient of the logits, which a plain program stores.
 func (b *plain) HeadLoss(h *ops.HeadLoss) {
 	w := *h
-	w.X, w.DX = b.wide(h.X), b.temp(h.DX)
+	w.X, w.DX, w.DW = b.wide(h.X), ops.Tensor{}, ops.Tensor{}
 	b.Backend.HeadLoss(&w)
-	b.narrow(h.DX, w.DX)
+	if !h.DX.None() {
+		n, v := h.X.Dim(0), h.W.Dim(0)
+		g, dx := b.temp(ops.Tensor{Shape: tensor.Shape{n, v}}), b.temp(h.DX)
+		b.Backend.LinearForward(w.X, ops.Tensor{}, []ops.Proj{{L: &ops.Linear{W: h.W}, Y: g}})
+		for t, y := range h.Targets.I32() {
+			lossGrad(g.F32()[t*v:(t+1)*v], int(y), float64(h.Scale))
+		}
+		b.Backend.LinearBackward(dx, w.X, ops.Tensor{}, []ops.ProjGrad{{L: &ops.Linear{W: h.W, DW: h.DW}, DY: g}})
+		b.narrow(h.DX, dx)
+		b.drop(g)
+	}
 	b.drop(w.X)
+}
+
+// lossGrad turns a row of logits into scale·(softmax - onehot), rounded; zeros where y is -1.
+func lossGrad(row []float32, y int, scale float64) {
+	top, z := math.Inf(-1), 0.0
+	for _, x := range row {
+		top = max(top, float64(x))
+	}
+	for _, x := range row {
+		z += math.Exp(float64(x) - top)
+	}
+	for i, x := range row {
+		g := math.Exp(float64(x)-top) / z
+		if i == y {
+			g--
+		}
+		if y < 0 {
+			g = 0
+		}
+		row[i] = float32(stored(tensor.BF16, scale*g))
+	}
 }
 
 func (b *plain) ArgMax(idx, logits ops.Tensor) {

@@ -1,0 +1,62 @@
+package plan
+
+import (
+	"runtime/debug"
+
+	"longlora/internal/model"
+	"longlora/internal/ops"
+	"longlora/internal/s2attn"
+	"longlora/internal/tensor"
+)
+
+// warming is a small model with the head size and the proportions of a large one.
+var warming = Problem{
+	Desc:   model.Desc{C: 1024, F: 2816, L: 1, H: 8, Hkv: 8, D: 128, V: 4096, Eps: 1e-5},
+	Train:  model.Train{Embed: true, Norms: true, Rank: 8, Alpha: 16, LoRA: map[model.Target]bool{model.Q: true, model.K: true, model.V: true, model.O: true}},
+	Weight: tensor.BF16, Spec: s2attn.Spec{Mode: s2attn.Split, Group: 512}, Ctx: 2048, Batch: 1,
+}
+
+// Warm has a GPU do one step of a small model. Libraries and kernels take host and device memory when they are first
+// used, and it is to be there when a plan counts what the process holds.
+func Warm(card ops.Card) error {
+	defer debug.FreeOSMemory()
+	p := warming
+	p.Machine = Here(card)
+	tl := model.Tiling{Tile: p.Ctx, MLPRows: p.Ctx, HeadRows: p.Ctx}
+	pl, err := size(p, tl)
+	if err != nil {
+		return err
+	}
+	params, err := ops.NewArena(card, "warming up", ops.Device, pl.Params)
+	if err != nil {
+		return err
+	}
+	defer params.Free(card)
+	act, err := ops.NewArena(card, "warming up", ops.Device, pl.Act)
+	if err != nil {
+		return err
+	}
+	defer act.Free(card)
+	zeros := make([]byte, 2*p.Desc.V*p.Desc.C) // as large as any of its tensors
+	shapes := map[string]tensor.Shape{}
+	for _, s := range p.Desc.TensorShapes() {
+		shapes[s.Name] = s.Shape
+	}
+	m, err := model.New(card, p.Desc, p.Train, func(name string) (model.Raw, error) {
+		return model.Raw{DType: p.Weight, Shape: shapes[name], Data: zeros[:2*shapes[name].Elems()]}, nil
+	}, params)
+	if err != nil {
+		return err
+	}
+	r := model.NewRunner(m, card, p.Spec, model.Rope{Inv: make([]float32, p.Desc.D/2), Scale: 1}, tl, act, act)
+	r.Step(p.batch(), 1)
+	_, err = m.Params.GradNorm()
+	if err == nil {
+		m.Params.Update(ops.AdamW{LR: 1, Beta1: 0.5, Beta2: 0.5, Eps: 1, GradScale: 1, Step: 1})
+		_, err = r.Loss()
+	}
+	if freed := m.Release(); err == nil {
+		err = freed
+	}
+	return err
+}
