@@ -22,14 +22,17 @@ type Identity struct {
 	chat   string // the chat template
 }
 
-// Identify reads what --template auto and prepared data want to know of the tokenizer in a model's folder.
+// Identify reads what --template auto and prepared data want to know of the tokenizer in a model's folder; enc is nil
+// where it is missing or cannot be used.
 func Identify(dir string, enc Encoder) (*Identity, error) {
 	id := &Identity{BOS: -1, EOS: -1}
-	if b, ok := enc.BOS(); ok {
-		id.BOS = b
-	}
-	if e, ok := enc.EOS(); ok {
-		id.EOS = e
+	if enc != nil {
+		if b, ok := enc.BOS(); ok {
+			id.BOS = b
+		}
+		if e, ok := enc.EOS(); ok {
+			id.EOS = e
+		}
 	}
 	for _, name := range []string{"tokenizer.json", "tokenizer.model"} {
 		f, err := os.Open(filepath.Join(dir, name))
@@ -47,6 +50,9 @@ func Identify(dir string, enc Encoder) (*Identity, error) {
 		}
 		id.SHA256 = hex.EncodeToString(h.Sum(nil))
 		break
+	}
+	if enc == nil {
+		return id, nil
 	}
 	var err error
 	id.chat, err = chatTemplate(dir)

@@ -98,7 +98,8 @@ func (c *sidecar) verify(bin string, o *Options) error {
 	switch {
 	case c.Width != widthFor(o.Vocab) || int(c.MaxID) >= o.Vocab:
 		return errs.Dataf("%s: prepared for a vocabulary of %d, the model's is %d; prepare the data with this model", bin, c.Vocab, o.Vocab)
-	case o.Tokenizer != nil && !o.Tokenizer.equal(&c.Tokenizer):
+	case o.Encoder == nil && o.Tokenizer != nil && o.Tokenizer.SHA256 != "" && o.Tokenizer.SHA256 != c.Tokenizer.SHA256,
+		o.Encoder != nil && !o.Tokenizer.equal(&c.Tokenizer):
 		return errs.Dataf("%s: prepared with another tokenizer (%s) than the model's (%s); prepare the data with this model", bin, &c.Tokenizer, o.Tokenizer)
 	case o.TextNamed && c.Format == Text && o.TextField != c.TextField:
 		return errs.Usagef("--text-field %s: %s was prepared with %s", o.TextField, bin, c.TextField)

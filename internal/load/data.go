@@ -19,8 +19,9 @@ func Documents(dir string, vocab int, eos []int, d *config.Documents, v *config.
 		o.TrainOnPrompt = &d.TrainOnPrompt
 	}
 	tok, err := tokenizer.Load(dir, eos)
-	if o.NoEncoder = err; err != nil {
-		return o, nil, nil // plain token ids need none
+	if o.NoEncoder = err; err != nil { // token ids need none; prepared ones want to know that it is the same
+		o.Tokenizer, err = data.Identify(dir, nil)
+		return o, nil, err
 	}
 	o.Encoder = tok
 	o.Tokenizer, err = data.Identify(dir, tok)
