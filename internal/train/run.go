@@ -12,7 +12,6 @@ import (
 	"longlora/internal/config"
 	"longlora/internal/errs"
 	"longlora/internal/ops"
-	"longlora/internal/ui"
 )
 
 // gcPercent keeps Go's heap close to what is alive: the token ids are most of it, and garbage as large as they are
@@ -64,7 +63,7 @@ type run struct {
 	rec     *Record
 	from    string // the checkpoint that the run goes on from, "" without
 	engine  *Engine
-	metrics *ui.Metrics
+	metrics *curves
 	batches builder
 	savedAt int // the step of the newest checkpoint, -1 without any
 	peaks   peaks
@@ -181,7 +180,7 @@ func (r *run) prepareOut() error {
 	if r.rec.State.Pending != nil {
 		lines-- // the last step's line waits for its validation
 	}
-	if r.metrics, err = openMetrics(r.c.Out, r.from, lines); err != nil {
+	if r.metrics, err = openCurves(r.c.Out, r.from, lines); err != nil {
 		return err
 	}
 	if err := r.writeConfig(); err != nil {

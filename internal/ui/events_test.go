@@ -1,0 +1,84 @@
+package ui
+
+import (
+	"encoding/binary"
+	"math"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/encoding/protowire"
+)
+
+// The file's records parse, their checksums hold, and they carry what was written.
+func TestEvents(t *testing.T) {
+	dir := t.TempDir()
+	other := filepath.Join(dir, "events.out.tfevents.1.somebody")
+	if err := os.WriteFile(other, []byte("theirs"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // the second takes the first one's place
+		e, err := OpenEvents(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := e.Write(time.Unix(1700000000, 500000000), 3, []Scalar{{"train/loss", 1.5}, {"train/lr", 2e-5}}); err != nil {
+			t.Fatal(err)
+		}
+		if err := e.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := os.Stat(other); err != nil {
+		t.Error("another program's event file is gone")
+	}
+	ours, _ := filepath.Glob(filepath.Join(dir, "*"+eventSuffix))
+	if len(ours) != 1 {
+		t.Fatalf("%d event files", len(ours))
+	}
+	b, err := os.ReadFile(ours[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	var records [][]byte
+	for len(b) > 0 {
+		n := binary.LittleEndian.Uint64(b)
+		if masked(b[:8]) != binary.LittleEndian.Uint32(b[8:]) || masked(b[12:12+n]) != binary.LittleEndian.Uint32(b[12+n:]) {
+			t.Fatal("a checksum is wrong")
+		}
+		records = append(records, b[12:12+n])
+		b = b[16+n:]
+	}
+	if len(records) != 2 {
+		t.Fatalf("%d records", len(records))
+	}
+	got := map[string]float32{}
+	for m := records[1]; len(m) > 0; {
+		num, typ, n := protowire.ConsumeTag(m)
+		m = m[n:]
+		switch {
+		case num == 1:
+			if v, _ := protowire.ConsumeFixed64(m); math.Float64frombits(v) != 1700000000.5 {
+				t.Errorf("wall time %g", math.Float64frombits(v))
+			}
+		case num == 2:
+			if v, _ := protowire.ConsumeVarint(m); v != 3 {
+				t.Errorf("step %d", v)
+			}
+		case num == 5:
+			summary, _ := protowire.ConsumeBytes(m)
+			for len(summary) > 0 {
+				value, k := protowire.ConsumeBytes(summary[1:])
+				summary = summary[1+k:]
+				tag, k := protowire.ConsumeString(value[1:])
+				bits, _ := protowire.ConsumeFixed32(value[1+k+1:])
+				got[tag] = math.Float32frombits(bits)
+			}
+		}
+		m = m[protowire.ConsumeFieldValue(num, typ, m):]
+	}
+	if len(got) != 2 || got["train/loss"] != 1.5 || got["train/lr"] != float32(2e-5) {
+		t.Errorf("values %v", got)
+	}
+}
