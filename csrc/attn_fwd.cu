@@ -39,13 +39,9 @@ __global__ void __launch_bounds__(WARPS * 32) attn_fwd(const __grid_constant__ l
 
     const float sl2 = a.scale * 1.44269504088896340736f; // exp(scale·x) = 2^(sl2·x)
     float o[MT][C / 8][4], m[MT][2], l[MT][2];
+    ll_zero(o);
 #pragma unroll
-    for (int mt = 0; mt < MT; mt++) {
-        m[mt][0] = m[mt][1] = -CUDART_INF_F;
-        l[mt][0] = l[mt][1] = 0;
-#pragma unroll
-        for (int n = 0; n < C / 8; n++) o[mt][n][0] = o[mt][n][1] = o[mt][n][2] = o[mt][n][3] = 0;
-    }
+    for (int i = 0; i < MT * 2; i++) m[i / 2][i % 2] = -CUDART_INF_F, l[i / 2][i % 2] = 0;
 
     for (int kb = keys.lo; kb < q1; kb += BN) {
         ll_cp_wait<0>();
@@ -56,25 +52,10 @@ __global__ void __launch_bounds__(WARPS * 32) attn_fwd(const __grid_constant__ l
 
         float s[MT][BN / 8][4];
         if (!skip) {
-#pragma unroll
-            for (int mt = 0; mt < MT; mt++)
-#pragma unroll
-                for (int n = 0; n < BN / 8; n++) s[mt][n][0] = s[mt][n][1] = s[mt][n][2] = s[mt][n][3] = 0;
-#pragma unroll
-            for (int kk = 0; kk < C; kk += 16) {
-                uint32_t fa[MT][4], fb[4];
-#pragma unroll
-                for (int mt = 0; mt < MT; mt++) qs.a(fa[mt], (warp * MT + mt) * 16, kk, lane);
-#pragma unroll
-                for (int n = 0; n < BN; n += 16) {
-                    ks.b_t(fb, n, kk, lane);
-#pragma unroll
-                    for (int mt = 0; mt < MT; mt++) {
-                        ll_mma(s[mt][n / 8], fa[mt], fb[0], fb[1]);
-                        ll_mma(s[mt][n / 8 + 1], fa[mt], fb[2], fb[3]);
-                    }
-                }
-            }
+            ll_zero(s);
+            ll_product<C>(
+                s, [&](auto &f, int r, int k) { qs.a(f, warp * MT * 16 + r, k, lane); },
+                [&](auto &f, int n, int k) { ks.b_t(f, n, k, lane); });
         }
         ll_cp_wait<0>();
         __syncthreads(); // the values are here, and everyone has done with the keys
@@ -118,49 +99,38 @@ __global__ void __launch_bounds__(WARPS * 32) attn_fwd(const __grid_constant__ l
 #pragma unroll
                 for (int n = 0; n < C / 8; n++) o[mt][n][r * 2] *= old, o[mt][n][r * 2 + 1] *= old;
             }
+        ll_product<BN>(
+            o,
+            [&](auto &f, int r, int k) {
 #pragma unroll
-        for (int kk = 0; kk < BN; kk += 16) {
-            uint32_t p[MT][4], fb[4];
-#pragma unroll
-            for (int mt = 0; mt < MT; mt++)
-#pragma unroll
-                for (int e = 0; e < 4; e++) p[mt][e] = ll_pack(s[mt][kk / 8 + e / 2][e % 2 * 2], s[mt][kk / 8 + e / 2][e % 2 * 2 + 1]);
-#pragma unroll
-            for (int n = 0; n < C; n += 16) {
-                vs.b(fb, kk, n, lane);
-#pragma unroll
-                for (int mt = 0; mt < MT; mt++) {
-                    ll_mma(o[mt][n / 8], p[mt], fb[0], fb[1]);
-                    ll_mma(o[mt][n / 8 + 1], p[mt], fb[2], fb[3]);
-                }
-            }
-        }
+                for (int e = 0; e < 4; e++) f[e] = ll_pack(s[r / 16][k / 8 + e / 2][e % 2 * 2], s[r / 16][k / 8 + e / 2][e % 2 * 2 + 1]);
+            },
+            [&](auto &f, int n, int k) { vs.b(f, k, n, lane); });
     }
 
     // a warp's rows of the queries are its own: they carry the results out in whole chunks
-    char *own = smem + warp * MT * 16 * C * 2;
-    const ll_rows<C> os{0};
 #pragma unroll
-    for (int mt = 0; mt < MT; mt++)
+    for (int mt = 0; mt < MT; mt++) {
+        float f[2];
 #pragma unroll
         for (int r = 0; r < 2; r++) {
             float sum = l[mt][r];
             sum += __shfl_xor_sync(~0u, sum, 1);
             sum += __shfl_xor_sync(~0u, sum, 2);
-            const int row = mt * 16 + r * 8 + lane / 4;
-            if ((lane & 3) == 0 && wq0 + row < q1)
-                a.lse[h * a.t + wq0 + row - a.q0] = m[mt][r] * a.scale + logf(sum);
-            const float f = 1 / sum;
-#pragma unroll
-            for (int n = 0; n < C / 8; n++)
-                *(uint32_t *)(own + os.at(row, n) + (lane & 3) * 4) = ll_pack(o[mt][n][r * 2] * f, o[mt][n][r * 2 + 1] * f);
+            f[r] = 1 / sum;
+            const int q = wq0 + mt * 16 + r * 8 + lane / 4;
+            if ((lane & 3) == 0 && q < q1) a.lse[h * a.t + q - a.q0] = m[mt][r] * a.scale + logf(sum);
         }
+#pragma unroll
+        for (int n = 0; n < C / 8; n++)
+            qs.put((warp * MT + mt) * 16, n * 8, o[mt][n][0] * f[0], o[mt][n][1] * f[0], o[mt][n][2] * f[1], o[mt][n][3] * f[1], lane);
+    }
     __syncwarp();
     for (int i = lane; i < MT * 16 * C / 8; i += 32) {
         const int row = i / (C / 8), c = i % (C / 8);
         if (wq0 + row >= q1) break;
         bf16 *out = (bf16 *)a.o + (wq0 + row - a.q0) * qstride + h * d + c * 8;
-        const uint4 x = *(const uint4 *)(own + os.at(row, c));
+        const uint4 x = *(const uint4 *)(smem + qs.at(warp * MT * 16 + row, c) - qs.base);
         if (EXACT || (d % 8 == 0 && c * 8 < d)) *(uint4 *)out = x;
         else if (d % 8) {
             const uint32_t w[4] = {x.x, x.y, x.z, x.w};
@@ -184,7 +154,7 @@ template <int C, int BM, int BN, int WARPS, bool EXACT> int launch(const ll_attn
 
 int ll_attn_fwd_mma(const ll_attn_args *a, cudaStream_t s) {
     switch (a->d) {
-    case 64: return launch<64, 128, 64, 4, true>(*a, s);
+    case 64: return launch<64, 128, 128, 4, true>(*a, s);
     case 128: return launch<128, 128, 64, 4, true>(*a, s);
     }
     if (a->d <= 32) return launch<32, 128, 64, 4, false>(*a, s);

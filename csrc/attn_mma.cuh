@@ -85,7 +85,39 @@ template <int C> struct ll_rows {
     __device__ __forceinline__ void b(uint32_t (&f)[4], int k, int n, int lane) const {
         ll_ldsm_t(f, at(k + (lane & 15), n / 8 ^ (lane >> 4)));
     }
+    // Writes a C tile, rounded, or zeros, to rows r.. and columns c.., c a multiple of 8.
+    __device__ __forceinline__ void put(int r, int c, float x0, float x1, float x2, float x3, int lane) const {
+        const uint32_t to = at(r + (lane >> 2), c / 8) + (lane & 3) * 4; // eight rows on have the same permutation
+        asm volatile("st.shared.b32 [%0], %1;" ::"r"(to), "r"(ll_pack(x0, x1)) : "memory");
+        asm volatile("st.shared.b32 [%0], %1;" ::"r"(to + 8 * C * 2), "r"(ll_pack(x2, x3)) : "memory");
+    }
 };
+
+template <int M, int N> static __device__ __forceinline__ void ll_zero(float (&c)[M][N][4]) {
+#pragma unroll
+    for (int i = 0; i < M * N * 4; i++) c[i / 4 / N][i / 4 % N][i % 4] = 0;
+}
+
+// c += A·B, of 16·M rows, 8·N columns (an even N) and K terms; a(f, row, k) and b(f, column, k) fetch an A fragment and
+// two neighbouring B fragments.
+template <int K, int M, int N, class FA, class FB>
+static __device__ __forceinline__ void ll_product(float (&c)[M][N][4], FA a, FB b) {
+#pragma unroll
+    for (int k = 0; k < K; k += 16) {
+        uint32_t fa[M][4], fb[4];
+#pragma unroll
+        for (int m = 0; m < M; m++) a(fa[m], m * 16, k);
+#pragma unroll
+        for (int n = 0; n < N; n += 2) {
+            b(fb, n * 8, k);
+#pragma unroll
+            for (int m = 0; m < M; m++) {
+                ll_mma(c[m][n], fa[m], fb[0], fb[1]);
+                ll_mma(c[m][n + 1], fa[m], fb[2], fb[3]);
+            }
+        }
+    }
+}
 
 // Fills rows [0, R) of a tile with n rows of d columns that begin at src, stride elements apart, by THREADS threads;
 // zeros elsewhere. EXACT: d is C and addresses are multiples of 16 bytes; otherwise d is even and at most C.
