@@ -85,6 +85,8 @@ typedef struct {
 size_t ll_attn_work(const ll_attn_args *a, int backward);
 int ll_attn_fwd_cuda(const ll_attn_args *a, ll_stream s);
 int ll_attn_bwd_cuda(const ll_attn_args *a, ll_stream s);
+// For tests: the portable kernels even where Hopper's would be chosen.
+void ll_attn_portable(int yes);
 
 // ---- the ends of the step -----------------------------------------------------------------------------
 

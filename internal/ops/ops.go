@@ -178,7 +178,7 @@ func AttnWork(t, h, d int) int64 {
 	for padded < d {
 		padded *= 2
 	}
-	return int64((t+63)/64*64)*int64(h)*int64(4*padded+8) + 4096
+	return int64((t+127)/128*128)*int64(h)*int64(4*padded+8) + 4096
 }
 
 // Attention is segmented causal attention (LongLoRA, arXiv 2309.12307, sec. 3.2; computed as FlashAttention-2,

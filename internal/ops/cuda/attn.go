@@ -62,6 +62,15 @@ func (b *Backend) attnArgs(q, k, v ops.Tensor, a *ops.Attn, backward bool) (c C.
 	return c, c.docs != nil && c.work != nil
 }
 
+// portableAttention makes the device use the kernels of other devices, so that a test can judge both on one.
+func portableAttention(yes bool) {
+	on := C.int(0)
+	if yes {
+		on = 1
+	}
+	C.ll_attn_portable(on)
+}
+
 // putDocs brings the boundaries to the device, unless they lie there already: a tile's layers all have the same.
 func (b *Backend) putDocs(docs []int32) *C.int32_t {
 	if len(docs)*4 > docsBytes {

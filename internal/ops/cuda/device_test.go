@@ -17,7 +17,7 @@ import (
 )
 
 // open takes the first device, or skips the test where there is none.
-func open(t *testing.T) *Backend {
+func open(t testing.TB) *Backend {
 	t.Helper()
 	found, err := Devices()
 	if err != nil {
