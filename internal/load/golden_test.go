@@ -289,7 +289,7 @@ func TestGoldenBF16(t *testing.T) {
 					continue
 				}
 				worst := 0.0
-				for _, tl := range tilings(c, g.want.Ctx, group, n, group+7, group/2-3) {
+				for _, tl := range tilings(c, g.want.Ctx, group, n, group/2-3) {
 					for what, e := range g.errors(t, be, c, tl) {
 						limit := 2 * yard[what]
 						worst = max(worst, e/limit)
