@@ -1,6 +1,8 @@
 package eval
 
 import (
+	"fmt"
+
 	"longlora/internal/config"
 	"longlora/internal/errs"
 	"longlora/internal/load"
@@ -129,12 +131,15 @@ func (e *engine) refuse(n int, s need, spec s2attn.Spec) error {
 			hi = mid
 		}
 	}
-	if e.machine.OnHost {
-		return errs.NoFitf("--ctx %d does not fit: it needs %s of host memory, --host-mem allows %s; the longest context that fits is %d. Lower --ctx or raise --host-mem",
-			n, plan.Bytes(s.host), plan.Bytes(e.limits.Host), lo)
+	needs, raise := fmt.Sprintf("%s of host memory, --host-mem allows %s", plan.Bytes(s.host), plan.Bytes(e.limits.Host)), "--host-mem"
+	if !e.machine.OnHost {
+		needs = fmt.Sprintf("%s of device memory, --device-mem allows %s, and %s", plan.Bytes(s.device), plan.Bytes(e.limits.Device), needs)
+		raise = "--device-mem or --host-mem"
 	}
-	return errs.NoFitf("--ctx %d does not fit: it needs %s of device memory, --device-mem allows %s, and %s of host memory, --host-mem allows %s; the longest context that fits is %d. Lower --ctx or raise --device-mem or --host-mem",
-		n, plan.Bytes(s.device), plan.Bytes(e.limits.Device), plan.Bytes(s.host), plan.Bytes(e.limits.Host), lo)
+	if lo == 0 {
+		return errs.NoFitf("--ctx %d does not fit: it needs %s; no context fits, however short: raise %s", n, needs, raise)
+	}
+	return errs.NoFitf("--ctx %d does not fit: it needs %s; the longest context that fits is %d. Lower --ctx or raise %s", n, needs, lo, raise)
 }
 
 // run takes the memory for sequences of n tokens and calls f with a runner in it.

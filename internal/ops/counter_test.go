@@ -1,0 +1,78 @@
+package ops
+
+import (
+	"testing"
+
+	"longlora/internal/s2attn"
+	"longlora/internal/tensor"
+)
+
+// Pairs is the number of (query, key) that the masks of all heads allow, for whole sequences and tiles.
+func TestPairs(t *testing.T) {
+	docs := []int{0, 37, 38, 150}
+	a := Attn{H: 5, Hkv: 5, D: 8, Docs: []int32{0, 37, 38, 150}}
+	for _, spec := range []s2attn.Spec{{Mode: s2attn.Full}, {Mode: s2attn.Split, Group: 16}, {Mode: s2attn.Split, Group: 31}} {
+		a.Spec = spec
+		for _, tile := range [][2]int{{0, 150}, {0, 20}, {30, 41}, {100, 150}} {
+			want := 0
+			for h := range a.H {
+				mask := s2attn.Mask(spec, docs, s2attn.Shifted(h, a.H))
+				for q := tile[0]; q < tile[1]; q++ {
+					for k := range 150 {
+						if mask[q][k] {
+							want++
+						}
+					}
+				}
+			}
+			b := a
+			b.Q0 = tile[0]
+			if got := b.Pairs(tile[1] - tile[0]); got != float64(want) {
+				t.Errorf("%+v, tokens %v: %g pairs, the masks have %d", spec, tile, got, want)
+			}
+		}
+	}
+}
+
+// A counting backend adds operations up as the formulas have them, and a device's weights in its own type.
+func TestCounter(t *testing.T) {
+	c := NewCounter(tensor.BF16, 7)
+	w, err := c.Weight(tensor.F32, tensor.Shape{30, 20}, nil)
+	if err != nil || w.DType != tensor.BF16 || c.Weights != 1280 { // 1200 bytes, aligned
+		t.Errorf("a float32 weight on a bfloat16 device: %v, %d bytes, %v", w.DType, c.Weights, err)
+	}
+	a := CountingArena("act", Device)
+	x, y, dx := a.New(tensor.BF16, 10, 20), a.New(tensor.BF16, 10, 30), a.New(tensor.BF16, 10, 20)
+	l := &Linear{W: w, LoRA: &LoRA{A: a.New(tensor.BF16, 4, 20), B: a.New(tensor.BF16, 30, 4)}}
+	c.LinearForward(x, Tensor{}, []Proj{{L: l, Y: y}})
+	if want := 2.0 * 10 * (30*20 + 4*(20+30)); c.Cost.Linear != want {
+		t.Errorf("forward: %g operations, want %g", c.Cost.Linear, want)
+	}
+	c.Cost = Cost{}
+	c.LinearBackward(dx, x, Tensor{}, []ProjGrad{{L: l, DY: y}})
+	if want := 2.0 * 10 * (30*20 + 2*4*(20+30)); c.Cost.Linear != want { // the factors' gradients and the input's
+		t.Errorf("backward: %g operations, want %g", c.Cost.Linear, want)
+	}
+	c.Cost = Cost{}
+	c.CopyRows(y, y, Block{Rows: 3, Cols: 5, Moved: true})
+	c.CopyRows(y, y, Block{Rows: 3, Cols: 5})
+	if c.Cost.Moved != 30 || c.Cost.Bytes != 60 || c.Cost.Calls != 2 {
+		t.Errorf("copies: %+v", c.Cost)
+	}
+}
+
+// An arena is a stack: what is released is used again, and the peak is remembered.
+func TestCountingArena(t *testing.T) {
+	a := CountingArena("act", Device)
+	a.New(tensor.F32, 100) // 400 bytes: 512
+	m := a.Mark()
+	a.New(tensor.BF16, 1000) // 2048
+	a.Release(m)
+	a.New(tensor.F64, 1) // 256
+	if a.Peak() != 512+2048 || a.Mark() != 512+256 {
+		t.Errorf("peak %d, in use %d", a.Peak(), a.Mark())
+	}
+	if x := a.New(tensor.F32, 3, 5).Rows(1, 3); x.P != nil || x.Elems() != 10 || x.Bytes() != 40 {
+		t.Errorf("a counted view: %+v", x)
+	}
+}
