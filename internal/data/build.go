@@ -91,7 +91,7 @@ func (s *source) encode(ctx context.Context, from place, emit func(*result) erro
 			}
 		})
 	}
-	for b := range order {
+	for b := range order { // in order, whichever is done first
 		select {
 		case r := <-b.done:
 			if r.err != nil {

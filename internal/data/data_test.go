@@ -216,8 +216,8 @@ func TestHoldDocsDividesTheData(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if n := s.Stats(0).Tokens; len(held) != want || n+int64(want) != 400 {
-			t.Errorf("%s: %d tokens held out (want %d), %d trained on", path, len(held), want, n)
+		if n := s.Stats(0).Tokens; held.Len() != want || len(held.Slice(0, want)) != want || n+int64(want) != 400 {
+			t.Errorf("%s: %d tokens held out (want %d), %d trained on", path, held.Len(), want, n)
 		}
 	}
 }

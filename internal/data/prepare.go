@@ -181,7 +181,7 @@ func (p *preparation) open() (err error) {
 	var old prepareState
 	if err == nil && json.Unmarshal(b, &old) == nil && reflect.DeepEqual(old.Made, p.want) && p.holds(old) {
 		p.state = old
-		p.s.note("going on after %d documents that were prepared before", old.Count)
+		p.s.note("going on after %d documents, %d tokens, that were prepared before", old.Count, old.Tokens)
 	}
 	p.state.Made, p.before = p.want, p.state.Second
 	p.w = newStoreWriter(p.f, p.want.Width, p.want.examples())
@@ -224,6 +224,11 @@ func (p *preparation) encode(ctx context.Context) error {
 	p.begun = time.Now()
 	bar := newProgress(p.s, "prepare")
 	bar.first = p.state.Read
+	for _, f := range p.s.files[:min(p.state.Place.File, len(p.s.files))] {
+		if st, err := os.Stat(f); err == nil { // read before
+			p.s.read.Add(st.Size())
+		}
+	}
 	saved := time.Now()
 	err := p.s.encode(ctx, p.state.Place, func(r *result) error {
 		if p.fault = p.w.add(r); p.fault != nil {

@@ -243,22 +243,3 @@ func (s *Set) Prints() ([]ckpt.FilePrint, error) {
 	}
 	return out, nil
 }
-
-// Stream reads everything as one stream of ids, for evaluation; with HoldDocs only what a set leaves out.
-func Stream(ctx context.Context, o Options) ([]int32, error) {
-	s, err := open(ctx, o)
-	if err != nil {
-		return nil, err
-	}
-	defer s.Close()
-	first, at := 0, int64(0)
-	if o.HoldDocs > 0 {
-		first, at = s.cut(o.HoldDocs)
-	}
-	var out []int32
-	for _, src := range s.sources[first:] {
-		out = src.st.read(out, at, src.st.tokens)
-		at = 0
-	}
-	return out, nil
-}

@@ -2,6 +2,7 @@ package data
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -233,6 +234,9 @@ func (s *source) load(ctx context.Context) error {
 		p.show(w.tokens)
 		return w.add(r)
 	})
+	if errors.Is(err, context.Canceled) {
+		return errs.Interruptedf("interrupted while reading --data %s; nothing had begun", s.path)
+	}
 	if err != nil {
 		return err
 	}

@@ -67,13 +67,19 @@ func Mean(protocol string, s []Score) float64 {
 	return sum / n
 }
 
+// Stream is a text as token ids; data.IDs is one.
+type Stream interface {
+	Len() int
+	Slice(lo, hi int) []int32
+}
+
 // ScoreWindow runs one window.
-func ScoreWindow(r *model.Runner, stream []int32, w Window) (Score, error) {
-	b := &model.Batch{IDs: stream[w.Lo:w.Hi], Targets: make([]int32, w.Hi-w.Lo), Docs: []int32{0, int32(w.Hi - w.Lo)}}
+func ScoreWindow(r *model.Runner, stream Stream, w Window) (Score, error) {
+	b := &model.Batch{IDs: stream.Slice(w.Lo, w.Hi), Targets: make([]int32, w.Hi-w.Lo), Docs: []int32{0, int32(w.Hi - w.Lo)}}
 	for t := range b.Targets {
 		b.Targets[t] = -1
 		if next := w.Lo + t + 1; next < w.Hi && next >= w.From {
-			b.Targets[t] = stream[next]
+			b.Targets[t] = b.IDs[t+1]
 		}
 	}
 	nll, err := r.Score(b)
@@ -93,7 +99,7 @@ func ScoreWindow(r *model.Runner, stream []int32, w Window) (Score, error) {
 }
 
 // ScoreAll runs windows that have no score yet; done is told of each.
-func ScoreAll(ctx context.Context, r *model.Runner, stream []int32, ws []Window, have map[int]Score, done func(i int, s Score) error) ([]Score, error) {
+func ScoreAll(ctx context.Context, r *model.Runner, stream Stream, ws []Window, have map[int]Score, done func(i int, s Score) error) ([]Score, error) {
 	out := make([]Score, len(ws))
 	for i, w := range ws {
 		s, ok := have[i]

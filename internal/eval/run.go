@@ -54,7 +54,7 @@ type Report struct {
 // Job is an evaluation with what a caller may decide beside the options.
 type Job struct {
 	*config.Eval
-	Stream    []int32         // read instead of --data
+	Stream    Stream          // read instead of --data
 	Positions *rope.Positions // used instead of the checkpoint's
 	SkipShort bool            // leave out, with a note, what is too short or too long for the data
 }
@@ -68,7 +68,7 @@ type evaluation struct {
 	base   *load.Base
 	enc    *tokenizer.Tokenizer
 	encErr error
-	stream []int32
+	stream Stream
 	keep   *journal
 	engine *engine
 }
@@ -84,6 +84,9 @@ func Run(ctx context.Context, cfg Job, be ops.Backend, log io.Writer) (Report, e
 	for _, name := range cfg.Models {
 		e := &evaluation{cfg: cfg, be: be, log: log, name: name, keep: j, stream: cfg.Stream}
 		rs, err := e.run(ctx)
+		if t, ok := e.stream.(*data.IDs); ok && cfg.Stream == nil {
+			t.Close()
+		}
 		if err != nil {
 			return rep, err
 		}
@@ -209,13 +212,15 @@ func (e *evaluation) windows(ctx context.Context, n int) ([]Window, error) {
 			return nil, err
 		}
 		o.Paths, o.Log = e.cfg.Data, e.log
-		if e.stream, err = data.Stream(ctx, o); err != nil {
+		t, err := data.Stream(ctx, o)
+		if err != nil {
 			return nil, err
 		}
+		e.stream = t
 	}
-	ws := Limit(Windows(e.cfg.Protocol, len(e.stream), n, e.cfg.Stride), e.cfg.Limit)
+	ws := Limit(Windows(e.cfg.Protocol, e.stream.Len(), n, e.cfg.Stride), e.cfg.Limit)
 	if len(ws) == 0 {
-		return nil, errs.Dataf("--data: %d tokens give no window of --ctx %d under the %s protocol; give more text or a smaller --ctx", len(e.stream), n, e.cfg.Protocol)
+		return nil, errs.Dataf("--data: %d tokens give no window of --ctx %d under the %s protocol; give more text or a smaller --ctx", e.stream.Len(), n, e.cfg.Protocol)
 	}
 	return ws, nil
 }
@@ -290,9 +295,12 @@ func (e *evaluation) key(task string, n int, p rope.Positions) string {
 	prints, err := ckpt.PrintModel(e.base.Dir, files)
 	fmt.Fprintln(h, prints, err, task, n, p.Record(), e.cfg.Attn, e.cfg.Shift, e.cfg.Group, e.cfg.GroupSize)
 	if task == "ppl" {
-		fmt.Fprintln(h, e.cfg.Protocol, e.cfg.Stride, len(e.stream))
-		for _, id := range e.stream {
-			h.Write([]byte{byte(id), byte(id >> 8), byte(id >> 16), byte(id >> 24)})
+		fmt.Fprintln(h, e.cfg.Protocol, e.cfg.Stride, e.stream.Len())
+		const piece = 1 << 16
+		for lo := 0; lo < e.stream.Len(); lo += piece {
+			for _, id := range e.stream.Slice(lo, min(lo+piece, e.stream.Len())) {
+				h.Write([]byte{byte(id), byte(id >> 8), byte(id >> 16), byte(id >> 24)})
+			}
 		}
 	} else {
 		b, err := os.ReadFile(e.cfg.Words)

@@ -64,7 +64,7 @@ type extension struct {
 	base   *load.Base
 	pos    rope.Positions
 	change bool
-	stream []int32
+	stream *data.IDs
 	rep    Report
 }
 
@@ -75,6 +75,7 @@ func Run(ctx context.Context, cfg *config.Extend, be ops.Backend, log io.Writer)
 		return e.rep, err
 	}
 	defer e.base.Close()
+	defer e.stream.Close()
 	for _, stage := range []func(context.Context) error{e.before, e.train, e.merge, e.after} {
 		if ctx.Err() != nil {
 			return e.rep, errs.Interruptedf("interrupted; the same command goes on from %s", cfg.Out)

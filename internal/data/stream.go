@@ -1,0 +1,56 @@
+package data
+
+import "context"
+
+// IDs are a stream of ids that lies in files; only what is read is in memory.
+type IDs struct {
+	set   *Set
+	parts []part
+	n     int
+}
+
+// part is tokens [lo, hi) of a source, which begin at token at of the stream.
+type part struct {
+	st     *store
+	lo, hi int64
+	at     int
+}
+
+// Stream reads everything as one stream of ids, for evaluation; with HoldDocs only what a set leaves out. It must be
+// closed.
+func Stream(ctx context.Context, o Options) (*IDs, error) {
+	s, err := open(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	first, at := 0, int64(0)
+	if o.HoldDocs > 0 {
+		first, at = s.cut(o.HoldDocs)
+	}
+	t := &IDs{set: s}
+	for _, src := range s.sources[first:] {
+		t.parts = append(t.parts, part{src.st, at, src.st.tokens, t.n})
+		t.n += int(src.st.tokens - at)
+		at = 0
+	}
+	return t, nil
+}
+
+// Len is the number of tokens.
+func (t *IDs) Len() int { return t.n }
+
+// Slice reads tokens [lo, hi).
+func (t *IDs) Slice(lo, hi int) []int32 {
+	out := make([]int32, 0, hi-lo)
+	for _, p := range t.parts {
+		end := p.at + int(p.hi-p.lo)
+		if from, to := max(lo, p.at), min(hi, end); from < to {
+			shift := p.lo - int64(p.at)
+			out = p.st.read(out, int64(from)+shift, int64(to)+shift)
+		}
+	}
+	return out
+}
+
+// Close gives back what is mapped.
+func (t *IDs) Close() { t.set.Close() }
