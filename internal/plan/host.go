@@ -24,6 +24,9 @@ func LimitsOf(c *config.Common, m Machine, used int64) (Limits, error) {
 		if lim.Device, err = config.ParseBytes("device-mem", c.DeviceMem); err != nil {
 			return lim, err
 		}
+		if m.be != nil { // on a card that is here, what others hold cannot be had
+			lim.Device = min(lim.Device, m.Memory)
+		}
 	}
 	if c.HostMem != "" {
 		lim.Host, err = config.ParseBytes("host-mem", c.HostMem)

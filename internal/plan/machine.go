@@ -43,10 +43,10 @@ type chip struct {
 //
 // Moved is what page-locked copies reach on PCIe 5 and 4.
 var chips = map[string]chip{
-	"h100":    {"H100", 79 << 30, 989e12, Rates{Linear: 635e12, Attention: 495e12, Bytes: 2.4e12, Moved: 50e9, Call: 5e-6}},
-	"h200":    {"H200", 139 << 30, 989e12, Rates{Linear: 635e12, Attention: 495e12, Bytes: 3.4e12, Moved: 50e9, Call: 5e-6}},
-	"a100":    {"A100", 79 << 30, 312e12, Rates{Linear: 240e12, Attention: 130e12, Bytes: 1.4e12, Moved: 22e9, Call: 5e-6}},
-	"rtx4090": {"RTX 4090", 23 << 30, 165e12, Rates{Linear: 130e12, Attention: 70e12, Bytes: 0.7e12, Moved: 22e9, Call: 5e-6}},
+	"h100":    {"H100", 79 << 30, 989e12, Rates{Linear: 635e12, Attention: 495e12, Bytes: 2.4e12, Moved: 50e9, Call: 9e-6}},
+	"h200":    {"H200", 139 << 30, 989e12, Rates{Linear: 635e12, Attention: 495e12, Bytes: 3.4e12, Moved: 50e9, Call: 9e-6}},
+	"a100":    {"A100", 79 << 30, 312e12, Rates{Linear: 240e12, Attention: 130e12, Bytes: 1.4e12, Moved: 22e9, Call: 9e-6}},
+	"rtx4090": {"RTX 4090", 23 << 30, 165e12, Rates{Linear: 130e12, Attention: 70e12, Bytes: 0.7e12, Moved: 22e9, Call: 9e-6}},
 }
 
 // What a CUDA process holds on a card that is not here: measured on an H100 with driver 13.0.

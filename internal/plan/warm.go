@@ -9,10 +9,11 @@ import (
 	"longlora/internal/tensor"
 )
 
-// warming is a small model with the head size and the proportions of a large one.
+// warming is a small model with the head size and the proportions of a large one, and a head that is sent by as many
+// threads as a large model's weights are.
 var warming = Problem{
-	Desc:   model.Desc{C: 1024, F: 2816, L: 1, H: 8, Hkv: 8, D: 128, V: 4096, Eps: 1e-5},
-	Train:  model.Train{Embed: true, Norms: true, Rank: 8, Alpha: 16, LoRA: map[model.Target]bool{model.Q: true, model.K: true, model.V: true, model.O: true}},
+	Desc:   model.Desc{C: 1024, F: 2816, L: 1, H: 8, Hkv: 8, D: 128, V: 32768, Eps: 1e-5},
+	Train:  model.Train{Norms: true, Rank: 8, Alpha: 16, LoRA: map[model.Target]bool{model.Q: true, model.K: true, model.V: true, model.O: true}},
 	Weight: tensor.BF16, Spec: s2attn.Spec{Mode: s2attn.Split, Group: 512}, Ctx: 2048, Batch: 1,
 }
 
@@ -22,7 +23,7 @@ func Warm(card ops.Card) error {
 	defer debug.FreeOSMemory()
 	p := warming
 	p.Machine = Here(card)
-	tl := model.Tiling{Tile: p.Ctx, MLPRows: p.Ctx, HeadRows: p.Ctx}
+	tl := model.Tiling{Tile: p.Ctx, MLPRows: p.Ctx, HeadRows: p.Ctx / 8}
 	pl, err := size(p, tl)
 	if err != nil {
 		return err
