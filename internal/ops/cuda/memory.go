@@ -7,6 +7,7 @@ import "C"
 
 import (
 	"fmt"
+	"sync"
 	"unsafe"
 
 	"gorgonia.org/cu"
@@ -73,14 +74,30 @@ func (b *Backend) Reserve(s ops.Space, bytes int64, name string) (unsafe.Pointer
 		if st := C.ll_host_alloc(&p, C.size_t(bytes)); st != 0 {
 			return nil, errs.NoFitf("%s: %d bytes of page-locked host memory for %s: %s", b.Name(), bytes, name, C.GoString(C.ll_status(st)))
 		}
-		clear(unsafe.Slice((*byte)(p), bytes))
+		clearAll(unsafe.Slice((*byte)(p), bytes))
 		return p, nil
 	}
 	p, err := alloc(bytes, name)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", b.Name(), err)
 	}
-	return p, cu.MemsetD8Async(pointer(p), 0, bytes, b.stream)
+	if err := cu.MemsetD8Async(pointer(p), 0, bytes, b.stream); err != nil {
+		return nil, fmt.Errorf("%s: clearing %d bytes for %s: %w", b.Name(), bytes, name, join(err, cu.MemFree(pointer(p))))
+	}
+	return p, nil
+}
+
+// clearAll clears host memory with several threads: halos of a long context are tens of GiB.
+func clearAll(m []byte) {
+	var wg sync.WaitGroup
+	piece := max(len(m)/slots, 1<<20)
+	for len(m) > 0 {
+		n := min(piece, len(m))
+		part := m[:n]
+		m = m[n:]
+		wg.Go(func() { clear(part) })
+	}
+	wg.Wait()
 }
 
 // Free implements ops.Backend. It waits for the device.
