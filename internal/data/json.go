@@ -83,7 +83,6 @@ type objectReader struct {
 	line    int
 	array   bool
 	started bool
-	some    bool // an element was read
 }
 
 func newObjectReader(r io.Reader) *objectReader {

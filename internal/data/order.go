@@ -34,6 +34,21 @@ func (o *Order) Rows() int {
 	return n
 }
 
+// Bytes is the memory that the order takes once it is asked for a row: a table of an epoch's rows unless they are in
+// the files' order, and while it is made one of a weighted source's. Tokens and boundaries are mapped.
+func (o *Order) Bytes() int64 {
+	if o.plain() {
+		return 0
+	}
+	n, most := 4*int64(o.Rows()), 0
+	for i, src := range o.set.sources {
+		if lo, hi := o.set.of(i); src.weight > 0 {
+			most = max(most, hi-lo)
+		}
+	}
+	return n + 8*int64(most)
+}
+
 // plain reports whether the order is the files' own.
 func (o *Order) plain() bool {
 	for _, src := range o.set.sources {

@@ -222,9 +222,6 @@ func (s *Set) of(source int) (lo, hi int) {
 	return min(lo, s.Rows()), min(lo+s.sources[source].rows, s.Rows())
 }
 
-// Bytes is the memory that the set and an order over it take; tokens and tables are mapped.
-func (s *Set) Bytes() int64 { return 4 * int64(s.rows) }
-
 // Prints fingerprints every file read.
 func (s *Set) Prints() ([]ckpt.FilePrint, error) {
 	var out []ckpt.FilePrint

@@ -238,15 +238,10 @@ func (s *setup) pose() error {
 	if err != nil {
 		return err
 	}
-	ids := s.set.Bytes()
-	if s.evalSet != nil {
-		ids += s.evalSet.Bytes()
-	}
-	anon = max(0, anon-ids)
 	s.problem = pose(c, s.base.Desc(), s.tr, s.base.WeightType(), s.machine)
 	s.problem.Cuts, s.problem.Score = s.set.Cut() || s.set.Padded() && c.Batch > 1, s.evals
-	s.problem.Base, s.problem.IDs = anon, ids+batchBytes(c, s.tr)
-	s.limits, err = plan.LimitsOf(&c.Common, s.machine, anon+ids)
+	s.problem.Base, s.problem.IDs = anon, s.order.Bytes()+batchBytes(c, s.tr)
+	s.limits, err = plan.LimitsOf(&c.Common, s.machine, anon)
 	return err
 }
 
