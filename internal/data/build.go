@@ -375,6 +375,9 @@ func (s *source) document(out []int32, b *batch, it *item) ([]int32, document, e
 			return out, d, err
 		}
 		names = nil
+		if len(b.items) == 1 { // a long one: its bytes are wanted no more
+			b.buf = nil
+		}
 	}
 	if s.format == Text {
 		v, err := textOf(m, names, s.opt.TextField, " (--text-field)")

@@ -3,6 +3,7 @@ package data
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"longlora/internal/errs"
 	"longlora/internal/tokenizer"
@@ -55,6 +56,9 @@ func (e *encoder) part(out []int32, s string, first, last bool) ([]int32, error)
 		out = append(out, id)
 	}
 	from := len(out)
+	if len(s) > 2*partBytes {
+		out = slices.Grow(out, len(s)/3)
+	}
 	for e.parts && len(s) > 2*partBytes { // in little memory
 		i := lastCut(s[:2*partBytes])
 		if i < 0 {

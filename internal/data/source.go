@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -168,6 +169,9 @@ func (s *source) detectIn(path string) (string, error) {
 			format, bad = detect(m, names, s.opt.TextField, s.opt.TextNamed)
 		}
 		if bad == nil {
+			if sizeOf(m) > inFlight {
+				debug.FreeOSMemory() // before it is read again
+			}
 			return format, nil
 		}
 		if !s.opt.SkipBad {
