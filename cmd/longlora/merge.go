@@ -2,11 +2,11 @@ package main
 
 import (
 	"fmt"
-	"path/filepath"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"longlora/internal/ckpt"
 	"longlora/internal/config"
 	"longlora/internal/errs"
 	"longlora/internal/load"
@@ -49,7 +49,7 @@ Reads PEFT adapters and the released LongLoRA form. Streams tensor by tensor.
 			if err := m.CheckRope(v); err != nil {
 				return err
 			}
-			if _, _, err := m.Where(); err != nil {
+			if err := m.CheckPlace(); err != nil {
 				return err
 			}
 			return m.run(c, v)
@@ -70,8 +70,8 @@ func (m *mergeOptions) run(c *cobra.Command, v *config.Values) error {
 		return err
 	}
 	defer base.Close()
-	if sameDir(m.out, base.Dir) {
-		return errs.Usagef("--out %s: is the base; choose another folder", m.out)
+	if ckpt.SameDir(m.out, base.Dir) {
+		return errs.Usagef("--out %s: is the base (--model); choose another folder", m.out)
 	}
 	for _, n := range base.Notes {
 		fmt.Fprintf(c.ErrOrStderr(), "note: %s\n", n)
@@ -80,17 +80,21 @@ func (m *mergeOptions) run(c *cobra.Command, v *config.Values) error {
 	if err != nil {
 		return err
 	}
-	if err := base.CheckWindow(pos.MaxPos); changed && err != nil {
+	window := m.ctx
+	if changed {
+		window = max(window, pos.MaxPos)
+	}
+	if err := base.CheckWindow(window); err != nil {
 		return err
 	}
 	if pos.Type == "dynamic" {
 		fmt.Fprintf(c.ErrOrStderr(), "note: dynamic positions: max_position_embeddings stays %d\n", pos.MaxPos)
 	}
-	o := lora.MergeOptions{Base: base.Weights, Desc: base.Desc(), Adapter: base.Adapter, Positions: pos, Changed: changed, Out: m.out, ShardSize: size}
+	o := lora.MergeOptions{Base: base.Weights, Desc: base.Desc(), Adapter: base.Adapter, Positions: pos, Changed: changed, Out: m.out, ShardSize: size, Threads: m.Threads}
 	if ok {
 		o.DType = &d
 	}
-	res, err := lora.Merge(o)
+	res, err := lora.Merge(c.Context(), o)
 	if err != nil {
 		return err
 	}
@@ -102,17 +106,6 @@ func (m *mergeOptions) run(c *cobra.Command, v *config.Values) error {
 	}
 	fmt.Fprintln(c.OutOrStdout(), res)
 	return nil
-}
-
-func sameDir(a, b string) bool {
-	x, err1 := filepath.EvalSymlinks(a)
-	y, err2 := filepath.EvalSymlinks(b)
-	if err1 != nil || err2 != nil {
-		return false
-	}
-	x, _ = filepath.Abs(x)
-	y, _ = filepath.Abs(y)
-	return x == y
 }
 
 // positions are the flags', those beside the adapter, or the base's.

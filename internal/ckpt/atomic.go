@@ -107,6 +107,9 @@ func WriteJSON(path string, v any) error {
 // ReadJSON reads a JSON document; numbers of maps stay as they are written.
 func ReadJSON(path string, v any) error {
 	f, err := os.Open(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return errs.Dataf("%s: there is no such file; is %s the right folder?", path, filepath.Dir(path))
+	}
 	if err != nil {
 		return errs.Dataf("%w", err)
 	}
@@ -128,6 +131,21 @@ func MakeDir(path string) error {
 		return writeError(path, err)
 	}
 	return nil
+}
+
+// SameDir reports whether two paths lead to one folder, through links too. A path that does not exist yet is followed
+// as MakeDir would come to it: x/.. is where x would be.
+func SameDir(a, b string) bool {
+	y, err := os.Stat(b)
+	if err != nil {
+		return false
+	}
+	for _, p := range []string{a, filepath.Clean(a)} {
+		if x, err := os.Stat(p); err == nil && os.SameFile(x, y) {
+			return true
+		}
+	}
+	return false
 }
 
 // CopyFile copies a file atomically.

@@ -70,6 +70,17 @@ func (f *fields) size(name string, def int) int {
 	return n
 }
 
+// layers is their number; each is a dozen tensors, so a wrong one must not be walked through.
+func (f *fields) layers() int {
+	const name, most = "num_hidden_layers", 1 << 13
+	n := f.count(name, -1)
+	if n > most {
+		f.fail(name, "%d is more than any model has", n)
+		return 1
+	}
+	return n
+}
+
 // count is a whole number from 1 on, 1 after a fault; def < 0 makes the field required.
 func (f *fields) count(name string, def int) int {
 	d := float64(def)
@@ -78,7 +89,7 @@ func (f *fields) count(name string, def int) int {
 	}
 	x := f.num(name, d)
 	if !(x == math.Trunc(x) && x >= 1 && x <= 1<<31) {
-		f.fail(name, "%v is not a whole number from 1 on", x) // unless it was missing, which is said already
+		f.fail(name, "%v is not a whole number from 1 to 2^31", x) // unless it was missing, which is said already
 		return 1
 	}
 	return int(x)
@@ -114,7 +125,7 @@ func ReadConfig(dir string) (*Config, error) {
 func (f *fields) config() (*Config, error) {
 	c := &Config{Path: f.path, Raw: f.raw}
 	f.architecture(c)
-	c.Hidden, c.MLP, c.Layers = f.size("hidden_size", -1), f.size("intermediate_size", -1), f.size("num_hidden_layers", -1)
+	c.Hidden, c.MLP, c.Layers = f.size("hidden_size", -1), f.size("intermediate_size", -1), f.layers()
 	c.Heads, c.Vocab, c.MaxPos = f.size("num_attention_heads", -1), f.size("vocab_size", -1), f.count("max_position_embeddings", -1)
 	c.KV = f.size("num_key_value_heads", c.Heads)
 	if f.raw["head_dim"] == nil && c.Hidden%c.Heads != 0 {

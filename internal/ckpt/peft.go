@@ -142,6 +142,18 @@ func (a *Adapter) Close() {
 	}
 }
 
+// Tensors are all of the adapter's, by name.
+func (a *Adapter) Tensors() []Tensor {
+	var ts []Tensor
+	for _, path := range slices.Sorted(maps.Keys(a.LoRA)) {
+		ts = append(ts, a.LoRA[path].A, a.LoRA[path].B)
+	}
+	for _, name := range slices.Sorted(maps.Keys(a.Saved)) {
+		ts = append(ts, a.Saved[name])
+	}
+	return ts
+}
+
 // sort tells factors from whole tensors. Names are with or without PEFT's prefix and "modules_to_save" parts.
 func (a *Adapter) sort(ts map[string]Tensor) error {
 	for key, t := range ts {
@@ -178,7 +190,7 @@ func (a *Adapter) check() error {
 	for _, path := range slices.Sorted(maps.Keys(a.LoRA)) {
 		p := a.LoRA[path]
 		if p.A.Name == "" || p.B.Name == "" {
-			return errs.Dataf("%s: %s has only one of lora_A and lora_B", a.Dir, path)
+			return errs.Dataf("%s: %s has only one of lora_A and lora_B", a.Files[0], path)
 		}
 		if len(p.A.Shape) != 2 || len(p.B.Shape) != 2 || p.A.Shape[0] != a.Rank || p.B.Shape[1] != a.Rank {
 			return errs.Dataf("%s: %s: lora_A %v and lora_B %v do not have rank r = %d of adapter_config.json", p.A.File, path, p.A.Shape, p.B.Shape, a.Rank)
@@ -256,6 +268,15 @@ func (a *Adapter) complete(shape func(name string) (tensor.Shape, bool)) error {
 		layer := fmt.Sprintf("model.layers.%d.", l)
 		if _, ok := shape(layer + "input_layernorm.weight"); !ok {
 			return nil
+		}
+		for _, m := range a.modules {
+			name := layer + m + ".weight"
+			if _, there := shape(name); !there {
+				continue
+			}
+			if _, ok := a.Saved[name]; !ok {
+				return errs.Dataf("%s: tensor %s is missing, though modules_to_save of adapter_config.json names %s: the adapter is of another model, or not whole", a.Files[0], name, m)
+			}
 		}
 		for _, t := range slices.Concat(a.Targets, a.named) {
 			for _, path := range []string{layer + "self_attn." + t, layer + "mlp." + t} {

@@ -146,6 +146,9 @@ func (v *Values) read(known map[string]bool) (map[string]string, error) {
 		if err != nil {
 			return nil, errs.Usagef("%s: %s: %w", path, k, err)
 		}
+		if _, twice := out[name]; twice {
+			return nil, errs.Usagef("%s: %s stands twice, with - and with _", path, name)
+		}
 		out[name] = text
 	}
 	return out, nil

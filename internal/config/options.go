@@ -46,16 +46,25 @@ func (c *Common) DeviceFlags(f *pflag.FlagSet) {
 
 // CheckDevice checks the options of ComputeFlags as far as that can be done without looking at what is here.
 func (c *Common) CheckDevice() error {
-	if _, _, err := c.Where(); err != nil {
-		return err
-	}
 	if err := oneOf("dtype", c.DType, "auto", "fp32", "bf16"); err != nil {
 		return err
 	}
-	if kind, _, _ := c.Where(); kind != "auto" {
+	kind, _, err := c.Where()
+	if err != nil {
+		return err
+	}
+	if kind != "auto" {
 		if err := c.CheckDType(kind); err != nil {
 			return err
 		}
+	}
+	return c.CheckPlace()
+}
+
+// CheckPlace checks the options of DeviceFlags and the threads.
+func (c *Common) CheckPlace() error {
+	if _, _, err := c.Where(); err != nil {
+		return err
 	}
 	if c.Threads < 0 {
 		return errs.Usagef("--threads %d: must not be negative", c.Threads)
@@ -161,6 +170,9 @@ func (r *Rope) CheckRope(v *Values) error {
 	}
 	if v.Explicit("rope-factor") && !(r.Factor >= 1 && !math.IsInf(r.Factor, 0)) {
 		return errs.Usagef("--rope-factor %v: must be a number from 1 on", r.Factor)
+	}
+	if r.Rope == "none" && v.Explicit("rope-factor") {
+		return errs.Usagef("--rope none and --rope-factor exclude each other: none is without scaling")
 	}
 	if v.Explicit("base-ctx") && r.BaseCtx < 1 {
 		return errs.Usagef("--base-ctx %d: must be positive", r.BaseCtx)

@@ -130,8 +130,8 @@ func (t *Train) ranges(v *Values) error {
 		ok   bool
 		want string
 	}{
-		{"ctx", t.Ctx >= 2 && t.Ctx <= 1<<30, "2 or more"},
-		{"rank", t.Rank >= 1 && t.Rank <= 1<<16, "1 or more"},
+		{"ctx", t.Ctx >= 2 && t.Ctx <= 1<<30, "from 2 to 2^30"},
+		{"rank", t.Rank >= 1 && t.Rank <= 1<<16, "from 1 to 65536"},
 		{"alpha", t.Alpha > 0 && !math.IsInf(t.Alpha, 0), "a positive number"},
 		{"dropout", t.Dropout >= 0 && t.Dropout < 1, "from 0 to below 1"},
 		{"lr", t.LR >= 0 && !math.IsInf(t.LR, 0), "a finite number from 0 on"},

@@ -7,8 +7,10 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
@@ -93,6 +95,9 @@ func Run(ctx context.Context, cfg Job, be ops.Backend, log io.Writer) (Report, e
 		rep.Results = append(rep.Results, rs...)
 	}
 	if cfg.Out != "" {
+		if err := ckpt.MakeDir(cfg.Out); err != nil {
+			return rep, err
+		}
 		return rep, ckpt.WriteJSON(filepath.Join(cfg.Out, "results.json"), rep)
 	}
 	return rep, nil
@@ -184,7 +189,7 @@ func (e *evaluation) task(ctx context.Context, task string, n int) (Result, erro
 		}
 		return e.passkey(ctx, r, n, key, &res)
 	}
-	return res, e.engine.run(n, spec, e.base.Rope(p, n), work)
+	return res, e.base.Blame(e.engine.run(n, spec, e.base.Rope(p, n), work))
 }
 
 func (e *evaluation) spec(n int) (s2attn.Spec, error) {
@@ -318,45 +323,65 @@ type line struct {
 
 // journal keeps results as they come; without a folder it keeps nothing.
 type journal struct {
+	dir  string
 	have map[string]line
-	f    *os.File
+	end  int64    // of the whole lines in the file
+	f    *os.File // opened with the first new result
 }
 
 func openJournal(dir string) (*journal, error) {
-	j := &journal{have: map[string]line{}}
+	j := &journal{dir: dir, have: map[string]line{}}
 	if dir == "" {
 		return j, nil
 	}
-	if err := ckpt.MakeDir(dir); err != nil {
-		return nil, err
+	f, err := os.Open(j.path())
+	if errors.Is(err, fs.ErrNotExist) {
+		return j, nil
 	}
-	f, err := os.OpenFile(filepath.Join(dir, "windows.jsonl"), os.O_RDWR|os.O_CREATE, 0o644)
 	if err != nil {
 		return nil, errs.Dataf("%w", err)
 	}
-	j.f = f
-	end, r := int64(0), bufio.NewReader(f)
-	for {
+	defer f.Close()
+	for r := bufio.NewReader(f); ; {
 		b, err := r.ReadBytes('\n')
 		var l line
 		if err != nil || json.Unmarshal(bytes.TrimSpace(b), &l) != nil {
-			break // the torn end of a killed run
+			return j, nil // the torn end of a killed run
 		}
 		j.have[l.Key] = l
-		end += int64(len(b))
+		j.end += int64(len(b))
 	}
-	if err := f.Truncate(end); err != nil {
-		return nil, errs.Dataf("%w", err)
+}
+
+func (j *journal) path() string { return filepath.Join(j.dir, "windows.jsonl") }
+
+// open makes the folder and cuts off what a killed run left torn.
+func (j *journal) open() error {
+	if err := ckpt.MakeDir(j.dir); err != nil {
+		return err
 	}
-	if _, err := f.Seek(end, io.SeekStart); err != nil {
-		return nil, errs.Dataf("%w", err)
+	f, err := os.OpenFile(j.path(), os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		return errs.Dataf("%w", err)
 	}
-	return j, nil
+	j.f = f
+	if err := f.Truncate(j.end); err != nil {
+		return errs.Dataf("%w", err)
+	}
+	if _, err := f.Seek(j.end, io.SeekStart); err != nil {
+		return errs.Dataf("%w", err)
+	}
+	return nil
 }
 
 func (j *journal) add(l line) error {
-	if j.f == nil {
+	if j.dir == "" {
 		return nil
+	}
+	if j.f == nil {
+		if err := j.open(); err != nil {
+			return err
+		}
 	}
 	b, err := json.Marshal(l)
 	if err != nil {

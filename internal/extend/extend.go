@@ -93,6 +93,11 @@ func (e *extension) open(ctx context.Context) (err error) {
 	if e.base, err = load.Open(c.Model, ""); err != nil {
 		return err
 	}
+	for _, d := range []struct{ flag, dir string }{{"--model", e.base.Dir}, {"--adapter", c.Adapter}} {
+		if ckpt.SameDir(c.Out, d.dir) {
+			return errs.Usagef("--out %s is the folder of %s; choose another one", c.Out, d.flag)
+		}
+	}
 	req := rope.Request{Rope: c.Train.Rope.Rope, Factor: c.Factor, BaseCtx: c.BaseCtx, Ctx: c.Ctx}
 	if e.pos, e.change, err = e.base.Positions.Resolve(req, e.base.Desc().D); err != nil {
 		return err
@@ -204,12 +209,12 @@ func (e *extension) train(ctx context.Context) error {
 }
 
 // merge writes merged/ unless it is there: it appears whole or not at all.
-func (e *extension) merge(context.Context) error {
+func (e *extension) merge(ctx context.Context) error {
 	out := filepath.Join(e.cfg.Out, "merged")
 	if _, err := os.Stat(filepath.Join(out, "config.json")); err == nil {
 		return nil
 	}
-	o := lora.MergeOptions{Base: e.base.Weights, Desc: e.base.Desc(), Adapter: &ckpt.Adapter{Rank: 1}, Positions: e.pos, Changed: e.change, Out: out, ShardSize: 5 << 30}
+	o := lora.MergeOptions{Base: e.base.Weights, Desc: e.base.Desc(), Adapter: &ckpt.Adapter{Rank: 1}, Positions: e.pos, Changed: e.change, Out: out, ShardSize: 5 << 30, Threads: e.cfg.Threads}
 	if e.cfg.DoTrain {
 		a, err := ckpt.OpenAdapter(filepath.Join(e.cfg.Out, "adapter"))
 		if err != nil {
@@ -222,7 +227,7 @@ func (e *extension) merge(context.Context) error {
 		defer b.Close()
 		o.Base, o.Adapter = b.Weights, b.Adapter
 	}
-	_, err := lora.Merge(o)
+	_, err := lora.Merge(ctx, o)
 	return err
 }
 

@@ -39,6 +39,9 @@ func Open(name, adapter string) (*Base, error) {
 	b, err := newBase(m.Dir, m.Config)
 	if err == nil {
 		b.Weights = m
+		err = b.checkWeights()
+	}
+	if err == nil {
 		if adapter != "" {
 			err = b.addAdapter(adapter)
 		}
@@ -66,6 +69,45 @@ func OpenConfig(name, adapter string) (*Base, error) {
 		err = b.addAdapter(adapter)
 	}
 	return b, err
+}
+
+// checkWeights looks for every tensor of the model, before anything is written or taken.
+func (b *Base) checkWeights() error {
+	for _, s := range b.Desc().TensorShapes() {
+		if _, err := b.Weights.Get(s.Name, s.Shape); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Blame adds to an error of kind Numeric which weight of the base or the adapter is NaN or infinite, where one is. It
+// reads the weights once.
+func (b *Base) Blame(err error) error {
+	if errs.Code(err) != int(errs.Numeric) {
+		return err
+	}
+	var ts []ckpt.Tensor
+	if b.Weights != nil {
+		for _, s := range b.Desc().TensorShapes() {
+			if t, err := b.Weights.Get(s.Name, s.Shape); err == nil {
+				ts = append(ts, t)
+			}
+		}
+	}
+	if b.Adapter != nil {
+		ts = append(ts, b.Adapter.Tensors()...)
+	}
+	const part = 1 << 22
+	for _, t := range ts {
+		for lo := 0; lo < t.Shape.Elems(); lo += part {
+			hi := min(lo+part, t.Shape.Elems())
+			if i := ckpt.NotFinite(t.Bytes(lo, hi), t.DType); i >= 0 {
+				return errs.Numericf("%w. The cause: %s: element %d of tensor %s is NaN or infinite; the file is broken, fetch or train it again", err, t.File, lo+i, t.Name)
+			}
+		}
+	}
+	return err
 }
 
 func newBase(dir string, cfg *ckpt.Config) (*Base, error) {

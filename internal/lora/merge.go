@@ -2,6 +2,7 @@ package lora
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"os"
@@ -28,6 +29,7 @@ type MergeOptions struct {
 	DType     *tensor.DType // nil: the base's
 	Out       string
 	ShardSize int64
+	Threads   int // 0: all cores
 }
 
 // Merged counts what a merge did.
@@ -40,7 +42,7 @@ type Merged struct {
 
 // Merge writes base + adapter as an ordinary checkpoint, tensor by tensor: W + scale·B·A is added in float32 and
 // rounded once. The folder appears under its name when everything in it is whole.
-func Merge(o MergeOptions) (Merged, error) {
+func Merge(ctx context.Context, o MergeOptions) (Merged, error) {
 	res := Merged{Out: o.Out}
 	out, err := filepath.Abs(o.Out)
 	if err != nil {
@@ -71,7 +73,7 @@ func Merge(o MergeOptions) (Merged, error) {
 			d = *o.DType
 		}
 		outs = append(outs, ckpt.Out{Name: s.Name, DType: d, Shape: s.Shape, Write: func(w io.Writer) error {
-			return o.write(w, s, base, d, used, &res)
+			return o.write(ctx, w, s, base, d, used, &res)
 		}})
 	}
 	res.Tensors = len(outs)
@@ -113,7 +115,7 @@ type part struct {
 }
 
 // write streams one merged tensor: as many parts at a time as there are cores, written in their order.
-func (o *MergeOptions) write(w io.Writer, s model.NamedShape, base ckpt.Tensor, d tensor.DType, used map[string]bool, res *Merged) error {
+func (o *MergeOptions) write(ctx context.Context, w io.Writer, s model.NamedShape, base ckpt.Tensor, d tensor.DType, used map[string]bool, res *Merged) error {
 	p := part{base: base, src: base, d: d, cols: s.Shape[len(s.Shape)-1]}
 	saved, whole := o.Adapter.Saved[s.Name]
 	if whole {
@@ -126,13 +128,20 @@ func (o *MergeOptions) write(w io.Writer, s model.NamedShape, base ckpt.Tensor, 
 		p.a, p.b, p.from = pair.A.Floats(), pair.B.Floats(), pair.A.File
 		p.rank, p.scale = o.Adapter.Rank, float32(o.Adapter.Alpha/float64(o.Adapter.Rank))
 	}
-	parts := make([]part, runtime.GOMAXPROCS(0))
+	threads := o.Threads
+	if threads == 0 {
+		threads = runtime.GOMAXPROCS(0)
+	}
+	parts := make([]part, threads)
 	for i := range parts {
 		parts[i] = p
 	}
 	rows, changed := s.Shape.Elems()/p.cols, false
 	step := max(1, chunk/p.cols)
 	for r := 0; r < rows; {
+		if ctx.Err() != nil {
+			return errs.Interruptedf("interrupted; nothing was written to %s", o.Out)
+		}
 		start, n := r, 0
 		var group sync.WaitGroup
 		for ; n < len(parts) && r < rows; n++ {

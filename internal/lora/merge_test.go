@@ -27,7 +27,7 @@ func merge(t *testing.T, model, adapter string, change func(*lora.MergeOptions))
 	if change != nil {
 		change(&o)
 	}
-	res, err := lora.Merge(o)
+	res, err := lora.Merge(t.Context(), o)
 	return o.Out, res, err
 }
 

@@ -54,6 +54,8 @@ func FromConfig(path string, raw map[string]any) (Positions, error) {
 		}
 		if dict == nil {
 			key, dict = k, d
+		} else if contradict(dict, d) {
+			return p, errs.Dataf("%s: rope_parameters and rope_scaling contradict each other; remove one", path)
 		}
 	}
 	_, hasParams := raw["rope_parameters"]
@@ -63,6 +65,9 @@ func FromConfig(path string, raw map[string]any) (Positions, error) {
 			s, ok := v.(string)
 			if !ok || !types[s] {
 				return p, errs.Dataf("%s: %s.%s: %v is not one of default, linear, dynamic, yarn, llama3", path, key, k, v)
+			}
+			if other, both := dict["type"].(string); k == "rope_type" && both && other != s {
+				return p, errs.Dataf("%s: %s.rope_type %s and %s.type %s contradict each other; remove one", path, key, s, key, other)
 			}
 			p.Type = s
 			break
@@ -95,6 +100,9 @@ func FromConfig(path string, raw map[string]any) (Positions, error) {
 			p.Factor = m / orig
 		}
 	}
+	if err == nil {
+		err = p.checkFields(path + ": " + key)
+	}
 	if err != nil {
 		return p, err
 	}
@@ -103,6 +111,42 @@ func FromConfig(path string, raw map[string]any) (Positions, error) {
 	}
 	p.MaxPos, p.Orig, p.maxSeq = int(m), int(orig), int(seq)
 	return p, nil
+}
+
+// contradict reports whether two spellings of a scaling differ in its type or factor.
+func contradict(a, b map[string]any) bool {
+	kind := func(d map[string]any) any {
+		if t := d["rope_type"]; t != nil {
+			return t
+		}
+		return d["type"]
+	}
+	factor := func(d map[string]any) float64 {
+		n, _ := d["factor"].(json.Number)
+		x, _ := n.Float64()
+		return x
+	}
+	return kind(a) != kind(b) || factor(a) != factor(b)
+}
+
+// checkFields checks the numbers that a type has beside its factor.
+func (p Positions) checkFields(where string) error {
+	numbers := map[string][]string{"llama3": {"low_freq_factor", "high_freq_factor"}, "yarn": {"beta_fast", "beta_slow", "attention_factor", "mscale", "mscale_all_dim"}}
+	for _, name := range numbers[p.Type] {
+		v := p.Dict[name]
+		if n, ok := v.(json.Number); v != nil {
+			if x, err := n.Float64(); !ok || err != nil || !(x > 0) {
+				return errs.Dataf("%s.%s: %v is not a positive number", where, name, v)
+			}
+		}
+	}
+	switch {
+	case p.Type == "llama3" && p.field("high_freq_factor", 4) <= p.field("low_freq_factor", 1):
+		return errs.Dataf("%s.high_freq_factor: %v is not above low_freq_factor, %v", where, p.field("high_freq_factor", 4), p.field("low_freq_factor", 1))
+	case p.Type == "yarn" && p.field("beta_fast", 32) < p.field("beta_slow", 1):
+		return errs.Dataf("%s.beta_fast: %v is below beta_slow, %v", where, p.field("beta_fast", 32), p.field("beta_slow", 1))
+	}
+	return nil
 }
 
 // trained is the pre-training length L0 and whether anything says it.
@@ -171,6 +215,9 @@ func (p Positions) Resolve(r Request, headDim int) (Positions, bool, error) {
 		}
 	}
 	if want == "ntk" {
+		if headDim <= 2 {
+			return p, false, errs.Usagef("--rope ntk: needs heads of more than 2 channels")
+		}
 		q.Type = "default"
 		q.Theta = p.Theta * math.Pow(q.Factor, float64(headDim)/float64(headDim-2))
 		q.Factor = 1
@@ -224,8 +271,10 @@ func (p Positions) dictionary(typeKey string) map[string]any {
 // WriteConfig puts changed positions into a config.json in the spelling it has.
 func (p Positions) WriteConfig(raw map[string]any) {
 	raw["max_position_embeddings"] = p.MaxPos
-	delete(raw, "original_max_position_embeddings")
-	delete(raw, "max_sequence_length")
+	if p.Type != "dynamic" { // it counts from M, which stays
+		delete(raw, "original_max_position_embeddings")
+		delete(raw, "max_sequence_length")
+	}
 	if p.Type == "linear" && p.Orig > 0 {
 		raw["original_max_position_embeddings"] = p.Orig
 	}

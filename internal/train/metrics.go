@@ -66,7 +66,7 @@ type curves struct {
 func openCurves(out, from string, step int) (*curves, error) {
 	path := filepath.Join(out, metricsName)
 	other := filepath.Join(from, "..", "..")
-	if theirs := filepath.Join(other, metricsName); from != "" && !sameDir(other, out) {
+	if theirs := filepath.Join(other, metricsName); from != "" && !ckpt.SameDir(other, out) {
 		if _, err := os.Stat(theirs); err == nil {
 			if err := ckpt.CopyFile(path, theirs); err != nil {
 				return nil, err

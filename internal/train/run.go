@@ -51,9 +51,9 @@ func Run(ctx context.Context, c *config.Train, be ops.Backend, log io.Writer) (R
 	}
 	defer r.engine.Close()
 	if err := r.loop(ctx); err != nil {
-		return Result{}, err
+		return Result{}, r.base.Blame(err)
 	}
-	return r.result(), r.finish()
+	return r.result(), r.base.Blame(r.finish())
 }
 
 // run is a set-up at work.

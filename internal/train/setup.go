@@ -9,6 +9,7 @@ import (
 	"runtime/debug"
 	"slices"
 
+	"longlora/internal/ckpt"
 	"longlora/internal/config"
 	"longlora/internal/data"
 	"longlora/internal/errs"
@@ -111,17 +112,11 @@ func (s *setup) openBase() error {
 		return err
 	}
 	for _, d := range []struct{ flag, dir string }{{"--model", s.base.Dir}, {"--adapter", c.Adapter}} {
-		if sameDir(c.Out, d.dir) {
+		if ckpt.SameDir(c.Out, d.dir) {
 			return errs.Usagef("--out %s is the folder of %s; choose another one", c.Out, d.flag)
 		}
 	}
 	return s.base.CheckWindow(c.Ctx)
-}
-
-func sameDir(a, b string) bool {
-	x, err1 := os.Stat(a)
-	y, err2 := os.Stat(b)
-	return err1 == nil && err2 == nil && os.SameFile(x, y)
 }
 
 // trained says what is trained: what the flags say, or what the adapter holds, with which explicit flags must agree.
