@@ -138,7 +138,7 @@ func (m *bpe) symbols(w string, c *wordCache) {
 			}
 		}
 		for i, n := 0, 1; i < len(w); i += n {
-			s := w[i : i+1]
+			var s string
 			if m.byteLevel {
 				s = string(byteRunes[w[i]])
 			} else {

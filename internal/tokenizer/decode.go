@@ -54,7 +54,7 @@ func decoderOf(raw json.RawMessage) (decoder, error) {
 	case "Replace":
 		find, err := p.Pattern.finder()
 		if err != nil {
-			return nil, fmt.Errorf("Replace: %w", err)
+			return nil, fmt.Errorf("in Replace: %w", err)
 		}
 		r := replace(find, p.Content)
 		return each(func(s string) string { return r(text{s: s}, false).s }), nil

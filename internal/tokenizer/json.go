@@ -239,16 +239,16 @@ func prefixOf(raw json.RawMessage) ([]int32, error) {
 			}
 			s, ok := p.Specials[piece["SpecialToken"].ID]
 			if !ok {
-				return nil, fmt.Errorf("TemplateProcessing: special token %q is not listed", piece["SpecialToken"].ID)
+				return nil, fmt.Errorf("in TemplateProcessing: special token %q is not listed", piece["SpecialToken"].ID)
 			}
 			for _, id := range s.IDs {
 				if id < 0 || id > maxID {
-					return nil, fmt.Errorf("TemplateProcessing: special token %q has id %d", piece["SpecialToken"].ID, id)
+					return nil, fmt.Errorf("in TemplateProcessing: special token %q has id %d", piece["SpecialToken"].ID, id)
 				}
 			}
 			ids = append(ids, s.IDs...)
 		}
-		return nil, fmt.Errorf("TemplateProcessing: single holds no text")
+		return nil, fmt.Errorf("in TemplateProcessing: single holds no text")
 	}
 	return nil, fmt.Errorf("type %q is not supported", p.Type)
 }

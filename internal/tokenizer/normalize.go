@@ -52,7 +52,7 @@ func normalizer(raw json.RawMessage) ([]rewrite, error) {
 	case "Replace":
 		find, err := p.Pattern.finder()
 		if err != nil {
-			return nil, fmt.Errorf("Replace: %w", err)
+			return nil, fmt.Errorf("in Replace: %w", err)
 		}
 		return []rewrite{replace(find, p.Content)}, nil
 	}

@@ -68,13 +68,13 @@ func preTokenizers(raw json.RawMessage) (steps []step, byteLevel bool, err error
 		case "Split":
 			s, err := p.split()
 			if err != nil {
-				return nil, false, fmt.Errorf("Split: %w", err)
+				return nil, false, fmt.Errorf("in Split: %w", err)
 			}
 			steps = append(steps, s)
 		case "Metaspace":
 			s, err := p.metaspace()
 			if err != nil {
-				return nil, false, fmt.Errorf("Metaspace: %w", err)
+				return nil, false, fmt.Errorf("in Metaspace: %w", err)
 			}
 			steps = append(steps, s...)
 		case "Whitespace":
@@ -88,7 +88,7 @@ func preTokenizers(raw json.RawMessage) (steps []step, byteLevel bool, err error
 			}
 			s, err := splitStep(where(punctuation), p.Behavior, false)
 			if err != nil {
-				return nil, false, fmt.Errorf("Punctuation: %w", err)
+				return nil, false, fmt.Errorf("in Punctuation: %w", err)
 			}
 			steps = append(steps, s)
 		default:
