@@ -89,7 +89,7 @@ func main() {
 	}
 }
 
-// measure gives the median seconds of both sides, taken in turns on the same numbers.
+// measure gives the median seconds of both sides on the same numbers.
 func (s shape) measure(be *cpu.Backend, tries int) (ours, blas float64) {
 	rows, cols := s.in, s.out
 	if s.backward {
@@ -108,6 +108,7 @@ func (s shape) measure(be *cpu.Backend, tries int) (ours, blas float64) {
 		}
 	}
 	l := &ops.Linear{W: w}
+	time.Sleep(200 * time.Millisecond) // OpenBLAS's threads spin for a while after their last product
 	a, b := make([]float64, tries), make([]float64, tries)
 	for i := range tries {
 		a[i] = seconds(func() {
@@ -117,11 +118,13 @@ func (s shape) measure(be *cpu.Backend, tries int) (ours, blas float64) {
 				be.LinearForward(x, ops.Tensor{}, []ops.Proj{{L: l, Y: y}})
 			}
 		})
+	}
+	tb := C.int(1)
+	if s.backward {
+		tb = 0
+	}
+	for i := range tries {
 		b[i] = seconds(func() {
-			tb := C.int(1)
-			if s.backward {
-				tb = 0
-			}
 			C.product(tb, C.int(s.tokens), C.int(cols), C.int(rows), (*C.float)(x.P), (*C.float)(w.P), (*C.float)(y.P))
 		})
 	}

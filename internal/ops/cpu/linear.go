@@ -37,27 +37,29 @@ func (b *Backend) gemm(m, n int, terms []csrc.Term, c unsafe.Pointer, ldc int, c
 	if m == 0 || n == 0 {
 		return
 	}
-	cols, rows := blockCols, 480
-	if m <= 64 {
-		cols = 64
-	}
-	// Smaller items divide better but pack more: each shrinks only as far as the workers need.
-	few := func(each int) bool { return (m+rows-1)/rows*((n+cols-1)/cols) < each*b.pool.workers }
-	for rows > 96 && few(8) {
-		rows -= 96
-	}
-	if few(4) {
-		cols = min(cols, 64)
-	}
-	if few(2) {
-		rows = 24 // two or four micro-tiles
-	}
-	nb := (n + cols - 1) / cols
-	mb := (m + rows - 1) / rows
+	rows, cols := b.items(m, n)
+	mb, nb := (m+rows-1)/rows, (n+cols-1)/cols
 	b.pool.run(nb*mb, func(i, w int) {
 		m0, n0 := i%mb*rows, i/mb*cols
 		b.set.Gemm(terms, c, ldc, cin, ldcin, m0, min(m0+rows, m), n0, min(n0+cols, n), b.scratch(w, 0))
 	})
+}
+
+// items is how a product of m by n is cut into work items. Small ones divide better, but pack more: B again for every
+// block of rows, A for every block of columns.
+func (b *Backend) items(m, n int) (rows, cols int) {
+	cols = blockCols
+	if m <= 64 {
+		cols = 64
+	}
+	nb := (n + cols - 1) / cols
+	each := func(k int) int { return (k*b.pool.workers + nb - 1) / nb } // blocks of rows that give every worker k items
+	mb := max((m+479)/480, min(each(8), m/96), min(each(1), m/24))
+	if mb*nb < b.pool.workers {
+		cols = 64
+	}
+	const whole = 12 // rows of a micro-tile, or of two
+	return ((m+mb-1)/mb + whole - 1) / whole * whole, cols
 }
 
 // LinearForward implements ops.Linears.
