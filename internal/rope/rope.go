@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"strconv"
+	"strings"
 
 	"longlora/internal/errs"
 )
@@ -239,6 +241,16 @@ func (p Positions) Resolve(r Request, headDim int) (Positions, bool, error) {
 	return q, true, nil
 }
 
+// decimal writes a number with a point or an exponent: older releases of transformers refuse a factor that is a whole
+// number.
+func decimal(x float64) json.Number {
+	s := strconv.FormatFloat(x, 'g', -1, 64)
+	if !strings.ContainsAny(s, ".e") {
+		s += ".0"
+	}
+	return json.Number(s)
+}
+
 // dictionary is the scaling as config.json has it, under the name of the type's field.
 func (p Positions) dictionary(typeKey string) map[string]any {
 	d := map[string]any{typeKey: p.Type}
@@ -250,7 +262,7 @@ func (p Positions) dictionary(typeKey string) map[string]any {
 	if p.Type == "default" {
 		return d
 	}
-	d["factor"] = p.Factor
+	d["factor"] = decimal(p.Factor)
 	if p.Type == "yarn" || p.Type == "llama3" {
 		orig := p.Orig
 		if orig == 0 {
@@ -261,7 +273,7 @@ func (p Positions) dictionary(typeKey string) map[string]any {
 	if p.Type == "llama3" {
 		for k, v := range map[string]float64{"low_freq_factor": 1, "high_freq_factor": 4} {
 			if d[k] == nil {
-				d[k] = v
+				d[k] = decimal(v)
 			}
 		}
 	}
@@ -280,13 +292,13 @@ func (p Positions) WriteConfig(raw map[string]any) {
 	}
 	if !p.old {
 		d := p.dictionary("rope_type")
-		d["rope_theta"] = p.Theta
+		d["rope_theta"] = decimal(p.Theta)
 		raw["rope_parameters"] = d
 		delete(raw, "rope_theta")
 		delete(raw, "rope_scaling")
 		return
 	}
-	raw["rope_theta"] = p.Theta
+	raw["rope_theta"] = decimal(p.Theta)
 	if p.Type == "default" {
 		raw["rope_scaling"] = nil
 		return
@@ -308,7 +320,7 @@ type Record struct {
 // Record makes the record.
 func (p Positions) Record() Record {
 	d := p.dictionary("rope_type")
-	d["rope_theta"] = p.Theta
+	d["rope_theta"] = decimal(p.Theta)
 	r := Record{Rope: d, MaxPos: p.MaxPos}
 	if p.Orig > 0 {
 		o := p.Orig
