@@ -4,7 +4,7 @@ BIN := bin/longlora
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
-.PHONY: all cuda cuda-check test race nocgo demo lint bench clean
+.PHONY: all cuda cuda-check test race nocgo demo lint golangci bench clean
 
 all: $(BIN)
 
@@ -39,6 +39,10 @@ lint:
 	test -z "$$(gofmt -l cmd internal csrc scripts)"
 	go vet ./...
 	go run $(STATICCHECK) ./...
+
+# more linters; not in CI, because building them takes minutes
+golangci:
+	go run $(GOLANGCI) run ./...
 
 # real steps of the tiny shape; products beside OpenBLAS where it is installed
 bench: $(BIN)

@@ -85,7 +85,7 @@ func TestExclusive(t *testing.T) {
 		t.Helper()
 		if env != "" {
 			t.Setenv("LONGLORA_GROUP", env)
-			defer os.Unsetenv("LONGLORA_GROUP")
+			defer func() { _ = os.Unsetenv("LONGLORA_GROUP") }()
 		}
 		c, _, err := load(t, least+file, args...)
 		return c.G, err

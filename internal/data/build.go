@@ -337,7 +337,7 @@ func (s *source) work(b *batch) result {
 		n := len(r.ids)
 		ids, d, err := s.document(r.ids, b, it)
 		if err != nil {
-			if fatal(err) && !(s.opt.SkipBad && it.kind == text) {
+			if fatal(err) && (!s.opt.SkipBad || it.kind != text) {
 				r.err = err
 				return r
 			}

@@ -3,6 +3,7 @@ package data
 import (
 	"compress/gzip"
 	"encoding/binary"
+	"errors"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -177,10 +178,12 @@ func TestTruncatedGzip(t *testing.T) {
 		t.Fatal(err)
 	}
 	w := gzip.NewWriter(f)
-	w.Write(make([]byte, 100000))
-	w.Close()
-	st, _ := f.Stat()
-	f.Truncate(st.Size() / 2)
+	_, err1 := w.Write(make([]byte, 100000))
+	err2 := w.Close()
+	st, err3 := f.Stat()
+	if err := errors.Join(err1, err2, err3, f.Truncate(st.Size()/2)); err != nil {
+		t.Fatal(err)
+	}
 	f.Close()
 	if _, err := Open(t.Context(), options(p, "concat", 4)); errs.Code(err) != 4 {
 		t.Errorf("a truncated file gave %v", err)

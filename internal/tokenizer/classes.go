@@ -121,7 +121,7 @@ func classOf(r rune) class {
 // punctuation is what Punctuation cuts off.
 func punctuation(r rune) bool {
 	if r < unicode.MaxASCII {
-		return r > ' ' && !(r >= '0' && r <= '9') && !asciiLetter(byte(r))
+		return r > ' ' && (r < '0' || r > '9') && !asciiLetter(byte(r))
 	}
 	return unicode.IsPunct(r) && !unicode.Is(newPunctuation, r) || unicode.Is(oldPunctuation, r)
 }

@@ -57,16 +57,16 @@ func TestEvents(t *testing.T) {
 	for m := records[1]; len(m) > 0; {
 		num, typ, n := protowire.ConsumeTag(m)
 		m = m[n:]
-		switch {
-		case num == 1:
+		switch num {
+		case 1:
 			if v, _ := protowire.ConsumeFixed64(m); math.Float64frombits(v) != 1700000000.5 {
 				t.Errorf("wall time %g", math.Float64frombits(v))
 			}
-		case num == 2:
+		case 2:
 			if v, _ := protowire.ConsumeVarint(m); v != 3 {
 				t.Errorf("step %d", v)
 			}
-		case num == 5:
+		case 5:
 			summary, _ := protowire.ConsumeBytes(m)
 			for len(summary) > 0 {
 				value, k := protowire.ConsumeBytes(summary[1:])
