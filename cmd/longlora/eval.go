@@ -8,6 +8,7 @@ import (
 	"longlora/internal/config"
 	"longlora/internal/eval"
 	"longlora/internal/ops"
+	"longlora/internal/report"
 	"longlora/internal/ui"
 )
 
@@ -28,6 +29,12 @@ The checkpoint's positions are used as they are, at any --ctx, unless flags say 
 				rep, err = eval.Run(c.Context(), eval.Job{Eval: &e}, be, c.ErrOrStderr())
 				return err
 			})
+			if err == nil && e.Report != "" {
+				var p *report.Page
+				if p, err = report.Eval(rep); err == nil {
+					err = p.Write(e.Report)
+				}
+			}
 			if err != nil {
 				return err
 			}

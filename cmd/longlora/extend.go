@@ -2,19 +2,21 @@ package main
 
 import (
 	"fmt"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
 	"longlora/internal/config"
 	"longlora/internal/extend"
 	"longlora/internal/ops"
+	"longlora/internal/report"
 )
 
 func newExtend() *cobra.Command {
 	var e config.Extend
 	return command("extend --model DIR --data PATH --ctx N --out DIR", "Evaluate, train, merge, evaluate again, report",
 		`Extend a model in one command: evaluate the base, train, merge, evaluate again, and print what it brought.
---out holds merged/ (an ordinary checkpoint), adapter/ and report.json. Interrupted, the same command goes on.
+--out holds merged/ (an ordinary checkpoint), adapter/, report.json and report.html. Interrupted, the same command goes on.
 
   longlora extend --model meta-llama/Llama-2-7b-hf --data books/ --ctx 16384 --out extended
   longlora extend --model base --data books/ --ctx 8192 --rope yarn --train=false --out interpolated`,
@@ -30,11 +32,18 @@ func newExtend() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			p, err := report.Dir(rep.Out, c.ErrOrStderr())
+			if err == nil {
+				err = p.Write(filepath.Join(rep.Out, reportFile))
+			}
+			if err != nil {
+				return err
+			}
 			if e.JSON {
 				return document(c.OutOrStdout(), rep)
 			}
 			rep.Table(c.OutOrStdout())
-			fmt.Fprintf(c.OutOrStdout(), "\nmerged model: %s/merged\n", rep.Out)
+			fmt.Fprintf(c.OutOrStdout(), "\nmerged model: %s/merged\nreport: %s\n", rep.Out, filepath.Join(rep.Out, reportFile))
 			return nil
 		})
 }

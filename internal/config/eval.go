@@ -14,6 +14,7 @@ type Eval struct {
 	Documents
 	Models         []string
 	Adapter, Out   string
+	Report         string // a file
 	Tasks          []string
 	Data           []string
 	Ctx            []int
@@ -43,6 +44,7 @@ func (e *Eval) Flags(f *pflag.FlagSet) {
 	f.StringVar(&e.Words, "passkey-template", "", "passkey: YAML file of its words")
 	f.Uint64Var(&e.Seed, "seed", 0, "passkey: seed of what is drawn")
 	f.StringVar(&e.Out, "out", "", "folder that keeps results as they come; the same command goes on from there")
+	f.StringVar(&e.Report, "report", "", "HTML file that shows the results")
 	e.ComputeFlags(f)
 }
 

@@ -59,8 +59,8 @@ type Result struct {
 
 const recordName = "run.json"
 
-// readRecord reads dir/run.json.
-func readRecord(dir string) (*Record, error) {
+// ReadRecord reads a run's or a checkpoint's run.json.
+func ReadRecord(dir string) (*Record, error) {
 	r := &Record{}
 	if err := ckpt.ReadJSON(filepath.Join(dir, recordName), r); err != nil {
 		return nil, err

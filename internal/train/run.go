@@ -84,7 +84,7 @@ func (r *run) findState() (done bool, err error) {
 	if r.from, err = r.latest(); err != nil || r.from == "" {
 		return false, err
 	}
-	saved, err := readRecord(r.from)
+	saved, err := ReadRecord(r.from)
 	if err != nil {
 		return false, err
 	}
@@ -108,7 +108,7 @@ func (r *run) finished() (bool, error) {
 	if _, err := os.Stat(filepath.Join(r.c.Out, recordName)); err != nil || r.c.Resume != "auto" {
 		return false, nil
 	}
-	saved, err := readRecord(r.c.Out)
+	saved, err := ReadRecord(r.c.Out)
 	if err != nil || saved.Result == nil || saved.Result.Steps < r.steps {
 		return false, err
 	}

@@ -1,0 +1,60 @@
+package main
+
+import (
+	"fmt"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"longlora/internal/config"
+	"longlora/internal/errs"
+	"longlora/internal/report"
+)
+
+func newReport() *cobra.Command {
+	var common config.Common
+	var out string
+	c := command("report DIR", "Write the HTML report of a run or of eval's results",
+		`Write one HTML page that shows what a run brought, in curves, tables and words. It needs no network and no other file.
+DIR is the folder of a training run, of extend, or of eval --out.
+
+  longlora report run
+  longlora report extended --out extended.html`,
+		func(f *pflag.FlagSet) {
+			f.StringVar(&out, "out", "", "the file to write (default DIR/report.html)")
+			common.Flags(f)
+		}, func(c *cobra.Command, _ *config.Values) error {
+			dir := c.Flags().Arg(0)
+			// A shared file's out is another command's folder, so only the flag counts.
+			if !c.Flags().Changed("out") {
+				out = filepath.Join(dir, reportFile)
+			}
+			return writeReport(c, dir, out, common.JSON)
+		})
+	c.Args = func(_ *cobra.Command, args []string) error {
+		if len(args) != 1 {
+			return errs.Usagef("report: %d folders given; name one: that of a training run, of extend, or of eval --out", len(args))
+		}
+		return nil
+	}
+	return c
+}
+
+// reportFile is the report's name in the folder that it is of.
+const reportFile = "report.html"
+
+func writeReport(c *cobra.Command, dir, out string, json bool) error {
+	p, err := report.Dir(dir, c.ErrOrStderr())
+	if err == nil {
+		err = p.Write(out)
+	}
+	if err != nil {
+		return err
+	}
+	if json {
+		return document(c.OutOrStdout(), map[string]string{"out": out})
+	}
+	fmt.Fprintln(c.OutOrStdout(), out)
+	return nil
+}

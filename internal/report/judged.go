@@ -1,0 +1,363 @@
+package report
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"longlora/internal/eval"
+	"longlora/internal/extend"
+)
+
+// judged is one model with what it scores by length.
+type judged struct {
+	name    string // in legends and tables
+	subject string // begins a sentence
+	ppl     []atLength
+	recall  map[string][]atLength // by task
+	cells   map[string]map[int][]eval.Cell
+}
+
+// atLength is a figure at a context length.
+type atLength struct {
+	ctx int
+	v   float64
+}
+
+func (j *judged) addRecall(task string, ctx int, v float64, cells []eval.Cell) {
+	if j.recall == nil {
+		j.recall, j.cells = map[string][]atLength{}, map[string]map[int][]eval.Cell{}
+	}
+	if j.cells[task] == nil {
+		j.cells[task] = map[int][]eval.Cell{}
+	}
+	j.recall[task] = append(j.recall[task], atLength{ctx, v})
+	j.cells[task][ctx] = cells
+}
+
+// find is the figure at a length.
+func find(list []atLength, ctx int) (float64, bool) {
+	for _, a := range list {
+		if a.ctx == ctx {
+			return a.v, true
+		}
+	}
+	return 0, false
+}
+
+// columns are extend's three models.
+func columns(r *extend.Report) []*judged {
+	last := &judged{name: "trained", subject: "After training, the model"}
+	if r.Train == nil {
+		last = &judged{name: "merged, not trained", subject: "The merged model, whose positions alone are new,"}
+	}
+	js := []*judged{{name: "base", subject: "The base"}, {name: "interpolated", subject: "With new positions and no training, the model"}, last}
+	for _, l := range r.Lengths {
+		for i, f := range []extend.Figures{l.Base, l.Interpolated, l.Trained} {
+			if f.PPL != nil {
+				js[i].ppl = append(js[i].ppl, atLength{l.Ctx, *f.PPL})
+			}
+			if f.Accuracy != nil {
+				js[i].addRecall("passkey", l.Ctx, *f.Accuracy, f.Cells)
+			}
+		}
+	}
+	return sorted(js)
+}
+
+// models are eval's: one for each model, and for each way in which it was read.
+func models(rs []eval.Result) []*judged {
+	varies := func(of func(eval.Result) string) bool {
+		return slices.ContainsFunc(rs, func(r eval.Result) bool { return of(r) != "" && of(r) != of(rs[0]) })
+	}
+	attn, protocol := varies(func(r eval.Result) string { return r.Attn }), varies(func(r eval.Result) string { return r.Protocol })
+	var js []*judged
+	for _, r := range rs {
+		name := r.Model
+		if r.Adapter != nil {
+			name += " + " + *r.Adapter
+		}
+		if attn {
+			name += ", attention " + r.Attn
+		}
+		if protocol && r.Protocol != "" {
+			name += ", protocol " + r.Protocol
+		}
+		i := slices.IndexFunc(js, func(j *judged) bool { return j.name == name })
+		if i < 0 {
+			i, js = len(js), append(js, &judged{name: name, subject: name})
+		}
+		if r.PPL != nil {
+			js[i].ppl = append(js[i].ppl, atLength{r.Ctx, *r.PPL})
+		}
+		if r.Accuracy != nil {
+			js[i].addRecall(r.Task, r.Ctx, *r.Accuracy, r.Cells)
+		}
+	}
+	return sorted(js)
+}
+
+// sorted puts each model's figures in order of length.
+func sorted(js []*judged) []*judged {
+	up := func(a, b atLength) int { return a.ctx - b.ctx }
+	for _, j := range js {
+		slices.SortStableFunc(j.ppl, up)
+		for _, l := range j.recall {
+			slices.SortStableFunc(l, up)
+		}
+	}
+	return js
+}
+
+// lengths are all lengths of some figures, rising.
+func lengths(js []*judged, of func(*judged) []atLength) (out []int) {
+	for _, j := range js {
+		for _, a := range of(j) {
+			out = append(out, a.ctx)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+func perplexity(j *judged) []atLength { return j.ppl }
+
+// tasks are the recall tasks of all models, in order.
+func tasks(js []*judged) (out []string) {
+	for _, j := range js {
+		for t := range j.recall {
+			out = append(out, t)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// quality is the section on how good models are at each length.
+func quality(js []*judged) (Section, error) {
+	s := Section{Title: "By length"}
+	if err := s.byLength("Perplexity by length (lower is better)", "perplexity", js, perplexity, 1); err != nil {
+		return s, err
+	}
+	t := Table{Head: []string{"tokens"}}
+	all := lengths(js, perplexity)
+	for _, j := range js {
+		if len(j.ppl) > 0 {
+			t.Head = append(t.Head, "perplexity: "+j.name)
+		}
+	}
+	for _, task := range tasks(js) {
+		recall := func(j *judged) []atLength { return j.recall[task] }
+		if err := s.byLength(fmt.Sprintf("Recall by length: %s (higher is better)", task), "% found", js, recall, 100); err != nil {
+			return s, err
+		}
+		all = append(all, lengths(js, recall)...)
+		for _, j := range js {
+			if len(j.recall[task]) > 0 {
+				t.Head = append(t.Head, task+": "+j.name)
+			}
+			s.Heats = append(s.Heats, heat(fmt.Sprintf("%s found, %s", task, j.name), j.cells[task])...)
+		}
+	}
+	slices.Sort(all)
+	for _, n := range slices.Compact(all) {
+		row := []string{thousands(int64(n))}
+		for _, j := range js {
+			if len(j.ppl) > 0 {
+				row = append(row, cell(j.ppl, n, showPPL))
+			}
+		}
+		for _, task := range tasks(js) {
+			for _, j := range js {
+				if len(j.recall[task]) > 0 {
+					row = append(row, cell(j.recall[task], n, percent))
+				}
+			}
+		}
+		t.Rows = append(t.Rows, row)
+	}
+	s.Tables = append(s.Tables, t)
+	return s, nil
+}
+
+// byLength adds a chart of one figure against the length.
+func (s *Section) byLength(title, label string, js []*judged, of func(*judged) []atLength, scale float64) error {
+	at := lengths(js, of)
+	a := axes{X: "tokens", Y: label, Marks: true, Zero: scale != 1}
+	var curves []series
+	for _, j := range js {
+		c := series{Name: j.name}
+		for _, p := range of(j) {
+			c.add(float64(p.ctx), scale*p.v)
+		}
+		curves = append(curves, c)
+	}
+	for _, n := range at {
+		a.XAt = append(a.XAt, float64(n))
+	}
+	if len(at) > 1 {
+		a.LogX = at[len(at)-1] >= 3*at[0]
+	}
+	a.LogY = scale == 1 && spread(curves...)
+	return s.chart(title, a, curves...)
+}
+
+func cell(list []atLength, n int, show func(float64) string) string {
+	if v, ok := find(list, n); ok {
+		return show(v)
+	}
+	return "–"
+}
+
+// showPPL writes a perplexity as closely as one reads it.
+func showPPL(v float64) string {
+	switch {
+	case v >= 1e7:
+		return number(v)
+	case v >= 100:
+		return thousands(int64(v + 0.5))
+	}
+	return fmt.Sprintf("%.2f", v)
+}
+
+func percent(v float64) string { return fmt.Sprintf("%.0f %%", 100*v) }
+
+// heat lays recall out by length and depth; nothing where no cell is known.
+func heat(title string, cells map[int][]eval.Cell) []Heat {
+	h := Heat{Title: title}
+	var at []int
+	var depths []float64
+	for n, cs := range cells {
+		if len(cs) > 0 {
+			at = append(at, n)
+		}
+		for _, c := range cs {
+			depths = append(depths, c.Depth)
+		}
+	}
+	if len(depths) == 0 {
+		return nil
+	}
+	slices.Sort(at)
+	slices.Sort(depths)
+	for _, n := range at {
+		h.Head = append(h.Head, thousands(int64(n)))
+	}
+	for _, d := range slices.Compact(depths) {
+		row := HeatRow{Head: trim(fmt.Sprintf("%.1f", 100*d)) + " %"}
+		for _, n := range at {
+			c := HeatCell{Text: "–"}
+			for _, x := range cells[n] {
+				if x.Depth == d && x.Trials > 0 {
+					c = HeatCell{Text: fmt.Sprintf("%d/%d", x.Correct, x.Trials), Level: max(0, min(10, 10*x.Correct/x.Trials)), Known: true}
+				}
+			}
+			row.Cells = append(row.Cells, c)
+		}
+		h.Rows = append(h.Rows, row)
+	}
+	return []Heat{h}
+}
+
+// sayQuality puts models' figures in words.
+func sayQuality(js []*judged) (out []string) {
+	for _, j := range js {
+		if s := sayPerplexity(j); s != "" {
+			out = append(out, s)
+		}
+	}
+	for _, task := range tasks(js) {
+		at := lengths(js, func(j *judged) []atLength { return j.recall[task] })
+		for _, n := range slices.Compact([]int{at[0], at[len(at)-1]}) {
+			var found []string
+			for _, j := range js {
+				if v, ok := find(j.recall[task], n); ok {
+					found = append(found, fmt.Sprintf("%s %s", j.name, percent(v)))
+				}
+			}
+			out = append(out, fmt.Sprintf("Found at %s tokens in the %s task: %s.", thousands(int64(n)), task, strings.Join(found, ", ")))
+		}
+	}
+	return out
+}
+
+// A model fails at the first length where its perplexity is more than fails times that at its shortest length.
+const (
+	fails  = 2
+	steady = 1.1
+)
+
+// sayPerplexity says how a model's perplexity goes with the length.
+func sayPerplexity(j *judged) string {
+	if len(j.ppl) == 0 {
+		return ""
+	}
+	first := j.ppl[0]
+	tokens := func(n int) string { return thousands(int64(n)) }
+	if len(j.ppl) == 1 {
+		return fmt.Sprintf("%s has a perplexity of %s at %s tokens.", j.subject, showPPL(first.v), tokens(first.ctx))
+	}
+	worst, end := first, j.ppl[len(j.ppl)-1]
+	for _, a := range j.ppl {
+		if a.v > worst.v {
+			worst = a
+		}
+	}
+	for i, a := range j.ppl {
+		if before := j.ppl[max(0, i-1)]; a.v > fails*first.v {
+			return fmt.Sprintf("%s fails beyond %s tokens: its perplexity is %s there and %s at %s.",
+				j.subject, tokens(before.ctx), showPPL(before.v), showPPL(worst.v), tokens(worst.ctx))
+		}
+	}
+	switch ratio := worst.v / first.v; {
+	case ratio > steady:
+		return fmt.Sprintf("%s gets worse with length: its perplexity is %s at %s tokens and %s at %s.",
+			j.subject, showPPL(first.v), tokens(first.ctx), showPPL(worst.v), tokens(worst.ctx))
+	case worst == first:
+		return fmt.Sprintf("%s holds up to %s tokens: its perplexity is %s at %s and %s at %s, and nowhere higher than at the first.",
+			j.subject, tokens(end.ctx), showPPL(first.v), tokens(first.ctx), showPPL(end.v), tokens(end.ctx))
+	default:
+		return fmt.Sprintf("%s holds up to %s tokens: its perplexity, %s at %s, stays within %s %% of that.",
+			j.subject, tokens(end.ctx), showPPL(first.v), tokens(first.ctx), upTo(ratio-1))
+	}
+}
+
+// upTo is a share in percent, rounded up so that it bounds it.
+func upTo(share float64) string {
+	p := int(100 * share)
+	if float64(p) < 100*share {
+		p++
+	}
+	return fmt.Sprint(p)
+}
+
+// sayTraining compares extend's columns: what training brought at the new length and cost at the base's own.
+func sayTraining(r *extend.Report, js []*judged) (out []string) {
+	base, between, last := js[0], js[1], js[2]
+	if n := len(last.ppl); n > 0 {
+		end := last.ppl[n-1]
+		var from []string
+		if v, ok := find(base.ppl, end.ctx); ok {
+			from = append(from, showPPL(v)+" (base)")
+		}
+		if v, ok := find(between.ppl, end.ctx); ok {
+			from = append(from, showPPL(v)+" (interpolated)")
+		}
+		if len(from) > 0 && r.Train != nil {
+			out = append(out, fmt.Sprintf("At %s tokens the perplexity was %s before training; now it is %s.", thousands(int64(end.ctx)), strings.Join(from, " and "), showPPL(end.v)))
+		}
+		first := last.ppl[0]
+		if v, ok := find(base.ppl, first.ctx); ok && first.ctx < end.ctx {
+			change := "as the base has"
+			if was, is := showPPL(v), showPPL(first.v); was != is {
+				how := "lower"
+				if first.v > v {
+					how = "higher"
+				}
+				change = fmt.Sprintf("%.1f %% %s than the base's %s", 100*max(first.v/v-1, 1-first.v/v), how, was)
+			}
+			out = append(out, fmt.Sprintf("At %s tokens, the shortest length measured, its perplexity is %s, %s.", thousands(int64(first.ctx)), showPPL(first.v), change))
+		}
+	}
+	return out
+}

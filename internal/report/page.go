@@ -1,0 +1,216 @@
+// Package report writes one HTML page that shows what a run brought: it needs no network and no other file.
+package report
+
+import (
+	_ "embed"
+	"fmt"
+	"html/template"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"longlora/internal/ckpt"
+	"longlora/internal/errs"
+	"longlora/internal/eval"
+	"longlora/internal/extend"
+)
+
+// Page is a report.
+type Page struct {
+	Title, About string
+	Words        []string // what it means
+	Notes        []string // what is missing or damaged
+	Sections     []Section
+}
+
+// Section is a part of a page.
+type Section struct {
+	Title   string
+	Figures []Figure
+	Heats   []Heat
+	Tables  []Table
+	Config  string // longlora.yaml
+}
+
+// Table has a heading row, or names in its first column.
+type Table struct {
+	Title string
+	Head  []string
+	Rows  [][]string
+}
+
+// Heat is a map of recall: a row a depth, a column a length.
+type Heat struct {
+	Title string
+	Head  []string
+	Rows  []HeatRow
+}
+
+// HeatRow is one depth.
+type HeatRow struct {
+	Head  string
+	Cells []HeatCell
+}
+
+// HeatCell is how many were found; Level is from 0, none, to 10, all.
+type HeatCell struct {
+	Text  string
+	Level int
+	Known bool
+}
+
+// chart adds a figure, where there is something to draw.
+func (s *Section) chart(title string, a axes, curves ...series) error {
+	f, ok, err := chart(title, a, curves...)
+	if ok {
+		s.Figures = append(s.Figures, f)
+	}
+	return err
+}
+
+const (
+	extendFile  = "report.json"
+	resultsFile = "results.json"
+)
+
+// Dir makes the page of a folder: a training run, what extend wrote, or eval's results. Lines of metrics that are
+// none are said on log too.
+func Dir(dir string, log io.Writer) (*Page, error) {
+	if st, err := os.Stat(dir); err != nil {
+		return nil, errs.Dataf("%w", err)
+	} else if !st.IsDir() {
+		return nil, errs.Dataf("%s is a file; give the folder of a run, of extend or of eval's results", dir)
+	}
+	p := &Page{Title: "longlora report", About: dir}
+	found := false
+	for _, part := range []struct {
+		file string
+		add  func(dir string, log io.Writer) error
+	}{{extendFile, p.addExtend}, {metricsFile, p.addTraining}, {resultsFile, p.addResults}} {
+		if !exists(filepath.Join(dir, part.file)) {
+			continue
+		}
+		found = true
+		if err := part.add(dir, log); err != nil {
+			return nil, err
+		}
+	}
+	if found {
+		return p, nil
+	}
+	if exists(filepath.Join(dir, "extend.json")) {
+		return nil, errs.Dataf("%s: extend has not finished here, there is no %s; the same extend command goes on, and longlora report %s shows the training so far",
+			dir, extendFile, filepath.Join(dir, "adapter"))
+	}
+	return nil, errs.Dataf("%s is no run: it holds neither %s (training), %s (extend) nor %s (eval --out)", dir, metricsFile, extendFile, resultsFile)
+}
+
+func (p *Page) addTraining(dir string, log io.Writer) error {
+	t, err := readTraining(dir)
+	if err != nil {
+		return err
+	}
+	if t.damaged > 0 {
+		note := fmt.Sprintf("%s: %d damaged lines were left out", filepath.Join(dir, metricsFile), t.damaged)
+		if t.damaged == 1 {
+			note = strings.Replace(note, "lines were", "line was", 1)
+		}
+		p.Notes = append(p.Notes, note+".")
+		fmt.Fprintf(log, "warning: %s\n", note)
+	}
+	if t.record == nil {
+		p.Notes = append(p.Notes, fmt.Sprintf("%s is not there: the plan and what was trained on are not known.", filepath.Join(dir, runFile)))
+	}
+	s, err := t.section()
+	p.Words, p.Sections = append(p.Words, t.words()...), append(p.Sections, s)
+	return err
+}
+
+func (p *Page) addExtend(dir string, log io.Writer) error {
+	var r extend.Report
+	path := filepath.Join(dir, extendFile)
+	if err := ckpt.ReadJSON(path, &r); err != nil {
+		return err
+	}
+	if r.Ctx < 1 || len(r.Lengths) == 0 {
+		return errs.Dataf("%s: no report of extend, it has no ctx or no lengths", path)
+	}
+	p.About = fmt.Sprintf("%s, extended to %s tokens", r.Model, thousands(int64(r.Ctx)))
+	js := columns(&r)
+	p.Words = append(append(p.Words, sayQuality(js)...), sayTraining(&r, js)...)
+	s, err := quality(js)
+	if err != nil {
+		return err
+	}
+	p.Sections = append(p.Sections, s)
+	if r.Train != nil && exists(filepath.Join(dir, "adapter", metricsFile)) {
+		return p.addTraining(filepath.Join(dir, "adapter"), log)
+	}
+	return nil
+}
+
+func (p *Page) addResults(dir string, _ io.Writer) error {
+	var r eval.Report
+	path := filepath.Join(dir, resultsFile)
+	if err := ckpt.ReadJSON(path, &r); err != nil {
+		return err
+	}
+	if len(r.Results) == 0 {
+		return errs.Dataf("%s: it has no results", path)
+	}
+	return p.addModels(r)
+}
+
+// Eval makes the page of eval's results.
+func Eval(r eval.Report) (*Page, error) {
+	p := &Page{Title: "longlora report"}
+	return p, p.addModels(r)
+}
+
+func (p *Page) addModels(r eval.Report) error {
+	js := models(r.Results)
+	if p.About == "" {
+		var names []string
+		for _, j := range js {
+			names = append(names, j.name)
+		}
+		p.About = strings.Join(names, "; ")
+	}
+	p.Words = append(p.Words, sayQuality(js)...)
+	s, err := quality(js)
+	if err != nil {
+		return err
+	}
+	t := Table{Title: "Each result", Head: []string{"model", "task", "tokens", "windows or prompts", "loss", "perplexity", "found", "attention", "positions", "type"}}
+	for _, x := range r.Results {
+		name := x.Model
+		if x.Adapter != nil {
+			name += " + " + *x.Adapter
+		}
+		row := []string{name, x.Task, thousands(int64(x.Ctx)), thousands(int64(x.Windows + x.Trials)), "–", "–", "–", x.Attn, x.Rope, x.DType}
+		if x.Loss != nil {
+			row[4] = fmt.Sprintf("%.4f", *x.Loss)
+		}
+		if x.PPL != nil {
+			row[5] = showPPL(*x.PPL)
+		}
+		if x.Accuracy != nil {
+			row[6] = percent(*x.Accuracy)
+		}
+		t.Rows = append(t.Rows, row)
+	}
+	s.Tables = append(s.Tables, t)
+	p.Sections = append(p.Sections, s)
+	return nil
+}
+
+//go:embed page.html
+var pageText string
+
+var page = template.Must(template.New("page").Parse(pageText))
+
+// Write writes the page to a file, atomically.
+func (p *Page) Write(path string) error {
+	return ckpt.WriteAtomic(path, func(w io.Writer) error { return page.Execute(w, p) })
+}

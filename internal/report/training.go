@@ -1,0 +1,385 @@
+package report
+
+import (
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+
+	"longlora/internal/ckpt"
+	"longlora/internal/errs"
+	"longlora/internal/plan"
+	"longlora/internal/train"
+	"longlora/internal/ui"
+)
+
+// training is what a run's folder tells.
+type training struct {
+	steps   []train.Metrics
+	damaged int
+	record  *train.Record // nil without run.json
+	config  string        // longlora.yaml as it is written
+	options map[string]any
+}
+
+const (
+	metricsFile = "metrics.jsonl"
+	runFile     = "run.json"
+	configFile  = "longlora.yaml"
+)
+
+// readTraining reads a run's folder.
+func readTraining(dir string) (*training, error) {
+	var t training
+	var err error
+	path := filepath.Join(dir, metricsFile)
+	if t.steps, t.damaged, err = train.ReadMetrics(path); err != nil {
+		return nil, err
+	}
+	if len(t.steps) == 0 && t.damaged > 0 {
+		return nil, errs.Dataf("%s: none of its %d lines is a step of a run", path, t.damaged)
+	}
+	// A line a step: where a damaged file has one twice, the later one counts.
+	last := map[int]int{}
+	for i, m := range t.steps {
+		last[m.Step] = i
+	}
+	var kept []train.Metrics
+	for i, m := range t.steps {
+		if last[m.Step] == i {
+			kept = append(kept, m)
+		}
+	}
+	slices.SortFunc(kept, func(a, b train.Metrics) int { return a.Step - b.Step })
+	t.steps = kept
+	if exists(filepath.Join(dir, runFile)) {
+		if t.record, err = train.ReadRecord(dir); err != nil {
+			return nil, err
+		}
+	}
+	if b, err := os.ReadFile(filepath.Join(dir, configFile)); err == nil {
+		t.config = string(b)
+		if yaml.Unmarshal(b, &t.options) != nil {
+			t.options = nil // shown as it is written
+		}
+	}
+	return &t, nil
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+// curve takes one value of each step that has it.
+func (t *training) curve(name string, of func(*train.Metrics) (float64, bool)) series {
+	s := series{Name: name}
+	for i := range t.steps {
+		if v, ok := of(&t.steps[i]); ok {
+			s.add(float64(t.steps[i].Step), v)
+		}
+	}
+	return s
+}
+
+// validations are the losses of held-out rows that the run measured.
+func (t *training) validations() (out []series) {
+	for _, v := range []struct {
+		name string
+		of   func(*train.Metrics) *float64
+	}{{"validation", func(m *train.Metrics) *float64 { return m.EvalLoss }},
+		{"validation, S² attention", func(m *train.Metrics) *float64 { return m.EvalSparse }},
+		{"validation, full attention", func(m *train.Metrics) *float64 { return m.EvalFull }}} {
+		s := t.curve(v.name, func(m *train.Metrics) (float64, bool) {
+			if p := v.of(m); p != nil {
+				return *p, true
+			}
+			return 0, false
+		})
+		if len(s.X) > 0 {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+func (t *training) loss() series {
+	return t.curve("training", func(m *train.Metrics) (float64, bool) { return m.Loss, true })
+}
+
+// section draws a run.
+func (t *training) section() (Section, error) {
+	s := Section{Title: "Training"}
+	always := func(of func(*train.Metrics) float64) func(*train.Metrics) (float64, bool) {
+		return func(m *train.Metrics) (float64, bool) { return of(m), true }
+	}
+	x := axes{X: "step"}
+	loss := []series{binned(t.loss())}
+	for _, v := range t.validations() {
+		loss = append(loss, binned(v))
+	}
+	norm := []series{binned(t.curve("gradient norm", always(func(m *train.Metrics) float64 { return m.GradNorm })))}
+	if clip := t.number("max-grad-norm"); clip > 0 && len(t.steps) > 0 {
+		norm = append(norm, t.level("clipped above", clip))
+	}
+	rate := t.curve("learning rate", always(func(m *train.Metrics) float64 { return m.LR }))
+	speed := binned(t.curve("tokens a second", always(func(m *train.Metrics) float64 { return m.TokPerS })))
+	for _, c := range []struct {
+		title, label string
+		zero         bool
+		curves       []series
+	}{{"Loss", "mean loss a token", false, loss}, {"Learning rate", "rate", true, []series{binned(rate)}},
+		{"Gradient norm, before clipping", "L2 norm", true, norm}, {"Throughput", "tokens a second", true, []series{speed}}} {
+		a := x
+		a.Y, a.Zero = c.label, c.zero
+		a.LogY = c.title == "Gradient norm, before clipping" && spread(c.curves...)
+		if err := s.chart(c.title, a, c.curves...); err != nil {
+			return s, err
+		}
+	}
+	if err := t.memory(&s); err != nil {
+		return s, err
+	}
+	s.Tables = append(s.Tables, t.facts(), t.planned())
+	s.Config = t.config
+	return s, nil
+}
+
+// level is a horizontal line.
+func (t *training) level(name string, v float64) series {
+	s := series{Name: name, Dashed: true}
+	s.add(float64(t.steps[0].Step), v)
+	if n := len(t.steps); n > 1 {
+		s.add(float64(t.steps[n-1].Step), v)
+	}
+	return s
+}
+
+// number is an option's value, 0 where it is not known.
+func (t *training) number(option string) float64 {
+	if t.record == nil {
+		return 0
+	}
+	v, err := strconv.ParseFloat(t.record.Options[option], 64)
+	if err != nil {
+		return 0
+	}
+	return v
+}
+
+// memory draws what was used against what was planned.
+func (t *training) memory(s *Section) error {
+	for _, kind := range []struct {
+		name    string
+		of      func(*train.Metrics) int64
+		planned func(*train.Record) int64
+	}{{"Device memory", func(m *train.Metrics) int64 { return m.DevicePeak }, func(r *train.Record) int64 { return r.Plan.Device }},
+		{"Host memory", func(m *train.Metrics) int64 { return m.HostPeak }, func(r *train.Record) int64 { return r.Plan.Host }}} {
+		unit, label := 1<<20, "MiB"
+		for _, m := range t.steps {
+			if kind.of(&m) >= 1<<30 {
+				unit, label = 1<<30, "GiB"
+			}
+		}
+		used := t.curve("peak so far", func(m *train.Metrics) (float64, bool) { return float64(kind.of(m)) / float64(unit), kind.of(m) > 0 })
+		if len(used.X) == 0 {
+			continue
+		}
+		curves := []series{binned(used)}
+		if t.record != nil && kind.planned(t.record) > 0 {
+			curves = append(curves, t.level("planned", float64(kind.planned(t.record))/float64(unit)))
+		}
+		if err := s.chart(kind.name, axes{X: "step", Y: label, Zero: true}, curves...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// facts are what was trained, on what.
+func (t *training) facts() Table {
+	tab := Table{Title: "What was trained, on what"}
+	add := func(what, is string) {
+		if is != "" {
+			tab.Rows = append(tab.Rows, []string{what, is})
+		}
+	}
+	option := func(name string) string {
+		switch v := t.options[name].(type) {
+		case nil:
+			return ""
+		case []any:
+			var parts []string
+			for _, p := range v {
+				parts = append(parts, fmt.Sprint(p))
+			}
+			return strings.Join(parts, ", ")
+		default:
+			return fmt.Sprint(v)
+		}
+	}
+	add("model", option("model"))
+	add("context", option("ctx"))
+	if r := t.record; r != nil {
+		add("attention", strings.TrimSpace(r.Options["attn"]+", groups of "+r.Options["group-size"]+" tokens, shift "+r.Options["shift"]))
+		add("positions", fmt.Sprintf("%v, up to %s tokens", r.Positions.Rope["rope_type"], thousands(int64(r.Positions.MaxPos))))
+		add("parameters trained", thousands(r.Plan.Trainable))
+		add("data", files(r.Data))
+		add("validation data", files(r.EvalData))
+	}
+	if done := len(t.steps); done > 0 {
+		var tokens int64
+		var seconds float64
+		for _, m := range t.steps {
+			tokens, seconds = tokens+m.Tokens, seconds+m.StepS
+		}
+		of := ""
+		if t.record != nil {
+			of = " of " + thousands(int64(t.record.Steps))
+		}
+		add("steps", thousands(int64(t.steps[done-1].Step))+of)
+		add("tokens", thousands(tokens))
+		add("time in steps", ui.Duration(seconds))
+	}
+	if r := t.record; r != nil {
+		add("device and type", r.Device+", "+r.DType)
+		add("seed", fmt.Sprint(r.Seed))
+		add("program", "longlora "+r.Version+", "+r.Go)
+	}
+	return tab
+}
+
+// files names files with their sizes, the first few of many.
+func files(list []ckpt.FilePrint) string {
+	const some = 6
+	var parts []string
+	var size int64
+	for i, f := range list {
+		if size += f.Size; i < some {
+			parts = append(parts, fmt.Sprintf("%s (%s)", f.Name, plan.Bytes(f.Size)))
+		}
+	}
+	if n := len(list) - some; n > 0 {
+		parts = append(parts, fmt.Sprintf("and %d more, %s in all", n, plan.Bytes(size)))
+	}
+	return strings.Join(parts, ", ")
+}
+
+// planned is where the memory goes.
+func (t *training) planned() Table {
+	tab := Table{Title: "Memory as planned"}
+	if t.record == nil {
+		return tab
+	}
+	p := t.record.Plan
+	for _, row := range []struct {
+		what string
+		n    int64
+	}{{"trained values, gradients, moments", p.Params}, {"activations", p.Act}, {"keys and values between tiles", p.Halo}, {"workspace", p.Workspace},
+		{"driver and libraries", p.Context}, {"frozen weights", p.Weights}, {"token ids", p.IDs}, {"the process itself", p.Base},
+		{"host, in all", p.Host}, {"device, in all", p.Device}} {
+		if row.n > 0 {
+			tab.Rows = append(tab.Rows, []string{row.what, plan.Bytes(row.n)})
+		}
+	}
+	if p.Tile > 0 {
+		tab.Rows = append(tab.Rows, []string{"tile", thousands(int64(p.Tile)) + " tokens"})
+	}
+	return tab
+}
+
+// words says what a run's numbers mean.
+func (t *training) words() (out []string) {
+	n := len(t.steps)
+	if n == 0 {
+		return []string{"No step is done yet."}
+	}
+	if r := t.record; r != nil && r.Result == nil && t.steps[n-1].Step < r.Steps {
+		out = append(out, fmt.Sprintf("The run is not finished: %s of %s steps are done.", thousands(int64(t.steps[n-1].Step)), thousands(int64(r.Steps))))
+	}
+	if n > 1 {
+		k := max(1, n/10)
+		var a, b float64
+		for i := range k {
+			a, b = a+t.steps[i].Loss/float64(k), b+t.steps[n-1-i].Loss/float64(k)
+		}
+		span := "step"
+		if k > 1 {
+			span = fmt.Sprintf("%d steps", k)
+		}
+		out = append(out, fmt.Sprintf("The training loss %s %.4f (mean of the first %s) to %.4f (of the last).", moved(a, b), a, span, b))
+	}
+	vs := t.validations()
+	for _, v := range vs {
+		out = append(out, sayValidation(v))
+	}
+	if len(vs) == 2 && vs[0].X[len(vs[0].X)-1] == vs[1].X[len(vs[1].X)-1] {
+		s, f := vs[0].Y[len(vs[0].Y)-1], vs[1].Y[len(vs[1].Y)-1]
+		out = append(out, fmt.Sprintf("On the same rows at the last validation, S² attention and full attention differ by %.4f in loss.", math.Abs(s-f)))
+	}
+	if clip := t.number("max-grad-norm"); clip > 0 {
+		clipped := 0
+		for _, m := range t.steps {
+			if m.GradNorm > clip {
+				clipped++
+			}
+		}
+		out = append(out, fmt.Sprintf("The gradient was clipped in %s of %s steps (above %g).", thousands(int64(clipped)), thousands(int64(n)), clip))
+	}
+	return append(out, t.sayMemory()...)
+}
+
+// sayMemory compares the peaks with the plan.
+func (t *training) sayMemory() (out []string) {
+	if t.record == nil {
+		return nil
+	}
+	var device, host int64
+	for _, m := range t.steps {
+		device, host = max(device, m.DevicePeak), max(host, m.HostPeak)
+	}
+	for _, x := range []struct {
+		what          string
+		used, planned int64
+	}{{"device", device, t.record.Plan.Device}, {"host", host, t.record.Plan.Host}} {
+		if x.used > 0 && x.planned > 0 {
+			out = append(out, fmt.Sprintf("At most %s of %s memory was used; %s was planned.", plan.Bytes(x.used), x.what, plan.Bytes(x.planned)))
+		}
+	}
+	return out
+}
+
+func sayValidation(v series) string {
+	n := len(v.Y)
+	name := strings.ToUpper(v.Name[:1]) + v.Name[1:]
+	if n == 1 {
+		return fmt.Sprintf("%s loss: %.4f at step %.0f.", name, v.Y[0], v.X[0])
+	}
+	best := 0
+	for i, y := range v.Y {
+		if y < v.Y[best] {
+			best = i
+		}
+	}
+	s := fmt.Sprintf("%s loss %s %.4f (step %.0f) to %.4f (step %.0f)", name, moved(v.Y[0], v.Y[n-1]), v.Y[0], v.X[0], v.Y[n-1], v.X[n-1])
+	if best != n-1 && best != 0 {
+		s += fmt.Sprintf("; the lowest was %.4f at step %.0f", v.Y[best], v.X[best])
+	}
+	return s + "."
+}
+
+// moved says which way a value went, as far as the four digits shown tell.
+func moved(a, b float64) string {
+	switch d := math.Round(1e4*b) - math.Round(1e4*a); {
+	case d < 0:
+		return "fell from"
+	case d > 0:
+		return "rose from"
+	}
+	return "stayed:"
+}
