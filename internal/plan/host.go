@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -47,7 +46,7 @@ func HostAvailable() (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	if free, ok := cgroupFree("/sys/fs/cgroup"); ok {
+	if _, free, ok := Cgroup(); ok {
 		n = min(n, free)
 	}
 	return n, nil
@@ -74,34 +73,4 @@ func procKiB(path, name string) (int64, error) {
 		return n << 10, nil
 	}
 	return 0, fmt.Errorf("%s has no %s", path, name)
-}
-
-// cgroupFree is what a version 2 control group's limit leaves, counting file pages that can be dropped as free;
-// ok is false without such a limit.
-func cgroupFree(dir string) (n int64, ok bool) {
-	number := func(name string) (int64, bool) {
-		b, err := os.ReadFile(filepath.Join(dir, name))
-		if err != nil {
-			return 0, false
-		}
-		v, err := strconv.ParseInt(strings.TrimSpace(string(b)), 10, 64)
-		return v, err == nil
-	}
-	limit, ok1 := number("memory.max") // "max" where there is no limit
-	used, ok2 := number("memory.current")
-	if !ok1 || !ok2 {
-		return 0, false
-	}
-	stat, err := os.ReadFile(filepath.Join(dir, "memory.stat"))
-	if err != nil {
-		return max(limit-used, 0), true
-	}
-	for _, line := range strings.Split(string(stat), "\n") {
-		if v, found := strings.CutPrefix(line, "inactive_file "); found {
-			if f, err := strconv.ParseInt(v, 10, 64); err == nil {
-				used -= f
-			}
-		}
-	}
-	return max(limit-used, 0), true
 }

@@ -1,8 +1,6 @@
 package plan
 
 import (
-	"os"
-	"path/filepath"
 	"runtime/debug"
 	"testing"
 )
@@ -27,26 +25,4 @@ func TestHostMemory(t *testing.T) {
 		t.Errorf("64 MiB touched, RssAnon went from %d to %d (%v)", before, after, err)
 	}
 	b[0] = 2
-}
-
-func TestCgroupFree(t *testing.T) {
-	dir := t.TempDir()
-	put := func(name, s string) {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(s), 0o666); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if _, ok := cgroupFree(dir); ok {
-		t.Error("a folder without files gave a limit")
-	}
-	put("memory.max", "max\n")
-	put("memory.current", "500\n")
-	if _, ok := cgroupFree(dir); ok {
-		t.Error("a group without limit gave one")
-	}
-	put("memory.max", "1000\n")
-	put("memory.stat", "anon 400\ninactive_file 100\n")
-	if n, ok := cgroupFree(dir); !ok || n != 600 {
-		t.Errorf("free %d %v, want 600", n, ok)
-	}
 }
