@@ -69,6 +69,9 @@ const (
 
 func (s Set) String() string { return [...]string{"plain", "avx2", "avx512"}[s] }
 
+// Cgo reports whether the kernels are C.
+const Cgo = true
+
 // Best is the widest set that this processor has.
 func Best() Set { return Set(C.ll_best()) }
 

@@ -21,6 +21,9 @@ const Plain Set = 0
 
 func (s Set) String() string { return "go" }
 
+// Cgo reports whether the kernels are C.
+const Cgo = false
+
 // Best is the only set.
 func Best() Set { return Plain }
 

@@ -89,7 +89,7 @@ func newVersion() *cobra.Command {
 
 // commands are all subcommands.
 func commands() []*cobra.Command {
-	return []*cobra.Command{newExtend(), newTrain(), newMerge(), newEval(), newPlan(), newBench(), newGenerate(), newPrepare(), newReport(), newVersion()}
+	return []*cobra.Command{newExtend(), newTrain(), newMerge(), newEval(), newPlan(), newBench(), newGenerate(), newPrepare(), newReport(), newDoctor(), newVersion()}
 }
 
 // known are the options of all commands, which a shared file may hold.

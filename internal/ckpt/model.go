@@ -213,7 +213,7 @@ func Resolve(name string) (string, error) {
 	if !ok || org == "" || org == "." || org == ".." || repo == "" || strings.Contains(repo, "/") {
 		return "", errs.Dataf("%s: no such folder", name)
 	}
-	root := filepath.Join(hubCache(), "models--"+org+"--"+repo)
+	root := filepath.Join(HubCache(), "models--"+org+"--"+repo)
 	ref, err := os.ReadFile(filepath.Join(root, "refs", "main"))
 	dir := filepath.Join(root, "snapshots", strings.TrimSpace(string(ref)))
 	if err != nil || !exists(filepath.Join(dir, "config.json")) {
@@ -222,7 +222,9 @@ func Resolve(name string) (string, error) {
 	return dir, nil
 }
 
-func hubCache() string {
+// HubCache is the folder of the local Hugging Face cache: HF_HUB_CACHE, HF_HOME/hub, or the default; "" where there is no
+// home folder.
+func HubCache() string {
 	if d := os.Getenv("HF_HUB_CACHE"); d != "" {
 		return d
 	}

@@ -52,6 +52,9 @@ func HostAvailable() (int64, error) {
 	return n, nil
 }
 
+// HostTotal is the machine's memory, in bytes.
+func HostTotal() (int64, error) { return procKiB("/proc/meminfo", "MemTotal") }
+
 // RssAnon is the anonymous memory of this process that is resident, in bytes; mapped files are not in it.
 func RssAnon() (int64, error) { return procKiB("/proc/self/status", "RssAnon") }
 

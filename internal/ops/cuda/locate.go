@@ -88,14 +88,14 @@ func pythonPath() []string {
 	return strings.Split(strings.TrimSpace(string(out)), "\n")
 }
 
-// BLASPlaces says where cuBLASLt is looked for, in order.
-func BLASPlaces() []string {
-	var out []string
+// BLASPlaces says where cuBLASLt is looked for, in order, and what to open there: files that are there, or names for
+// the dynamic linker.
+func BLASPlaces() (where []string, files [][]string) {
 	places(func(p place) bool {
-		out = append(out, p.where)
+		where, files = append(where, p.where), append(files, p.files)
 		return true
 	})
-	return out
+	return where, files
 }
 
 // openBLAS opens the first cuBLASLt that open takes and returns its file.

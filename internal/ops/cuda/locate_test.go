@@ -63,8 +63,12 @@ func TestWhereBLASIsLookedFor(t *testing.T) {
 	if errs.Code(err) != int(errs.Usage) || !strings.Contains(err.Error(), blasEnv) || !strings.Contains(err.Error(), home[:len(home)-len("/lib64/libcublasLt.so.12")]) {
 		t.Errorf("none found: %v", err)
 	}
-	if places := strings.Join(BLASPlaces(), "\n"); !strings.Contains(places, "LD_LIBRARY_PATH") || !strings.Contains(places, "site packages") {
+	where, files := BLASPlaces()
+	if places := strings.Join(where, "\n"); !strings.Contains(places, "LD_LIBRARY_PATH") || !strings.Contains(places, "site packages") {
 		t.Errorf("places: %s", places)
+	}
+	if len(files) != len(where) || len(files[0]) != 2 || files[0][1] != home {
+		t.Errorf("with CUDA_HOME: files %q", files)
 	}
 
 	t.Setenv(blasEnv, wheel)

@@ -27,6 +27,9 @@ func Open(int) (*Backend, error) {
 // Info describes the device.
 func (b *Backend) Info() Info { return Info{} }
 
+// BLAS is the file that cuBLASLt was loaded from, and its version.
+func (b *Backend) BLAS() (file string, version int) { return "", 0 }
+
 // ContextBytes is the device memory that the context, the kernels' code and the libraries took before any
 // arena, measured at Open.
 func (b *Backend) ContextBytes() int64 { return 0 }

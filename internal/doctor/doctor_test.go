@@ -1,0 +1,184 @@
+package doctor
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"longlora/internal/errs"
+	"longlora/internal/ops"
+	"longlora/internal/ops/cpu"
+)
+
+func TestParseCPU(t *testing.T) {
+	intel := `processor	: 0
+model name	: Intel(R) Xeon(R) Platinum 8480+
+physical id	: 0
+core id		: 0
+flags		: fpu sse4_2 avx fma f16c avx2 avx512f avx512bw avx512dq avx512vl amx_bf16
+
+processor	: 1
+model name	: Intel(R) Xeon(R) Platinum 8480+
+physical id	: 0
+core id		: 0
+flags		: fpu sse4_2 avx fma f16c avx2 avx512f avx512bw avx512dq avx512vl amx_bf16
+
+processor	: 2
+model name	: Intel(R) Xeon(R) Platinum 8480+
+physical id	: 1
+core id		: 0
+flags		: fpu sse4_2 avx fma f16c avx2 avx512f avx512bw avx512dq avx512vl amx_bf16
+`
+	c := parseCPU(intel)
+	if c.Model != "Intel(R) Xeon(R) Platinum 8480+" || c.Logical != 3 || c.Cores != 2 ||
+		strings.Join(c.Sets, " ") != "sse4_2 avx fma f16c avx2 avx512f avx512bw avx512dq avx512vl amx_bf16" {
+		t.Errorf("Intel: %+v", c)
+	}
+	c = parseCPU("processor\t: 0\nBogoMIPS\t: 243.75\nFeatures\t: fp asimd asimdhp sve bf16\nCPU part\t: 0xd40\n")
+	if c.Model == "" || c.Logical != 1 || c.Cores != 0 || strings.Join(c.Sets, " ") != "asimd asimdhp sve bf16" {
+		t.Errorf("ARM: %+v", c)
+	}
+	if c = parseCPU(""); c.Sets == nil || c.Logical != 0 {
+		t.Errorf("nothing: %+v", c)
+	}
+}
+
+func TestParseDriver(t *testing.T) {
+	for text, want := range map[string]string{
+		"NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.104.05  Sat Aug 19 01:15:15 UTC 2023\nGCC version:  gcc version 12.2.0\n":              "535.104.05",
+		"NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.65  Release Build  (dvs-builder@U22)\nGCC version:  gcc version 12.3.0 (x)\n": "580.65",
+		"": "", "GCC version: none\n": "",
+	} {
+		if got := parseDriver(text); got != want {
+			t.Errorf("%q: %q, want %q", text, got, want)
+		}
+	}
+}
+
+func TestNvidiaCards(t *testing.T) {
+	dir := t.TempDir()
+	for name, what := range map[string][2]string{"0000:01:00.0": {"0x10de", "0x030200"}, "0000:01:00.1": {"0x10de", "0x040300"}, "0000:02:00.0": {"0x8086", "0x030000"}} {
+		if err := errors.Join(os.Mkdir(filepath.Join(dir, name), 0o755), os.WriteFile(filepath.Join(dir, name, "vendor"), []byte(what[0]+"\n"), 0o644),
+			os.WriteFile(filepath.Join(dir, name, "class"), []byte(what[1]+"\n"), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := nvidiaCards(dir); n != 1 {
+		t.Errorf("%d cards, want the one display controller", n)
+	}
+}
+
+// A measured folder has rates and no file more than before; one that cannot be written says so.
+func TestDisk(t *testing.T) {
+	dir := t.TempDir()
+	d := look("TMPDIR", dir)
+	d.measure()
+	if d.Error != "" || d.Free <= 0 || d.Total < d.Free || d.Free >= spareBytes && (d.Write <= 0 || d.Read <= 0) {
+		t.Errorf("%+v", d)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) != 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+	if d = look("TMPDIR", filepath.Join(dir, "none")); d.Error == "" {
+		t.Error("a missing folder is no error")
+	}
+	d.measure()
+	if d.Write != 0 {
+		t.Error("a missing folder was measured")
+	}
+}
+
+// sick gives a wrong number in SwiGLU.
+type sick struct{ *cpu.Backend }
+
+func (s sick) SwiGLUForward(h, g, u ops.Tensor) {
+	s.Backend.SwiGLUForward(h, g, u)
+	h.F32()[0] += 1
+}
+
+func TestInterrupt(t *testing.T) {
+	ctx, stop := context.WithCancel(context.Background())
+	stop()
+	if _, err := selfTest(ctx, cpu.New(1), ""); errs.Code(err) != int(errs.Interrupted) {
+		t.Errorf("interrupted: %v", err)
+	}
+}
+
+// Each lack has its command, and a machine with everything has none.
+func TestNotes(t *testing.T) {
+	whole := func() *Report {
+		return &Report{Build: Build{Cgo: true, CUDA: true}, CPU: CPU{Kernels: "avx2"}, Driver: Driver{Here: true, CUDA: 13000, Cards: 1},
+			GPUs: []GPU{{Device: "cuda:0", Major: 9}}, Disks: []Disk{{Of: "TMPDIR", Free: tight}}, Hub: Hub{Here: true}}
+	}
+	if n := whole().notes("avx2"); len(n) != 0 {
+		t.Errorf("nothing is missing, but: %v", n)
+	}
+	for _, c := range []struct {
+		name, mend string
+		lack       func(r *Report)
+	}{
+		{"no cgo", "CGO_ENABLED=1 make", func(r *Report) { r.Build.Cgo = false }},
+		{"narrow kernels", "unset LONGLORA_CPU", func(r *Report) { r.CPU.Kernels = "plain" }},
+		{"no CUDA", "make cuda", func(r *Report) { r.Build.CUDA, r.GPUs = false, nil }},
+		{"no driver", "sudo ubuntu-drivers install", func(r *Report) { r.Driver.Here, r.GPUs = false, nil }},
+		{"a silent driver", "nvidia-smi", func(r *Report) { r.Driver.Error, r.GPUs = "cuInit returned 999", nil }},
+		{"no GPU", "unset CUDA_VISIBLE_DEVICES && nvidia-smi", func(r *Report) { r.GPUs = nil }},
+		{"no cuBLASLt", "pip install nvidia-cublas", func(r *Report) { r.GPUs[0].Error = "cuBLASLt (libcublasLt.so.13) was not found" }},
+		{"no cuBLASLt, driver of CUDA 12", "pip install nvidia-cublas-cu12", func(r *Report) { r.GPUs[0].Error, r.Driver.CUDA = "cuBLASLt was not found", 12040 }},
+		{"an old GPU", "longlora train --device cpu …", func(r *Report) { r.GPUs[0].Error, r.GPUs[0].Major = "compute capability 7.0", 7 }},
+		{"a broken GPU", "nvidia-smi", func(r *Report) { r.GPUs[0].Error = "out of memory" }},
+		{"a full disk", "export TMPDIR=/a/folder/on/a/larger/disk", func(r *Report) { r.Disks[0].Free = 5 }},
+		{"no hub", "hf download meta-llama/Llama-2-7b-hf", func(r *Report) { r.Hub.Here = false }},
+		{"wrong on the CPU", "LONGLORA_CPU=plain longlora doctor --device cpu", func(r *Report) { r.SelfTest = []SelfTest{{Device: "cpu", Failures: []string{"x"}}} }},
+		{"wrong on a GPU", "longlora doctor --device cpu", func(r *Report) { r.SelfTest = []SelfTest{{Device: "cuda:0", Failures: []string{"x"}}} }},
+	} {
+		r := whole()
+		c.lack(r)
+		n := r.notes("avx2")
+		if len(n) != 1 || n[0].Mend != c.mend {
+			t.Errorf("%s: %v, want %q", c.name, n, c.mend)
+			continue
+		}
+		r.Notes = n
+		var b bytes.Buffer
+		if r.Print(&b); !strings.Contains(b.String(), "\n  "+c.mend+"\n") {
+			t.Errorf("%s is not printed: %s", c.name, b.String())
+		}
+	}
+}
+
+// The CPU's operations are right. A GPU that computes wrongly is found out, and closed; one that does not open is noted.
+func TestRun(t *testing.T) {
+	closed := 0
+	open := func() (ops.Backend, string, int, func() error, error) {
+		return sick{cpu.New(2)}, "libcublasLt.so.13", 130100, func() error { closed++; return nil }, nil
+	}
+	refuse := func() (ops.Backend, string, int, func() error, error) {
+		return nil, "", 0, nil, errors.New("cuBLASLt was not found")
+	}
+	b := cpu.New(2)
+	var begun []string
+	r, err := Run(context.Background(), Given{CPU: b, Kernels: b.Set(), Best: b.Set(), Threads: 2, Build: Build{CUDA: true}, GPUs: []GPU{
+		{Device: "cuda:0", Open: open, Major: 9}, {Device: "cuda:1", Open: refuse, Major: 9}, {Device: "cuda:2", Skip: true}}}, func(s string) { begun = append(begun, s) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.OK || closed != 1 || len(r.SelfTest) != 2 || r.GPUs[0].BLASV != 130100 || r.GPUs[1].Error == "" || len(begun) != 4 {
+		t.Fatalf("ok %v, closed %d, %d tests, begun %q, %+v", r.OK, closed, len(r.SelfTest), begun, r.GPUs)
+	}
+	if right := r.SelfTest[0]; len(right.Failures) != 0 || right.Outputs < 100 || right.Worst <= 0 || right.Worst > 1 || right.WorstOf == "" {
+		t.Errorf("the CPU: %+v", right)
+	}
+	wrong := r.SelfTest[1]
+	if len(wrong.Failures) == 0 || slices.ContainsFunc(wrong.Failures, func(s string) bool { return !strings.HasPrefix(s, "swiglu ") }) || wrong.Worst <= 1 {
+		t.Errorf("failures %q, worst %g", wrong.Failures, wrong.Worst)
+	}
+	if r.Memory.Total < r.Memory.Available || r.Memory.Available <= 0 || r.CPU.Threads != 2 || len(r.Disks) != 2 {
+		t.Errorf("%+v %+v %+v", r.Memory, r.CPU, r.Disks)
+	}
+}
