@@ -1,0 +1,270 @@
+package report
+
+import (
+	"bytes"
+	"encoding/json"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"html"
+	"io"
+	"math"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"longlora/internal/errs"
+	"longlora/internal/eval"
+	"longlora/internal/extend"
+	"longlora/internal/train"
+)
+
+// evil is a name that would break a page which does not escape it.
+const evil = `<script>alert("1")</script>&'x`
+
+func put(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// written is the page as it stands in its file; what holds for every page is checked.
+func written(t *testing.T, p *Page) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "r.html")
+	if err := p.Write(path); err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := string(b)
+	if strings.Contains(text, "<script") || regexp.MustCompile(`(src|href)=`).MatchString(text) {
+		t.Error("the page has a script or refers to something outside it")
+	}
+	svgs := regexp.MustCompile(`(?s)<svg .*?</svg>`).FindAllString(text, -1)
+	for _, s := range svgs {
+		d := xml.NewDecoder(strings.NewReader(s))
+		for {
+			if _, err := d.Token(); errors.Is(err, io.EOF) {
+				break
+			} else if err != nil {
+				t.Fatalf("a drawing is not well formed: %v\n%s", err, s)
+			}
+		}
+		if regexp.MustCompile(`#[0-9A-F]{6}|NaN|Inf`).MatchString(s) {
+			t.Errorf("a drawing has a fixed colour or no number:\n%.600s", s)
+		}
+	}
+	if n := strings.Count(text, "<svg"); n != len(svgs) || n == 0 {
+		t.Errorf("%d of %d drawings are whole", len(svgs), n)
+	}
+	return text
+}
+
+func wants(t *testing.T, text string, parts ...string) {
+	t.Helper()
+	for _, p := range parts {
+		if !strings.Contains(text, html.EscapeString(p)) && !strings.Contains(text, p) {
+			t.Errorf("the page does not say %q", p)
+		}
+	}
+}
+
+// metrics are n lines of a run whose loss falls from 3 to 2, its peak in step n/2.
+func metrics(n int) string {
+	var b strings.Builder
+	for s := 1; s <= n; s++ {
+		m := train.Metrics{Step: s, Loss: 3 - float64(s)/float64(n), GradNorm: 1, LR: 1e-5, Tokens: 100, TokPerS: 50, StepS: 2, HostPeak: 1 << 20}
+		if s == n/2 {
+			m.GradNorm = 1000
+		}
+		if s%(n/2) == 0 {
+			v := 2.5 + float64(s)/float64(n)/10
+			m.EvalFull = &v
+		}
+		line, _ := json.Marshal(m)
+		b.Write(append(line, '\n'))
+	}
+	return b.String()
+}
+
+// A long run's curves keep their peaks in a few hundred points, damaged lines are counted, a missing run.json is said.
+func TestTrainingRun(t *testing.T) {
+	dir := t.TempDir()
+	put(t, filepath.Join(dir, metricsFile), metrics(1000)+"{\"step\": 4\nnonsense\n")
+	put(t, filepath.Join(dir, configFile), "model: '"+strings.ReplaceAll(evil, "'", "''")+"'\nctx: 512\n")
+	var log bytes.Buffer
+	p, err := Dir(dir, &log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := written(t, p)
+	wants(t, text, "2 damaged lines were left out", "run.json is not there", html.EscapeString(evil)[:10], "100,000",
+		"The training loss fell from 2.9495 (mean of the first 100 steps) to 2.0495 (of the last).",
+		"Validation, full attention loss rose from 2.5500 (step 500) to 2.6000 (step 1000).", "Throughput", "Host memory")
+	if !strings.Contains(log.String(), "2 damaged lines") {
+		t.Errorf("stderr: %s", log.String())
+	}
+	if len(text) > 300<<10 {
+		t.Errorf("the page has %d bytes", len(text))
+	}
+}
+
+func TestBinned(t *testing.T) {
+	s := series{}
+	for i := range 10_000 {
+		s.add(float64(i), float64(i%7))
+	}
+	s.add(10_000, math.Inf(1)) // not drawable
+	s.Y[5000] = 99
+	b := binned(s)
+	if len(b.X) > most || len(b.X) < most/2 {
+		t.Fatalf("%d points", len(b.X))
+	}
+	top, sum := 0.0, 0.0
+	for i := range b.X {
+		top = max(top, b.Hi[i])
+		sum += b.Y[i]
+		if b.Lo[i] > b.Y[i] || b.Y[i] > b.Hi[i] || i > 0 && b.X[i] <= b.X[i-1] {
+			t.Fatalf("bin %d: %g in %g to %g at %g", i, b.Y[i], b.Lo[i], b.Hi[i], b.X[i])
+		}
+	}
+	if top != 99 || math.Abs(sum/float64(len(b.X))-3) > 0.1 {
+		t.Errorf("peak %g, mean %g", top, sum/float64(len(b.X)))
+	}
+	if short := (series{X: []float64{1}, Y: []float64{2}}); len(binned(short).Lo) != 0 {
+		t.Error("a short curve is binned")
+	}
+}
+
+// Curves that are hard on an axis are drawn without a panic.
+func TestHardAxes(t *testing.T) {
+	for _, c := range []struct {
+		log bool
+		y   []float64
+	}{{false, []float64{5}}, {false, []float64{0, 0}}, {true, []float64{3}}, {true, []float64{1e-9, 1e9}}, {false, []float64{-1e99, 1e99}}, {true, []float64{6.6, 6.7}}} {
+		s := series{Name: "x"}
+		for i, y := range c.y {
+			s.add(float64(i+1), y)
+		}
+		f, ok, err := chart("t", axes{LogY: c.log, Marks: true}, s)
+		if err != nil || !ok || strings.Contains(string(f.Body), "NaN") {
+			t.Errorf("%v: %v %v", c, ok, err)
+		}
+	}
+	if _, ok, err := chart("t", axes{}, series{}); ok || err != nil {
+		t.Errorf("nothing: %v %v", ok, err)
+	}
+}
+
+func TestNumbers(t *testing.T) {
+	for v, want := range map[float64]string{0: "0", 2e-5: "2e-5", 0.25: "0.25", 3: "3", 16384: "16,384", 1234567: "1,234,567", 1e8: "1e8", -2000: "-2,000", 0.1 + 0.2: "0.3"} {
+		if got := number(v); got != want {
+			t.Errorf("%g: %s, want %s", v, got, want)
+		}
+	}
+}
+
+// What is said of a model follows from its figures.
+func TestSayPerplexity(t *testing.T) {
+	for _, c := range []struct {
+		ppl  []float64 // at 256, 512, 1024
+		want string
+	}{
+		{nil, ""},
+		{[]float64{6.6}, "It has a perplexity of 6.60 at 256 tokens."},
+		{[]float64{6.6, 140, 956}, "It fails beyond 256 tokens: its perplexity is 6.60 there and 956 at 1,024."},
+		{[]float64{6.6, 6.8, 30}, "It fails beyond 512 tokens: its perplexity is 6.80 there and 30.00 at 1,024."},
+		{[]float64{6, 7, 9}, "It gets worse with length: its perplexity is 6.00 at 256 tokens and 9.00 at 1,024."},
+		{[]float64{10, 9, 10.85}, "It holds up to 1,024 tokens: its perplexity, 10.00 at 256, stays within 9 % of that."},
+		{[]float64{10, 9, 8}, "It holds up to 1,024 tokens: its perplexity is 10.00 at 256 and 8.00 at 1,024, and nowhere higher than at the first."},
+	} {
+		j := &judged{subject: "It"}
+		for i, v := range c.ppl {
+			j.ppl = append(j.ppl, atLength{256 << i, v})
+		}
+		if got := sayPerplexity(j); got != c.want {
+			t.Errorf("%v: %q, want %q", c.ppl, got, c.want)
+		}
+	}
+}
+
+func figures(ppl, recall float64) extend.Figures {
+	f := extend.Figures{PPL: &ppl, Accuracy: &recall}
+	for d := range 2 {
+		f.Cells = append(f.Cells, eval.Cell{Depth: (float64(d) + .5) / 2, Trials: 4, Correct: int(4 * recall)})
+	}
+	return f
+}
+
+func TestExtend(t *testing.T) {
+	dir := t.TempDir()
+	r := extend.Report{Model: evil, Ctx: 1024, Train: &train.Result{Steps: 10}, Lengths: []extend.Length{
+		{Ctx: 256, Base: figures(6.6, 1), Interpolated: figures(9, .5), Trained: figures(6.93, 1)},
+		{Ctx: 1024, Base: figures(956, 0), Interpolated: figures(12, .25), Trained: figures(7.1, .75)},
+		{Ctx: 2048}, // left out: no window
+	}}
+	b, err := json.Marshal(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	put(t, filepath.Join(dir, extendFile), string(b))
+	put(t, filepath.Join(dir, "adapter", metricsFile), metrics(10))
+	p, err := Dir(dir, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wants(t, written(t, p), html.EscapeString(evil[:8]), "The base fails beyond 256 tokens: its perplexity is 6.60 there and 956 at 1,024.",
+		"After training, the model holds up to 1,024 tokens", "At 1,024 tokens the perplexity was 956 (base) and 12.00 (interpolated) before training; now it is 7.10.",
+		"its perplexity is 6.93, 5.0 % higher than the base&#39;s 6.60.", "Found at 1,024 tokens in the passkey task: base 0 %, interpolated 25 %, trained 75 %.",
+		`<td class="q0">0/4</td>`, `<td class="q7">3/4</td>`, `<td class="q10">4/4</td>`, "<td>956</td>", "25 %", "Training")
+}
+
+func TestEval(t *testing.T) {
+	v := func(x float64) *float64 { return &x }
+	rep := eval.Report{Results: []eval.Result{
+		{Task: "ppl", Model: "a", Ctx: 512, Windows: 3, Loss: v(2), PPL: v(math.Exp(2)), Attn: "full"},
+		{Task: "ppl", Model: "a", Ctx: 256, Windows: 3, Loss: v(2), PPL: v(math.Exp(2)), Attn: "full"},
+		{Task: "ppl", Model: evil, Ctx: 256, Windows: 3, Loss: v(1), PPL: v(math.E), Attn: "full"},
+		{Task: "passkey", Model: "a", Ctx: 256, Trials: 4, Accuracy: v(.5), Cells: []eval.Cell{{Depth: .5, Trials: 4, Correct: 2}}, Attn: "full"},
+	}}
+	p, err := Eval(rep)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wants(t, written(t, p), "perplexity: a", "7.39", "2.72", "2/4", "Found at 256 tokens in the passkey task: a 50 %.", "a holds up to 512 tokens")
+}
+
+func TestBadFolders(t *testing.T) {
+	for name, c := range map[string]struct {
+		files map[string]string
+		want  string
+	}{
+		"empty":         {nil, "holds neither metrics.jsonl"},
+		"unfinished":    {map[string]string{"extend.json": "{}"}, "extend has not finished"},
+		"all damaged":   {map[string]string{metricsFile: "x\ny\n"}, "none of its 2 lines"},
+		"not JSON":      {map[string]string{extendFile: "x"}, "report.json: not the JSON"},
+		"another JSON":  {map[string]string{extendFile: `{"lengths":[]}`}, "no report of extend"},
+		"no results":    {map[string]string{resultsFile: `{}`}, "no results"},
+		"run.json torn": {map[string]string{metricsFile: metrics(2), runFile: "{"}, "run.json"},
+	} {
+		dir := t.TempDir()
+		for f, text := range c.files {
+			put(t, filepath.Join(dir, f), text)
+		}
+		if _, err := Dir(dir, io.Discard); errs.Code(err) != 4 || !strings.Contains(fmt.Sprint(err), c.want) {
+			t.Errorf("%s: %v, want %q", name, err, c.want)
+		}
+	}
+	if _, err := Dir(filepath.Join(t.TempDir(), "no"), io.Discard); errs.Code(err) != 4 {
+		t.Errorf("a missing folder: %v", err)
+	}
+}
