@@ -56,11 +56,11 @@ func newText(seed uint64) *text {
 			}
 		}
 	}
-	for range 160 {
+	for range 64 {
 		w := word("CVCV")
 		t.names = append(t.names, strings.ToUpper(w[:1])+w[1:])
 	}
-	for range 64 {
+	for range 32 {
 		t.values = append(t.values, word("CVCCVC"))
 	}
 	for range t.words {
@@ -78,6 +78,7 @@ type shares struct {
 	reach        int
 	drone        float64 // of the documents whose filler is a few sentences over and over
 	quiet        float64 // what facts and repetitions are multiplied by in those
+	dense        float64 // of the documents that are facts alone, one in ten new
 }
 
 type fact struct {
@@ -91,7 +92,10 @@ func (t *text) document(n int, s shares) []string {
 	var facts []fact
 	free := t.rng.Perm(len(t.names))
 	var loop [][]string
-	if t.rng.Float64() < s.drone {
+	switch u := t.rng.Float64(); {
+	case u < s.dense:
+		s.fact, s.repeat = 0.1, 0.9
+	case u < s.dense+s.drone:
 		for range 2 + t.rng.IntN(4) {
 			loop = append(loop, t.sentence())
 		}
@@ -180,6 +184,7 @@ func main() {
 	fact := flag.Float64("fact", 0.15, "share of events that are new facts")
 	repeat := flag.Float64("repeat", 0.45, "share of events that repeat a fact")
 	drone := flag.Float64("drone", 0.2, "share of documents with repeating filler")
+	dense := flag.Float64("dense", 0, "share of documents made of facts alone")
 	quiet := flag.Float64("quiet", 1, "what -fact and -repeat are multiplied by in those")
 	out := flag.String("out", "", "text to write: .jsonl, or .bin for token ids")
 	dir := flag.String("model", "", "folder to write tokenizer.json, tokenizer_config.json and passkey.yaml into")
@@ -190,7 +195,7 @@ func main() {
 		err = t.writeModel(*dir)
 	}
 	if err == nil && *out != "" {
-		err = t.write(*out, *docs, *length, shares{fact: *fact, repeat: *repeat, near: *near, reach: *reach, drone: *drone, quiet: *quiet})
+		err = t.write(*out, *docs, *length, shares{fact: *fact, repeat: *repeat, near: *near, reach: *reach, drone: *drone, quiet: *quiet, dense: *dense})
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "demotext:", err)
