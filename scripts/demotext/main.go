@@ -1,4 +1,4 @@
-// Command demotext writes the synthetic text of the bundled model, its tokenizer and its passkey template.
+// Command demotext writes the synthetic text of the bundled model, its configuration, tokenizer and passkey template.
 //
 // The text mixes filler sentences, a sparse Markov chain over common words, with facts, "Name value .", each
 // repeated later in the same document: after a name seen before, only recall predicts the value. Names and
@@ -187,7 +187,7 @@ func main() {
 	dense := flag.Float64("dense", 0, "share of documents made of facts alone")
 	quiet := flag.Float64("quiet", 1, "what -fact and -repeat are multiplied by in those")
 	out := flag.String("out", "", "text to write: .jsonl, or .bin for token ids")
-	dir := flag.String("model", "", "folder to write tokenizer.json, tokenizer_config.json and passkey.yaml into")
+	dir := flag.String("model", "", "folder to write config.json, the tokenizer and passkey.yaml into")
 	flag.Parse()
 	t := newText(*seed)
 	var err error
@@ -256,8 +256,12 @@ func (t *text) writeModel(dir string) error {
 				"end_of_word_suffix": nil, "fuse_unk": false, "byte_fallback": false, "ignore_merges": true,
 				"vocab": vocab, "merges": []any{}},
 		},
+		"config.json": map[string]any{"architectures": []string{"LlamaForCausalLM"}, "model_type": "llama", "vocab_size": len(vocab) + 16, // with rows to spare
+			"hidden_size": 128, "intermediate_size": 352, "num_hidden_layers": 4, "num_attention_heads": 4, "num_key_value_heads": 4,
+			"max_position_embeddings": 128, "rope_theta": 10000.0, "rms_norm_eps": 1e-5, "hidden_act": "silu", "initializer_range": 0.02,
+			"tie_word_embeddings": false, "bos_token_id": 0, "eos_token_id": 1, "torch_dtype": "float32"},
 		"tokenizer_config.json": map[string]any{"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<s>", "eos_token": "</s>",
-			"add_bos_token": false, "clean_up_tokenization_spaces": false, "model_max_length": 256},
+			"add_bos_token": false, "clean_up_tokenization_spaces": false, "model_max_length": 128},
 	}
 	for name, v := range files {
 		b, err := json.MarshalIndent(v, "", " ")
