@@ -2,10 +2,13 @@ package main
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
 	"longlora/internal/config"
+	"longlora/internal/errs"
 	"longlora/internal/eval"
 	"longlora/internal/ops"
 	"longlora/internal/report"
@@ -23,6 +26,11 @@ The checkpoint's positions are used as they are, at any --ctx, unless flags say 
 		e.Flags, func(c *cobra.Command, v *config.Values) error {
 			if err := e.Finish(v); err != nil {
 				return err
+			}
+			if e.Report != "" { // said now, not after hours of work
+				if _, err := os.Stat(filepath.Dir(e.Report)); err != nil {
+					return errs.Dataf("--report %s: %w", e.Report, err)
+				}
 			}
 			var rep eval.Report
 			err := onDevice(e.Common, &e.Attend, c.ErrOrStderr(), func(be ops.Backend) (err error) {

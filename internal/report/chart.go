@@ -59,7 +59,7 @@ type Key struct {
 
 // Size of a chart in CSS pixels, before it is scaled to its column.
 const (
-	width, height = 400, 240
+	width, height = 360, 220
 	colours       = 6
 )
 
@@ -261,7 +261,7 @@ func (a at) Ticks(lo, hi float64) []plot.Tick {
 func number(v float64) string {
 	a := math.Abs(v)
 	switch {
-	case a >= 1e7 || a > 0 && a < 1e-3:
+	case a >= 1e7 || a > 0 && a < 1e-2:
 		s := strconv.FormatFloat(v, 'e', -1, 64)
 		if len(s) > 8 {
 			s = strconv.FormatFloat(v, 'e', 2, 64)

@@ -166,7 +166,7 @@ func TestHardAxes(t *testing.T) {
 }
 
 func TestNumbers(t *testing.T) {
-	for v, want := range map[float64]string{0: "0", 2e-5: "2e-5", 0.25: "0.25", 3: "3", 16384: "16,384", 1234567: "1,234,567", 1e8: "1e8", -2000: "-2,000", 0.1 + 0.2: "0.3"} {
+	for v, want := range map[float64]string{0: "0", 2e-5: "2e-5", 0.25: "0.25", 0.001: "1e-3", 3: "3", 16384: "16,384", 1234567: "1,234,567", 1e8: "1e8", -2000: "-2,000", 0.1 + 0.2: "0.3"} {
 		if got := number(v); got != want {
 			t.Errorf("%g: %s, want %s", v, got, want)
 		}

@@ -226,7 +226,11 @@ func (t *training) facts() Table {
 	add("model", option("model"))
 	add("context", option("ctx"))
 	if r := t.record; r != nil {
-		add("attention", strings.TrimSpace(r.Options["attn"]+", groups of "+r.Options["group-size"]+" tokens, shift "+r.Options["shift"]))
+		attn := r.Options["attn"]
+		if attn != "full" { // groups and their shift have no effect there
+			attn += ", groups of " + r.Options["group-size"] + " tokens, shift " + r.Options["shift"]
+		}
+		add("attention", attn)
 		add("positions", fmt.Sprintf("%v, up to %s tokens", r.Positions.Rope["rope_type"], thousands(int64(r.Positions.MaxPos))))
 		add("parameters trained", thousands(r.Plan.Trainable))
 		add("data", files(r.Data))
