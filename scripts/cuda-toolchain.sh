@@ -1,9 +1,8 @@
 #!/usr/bin/env bash
-# Finds the CUDA toolkit (12.0 or later) and CUTLASS's headers and writes where they are to the given makefile. What is
-# not there is fetched as wheels from PyPI, without root, into build/cuda-toolchain.
+# Finds the CUDA toolkit (12.0 or later) and writes where it is to the given makefile. Where there is none it is fetched
+# as wheels from PyPI, without root, into build/cuda-toolchain.
 #
 #   CUDA_HOME      a toolkit's folder; else nvcc on PATH, else /usr/local/cuda*
-#   CUTLASS_HOME   a folder with include/cute; else the wheel
 set -euo pipefail
 out=${1:?usage: scripts/cuda-toolchain.sh build/cuda/toolchain.mk}
 top=$(cd "$(dirname "$0")/.." && pwd)
@@ -17,7 +16,7 @@ esac
 fetch() {
     echo "cuda-toolchain: fetching $* into build/cuda-toolchain" >&2
     python3 -m pip install --quiet --no-deps --target "$wheels" --upgrade "$@" >&2 || {
-        echo "cuda-toolchain: pip could not fetch the wheels. Install the CUDA toolkit and set CUDA_HOME (and CUTLASS_HOME to CUTLASS 4.2), or make python3's pip work" >&2
+        echo "cuda-toolchain: pip could not fetch the wheels. Install the CUDA toolkit and set CUDA_HOME, or make python3's pip work" >&2
         exit 1
     }
 }
@@ -37,23 +36,12 @@ toolkit() {
     echo "$wheels/nvidia/cu13"
 }
 
-cutlass() {
-    local dir
-    for dir in ${CUTLASS_HOME:+"$CUTLASS_HOME"} "$wheels/cutlass_library/source"; do
-        if [ -e "$dir/include/cute/tensor.hpp" ]; then echo "$dir"; return; fi
-    done
-    [ -z "${CUTLASS_HOME:-}" ] || { echo "cuda-toolchain: CUTLASS_HOME is $CUTLASS_HOME, which has no include/cute/tensor.hpp" >&2; exit 1; }
-    fetch nvidia-cutlass==4.2.0.0
-    echo "$wheels/cutlass_library/source"
-}
-
 root=$(toolkit)
-cut=$(cutlass)
 lib=
 for dir in "$root/lib64" "$root/lib" "$root/targets/x86_64-linux/lib"; do
     if [ -e "$dir/libcudart_static.a" ]; then lib=$dir; break; fi
 done
 [ -n "$lib" ] || { echo "cuda-toolchain: $root has no libcudart_static.a" >&2; exit 1; }
 mkdir -p "$(dirname "$out")"
-printf 'CUDA_ROOT := %s\nCUDA_LIB := %s\nCUTLASS := %s\n' "$root" "$lib" "$cut" > "$out"
-echo "cuda-toolchain: $root, CUTLASS in $cut" >&2
+printf 'CUDA_ROOT := %s\nCUDA_LIB := %s\n' "$root" "$lib" > "$out"
+echo "cuda-toolchain: $root" >&2

@@ -15,7 +15,7 @@ HOPPER := -gencode arch=compute_90a,code=sm_90a
 
 NVCC := PATH="$(CUDA_ROOT)/bin:$$PATH" nvcc
 NVCCFLAGS := -std=c++17 -O3 --expt-relaxed-constexpr -Xcompiler -fPIC,-Wall,-Wno-unknown-pragmas \
-    -I$(CUTLASS)/include $(addprefix -I,$(wildcard $(CUDA_ROOT)/include/cccl))
+    $(addprefix -I,$(wildcard $(CUDA_ROOT)/include/cccl))
 OBJ := $(OUT)/obj$(addprefix -,$(CUDA_ARCH))
 OBJECTS := $(patsubst csrc/%.cu,$(OBJ)/%.o,$(wildcard csrc/*.cu))
 
