@@ -17,8 +17,9 @@ import (
 
 func newEval() *cobra.Command {
 	var e config.Eval
-	return command("eval --model DIR --task ppl|passkey --ctx N[,N…]", "Measure perplexity and passkey retrieval by length",
-		`Measure perplexity by length under either protocol, and whether a passkey hidden in filler is found again.
+	return command("eval --model DIR --task ppl|passkey|topics --ctx N[,N…]", "Measure perplexity and retrieval by length",
+		`Measure perplexity by length under either protocol and by position, whether a passkey hidden in filler is found
+again, and whether the first topic of a long conversation is (docs/eval.md).
 The checkpoint's positions are used as they are, at any --ctx, unless flags say otherwise.
 
   longlora eval --model merged --task ppl --data books.txt --ctx 4096,8192,16384 --limit 32

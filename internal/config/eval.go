@@ -30,7 +30,7 @@ type Eval struct {
 func (e *Eval) Flags(f *pflag.FlagSet) {
 	f.StringArrayVar(&e.Models, "model", nil, "a folder, or a Hugging Face name in the local cache; repeat to compare")
 	f.StringVar(&e.Adapter, "adapter", "", "PEFT adapter to apply")
-	f.StringSliceVar(&e.Tasks, "task", nil, "ppl, passkey, or both by comma")
+	f.StringSliceVar(&e.Tasks, "task", nil, "ppl, passkey, topics, or several by comma")
 	f.StringArrayVar(&e.Data, "data", nil, "text, JSON, parquet or token files, or a folder, read as one stream")
 	f.IntSliceVar(&e.Ctx, "ctx", nil, "lengths, by comma")
 	f.StringVar(&e.Protocol, "protocol", "longlora", "ppl: longlora (whole windows, the reference's) or sliding (each token once)")
@@ -39,10 +39,10 @@ func (e *Eval) Flags(f *pflag.FlagSet) {
 	e.DocumentFlags(f)
 	e.AttendFlags(f, "full")
 	e.RopeFlags(f)
-	f.IntVar(&e.Trials, "trials", 10, "passkey: prompts a depth")
+	f.IntVar(&e.Trials, "trials", 10, "passkey: prompts a depth; topics: prompts a length")
 	f.IntVar(&e.Depths, "depths", 10, "passkey: depths")
 	f.StringVar(&e.Words, "passkey-template", "", "passkey: YAML file of its words")
-	f.Uint64Var(&e.Seed, "seed", 0, "passkey: seed of what is drawn")
+	f.Uint64Var(&e.Seed, "seed", 0, "passkey, topics: seed of what is drawn")
 	f.StringVar(&e.Out, "out", "", "folder that keeps results as they come; the same command goes on from there")
 	f.StringVar(&e.Report, "report", "", "HTML file that shows the results")
 	e.ComputeFlags(f)
@@ -59,7 +59,7 @@ func (e *Eval) Finish(v *Values) error {
 	}
 	ppl := false
 	for _, t := range e.Tasks {
-		if err := oneOf("task", t, "ppl", "passkey"); err != nil {
+		if err := oneOf("task", t, "ppl", "passkey", "topics"); err != nil {
 			return err
 		}
 		ppl = ppl || t == "ppl"
@@ -86,6 +86,20 @@ func (e *Eval) Finish(v *Values) error {
 		oneOf("protocol", e.Protocol, "longlora", "sliding")} {
 		if err != nil {
 			return err
+		}
+	}
+	return e.checkGroups(v)
+}
+
+// checkGroups refuses groups that some length cannot have, before anything is computed. Without s2 they do nothing.
+func (e *Eval) checkGroups(v *Values) error {
+	for _, n := range e.Ctx {
+		g, err := e.GroupFor(v, n)
+		if err != nil {
+			return err
+		}
+		if e.Attn == "s2" && e.Shift == "roll" && (g%2 != 0 || n%g != 0) {
+			return errs.Usagef("--shift roll: --ctx %d must be a multiple of an even group size, which is %d", n, g)
 		}
 	}
 	return nil

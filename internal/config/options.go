@@ -184,7 +184,11 @@ func oneOf(flag, value string, allowed ...string) error {
 	if slices.Contains(allowed, value) {
 		return nil
 	}
-	return errs.Usagef("--%s %s: not one of %s", flag, value, strings.Join(allowed, ", "))
+	known := map[string]bool{}
+	for _, a := range allowed {
+		known[a] = true
+	}
+	return errs.Usagef("--%s %s: not one of %s%s", flag, value, strings.Join(allowed, ", "), nearest(value, known))
 }
 
 var units = []struct {

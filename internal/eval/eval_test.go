@@ -32,7 +32,7 @@ func TestWindows(t *testing.T) {
 }
 
 func TestMeans(t *testing.T) {
-	s := []Score{{10, 5}, {3, 1}}
+	s := []Score{{Sum: Sum{10, 5}}, {Sum: Sum{3, 1}}}
 	if a, b := Mean("longlora", s), Mean("sliding", s); a != 2.5 || b != 13.0/6 {
 		t.Errorf("%v %v", a, b)
 	}

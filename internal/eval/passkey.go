@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strings"
 
 	"crypto/sha256"
@@ -56,6 +57,9 @@ func ReadTemplate(path string) (Template, error) {
 	if !strings.Contains(t.Fact, "{key}") || !strings.Contains(t.Answer, "{key}") {
 		return t, errs.Usagef("%s: fact and answer must hold {key}", path)
 	}
+	if slices.Contains(t.Keys, "") {
+		return t, errs.Usagef("%s: keys: an empty one", path)
+	}
 	return t, nil
 }
 
@@ -90,33 +94,62 @@ func (t Template) Make(enc Encoder, ctx, d, depths, trial int, seed uint64) (Tri
 		name = t.Names[r.IntN(len(t.Names))]
 	}
 	fill := strings.NewReplacer("{key}", key, "{name}", name).Replace
+	filler := fill(t.Filler)
 	build := func(n int) Trial {
 		at := int((float64(d) + 0.5) / float64(depths) * float64(n))
-		prompt := fill(t.Intro) + strings.Repeat(t.Filler, at) + fill(t.Fact) + strings.Repeat(t.Filler, n-at) + fill(t.Question)
-		whole := enc.Encode(prompt + fill(t.Answer))
-		x := Trial{Prompt: enc.Encode(prompt)}
-		if id, ok := enc.BOS(); ok {
-			x.Prompt, whole = append([]int32{id}, x.Prompt...), append([]int32{id}, whole...)
+		prompt := fill(t.Intro) + strings.Repeat(filler, at) + fill(t.Fact) + strings.Repeat(filler, n-at) + fill(t.Question)
+		return split(enc, prompt, fill(t.Answer))
+	}
+	n, err := most(func(n int) int { x := build(n); return len(x.Prompt) + len(x.Answer) }, ctx, 0)
+	if err != nil {
+		return Trial{}, fmt.Errorf("the passkey task: %w", err)
+	}
+	x := build(n)
+	if len(x.Answer) == 0 {
+		return x, errs.Dataf("the passkey task: the tokenizer has no token for the answer %q", fill(t.Answer))
+	}
+	return x, nil
+}
+
+// split encodes a prompt and its answer together. Where the answer's beginning merges with the prompt's end, that token
+// is the answer's first: the prompt is what both ways of encoding agree on.
+func split(enc Encoder, prompt, answer string) Trial {
+	whole, alone := withBOS(enc, prompt+answer), withBOS(enc, prompt)
+	n := 0
+	for n < min(len(whole), len(alone)) && whole[n] == alone[n] {
+		n++
+	}
+	return Trial{whole[:n:n], whole[n:]}
+}
+
+func withBOS(enc Encoder, text string) []int32 {
+	ids := enc.Encode(text)
+	if id, ok := enc.BOS(); ok {
+		ids = append([]int32{id}, ids...)
+	}
+	return ids
+}
+
+// most is the largest n, from least on, with size(n) ≤ ctx. size must grow with n.
+func most(size func(n int) int, ctx, least int) (int, error) {
+	if n := size(least); n > ctx {
+		return 0, errs.Dataf("--ctx %d is too short: the fixed words take %d tokens", ctx, n)
+	}
+	lo, hi := least, least+1
+	for size(hi) <= ctx {
+		if hi > 16*ctx {
+			return 0, errs.Dataf("the filler gives no tokens with this tokenizer; give it other words")
 		}
-		x.Answer = whole[min(len(x.Prompt), len(whole)):]
-		return x
-	}
-	size := func(x Trial) int { return len(x.Prompt) + len(x.Answer) }
-	if n := size(build(0)); n > ctx {
-		return Trial{}, errs.Dataf("--ctx %d: too short for the passkey task, whose fixed words take %d tokens", ctx, n)
-	}
-	lo, hi := 0, 1
-	for size(build(hi)) <= ctx {
 		lo, hi = hi, hi*2
 	}
 	for hi-lo > 1 {
-		if mid := (lo + hi) / 2; size(build(mid)) <= ctx {
+		if mid := (lo + hi) / 2; size(mid) <= ctx {
 			lo = mid
 		} else {
 			hi = mid
 		}
 	}
-	return build(lo), nil
+	return lo, nil
 }
 
 // Cell counts one depth's trials.
@@ -128,6 +161,9 @@ type Cell struct {
 
 // Ask runs one trial: greedy, right only if every token of the answer is.
 func Ask(r *model.Runner, x Trial) (bool, error) {
+	if err := inVocabulary(r, x.Prompt, x.Answer); err != nil {
+		return false, err
+	}
 	s := r.NewSession(len(x.Prompt) + len(x.Answer))
 	defer s.Close()
 	if err := s.Append(x.Prompt...); err != nil {
@@ -145,6 +181,16 @@ func Ask(r *model.Runner, x Trial) (bool, error) {
 		}
 	}
 	return true, nil
+}
+
+// inVocabulary refuses ids of a tokenizer that is not the model's.
+func inVocabulary(r *model.Runner, lists ...[]int32) error {
+	for _, id := range slices.Concat(lists...) {
+		if int(id) >= r.M.V {
+			return errs.Dataf("the tokenizer gives id %d, the model's vocabulary ends at %d; is it another model's?", id, r.M.V)
+		}
+	}
+	return nil
 }
 
 // Passkey runs all trials of one length that have no result yet; done is told of each.

@@ -48,10 +48,48 @@ func Limit(w []Window, limit int) []Window {
 	return out
 }
 
-// Score is one window's sum of -log p and the number of tokens scored.
-type Score struct {
+// Sum is the sum of -log p over tokens and their number.
+type Sum struct {
 	Sum   float64 `json:"sum"`
 	Count int     `json:"count"`
+}
+
+// Score is what one window gives: the sum over all its scored tokens, and over those of each part of the window.
+type Score struct {
+	Sum
+	Bins []Sum `json:"bins"`
+}
+
+// Position is the mean of -log p over the tokens at places [From, To) of their windows.
+type Position struct {
+	From   int     `json:"from"`
+	To     int     `json:"to"`
+	Tokens int     `json:"tokens"`
+	Loss   float64 `json:"loss"`
+}
+
+// binCount is the number of equal parts of a window whose losses are told apart; part b of a window of n tokens is
+// [⌊b·n/binCount⌋, ⌊(b+1)·n/binCount⌋). Equal parts show a failure past the trained length at any length.
+const binCount = 16
+
+// binOf is the part of a window of n tokens that place t lies in: the largest b with ⌊b·n/binCount⌋ ≤ t.
+func binOf(t, n int) int { return (binCount*(t+1) - 1) / n }
+
+// Positions averages the parts over all windows of n tokens; parts in which nothing is scored are left out.
+func Positions(n int, s []Score) []Position {
+	var out []Position
+	for b := range binCount {
+		p := Position{From: b * n / binCount, To: (b + 1) * n / binCount}
+		sum := 0.0
+		for _, x := range s {
+			sum, p.Tokens = sum+x.Bins[b].Sum, p.Tokens+x.Bins[b].Count
+		}
+		if p.Tokens > 0 {
+			p.Loss = sum / float64(p.Tokens)
+			out = append(out, p)
+		}
+	}
+	return out
 }
 
 // Mean is the protocol's loss: the mean of window means, or over tokens.
@@ -59,9 +97,9 @@ func Mean(protocol string, s []Score) float64 {
 	sum, n := 0.0, 0.0
 	for _, x := range s {
 		if protocol == "longlora" {
-			sum, n = sum+x.Sum/float64(x.Count), n+1
+			sum, n = sum+x.Sum.Sum/float64(x.Count), n+1
 		} else {
-			sum, n = sum+x.Sum, n+float64(x.Count)
+			sum, n = sum+x.Sum.Sum, n+float64(x.Count)
 		}
 	}
 	return sum / n
@@ -86,17 +124,20 @@ func ScoreWindow(r *model.Runner, stream Stream, w Window) (Score, error) {
 	if err != nil {
 		return Score{}, err
 	}
-	var s Score
+	s := Score{Bins: make([]Sum, binCount)}
 	for t, v := range nll {
 		if b.Targets[t] >= 0 {
-			s.Sum, s.Count = s.Sum+float64(v), s.Count+1
+			s.Sum.add(float64(v))
+			s.Bins[binOf(t+1, w.Hi-w.Lo)].add(float64(v)) // row t predicts the token at place t+1
 		}
 	}
-	if math.IsNaN(s.Sum) || math.IsInf(s.Sum, 0) {
-		return s, errs.Numericf("window [%d, %d): the loss is %v; the weights hold NaN or infinity, or the computation overflowed", w.Lo, w.Hi, s.Sum)
+	if sum := s.Sum.Sum; math.IsNaN(sum) || math.IsInf(sum, 0) {
+		return s, errs.Numericf("window [%d, %d): the loss is %v; the weights hold NaN or infinity, or the computation overflowed", w.Lo, w.Hi, sum)
 	}
 	return s, nil
 }
+
+func (s *Sum) add(v float64) { s.Sum, s.Count = s.Sum+v, s.Count+1 }
 
 // ScoreAll runs windows that have no score yet; done is told of each.
 func ScoreAll(ctx context.Context, r *model.Runner, stream Stream, ws []Window, have map[int]Score, done func(i int, s Score) error) ([]Score, error) {

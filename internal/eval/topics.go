@@ -1,0 +1,134 @@
+package eval
+
+import (
+	"fmt"
+	"strings"
+
+	"longlora/internal/model"
+	"longlora/internal/tokenizer"
+)
+
+// Topics is one prompt of the topics task: many short discussions, then the question which came first.
+type Topics struct {
+	Prompt []int32
+	Topics []string // in order; the first is the answer
+	Room   int      // tokens that an answer may take
+}
+
+// Said is what a model answered.
+type Said struct {
+	Topics  int    `json:"topics"` // discussions in the prompt
+	Topic   string `json:"topic"`  // the first, which is right
+	Text    string `json:"text"`   // generated, up to the end of the line
+	Correct bool   `json:"correct"`
+	Exact   bool   `json:"exact"`
+}
+
+// spare is how many tokens an answer may be longer than the right one.
+const spare = 8
+
+// MakeTopics builds a prompt: as many discussions as leave room for an answer in ctx tokens, at least two. What is
+// drawn depends on (seed, ctx, trial) alone. Every topic occurs once; where all are used up the prompt stays shorter.
+func MakeTopics(enc Encoder, ctx, trial int, seed uint64) (Topics, error) {
+	r := draw(seed, ctx, -1, trial)
+	order := r.Perm(len(aspects) * len(subjects))
+	turns := make([]int, len(order)) // where a discussion's exchanges begin in the list
+	for i := range turns {
+		turns[i] = r.IntN(len(exchanges))
+	}
+	topic := func(i int) string { return aspects[order[i]/len(subjects)] + " " + subjects[order[i]%len(subjects)] }
+	room := len(enc.Encode(" "+topic(0))) + spare
+	build := func(n int) []int32 {
+		var b strings.Builder
+		b.WriteString(opening)
+		for i := range min(n, len(order)) {
+			b.WriteString(discussion(topic(i), i == 0, turns[i]))
+		}
+		b.WriteString(closing)
+		return withBOS(enc, b.String())
+	}
+	size := func(n int) int {
+		if n > len(order) {
+			return ctx + 1
+		}
+		return len(build(n)) + room
+	}
+	n, err := most(size, ctx, 2)
+	if err != nil {
+		return Topics{}, fmt.Errorf("the topics task: %w", err)
+	}
+	t := Topics{Prompt: build(n), Room: room}
+	for i := range n {
+		t.Topics = append(t.Topics, topic(i))
+	}
+	return t, nil
+}
+
+// discussion is the text of one topic.
+func discussion(topic string, first bool, turn int) string {
+	hello := changes[turn%len(changes)]
+	if first {
+		hello = begins
+	}
+	var b strings.Builder
+	b.WriteString(hello)
+	for k := range exchangesEach {
+		b.WriteString(exchanges[(turn+k)%len(exchanges)])
+	}
+	return strings.ReplaceAll(b.String(), "{topic}", topic)
+}
+
+// plain is a text in lower case with single spaces, without quotes and punctuation round it.
+func plain(s string) string {
+	return strings.Trim(strings.Join(strings.Fields(strings.ToLower(s)), " "), ".,:;!?\"'*()[] ")
+}
+
+// judge compares an answer with the first topic. It is correct when it names that topic before any other of the
+// conversation's, exact when it is nothing but that.
+func (t Topics) judge(text string) *Said {
+	s := &Said{Topics: len(t.Topics), Topic: t.Topics[0], Text: strings.TrimSpace(text)}
+	p := plain(text)
+	s.Exact = p == plain(t.Topics[0])
+	at := strings.Index(p, plain(t.Topics[0]))
+	s.Correct = at >= 0
+	for _, other := range t.Topics[1:] {
+		if k := strings.Index(p, plain(other)); k >= 0 && k < at {
+			s.Correct = false
+		}
+	}
+	return s
+}
+
+// complete continues a prompt greedily by at most n tokens, up to the end of the line or of the text.
+func complete(r *model.Runner, prompt []int32, n int, enc *tokenizer.Tokenizer, ends map[int32]bool) (string, error) {
+	if err := inVocabulary(r, prompt); err != nil {
+		return "", err
+	}
+	s := r.NewSession(len(prompt) + n)
+	defer s.Close()
+	if err := s.Append(prompt...); err != nil {
+		return "", err
+	}
+	var b strings.Builder
+	stream := enc.Stream()
+	for i := range n {
+		id, err := s.Best()
+		if err != nil {
+			return "", err
+		}
+		if ends[id] {
+			break
+		}
+		b.WriteString(stream.Next(id))
+		if line, _, ended := strings.Cut(strings.TrimLeft(b.String(), " \n"), "\n"); ended {
+			return line, nil
+		}
+		if i+1 < n {
+			if err := s.Append(id); err != nil {
+				return "", err
+			}
+		}
+	}
+	b.WriteString(stream.Rest())
+	return b.String(), nil
+}
