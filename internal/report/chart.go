@@ -257,16 +257,13 @@ func (a at) Ticks(lo, hi float64) []plot.Tick {
 	return out
 }
 
-// number writes a value in up to four digits, or whole with its thousands parted.
+// number writes a value in a few digits, or whole with its thousands parted.
 func number(v float64) string {
 	a := math.Abs(v)
 	switch {
 	case a >= 1e7 || a > 0 && a < 1e-2:
-		s := strconv.FormatFloat(v, 'e', -1, 64)
-		if len(s) > 8 {
-			s = strconv.FormatFloat(v, 'e', 2, 64)
-		}
-		return strings.NewReplacer("e+0", "e", "e-0", "e-", "e+", "e").Replace(s)
+		mantissa, exponent, _ := strings.Cut(strconv.FormatFloat(v, 'e', 2, 64), "e")
+		return trim(mantissa) + "e" + strings.NewReplacer("+0", "", "-0", "-", "+", "").Replace(exponent)
 	case a >= 1000:
 		return thousands(int64(math.Round(v)))
 	}

@@ -356,7 +356,7 @@ func sayTraining(r *extend.Report, js []*judged) (out []string) {
 				}
 				change = fmt.Sprintf("%.1f %% %s than the base's %s", 100*max(first.v/v-1, 1-first.v/v), how, was)
 			}
-			out = append(out, fmt.Sprintf("At %s tokens, the shortest length measured, its perplexity is %s, %s.", thousands(int64(first.ctx)), showPPL(first.v), change))
+			out = append(out, fmt.Sprintf("At %s tokens, the shortest length measured, the perplexity is now %s, %s.", thousands(int64(first.ctx)), showPPL(first.v), change))
 		}
 	}
 	return out

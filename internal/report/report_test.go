@@ -166,7 +166,7 @@ func TestHardAxes(t *testing.T) {
 }
 
 func TestNumbers(t *testing.T) {
-	for v, want := range map[float64]string{0: "0", 2e-5: "2e-5", 0.25: "0.25", 0.001: "1e-3", 3: "3", 16384: "16,384", 1234567: "1,234,567", 1e8: "1e8", -2000: "-2,000", 0.1 + 0.2: "0.3"} {
+	for v, want := range map[float64]string{0: "0", 2e-5: "2e-5", 0.25: "0.25", 0.001: "1e-3", 0.0006000000000000001: "6e-4", 1.25e-12: "1.25e-12", 3: "3", 16384: "16,384", 1234567: "1,234,567", 1e8: "1e8", -2000: "-2,000", 0.1 + 0.2: "0.3"} {
 		if got := number(v); got != want {
 			t.Errorf("%g: %s, want %s", v, got, want)
 		}
@@ -224,7 +224,7 @@ func TestExtend(t *testing.T) {
 	}
 	wants(t, written(t, p), html.EscapeString(evil[:8]), "The base fails beyond 256 tokens: its perplexity is 6.60 there and 956 at 1,024.",
 		"After training, the model holds up to 1,024 tokens", "At 1,024 tokens the perplexity was 956 (base) and 12.00 (interpolated) before training; now it is 7.10.",
-		"its perplexity is 6.93, 5.0 % higher than the base&#39;s 6.60.", "Found at 1,024 tokens in the passkey task: base 0 %, interpolated 25 %, trained 75 %.",
+		"the perplexity is now 6.93, 5.0 % higher than the base&#39;s 6.60.", "Found at 1,024 tokens in the passkey task: base 0 %, interpolated 25 %, trained 75 %.",
 		`<td class="q0">0/4</td>`, `<td class="q7">3/4</td>`, `<td class="q10">4/4</td>`, "<td>956</td>", "25 %", "Training")
 }
 
