@@ -20,14 +20,16 @@ type engine struct {
 	train   model.Train
 	machine plan.Machine
 	limits  plan.Limits
-	hostUse int64 // host bytes in use before anything was taken
+	hostUse int64  // host bytes in use before anything was taken
+	flag    string // the option that sets the length
+	prompt  int    // tokens of the length that the option does not count
 
 	model  *model.Model
 	params *ops.Arena
 }
 
 func newEngine(be ops.Backend, base *load.Base, c *config.Common) (*engine, error) {
-	e := &engine{be: be, base: base, machine: plan.Here(be)}
+	e := &engine{be: be, base: base, flag: "--ctx", machine: plan.Here(be)}
 	var err error
 	if e.train, err = base.Frozen(); err != nil {
 		return nil, err
@@ -137,9 +139,9 @@ func (e *engine) refuse(n int, s need, spec s2attn.Spec) error {
 		raise = "--device-mem or --host-mem"
 	}
 	if lo == 0 {
-		return errs.NoFitf("--ctx %d does not fit: it needs %s; no context fits, however short: raise %s", n, needs, raise)
+		return errs.NoFitf("%s %d does not fit: it needs %s; no context fits, however short: raise %s", e.flag, n-e.prompt, needs, raise)
 	}
-	return errs.NoFitf("--ctx %d does not fit: it needs %s; the longest context that fits is %d. Lower --ctx or raise %s", n, needs, lo, raise)
+	return errs.NoFitf("%s %d does not fit: it needs %s; the longest context that fits is %d. Lower %s or raise %s", e.flag, n-e.prompt, needs, lo, e.flag, raise)
 }
 
 // run takes the memory for sequences of n tokens and calls f with a runner in it.

@@ -77,6 +77,7 @@ func Generate(ctx context.Context, g *config.Generate, prompt string, be ops.Bac
 		return nil, err
 	}
 	defer en.close()
+	en.flag, en.prompt = "--max-tokens", len(ids)
 	w := &writer{g: g, enc: enc, ends: ends(base, enc), out: out, res: &Generated{Model: g.Model, PromptTokens: len(ids), Stop: "length"}}
 	err = en.run(n, s2attn.Spec{Mode: s2attn.Full}, base.Rope(p, n), func(r *model.Runner) error { return w.run(ctx, r, ids) })
 	return w.res, err
