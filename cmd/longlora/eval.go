@@ -50,18 +50,46 @@ The checkpoint's positions are used as they are, at any --ctx, unless flags say 
 			if e.JSON {
 				return document(c.OutOrStdout(), rep)
 			}
-			rows := [][]string{{"model", "task", "ctx", "windows", "loss", "ppl", "accuracy", "attn", "positions"}}
-			for _, r := range rep.Results {
-				row := []string{r.Model, r.Task, fmt.Sprint(r.Ctx), "", "", "", "", r.Attn, r.Rope}
-				if r.PPL != nil {
-					row[3], row[4], row[5] = fmt.Sprint(r.Windows), fmt.Sprintf("%.4f", *r.Loss), fmt.Sprintf("%.4f", *r.PPL)
-				}
-				if r.Accuracy != nil {
-					row[6] = fmt.Sprintf("%.1f %%", 100**r.Accuracy)
-				}
-				rows = append(rows, row)
+			ui.Table(c.OutOrStdout(), listed(rep.Results))
+			if len(e.Models) > 1 {
+				fmt.Fprintln(c.OutOrStdout())
+				ui.Table(c.OutOrStdout(), sideBySide(e.Models, rep.Results))
 			}
-			ui.Table(c.OutOrStdout(), rows)
 			return nil
 		})
+}
+
+// listed is a row a result.
+func listed(rs []eval.Result) [][]string {
+	rows := [][]string{{"model", "task", "ctx", "windows", "loss", "ppl", "accuracy", "attn", "positions"}}
+	for _, r := range rs {
+		row := []string{r.Model, r.Task, fmt.Sprint(r.Ctx), "", "", "", "", r.Attn, r.Rope}
+		if r.PPL != nil {
+			row[3], row[4], row[5] = fmt.Sprint(r.Windows), fmt.Sprintf("%.4f", *r.Loss), fmt.Sprintf("%.4f", *r.PPL)
+		}
+		if r.Accuracy != nil {
+			row[6] = fmt.Sprintf("%.1f %%", 100**r.Accuracy)
+		}
+		rows = append(rows, row)
+	}
+	return rows
+}
+
+// sideBySide is a row a task and length, a column a model. Every model has the same results, in the same order.
+func sideBySide(models []string, rs []eval.Result) [][]string {
+	rows := [][]string{append([]string{"task", "ctx"}, models...)}
+	each := len(rs) / len(models)
+	for i := range each {
+		row := []string{rs[i].Task, fmt.Sprint(rs[i].Ctx)}
+		for m := range models {
+			r := rs[m*each+i]
+			if r.PPL != nil {
+				row = append(row, fmt.Sprintf("%.4f", *r.PPL))
+			} else {
+				row = append(row, fmt.Sprintf("%.1f %%", 100**r.Accuracy))
+			}
+		}
+		rows = append(rows, row)
+	}
+	return rows
 }
