@@ -29,6 +29,7 @@ func (m *mergeOptions) flags(f *pflag.FlagSet) {
 	f.IntVar(&m.ctx, "ctx", 0, "context to set the positions for (default what lies beside the adapter)")
 	m.RopeFlags(f)
 	f.StringVar(&m.dtype, "dtype", "auto", "type of the written weights: auto (the base's), fp32, bf16 or fp16")
+	config.OneOf(f, "dtype", "auto", "fp32", "bf16", "fp16")
 	f.StringVar(&m.shard, "max-shard-size", "5GiB", "size of a shard")
 	m.Flags(f)
 	m.DeviceFlags(f) // merging is work for the disk and the CPU, wherever it is asked for
@@ -58,9 +59,6 @@ Reads PEFT adapters and the released LongLoRA form. Streams tensor by tensor.
 
 func (m *mergeOptions) run(c *cobra.Command, v *config.Values) error {
 	d, ok := map[string]tensor.DType{"fp32": tensor.F32, "bf16": tensor.BF16, "fp16": tensor.F16}[m.dtype]
-	if !ok && m.dtype != "auto" {
-		return errs.Usagef("--dtype %s: not one of auto, fp32, bf16, fp16", m.dtype)
-	}
 	size, err := config.ParseBytes("max-shard-size", m.shard)
 	if err != nil {
 		return err

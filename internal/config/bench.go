@@ -23,14 +23,14 @@ func trainFlags(t *Train, f *pflag.FlagSet, but ...string) {
 	})
 }
 
+// Shapes are the names that --shape takes.
+var Shapes = []string{"tiny", "llama2-7b", "llama2-13b", "llama2-70b", "llama3-8b"}
+
 // Chips are the names that --chip takes.
 var Chips = []string{"auto", "cpu", "a100", "h100", "h200", "rtx4090"}
 
 // checkChip checks --chip, and that --device does not say otherwise.
 func (p *Plan) checkChip() error {
-	if err := oneOf("chip", p.Chip, Chips...); err != nil {
-		return err
-	}
 	kind := "cuda"
 	switch p.Chip {
 	case "auto":
@@ -61,7 +61,9 @@ type Plan struct {
 // Flags defines them.
 func (p *Plan) Flags(f *pflag.FlagSet) {
 	f.StringVar(&p.Shape, "shape", "", "instead of --model: tiny, llama2-7b, llama2-13b, llama2-70b or llama3-8b")
+	OneOf(f, "shape", Shapes...)
 	f.StringVar(&p.Chip, "chip", "auto", "auto (this machine), cpu, a100, h100, h200 or rtx4090")
+	OneOf(f, "chip", Chips...)
 	f.BoolVar(&p.MaxCtx, "max-ctx", false, "find the longest context that fits")
 	trainFlags(&p.Train, f)
 }
@@ -97,6 +99,7 @@ type Bench struct {
 // Flags defines them: train's, but for what bench makes itself.
 func (b *Bench) Flags(f *pflag.FlagSet) {
 	f.StringVar(&b.Shape, "shape", "tiny", "tiny, llama2-7b, llama2-13b, llama2-70b or llama3-8b")
+	OneOf(f, "shape", Shapes...)
 	f.IntSliceVar(&b.Ctxs, "ctx", nil, "tokens of a row; several by comma")
 	f.IntVar(&b.Steps, "steps", 3, "steps to measure")
 	f.IntVar(&b.Warmup, "warmup", 2, "steps before them that are not measured")

@@ -16,7 +16,7 @@ func TestDevice(t *testing.T) {
 	}{
 		{"auto", "auto", "auto", 0, ""}, {"cpu", "fp32", "cpu", 0, ""}, {"cuda", "bf16", "cuda", 0, ""}, {"cuda:3", "auto", "cuda", 3, ""},
 		{"auto", "bf16", "auto", 0, ""}, // refused where there is no GPU
-		{"cpu", "bf16", "cpu", 0, "--dtype bf16"}, {"cuda", "fp32", "cuda", 0, "--dtype fp32"}, {"auto", "fp16", "auto", 0, "--dtype fp16"},
+		{"cpu", "bf16", "cpu", 0, "--dtype bf16"}, {"cuda", "fp32", "cuda", 0, "--dtype fp32"},
 		{"cuda:", "auto", "", 0, "--device cuda:"}, {"cuda:-1", "auto", "", 0, "--device cuda:-1"}, {"cpu:0", "auto", "", 0, "--device cpu:0"},
 		{"rocm", "auto", "", 0, "--device rocm"}, {"", "auto", "", 0, "--device"},
 	} {

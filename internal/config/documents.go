@@ -14,10 +14,15 @@ type Documents struct {
 	SkipBad, TrainOnPrompt      bool
 }
 
+// templates are the names that --template takes beside files.
+var templates = []string{"auto", "llama2", "longalpaca", "llama3", "chatml", "alpaca", "mistral"}
+
 // DocumentFlags defines them, but for what is scored.
 func (d *Documents) DocumentFlags(f *pflag.FlagSet) {
 	f.StringVar(&d.Format, "format", "auto", "auto (by the first document), text, alpaca, chat or tokens")
+	OneOf(f, "format", "auto", "text", "alpaca", "chat", "tokens")
 	f.StringVar(&d.Template, "template", "auto", "of alpaca and chat: auto (the tokenizer's), llama2, longalpaca, llama3, chatml, alpaca, mistral, or a template file")
+	usual(f, "template", templates...)
 	f.StringVar(&d.TextField, "text-field", "text", "the field of a JSON object or the parquet column that holds the text")
 	f.BoolVar(&d.SkipBad, "skip-bad", false, "skip and count malformed documents")
 }
@@ -35,7 +40,7 @@ func (d *Documents) CheckDocuments() error {
 	if d.Template == "" {
 		return errs.Usagef("--template: an empty name")
 	}
-	return oneOf("format", d.Format, "auto", "text", "alpaca", "chat", "tokens")
+	return nil
 }
 
 // checkPaths refuses empty paths.

@@ -1,6 +1,8 @@
 package config
 
 import (
+	"slices"
+
 	"github.com/spf13/pflag"
 
 	"longlora/internal/errs"
@@ -31,9 +33,11 @@ func (e *Eval) Flags(f *pflag.FlagSet) {
 	f.StringArrayVar(&e.Models, "model", nil, "a folder, or a Hugging Face name in the local cache; repeat to compare")
 	f.StringVar(&e.Adapter, "adapter", "", "PEFT adapter to apply")
 	f.StringSliceVar(&e.Tasks, "task", nil, "ppl, passkey, topics, or several by comma")
+	OneOf(f, "task", "ppl", "passkey", "topics")
 	f.StringArrayVar(&e.Data, "data", nil, "text, JSON, parquet or token files, or a folder, read as one stream")
 	f.IntSliceVar(&e.Ctx, "ctx", nil, "lengths, by comma")
 	f.StringVar(&e.Protocol, "protocol", "longlora", "ppl: longlora (whole windows, the reference's) or sliding (each token once)")
+	OneOf(f, "protocol", "longlora", "sliding")
 	f.IntVar(&e.Stride, "stride", 256, "ppl: tokens between windows")
 	f.IntVar(&e.Limit, "limit", 0, "ppl: at most so many windows, evenly spread (0: all)")
 	e.DocumentFlags(f)
@@ -57,14 +61,7 @@ func (e *Eval) Finish(v *Values) error {
 	if err := v.Require("model", "task", "ctx"); err != nil {
 		return err
 	}
-	ppl := false
-	for _, t := range e.Tasks {
-		if err := oneOf("task", t, "ppl", "passkey", "topics"); err != nil {
-			return err
-		}
-		ppl = ppl || t == "ppl"
-	}
-	if ppl {
+	if slices.Contains(e.Tasks, "ppl") {
 		if err := v.Require("data"); err != nil {
 			return err
 		}
@@ -82,8 +79,7 @@ func (e *Eval) Finish(v *Values) error {
 	if e.Limit < 0 {
 		return errs.Usagef("--limit %d: must not be negative", e.Limit)
 	}
-	for _, err := range []error{e.CheckDevice(), e.CheckRope(v), e.CheckDocuments(), oneOf("attn", e.Attn, "s2", "full"), oneOf("shift", e.Shift, "split", "roll"),
-		oneOf("protocol", e.Protocol, "longlora", "sliding")} {
+	for _, err := range []error{e.CheckDevice(), e.CheckRope(v), e.CheckDocuments()} {
 		if err != nil {
 			return err
 		}

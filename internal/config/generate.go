@@ -30,12 +30,14 @@ func (g *Generate) Flags(f *pflag.FlagSet) {
 	f.StringVar(&g.PromptFile, "prompt-file", "", "file that holds the prompt; - is standard input")
 	f.BoolVar(&g.Chat, "chat", false, "write the prompt as a user's message in the model's chat template")
 	f.StringVar(&g.Template, "template", "auto", "--chat: auto, llama2, longalpaca, llama3, chatml, alpaca, mistral, or a file")
+	usual(f, "template", templates...)
 	f.IntVar(&g.MaxTokens, "max-tokens", 256, "tokens to generate at most")
 	f.Float64Var(&g.Temperature, "temperature", 0, "0: always the most probable token; higher: more varied")
 	f.Float64Var(&g.TopP, "top-p", 1, "draw from the most probable tokens that together have this probability")
 	f.Uint64Var(&g.Seed, "seed", 0, "seed of what is drawn")
 	f.StringArrayVar(&g.Stop, "stop", nil, "text at which to stop, which is left out; repeat for several")
 	f.StringVar(&g.Overlong, "overlong", "error", "a prompt longer than the model's length: error, or truncate (its middle goes)")
+	OneOf(f, "overlong", "error", "truncate")
 	g.RopeFlags(f)
 	g.ComputeFlags(f)
 }
@@ -65,7 +67,7 @@ func (g *Generate) Finish(v *Values) error {
 			return errs.Usagef("--stop: an empty text stops everything; leave the flag out")
 		}
 	}
-	for _, err := range []error{g.CheckDevice(), g.CheckRope(v), oneOf("overlong", g.Overlong, "error", "truncate")} {
+	for _, err := range []error{g.CheckDevice(), g.CheckRope(v)} {
 		if err != nil {
 			return err
 		}

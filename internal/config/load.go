@@ -74,6 +74,9 @@ func Load(flags *pflag.FlagSet, known map[string]bool) (*Values, error) {
 				return s, v.file + ": " + name, ok
 			})
 		}
+		if first == nil {
+			first = checkChoices(f)
+		}
 	})
 	return v, first
 }

@@ -157,6 +157,8 @@ func TestRefused(t *testing.T) {
 		{"not YAML", "a: [", "not YAML"},
 		{"a map", least + "rank: {a: 1}\n", "longlora.yaml: rank"},
 		{"not a number", least + "rank: many\n", "longlora.yaml: rank"},
+		{"not a value of the option", least + "shift: spilt\n", "--shift spilt: not one of split, roll; did you mean split?"},
+		{"not a part of a list", least + "eval-attn: [s2, ful]\n", "--eval-attn ful: not one of s2, full; did you mean full?"},
 		{"missing", "model: m\nctx: 64\n", "missing: --data, --out"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

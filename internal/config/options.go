@@ -3,7 +3,6 @@ package config
 import (
 	"math"
 	"math/big"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -34,21 +33,20 @@ func (c *Common) Flags(f *pflag.FlagSet) {
 func (c *Common) ComputeFlags(f *pflag.FlagSet) {
 	c.Flags(f)
 	f.StringVar(&c.DType, "dtype", "auto", "auto (fp32 on the CPU, bf16 on a GPU), fp32 or bf16")
+	OneOf(f, "dtype", "auto", "fp32", "bf16")
 	c.DeviceFlags(f)
 }
 
 // DeviceFlags defines where to compute and with how much memory.
 func (c *Common) DeviceFlags(f *pflag.FlagSet) {
 	f.StringVar(&c.Device, "device", "auto", "auto (a GPU where there is one), cpu, cuda or cuda:N")
+	usual(f, "device", "auto", "cpu", "cuda", "cuda:0")
 	f.StringVar(&c.DeviceMem, "device-mem", "", "device memory to use, as 24GiB (default what is free)")
 	f.StringVar(&c.HostMem, "host-mem", "", "host memory to use (default 80 % of what is available)")
 }
 
 // CheckDevice checks the options of ComputeFlags as far as that can be done without looking at what is here.
 func (c *Common) CheckDevice() error {
-	if err := oneOf("dtype", c.DType, "auto", "fp32", "bf16"); err != nil {
-		return err
-	}
 	kind, _, err := c.Where()
 	if err != nil {
 		return err
@@ -113,7 +111,9 @@ type Attend struct {
 // AttendFlags defines them; attn is the default.
 func (a *Attend) AttendFlags(f *pflag.FlagSet, attn string) {
 	f.StringVar(&a.Attn, "attn", attn, "attention: s2 (shifted sparse) or full")
+	OneOf(f, "attn", "s2", "full")
 	f.StringVar(&a.Shift, "shift", "split", "s2's shift: split (nothing sees the future) or roll (the paper's pseudo-code)")
+	OneOf(f, "shift", "split", "roll")
 	f.StringVar(&a.Group, "group", "0.25", "group size as a fraction of the context")
 	f.IntVar(&a.GroupSize, "group-size", 0, "group size in tokens, instead of --group")
 }
@@ -159,15 +159,13 @@ type Rope struct {
 // RopeFlags defines them.
 func (r *Rope) RopeFlags(f *pflag.FlagSet) {
 	f.StringVar(&r.Rope, "rope", "auto", "positions: auto, none, linear, ntk, dynamic, yarn or llama3")
+	OneOf(f, "rope", "auto", "none", "linear", "ntk", "dynamic", "yarn", "llama3")
 	f.Float64Var(&r.Factor, "rope-factor", 0, "scaling factor, counted from the pre-training length")
 	f.IntVar(&r.BaseCtx, "base-ctx", 0, "pre-training length, where the config does not say it")
 }
 
 // CheckRope validates them.
 func (r *Rope) CheckRope(v *Values) error {
-	if err := oneOf("rope", r.Rope, "auto", "none", "linear", "ntk", "dynamic", "yarn", "llama3"); err != nil {
-		return err
-	}
 	if v.Explicit("rope-factor") && !(r.Factor >= 1 && !math.IsInf(r.Factor, 0)) {
 		return errs.Usagef("--rope-factor %v: must be a number from 1 on", r.Factor)
 	}
@@ -178,17 +176,6 @@ func (r *Rope) CheckRope(v *Values) error {
 		return errs.Usagef("--base-ctx %d: must be positive", r.BaseCtx)
 	}
 	return nil
-}
-
-func oneOf(flag, value string, allowed ...string) error {
-	if slices.Contains(allowed, value) {
-		return nil
-	}
-	known := map[string]bool{}
-	for _, a := range allowed {
-		known[a] = true
-	}
-	return errs.Usagef("--%s %s: not one of %s%s", flag, value, strings.Join(allowed, ", "), nearest(value, known))
 }
 
 var units = []struct {

@@ -54,17 +54,22 @@ func (t *Train) Flags(f *pflag.FlagSet) {
 	f.StringVar(&t.Out, "out", "", "folder to write the adapter and checkpoints into")
 	f.StringVar(&t.Adapter, "adapter", "", "PEFT adapter to go on from")
 	f.StringVar(&t.Init, "init", "checkpoint", "checkpoint, or random: from config.json alone, with --tune full")
+	OneOf(f, "init", "checkpoint", "random")
 	t.DocumentFlags(f)
 	f.StringVar(&t.Pack, "pack", "auto", "rows: auto, concat (one stream; auto for text), cut (documents apart; auto for examples) or pad (one document a row)")
+	OneOf(f, "pack", "auto", "concat", "cut", "pad")
 	f.StringVar(&t.Overlong, "overlong", "drop", "examples longer than a row: drop, truncate (the prompt's longest text loses its middle) or error")
+	OneOf(f, "overlong", "drop", "truncate", "error")
 	t.ScoreFlags(f)
 	t.AttendFlags(f, "s2")
 	t.RopeFlags(f)
 	f.StringVar(&t.Tune, "tune", "lora", "lora, or full: every weight")
+	OneOf(f, "tune", "lora", "full")
 	f.IntVar(&t.Rank, "rank", 8, "LoRA rank")
 	f.Float64Var(&t.Alpha, "alpha", 16, "LoRA alpha; the scale is alpha/rank")
 	f.Float64Var(&t.Dropout, "dropout", 0, "dropout before LoRA's A")
 	f.StringSliceVar(&t.Targets, "targets", []string{"q_proj", "k_proj", "v_proj", "o_proj"}, "layers with LoRA, or all-linear")
+	usual(f, "targets", "q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "all-linear")
 	f.BoolVar(&t.TrainEmbed, "train-embed", true, "train the token embedding")
 	f.BoolVar(&t.TrainNorm, "train-norm", true, "train the norms")
 	f.Float64Var(&t.LR, "lr", 2e-5, "learning rate")
@@ -75,6 +80,7 @@ func (t *Train) Flags(f *pflag.FlagSet) {
 	f.Float64Var(&t.MaxGradNorm, "max-grad-norm", 1, "clip the gradient to this norm (0: never)")
 	f.IntVar(&t.WarmupSteps, "warmup-steps", 20, "steps of linear warm-up")
 	f.StringVar(&t.Schedule, "schedule", "constant", "constant, linear or cosine")
+	OneOf(f, "schedule", "constant", "linear", "cosine")
 	f.IntVar(&t.Steps, "steps", 0, "optimizer steps")
 	f.Float64Var(&t.Epochs, "epochs", 0, "passes over the rows, instead of --steps (default 1)")
 	f.IntVar(&t.Batch, "batch", 1, "rows of a micro-batch")
@@ -85,9 +91,11 @@ func (t *Train) Flags(f *pflag.FlagSet) {
 	f.Float64Var(&t.EvalFraction, "eval-fraction", 0, "share of the rows to hold out for validation")
 	f.IntVar(&t.EvalEvery, "eval-every", 0, "steps between validations (0: none)")
 	f.StringSliceVar(&t.EvalAttn, "eval-attn", nil, "attention of validation: s2, full or both (default that of training)")
+	OneOf(f, "eval-attn", "s2", "full")
 	f.IntVar(&t.SaveEvery, "save-every", 100, "steps between checkpoints")
 	f.IntVar(&t.Keep, "keep", 2, "checkpoints to keep")
 	f.StringVar(&t.Resume, "resume", "auto", "auto, never, or a checkpoint's folder")
+	usual(f, "resume", "auto", "never")
 	f.BoolVar(&t.Replan, "replan", false, "accept another plan, and other last bits, when resuming")
 	f.BoolVar(&t.DryRun, "dry-run", false, "stop before step 1, after showing the first row")
 	f.IntVar(&t.Tile, "tile", 0, "tokens of a tile (0: the planner's choice)")
@@ -106,10 +114,7 @@ func (t *Train) Finish(v *Values, need ...string) error {
 		return err
 	}
 	for _, err := range []error{
-		t.CheckDevice(), t.CheckRope(v), t.CheckDocuments(), oneOf("overlong", t.Overlong, "drop", "truncate", "error"),
-		oneOf("pack", t.Pack, "auto", "concat", "cut", "pad"), oneOf("attn", t.Attn, "s2", "full"), oneOf("shift", t.Shift, "split", "roll"),
-		oneOf("tune", t.Tune, "lora", "full"), oneOf("schedule", t.Schedule, "constant", "linear", "cosine"),
-		oneOf("init", t.Init, "checkpoint", "random"), t.ranges(v), t.combinations(v),
+		t.CheckDevice(), t.CheckRope(v), t.CheckDocuments(), t.ranges(v), t.combinations(v),
 	} {
 		if err != nil {
 			return err
@@ -165,11 +170,6 @@ func (t *Train) combinations(v *Values) error {
 	}
 	if t.Adapter != "" && t.Tune == "full" {
 		return errs.Usagef("--adapter and --tune full exclude each other; merge the adapter first")
-	}
-	for _, a := range t.EvalAttn {
-		if err := oneOf("eval-attn", a, "s2", "full"); err != nil {
-			return err
-		}
 	}
 	if t.EvalEvery > 0 && len(t.EvalData) == 0 && t.EvalFraction == 0 {
 		return errs.Usagef("--eval-every %d: nothing to validate on; give --eval-data or --eval-fraction", t.EvalEvery)
