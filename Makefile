@@ -1,10 +1,11 @@
 # longlora: build, test and measure. Needs Go, a C compiler and make; `make cuda` what docs/cuda.md says.
 
 BIN := bin/longlora
+PREFIX := $(HOME)/.local
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
-.PHONY: all cuda cuda-check test race nocgo demo lint golangci bench clean
+.PHONY: all cuda cuda-check test race nocgo demo lint golangci docs install bench clean
 
 all: $(BIN)
 
@@ -43,6 +44,19 @@ lint:
 # more linters; not in CI, because building them takes minutes
 golangci:
 	go run $(GOLANGCI) run ./...
+
+# docs/cli.md, from the commands
+docs:
+	go test ./cmd/longlora -run TestCLIDoc -rewrite
+
+# the program (bin/longlora-cuda where it was made), its manual pages and shell completion
+install: $(BIN)
+	install -Dm755 $(firstword $(wildcard $(BIN)-cuda) $(BIN)) $(PREFIX)/bin/longlora
+	$(BIN) man --out $(PREFIX)/share/man/man1
+	install -d $(PREFIX)/share/bash-completion/completions $(PREFIX)/share/zsh/site-functions $(PREFIX)/share/fish/vendor_completions.d
+	$(BIN) completion bash > $(PREFIX)/share/bash-completion/completions/longlora
+	$(BIN) completion zsh > $(PREFIX)/share/zsh/site-functions/_longlora
+	$(BIN) completion fish > $(PREFIX)/share/fish/vendor_completions.d/longlora.fish
 
 # real steps of the tiny shape; products beside OpenBLAS where it is installed
 bench: $(BIN)

@@ -17,10 +17,12 @@ func newBench() *cobra.Command {
 	return command("bench --shape NAME --ctx N[,N…]", "Measure training steps on random weights",
 		`Measure real training steps, forward to AdamW, on random weights of a known shape: batch 1, accumulation 1.
 Operations are counted as the algorithm needs them; nothing that is made again counts. On a GPU all layers have equal
-weights, each its own copy, and mfu is counted against the chip's dense bf16 datasheet rate.
+weights, each its own copy, and mfu is counted against the chip's dense bf16 datasheet rate.`,
+		`# a small model on the CPU, in about a minute
+longlora bench --shape tiny --ctx 1024,4096,8192
 
-  longlora bench --shape tiny --ctx 1024,4096,8192
-  longlora bench --shape llama2-7b --ctx 8192,32768 --device-mem 72GiB`,
+# LLaMA-2 7B on a GPU
+longlora bench --shape llama2-7b --ctx 8192,32768 --device-mem 72GiB`,
 		b.Flags, func(c *cobra.Command, v *config.Values) error {
 			if err := b.Finish(v); err != nil {
 				return err

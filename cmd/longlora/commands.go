@@ -16,8 +16,8 @@ import (
 )
 
 // command makes a subcommand whose options are loaded from all sources before it runs.
-func command(use, short, long string, flags func(*pflag.FlagSet), f func(c *cobra.Command, v *config.Values) error) *cobra.Command {
-	c := &cobra.Command{Use: use, Short: short, Long: long, Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error {
+func command(use, short, long, example string, flags func(*pflag.FlagSet), f func(c *cobra.Command, v *config.Values) error) *cobra.Command {
+	c := &cobra.Command{Use: use, Short: short, Long: long, Example: example, Args: cobra.NoArgs, ValidArgsFunction: cobra.NoFileCompletions, RunE: func(c *cobra.Command, _ []string) error {
 		v, err := config.Load(c.Flags(), known(c))
 		if err != nil {
 			return err
@@ -29,6 +29,7 @@ func command(use, short, long string, flags func(*pflag.FlagSet), f func(c *cobr
 	}}
 	c.Flags().SortFlags = false
 	flags(c.Flags())
+	completeFlags(c)
 	return c
 }
 
@@ -43,10 +44,16 @@ func newTrain() *cobra.Command {
 	var t config.Train
 	return command("train --model DIR --data PATH --ctx N --out DIR", "Fine-tune a model at a longer context",
 		`Fine-tune a model at a longer context with shifted sparse attention, LoRA, and trainable embedding and norms.
---out becomes a PEFT adapter. The same command goes on where an interrupted run stopped, to the same bits.
+--out becomes a PEFT adapter. The same command goes on where an interrupted run stopped, to the same bits.`,
+		`# the paper's way; interrupt it and type it again: it goes on from its last checkpoint
+longlora train --model meta-llama/Llama-2-7b-hf --data books/ --ctx 16384 --out run
 
-  longlora train --model meta-llama/Llama-2-7b-hf --data books/ --ctx 16384 --out run
-  longlora train --config configs/llama2-7b-16k.yaml --dry-run`,
+# from a recipe: what it will take, and the first row, before anything is trained
+longlora train --config configs/llama2-7b-16k.yaml --dry-run
+
+# instructions, in a card of 24 GiB, seeing by the way what shifted attention costs against full attention
+longlora train --model base --data chats.jsonl --ctx 8192 --device-mem 24GiB --out sft \
+  --eval-fraction 0.01 --eval-every 50 --eval-attn s2,full`,
 		t.Flags, func(c *cobra.Command, v *config.Values) error {
 			if err := t.Finish(v, "model", "data", "ctx", "out"); err != nil {
 				return err
@@ -76,7 +83,12 @@ func runTrain(c *cobra.Command, t *config.Train, be ops.Backend) error {
 
 func newVersion() *cobra.Command {
 	var common config.Common
-	return command("version", "Print the version", "Print the program's version and what it was built with.", common.Flags,
+	return command("version", "Print the version", "Print the program's version and what it was built with.",
+		`# which kernels does it use here?
+longlora version
+
+# for a program to read
+longlora version --json`, common.Flags,
 		func(c *cobra.Command, _ *config.Values) error {
 			v := map[string]string{"version": train.Version(), "go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH, "cpu": cpu.New(1).Set()}
 			if common.JSON {
@@ -89,7 +101,7 @@ func newVersion() *cobra.Command {
 
 // commands are all subcommands.
 func commands() []*cobra.Command {
-	return []*cobra.Command{newExtend(), newTrain(), newMerge(), newEval(), newPlan(), newBench(), newGenerate(), newPrepare(), newReport(), newDoctor(), newVersion()}
+	return []*cobra.Command{newExtend(), newTrain(), newMerge(), newEval(), newPlan(), newBench(), newGenerate(), newPrepare(), newReport(), newDoctor(), newMan(), newVersion()}
 }
 
 // known are the options of all commands, which a shared file may hold.

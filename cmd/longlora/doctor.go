@@ -22,10 +22,12 @@ func newDoctor() *cobra.Command {
 		`Examine this machine and this build: processor, memory, GPUs, driver, CUDA libraries and where they are looked for,
 disks, the local Hugging Face cache. Every operation is tested here against float64, on the CPU and on every GPU;
 --device cpu or cuda:N leaves out other GPUs. For what is missing it prints the command that mends it. What is missing
-is no failure; an operation that computes wrongly is exit 1. Memory limits and --dtype change nothing here.
+is no failure; an operation that computes wrongly is exit 1. Memory limits and --dtype change nothing here.`,
+		`# what is here, and what to do about what is not
+longlora doctor
 
-  longlora doctor
-  longlora doctor --device cuda:0 --json`,
+# one GPU, for a program to read
+longlora doctor --device cuda:0 --json`,
 		o.ComputeFlags, func(c *cobra.Command, _ *config.Values) error {
 			if err := o.CheckDevice(); err != nil {
 				return err

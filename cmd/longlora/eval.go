@@ -20,10 +20,15 @@ func newEval() *cobra.Command {
 	return command("eval --model DIR --task ppl|passkey|topics --ctx N[,N…]", "Measure perplexity and retrieval by length",
 		`Measure perplexity by length under either protocol and by position, whether a passkey hidden in filler is found
 again, and whether the first topic of a long conversation is (docs/eval.md).
-The checkpoint's positions are used as they are, at any --ctx, unless flags say otherwise.
+The checkpoint's positions are used as they are, at any --ctx, unless flags say otherwise.`,
+		`# does it hold to 16k? 32 windows a length, base and merged side by side, with a page of curves
+longlora eval --model base --model merged --task ppl --data books.txt --ctx 4096,8192,16384 --limit 32 --report eval.html
 
-  longlora eval --model merged --task ppl --data books.txt --ctx 4096,8192,16384 --limit 32
-  longlora eval --model base --adapter run --task passkey --ctx 4096,16384 --trials 3`,
+# is a number found again, by depth? An adapter need not be merged
+longlora eval --model base --adapter run --task passkey --ctx 4096,16384 --trials 3
+
+# the other protocol, each token scored once, kept as it comes
+longlora eval --model merged --task ppl --data books.txt --ctx 16384 --protocol sliding --stride 512 --out results`,
 		e.Flags, func(c *cobra.Command, v *config.Values) error {
 			if err := e.Finish(v); err != nil {
 				return err

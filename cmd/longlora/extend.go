@@ -16,10 +16,12 @@ func newExtend() *cobra.Command {
 	var e config.Extend
 	return command("extend --model DIR --data PATH --ctx N --out DIR", "Evaluate, train, merge, evaluate again, report",
 		`Extend a model in one command: evaluate the base, train, merge, evaluate again, and print what it brought.
---out holds merged/ (an ordinary checkpoint), adapter/, report.json and report.html. Interrupted, the same command goes on.
+--out holds merged/ (an ordinary checkpoint), adapter/, report.json and report.html. Interrupted, the same command goes on.`,
+		`# LLaMA-2 7B from 4k to 16k on a folder of books; extended/merged is the result, extended/report.html shows what it brought
+longlora extend --model meta-llama/Llama-2-7b-hf --data books/ --ctx 16384 --out extended
 
-  longlora extend --model meta-llama/Llama-2-7b-hf --data books/ --ctx 16384 --out extended
-  longlora extend --model base --data books/ --ctx 8192 --rope yarn --train=false --out interpolated`,
+# only new positions, no training: what YaRN alone brings
+longlora extend --model base --data books/ --ctx 8192 --rope yarn --train=false --out interpolated`,
 		e.Flags, func(c *cobra.Command, v *config.Values) error {
 			if err := e.Finish(v); err != nil {
 				return err

@@ -18,10 +18,12 @@ func newGenerate() *cobra.Command {
 	var g config.Generate
 	return command("generate --model DIR --prompt TEXT", "Continue a prompt",
 		`Continue a prompt, greedily unless --temperature says otherwise; text appears as it is made. Long prompts are
-read in tiles, keys and values are kept, and attention is full.
+read in tiles, keys and values are kept, and attention is full.`,
+		`# a long prompt from a file, the most probable words
+longlora generate --model merged --prompt-file question.txt --max-tokens 200
 
-  longlora generate --model merged --prompt-file question.txt --max-tokens 200
-  longlora generate --model base --adapter run --chat --prompt "Who wrote Emma?" --temperature 0.7 --top-p 0.9`,
+# a chat model and an adapter, drawn from the more probable words
+longlora generate --model base --adapter run --chat --prompt "Who wrote Emma?" --temperature 0.7 --top-p 0.9`,
 		g.Flags, func(c *cobra.Command, v *config.Values) error {
 			if err := g.Finish(v); err != nil {
 				return err

@@ -68,24 +68,24 @@ func isComputed(err error) bool {
 	return errors.As(err, &c)
 }
 
-const exitCodes = `
-Exit codes: 0 done, 1 internal error, 2 flags, environment or YAML, 3 does not fit the memory,
-4 model, adapter, data or output files, 5 NaN or divergence, 130 interrupted with a checkpoint written.
-`
-
 func newRoot() *cobra.Command {
 	root := &cobra.Command{
-		Use:           "longlora",
+		Use:           "longlora COMMAND",
 		Short:         "Extend the context of LLaMA-family models by LongLoRA fine-tuning",
 		Long:          "Extend the context of LLaMA-family models by LongLoRA fine-tuning: shifted sparse attention, LoRA,\ntrainable embedding and norms. Reads and writes ordinary Hugging Face checkpoints and PEFT adapters.",
+		Example:       "# evaluate, train, merge, evaluate again and report, all in one\nlonglora extend --model meta-llama/Llama-2-7b-hf --data books/ --ctx 16384 --out extended\n\n# first: will it fit?\nlonglora plan --model meta-llama/Llama-2-7b-hf --ctx 16384",
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
+	cobra.EnableCommandSorting = false
 	root.AddCommand(commands()...)
-	root.SetUsageTemplate(root.UsageTemplate() + exitCodes)
+	root.SetHelpFunc(help)
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		s := err.Error()
 		if name, ok := strings.CutPrefix(s, "unknown flag: --"); ok {
+			s += config.Suggest(c.Flags(), name)
+		} else if _, name, ok := strings.Cut(s, "unknown shorthand flag: "); ok { // as Go and PyTorch programs take them: -ctx
+			_, name, _ = strings.Cut(name, " in -")
 			s += config.Suggest(c.Flags(), name)
 		}
 		return errs.Usagef("%s: %s", c.Name(), s)

@@ -39,10 +39,12 @@ func newMerge() *cobra.Command {
 	var m mergeOptions
 	return command("merge --model DIR --adapter DIR --out DIR", "Merge an adapter into its base",
 		`Merge an adapter into its base and write an ordinary Hugging Face checkpoint with the positions it was trained at.
-Reads PEFT adapters and the released LongLoRA form. Streams tensor by tensor.
+Reads PEFT adapters and the released LongLoRA form. Streams tensor by tensor.`,
+		`# a run of train; the positions come from beside the adapter
+longlora merge --model meta-llama/Llama-2-7b-hf --adapter run --out llama2-7b-16k
 
-  longlora merge --model meta-llama/Llama-2-7b-hf --adapter run --out llama2-7b-16k
-  longlora merge --model base --adapter released --ctx 32768 --dtype bf16 --out merged`,
+# the released LongLoRA form, or an adapter that PEFT wrote, says no positions: give the context
+longlora merge --model base --adapter released --ctx 32768 --dtype bf16 --out merged`,
 		m.flags, func(c *cobra.Command, v *config.Values) error {
 			if err := v.Require("model", "adapter", "out"); err != nil {
 				return err

@@ -13,11 +13,15 @@ func newPlan() *cobra.Command {
 	var p config.Plan
 	return command("plan --model DIR|--shape NAME --ctx N", "Say what a step needs and takes, without loading a weight",
 		`Say where every byte of a training step goes and how long it takes, without loading a weight.
-Takes train's options. --max-ctx finds the longest context that fits. What does not fit is exit 3.
+Takes train's options. --max-ctx finds the longest context that fits. What does not fit is exit 3.`,
+		`# will it fit here?
+longlora plan --model meta-llama/Llama-2-7b-hf --ctx 16384
 
-  longlora plan --model meta-llama/Llama-2-7b-hf --ctx 16384
-  longlora plan --shape llama2-7b --ctx 32768 --chip h100 --device-mem 72GiB
-  longlora plan --shape llama2-7b --max-ctx --host-mem 64GiB`,
+# and on a card that is not here, beside something that takes 7 GiB
+longlora plan --shape llama2-7b --ctx 32768 --chip h100 --device-mem 72GiB
+
+# the longest context in a given memory
+longlora plan --shape llama2-7b --chip rtx4090 --max-ctx --host-mem 64GiB`,
 		p.Flags, func(c *cobra.Command, v *config.Values) error {
 			if err := p.Finish(v); err != nil {
 				return err

@@ -18,10 +18,12 @@ func newPrepare() *cobra.Command {
 	return command("prepare --model DIR --data PATH --out F.bin", "Tokenize data once, for training that starts at once",
 		`Tokenize data once, on all cores, into a file of token ids that train maps without any start-up cost.
 Beside F.bin lie F.bin.json and F.bin.idx, with the documents' boundaries and masks and what it was made of: it
-trains exactly as its source would. Interrupted, the same command goes on. Needs config.json and the tokenizer only.
+trains exactly as its source would. Interrupted, the same command goes on. Needs config.json and the tokenizer only.`,
+		`# a folder of books, with a table of how long they are; then: train --data books.bin
+longlora prepare --model meta-llama/Llama-2-7b-hf --data books/ --out books.bin --stats
 
-  longlora prepare --model meta-llama/Llama-2-7b-hf --data books/ --out books.bin --stats
-  longlora prepare --model base --data LongAlpaca-12k.json --template longalpaca --out sft.bin`,
+# instructions; the mask of what is scored lies in sft.bin.idx
+longlora prepare --model base --data LongAlpaca-12k.json --template longalpaca --out sft.bin`,
 		p.Flags, func(c *cobra.Command, v *config.Values) error {
 			if err := p.Finish(v); err != nil {
 				return err

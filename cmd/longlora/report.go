@@ -17,10 +17,12 @@ func newReport() *cobra.Command {
 	var out string
 	c := command("report DIR", "Write the HTML report of a run or of eval's results",
 		`Write one HTML page that shows what a run brought, in curves, tables and words. It needs no network and no other file.
-DIR is the folder of a training run, of extend, or of eval --out.
+DIR is the folder of a training run, of extend, or of eval --out.`,
+		`# run/report.html, also while the run still goes on
+longlora report run
 
-  longlora report run
-  longlora report extended --out extended.html`,
+# a page to send to somebody
+longlora report extended --out extended.html`,
 		func(f *pflag.FlagSet) {
 			f.StringVar(&out, "out", "", "the file to write (default DIR/report.html)")
 			common.Flags(f)
@@ -32,6 +34,9 @@ DIR is the folder of a training run, of extend, or of eval --out.
 			}
 			return writeReport(c, dir, out, common.JSON)
 		})
+	c.ValidArgsFunction = func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+		return nil, cobra.ShellCompDirectiveFilterDirs
+	}
 	c.Args = func(_ *cobra.Command, args []string) error {
 		if len(args) != 1 {
 			return errs.Usagef("report: %d folders given; name one: that of a training run, of extend, or of eval --out", len(args))

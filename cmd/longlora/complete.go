@@ -1,0 +1,81 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"longlora/internal/ckpt"
+	"longlora/internal/config"
+)
+
+// completeFlags lets the shell complete the values of a command's options.
+func completeFlags(c *cobra.Command) {
+	c.Flags().VisitAll(func(f *pflag.Flag) {
+		_ = c.RegisterFlagCompletionFunc(f.Name, func(_ *cobra.Command, _ []string, typed string) ([]string, cobra.ShellCompDirective) {
+			return completions(f, argument(c.Name(), f), typed)
+		})
+	})
+}
+
+// completions are the values of an option that begin with what was typed: the known ones, parts of a list each; names
+// and folders of models; else what kind of path the shell looks for.
+func completions(f *pflag.Flag, argument, typed string) ([]string, cobra.ShellCompDirective) {
+	values, _ := config.Choices(f)
+	before := ""
+	if _, list := f.Value.(pflag.SliceValue); list && len(values) > 0 {
+		before = typed[:strings.LastIndex(typed, ",")+1]
+	}
+	if f.Value.Type() == "bool" {
+		values = []string{"true", "false"}
+	}
+	if f.Name == "model" {
+		values = hubModels()
+	}
+	out := begins(values, before, typed)
+	switch {
+	case len(out) > 0 && f.Name == "model":
+		return append(out, folders(typed)...), cobra.ShellCompDirectiveNoSpace | cobra.ShellCompDirectiveNoFileComp
+	case len(out) > 0:
+		return out, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveKeepOrder
+	case strings.Contains(argument, "DIR"):
+		return nil, cobra.ShellCompDirectiveFilterDirs
+	case f.Name == "config":
+		return []string{"yaml", "yml"}, cobra.ShellCompDirectiveFilterFileExt
+	case strings.Contains(argument, "FILE") || strings.Contains(argument, "PATH"):
+		return nil, cobra.ShellCompDirectiveDefault
+	}
+	return nil, cobra.ShellCompDirectiveNoFileComp
+}
+
+func begins(values []string, before, typed string) (out []string) {
+	for _, v := range values {
+		if strings.HasPrefix(before+v, typed) {
+			out = append(out, before+v)
+		}
+	}
+	return out
+}
+
+// hubModels are the names of the models in the local Hugging Face cache.
+func hubModels() (names []string) {
+	dirs, _ := filepath.Glob(filepath.Join(ckpt.HubCache(), "models--*"))
+	for _, d := range dirs {
+		names = append(names, strings.ReplaceAll(strings.TrimPrefix(filepath.Base(d), "models--"), "--", "/"))
+	}
+	return names
+}
+
+// folders are the folders whose paths begin with what was typed.
+func folders(typed string) (out []string) {
+	paths, _ := filepath.Glob(typed + "*")
+	for _, p := range paths {
+		if info, err := os.Stat(p); err == nil && info.IsDir() && !strings.HasPrefix(filepath.Base(p), ".") {
+			out = append(out, p+"/")
+		}
+	}
+	return out
+}

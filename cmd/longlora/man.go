@@ -1,0 +1,106 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"longlora/internal/config"
+	"longlora/internal/errs"
+	"longlora/internal/train"
+)
+
+func newMan() *cobra.Command {
+	var common config.Common
+	var out string
+	return command("man --out DIR", "Write the manual pages", `Write the manual pages, longlora.1 and one for each command, for man(1).`,
+		`# for this user; then: man longlora-train
+longlora man --out ~/.local/share/man/man1
+
+# look at one without installing it
+longlora man --out pages && man pages/longlora-train.1`,
+		func(f *pflag.FlagSet) {
+			f.StringVar(&out, "out", "", "folder to write into; it is made where there is none")
+			common.Flags(f)
+		}, func(c *cobra.Command, v *config.Values) error {
+			if err := v.Require("out"); err != nil {
+				return err
+			}
+			files, err := writeMan(c.Root(), out)
+			if err != nil {
+				return errs.Dataf("--out: %w", err)
+			}
+			if common.JSON {
+				return document(c.OutOrStdout(), map[string]any{"files": files})
+			}
+			fmt.Fprintf(c.OutOrStdout(), "%d pages: %s\n", len(files), out)
+			return nil
+		})
+}
+
+// writeMan writes a page for the program and for each of its commands.
+func writeMan(root *cobra.Command, dir string) (files []string, err error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	for _, c := range append([]*cobra.Command{root}, own(root)...) {
+		path := filepath.Join(dir, strings.ReplaceAll(c.CommandPath(), " ", "-")+".1")
+		if err := os.WriteFile(path, []byte(manPage(c)), 0o644); err != nil {
+			return nil, err
+		}
+		files = append(files, path)
+	}
+	return files, nil
+}
+
+// own are the program's commands but those that cobra adds.
+func own(root *cobra.Command) (out []*cobra.Command) {
+	for _, c := range root.Commands() {
+		if c.IsAvailableCommand() && c.Name() != "completion" {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+// manPage is a command's page in man(7)'s macros.
+func manPage(c *cobra.Command) string {
+	var b strings.Builder
+	name := strings.ReplaceAll(c.CommandPath(), " ", "-")
+	fmt.Fprintf(&b, ".TH %s 1 \"\" \"longlora %s\" \"longlora manual\"\n", strings.ToUpper(name), train.Version())
+	fmt.Fprintf(&b, ".SH NAME\n%s \\- %s\n.SH SYNOPSIS\n%s\n.SH DESCRIPTION\n%s\n", name, roff(c.Short), roff(c.UseLine()), roff(c.Long))
+	if !c.HasParent() {
+		b.WriteString(".SH COMMANDS\n")
+		for _, s := range own(c) {
+			fmt.Fprintf(&b, ".TP\n.BR longlora\\-%s (1)\n%s\n", s.Name(), roff(s.Short))
+		}
+	}
+	fmt.Fprintf(&b, ".SH EXAMPLES\n.nf\n%s\n.fi\n.SH OPTIONS\n", roff(c.Example))
+	for _, s := range sections(c) {
+		fmt.Fprintf(&b, ".SS %s\n", s.title)
+		for _, f := range s.flags {
+			fmt.Fprintf(&b, ".TP\n.B %s\n%s\n", roff(written(c.Name(), f)), roff(described(f)))
+		}
+	}
+	fmt.Fprintf(&b, ".SH ENVIRONMENT\n%s\n.SH EXIT STATUS\n%s", roff("LONGLORA_ and an option's name, as LONGLORA_MAX_GRAD_NORM, gives the option where no flag does."), roff(exitCodes))
+	if c.HasParent() {
+		b.WriteString(".SH SEE ALSO\n.BR longlora (1)\n")
+	}
+	return b.String()
+}
+
+// roff writes a text so that nothing of it is taken for a request.
+func roff(s string) string {
+	s = strings.NewReplacer(`\`, `\e`, "-", `\-`).Replace(s)
+	lines := strings.Split(s, "\n")
+	for i, l := range lines {
+		if strings.HasPrefix(l, ".") || strings.HasPrefix(l, "'") {
+			lines[i] = `\&` + l
+		}
+	}
+	return strings.Join(lines, "\n")
+}
