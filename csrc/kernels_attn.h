@@ -1,6 +1,6 @@
 // Segmented attention of one query head over one segment, in blocks of BQ queries by BK keys; scores exist for
 // one block at a time (FlashAttention-2, arXiv 2307.08691). Key blocks count from the segment's start, so a
-// query's bits do not depend on the tile that it came in.
+// query's bits do not depend on the tile that it came in, unless it is there alone.
 
 #define BQ (16 * MR) // queries of a block: packing the keys then costs under a tenth of the products
 #define BK 128       // keys of a block: BQ·BK scores are 96 KB, within an L2
@@ -157,11 +157,43 @@ static void FN(fwd_block)(const ll_attn_t *a, FN(attn_buf) * b, int p, int64_t q
     }
 }
 
+// acc[j] += Σ_k p[k]·v[k·ks + j] for n keys and the columns of `vecs` vectors, a constant.
+INLINE void weigh(float *acc, const float *p, const float *v, int64_t ks, int64_t n, int vecs) {
+    V s[4];
+    for (int j = 0; j < vecs; j++) s[j] = vload(acc + j * VL);
+    for (int64_t k = 0; k < n; k++, v += ks)
+        _Pragma("GCC unroll 4") for (int j = 0; j < vecs; j++) s[j] += vset(p[k]) * vload(v + j * VL);
+    for (int j = 0; j < vecs; j++) vstore(acc + j * VL, s[j]);
+}
+
+// The only query q of piece p: keys and values are read where they lie. Packing them, as a block of queries does, would take
+// most of the time that a token takes after a long prompt.
+static void FN(fwd_one)(const ll_attn_t *a, FN(attn_buf) * b, int p, int64_t q) {
+    int64_t d = a->d, dp = panels(d), ks = a->ks, row = q - a->q0;
+    memset(b->acc, 0, dp * 4);
+    b->m[0] = -INFINITY, b->l[0] = 0;
+    for (int kp = 0; kp <= p; kp++)
+        for (int64_t hi = kp < p ? a->hi[kp] : q + 1, k = a->lo[kp]; k < hi; k += BK) {
+            int64_t nk = hi - k < BK ? hi - k : BK, i = 0, j = 0;
+            const float *kr = a->k + (k - a->k0) * ks, *vr = a->v + (k - a->k0) * ks;
+            for (; i + 4 <= nk; i += 4) dots(b->s + i, a->q + row * a->qs, kr + i * ks, LL_F32, 4, ks, d, 16 * ks);
+            for (; i < nk; i++) dots(b->s + i, a->q + row * a->qs, kr + i * ks, LL_F32, 1, ks, d, 16 * ks);
+            FN(online)(b, 1, nk, dp, a->scale, NOT_CAUSAL);
+            for (; j + 4 * VL <= d; j += 4 * VL) weigh(b->acc + j, b->s, vr + j, ks, nk, 4);
+            for (; j + VL <= d; j += VL) weigh(b->acc + j, b->s, vr + j, ks, nk, 1);
+            for (; j < d; j++)
+                for (i = 0; i < nk; i++) b->acc[j] += b->s[i] * vr[i * ks + j];
+        }
+    for (int64_t j = 0; j < d; j++) a->out[row * a->qs + j] = b->acc[j] / b->l[0];
+    a->lse[row] = b->m[0] + logf(b->l[0]);
+}
+
 void FN(attn_fwd)(const ll_attn_t *a, float *work) {
     FN(attn_buf) b = FN(attn_cut)(work, a->d);
     for (int p = 0; p < 2; p++)
         for (int64_t q = a->qlo[p]; q < a->qhi[p]; q += BQ)
-            FN(fwd_block)(a, &b, p, q, a->qhi[p] - q < BQ ? a->qhi[p] : q + BQ);
+            if (a->qhi[p] - a->qlo[p] == 1) FN(fwd_one)(a, &b, p, q);
+            else FN(fwd_block)(a, &b, p, q, a->qhi[p] - q < BQ ? a->qhi[p] : q + BQ);
 }
 
 // p = exp(scale·s - lse) in b->s and ds = scale·p·(dp - delta) in b->ds, 0 where a row does not see a key.

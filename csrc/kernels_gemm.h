@@ -229,19 +229,32 @@ void FN(skinny)(float *c, int64_t ldc, const float *a, int64_t lda, int64_t m, c
         }
 }
 
+// y[r] = Σ_i w[r·ld + i]·x[i] for `rows` rows, a constant. Rows read side by side, and lines asked for `ahead` bytes before
+// they are wanted, keep more of memory's requests under way than one row does; each row is summed as if it were alone.
+INLINE void dots(float *y, const float *x, const void *w, int32_t type, int rows, int64_t ld, int64_t in, int64_t ahead) {
+    V s[4][2];
+    int64_t i = 0, size = type == LL_F32 ? 4 : 2;
+    for (int r = 0; r < rows; r++) s[r][0] = s[r][1] = vset(0);
+    for (; i + 2 * VL <= in; i += 2 * VL) {
+        V x0 = vload(x + i), x1 = vload(x + i + VL);
+        _Pragma("GCC unroll 4") for (int r = 0; r < rows; r++) {
+            int64_t k = r * ld + i;
+            for (int64_t b = 0; b < 2 * VL * size; b += 64) __builtin_prefetch((const char *)w + k * size + b + ahead);
+            s[r][0] += vat(w, type, k) * x0;
+            s[r][1] += vat(w, type, k + VL) * x1;
+        }
+    }
+    for (int r = 0; r < rows; r++) {
+        y[r] = vsum(s[r][0] + s[r][1]);
+        for (int64_t k = i; k < in; k++) y[r] += at(w, type, r * ld + k) * x[k];
+    }
+}
+
 // y[o] = Σ_i w[o][i]·x[i]: one token, at the rate at which memory gives the weights.
 INLINE void gemv(float *y, const float *x, const void *w, int32_t type, int64_t out, int64_t in) {
-    for (int64_t o = 0; o < out; o++) {
-        V s0 = vset(0), s1 = vset(0);
-        int64_t i = 0;
-        for (; i + 2 * VL <= in; i += 2 * VL) {
-            s0 += vat(w, type, o * in + i) * vload(x + i);
-            s1 += vat(w, type, o * in + i + VL) * vload(x + i + VL);
-        }
-        float t = vsum(s0 + s1);
-        for (; i < in; i++) t += at(w, type, o * in + i) * x[i];
-        y[o] = t;
-    }
+    int64_t o = 0, row = in * (type == LL_F32 ? 4 : 2);
+    for (; o + 4 <= out; o += 4) dots(y + o, x, (const char *)w + o * row, type, 4, in, in, 512);
+    for (; o < out; o++) dots(y + o, x, (const char *)w + o * row, type, 1, in, in, 512);
 }
 
 void FN(gemv)(float *y, const float *x, const void *w, int32_t type, int64_t out, int64_t in) {

@@ -43,6 +43,9 @@ func attentions(k *kit) {
 	one(2, 1, 128, 321, 0, 0, 321, s2attn.Full)
 	one(3, 3, 64, 640, 0, 512, 640, s2attn.Full)
 	one(2, 2, 128, 400, 100, 37, 363, s2attn.Split)
+	one(8, 2, 64, 700, 0, 699, 700, s2attn.Full) // one query, as generating has it
+	one(3, 1, 88, 300, 0, 299, 300, s2attn.Full)
+	one(4, 2, 20, 262, 64, 260, 261, s2attn.Split)
 }
 
 // tile judges the queries [t0, t1) of the sequence that a's documents make up.
