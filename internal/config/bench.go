@@ -73,10 +73,7 @@ func (p *Plan) Finish(v *Values) error {
 	if err := v.Exclusive("model", "shape"); err != nil {
 		return err
 	}
-	if !v.Explicit("model") && !v.Explicit("shape") {
-		return errs.Usagef("missing: --model or --shape")
-	}
-	var need []string
+	need := []string{"model|shape"}
 	if p.MaxCtx && !v.Explicit("ctx") {
 		p.Ctx = 4096 // only to have the options checked; the search goes over all contexts
 	} else {

@@ -58,13 +58,12 @@ func (e *Eval) Finish(v *Values) error {
 	if err := v.Exclusive("group", "group-size"); err != nil {
 		return err
 	}
-	if err := v.Require("model", "task", "ctx"); err != nil {
-		return err
-	}
+	need := []string{"model", "task", "ctx"}
 	if slices.Contains(e.Tasks, "ppl") {
-		if err := v.Require("data"); err != nil {
-			return err
-		}
+		need = append(need, "data")
+	}
+	if err := v.Require(need...); err != nil {
+		return err
 	}
 	for _, n := range e.Ctx {
 		if n < 2 {

@@ -48,11 +48,8 @@ func (g *Generate) Finish(v *Values) error {
 	if err := v.Exclusive("prompt", "prompt-file"); err != nil {
 		return err
 	}
-	if err := v.Require("model"); err != nil {
+	if err := v.Require("model", "prompt|prompt-file"); err != nil {
 		return err
-	}
-	if !v.Explicit("prompt") && !v.Explicit("prompt-file") {
-		return errs.Usagef("missing: --prompt or --prompt-file")
 	}
 	switch {
 	case g.MaxTokens < 1:

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -69,9 +70,9 @@ func Load(flags *pflag.FlagSet, known map[string]bool) (*Values, error) {
 			first = v.set(f.Name, Env, envLookup)
 		}
 		if first == nil && f.Name != "help" && f.Name != "config" {
-			first = v.set(f.Name, File, func(name string) (string, string, bool) {
-				s, ok := file[name]
-				return s, v.file + ": " + name, ok
+			first = v.set(f.Name, File, func(name string) (given, string, bool) {
+				g, ok := file[name]
+				return g, v.file + ": " + name, ok
 			})
 		}
 		if first == nil {
@@ -81,22 +82,32 @@ func Load(flags *pflag.FlagSet, known map[string]bool) (*Values, error) {
 	return v, first
 }
 
-func envLookup(flag string) (value, where string, ok bool) {
-	value, ok = os.LookupEnv(envName(flag))
-	return value, envName(flag), ok
+// given is a value as its source has it: one text, and its parts where it is a YAML list.
+type given struct {
+	text string
+	list []string
+}
+
+func envLookup(flag string) (value given, where string, ok bool) {
+	text, ok := os.LookupEnv(envName(flag))
+	return given{text: text}, envName(flag), ok
 }
 
 // set gives an option a weaker source's value unless a stronger one has spoken.
-func (v *Values) set(name string, s Source, lookup func(string) (value, where string, ok bool)) error {
+func (v *Values) set(name string, s Source, lookup func(string) (value given, where string, ok bool)) error {
 	value, where, ok := lookup(name)
 	if f := v.fs.Lookup(name); !ok || f == nil || v.source[name] > Default {
 		return nil
 	} else if sv, isList := f.Value.(pflag.SliceValue); isList {
-		if err := sv.Replace(splitList(value)); err != nil {
+		parts := value.list // a part of a YAML list may hold commas
+		if parts == nil {
+			parts = splitList(value.text)
+		}
+		if err := sv.Replace(parts); err != nil {
 			return errs.Usagef("%s: %v", where, err)
 		}
-	} else if err := f.Value.Set(value); err != nil {
-		return errs.Usagef("%s: %q: %v", where, value, err)
+	} else if err := f.Value.Set(value.text); err != nil {
+		return errs.Usagef("%s: %q: %v", where, value.text, err)
 	}
 	v.source[name] = s
 	return nil
@@ -112,8 +123,8 @@ func splitList(s string) []string {
 	return out
 }
 
-// read loads the YAML file into option names and texts.
-func (v *Values) read(known map[string]bool) (map[string]string, error) {
+// read loads the YAML file into option names and values.
+func (v *Values) read(known map[string]bool) (map[string]given, error) {
 	path := ""
 	if f := v.fs.Lookup("config"); f != nil {
 		path = f.Value.String()
@@ -137,7 +148,7 @@ func (v *Values) read(known map[string]bool) (map[string]string, error) {
 	if err := vp.MergeConfigMap(plain); err != nil {
 		return nil, errs.Usagef("%s: %w", path, err)
 	}
-	out := map[string]string{}
+	out := map[string]given{}
 	keys := vp.AllKeys()
 	sort.Strings(keys)
 	for _, k := range keys {
@@ -145,31 +156,40 @@ func (v *Values) read(known map[string]bool) (map[string]string, error) {
 		if !known[name] {
 			return nil, errs.Usagef("%s: %s is no option%s", path, k, nearest(name, known))
 		}
-		text, err := plainText(vp.Get(k))
+		value, err := plainValue(vp.Get(k))
 		if err != nil {
 			return nil, errs.Usagef("%s: %s: %w", path, k, err)
 		}
 		if _, twice := out[name]; twice {
 			return nil, errs.Usagef("%s: %s stands twice, with - and with _", path, name)
 		}
-		out[name] = text
+		out[name] = value
 	}
 	return out, nil
 }
 
-// plainText is a YAML value as a flag has it.
+// plainValue is a YAML value as a flag has it.
+func plainValue(x any) (given, error) {
+	list, ok := x.([]any)
+	if !ok {
+		text, err := plainText(x)
+		return given{text: text}, err
+	}
+	parts := []string{}
+	for _, e := range list {
+		s, err := plainText(e)
+		if err != nil {
+			return given{}, err
+		}
+		parts = append(parts, s)
+	}
+	return given{strings.Join(parts, ","), parts}, nil
+}
+
 func plainText(x any) (string, error) {
 	switch t := x.(type) {
-	case []any:
-		var parts []string
-		for _, e := range t {
-			s, err := plainText(e)
-			if err != nil {
-				return "", err
-			}
-			parts = append(parts, s)
-		}
-		return strings.Join(parts, ","), nil
+	case nil:
+		return "", errors.New("it has no value; give one or remove the line")
 	case float64:
 		return strconv.FormatFloat(t, 'g', -1, 64), nil
 	case string, bool, int, int64, uint64:
@@ -247,15 +267,22 @@ func (v *Values) Exclusive(a, b string) error {
 	}
 	f := v.fs.Lookup(weak)
 	v.source[weak] = Default
+	if sv, ok := f.Value.(pflag.SliceValue); ok { // the lists that exclude others are empty by default
+		return sv.Replace(nil)
+	}
 	return f.Value.Set(f.DefValue)
 }
 
-// Require names every option of the list that no source gives.
+// Require names every option of the list that no source gives, or gives as nothing; a|b is either of two.
 func (v *Values) Require(names ...string) error {
+	has := func(n string) bool {
+		f := v.fs.Lookup(n)
+		return f != nil && v.source[n] > Default && f.Value.String() != "" && f.Value.String() != "[]"
+	}
 	var missing []string
 	for _, n := range names {
-		if f := v.fs.Lookup(n); f == nil || v.source[n] == Default {
-			missing = append(missing, "--"+n)
+		if either := strings.Split(n, "|"); !slices.ContainsFunc(either, has) {
+			missing = append(missing, "--"+strings.Join(either, " or --"))
 		}
 	}
 	if len(missing) == 0 {

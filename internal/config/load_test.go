@@ -113,6 +113,24 @@ func TestExclusive(t *testing.T) {
 	}
 }
 
+// A list that loses is as if it had not been given.
+func TestExclusiveList(t *testing.T) {
+	c, _, err := load(t, least+"eval-data: v.txt\n", "--eval-fraction=0.5")
+	if err != nil || len(c.EvalData) != 0 || c.EvalFraction != 0.5 {
+		t.Errorf("--eval-data %q, --eval-fraction %v, %v", c.EvalData, c.EvalFraction, err)
+	}
+}
+
+// --group is a decimal number, taken as it is written.
+func TestGroup(t *testing.T) {
+	for s, want := range map[string]int{".5": 32, "5e-1": 32, "+0.5": 32, "1.": 64, "0.49999999999999999999": 31, "1/2": 0, "0x1p-1": 0, "0b1": 0, "0.5_0": 0, "Inf": 0, "1e-999999999": 0} {
+		c, _, err := load(t, least, "--group="+s)
+		if c.G != want || (err != nil) != (want == 0) || err != nil && !strings.Contains(err.Error(), "--group "+s) {
+			t.Errorf("--group %s: G %d, %v; want %d", s, c.G, err, want)
+		}
+	}
+}
+
 func TestLists(t *testing.T) {
 	t.Setenv("LONGLORA_DATA", "a.txt, b.txt")
 	t.Setenv("LONGLORA_EVAL_ATTN", "s2,full")
@@ -124,6 +142,10 @@ func TestLists(t *testing.T) {
 		if !reflect.DeepEqual(x[0], x[1]) {
 			t.Errorf("%v, want %v", x[0], x[1])
 		}
+	}
+	// A part of a YAML list may hold a comma.
+	if c, _, err = load(t, least+"eval-data: [\"one,file.txt\"]\n"); err != nil || !reflect.DeepEqual(c.EvalData, []string{"one,file.txt"}) {
+		t.Errorf("%v %v", c.EvalData, err)
 	}
 	// A path on the command line may hold a comma.
 	if c, _, err = load(t, least, "--data=one,file.txt"); err != nil || !reflect.DeepEqual(c.Data, []string{"one,file.txt"}) {
@@ -160,6 +182,9 @@ func TestRefused(t *testing.T) {
 		{"not a value of the option", least + "shift: spilt\n", "--shift spilt: not one of split, roll; did you mean split?"},
 		{"not a part of a list", least + "eval-attn: [s2, ful]\n", "--eval-attn ful: not one of s2, full; did you mean full?"},
 		{"missing", "model: m\nctx: 64\n", "missing: --data, --out"},
+		{"given as nothing", "model: ''\ndata: []\nctx: 64\nout: o\n", "missing: --model, --data"},
+		{"no value", least + "adapter:\n", "longlora.yaml: adapter: it has no value"},
+		{"a list of lists", least + "targets: [[q_proj]]\n", "longlora.yaml: targets"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			_, _, err := load(t, c.file)

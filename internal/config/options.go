@@ -3,6 +3,7 @@ package config
 import (
 	"math"
 	"math/big"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -126,6 +127,9 @@ func (a *Attend) CheckShift(kind string) error {
 	return nil
 }
 
+// decimal is a number as --group has it: big.Rat alone would read 1/4 and 0x1p-2 too.
+var decimal = regexp.MustCompile(`^\+?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$`)
+
 // GroupFor is G for a context.
 func (a *Attend) GroupFor(v *Values, ctx int) (int, error) {
 	if a.Attn == "full" {
@@ -137,9 +141,13 @@ func (a *Attend) GroupFor(v *Values, ctx int) (int, error) {
 		}
 		return a.GroupSize, nil
 	}
-	r, ok := new(big.Rat).SetString(a.Group)
+	r := new(big.Rat)
+	ok := decimal.MatchString(a.Group)
+	if ok {
+		_, ok = r.SetString(a.Group)
+	}
 	if !ok || r.Sign() <= 0 || r.Cmp(big.NewRat(1, 1)) > 0 {
-		return 0, errs.Usagef("--group %s: not a number above 0 and at most 1", a.Group)
+		return 0, errs.Usagef("--group %s: not a decimal number above 0 and at most 1, as 0.25", a.Group)
 	}
 	r.Mul(r, new(big.Rat).SetInt64(int64(ctx)))
 	g := int(new(big.Int).Quo(r.Num(), r.Denom()).Int64())
