@@ -31,6 +31,15 @@ func (s *Set) Weights() []float64 {
 	return out
 }
 
+// Files are the numbers of files of the sources, which tell how the same files are divided among several --data.
+func (s *Set) Files() []int {
+	out := make([]int, len(s.sources))
+	for i, src := range s.sources {
+		out[i] = len(src.files)
+	}
+	return out
+}
+
 // Documents reports whether every source's documents are known; a plain token file is one stream without any.
 func (s *Set) Documents() bool {
 	for _, src := range s.sources {

@@ -69,24 +69,24 @@ func splitWeight(s string) (path string, weight float64, err error) {
 		return s, 0, nil
 	}
 	if !(w > 0) || w > 1e6 {
-		return "", 0, errs.Usagef("--data %s: the weight %v is not a positive number", s, w)
+		return "", 0, errs.Usagef("%s: the weight %v is not a positive number", s, w)
 	}
 	return s[:i], w, nil
 }
 
-// listFiles are the files of a --data path, those of a folder sorted by the bytes of their path relative to it.
+// listFiles are the files of a path, those of a folder sorted by the bytes of their path relative to it.
 // Names that begin with a dot are passed over.
 func listFiles(path string) ([]string, error) {
 	st, err := os.Stat(path)
 	if err != nil {
-		return nil, errs.Dataf("--data: %w", err)
+		return nil, errs.Dataf("%s: %w", path, err)
 	}
 	if !st.IsDir() {
 		return []string{path}, nil
 	}
 	root, err := filepath.EvalSymlinks(path) // a walk does not enter a link
 	if err != nil {
-		return nil, errs.Dataf("--data %s: %w", path, err)
+		return nil, errs.Dataf("%s: %w", path, err)
 	}
 	var rel []string
 	err = filepath.WalkDir(root, func(p string, d fs.DirEntry, err error) error {
@@ -107,10 +107,10 @@ func listFiles(path string) ([]string, error) {
 		return err
 	})
 	if err != nil {
-		return nil, errs.Dataf("--data %s: %w", path, err)
+		return nil, errs.Dataf("%s: %w", path, err)
 	}
 	if len(rel) == 0 {
-		return nil, errs.Dataf("--data %s: the folder holds no %s file", path, knownFiles)
+		return nil, errs.Dataf("%s: the folder holds no %s file", path, knownFiles)
 	}
 	sort.Strings(rel)
 	for i, r := range rel {

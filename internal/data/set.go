@@ -18,6 +18,7 @@ import (
 // Options say what to read and how.
 type Options struct {
 	Paths         []string // --data, each perhaps with a weight
+	Flag          string   // the option that gives Paths, for messages; --data unless set
 	Format        string   // auto, text, alpaca, chat, tokens
 	Template      string   // of examples: auto, a name, a file
 	Pack          string   // auto, concat, cut, pad
@@ -34,6 +35,13 @@ type Options struct {
 	NoEncoder     error     // why there is none
 	HoldDocs      float64   // share of the documents, at the end, that a set leaves out and a stream is
 	Log           io.Writer // progress and notes; nil: none
+}
+
+func (o *Options) flag() string {
+	if o.Flag == "" {
+		return "--data"
+	}
+	return o.Flag
 }
 
 // Row is one row of tokens. Docs are the starts of its documents, the first 0. Scored are the stretches of tokens
@@ -159,17 +167,17 @@ func (s *Set) pack() error {
 		longest = max(longest, src.st.tokens)
 	}
 	if int64(s.rows) > 1<<32-1 {
-		return errs.Dataf("--data: more than 2^32 rows; give a larger --ctx")
+		return errs.Dataf("%s: more than 2^32 rows; give a larger --ctx", s.opt.flag())
 	}
 	if s.rows > 0 {
 		return nil
 	}
 	for _, src := range s.sources {
 		if n := src.fate.Dropped + src.fate.LongAnswers; n > 0 {
-			return errs.Dataf("--data %s: no example fits --ctx %d: all %d are longer; give a larger --ctx, or --overlong truncate", src.path, s.opt.Ctx, n)
+			return errs.Dataf("%s %s: no example fits --ctx %d: all %d are longer; give a larger --ctx, or --overlong truncate", s.opt.flag(), src.path, s.opt.Ctx, n)
 		}
 	}
-	return errs.Dataf("--data: no whole row of --ctx %d tokens: the longest source has %d tokens; give more text or a smaller --ctx", s.opt.Ctx, longest)
+	return errs.Dataf("%s: no whole row of --ctx %d tokens: the longest source has %d tokens; give more text or a smaller --ctx", s.opt.flag(), s.opt.Ctx, longest)
 }
 
 // Packs are the ways in which the sources are packed.

@@ -37,11 +37,11 @@ type source struct {
 func openSource(arg string, o *Options) (*source, error) {
 	path, w, err := splitWeight(arg)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%s %w", o.flag(), err)
 	}
 	s := &source{opt: o, path: path, weight: w}
 	if s.files, err = listFiles(path); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%s %w", o.flag(), err)
 	}
 	if s.format, err = s.findFormat(); err != nil {
 		return nil, err
@@ -76,7 +76,7 @@ func (s *source) findFormat() (string, error) {
 	case kinds[tokens] == len(s.files):
 		return Tokens, nil
 	case kinds[tokens] > 0:
-		return "", errs.Dataf("--data %s: token files beside others; give each its own --data", s.path)
+		return "", errs.Dataf("%s %s: token files beside others; give each its own %[1]s", s.opt.flag(), s.path)
 	case kinds[unknown] > 0 && format != Text:
 		return "", errs.Dataf("%s: not a %s file; if it holds plain text, pass --format text", s.files[0], knownFiles)
 	case format == Auto && structured == 0:

@@ -34,7 +34,7 @@ func (s *source) loadTokens() error {
 	if known == 0 {
 		s.plain = true
 	} else if known < len(s.files) {
-		return errs.Dataf("--data %s: prepared token files beside plain ones; give each its own --data", s.path)
+		return errs.Dataf("%s %s: prepared token files beside plain ones; give each its own %[1]s", s.opt.flag(), s.path)
 	}
 	if len(s.files) == 1 {
 		var err error
@@ -104,7 +104,7 @@ func checkTokens(path string, width, vocab int) error {
 func (s *source) join() error {
 	for _, c := range s.prepared {
 		if c != nil && c.examples() != s.prepared[0].examples() {
-			return errs.Dataf("--data %s: prepared text beside prepared examples; give each its own --data", s.path)
+			return errs.Dataf("%s %s: prepared text beside prepared examples; give each its own %[1]s", s.opt.flag(), s.path)
 		}
 	}
 	f, err := tempFiles()

@@ -109,7 +109,7 @@ func (e *extension) open(ctx context.Context) (err error) {
 	o.Paths, o.HoldDocs, o.Log = c.Data, heldOut, e.log
 	c.HoldDocs = heldOut
 	if len(c.EvalData) > 0 {
-		o.Paths, o.HoldDocs, c.HoldDocs, c.EvalData = c.EvalData, 0, 0, nil
+		o.Paths, o.Flag, o.HoldDocs, c.HoldDocs, c.EvalData = c.EvalData, "--eval-data", 0, 0, nil
 	}
 	if e.stream, err = data.Stream(ctx, o); err != nil {
 		return err

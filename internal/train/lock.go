@@ -10,8 +10,9 @@ import (
 )
 
 // lock keeps other runs out of a folder while this process lives: flock on the folder itself, so that nothing is
-// left behind. The folder is made when missing.
+// left behind. The folder is made when missing, and goes again when nothing was put into it.
 func lock(dir string) (release func(), err error) {
+	_, missing := os.Stat(dir)
 	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return nil, errs.Dataf("--out: %w", err)
 	}
@@ -26,5 +27,10 @@ func lock(dir string) (release func(), err error) {
 		}
 		return nil, errs.Dataf("--out %s: locking the folder: %w", dir, err)
 	}
-	return func() { _ = f.Close() }, nil
+	return func() {
+		if missing != nil {
+			_ = os.Remove(dir) // which fails where there is something in it
+		}
+		_ = f.Close()
+	}, nil
 }

@@ -129,8 +129,7 @@ var notCompared = []string{"model", "data", "eval-data", "adapter", "out", "save
 func (s *setup) options() map[string]string {
 	out := map[string]string{}
 	for name, v := range s.effective() {
-		free := slices.Contains(notCompared, name) || s.c.Schedule == "constant" && (name == "steps" || name == "epochs")
-		if free {
+		if slices.Contains(notCompared, name) {
 			continue
 		}
 		if list, ok := v.([]string); ok {
@@ -144,6 +143,14 @@ func (s *setup) options() map[string]string {
 	}
 	if w := s.set.Weights(); slices.Max(w) > 0 {
 		out["data (weights)"] = fmt.Sprint(w)
+	}
+	if n := s.set.Files(); len(n) > 1 {
+		out["data (files of each)"] = fmt.Sprint(n)
+	}
+	if s.evalSet != nil {
+		if n := s.evalSet.Files(); len(n) > 1 {
+			out["eval-data (files of each)"] = fmt.Sprint(n)
+		}
 	}
 	return out
 }
@@ -197,7 +204,8 @@ func (r *Record) compare(saved *Record, where string, replan bool) error {
 	}
 	sort.Strings(sorted)
 	for _, n := range sorted {
-		if replan && n == "tile" {
+		length := n == "steps" || n == "epochs"
+		if replan && n == "tile" || length && saved.constant() && r.constant() {
 			continue
 		}
 		was, is := saved.Options[n], r.Options[n]
@@ -210,6 +218,9 @@ func (r *Record) compare(saved *Record, where string, replan bool) error {
 	}
 	return nil
 }
+
+// constant reports whether the rate does not depend on how many steps there are.
+func (r *Record) constant() bool { return r.Options["schedule"] == "constant" }
 
 func orNothing(s string) string {
 	if s == "" {

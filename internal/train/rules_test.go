@@ -90,6 +90,7 @@ func TestFinishedAndChangedRuns(t *testing.T) {
 		{[]string{"--group-size=16"}, []string{"--group-size", "32", "16"}},
 		{[]string{"--seed=9"}, []string{"--seed", "was 0", "is 9"}},
 		{[]string{"--data=" + filepath.Join(goldenDir, "mha-linear", "tokens.bin"), "--data=" + filepath.Join(goldenDir, "mha-linear", "tokens.bin")}, []string{"--data", "nothing", "tokens.bin"}},
+		{[]string{"--schedule=linear"}, []string{"--schedule was constant, now it is linear"}},
 		{[]string{"--resume=never"}, []string{"--resume never", out}},
 	} {
 		err := runError(t, goldenArgs("mha-linear", e, out, c.args...)...)
@@ -129,6 +130,31 @@ func listing(t *testing.T, dir string) string {
 	return b.String()
 }
 
+// The same files divided otherwise among --data are other rows.
+func TestChangedSources(t *testing.T) {
+	e := readExpected(t, "mha-linear")
+	e.Steps = 1
+	dir, out := t.TempDir(), t.TempDir()
+	for _, n := range []string{"a.bin", "b.bin"} {
+		if err := ckpt.CopyFile(filepath.Join(dir, n), filepath.Join(goldenDir, "mha-linear", "tokens.bin")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	args := func(data ...string) []string {
+		all := goldenArgs("mha-linear", e, out)
+		all[1] = "--data=" + data[0]
+		for _, d := range data[1:] {
+			all = append(all, "--data="+d)
+		}
+		return all
+	}
+	run(t, args(dir)...)
+	err := runError(t, args(filepath.Join(dir, "a.bin"), filepath.Join(dir, "b.bin"))...)
+	if errs.Code(err) != 2 || !strings.Contains(err.Error(), "--data (files of each)") {
+		t.Errorf("exit %d: %v", errs.Code(err), err)
+	}
+}
+
 // A checkpoint's folder is gone on from, in its own run and in another's; --keep drops the oldest.
 func TestResumeFromFolder(t *testing.T) {
 	e := readExpected(t, "mha-linear")
@@ -145,8 +171,12 @@ func TestResumeFromFolder(t *testing.T) {
 	if res.Steps != 4 || len(metrics(t, second)) != 4 || files(t, second, 4)["adapter_model.safetensors"] != whole {
 		t.Errorf("gone on in another folder: %+v, %d lines", res, len(metrics(t, second)))
 	}
-	if err := runError(t, goldenArgs("mha-linear", e, t.TempDir(), "--resume="+second)...); errs.Code(err) != 4 {
+	none := filepath.Join(t.TempDir(), "none")
+	if err := runError(t, goldenArgs("mha-linear", e, none, "--resume="+second)...); errs.Code(err) != 4 || !strings.Contains(err.Error(), "not a checkpoint's folder") {
 		t.Errorf("a run's own folder taken for a checkpoint: %v", err)
+	}
+	if _, err := os.Stat(none); err == nil {
+		t.Error("a run that did not begin leaves its folder")
 	}
 	if err := runError(t, goldenArgs("mha-linear", e, t.TempDir(), "--resume=nowhere")...); errs.Code(err) != 4 {
 		t.Errorf("a missing checkpoint: %v", err)
@@ -230,6 +260,9 @@ func TestRefusals(t *testing.T) {
 		{[]string{"--model=nowhere"}, 4, "nowhere"},
 		{[]string{"--adapter=" + filepath.Join(goldenDir, "gqa-llama3", "adapter-init")}, 4, "model"},
 		{[]string{"--host-mem=1MiB"}, 3, "--host-mem"},
+		{[]string{"--eval-data=nowhere"}, 4, "--eval-data nowhere"},
+		{[]string{"--eval-data=" + tokenFile(t, []uint16{5, 6})}, 4, "--eval-data: no whole row"},
+		{[]string{"--eval-data=" + filepath.Join(dir, "tokens.bin") + ":0.5"}, 2, "--eval-data"},
 	} {
 		args := goldenArgs("mha-linear", e, t.TempDir(), c.args...)
 		err := runError(t, args...)

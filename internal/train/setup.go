@@ -175,10 +175,12 @@ func (s *setup) openData(ctx context.Context, log io.Writer) error {
 		}
 	}
 	if len(c.EvalData) > 0 {
-		o.Paths = c.EvalData
-		o.HoldDocs = 0
+		o.Paths, o.Flag, o.HoldDocs = c.EvalData, "--eval-data", 0
 		if s.evalSet, err = data.Open(ctx, o); err != nil {
 			return err
+		}
+		if w := s.evalSet.Weights(); slices.Max(w) > 0 {
+			return errs.Usagef("--eval-data: a weight is for --data; all rows are validated on")
 		}
 	}
 	s.order = data.NewOrder(s.set, c.Seed, c.Shuffle)
@@ -338,8 +340,10 @@ func (s *setup) engine() (*Engine, error) {
 // latest is the newest checkpoint of --out, or the one that --resume names; "" without any.
 func (s *setup) latest() (string, error) {
 	if s.c.Resume != "auto" {
-		if _, err := os.Stat(filepath.Join(s.c.Resume, recordName)); err != nil {
-			return "", errs.Dataf("--resume %s: not a checkpoint's folder: %w", s.c.Resume, err)
+		for _, name := range []string{recordName, momentsName} { // a run's own folder has no moments
+			if _, err := os.Stat(filepath.Join(s.c.Resume, name)); err != nil {
+				return "", errs.Dataf("--resume %s: not a checkpoint's folder, as %s/step-000100 of a run is: %w", s.c.Resume, checkpointsName, err)
+			}
 		}
 		return s.c.Resume, nil
 	}
