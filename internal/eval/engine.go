@@ -118,6 +118,15 @@ func (e *engine) fit(n int, spec s2attn.Spec) (s need, ok bool, err error) {
 	}
 }
 
+// check is what n tokens take, or the error that says why they do not fit.
+func (e *engine) check(n int, spec s2attn.Spec) (need, error) {
+	s, ok, err := e.fit(n, spec)
+	if err == nil && !ok {
+		err = e.refuse(n, s, spec)
+	}
+	return s, err
+}
+
 // refuse says what n tokens need and how many would fit.
 func (e *engine) refuse(n int, s need, spec s2attn.Spec) error {
 	lo, hi := 0, n
@@ -146,12 +155,9 @@ func (e *engine) refuse(n int, s need, spec s2attn.Spec) error {
 
 // run takes the memory for sequences of n tokens and calls f with a runner in it.
 func (e *engine) run(n int, spec s2attn.Spec, rp model.Rope, f func(*model.Runner) error) error {
-	s, ok, err := e.fit(n, spec)
+	s, err := e.check(n, spec)
 	if err != nil {
 		return err
-	}
-	if !ok {
-		return e.refuse(n, s, spec)
 	}
 	if e.model == nil {
 		if e.params, err = ops.NewArena(e.be, "parameters", ops.Device, s.params); err != nil {

@@ -48,6 +48,17 @@ func (words) Encode(s string) (ids []int32) {
 }
 func (words) BOS() (int32, bool) { return 1, true }
 
+// recorder keeps the last text.
+type recorder struct {
+	words
+	text *string
+}
+
+func (r recorder) Encode(s string) []int32 {
+	*r.text = s
+	return r.words.Encode(s)
+}
+
 // The prompt fills the context but for less than one filler, and the fact stands where the depth says.
 func TestPasskeyPrompt(t *testing.T) {
 	for _, ctx := range []int{60, 200, 1000} {
@@ -64,6 +75,12 @@ func TestPasskeyPrompt(t *testing.T) {
 	}
 	if _, err := Paper.Make(words{}, 20, 0, 10, 0, 3); errs.Code(err) != 4 {
 		t.Errorf("a context that is too short: %v", err)
+	}
+	named := Paper
+	named.Intro = "{name} "
+	enc := recorder{text: new(string)}
+	if _, err := named.Make(enc, 60, 0, 1, 0, 3); err != nil || !strings.Contains("0123456789", (*enc.text)[:1]) {
+		t.Errorf("a name without a list of names: %.20q, %v", *enc.text, err)
 	}
 	a, b := draw(1, 64, 2, 3).Uint64(), draw(1, 64, 2, 3).Uint64()
 	if a != b || a == draw(1, 64, 3, 2).Uint64() {

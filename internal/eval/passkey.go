@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"slices"
@@ -46,19 +47,24 @@ func ReadTemplate(path string) (Template, error) {
 	}
 	d := yaml.NewDecoder(strings.NewReader(string(b)))
 	d.KnownFields(true)
-	if err := d.Decode(&t); err != nil {
+	if err := d.Decode(&t); err != nil && err != io.EOF { // an empty file lacks the first field
 		return t, errs.Usagef("%s: %w", path, err)
 	}
-	for name, s := range map[string]string{"filler": t.Filler, "fact": t.Fact, "question": t.Question, "answer": t.Answer} {
-		if s == "" {
-			return t, errs.Usagef("%s: %s is missing", path, name)
+	for _, f := range [][2]string{{"filler", t.Filler}, {"fact", t.Fact}, {"question", t.Question}, {"answer", t.Answer}} {
+		if f[1] == "" {
+			return t, errs.Usagef("%s: %s is missing", path, f[0])
 		}
 	}
 	if !strings.Contains(t.Fact, "{key}") || !strings.Contains(t.Answer, "{key}") {
 		return t, errs.Usagef("%s: fact and answer must hold {key}", path)
 	}
-	if slices.Contains(t.Keys, "") {
-		return t, errs.Usagef("%s: keys: an empty one", path)
+	for _, f := range []struct {
+		name string
+		list []string
+	}{{"keys", t.Keys}, {"names", t.Names}} {
+		if slices.Contains(f.list, "") {
+			return t, errs.Usagef("%s: %s: an empty one", path, f.name)
+		}
 	}
 	return t, nil
 }
@@ -89,9 +95,11 @@ func (t Template) Make(enc Encoder, ctx, d, depths, trial int, seed uint64) (Tri
 	if len(t.Keys) > 0 {
 		key = t.Keys[r.IntN(len(t.Keys))]
 	}
-	name := ""
+	var name string
 	if len(t.Names) > 0 {
 		name = t.Names[r.IntN(len(t.Names))]
+	} else {
+		name = fmt.Sprint(1 + r.IntN(50000))
 	}
 	fill := strings.NewReplacer("{key}", key, "{name}", name).Replace
 	filler := fill(t.Filler)

@@ -152,6 +152,9 @@ func (e *evaluation) run(ctx context.Context) (rs []Result, err error) {
 				fmt.Fprintf(e.log, "note: %s at %d tokens is left out: %v\n", task, n, err)
 				continue
 			}
+			if err == nil {
+				_, err = e.engine.check(n, x.spec)
+			}
 			if err != nil {
 				return nil, err
 			}

@@ -4,7 +4,6 @@ package rope
 
 import (
 	"encoding/json"
-	"fmt"
 	"math"
 	"strconv"
 	"strings"
@@ -344,8 +343,17 @@ func (p Positions) FromRecord(path string, r Record) (q Positions, changed bool,
 	return q, q.Differs(p), err
 }
 
-// Differs reports whether two checkpoints' positions are not the same.
+// Differs reports whether two checkpoints' positions are not the same, wherever their configs write the pre-training
+// length; a type that computes with it has MaxPos where none is written.
 func (p Positions) Differs(q Positions) bool {
-	orig := func(x Positions) string { return fmt.Sprint(x.Dict["original_max_position_embeddings"]) }
+	orig := func(x Positions) float64 {
+		switch x.Type {
+		case "linear":
+			return float64(x.Orig)
+		case "yarn", "llama3":
+			return x.original()
+		}
+		return 0
+	}
 	return q.Type != p.Type || q.Factor != p.Factor || q.Theta != p.Theta || q.MaxPos != p.MaxPos || orig(q) != orig(p)
 }

@@ -111,7 +111,7 @@ func TestWrittenConfigsExtendAgain(t *testing.T) {
 				t.Fatal(err)
 			}
 			again, err := FromConfig("config.json", parse(t, string(b)))
-			if err != nil || again.Reads(0) != 16384 || again.Differs(q) && kind != "yarn" && kind != "llama3" {
+			if err != nil || again.Reads(0) != 16384 || again.Differs(q) {
 				t.Fatalf("%s: wrote %s, read %+v, %v", kind, b, again, err)
 			}
 			more, changed, err := again.Resolve(Request{Ctx: 32768}, 128)
@@ -122,6 +122,26 @@ func TestWrittenConfigsExtendAgain(t *testing.T) {
 			if err != nil || !changed || more.Factor != want {
 				t.Errorf("%s to 32768: %s (%v) %v, want factor %v", kind, more, changed, err, want)
 			}
+		}
+	}
+}
+
+// Positions that did not change are the base's own after they were kept beside an adapter, wherever the base's config
+// writes the pre-training length.
+func TestKeptRecordIsTheBases(t *testing.T) {
+	for _, base := range []string{
+		`{"max_position_embeddings":128,"rope_scaling":{"rope_type":"linear","factor":4,"original_max_position_embeddings":32}}`,
+		`{"max_position_embeddings":128,"rope_scaling":{"type":"linear","factor":4},"original_max_position_embeddings":32}`,
+		`{"max_position_embeddings":128,"rope_scaling":{"type":"yarn","factor":4}}`,
+		`{"max_position_embeddings":256,"rope_parameters":{"rope_type":"llama3","factor":8,"original_max_position_embeddings":32}}`,
+		`{"max_position_embeddings":64,"rope_scaling":{"type":"dynamic","factor":2,"original_max_position_embeddings":32}}`,
+	} {
+		p, err := FromConfig("config.json", parse(t, base))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if q, changed, err := p.FromRecord("run.json", p.Record()); err != nil || changed {
+			t.Errorf("%s: became %+v, %v", base, q, err)
 		}
 	}
 }
