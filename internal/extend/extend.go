@@ -24,9 +24,10 @@ import (
 
 // Figures are what one model scores at one length; nil where the task was left out.
 type Figures struct {
-	PPL      *float64    `json:"ppl"`
-	Accuracy *float64    `json:"passkey"`
-	Cells    []eval.Cell `json:"cells,omitempty"`
+	PPL       *float64        `json:"ppl"`
+	Positions []eval.Position `json:"positions,omitempty"` // of the perplexity's windows
+	Accuracy  *float64        `json:"passkey"`
+	Cells     []eval.Cell     `json:"cells,omitempty"`
 }
 
 // Length is one row of the report.
@@ -177,7 +178,7 @@ func (e *extension) evaluate(ctx context.Context, what, dir string, pos *rope.Po
 			if l := &e.rep.Lengths[i]; l.Ctx == r.Ctx {
 				f := put(l)
 				if r.PPL != nil {
-					f.PPL = r.PPL
+					f.PPL, f.Positions = r.PPL, r.Positions
 				}
 				if r.Accuracy != nil {
 					f.Accuracy, f.Cells = r.Accuracy, r.Cells

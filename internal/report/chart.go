@@ -204,27 +204,36 @@ func spread(curves ...series) bool {
 	return lo > 0 && hi > 10*lo
 }
 
-// linear places round values on an axis.
+// linear places round values on an axis: multiples of 1, 2 or 5 times a power of ten, three to six of them.
 type linear struct{}
 
-func (linear) Ticks(lo, hi float64) []plot.Tick {
-	var out []plot.Tick
-	for _, t := range (plot.DefaultTicks{}).Ticks(lo, hi) {
-		if !t.IsMinor() {
-			out = append(out, plot.Tick{Value: t.Value, Label: number(t.Value)})
+func (linear) Ticks(lo, hi float64) (out []plot.Tick) {
+	least := (hi - lo) / 5
+	step := math.Pow(10, math.Floor(math.Log10(least)))
+	for _, m := range []float64{1, 2, 5, 10} {
+		if m*step >= least {
+			step *= m
+			break
+		}
+	}
+	first := math.Ceil(lo / step)
+	for i := range 7 {
+		if v := (first + float64(i)) * step; v <= hi {
+			out = append(out, plot.Tick{Value: v, Label: number(v)})
 		}
 	}
 	return out
 }
 
-// decades places powers of ten on a logarithmic axis, and twice and five times them where those are few.
+// decades places powers of ten on a logarithmic axis, at most six of them, and twice and five times them where those are few.
 type decades struct{}
 
-func (decades) Ticks(lo, hi float64) []plot.Tick {
-	var out []plot.Tick
-	for e := math.Floor(math.Log10(lo)); e <= math.Ceil(math.Log10(hi)); e++ {
+func (decades) Ticks(lo, hi float64) (out []plot.Tick) {
+	first, last := math.Floor(math.Log10(lo)), math.Ceil(math.Log10(hi))
+	every := max(1, math.Ceil((last-first)/6))
+	for e := first; e <= last; e++ {
 		for _, m := range []float64{1, 2, 5} {
-			if m > 1 && hi > 500*lo {
+			if m > 1 && hi > 500*lo || math.Mod(e, every) != 0 {
 				break
 			}
 			if v := m * math.Pow(10, e); v >= lo && v <= hi {

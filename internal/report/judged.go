@@ -2,6 +2,7 @@ package report
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 
@@ -14,7 +15,8 @@ type judged struct {
 	name    string // in legends and tables
 	subject string // begins a sentence
 	ppl     []atLength
-	recall  map[string][]atLength // by task
+	places  map[int][]eval.Position // by length: losses inside the window
+	recall  map[string][]atLength   // by task
 	cells   map[string]map[int][]eval.Cell
 }
 
@@ -22,6 +24,13 @@ type judged struct {
 type atLength struct {
 	ctx int
 	v   float64
+}
+
+func (j *judged) addPPL(ctx int, v float64, places []eval.Position) {
+	if j.places == nil {
+		j.places = map[int][]eval.Position{}
+	}
+	j.ppl, j.places[ctx] = append(j.ppl, atLength{ctx, v}), places
 }
 
 func (j *judged) addRecall(task string, ctx int, v float64, cells []eval.Cell) {
@@ -55,7 +64,7 @@ func columns(r *extend.Report) []*judged {
 	for _, l := range r.Lengths {
 		for i, f := range []extend.Figures{l.Base, l.Interpolated, l.Trained} {
 			if f.PPL != nil {
-				js[i].ppl = append(js[i].ppl, atLength{l.Ctx, *f.PPL})
+				js[i].addPPL(l.Ctx, *f.PPL, f.Positions)
 			}
 			if f.Accuracy != nil {
 				js[i].addRecall("passkey", l.Ctx, *f.Accuracy, f.Cells)
@@ -88,7 +97,7 @@ func models(rs []eval.Result) []*judged {
 			i, js = len(js), append(js, &judged{name: name, subject: name})
 		}
 		if r.PPL != nil {
-			js[i].ppl = append(js[i].ppl, atLength{r.Ctx, *r.PPL})
+			js[i].addPPL(r.Ctx, *r.PPL, r.Positions)
 		}
 		if r.Accuracy != nil {
 			js[i].addRecall(r.Task, r.Ctx, *r.Accuracy, r.Cells)
@@ -139,45 +148,41 @@ func quality(js []*judged) (Section, error) {
 	if err := s.byLength("Perplexity by length (lower is better)", "perplexity", js, perplexity, 1); err != nil {
 		return s, err
 	}
-	t := Table{Head: []string{"tokens"}}
-	all := lengths(js, perplexity)
-	for _, j := range js {
-		if len(j.ppl) > 0 {
-			t.Head = append(t.Head, "perplexity: "+j.name)
-		}
+	if err := s.byPlace(js); err != nil {
+		return s, err
 	}
+	s.Tables = append(s.Tables, byModel("Perplexity", js, perplexity, showPPL)...)
 	for _, task := range tasks(js) {
 		recall := func(j *judged) []atLength { return j.recall[task] }
-		if err := s.byLength(fmt.Sprintf("Recall by length: %s (higher is better)", task), "% found", js, recall, 100); err != nil {
+		if err := s.byLength(fmt.Sprintf("Recall by length: %s", task), "% found", js, recall, 100); err != nil {
 			return s, err
 		}
-		all = append(all, lengths(js, recall)...)
+		s.Tables = append(s.Tables, byModel("Found in the "+task+" task", js, recall, percent)...)
 		for _, j := range js {
-			if len(j.recall[task]) > 0 {
-				t.Head = append(t.Head, task+": "+j.name)
-			}
 			s.Heats = append(s.Heats, heat(fmt.Sprintf("%s found, %s", task, j.name), j.cells[task])...)
 		}
 	}
-	slices.Sort(all)
-	for _, n := range slices.Compact(all) {
+	return s, nil
+}
+
+// byModel is a table of one figure: a row a length, a column a model that has it.
+func byModel(title string, js []*judged, of func(*judged) []atLength, show func(float64) string) []Table {
+	t := Table{Title: title, Head: []string{"tokens"}}
+	js = slices.DeleteFunc(slices.Clone(js), func(j *judged) bool { return len(of(j)) == 0 })
+	for _, j := range js {
+		t.Head = append(t.Head, j.name)
+	}
+	for _, n := range lengths(js, of) {
 		row := []string{thousands(int64(n))}
 		for _, j := range js {
-			if len(j.ppl) > 0 {
-				row = append(row, cell(j.ppl, n, showPPL))
-			}
-		}
-		for _, task := range tasks(js) {
-			for _, j := range js {
-				if len(j.recall[task]) > 0 {
-					row = append(row, cell(j.recall[task], n, percent))
-				}
-			}
+			row = append(row, cell(of(j), n, show))
 		}
 		t.Rows = append(t.Rows, row)
 	}
-	s.Tables = append(s.Tables, t)
-	return s, nil
+	if len(t.Rows) == 0 {
+		return nil
+	}
+	return []Table{t}
 }
 
 // byLength adds a chart of one figure against the length.
@@ -200,6 +205,28 @@ func (s *Section) byLength(title, label string, js []*judged, of func(*judged) [
 	}
 	a.LogY = scale == 1 && spread(curves...)
 	return s.chart(title, a, curves...)
+}
+
+// byPlace adds a chart of the perplexity inside the longest windows, where a model that fails past some place shows it.
+func (s *Section) byPlace(js []*judged) error {
+	at := lengths(js, perplexity)
+	if len(at) == 0 {
+		return nil
+	}
+	n := at[len(at)-1]
+	var curves []series
+	for _, j := range js {
+		c := series{Name: j.name}
+		for _, p := range j.places[n] {
+			c.add(float64(p.From+p.To)/2, math.Exp(p.Loss))
+		}
+		curves = append(curves, c)
+	}
+	a := axes{X: "tokens into the window", Y: "perplexity", Marks: true, LogY: spread(curves...)}
+	for i := range 3 {
+		a.XAt = append(a.XAt, float64((i+1)*n)/4)
+	}
+	return s.chart(fmt.Sprintf("Perplexity within %s tokens, by place", thousands(int64(n))), a, curves...)
 }
 
 func cell(list []atLength, n int, show func(float64) string) string {

@@ -15,6 +15,8 @@ import (
 	"strings"
 	"testing"
 
+	"gonum.org/v1/plot"
+
 	"longlora/internal/errs"
 	"longlora/internal/eval"
 	"longlora/internal/extend"
@@ -165,6 +167,25 @@ func TestHardAxes(t *testing.T) {
 	}
 }
 
+func TestTicks(t *testing.T) {
+	for _, c := range []struct {
+		m      plot.Ticker
+		lo, hi float64
+		want   string
+	}{
+		{linear{}, 0, 28_000, "0 10,000 20,000"}, {linear{}, 0, 106, "0 50 100"}, {linear{}, 1.1, 2.5, "1.5 2 2.5"}, {linear{}, -3, 330, "0 100 200 300"},
+		{decades{}, 4, 1.2e4, "10 100 1,000 10,000"}, {decades{}, 3, 40, "5 10 20"}, {decades{}, 3, 1e8, "100 10,000 1,000,000 1e8"}, {decades{}, 6.6, 6.7, "6.6 6.65 6.7"},
+	} {
+		var got []string
+		for _, x := range c.m.Ticks(c.lo, c.hi) {
+			got = append(got, x.Label)
+		}
+		if s := strings.Join(got, " "); s != c.want {
+			t.Errorf("%g to %g: %s, want %s", c.lo, c.hi, s, c.want)
+		}
+	}
+}
+
 func TestNumbers(t *testing.T) {
 	for v, want := range map[float64]string{0: "0", 2e-5: "2e-5", 0.25: "0.25", 0.001: "1e-3", 0.0006000000000000001: "6e-4", 1.25e-12: "1.25e-12", 3: "3", 16384: "16,384", 1234567: "1,234,567", 1e8: "1e8", -2000: "-2,000", 0.1 + 0.2: "0.3"} {
 		if got := number(v); got != want {
@@ -198,7 +219,7 @@ func TestSayPerplexity(t *testing.T) {
 }
 
 func figures(ppl, recall float64) extend.Figures {
-	f := extend.Figures{PPL: &ppl, Accuracy: &recall}
+	f := extend.Figures{PPL: &ppl, Accuracy: &recall, Positions: []eval.Position{{From: 0, To: 64, Loss: 1}, {From: 64, To: 128, Loss: 2}}}
 	for d := range 2 {
 		f.Cells = append(f.Cells, eval.Cell{Depth: (float64(d) + .5) / 2, Trials: 4, Correct: int(4 * recall)})
 	}
@@ -225,7 +246,8 @@ func TestExtend(t *testing.T) {
 	wants(t, written(t, p), html.EscapeString(evil[:8]), "The base fails beyond 256 tokens: its perplexity is 6.60 there and 956 at 1,024.",
 		"After training, the model holds up to 1,024 tokens", "At 1,024 tokens the perplexity was 956 (base) and 12.00 (interpolated) before training; now it is 7.10.",
 		"the perplexity is now 6.93, 5.0 % higher than the base&#39;s 6.60.", "Found at 1,024 tokens in the passkey task: base 0 %, interpolated 25 %, trained 75 %.",
-		`<td class="q0">0/4</td>`, `<td class="q7">3/4</td>`, `<td class="q10">4/4</td>`, "<td>956</td>", "25 %", "Training")
+		`<td class="q0">0/4</td>`, `<td class="q7">3/4</td>`, `<td class="q10">4/4</td>`, "<td>956</td>", "25 %", "Training",
+		"Perplexity within 1,024 tokens, by place")
 }
 
 func TestEval(t *testing.T) {
@@ -240,7 +262,7 @@ func TestEval(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	wants(t, written(t, p), "perplexity: a", "7.39", "2.72", "2/4", "Found at 256 tokens in the passkey task: a 50 %.", "a holds up to 512 tokens")
+	wants(t, written(t, p), "<caption>Perplexity</caption>", "7.39", "2.72", "2/4", "Found at 256 tokens in the passkey task: a 50 %.", "a holds up to 512 tokens")
 }
 
 func TestBadFolders(t *testing.T) {
