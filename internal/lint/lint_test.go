@@ -20,7 +20,7 @@ var layers = map[string]int{
 	"internal/model": 2, "internal/lora": 2, "internal/ckpt": 2, "internal/data": 2,
 	"internal/ops": 1, "internal/ops/cpu": 1, "internal/ops/cuda": 1, "internal/ops/optest": 1, "internal/tokenizer": 1, "internal/ui": 1,
 	"internal/tensor": 0, "internal/s2attn": 0, "internal/rope": 0, "internal/config": 0, "internal/errs": 0, "csrc": 0,
-	"internal/lint": 0, "scripts/demotext": 0, "scripts/benchproducts": 7,
+	"internal/lint": 0, "scripts/demotext": 0, "scripts/benchproducts": 7, "scripts/benchdecode": 7,
 }
 
 // beside are the imports allowed within a layer.
@@ -41,7 +41,7 @@ var only = map[string]string{
 	"github.com/spf13/cobra": "cmd/longlora",
 	"github.com/spf13/pflag": "cmd/longlora internal/config internal/train internal/extend",
 	"github.com/spf13/viper": "internal/config",
-	"C":                      "csrc internal/ops/cuda scripts/benchproducts",
+	"C":                      "csrc internal/ops/cuda scripts/benchproducts scripts/benchdecode",
 	"gorgonia.org/cu":        "internal/ops/cuda",
 }
 
