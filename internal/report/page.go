@@ -133,8 +133,8 @@ func (p *Page) addExtend(dir string, log io.Writer) error {
 	if err := ckpt.ReadJSON(path, &r); err != nil {
 		return err
 	}
-	if r.Ctx < 1 || len(r.Lengths) == 0 {
-		return errs.Dataf("%s: no report of extend, it has no ctx or no lengths", path)
+	if err := checkExtend(path, &r); err != nil {
+		return err
 	}
 	p.About = fmt.Sprintf("%s, extended to %s tokens", r.Model, thousands(int64(r.Ctx)))
 	js := columns(&r)
@@ -158,6 +158,9 @@ func (p *Page) addResults(dir string, _ io.Writer) error {
 	}
 	if len(r.Results) == 0 {
 		return errs.Dataf("%s: it has no results", path)
+	}
+	if err := checkResults(path, r.Results); err != nil {
+		return err
 	}
 	return p.addModels(r)
 }

@@ -274,8 +274,16 @@ func TestBadFolders(t *testing.T) {
 		"unfinished":    {map[string]string{"extend.json": "{}"}, "extend has not finished"},
 		"all damaged":   {map[string]string{metricsFile: "x\ny\n"}, "none of its 2 lines"},
 		"not JSON":      {map[string]string{extendFile: "x"}, "report.json: not the JSON"},
-		"another JSON":  {map[string]string{extendFile: `{"lengths":[]}`}, "no report of extend"},
+		"another JSON":  {map[string]string{extendFile: `{"lengths":[]}`}, "report.json: ctx: 0 is not a length"},
 		"no results":    {map[string]string{resultsFile: `{}`}, "no results"},
+		"no lengths":    {map[string]string{extendFile: `{"ctx":64}`}, "report.json: lengths"},
+		"extend's ppl":  {map[string]string{extendFile: `{"ctx":64,"lengths":[{"ctx":64,"base":{"ppl":3},"trained":{"ppl":-3}}]}`}, "report.json: lengths[0].trained.ppl: -3 is not"},
+		"a length":      {map[string]string{resultsFile: `{"results":[{"task":"ppl","ctx":64},{"task":"ppl","ctx":-64}]}`}, "results.json: results[1].ctx: -64 is not a length"},
+		"a task":        {map[string]string{resultsFile: `{"results":[{"task":"mmlu","ctx":64}]}`}, "results[0].task: mmlu"},
+		"windows":       {map[string]string{resultsFile: `{"results":[{"task":"ppl","ctx":64,"windows":-1}]}`}, "results[0].windows"},
+		"a loss":        {map[string]string{resultsFile: `{"results":[{"task":"ppl","ctx":64,"loss":-1}]}`}, "results[0].loss"},
+		"accuracy":      {map[string]string{resultsFile: `{"results":[{"task":"passkey","ctx":64,"accuracy":1.5}]}`}, "results[0].accuracy: 1.5"},
+		"a cell":        {map[string]string{resultsFile: `{"results":[{"task":"passkey","ctx":64,"cells":[{"depth":0.5,"trials":2,"correct":3}]}]}`}, "results[0].cells[0].correct: 3"},
 		"run.json torn": {map[string]string{metricsFile: metrics(2), runFile: "{"}, "run.json"},
 	} {
 		dir := t.TempDir()
