@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"io"
 	"math"
@@ -406,7 +407,8 @@ func (e *evaluation) fingerprint() (string, error) {
 // key begins the keys of the results of a task at a length.
 func (e *evaluation) key(task string, n int, facts ...any) string {
 	h := sha256.New()
-	fmt.Fprintf(h, "%q %s %d %q", e.print, task, n, fmt.Sprint(facts...))
+	fmt.Fprintf(h, "%q %s %d ", e.print, task, n)
+	_ = json.NewEncoder(h).Encode(facts) // plain values, which print alike in every process
 	return hex.EncodeToString(h.Sum(nil)[:8])
 }
 

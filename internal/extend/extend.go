@@ -107,6 +107,7 @@ func (e *extension) open(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	options := c.Values.Effective() // before --eval-data is taken from train
 	o.Paths, o.HoldDocs, o.Log = c.Data, heldOut, e.log
 	c.HoldDocs = heldOut
 	if len(c.EvalData) > 0 {
@@ -115,7 +116,7 @@ func (e *extension) open(ctx context.Context) (err error) {
 	if e.stream, err = data.Stream(ctx, o); err != nil {
 		return err
 	}
-	e.rep = Report{Model: c.Model, Ctx: c.Ctx, Positions: e.pos.Record(), Options: c.Values.Effective(), Out: c.Out}
+	e.rep = Report{Model: c.Model, Ctx: c.Ctx, Positions: e.pos.Record(), Options: options, Out: c.Out}
 	for n := e.base.Positions.Reads(c.BaseCtx); n < c.Ctx; n *= 2 {
 		e.rep.Lengths = append(e.rep.Lengths, Length{Ctx: n})
 	}

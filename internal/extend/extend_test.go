@@ -119,9 +119,15 @@ func TestInterruptedAndResumed(t *testing.T) {
 			t.Errorf("%s differs from an unbroken run's (%v, %v)", f, err, err2)
 		}
 	}
+	if _, log, err = run(t, options(t, tokens, broken, eval), ""); err != nil || strings.Contains(log, "ppl 256") {
+		t.Errorf("the evaluation was done again, %v:\n%s", err, log)
+	}
 	// Another command is refused in the same folder, naming the difference.
-	if _, _, err := run(t, options(t, tokens, broken, eval, "--rank=4"), ""); errs.Code(err) != 2 || !strings.Contains(err.Error(), "--rank") {
-		t.Errorf("another rank: %v", err)
+	for _, other := range []string{"--rank=4", "--eval-data=" + evalData(t)} {
+		flag, _, _ := strings.Cut(other, "=")
+		if _, _, err := run(t, options(t, tokens, broken, eval, other), ""); errs.Code(err) != 2 || !strings.Contains(err.Error(), flag) {
+			t.Errorf("%s: %v", other, err)
+		}
 	}
 }
 
