@@ -11,6 +11,10 @@ extern "C" int ll_host_alloc(void **p, size_t bytes) { return cudaHostAlloc(p, b
 
 extern "C" int ll_host_free(void *p) { return cudaFreeHost(p); }
 
+extern "C" int ll_host_lock(void *p, size_t bytes) { return cudaHostRegister(p, bytes, cudaHostRegisterPortable); }
+
+extern "C" int ll_host_unlock(void *p) { return cudaHostUnregister(p); }
+
 extern "C" int ll_copy2d(void *dst, size_t dpitch, const void *src, size_t spitch, size_t width, size_t rows, ll_stream s) {
     if (width == 0 || rows == 0) return cudaSuccess;
     if (dpitch == width && spitch == width)

@@ -24,6 +24,9 @@ const char *ll_status(int status);
 // Page-locked host memory, addressable by the device.
 int ll_host_alloc(void **p, size_t bytes);
 int ll_host_free(void *p);
+// Page-locks memory that the caller has, and undoes it.
+int ll_host_lock(void *p, size_t bytes);
+int ll_host_unlock(void *p);
 // Copies rows of width bytes between any two memories, pitches in bytes.
 int ll_copy2d(void *dst, size_t dpitch, const void *src, size_t spitch, size_t width, size_t rows, ll_stream s);
 // dst[i] = src[i] over n elements, rounding to nearest even. dst and src of any of the three types.

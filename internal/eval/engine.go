@@ -75,7 +75,7 @@ func (e *engine) size(n, t int, spec s2attn.Spec) (need, error) {
 		s.Tile = n
 	}
 	s.MLPRows, s.HeadRows = min(s.Tile, s.MLPRows), min(s.Tile, s.HeadRows)
-	c := ops.NewCounter(e.be.Act(), e.machine.Workspace)
+	c := ops.NewCounter(e.be.Act(), e.machine.Workspace, e.machine.Rates)
 	params, act, halo := ops.CountingArena("parameters", ops.Device), ops.CountingArena("activations", ops.Device), ops.CountingArena("halos", ops.Host)
 	shapes := map[string]tensor.Shape{}
 	for _, x := range d.TensorShapes() {

@@ -10,16 +10,29 @@ import (
 //
 // Under full attention it is dense: k and v of the whole sequence in one buffer a layer, in which the
 // attention works in place. Otherwise each run of heads keeps the tokens that some later query needs, once, in
-// host memory, and a tile's window is put together from them.
+// host memory, and a tile's window is put together from them. Copies run beside the operations: what a layer
+// keeps is sent while it goes on, and the next layer's halo is fetched as soon as the window is not wanted any more.
 type store struct {
 	b      ops.Backend
 	g      *geometry
+	layers int
 	hkv, d int
 	slots  [][]span // [tile][run]
 	dense  []kv     // [layer]: (N,Hkv,D)
 	runs   [][]kv   // [layer][run]: k, v (stored,heads,D) act; dk, dv (longest halo,heads,D) float32
 	win    kv       // the window of one tile: k, v act, dk, dv float32, (W,Hkv,D)
+	stage  []kv     // [run]: dk, dv as in runs, on the device
+
+	kept, owed      ops.Ticket // the last copies of what is kept, and owed
+	haloOf, owedTo  place      // whose halo the window has, and whose debt is in stage
+	haloIn, stageIn ops.Ticket // the last copies into the window, and into stage
+	whole           bool       // the window has the tile's own keys and values too
 }
+
+// place is a layer of a tile; tiles count from 1 here, so that the zero place is none.
+type place struct{ layer, tile int }
+
+func placeOf(layer int, y at) place { return place{layer, y.i + 1} }
 
 // kv are keys and values with their gradients.
 type kv struct{ k, v, dk, dv ops.Tensor }
@@ -32,7 +45,7 @@ type span struct{ lo, slot int }
 
 // newStore takes what the geometry needs; with backward it has room for gradients too.
 func newStore(b ops.Backend, g *geometry, layers, hkv, d int, act, halo *ops.Arena, backward bool) *store {
-	s := &store{b: b, g: g, hkv: hkv, d: d}
+	s := &store{b: b, g: g, layers: layers, hkv: hkv, d: d}
 	if g.dense() {
 		for range layers {
 			y := kv{k: act.New(b.Act(), g.n, hkv, d), v: act.New(b.Act(), g.n, hkv, d)}
@@ -56,6 +69,12 @@ func newStore(b ops.Backend, g *geometry, layers, hkv, d int, act, halo *ops.Are
 	s.cut()
 	for range layers {
 		s.runs = append(s.runs, s.layer(halo, backward))
+	}
+	if backward {
+		for r := range g.runs {
+			y := s.runs[0][r].dk
+			s.stage = append(s.stage, kv{dk: act.New(tensor.F32, y.Shape...), dv: act.New(tensor.F32, y.Shape...)})
+		}
 	}
 	return s
 }
@@ -109,15 +128,38 @@ func (s *store) own(layer int, y at, k, v ops.Tensor) (ops.Tensor, ops.Tensor) {
 	return s.dense[layer].k.Rows(y.t0, y.t1), s.dense[layer].v.Rows(y.t0, y.t1)
 }
 
-// keep copies what later tiles need of tile i's keys and values into the store.
+// keep sends what later tiles need of tile i's keys and values to the store.
 func (s *store) keep(layer int, y at, k, v ops.Tensor) {
 	if s.g.dense() || y.i+1 >= s.g.tiles() {
 		return
 	}
 	for r, run := range s.g.runs {
-		sp := s.slots[y.i][r]
-		s.rows(s.runs[layer][r].k, sp.slot, k, sp.lo-y.t0, y.t1-sp.lo, run, true)
-		s.rows(s.runs[layer][r].v, sp.slot, v, sp.lo-y.t0, y.t1-sp.lo, run, true)
+		sp, to := s.slots[y.i][r], s.runs[layer][r]
+		if n := y.t1 - sp.lo; n > 0 {
+			c := s.pack(run, sp.slot, sp.lo-y.t0, n)
+			s.b.Send(to.k, k, c)
+			s.kept = s.b.Send(to.v, v, c)
+		}
+	}
+}
+
+// settle makes sure that what was kept last can be overwritten.
+func (s *store) settle() { s.b.Wait(s.kept) }
+
+// ahead begins to fetch the halo of tile y in a layer, now that the window is not wanted any more.
+func (s *store) ahead(layer int, y at) {
+	if layer < 0 || layer >= s.layers || s.g.dense() || s.haloOf == placeOf(layer, y) || s.g.halo(y.i) == 0 {
+		return
+	}
+	s.haloOf, s.whole = placeOf(layer, y), false
+	k0 := y.t0 - s.g.halo(y.i)
+	for r, run := range s.g.runs {
+		lo, from := s.g.haloLo(y.t0, run), s.runs[layer][r]
+		if n := y.t0 - lo; n > 0 {
+			c := s.unpack(run, lo-k0, s.slots[y.i][r].slot-n, n) // kept tokens up to t0 end where tile i's begin
+			s.b.Fetch(s.win.k, from.k, c)
+			s.haloIn = s.b.Fetch(s.win.v, from.v, c)
+		}
 	}
 }
 
@@ -126,23 +168,36 @@ func (s *store) window(layer int, y at, k, v ops.Tensor) (wk, wv ops.Tensor, k0 
 	if s.g.dense() {
 		return s.dense[layer].k.Rows(0, y.t1), s.dense[layer].v.Rows(0, y.t1), 0
 	}
-	t0, t1 := y.t0, y.t1
-	halo := s.g.halo(y.i)
+	halo, n := s.g.halo(y.i), y.t1-y.t0
 	if halo == 0 {
-		return k, v, t0
+		return k, v, y.t0
 	}
-	k0 = t0 - halo
+	s.ahead(layer, y)
+	s.b.Wait(s.haloIn)
+	if !s.whole {
+		wide := s.hkv * s.d
+		own := ops.Block{DstOff: halo * wide, DstStride: wide, SrcStride: wide, Rows: n, Cols: wide}
+		s.b.CopyRows(s.win.k, k, own)
+		s.b.CopyRows(s.win.v, v, own)
+		s.whole = true
+	}
+	return s.win.k.Rows(0, halo+n), s.win.v.Rows(0, halo+n), y.t0 - halo
+}
+
+// aheadOwed begins to fetch what later tiles owe tile y in a layer, now that the stage is not wanted any more.
+func (s *store) aheadOwed(layer int, y at) {
+	if layer < 0 || s.g.dense() || y.i+1 >= s.g.tiles() || s.owedTo == placeOf(layer, y) {
+		return
+	}
+	s.owedTo = placeOf(layer, y)
 	for r, run := range s.g.runs {
-		lo := s.g.haloLo(t0, run)
-		from := s.slots[y.i][r].slot - (t0 - lo) // kept tokens up to t0 end where tile i's begin
-		s.rows(s.win.k, lo-k0, s.runs[layer][r].k, from, t0-lo, run, false)
-		s.rows(s.win.v, lo-k0, s.runs[layer][r].v, from, t0-lo, run, false)
+		if n := y.t1 - s.g.haloLo(y.t1, run); n > 0 {
+			from := s.runs[layer][r]
+			to := from.dk.Rows(0, n)
+			s.b.Fetch(s.stage[r].dk.Rows(0, n), to, ops.Whole(to))
+			s.stageIn = s.b.Fetch(s.stage[r].dv.Rows(0, n), from.dv.Rows(0, n), ops.Whole(to))
+		}
 	}
-	wide := s.hkv * s.d
-	own := ops.Block{DstOff: halo * wide, DstStride: wide, SrcStride: wide, Rows: t1 - t0, Cols: wide}
-	s.b.CopyRows(s.win.k, k, own)
-	s.b.CopyRows(s.win.v, v, own)
-	return s.win.k.Rows(0, halo+t1-t0), s.win.v.Rows(0, halo+t1-t0), k0
 }
 
 // grads gives float32 sums over the same rows as window, holding what later tiles have added already.
@@ -153,44 +208,48 @@ func (s *store) grads(layer int, y at) (dk, dv ops.Tensor) {
 	}
 	k0 := t0 - s.g.halo(y.i)
 	dk, dv = s.win.dk.Rows(0, t1-k0), s.win.dv.Rows(0, t1-k0)
+	s.b.Wait(s.owed)
 	s.b.Zero(dk)
 	s.b.Zero(dv)
 	if y.i+1 < s.g.tiles() {
+		s.aheadOwed(layer, y)
+		s.b.Wait(s.stageIn)
 		for r, run := range s.g.runs {
 			lo := s.g.haloLo(t1, run)
-			s.rows(dk, lo-k0, s.runs[layer][r].dk, 0, t1-lo, run, false)
-			s.rows(dv, lo-k0, s.runs[layer][r].dv, 0, t1-lo, run, false)
+			c := s.unpack(run, lo-k0, 0, t1-lo)
+			s.b.CopyRows(dk, s.stage[r].dk, c)
+			s.b.CopyRows(dv, s.stage[r].dv, c)
 		}
+		s.aheadOwed(layer-1, y)
 	}
 	return dk, dv
 }
 
-// owe keeps the gradients of tile i's halo for the tiles before it.
+// owe sends the gradients of tile i's halo to the store, for the tiles before it.
 func (s *store) owe(layer int, y at, dk, dv ops.Tensor) {
 	if s.g.dense() || y.i == 0 {
 		return
 	}
-	t0 := y.t0
-	k0 := t0 - s.g.halo(y.i)
+	k0 := y.t0 - s.g.halo(y.i)
 	for r, run := range s.g.runs {
-		lo := s.g.haloLo(t0, run)
-		s.rows(s.runs[layer][r].dk, 0, dk, lo-k0, t0-lo, run, true)
-		s.rows(s.runs[layer][r].dv, 0, dv, lo-k0, t0-lo, run, true)
+		lo, to := s.g.haloLo(y.t0, run), s.runs[layer][r]
+		if n := y.t0 - lo; n > 0 {
+			c := s.pack(run, 0, lo-k0, n)
+			s.b.Send(to.dk, dk, c)
+			s.owed = s.b.Send(to.dv, dv, c)
+		}
 	}
 }
 
-// rows copies n tokens of a run's heads between an (·,Hkv,D) and a compact (·,heads,D) buffer in host memory: into the
-// compact one when pack, else out of it.
-func (s *store) rows(dst ops.Tensor, d0 int, src ops.Tensor, s0, n int, run headRun, pack bool) {
-	if n == 0 {
-		return
-	}
+// pack is the block of n tokens of a run's heads that goes from row src of an (·,Hkv,D) buffer to row dst of a compact
+// (·,heads,D) one.
+func (s *store) pack(run headRun, dst, src, n int) ops.Block {
 	wide, cols := s.hkv*s.d, (run.h1-run.h0)*s.d
-	b := ops.Block{Rows: n, Cols: cols, Moved: true}
-	if pack {
-		b.DstOff, b.DstStride, b.SrcOff, b.SrcStride = d0*cols, cols, s0*wide+run.h0*s.d, wide
-	} else {
-		b.DstOff, b.DstStride, b.SrcOff, b.SrcStride = d0*wide+run.h0*s.d, wide, s0*cols, cols
-	}
-	s.b.CopyRows(dst, src, b)
+	return ops.Block{DstOff: dst * cols, DstStride: cols, SrcOff: src*wide + run.h0*s.d, SrcStride: wide, Rows: n, Cols: cols}
+}
+
+// unpack is the block of the way back.
+func (s *store) unpack(run headRun, dst, src, n int) ops.Block {
+	c := s.pack(run, src, dst, n)
+	return ops.Block{DstOff: c.SrcOff, DstStride: c.SrcStride, SrcOff: c.DstOff, SrcStride: c.DstStride, Rows: n, Cols: c.Cols}
 }

@@ -16,19 +16,20 @@ type saved struct {
 	xa           [targets]ops.Tensor // (T,R) act of each layer with LoRA
 }
 
-// newSaved takes room for one layer's activations but its input, and for rows rows of gate and up.
+// newSaved takes room for one layer's activations but its input, gate and up being of so many rows.
 func (r *Runner) newSaved(t, rows int) saved {
-	a, act, m := r.Act, r.B.Act(), r.M
-	s := saved{
-		xmid: a.New(act, t, m.C),
-		q:    a.New(act, t, m.H, m.D), o: a.New(act, t, m.H, m.D),
-		k: a.New(act, t, m.Hkv, m.D), v: a.New(act, t, m.Hkv, m.D),
-		lse:   a.New(tensor.F32, m.H*t),
-		rstd1: a.New(tensor.F32, t), rstd2: a.New(tensor.F32, t),
+	s := r.newSmall(t)
+	for _, x := range []part{partQKV, partOut, partMid} {
+		r.newPart(r.Act, &s, x, t)
 	}
-	if rows > 0 {
-		s.g, s.u = a.New(act, rows, m.F), a.New(act, rows, m.F)
-	}
+	r.newPart(r.Act, &s, partMLP, rows)
+	return s
+}
+
+// newSmall takes room for what is little: sums and low-rank products.
+func (r *Runner) newSmall(t int) saved {
+	a := r.Act
+	s := saved{lse: a.New(tensor.F32, r.M.H*t), rstd1: a.New(tensor.F32, t), rstd2: a.New(tensor.F32, t)}
 	for i := range s.xa {
 		s.xa[i] = r.newXA(Target(i), t)
 	}
@@ -51,6 +52,7 @@ func (r *Runner) forwardKV(l int, p *pass, s *saved) {
 	h1 := p.norm.Rows(0, n)
 	b.RMSNormForward(h1, s.rstd1.Rows(0, n), s.xin.Rows(0, n), y.Norm1.W, m.Eps)
 	q := s.q.Rows(0, n)
+	p.store.settle()
 	k, v := p.store.own(l, p.at, s.k.Rows(0, n), s.v.Rows(0, n))
 	b.LinearForward(h1, p.keysT(), []ops.Proj{
 		p.proj(y, s, Q, q.Reshape(n, m.H*m.D)), p.proj(y, s, K, k.Reshape(n, m.Hkv*m.D)), p.proj(y, s, V, v.Reshape(n, m.Hkv*m.D))})
@@ -63,16 +65,19 @@ func (r *Runner) forwardKV(l int, p *pass, s *saved) {
 
 // forwardAttn goes on from forwardKV to s.xmid.
 func (r *Runner) forwardAttn(l int, p *pass, s *saved) {
-	b, m, n := r.B, r.M, p.n()
-	y := &m.Layers[l]
-	q := s.q.Rows(0, n)
+	m, n := r.M, p.n()
 	k, v := p.store.own(l, p.at, s.k.Rows(0, n), s.v.Rows(0, n))
 	wk, wv, k0 := p.store.window(l, p.at, k, v)
-	o := s.o.Rows(0, n)
-	b.AttnForward(o, s.lseT(m.H, n), q, wk, wv, p.attn(k0))
-	out := p.proj(y, s, O, s.xmid.Rows(0, n))
+	r.B.AttnForward(s.o.Rows(0, n), s.lseT(m.H, n), s.q.Rows(0, n), wk, wv, p.attn(k0))
+	r.forwardO(l, p, s)
+}
+
+// forwardO goes on from s.o to s.xmid.
+func (r *Runner) forwardO(l int, p *pass, s *saved) {
+	m, n := r.M, p.n()
+	out := p.proj(&m.Layers[l], s, O, s.xmid.Rows(0, n))
 	out.Res = s.xin.Rows(0, n)
-	b.LinearForward(o.Reshape(n, m.H*m.D), p.keysT(), []ops.Proj{out})
+	r.B.LinearForward(s.o.Rows(0, n).Reshape(n, m.H*m.D), p.keysT(), []ops.Proj{out})
 }
 
 // forwardMLP goes on from s.xmid to xout.
@@ -88,13 +93,6 @@ func (r *Runner) forwardMLP(l int, p *pass, s *saved, xout ops.Tensor) {
 		down.Res = s.xmid.Rows(lo, hi)
 		b.LinearForward(h, p.keysRows(lo, hi), []ops.Proj{down})
 	}
-}
-
-// forward runs layer l on a tile: s.xin → xout, leaving in s what backward needs.
-func (r *Runner) forward(l int, p *pass, s *saved, xout ops.Tensor) {
-	r.forwardKV(l, p, s)
-	r.forwardAttn(l, p, s)
-	r.forwardMLP(l, p, s, xout)
 }
 
 // gateUp makes gate and up of rows [lo, hi) from xmid.
@@ -167,6 +165,7 @@ func (r *Runner) backwardAttn(l int, p *pass, s *saved, dx ops.Tensor) {
 	wk, wv, k0 := p.store.window(l, p.at, k, v)
 	wdk, wdv := p.store.grads(l, p.at)
 	b.AttnBackward(dq, wdk, wdv, do, o, s.q.Rows(0, n), wk, wv, s.lseT(m.H, n), p.delta.Rows(0, m.H*n).Reshape(m.H, n), p.attn(k0))
+	p.store.ahead(l-1, p.at)
 	p.store.owe(l, p.at, wdk, wdv)
 	own := wdk.Dim(0) - n
 	dk, dv := wdk.Rows(own, own+n), wdv.Rows(own, own+n)

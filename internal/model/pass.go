@@ -24,6 +24,7 @@ type pass struct {
 	logits            ops.Tensor // (HeadRows,V) float32
 	layers            []saved    // backward only: one a layer
 	scratch           saved
+	carry             carry
 
 	dx, dn ops.Tensor          // (T,C) act
 	do, dq ops.Tensor          // (T,H,D) act; do's memory is dn's too, dq's is x0's
@@ -74,6 +75,9 @@ func (r *Runner) newPass(b *Batch, g *geometry, backward bool) *pass {
 			p.dxa[i] = r.newXA(Target(i), t)
 		}
 		p.layers = r.newLayers(t, p.scratch)
+		host := r.Halo.Mark()
+		p.carry = r.newCarry(t, p.layers)
+		r.carried = r.Halo.Mark() - host
 	}
 	return p
 }
@@ -82,19 +86,29 @@ func (r *Runner) newPass(b *Batch, g *geometry, backward bool) *pass {
 func (r *Runner) newLayers(t int, scratch saved) []saved {
 	s := make([]saved, r.M.L)
 	for l := range s {
-		s[l] = scratch
-		if l < r.M.L-1 {
-			switch r.KeepOf(l, r.M.L) {
-			case KeepAll:
-				s[l] = r.newSaved(t, t)
-			case KeepAttn:
-				s[l] = r.newSaved(t, 0)
-				s[l].g, s[l].u = scratch.g, scratch.u
-			case KeepInput: // the MLP's output product is not made again
-				s[l].xa[Down] = r.newXA(Down, t)
+		keep, last := r.KeepOf(l, r.M.L), l == r.M.L-1
+		switch {
+		case keep <= KeepAttn && !last:
+			s[l] = r.newSmall(t)
+			for x := range parts {
+				s[l].borrow(&scratch, x)
+			}
+		case keep == KeepOut:
+			s[l] = scratch
+			s[l].lse = r.Act.New(tensor.F32, r.M.H*t)
+			s[l].xa[Down] = r.newXA(Down, t)
+		default:
+			s[l] = scratch
+			if !last {
+				s[l].xa[Down] = r.newXA(Down, t) // the MLP's output product is not made again
 			}
 		}
-		s[l].xin = r.Act.New(r.B.Act(), t, r.M.C)
+		switch {
+		case last:
+			r.newPart(r.Act, &s[l], partIn, t)
+		case !r.inTurn(l, r.M.L):
+			r.newParts(r.Act, &s[l], keep, t)
+		}
 	}
 	return s
 }
@@ -120,6 +134,7 @@ func (p *pass) enter(y at) {
 		b.Upload(p.targets.Rows(0, n), bytesOf(p.batch.Targets[y.t0:y.t1]))
 	}
 	b.RopeTable(p.csT(), p.pos.Rows(0, n), p.r.inv, p.r.ropeScale)
+	p.store.ahead(0, y)
 }
 
 func (p *pass) n() int { return p.at.t1 - p.at.t0 }

@@ -16,11 +16,13 @@ const (
 	KeepAll Keep = iota
 	// KeepAttn keeps all but gate and up, which are made again.
 	KeepAttn
+	// KeepOut keeps a layer's input and what attention gives; only attention is not run again.
+	KeepOut
 	// KeepInput keeps a layer's input alone; the layer is run again.
 	KeepInput
 )
 
-var keepNames = [...]string{"all", "attn", "input"}
+var keepNames = [...]string{"all", "attn", "out", "input"}
 
 func (k Keep) String() string { return keepNames[k] }
 
@@ -40,37 +42,70 @@ func (k *Keep) UnmarshalText(b []byte) error {
 
 // Tiling says how a step is carried out. It changes memory, time and the last bits, never the result.
 type Tiling struct {
-	Tile     int  `json:"tile"`           // T, tokens
-	Keep     Keep `json:"keep"`           // what each layer keeps
-	More     int  `json:"more,omitempty"` // the first so many layers keep the next larger part: all for attn, attn for input
-	MLPRows  int  `json:"mlp_rows"`       // rows of the MLP at a time
-	HeadRows int  `json:"head_rows"`      // rows of logits at a time
+	Tile     int  `json:"tile"`            // T, tokens
+	Keep     Keep `json:"keep"`            // what each layer keeps
+	More     int  `json:"more,omitempty"`  // so many layers keep the next larger part: all for attn, attn for out, out for input
+	Moved    int  `json:"moved,omitempty"` // so many layers' kept part waits in host memory
+	MLPRows  int  `json:"mlp_rows"`        // rows of the MLP at a time
+	HeadRows int  `json:"head_rows"`       // rows of logits at a time
 }
 
 // KeepOf is what layer l of L keeps. The last layer's backward pass follows its forward pass, so it keeps all but what
-// is made in pieces.
+// is made in pieces. Layers with memory of their own are the first to keep more: what is moved should be little.
 func (tl Tiling) KeepOf(l, L int) Keep {
 	switch {
 	case l == L-1 && (tl.Keep == KeepAll || tl.MLPRows >= tl.Tile):
 		return KeepAll
 	case l == L-1:
 		return KeepAttn
-	case l < tl.More && tl.Keep > KeepAll:
+	}
+	before := tl.turnsBefore(l, L)
+	rank := l - before
+	if tl.inTurn(l, L) {
+		rank = L - 1 - tl.turns() + before
+	}
+	if rank < tl.More && tl.Keep > KeepAll {
 		return tl.Keep - 1
 	}
 	return tl.Keep
 }
 
-// Kept says it in words: "attn", or "all in 5 layers, attn in the others".
+// turns is how many layers take turns in the slots: see carry.
+func (tl Tiling) turns() int {
+	if tl.Moved == 0 {
+		return 0
+	}
+	return tl.Moved + slots
+}
+
+// turnsBefore is how many of them come before layer l of L. They are spread evenly, so that copies have time; the last
+// layer is none of them.
+func (tl Tiling) turnsBefore(l, L int) int { return l * tl.turns() / max(L-1, 1) }
+
+func (tl Tiling) inTurn(l, L int) bool {
+	return l < L-1 && tl.turnsBefore(l+1, L) > tl.turnsBefore(l, L)
+}
+
+// MostMoved is the most layers of L whose kept part can be moved.
+func MostMoved(L int) int { return max(0, L-1-slots) }
+
+// Kept says it in words: "attn", or "all in 5 layers, attn in the others, 12 layers moved to host memory".
 func (tl Tiling) Kept() string {
-	if tl.More == 0 || tl.Keep == KeepAll {
-		return tl.Keep.String()
+	s := tl.Keep.String()
+	if tl.More > 0 && tl.Keep > KeepAll {
+		s = fmt.Sprintf("%s in %s, %s in the others", tl.Keep-1, layers(tl.More), tl.Keep)
 	}
-	layers := "layers"
-	if tl.More == 1 {
-		layers = "layer"
+	if tl.Moved > 0 {
+		s += fmt.Sprintf(", %s moved to host memory", layers(tl.Moved))
 	}
-	return fmt.Sprintf("%s in %d %s, %s in the others", tl.Keep-1, tl.More, layers, tl.Keep)
+	return s
+}
+
+func layers(n int) string {
+	if n == 1 {
+		return "1 layer"
+	}
+	return fmt.Sprintf("%d layers", n)
 }
 
 // Rope is what rotary positions need, already resolved (package rope).
@@ -85,13 +120,14 @@ type Runner struct {
 	M         *Model
 	B         ops.Backend
 	Spec      s2attn.Spec
-	Act, Halo *ops.Arena
-	Worst     bool // take memory for the longest halos that any cuts could make
+	Act, Halo *ops.Arena // Halo is host memory, for moved activations too
+	Worst     bool       // take memory for the longest halos that any cuts could make
 
 	inv       ops.Tensor // (D/2) float32
 	ropeScale float32
 	loss      ops.Tensor // (1) float64
 	positions []int32    // (T) staging on the host
+	carried   int64      // bytes of Halo that the last pass took for moved activations
 }
 
 // NewRunner takes the little that outlives a step from the act arena.
@@ -123,6 +159,9 @@ func (r *Runner) frame(b *Batch, backward bool, f func(p *pass)) {
 // Size takes and gives back what Step, or Score without backward, takes from the arenas: counting ones then know it.
 // All memory of a sequence is taken before its first tile.
 func (r *Runner) Size(b *Batch, backward bool) { r.frame(b, backward, func(*pass) {}) }
+
+// Carried is how much of the Halo arena's peak is for moved activations, in bytes.
+func (r *Runner) Carried() int64 { return r.carried }
 
 // Step adds one micro-batch's gradients of scale·Σ(-log p) to the parameters' gradients and its Σ(-log p) to
 // the loss. It only enqueues.
@@ -160,11 +199,13 @@ func (r *Runner) forwardThrough(p *pass, haloOnly bool) ops.Tensor {
 	for l := range r.M.L {
 		s := p.scratch
 		s.xin = in
+		r.forwardKV(l, p, &s)
 		if haloOnly && l == r.M.L-1 {
-			r.forwardKV(l, p, &s)
 			break
 		}
-		r.forward(l, p, &s, out.Rows(0, p.n()))
+		r.forwardAttn(l, p, &s)
+		p.store.ahead(l+1, p.at)
+		r.forwardMLP(l, p, &s, out.Rows(0, p.n()))
 		in, out = out, in
 	}
 	return in
@@ -173,13 +214,30 @@ func (r *Runner) forwardThrough(p *pass, haloOnly bool) ops.Tensor {
 // forwardKept runs tile i through all layers, keeping what the policy says; x0 receives the output.
 func (r *Runner) forwardKept(p *pass, i int) {
 	p.enter(p.tile(i))
+	n, c := p.n(), &p.carry
+	c.claim(0, partIn)
 	r.embed(p, p.layers[0].xin)
+	p.store.aheadOwed(r.M.L-1, p.at)
 	for l := range r.M.L {
+		s := &p.layers[l]
+		c.made(l, s, partIn, n)
+		c.claim(l, partQKV)
+		r.forwardKV(l, p, s)
+		c.made(l, s, partQKV, n)
+		c.claim(l, partOut)
+		c.claim(l, partMid)
+		r.forwardAttn(l, p, s)
+		p.store.ahead(l+1, p.at)
+		c.made(l, s, partOut, n)
+		c.made(l, s, partMid, n)
 		out := p.x0
 		if l+1 < r.M.L {
+			c.claim(l+1, partIn)
 			out = p.layers[l+1].xin
 		}
-		r.forward(l, p, &p.layers[l], out.Rows(0, p.n()))
+		c.claim(l, partMLP)
+		r.forwardMLP(l, p, s, out.Rows(0, n))
+		c.made(l, s, partMLP, n)
 	}
 }
 
@@ -202,11 +260,17 @@ func (r *Runner) backwardKept(p *pass) {
 	dx := p.dx.Rows(0, n)
 	for l := r.M.L - 1; l >= 0; l-- {
 		s := &p.layers[l]
-		if r.KeepOf(l, r.M.L) == KeepInput {
+		p.carry.back(l)
+		switch r.KeepOf(l, r.M.L) {
+		case KeepInput:
 			r.forwardKV(l, p, s)
 			r.forwardAttn(l, p, s)
+		case KeepOut:
+			r.forwardKV(l, p, s)
+			r.forwardO(l, p, s)
 		}
 		r.backward(l, p, s, dx)
+		p.carry.done(l, p.layers, n)
 	}
 	if !r.M.DEmbed.None() {
 		r.B.EmbedBackward(r.M.DEmbed, dx, p.ids.Rows(0, n))

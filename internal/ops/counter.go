@@ -7,12 +7,16 @@ import (
 )
 
 // Counter is a backend that executes nothing. It adds up what a step costs, so that running the step's own
-// code against it and against counting arenas gives the plan.
+// code against it and against counting arenas gives the plan. Copies beside the operations run against a clock
+// of their own in each direction, and what operations wait for them is counted.
 type Counter struct {
 	act     tensor.DType
 	work    int64 // the workspace of the backend it stands for
+	rates   Rates
 	Cost    Cost
 	Weights int64 // bytes of frozen weights, each tensor rounded up to Align
+
+	sent, fetched []float64 // when each copy is done, in seconds of the clock that now reads
 }
 
 // Cost is what operations amount to.
@@ -21,15 +25,32 @@ type Cost struct {
 	Head      float64 // of the output head
 	Attention float64 // of attention
 	Bytes     float64 // read and written by everything else
-	Moved     float64 // bytes copied between device and host
+	Moved     float64 // bytes copied between device and host while operations wait
 	Calls     float64 // operations
+	Sent      float64 // bytes copied to host memory beside the operations
+	Fetched   float64 // bytes copied from there
+	Stalled   float64 // seconds, at the counter's rates, that operations wait for those copies
+}
+
+// Rates are how fast a machine is.
+type Rates struct {
+	Linear    float64 // operations a second in products
+	Attention float64 // operations a second in attention
+	Bytes     float64 // bytes a second in everything else
+	Moved     float64 // bytes a second between device and host, in one direction while the other is busy too
+	Call      float64 // seconds that starting an operation takes
+}
+
+// Seconds is the time that c takes.
+func (r Rates) Seconds(c Cost) float64 {
+	return (c.Linear+c.Head)/r.Linear + c.Attention/r.Attention + c.Bytes/r.Bytes + c.Moved/r.Moved + c.Calls*r.Call + c.Stalled
 }
 
 var _ Backend = (*Counter)(nil)
 
-// NewCounter makes a counter for a backend with this activation type and workspace.
-func NewCounter(act tensor.DType, workspace int64) *Counter {
-	return &Counter{act: act, work: workspace}
+// NewCounter makes a counter for a backend with this activation type and workspace, on a machine of these rates.
+func NewCounter(act tensor.DType, workspace int64, r Rates) *Counter {
+	return &Counter{act: act, work: workspace, rates: r}
 }
 
 // Name implements Backend.
@@ -74,13 +95,53 @@ func (c *Counter) Convert(dst, src Tensor) { c.touch(dst, src) }
 
 // CopyRows implements Transfer.
 func (c *Counter) CopyRows(dst, _ Tensor, b Block) {
-	n := float64(b.Rows) * float64(b.Cols) * float64(dst.DType.Size())
-	if b.Moved {
-		c.Cost.Moved += n
-	} else {
-		c.Cost.Bytes += 2 * n
-	}
+	c.Cost.Bytes += 2 * b.bytes(dst)
 	c.Cost.Calls++
+}
+
+func (b Block) bytes(t Tensor) float64 {
+	return float64(b.Rows) * float64(b.Cols) * float64(t.DType.Size())
+}
+
+// Send implements Carrier.
+func (c *Counter) Send(dst, _ Tensor, b Block) Ticket {
+	c.Cost.Sent += b.bytes(dst)
+	c.sent = append(c.sent, max(c.rates.Seconds(c.Cost), last(c.sent))+b.bytes(dst)/c.rates.Moved)
+	return Ticket{N: int64(len(c.sent))}
+}
+
+// Fetch implements Carrier.
+func (c *Counter) Fetch(dst, _ Tensor, b Block) Ticket {
+	c.Cost.Fetched += b.bytes(dst)
+	c.fetched = append(c.fetched, max(c.rates.Seconds(c.Cost), last(c.sent), last(c.fetched))+b.bytes(dst)/c.rates.Moved)
+	return Ticket{N: int64(len(c.fetched)), Fetch: true}
+}
+
+// Wait implements Carrier.
+func (c *Counter) Wait(t Ticket) {
+	if t.N == 0 {
+		return
+	}
+	done := c.sent
+	if t.Fetch {
+		done = c.fetched
+	}
+	c.Cost.Stalled += max(0, done[t.N-1]-c.rates.Seconds(c.Cost))
+}
+
+// Restart sets the cost to nothing and the clocks to zero, and returns what the cost was. No copy may be under way.
+func (c *Counter) Restart() Cost {
+	was := c.Cost
+	c.Cost, c.sent, c.fetched = Cost{}, nil, nil
+	return was
+}
+
+// last is when the last of a direction's copies is done.
+func last(done []float64) float64 {
+	if len(done) == 0 {
+		return 0
+	}
+	return done[len(done)-1]
 }
 
 // LinearForward implements Linears.

@@ -36,7 +36,7 @@ func TestPairs(t *testing.T) {
 
 // A counting backend adds operations up as the formulas have them, and a device's weights in its own type.
 func TestCounter(t *testing.T) {
-	c := NewCounter(tensor.BF16, 7)
+	c := NewCounter(tensor.BF16, 7, Rates{})
 	w, err := c.Weight(tensor.F32, tensor.Shape{30, 20}, nil)
 	if err != nil || w.DType != tensor.BF16 || c.Weights != 1280 { // 1200 bytes, aligned
 		t.Errorf("a float32 weight on a bfloat16 device: %v, %d bytes, %v", w.DType, c.Weights, err)
@@ -54,9 +54,8 @@ func TestCounter(t *testing.T) {
 		t.Errorf("backward: %g operations, want %g", c.Cost.Linear, want)
 	}
 	c.Cost = Cost{}
-	c.CopyRows(y, y, Block{Rows: 3, Cols: 5, Moved: true})
 	c.CopyRows(y, y, Block{Rows: 3, Cols: 5})
-	if c.Cost.Moved != 30 || c.Cost.Bytes != 60 || c.Cost.Calls != 2 {
+	if c.Cost.Bytes != 60 || c.Cost.Calls != 1 {
 		t.Errorf("copies: %+v", c.Cost)
 	}
 }
@@ -74,5 +73,32 @@ func TestCountingArena(t *testing.T) {
 	}
 	if x := a.New(tensor.F32, 3, 5).Rows(1, 3); x.P != nil || x.Elems() != 10 || x.Bytes() != 40 {
 		t.Errorf("a counted view: %+v", x)
+	}
+}
+
+// Copies run beside the operations, each direction in its order, and only what operations wait for counts.
+func TestCarried(t *testing.T) {
+	c := NewCounter(tensor.BF16, 0, Rates{Linear: 1, Attention: 1, Bytes: 1, Moved: 2})
+	host, dev := CountingArena("host", Host).New(tensor.F32, 25), CountingArena("act", Device).New(tensor.F32, 25) // 100 bytes, 50 s
+	work := func(s float64) { c.Cost.Attention += s }
+	sent := c.Send(host, dev, Whole(dev))
+	work(30)
+	if c.Wait(sent); c.Cost.Stalled != 20 {
+		t.Errorf("after 30 s of 50: stalled %g s", c.Cost.Stalled)
+	}
+	work(10)                                // 60
+	first := c.Send(host, dev, Whole(dev))  // done at 110
+	back := c.Fetch(dev, host, Whole(dev))  // after it, done at 160
+	second := c.Send(host, dev, Whole(dev)) // done at 160
+	c.Wait(first)                           // 110
+	work(20)                                // 130
+	c.Wait(back)                            // 160
+	c.Wait(second)                          // nothing to wait for
+	c.Wait(Ticket{})
+	if c.Cost.Stalled != 20+50+30 || c.rates.Seconds(c.Cost) != 160 || c.Cost.Sent != 300 || c.Cost.Fetched != 100 {
+		t.Errorf("%+v", c.Cost)
+	}
+	if was := c.Restart(); was.Stalled != 100 || c.Cost != (Cost{}) {
+		t.Errorf("restarted: %+v, %+v", was, c.Cost)
 	}
 }

@@ -19,7 +19,7 @@ type Machine struct {
 	Context   int64 // device bytes of the driver's context, the kernels' code and the libraries
 	Memory    int64 // device bytes that may be used in all, Context and Workspace in them
 	Others    int64 // device bytes that other processes had before this one took any
-	Rates     Rates
+	Rates     ops.Rates
 	Peak      float64 // operations a second in dense bf16 products, by the datasheet; 0 where there is none
 
 	be ops.Backend // nil for a chip by name
@@ -30,7 +30,7 @@ type chip struct {
 	in     string // in the device's own name
 	memory int64  // what a process finds free on a card that nothing else uses
 	peak   float64
-	rates  Rates
+	rates  ops.Rates
 }
 
 // The figures of known chips. Peaks are the datasheets' dense bfloat16 rates. Memory is what the driver reports on
@@ -43,10 +43,10 @@ type chip struct {
 //
 // Moved is what page-locked copies reach on PCIe 5 and 4.
 var chips = map[string]chip{
-	"h100":    {"H100", 79 << 30, 989e12, Rates{Linear: 635e12, Attention: 495e12, Bytes: 2.4e12, Moved: 50e9, Call: 9e-6}},
-	"h200":    {"H200", 139 << 30, 989e12, Rates{Linear: 635e12, Attention: 495e12, Bytes: 3.4e12, Moved: 50e9, Call: 9e-6}},
-	"a100":    {"A100", 79 << 30, 312e12, Rates{Linear: 240e12, Attention: 130e12, Bytes: 1.4e12, Moved: 22e9, Call: 9e-6}},
-	"rtx4090": {"RTX 4090", 23 << 30, 165e12, Rates{Linear: 130e12, Attention: 70e12, Bytes: 0.7e12, Moved: 22e9, Call: 9e-6}},
+	"h100":    {"H100", 79 << 30, 989e12, ops.Rates{Linear: 635e12, Attention: 495e12, Bytes: 2.4e12, Moved: 50e9, Call: 9e-6}},
+	"h200":    {"H200", 139 << 30, 989e12, ops.Rates{Linear: 635e12, Attention: 495e12, Bytes: 3.4e12, Moved: 50e9, Call: 9e-6}},
+	"a100":    {"A100", 79 << 30, 312e12, ops.Rates{Linear: 240e12, Attention: 130e12, Bytes: 1.4e12, Moved: 22e9, Call: 9e-6}},
+	"rtx4090": {"RTX 4090", 23 << 30, 165e12, ops.Rates{Linear: 130e12, Attention: 70e12, Bytes: 0.7e12, Moved: 22e9, Call: 9e-6}},
 }
 
 // What a CUDA process holds on a card that is not here: measured on an H100 with driver 13.0.
@@ -92,7 +92,7 @@ func Here(b ops.Backend) Machine {
 }
 
 // Predicting are the rates to predict with: a CPU's are measured on the spot, a GPU's are built in.
-func (m Machine) Predicting() (Rates, error) {
+func (m Machine) Predicting() (ops.Rates, error) {
 	if m.be == nil || !m.OnHost {
 		return m.Rates, nil
 	}

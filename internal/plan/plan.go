@@ -39,6 +39,7 @@ type Plan struct {
 	Params    int64 `json:"params_bytes"`    // trained values, gradients and moments, frozen norms
 	Act       int64 `json:"act_bytes"`       // activations, windows, gradients, logits chunk
 	Halo      int64 `json:"halo_bytes"`      // keys and values between tiles, and their gradients
+	Carried   int64 `json:"moved_bytes"`     // activations moved to host memory
 	Workspace int64 `json:"workspace_bytes"` // packing buffers and libraries
 	Context   int64 `json:"context_bytes"`   // the driver's context, the kernels' code and the libraries
 	Weights   int64 `json:"weights_bytes"`   // frozen weights: mapped pages on the CPU
@@ -52,14 +53,6 @@ type Plan struct {
 	Trainable int64    `json:"trainable"`
 }
 
-// Pinned is how much of the plan's host memory is page-locked, beside a device with memory of its own.
-func (p Plan) Pinned(m Machine) int64 {
-	if m.OnHost {
-		return 0
-	}
-	return p.Halo
-}
-
 // Limits are bytes that may be used.
 type Limits struct{ Device, Host int64 }
 
@@ -70,7 +63,7 @@ func Count(p Problem, tl model.Tiling) (Plan, error) { return count(p, tl, true)
 func size(p Problem, tl model.Tiling) (Plan, error) { return count(p, tl, false) }
 
 func count(p Problem, tl model.Tiling, operations bool) (Plan, error) {
-	c := ops.NewCounter(p.Machine.Act, p.Workspace)
+	c := ops.NewCounter(p.Machine.Act, p.Workspace, p.Rates)
 	params, act, halo := ops.CountingArena("parameters", ops.Device), ops.CountingArena("activations", ops.Device), ops.CountingArena("halos", ops.Host)
 	shapes := map[string]tensor.Shape{}
 	for _, s := range p.Desc.TensorShapes() {
@@ -94,15 +87,15 @@ func count(p Problem, tl model.Tiling, operations bool) (Plan, error) {
 	}
 	pl := Plan{Tiling: tl, Workspace: p.Workspace, Context: p.Context, Weights: c.Weights, IDs: p.IDs, Base: p.Base, Trainable: m.Params.Count()}
 	if operations {
-		c.Cost = ops.Cost{}
+		c.Restart()
 		r.Step(p.batch(), 1)
-		pl.Cost, c.Cost = c.Cost, ops.Cost{}
+		pl.Cost = c.Restart()
 		m.Params.ZeroGrad()
 		if _, err := m.Params.GradNorm(); err != nil {
 			return Plan{}, err
 		}
 		m.Params.Update(ops.AdamW{})
-		pl.Optimizer = c.Cost
+		pl.Optimizer = c.Restart()
 	} else {
 		r.Size(p.batch(), true)
 	}
@@ -111,9 +104,10 @@ func count(p Problem, tl model.Tiling, operations bool) (Plan, error) {
 		one.Batch = 1
 		q.Size(one.batch(), false)
 	}
-	pl.Params, pl.Act, pl.Halo = params.Peak(), act.Peak(), halo.Peak()
+	pl.Params, pl.Act, pl.Carried = params.Peak(), act.Peak(), r.Carried()
+	pl.Halo = halo.Peak() - pl.Carried
 	pl.Device = pl.Params + pl.Act + pl.Workspace + pl.Context + pl.Weights
-	pl.Host = pl.Halo + pl.IDs + pl.Base
+	pl.Host = pl.Halo + pl.Carried + pl.IDs + pl.Base
 	if p.OnHost { // all memory is host memory; frozen weights are mapped pages, reported apart
 		pl.Host += pl.Params + pl.Act + pl.Workspace
 		pl.Device = 0

@@ -9,25 +9,12 @@ import (
 	"longlora/internal/tensor"
 )
 
-// Rates are how fast a machine is.
-type Rates struct {
-	Linear    float64 // operations a second in products
-	Attention float64 // operations a second in attention
-	Bytes     float64 // bytes a second in everything else
-	Moved     float64 // bytes a second between device and host
-	Call      float64 // seconds that starting an operation takes
-}
-
 // ChipCPU are round figures for choosing between plans on a CPU; only their proportions matter there.
-var ChipCPU = Rates{Linear: 1e11, Attention: 6e10, Bytes: 1e10, Moved: 1e10, Call: 2e-6}
+var ChipCPU = ops.Rates{Linear: 1e11, Attention: 6e10, Bytes: 1e10, Moved: 1e10, Call: 2e-6}
 
 // Seconds predicts an optimizer step of accum micro-batches.
-func (p Plan) Seconds(r Rates, accum int) float64 {
-	return float64(accum)*r.seconds(p.Cost) + r.seconds(p.Optimizer)
-}
-
-func (r Rates) seconds(c ops.Cost) float64 {
-	return (c.Linear+c.Head)/r.Linear + c.Attention/r.Attention + c.Bytes/r.Bytes + c.Moved/r.Moved + c.Calls*r.Call
+func (p Plan) Seconds(r ops.Rates, accum int) float64 {
+	return float64(accum)*r.Seconds(p.Cost) + r.Seconds(p.Optimizer)
 }
 
 // calibration shapes: long enough to run at full rate, short enough to take about a tenth of a second in all.
@@ -40,12 +27,12 @@ const (
 )
 
 // Calibrate measures the backend's rates on small operations, each the best of a few tries.
-func Calibrate(b ops.Backend) (Rates, error) {
+func Calibrate(b ops.Backend) (ops.Rates, error) {
 	count := ops.CountingArena("calibration", ops.Device)
 	newCalibration(count, b.Act())
 	arena, err := ops.NewArena(b, "calibration", ops.Device, count.Peak())
 	if err != nil {
-		return Rates{}, err
+		return ops.Rates{}, err
 	}
 	defer arena.Free(b)
 	k := newCalibration(arena, b.Act())
@@ -64,14 +51,14 @@ func Calibrate(b ops.Backend) (Rates, error) {
 			t := time.Now()
 			f()
 			if err := b.Sync(); err != nil {
-				return Rates{}, err
+				return ops.Rates{}, err
 			}
 			if s := time.Since(t).Seconds(); try == 0 || s < best[i] {
 				best[i] = s
 			}
 		}
 	}
-	c := ops.NewCounter(b.Act(), 0)
+	c := ops.NewCounter(b.Act(), 0, r)
 	r.Linear = 2 * calTokens * calWidth * 4 * calWidth / best[0]
 	r.Attention = 14 * calHead * a.Pairs(calTokens) / best[1]
 	c.SwiGLUForward(k.y, k.y2, k.y3)

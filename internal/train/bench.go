@@ -109,7 +109,7 @@ type bench struct {
 	d             model.Desc
 	be            ops.Backend
 	machine       plan.Machine
-	rates         plan.Rates
+	rates         ops.Rates
 	weights       *load.StandIn
 	steps, warmup int
 	log           io.Writer
@@ -162,7 +162,7 @@ func (b *bench) measure(ctx context.Context) (BenchResult, error) {
 	}
 	defer e.Close()
 	var times []float64
-	peaks := peaks{machine: b.machine, pinned: pl.Pinned(b.machine)}
+	peaks := peaks{machine: b.machine}
 	w := builder{seed: b.c.Seed, drop: p.Train.Drop > 0}
 	for i := range b.warmup + b.steps {
 		begun := time.Now()
@@ -189,7 +189,6 @@ func (b *bench) measure(ctx context.Context) (BenchResult, error) {
 // peaks are the most memory that was seen in use.
 type peaks struct {
 	machine      plan.Machine
-	pinned       int64 // page-locked memory, which the kernel counts with no process
 	device, host int64
 }
 
@@ -201,7 +200,7 @@ func (p *peaks) look() error {
 	}
 	p.device = max(p.device, d)
 	if rss, err := plan.RssAnon(); err == nil { // where the kernel does not say it, nothing else depends on it
-		p.host = max(p.host, rss+p.pinned)
+		p.host = max(p.host, rss)
 	}
 	return nil
 }

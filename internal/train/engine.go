@@ -28,13 +28,18 @@ type Weights interface {
 
 // NewEngine takes the memory that the plan counted and loads the weights.
 func NewEngine(b ops.Backend, p plan.Problem, pl plan.Plan, base Weights, rope model.Rope, seed uint64) (*Engine, error) {
+	// Taking more than there is would end the process without a word.
+	if free, err := plan.HostAvailable(); err == nil && pl.Host-pl.Base > free {
+		return nil, errs.NoFitf("the plan takes %s of host memory besides what the process has, and %s are available; lower --host-mem, or end what else uses memory",
+			plan.Bytes(pl.Host-pl.Base), plan.Bytes(free))
+	}
 	e := &Engine{Backend: b, Scorers: map[s2attn.Mode]*model.Runner{}}
 	for _, a := range []struct {
 		to    **ops.Arena
 		name  string
 		space ops.Space
 		size  int64
-	}{{&e.params, "parameters", ops.Device, pl.Params}, {&e.act, "activations", ops.Device, pl.Act}, {&e.halo, "halos", ops.Host, pl.Halo}} {
+	}{{&e.params, "parameters", ops.Device, pl.Params}, {&e.act, "activations", ops.Device, pl.Act}, {&e.halo, "halos and moved activations", ops.Host, pl.Halo + pl.Carried}} {
 		arena, err := ops.NewArena(b, a.name, a.space, a.size)
 		if err != nil {
 			e.Close()

@@ -154,7 +154,7 @@ func (r *run) start() error {
 		}
 	}
 	debug.FreeOSMemory() // what loading left behind is not part of the run
-	r.peaks = peaks{machine: r.machine, pinned: r.plan.Pinned(r.machine)}
+	r.peaks = peaks{machine: r.machine}
 	r.batches = builder{seed: r.c.Seed, drop: r.tr.Drop > 0}
 	return nil
 }

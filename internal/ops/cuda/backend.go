@@ -52,6 +52,8 @@ type Backend struct {
 	blas    string // the file that cuBLASLt came from
 	err     error  // the first since the last Sync
 
+	sends   side           // copies to host memory
+	fetches side           // and from there
 	ring    *ring          // pinned memory that uploads go through
 	work    unsafe.Pointer // the workspace, see WorkspaceBytes
 	docs    []int32        // what the workspace's room for document boundaries holds
@@ -163,6 +165,11 @@ func (b *Backend) start() (err error) {
 	if b.stream, err = cu.MakeStream(cu.NonBlocking); err != nil {
 		return fmt.Errorf("making a stream: %w", err)
 	}
+	for _, s := range []*side{&b.sends, &b.fetches} {
+		if err = s.open(); err != nil {
+			return err
+		}
+	}
 	if b.blas, err = openBLAS(func(path string) error {
 		p := C.CString(path)
 		defer C.free(unsafe.Pointer(p))
@@ -223,6 +230,7 @@ func (b *Backend) Close() error {
 	if b.ring != nil {
 		err = join(err, b.ring.close())
 	}
+	err = join(err, join(b.sends.close(), b.fetches.close()))
 	if b.stream != (cu.Stream{}) {
 		err = join(err, b.stream.Destroy())
 	}
@@ -306,7 +314,7 @@ func (b *Backend) Used() (int64, error) {
 func (b *Backend) Sync() error {
 	b.enter()
 	defer b.leave()
-	b.keep("waiting for the device", b.stream.Synchronize())
+	b.keep("waiting for the device", b.settle())
 	err := b.err
 	b.err = nil
 	return err

@@ -7,9 +7,11 @@ import "C"
 
 import (
 	"fmt"
+	"runtime"
 	"sync"
 	"unsafe"
 
+	"golang.org/x/sys/unix"
 	"gorgonia.org/cu"
 
 	"longlora/internal/errs"
@@ -70,11 +72,10 @@ func (b *Backend) Reserve(s ops.Space, bytes int64, name string) (unsafe.Pointer
 	defer b.leave()
 	bytes = max(bytes, ops.Align)
 	if s == ops.Host {
-		var p unsafe.Pointer
-		if st := C.ll_host_alloc(&p, C.size_t(bytes)); st != 0 {
-			return nil, errs.NoFitf("%s: %d bytes of page-locked host memory for %s: %s", b.Name(), bytes, name, C.GoString(C.ll_status(st)))
+		p, err := lock(bytes)
+		if err != nil {
+			return nil, errs.NoFitf("%s: %d bytes of page-locked host memory for %s: %v; lower --host-mem", b.Name(), bytes, name, err)
 		}
-		clearAll(unsafe.Slice((*byte)(p), bytes))
 		return p, nil
 	}
 	p, err := alloc(bytes, name)
@@ -87,28 +88,50 @@ func (b *Backend) Reserve(s ops.Space, bytes int64, name string) (unsafe.Pointer
 	return p, nil
 }
 
-// clearAll clears host memory with several threads: halos of a long context are tens of GiB.
-func clearAll(m []byte) {
+// lock takes page-locked host memory. The driver would take a hundred GiB page by page; large pages that several
+// threads have touched before are a matter of seconds, and the system counts them with the process.
+func lock(bytes int64) (unsafe.Pointer, error) {
+	m, err := unix.Mmap(-1, 0, int(bytes), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
+	if err != nil {
+		return nil, err
+	}
+	_ = unix.Madvise(m, unix.MADV_HUGEPAGE) // without them it only takes longer
+	touch(m)
+	p := unsafe.Pointer(unsafe.SliceData(m))
+	if st := C.ll_host_lock(p, C.size_t(len(m))); st != 0 {
+		return nil, join(fmt.Errorf("%s", C.GoString(C.ll_status(st))), unix.Munmap(m))
+	}
+	return p, nil
+}
+
+// touch has the system give the memory, which is zero then.
+func touch(m []byte) {
+	const page = 4096
 	var wg sync.WaitGroup
-	piece := max(len(m)/slots, 1<<20)
+	piece := max(len(m)/runtime.GOMAXPROCS(0), 1<<21)
 	for len(m) > 0 {
 		n := min(piece, len(m))
 		part := m[:n]
 		m = m[n:]
-		wg.Go(func() { clear(part) })
+		wg.Go(func() {
+			for i := 0; i < len(part); i += page {
+				part[i] = 0
+			}
+		})
 	}
 	wg.Wait()
 }
 
 // Free implements ops.Backend. It waits for the device.
-func (b *Backend) Free(s ops.Space, p unsafe.Pointer, _ int64) {
+func (b *Backend) Free(s ops.Space, p unsafe.Pointer, bytes int64) {
 	b.enter()
 	defer b.leave()
-	b.keep("waiting for the device", b.stream.Synchronize())
+	b.keep("waiting for the device", b.settle())
 	if s == ops.Host {
-		if st := C.ll_host_free(p); st != 0 {
+		if st := C.ll_host_unlock(p); st != 0 {
 			b.keep("giving host memory back", fmt.Errorf("%s", C.GoString(C.ll_status(st))))
 		}
+		b.keep("giving host memory back", unix.Munmap(unsafe.Slice((*byte)(p), max(bytes, ops.Align))))
 		return
 	}
 	b.keep("giving memory back", cu.MemFree(pointer(p)))

@@ -52,14 +52,39 @@ func copyRows(k *kit, d tensor.DType, rows, wide, cols, from int) {
 		return [][]float64{want}
 	}
 	k.judge(0, func() {
-		k.b.CopyRows(packed, src.Tensor, ops.Block{DstStride: cols, SrcOff: from, SrcStride: wide, Rows: rows, Cols: cols})
-		k.b.CopyRows(dst.Tensor, packed, ops.Block{DstOff: wide - cols, DstStride: wide, SrcStride: cols, Rows: rows, Cols: cols})
+		k.b.Send(packed, src.Tensor, ops.Block{DstStride: cols, SrcOff: from, SrcStride: wide, Rows: rows, Cols: cols})
+		k.b.Wait(k.b.Fetch(dst.Tensor, packed, ops.Block{DstOff: wide - cols, DstStride: wide, SrcStride: cols, Rows: rows, Cols: cols}))
 	}, formula, dst)
+	carried(k, d, rows, wide)
 	k.start("copy %s %d rows, columns %d to %d of %d, within device memory", d, rows, from, from+cols, wide)
 	src, dst = k.normal("src", d, rows, wide), k.sum("dst", d, rows, wide)
 	k.judge(0, func() {
 		k.b.CopyRows(dst.Tensor, src.Tensor, ops.Block{DstOff: wide - cols, DstStride: wide, SrcOff: from, SrcStride: wide, Rows: rows, Cols: cols})
 	}, formula, dst)
+}
+
+// carried sends what an operation has just written, overwrites it once the copy is done, and reads what comes back.
+func carried(k *kit, d tensor.DType, rows, wide int) {
+	k.start("%d x %d %s written, sent, overwritten, fetched and read", rows, wide, d)
+	src, tmp, back, dst := k.normal("src", d, rows, wide), k.out("tmp", d, rows, wide), k.out("back", d, rows, wide), k.out("dst", d, rows, wide)
+	n := src.Tensor.Bytes()
+	p, err := k.b.Reserve(ops.Host, n, "optest")
+	if err != nil {
+		k.fault("%v", err)
+		return
+	}
+	defer k.b.Free(ops.Host, p, n)
+	host := ops.Tensor{P: p, DType: d, Shape: tensor.Shape{rows, wide}}
+	all := ops.Whole(host)
+	k.judge(0, func() {
+		k.b.CopyRows(tmp.Tensor, src.Tensor, all)
+		sent := k.b.Send(host, tmp.Tensor, all)
+		fetched := k.b.Fetch(back.Tensor, host, all)
+		k.b.Wait(sent)
+		k.b.Zero(tmp.Tensor)
+		k.b.Wait(fetched)
+		k.b.CopyRows(dst.Tensor, back.Tensor, all)
+	}, func(round) [][]float64 { return [][]float64{make([]float64, rows*wide), src.v, src.v} }, tmp, back, dst)
 }
 
 // hard are bit patterns of float32 at which rounding to 16 bits goes wrong if it can.

@@ -1,0 +1,176 @@
+package load_test
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"longlora/internal/load"
+	"longlora/internal/model"
+	"longlora/internal/ops"
+	"longlora/internal/ops/cpu"
+	"longlora/internal/s2attn"
+)
+
+// lazy is a backend that copies between device and host as late as the contract lets it, and that spoils what is
+// being fetched until then: whoever does not wait reads or sends something else.
+type lazy struct {
+	*cpu.Backend
+	sent, fetched int64
+	pending       map[ops.Ticket]func()
+	before        map[ops.Ticket]int64 // sends that a fetch comes after
+}
+
+func newLazy() *lazy {
+	return &lazy{Backend: cpu.New(2), pending: map[ops.Ticket]func(){}, before: map[ops.Ticket]int64{}}
+}
+
+func (b *lazy) Send(dst, src ops.Tensor, c ops.Block) ops.Ticket {
+	b.sent++
+	t := ops.Ticket{N: b.sent}
+	b.pending[t] = func() { b.CopyRows(dst, src, c) }
+	return t
+}
+
+func (b *lazy) Fetch(dst, src ops.Tensor, c ops.Block) ops.Ticket {
+	b.fetched++
+	t := ops.Ticket{N: b.fetched, Fetch: true}
+	b.before[t] = b.sent
+	size := dst.DType.Size()
+	for r := range c.Rows {
+		at := (c.DstOff + r*c.DstStride) * size
+		for i := range dst.Raw()[at : at+c.Cols*size] {
+			dst.Raw()[at+i] = 0xff // a NaN, and no index
+		}
+	}
+	b.pending[t] = func() { b.CopyRows(dst, src, c) }
+	return t
+}
+
+func (b *lazy) Wait(t ops.Ticket) {
+	for n := int64(1); n <= t.N; n++ {
+		one := ops.Ticket{N: n, Fetch: t.Fetch}
+		if do, ok := b.pending[one]; ok {
+			if t.Fetch {
+				b.Wait(ops.Ticket{N: b.before[one]})
+			}
+			do()
+			delete(b.pending, one)
+		}
+	}
+}
+
+// gradients are those of one step of a small random model, and its loss.
+func gradients(t *testing.T, be ops.Backend, spec s2attn.Spec, tl model.Tiling, b *model.Batch) (grads [][]float32, loss float64) {
+	t.Helper()
+	d := model.Desc{C: 24, F: 40, L: 7, H: 6, Hkv: 2, D: 4, V: 50, Eps: 1e-5}
+	arena := func(s ops.Space) *ops.Arena {
+		a, err := ops.NewArena(be, "test", s, 16<<20)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { a.Free(be) })
+		return a
+	}
+	lora := map[model.Target]bool{model.Q: true, model.V: true, model.O: true, model.Up: true, model.Down: true}
+	m, err := model.New(be, d, model.Train{Embed: true, Norms: true, Rank: 2, Alpha: 4, LoRA: lora}, load.Random(d, 0.3, 5), arena(ops.Device))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := rand.New(rand.NewPCG(1, 2))
+	for _, p := range m.Params.List {
+		if p.Name[len(p.Name)-13:] == "lora_B.weight" || p.Name[len(p.Name)-13:] == "lora_A.weight" {
+			v := make([]float32, p.Value.Elems())
+			for i := range v {
+				v[i] = float32(0.1 * r.NormFloat64())
+			}
+			m.Params.Set(p, v)
+		}
+	}
+	run := model.NewRunner(m, be, spec, model.Rope{Inv: []float32{1, 0.1}, Scale: 1}, tl, arena(ops.Device), arena(ops.Host))
+	for range 2 { // the second step finds the first one's memory
+		m.Params.ZeroGrad()
+		run.Step(b, 0.01)
+		if loss, err = run.Loss(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, p := range m.Params.List {
+		g, err := m.Params.Get(p.Grad)
+		if err != nil {
+			t.Fatal(err)
+		}
+		grads = append(grads, g)
+	}
+	return grads, loss
+}
+
+// Whatever a layer keeps, makes again or moves to host memory, and however late copies are done, gradients are the
+// same bits for one tile length; for several, the same to rounding.
+func TestKeptAndMoved(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 4))
+	const n = 70
+	b := &model.Batch{Docs: []int32{0, n}}
+	for range n {
+		b.IDs, b.Targets = append(b.IDs, int32(r.IntN(50))), append(b.Targets, int32(r.IntN(50)))
+	}
+	cut := &model.Batch{IDs: b.IDs, Targets: b.Targets, Docs: []int32{0, 9, 33, n}}
+	for _, c := range []struct {
+		name  string
+		spec  s2attn.Spec
+		batch *model.Batch
+	}{
+		{"split", s2attn.Spec{Mode: s2attn.Split, Group: 16}, b},
+		{"cut", s2attn.Spec{Mode: s2attn.Split, Group: 20}, cut},
+		{"full", s2attn.Spec{Mode: s2attn.Full}, b},
+	} {
+		whole, loss := gradients(t, cpu.New(2), c.spec, model.Tiling{Tile: n, MLPRows: n, HeadRows: 32}, c.batch)
+		for _, tile := range []int{n, 32, 11} {
+			want, _ := gradients(t, cpu.New(2), c.spec, model.Tiling{Tile: tile, MLPRows: tile, HeadRows: 32}, c.batch)
+			for i := range want {
+				if e := relative(want[i], whole[i]); !(e < 5e-6) {
+					t.Errorf("%s, tile %d: gradient %d differs from one tile's by %.3g", c.name, tile, i, e)
+				}
+			}
+			for _, keep := range []model.Keep{model.KeepAll, model.KeepAttn, model.KeepOut, model.KeepInput} {
+				for _, k := range [][2]int{{0, 0}, {1, 0}, {2, 3}, {4, 6}} {
+					tl := model.Tiling{Tile: tile, Keep: keep, Moved: k[0], More: k[1], MLPRows: tile, HeadRows: 32}
+					got, l := gradients(t, newLazy(), c.spec, tl, c.batch)
+					if what := differ(got, want); what != "" || math.Abs(l-loss) > 1e-4 {
+						t.Errorf("%s, tile %d, keeping %s: loss %g, one tile's %g; %s", c.name, tile, tl.Kept(), l, loss, what)
+					}
+				}
+			}
+		}
+	}
+}
+
+// differ says which gradient is not the same bits.
+func differ(got, want [][]float32) string {
+	for i := range want {
+		if !slices.Equal(got[i], want[i]) {
+			return fmt.Sprintf("gradient %d differs by %.3g", i, relative(got[i], want[i]))
+		}
+	}
+	return ""
+}
+
+// A Moved plan's layers keep what the policy says, the last layer apart, and every layer is in at most one place.
+func TestKeptSays(t *testing.T) {
+	tl := model.Tiling{Tile: 64, Keep: model.KeepOut, More: 2, Moved: 3, MLPRows: 32}
+	if got := tl.Kept(); got != "attn in 2 layers, out in the others, 3 layers moved to host memory" {
+		t.Error(got)
+	}
+	const L = 12
+	more := 0
+	for l := range L - 1 {
+		if tl.KeepOf(l, L) == model.KeepAttn {
+			more++
+		}
+	}
+	if more != 2 || model.MostMoved(L) != 9 {
+		t.Errorf("%d layers keep more, want 2; at most %d can be moved", more, model.MostMoved(L))
+	}
+}

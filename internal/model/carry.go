@@ -1,0 +1,181 @@
+package model
+
+import "longlora/internal/ops"
+
+// part is one of the pieces in which a layer's kept activations are moved, each as soon as it is made.
+type part uint8
+
+const (
+	partIn  part = iota // xin
+	partQKV             // q, k and v
+	partOut             // o
+	partMid             // xmid
+	partMLP             // gate and up
+	parts
+)
+
+// holds reports whether a layer that keeps k keeps the part.
+func (k Keep) holds(x part) bool {
+	switch x {
+	case partIn:
+		return true
+	case partOut:
+		return k <= KeepOut
+	case partMLP:
+		return k == KeepAll
+	default:
+		return k <= KeepAttn
+	}
+}
+
+// part lists the tensors of a part.
+func (s *saved) part(x part) []ops.Tensor {
+	switch x {
+	case partIn:
+		return []ops.Tensor{s.xin}
+	case partQKV:
+		return []ops.Tensor{s.q, s.k, s.v}
+	case partOut:
+		return []ops.Tensor{s.o}
+	case partMid:
+		return []ops.Tensor{s.xmid}
+	default:
+		return []ops.Tensor{s.g, s.u}
+	}
+}
+
+// newPart takes room for a part of t tokens.
+func (r *Runner) newPart(a *ops.Arena, s *saved, x part, t int) {
+	act, m := r.B.Act(), r.M
+	switch x {
+	case partIn:
+		s.xin = a.New(act, t, m.C)
+	case partQKV:
+		s.q, s.k, s.v = a.New(act, t, m.H, m.D), a.New(act, t, m.Hkv, m.D), a.New(act, t, m.Hkv, m.D)
+	case partOut:
+		s.o = a.New(act, t, m.H, m.D)
+	case partMid:
+		s.xmid = a.New(act, t, m.C)
+	case partMLP:
+		s.g, s.u = a.New(act, t, m.F), a.New(act, t, m.F)
+	}
+}
+
+// newParts takes room for the parts that a layer keeps.
+func (r *Runner) newParts(a *ops.Arena, s *saved, k Keep, t int) {
+	for x := range parts {
+		if k.holds(x) {
+			r.newPart(a, s, x, t)
+		}
+	}
+}
+
+// slots is how many layers' parts the moved layers share on the device: one is worked on while the other is copied.
+const slots = 2
+
+// carry moves what some layers keep to host memory and back. These layers take turns in the slots: on the way forward
+// each part is sent as soon as it is made, and on the way back a slot is filled again as soon as the layer in it is
+// done with. The last turns stay in their slots.
+type carry struct {
+	b    ops.Backend
+	keep []Keep                   // [layer]
+	turn []int                    // [layer] -1 for one with memory of its own
+	of   []int                    // [turn] its layer
+	host []saved                  // [turn] where its parts wait; none for the last turns
+	busy [slots][parts]ops.Ticket // the last copy of a slot's part
+}
+
+// newCarry takes the slots and the host memory, and sets the moved layers' parts in s.
+func (r *Runner) newCarry(t int, s []saved) carry {
+	c := carry{b: r.B}
+	biggest := KeepInput
+	for l := range s {
+		c.keep, c.turn = append(c.keep, r.KeepOf(l, len(s))), append(c.turn, -1)
+		if r.inTurn(l, len(s)) {
+			c.turn[l] = len(c.of)
+			c.of = append(c.of, l)
+			biggest = min(biggest, c.keep[l])
+		}
+	}
+	if len(c.of) == 0 {
+		return c
+	}
+	var slot [slots]saved
+	for i := range slot {
+		r.newParts(r.Act, &slot[i], biggest, t)
+	}
+	for turn, l := range c.of {
+		for x := range parts {
+			if c.keep[l].holds(x) {
+				s[l].borrow(&slot[turn%slots], x)
+			}
+		}
+		if turn < len(c.of)-slots {
+			c.host = append(c.host, saved{})
+			r.newParts(r.Halo, &c.host[turn], c.keep[l], t)
+		}
+	}
+	return c
+}
+
+// borrow takes a part's memory from another.
+func (s *saved) borrow(from *saved, x part) {
+	switch x {
+	case partIn:
+		s.xin = from.xin
+	case partQKV:
+		s.q, s.k, s.v = from.q, from.k, from.v
+	case partOut:
+		s.o = from.o
+	case partMid:
+		s.xmid = from.xmid
+	case partMLP:
+		s.g, s.u = from.g, from.u
+	}
+}
+
+// claim makes sure that a part of layer l can be written, or that what was fetched of it can be read.
+func (c *carry) claim(l int, x part) {
+	if turn := c.turn[l]; turn >= 0 && c.keep[l].holds(x) {
+		c.b.Wait(c.busy[turn%slots][x])
+	}
+}
+
+// made sends a part of layer l, of n tokens, to the host.
+func (c *carry) made(l int, s *saved, x part, n int) {
+	turn := c.turn[l]
+	if turn < 0 || turn >= len(c.host) || !c.keep[l].holds(x) {
+		return
+	}
+	to := c.host[turn].part(x)
+	for i, t := range s.part(x) {
+		from := t.Rows(0, n)
+		c.busy[turn%slots][x] = c.b.Send(to[i].Rows(0, n), from, ops.Whole(from))
+	}
+}
+
+// back makes sure that all parts of layer l are on the device.
+func (c *carry) back(l int) {
+	for x := range parts {
+		c.claim(l, x)
+	}
+}
+
+// done says that layer l's slot is not wanted any more; the parts, of n tokens, of the layer that had it before are fetched.
+func (c *carry) done(l int, s []saved, n int) {
+	turn := c.turn[l] - slots
+	if turn < 0 {
+		return
+	}
+	l = c.of[turn]
+	for x := range parts {
+		if !c.keep[l].holds(x) {
+			continue
+		}
+		from := c.host[turn].part(x)
+		for i, t := range s[l].part(x) {
+			to := t.Rows(0, n)
+			c.busy[turn%slots][x] = c.b.Fetch(to, from[i].Rows(0, n), ops.Whole(to))
+		}
+	}
+}

@@ -1,0 +1,123 @@
+//go:build cuda
+
+package cuda
+
+// #include "longlora.h"
+import "C"
+
+import (
+	"fmt"
+	"unsafe"
+
+	"gorgonia.org/cu"
+
+	"longlora/internal/ops"
+)
+
+// marks is how many copies of a direction have an event of their own. Who waits for an earlier copy waits for a later
+// one, which is rare and only too careful.
+const marks = 256
+
+// side is a stream on which copies of one direction run beside the operations.
+type side struct {
+	stream cu.Stream
+	ready  cu.Event // all that was enqueued before the copy
+	done   []cu.Event
+	n      int64 // copies so far
+}
+
+// open makes the stream and its events; the context is current.
+func (s *side) open() (err error) {
+	if s.stream, err = cu.MakeStream(cu.NonBlocking); err != nil {
+		return fmt.Errorf("making a stream for copies: %w", err)
+	}
+	if s.ready, err = cu.MakeEvent(cu.DisableTiming); err != nil {
+		return fmt.Errorf("making an event: %w", err)
+	}
+	for range marks {
+		e, err := cu.MakeEvent(cu.DisableTiming)
+		if err != nil {
+			return fmt.Errorf("making an event: %w", err)
+		}
+		s.done = append(s.done, e)
+	}
+	return nil
+}
+
+func (s *side) close() error {
+	var err error
+	if s.ready != (cu.Event{}) {
+		err = cu.DestroyEvent(&s.ready)
+	}
+	for i := range s.done {
+		err = join(err, cu.DestroyEvent(&s.done[i]))
+	}
+	if s.stream != (cu.Stream{}) {
+		err = join(err, s.stream.Destroy())
+	}
+	return err
+}
+
+// mark is the event of copy n.
+func (s *side) mark(n int64) cu.Event { return s.done[n%marks] }
+
+// after makes later copies wait for copy n of another direction.
+func (s *side) after(other *side, n int64) error {
+	if n == 0 {
+		return nil
+	}
+	return s.stream.Wait(other.mark(n), 0)
+}
+
+// carry enqueues a copy on a side stream; first is what it waits for besides the operations.
+func (b *Backend) carry(s *side, what string, dst, src ops.Tensor, c ops.Block, first func() error) int64 {
+	if dst.DType != src.DType {
+		panic("cuda: " + what + " of " + src.DType.String() + " to " + dst.DType.String())
+	}
+	b.enter()
+	defer b.leave()
+	err := s.ready.Record(b.stream)
+	if err == nil {
+		err = s.stream.Wait(s.ready, 0)
+	}
+	if err == nil {
+		err = first()
+	}
+	b.keep(fmt.Sprintf("%s of %v %s: waiting", what, src.Shape, src.DType), err)
+	size := dst.DType.Size()
+	b.check(what, C.ll_copy2d(unsafe.Add(dst.P, c.DstOff*size), C.size_t(c.DstStride*size), unsafe.Add(src.P, c.SrcOff*size), C.size_t(c.SrcStride*size),
+		C.size_t(c.Cols*size), C.size_t(c.Rows), C.ll_stream(unsafe.Pointer(s.stream.C()))), dst, src)
+	s.n++
+	b.keep(what, s.mark(s.n).Record(s.stream))
+	return s.n
+}
+
+// Send implements ops.Carrier.
+func (b *Backend) Send(dst, src ops.Tensor, c ops.Block) ops.Ticket {
+	return ops.Ticket{N: b.carry(&b.sends, "copy to host memory", dst, src, c, func() error { return nil })}
+}
+
+// Fetch implements ops.Carrier.
+func (b *Backend) Fetch(dst, src ops.Tensor, c ops.Block) ops.Ticket {
+	n := b.carry(&b.fetches, "copy from host memory", dst, src, c, func() error { return b.fetches.after(&b.sends, b.sends.n) })
+	return ops.Ticket{N: n, Fetch: true}
+}
+
+// Wait implements ops.Carrier.
+func (b *Backend) Wait(t ops.Ticket) {
+	if t.N == 0 {
+		return
+	}
+	s := &b.sends
+	if t.Fetch {
+		s = &b.fetches
+	}
+	b.enter()
+	defer b.leave()
+	b.keep("waiting for a copy", b.stream.Wait(s.mark(t.N), 0))
+}
+
+// settle waits for all streams.
+func (b *Backend) settle() error {
+	return join(b.stream.Synchronize(), join(b.sends.stream.Synchronize(), b.fetches.stream.Synchronize()))
+}
