@@ -40,6 +40,8 @@ type Train struct {
 	Resume                    string
 	Replan, DryRun            bool
 	Tile                      int
+	KeepActivations           string
+	MoveLayers                int
 	G                         int     // group size in tokens, 0 under full attention
 	HoldDocs                  float64 // share of the documents that is not trained on; extend sets it
 	Values                    *Values // where each option comes from
@@ -99,6 +101,9 @@ func (t *Train) Flags(f *pflag.FlagSet) {
 	f.BoolVar(&t.Replan, "replan", false, "accept another plan, and other last bits, when resuming")
 	f.BoolVar(&t.DryRun, "dry-run", false, "stop before step 1, after showing the first row")
 	f.IntVar(&t.Tile, "tile", 0, "tokens of a tile (0: the planner's choice)")
+	f.StringVar(&t.KeepActivations, "keep-activations", "auto", "what layers keep for the backward pass: auto (the planner's choice), all, attn, out or input")
+	OneOf(f, "keep-activations", "auto", "all", "attn", "out", "input")
+	f.IntVar(&t.MoveLayers, "move-layers", -1, "layers whose kept activations wait in host memory (-1: the planner's choice)")
 	t.ComputeFlags(f)
 }
 
@@ -155,6 +160,7 @@ func (t *Train) ranges(v *Values) error {
 		{"save-every", t.SaveEvery >= 1, "1 or more"},
 		{"keep", t.Keep >= 1, "1 or more"},
 		{"tile", t.Tile >= 1 || !v.Explicit("tile"), "1 or more"},
+		{"move-layers", t.MoveLayers >= -1, "0 or more, or -1"},
 	} {
 		if !c.ok {
 			return errs.Usagef("--%s %s: must be %s", c.flag, v.fs.Lookup(c.flag).Value, c.want)

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"sort"
 
 	"longlora/internal/errs"
 	"longlora/internal/model"
@@ -11,8 +12,8 @@ import (
 // tiles lists the tile lengths to choose from, the longest first.
 func (p Problem) tiles() []int {
 	n := p.Ctx * p.Batch
-	if p.Forced > 0 {
-		return []int{min(p.Forced, n)}
+	if p.Forced.Tile > 0 {
+		return []int{min(p.Forced.Tile, n)}
 	}
 	tiles := []int{n}
 	if p.Spec.Mode == s2attn.Roll {
@@ -74,85 +75,182 @@ func (p Problem) pieces(t int) (mlp []int, head int) {
 	return mlp, min(t, head)
 }
 
-// fits reports whether a plan is within the limits.
+// keeps are the policies to choose from, the one that keeps most first.
+func (p Problem) keeps() []model.Keep {
+	all := []model.Keep{model.KeepAll, model.KeepAttn, model.KeepOut, model.KeepInput}
+	for _, k := range all {
+		if k.String() == p.Forced.Keep {
+			return []model.Keep{k}
+		}
+	}
+	return all
+}
+
+// moves are the numbers of moved layers to choose from. Where all memory is the host's, moving frees none.
+func (p Problem) moves() []int {
+	most := model.MostMoved(p.Desc.L)
+	if p.Forced.Moved != nil {
+		return []int{min(*p.Forced.Moved, most)}
+	}
+	n := []int{0}
+	if !p.OnHost {
+		for i := 1; i <= most; i++ {
+			n = append(n, i)
+		}
+	}
+	return n
+}
+
 func (p Problem) fits(pl Plan, lim Limits) bool {
 	return pl.Host <= lim.Host && (p.OnHost || pl.Device <= lim.Device)
 }
 
-// Choose picks the way with the least predicted time that fits. When none does the error, of kind NoFit, says
-// what the smallest needs.
+// candidate is a plan that fits, with the least time that it can take.
+type candidate struct {
+	model.Tiling
+	least float64 // seconds, copies beside the operations left out
+	moved float64 // seconds that those copies take in one direction
+}
+
+// Choose picks the plan of the least predicted time within the limits. What does not fit is an error of kind NoFit,
+// beside the plan of the least memory.
 func Choose(p Problem, lim Limits) (Plan, error) {
-	var best Plan
-	found := false
-	for _, t := range p.tiles() {
-		mlp, head := p.pieces(t)
-		for _, rows := range mlp {
-			for _, keep := range []model.Keep{model.KeepAll, model.KeepAttn, model.KeepInput} {
-				pl, ok, err := p.most(model.Tiling{Tile: t, Keep: keep, MLPRows: rows, HeadRows: head}, lim)
-				if err != nil {
-					return Plan{}, err
-				}
-				if ok && (!found || pl.Seconds(p.Rates, 1) < best.Seconds(p.Rates, 1)) {
-					best, found = pl, true
-				}
-				if ok {
-					break // what keeps less takes longer
+	pl, _, err := ChooseTwo(p, lim)
+	return pl, err
+}
+
+// copying is the share of their time by which copies that nothing waits for still count against a plan: they take
+// memory's bandwidth, and page-locked memory takes time to get.
+const copying = 0.05
+
+// ChooseTwo is Choose that returns besides the best plan the best one of another kind: another tile, another policy, or
+// with layers moved instead of none. It has no tile where there is none.
+func ChooseTwo(p Problem, lim Limits) (best, next Plan, err error) {
+	z, err := newCounted(p)
+	if err != nil {
+		return best, next, err
+	}
+	all := z.candidates(lim)
+	if len(all) == 0 {
+		best = z.least()
+		return best, next, errs.NoFitf("%s", p.refusal(best, lim))
+	}
+	sort.SliceStable(all, func(i, j int) bool { return all[i].least < all[j].least })
+	var first, second *candidate
+	var t1, t2 float64
+	for i := range all {
+		c := &all[i]
+		if second != nil && c.least >= t2 {
+			break
+		}
+		switch t := z.seconds(c.Tiling) + copying*c.moved; {
+		case first == nil || t < t1:
+			if first != nil && kind(first) != kind(c) {
+				second, t2 = first, t1
+			}
+			first, t1 = c, t
+		case kind(first) != kind(c) && (second == nil || t < t2):
+			second, t2 = c, t
+		}
+	}
+	if second != nil {
+		next = z.count(second.Tiling)
+	}
+	return z.count(first.Tiling), next, nil
+}
+
+// kind tells plans apart that are worth comparing.
+func kind(c *candidate) [3]int {
+	moved := 0
+	if c.Moved > 0 {
+		moved = 1
+	}
+	return [3]int{c.Tile, int(c.Keep), moved}
+}
+
+// candidates are the plans that fit: for every tile, policy and number of moved layers the one in which as many
+// layers as there is room for keep more, with the MLP in the largest pieces that fit.
+func (z *counted) candidates(lim Limits) []candidate {
+	var out []candidate
+	for _, t := range z.p.tiles() {
+		mlp, head := z.p.pieces(t)
+		seconds := map[model.Keep]float64{} // of plans that move nothing
+		for _, keep := range z.p.keeps() {
+			for _, moved := range z.p.moves() {
+				for _, rows := range mlp {
+					tl := model.Tiling{Tile: t, Keep: keep, Moved: moved, MLPRows: rows, HeadRows: head}
+					if z.p.fits(z.size(tl), lim) {
+						tl.More = z.more(tl, lim)
+						out = append(out, z.candidate(tl, seconds))
+						break
+					}
 				}
 			}
 		}
 	}
-	if found {
-		return best, nil
-	}
-	least, err := p.least()
-	if err != nil {
-		return Plan{}, err
-	}
-	return least, errs.NoFitf("%s", p.refusal(least, lim))
+	return out
 }
 
-// most gives as many layers as fit the next larger part to keep. It is not ok when not even none does.
-func (p Problem) most(tl model.Tiling, lim Limits) (pl Plan, ok bool, err error) {
-	if pl, err = size(p, tl); err != nil || !p.fits(pl, lim) {
-		return pl, false, err
+// more is how many layers can keep more. With all it is the next policy, which is counted by itself.
+func (z *counted) more(tl model.Tiling, lim Limits) int {
+	if tl.Keep == model.KeepAll || z.p.Forced.Keep != "" {
+		return 0
 	}
-	layers := p.Desc.L - 1 // the last one keeps what it can in any case
-	if tl.Keep == model.KeepAll || layers < 1 {
-		pl, err = Count(p, tl)
-		return pl, err == nil, err
-	}
-	more := tl
-	more.More = 1
-	one, err := size(p, more)
-	if err != nil {
-		return pl, false, err
-	}
-	each, left := one.Device-pl.Device, lim.Device-pl.Device
-	if p.OnHost {
-		each, left = one.Host-pl.Host, lim.Host-pl.Host
-	}
-	// With all layers it is the next policy, which is counted by itself.
-	tl.More = int(min(int64(layers-1), left/max(each, 1)))
-	pl, err = Count(p, tl)
-	return pl, err == nil && p.fits(pl, lim), err
+	return sort.Search(max(0, z.p.Desc.L-2), func(i int) bool {
+		tl.More = i + 1
+		return !z.p.fits(z.size(tl), lim)
+	})
 }
 
-// least is the plan that needs the least memory.
-func (p Problem) least() (Plan, error) {
-	var least Plan
-	for i, t := range p.tiles() {
-		mlp, head := p.pieces(t)
-		pl, err := size(p, model.Tiling{Tile: t, Keep: model.KeepInput, MLPRows: mlp[len(mlp)-1], HeadRows: head})
-		if err != nil {
-			return Plan{}, err
+// candidate adds what the tiling takes at least. Time grows evenly with the layers that keep less.
+func (z *counted) candidate(tl model.Tiling, known map[model.Keep]float64) candidate {
+	at := func(k model.Keep) float64 {
+		s, ok := known[k]
+		if !ok {
+			s = z.seconds(model.Tiling{Tile: tl.Tile, Keep: k, MLPRows: tl.MLPRows, HeadRows: tl.HeadRows})
+			known[k] = s
 		}
-		if i == 0 || pl.Host+pl.Device < least.Host+least.Device {
+		return s
+	}
+	c := candidate{Tiling: tl, least: at(tl.Keep)}
+	if tl.More > 0 {
+		c.least -= float64(tl.More) / float64(z.p.Desc.L-1) * (at(tl.Keep) - at(tl.Keep-1))
+	}
+	if tl.Moved > 0 {
+		tiles := (len(z.batch.IDs) + tl.Tile - 1) / tl.Tile
+		c.moved = float64(z.size(tl).Carried) * float64(tiles) / z.p.Rates.Moved
+	}
+	return c
+}
+
+// least is the plan of the least memory.
+func (z *counted) least() Plan {
+	var least Plan
+	for i, tl := range z.smallest() {
+		if pl := z.size(tl); i == 0 || pl.Host+pl.Device < least.Host+least.Device {
 			least = pl
 		}
 	}
-	return Count(p, least.Tiling)
+	return z.count(least.Tiling)
 }
 
+// smallest are the tilings of least device memory, and with nothing moved of least memory in all, for every tile.
+func (z *counted) smallest() []model.Tiling {
+	var out []model.Tiling
+	keeps, moves := z.p.keeps(), z.p.moves()
+	for _, t := range z.p.tiles() {
+		mlp, head := z.p.pieces(t)
+		tl := model.Tiling{Tile: t, Keep: keeps[len(keeps)-1], Moved: moves[0], MLPRows: mlp[len(mlp)-1], HeadRows: head}
+		out = append(out, tl)
+		if most := moves[len(moves)-1]; most > moves[0] {
+			tl.Moved = most
+			out = append(out, tl)
+		}
+	}
+	return out
+}
+
+// refusal says what the smallest plan needs of what there is.
 func (p Problem) refusal(least Plan, lim Limits) string {
 	s := fmt.Sprintf("--ctx %d does not fit: the smallest plan (tile %d, keeping %s) needs %s of host memory",
 		p.Ctx, least.Tile, least.Kept(), Bytes(least.Host))
@@ -166,13 +264,28 @@ func (p Problem) refusal(least Plan, lim Limits) string {
 	return s
 }
 
-// anyFits reports whether some way of carrying the step out fits.
+// anyFits reports whether some plan fits. What neither moves all nor nothing may fit where those two do not, one for
+// want of host memory and one for want of device memory.
 func (p Problem) anyFits(lim Limits) (bool, error) {
-	for _, t := range p.tiles() {
-		mlp, head := p.pieces(t)
-		pl, err := size(p, model.Tiling{Tile: t, Keep: model.KeepInput, MLPRows: mlp[len(mlp)-1], HeadRows: head})
-		if err != nil || p.fits(pl, lim) {
-			return err == nil, err
+	z, err := newCounted(p)
+	if err != nil {
+		return false, err
+	}
+	for _, tl := range z.smallest() {
+		if p.fits(z.size(tl), lim) {
+			return true, nil
+		}
+		if tl.Moved == 0 && z.size(tl).Host <= lim.Host { // as much is moved as the device needs
+			moves := p.moves()
+			i := sort.Search(len(moves), func(i int) bool {
+				tl.Moved = moves[i]
+				return z.size(tl).Device <= lim.Device
+			})
+			if i < len(moves) {
+				if tl.Moved = moves[i]; p.fits(z.size(tl), lim) {
+					return true, nil
+				}
+			}
 		}
 	}
 	return false, nil

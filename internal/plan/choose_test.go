@@ -27,7 +27,7 @@ const gib = 1 << 30
 
 // A limit between two policies is used: as many layers keep the larger part as fit, and no more would.
 func TestMoreLayersKeepMore(t *testing.T) {
-	p, lim := on7b(t, 32768), Limits{72 * gib, 100 * gib}
+	p, lim := on7b(t, 32768), Limits{72 * gib, gib} // too little host memory to move a layer
 	pl, err := Choose(p, lim)
 	if err != nil {
 		t.Fatal(err)
@@ -52,12 +52,74 @@ func TestMoreLayersKeepMore(t *testing.T) {
 	}
 }
 
+// Host memory buys time where the device's is short, and what is moved is counted there.
+func TestMovedLayers(t *testing.T) {
+	p := on7b(t, 65536)
+	here, err := Choose(p, Limits{72 * gib, gib / 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	there, err := Choose(p, Limits{72 * gib, 100 * gib})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if here.Moved != 0 || there.Moved == 0 || there.Seconds(p.Rates, 1) > 0.95*here.Seconds(p.Rates, 1) {
+		t.Errorf("with host memory %s in %.3g s, without %s in %.3g s", there.Kept(), there.Seconds(p.Rates, 1), here.Kept(), here.Seconds(p.Rates, 1))
+	}
+	if out := int64(there.Moved) * 65536 * 2 * 4096 * 2; there.Carried < out || there.Host < there.Carried || there.Cost.Sent < float64(out) { // input and o at least
+		t.Errorf("%s: %d bytes moved of %d of host memory; sent %g", there.Kept(), there.Carried, there.Host, there.Cost.Sent)
+	}
+	none := 0
+	p.Forced = Forced{Keep: "out", Moved: &none}
+	if pl, err := Choose(p, Limits{72 * gib, 100 * gib}); err != nil || pl.Keep != model.KeepOut || pl.Moved != 0 || pl.More != 0 {
+		t.Errorf("asked for out and nothing moved: %s (%v)", pl.Kept(), err)
+	}
+}
+
+// No tiling that fits is predicted to be faster than the one chosen.
+func TestChooseIsBest(t *testing.T) {
+	p := on7b(t, 16384)
+	p.Desc.L, p.Spec.Group = 6, 2048
+	for _, lim := range []Limits{{8 * gib, gib}, {10 * gib, 4 * gib}, {13 * gib, 4 * gib}} {
+		z, err := newCounted(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		pl, err := Choose(p, lim)
+		if err != nil {
+			t.Fatal(err)
+		}
+		chosen, tried := pl.Seconds(p.Rates, 1), 0
+		for _, tile := range p.tiles() {
+			mlp, head := p.pieces(tile)
+			for _, keep := range p.keeps() {
+				for moved := range model.MostMoved(p.Desc.L) + 1 {
+					for more := range p.Desc.L - 1 {
+						tl := model.Tiling{Tile: tile, Keep: keep, Moved: moved, More: more, MLPRows: mlp[0], HeadRows: head}
+						if p.fits(z.size(tl), lim) {
+							tried++
+							if s := z.count(tl).Seconds(p.Rates, 1); s < chosen*0.985 { // copies that nothing waits for count a little
+								t.Errorf("%d and %d GiB: tile %d, %s in %.4g s; chosen tile %d, %s in %.4g s", lim.Device/gib, lim.Host/gib,
+									tile, tl.Kept(), s, pl.Tile, pl.Kept(), chosen)
+							}
+						}
+					}
+				}
+			}
+		}
+		t.Logf("%d and %d GiB: %d fit; tile %d, %s", lim.Device/gib, lim.Host/gib, tried, pl.Tile, pl.Kept())
+		if tried == 0 {
+			t.Error("nothing fits")
+		}
+	}
+}
+
 // The more memory there is the less time is predicted; short contexts keep all.
 func TestMemoryBuysTime(t *testing.T) {
 	last := 0.0
 	for _, g := range []int64{24, 32, 48, 72, 140} {
 		p := on7b(t, 16384)
-		pl, err := Choose(p, Limits{g * gib, 100 * gib})
+		pl, err := Choose(p, Limits{g * gib, gib})
 		if err != nil {
 			t.Fatal(err)
 		}

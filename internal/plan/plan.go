@@ -22,15 +22,22 @@ type Problem struct {
 	Train  model.Train
 	Weight tensor.DType // of the frozen weights
 	Spec   s2attn.Spec
-	Ctx    int           // tokens of a row
-	Batch  int           // rows of a micro-batch
-	Cuts   bool          // rows hold several documents: halos may be as long as any cuts make them
-	Forced int           // a tile length that the user asked for, 0 when free
+	Ctx    int  // tokens of a row
+	Batch  int  // rows of a micro-batch
+	Cuts   bool // rows hold several documents: halos may be as long as any cuts make them
+	Forced Forced
 	Score  []s2attn.Spec // ways of attending that rows are also scored with, in the same arenas
 
 	Machine
 	Base int64 // host bytes in use before anything is taken
 	IDs  int64 // host bytes of token ids and row tables
+}
+
+// Forced is what the user wants of a plan; the rest is free.
+type Forced struct {
+	Tile  int    // tokens, 0 when free
+	Keep  string // what layers keep, "" when free
+	Moved *int   // layers whose kept part is moved, nil when free
 }
 
 // Plan is a choice and what it costs.
@@ -55,78 +62,6 @@ type Plan struct {
 
 // Limits are bytes that may be used.
 type Limits struct{ Device, Host int64 }
-
-// Count plans one way of carrying the step out.
-func Count(p Problem, tl model.Tiling) (Plan, error) { return count(p, tl, true) }
-
-// size is Count without the operations: the memory alone.
-func size(p Problem, tl model.Tiling) (Plan, error) { return count(p, tl, false) }
-
-func count(p Problem, tl model.Tiling, operations bool) (Plan, error) {
-	c := ops.NewCounter(p.Machine.Act, p.Workspace, p.Rates)
-	params, act, halo := ops.CountingArena("parameters", ops.Device), ops.CountingArena("activations", ops.Device), ops.CountingArena("halos", ops.Host)
-	shapes := map[string]tensor.Shape{}
-	for _, s := range p.Desc.TensorShapes() {
-		shapes[s.Name] = s.Shape
-	}
-	m, err := model.New(c, p.Desc, p.Train, func(name string) (model.Raw, error) {
-		return model.Raw{DType: p.Weight, Shape: shapes[name]}, nil
-	}, params)
-	if err != nil {
-		return Plan{}, err
-	}
-	runner := func(spec s2attn.Spec) *model.Runner {
-		r := model.NewRunner(m, c, spec, model.Rope{Inv: make([]float32, p.Desc.D/2)}, tl, act, halo)
-		r.Worst = p.Cuts
-		return r
-	}
-	r := runner(p.Spec)
-	var scorers []*model.Runner
-	for _, spec := range p.Score {
-		scorers = append(scorers, runner(spec))
-	}
-	pl := Plan{Tiling: tl, Workspace: p.Workspace, Context: p.Context, Weights: c.Weights, IDs: p.IDs, Base: p.Base, Trainable: m.Params.Count()}
-	if operations {
-		c.Restart()
-		r.Step(p.batch(), 1)
-		pl.Cost = c.Restart()
-		m.Params.ZeroGrad()
-		if _, err := m.Params.GradNorm(); err != nil {
-			return Plan{}, err
-		}
-		m.Params.Update(ops.AdamW{})
-		pl.Optimizer = c.Restart()
-	} else {
-		r.Size(p.batch(), true)
-	}
-	for _, q := range scorers {
-		one := p
-		one.Batch = 1
-		q.Size(one.batch(), false)
-	}
-	pl.Params, pl.Act, pl.Carried = params.Peak(), act.Peak(), r.Carried()
-	pl.Halo = halo.Peak() - pl.Carried
-	pl.Device = pl.Params + pl.Act + pl.Workspace + pl.Context + pl.Weights
-	pl.Host = pl.Halo + pl.Carried + pl.IDs + pl.Base
-	if p.OnHost { // all memory is host memory; frozen weights are mapped pages, reported apart
-		pl.Host += pl.Params + pl.Act + pl.Workspace
-		pl.Device = 0
-	}
-	return pl, nil
-}
-
-// batch is a micro-batch of full rows.
-func (p Problem) batch() *model.Batch {
-	n := p.Ctx * p.Batch
-	b := &model.Batch{IDs: make([]int32, n), Targets: make([]int32, n)}
-	for i := 0; i <= n; i += p.Ctx {
-		b.Docs = append(b.Docs, int32(i))
-	}
-	if p.Train.Drop > 0 {
-		b.Keys = make([]uint64, n)
-	}
-	return b
-}
 
 // Bytes writes a size in the largest binary unit that keeps it readable.
 func Bytes(n int64) string {

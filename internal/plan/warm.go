@@ -24,10 +24,11 @@ func Warm(card ops.Card) error {
 	p := warming
 	p.Machine = Here(card)
 	tl := model.Tiling{Tile: p.Ctx, MLPRows: p.Ctx, HeadRows: p.Ctx / 8}
-	pl, err := size(p, tl)
+	z, err := newCounted(p)
 	if err != nil {
 		return err
 	}
+	pl := z.size(tl)
 	params, err := ops.NewArena(card, "warming up", ops.Device, pl.Params)
 	if err != nil {
 		return err
@@ -50,7 +51,7 @@ func Warm(card ops.Card) error {
 		return err
 	}
 	r := model.NewRunner(m, card, p.Spec, model.Rope{Inv: make([]float32, p.Desc.D/2), Scale: 1}, tl, act, act)
-	r.Step(p.batch(), 1)
+	r.Step(p.batch(p.Ctx), 1)
 	_, err = m.Params.GradNorm()
 	if err == nil {
 		m.Params.Update(ops.AdamW{LR: 1, Beta1: 0.5, Beta2: 0.5, Eps: 1, GradScale: 1, Step: 1})

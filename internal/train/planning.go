@@ -8,6 +8,7 @@ import (
 	"longlora/internal/errs"
 	"longlora/internal/load"
 	"longlora/internal/model"
+	"longlora/internal/ops"
 	"longlora/internal/plan"
 	"longlora/internal/rope"
 	"longlora/internal/tensor"
@@ -30,13 +31,15 @@ type Planned struct {
 
 	Chip        string     `json:"chip"`
 	Keep        model.Keep `json:"keep"`
-	More        int        `json:"more"` // layers that keep the next larger part
+	More        int        `json:"more"`  // layers that keep the next larger part
+	Moved       int        `json:"moved"` // layers whose kept part waits in host memory
 	MLPRows     int        `json:"mlp_rows"`
 	HeadRows    int        `json:"head_rows"`
 	Trainable   int64      `json:"trainable"`
 	Params      int64      `json:"params_bytes"`
 	Act         int64      `json:"act_bytes"`
 	Halo        int64      `json:"halo_bytes"`
+	Carried     int64      `json:"moved_bytes"`
 	Workspace   int64      `json:"workspace_bytes"`
 	Context     int64      `json:"context_bytes"`
 	Weights     int64      `json:"weights_bytes"`
@@ -44,6 +47,13 @@ type Planned struct {
 	Base        int64      `json:"base_bytes"`
 	DeviceLimit int64      `json:"device_limit_bytes"`
 	HostLimit   int64      `json:"host_limit_bytes"`
+
+	Next        string  `json:"next_best,omitempty"` // the best plan of another kind
+	NextS       float64 `json:"next_best_s,omitempty"`
+	MoreDevice  string  `json:"more_device_plan,omitempty"` // what half as much device memory again would buy
+	MoreDeviceS float64 `json:"more_device_s,omitempty"`
+	MoreHost    string  `json:"more_host_plan,omitempty"` // the same for host memory
+	MoreHostS   float64 `json:"more_host_s,omitempty"`
 
 	positions string
 	kept      string
@@ -86,7 +96,7 @@ func Plan(c *config.Plan, v *config.Values, m plan.Machine) (*Planned, error) {
 	if err != nil {
 		return nil, err
 	}
-	pl, refusal := plan.Choose(p, lim)
+	pl, next, refusal := plan.ChooseTwo(p, lim)
 	if refusal != nil && errs.Code(refusal) != int(errs.NoFit) {
 		return nil, refusal
 	}
@@ -101,18 +111,44 @@ func Plan(c *config.Plan, v *config.Values, m plan.Machine) (*Planned, error) {
 	}
 	out := &Planned{
 		Shape: s.name, Ctx: p.Ctx, Group: groupOf(p), Tile: pl.Tile, Device: m.Device, DType: typeName(m.Act), DevicePlan: pl.Device, HostPlan: pl.Host,
-		PredictedS: pl.Seconds(rates, c.Accum), Fits: refusal == nil, Chip: m.Chip, Keep: pl.Keep, More: pl.More, MLPRows: pl.MLPRows, HeadRows: pl.HeadRows, Trainable: pl.Trainable,
-		Params: pl.Params, Act: pl.Act, Halo: pl.Halo, Workspace: pl.Workspace, Context: pl.Context, Weights: pl.Weights, IDs: pl.IDs, Base: pl.Base,
+		PredictedS: pl.Seconds(rates, c.Accum), Fits: refusal == nil, Chip: m.Chip, Keep: pl.Keep, More: pl.More, Moved: pl.Moved, MLPRows: pl.MLPRows, HeadRows: pl.HeadRows, Trainable: pl.Trainable,
+		Params: pl.Params, Act: pl.Act, Halo: pl.Halo, Carried: pl.Carried, Workspace: pl.Workspace, Context: pl.Context, Weights: pl.Weights, IDs: pl.IDs, Base: pl.Base,
 		DeviceLimit: lim.Device, HostLimit: lim.Host, positions: positions, kept: pl.Kept(), onHost: m.OnHost,
 	}
 	if longest >= 0 {
 		out.MaxCtx = &longest
+	}
+	if refusal == nil {
+		out.compare(p, lim, next, c.Accum, rates)
 	}
 	if refusal != nil {
 		out.refusal = tooLong(refusal, longest, m)
 	}
 	return out, nil
 }
+
+// compare adds the next best plan, and what half as much memory again would buy, where that is another plan.
+func (p *Planned) compare(q plan.Problem, lim plan.Limits, next plan.Plan, accum int, r ops.Rates) {
+	if next.Tile > 0 {
+		p.Next, p.NextS = how(next), next.Seconds(r, accum)
+	}
+	if !q.OnHost {
+		p.MoreDevice, p.MoreDeviceS = p.with(q, plan.Limits{Device: lim.Device + lim.Device/2, Host: lim.Host}, accum, r)
+	}
+	p.MoreHost, p.MoreHostS = p.with(q, plan.Limits{Device: lim.Device, Host: lim.Host + lim.Host/2}, accum, r)
+}
+
+// with is the plan under other limits; nothing where they buy less than a hundredth of the time.
+func (p *Planned) with(q plan.Problem, lim plan.Limits, accum int, r ops.Rates) (string, float64) {
+	pl, err := plan.Choose(q, lim)
+	if s := pl.Seconds(r, accum); err == nil && s < 0.99*p.PredictedS {
+		return how(pl), s
+	}
+	return "", 0
+}
+
+// how says how a plan is carried out.
+func how(pl plan.Plan) string { return fmt.Sprintf("tile %d, keeping %s", pl.Tile, pl.Kept()) }
 
 // subject is the model that is planned for: a shape's, or a checkpoint's by its config.json and the adapter's alone.
 type subject struct {
@@ -178,7 +214,7 @@ func (p *Planned) Print(w io.Writer) {
 	if p.onHost {
 		rows = append(rows, row{"frozen weights, mapped from the file", p.Weights})
 	} else {
-		rows = append(append(device, row{"frozen weights", p.Weights}, row{"the driver's context and kernels", p.Context}, row{"device memory in all", p.DevicePlan}), host...)
+		rows = append(append(device, row{"frozen weights", p.Weights}, row{"the driver's context and kernels", p.Context}, row{"device memory in all", p.DevicePlan}, row{"activations moved to host memory", p.Carried}), host...)
 	}
 	table := [][]string{{"where", "bytes"}}
 	for _, r := range rows {
@@ -191,6 +227,14 @@ func (p *Planned) Print(w io.Writer) {
 	ui.Table(w, table)
 	fmt.Fprintf(w, "tile %d, keeping %s; MLP by %d rows, logits by %d; %d trainable parameters; %.3g s a step predicted\n",
 		p.Tile, p.kept, p.MLPRows, p.HeadRows, p.Trainable, p.PredictedS)
+	for _, o := range []struct {
+		what, plan string
+		s          float64
+	}{{"next best", p.Next, p.NextS}, {"with half as much device memory again", p.MoreDevice, p.MoreDeviceS}, {"with half as much host memory again", p.MoreHost, p.MoreHostS}} {
+		if o.plan != "" {
+			fmt.Fprintf(w, "%s: %.3g s (%s)\n", o.what, o.s, o.plan)
+		}
+	}
 	if p.MaxCtx != nil {
 		memory := plan.Bytes(p.HostLimit) + " of host memory"
 		if !p.onHost {

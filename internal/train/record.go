@@ -204,8 +204,8 @@ func (r *Record) compare(saved *Record, where string, replan bool) error {
 	}
 	sort.Strings(sorted)
 	for _, n := range sorted {
-		length := n == "steps" || n == "epochs"
-		if replan && n == "tile" || length && saved.constant() && r.constant() {
+		length, planned := n == "steps" || n == "epochs", n == "tile" || n == "keep-activations" || n == "move-layers"
+		if replan && planned || length && saved.constant() && r.constant() {
 			continue
 		}
 		was, is := saved.Options[n], r.Options[n]

@@ -247,7 +247,14 @@ func pose(c *config.Train, d model.Desc, tr model.Train, weight tensor.DType, m 
 	p := plan.Problem{Desc: d, Train: tr, Weight: weight, Spec: spec(c), Ctx: c.Ctx, Batch: c.Batch,
 		Cuts: c.Pack == "cut" || c.Pack == "pad" && c.Batch > 1, Machine: m}
 	if p.Spec.Mode != s2attn.Roll { // under roll all rows of a micro-batch are one tile
-		p.Forced = c.Tile
+		p.Forced.Tile = c.Tile
+	}
+	p.Forced.Keep = c.KeepActivations
+	if p.Forced.Keep == "auto" {
+		p.Forced.Keep = ""
+	}
+	if c.MoveLayers >= 0 {
+		p.Forced.Moved = &c.MoveLayers
 	}
 	return p
 }

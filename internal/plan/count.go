@@ -1,0 +1,131 @@
+package plan
+
+import (
+	"longlora/internal/model"
+	"longlora/internal/ops"
+	"longlora/internal/s2attn"
+	"longlora/internal/tensor"
+)
+
+// Count says what the problem takes when it is carried out as the tiling says, by running the step's own code on a
+// counting backend and counting arenas.
+func Count(p Problem, tl model.Tiling) (Plan, error) {
+	z, err := newCounted(p)
+	if err != nil {
+		return Plan{}, err
+	}
+	return z.count(tl), nil
+}
+
+// counted is a problem whose model is made, on a backend that counts.
+type counted struct {
+	p         Problem
+	c         *ops.Counter
+	m         *model.Model
+	params    int64
+	optimizer ops.Cost // of one update
+	batch     *model.Batch
+	row       *model.Batch // of one row, as scoring has it
+}
+
+func newCounted(p Problem) (*counted, error) {
+	z := &counted{p: p, c: ops.NewCounter(p.Machine.Act, p.Workspace, p.Rates), batch: p.batch(p.Ctx * p.Batch), row: p.batch(p.Ctx)}
+	params := ops.CountingArena("parameters", ops.Device)
+	shapes := map[string]tensor.Shape{}
+	for _, s := range p.Desc.TensorShapes() {
+		shapes[s.Name] = s.Shape
+	}
+	var err error
+	if z.m, err = model.New(z.c, p.Desc, p.Train, func(name string) (model.Raw, error) {
+		return model.Raw{DType: p.Weight, Shape: shapes[name]}, nil
+	}, params); err != nil {
+		return nil, err
+	}
+	z.params = params.Peak()
+	z.c.Restart()
+	z.m.Params.ZeroGrad()
+	if _, err := z.m.Params.GradNorm(); err != nil {
+		return nil, err
+	}
+	z.m.Params.Update(ops.AdamW{})
+	z.optimizer = z.c.Restart()
+	return z, nil
+}
+
+// runner runs steps that take memory from counting arenas.
+func (z *counted) runner(spec s2attn.Spec, tl model.Tiling, act, host *ops.Arena) *model.Runner {
+	r := model.NewRunner(z.m, z.c, spec, model.Rope{Inv: make([]float32, z.p.Desc.D/2)}, tl, act, host)
+	r.Worst = z.p.Cuts
+	return r
+}
+
+// size is the plan's memory alone.
+func (z *counted) size(tl model.Tiling) Plan {
+	p := z.p
+	act, host := ops.CountingArena("activations", ops.Device), ops.CountingArena("halos", ops.Host)
+	r := z.runner(p.Spec, tl, act, host)
+	scorers := make([]*model.Runner, len(p.Score))
+	for i, spec := range p.Score {
+		scorers[i] = z.runner(spec, tl, act, host)
+	}
+	r.Size(z.batch, true)
+	for _, q := range scorers {
+		q.Size(z.row, false)
+	}
+	pl := Plan{Tiling: tl, Params: z.params, Act: act.Peak(), Carried: r.Carried(), Workspace: p.Workspace, Context: p.Context,
+		Weights: z.c.Weights, IDs: p.IDs, Base: p.Base, Trainable: z.m.Params.Count(), Optimizer: z.optimizer}
+	pl.Halo = host.Peak() - pl.Carried
+	pl.Device = pl.Params + pl.Act + pl.Workspace + pl.Context + pl.Weights
+	pl.Host = pl.Halo + pl.Carried + pl.IDs + pl.Base
+	if p.OnHost { // all memory is host memory; frozen weights are mapped pages, reported apart
+		pl.Host += pl.Params + pl.Act + pl.Workspace
+		pl.Device = 0
+	}
+	return pl
+}
+
+// count is size with the operations.
+func (z *counted) count(tl model.Tiling) Plan {
+	pl := z.size(tl)
+	pl.Cost = z.cost(tl, z.batch)
+	return pl
+}
+
+// cost is what one micro-batch amounts to.
+func (z *counted) cost(tl model.Tiling, b *model.Batch) ops.Cost {
+	r := z.runner(z.p.Spec, tl, ops.CountingArena("activations", ops.Device), ops.CountingArena("halos", ops.Host))
+	z.c.Restart()
+	r.Step(b, 1)
+	return z.c.Restart()
+}
+
+// Stretches of whole tiles and at least a group that a prediction is made from where there are more of them: from the
+// second on their time grows evenly, but under full attention.
+const (
+	fewStretches  = 2
+	someStretches = 4
+)
+
+// seconds predicts a micro-batch. Of a long one a part is counted.
+func (z *counted) seconds(tl model.Tiling) float64 {
+	n, part := len(z.batch.IDs), (max(tl.Tile, z.p.Spec.Group)+tl.Tile-1)/tl.Tile*tl.Tile
+	if n <= someStretches*part || z.p.Spec.Mode == s2attn.Full {
+		return z.p.Rates.Seconds(z.cost(tl, z.batch))
+	}
+	few := z.p.Rates.Seconds(z.cost(tl, z.p.batch(fewStretches*part)))
+	some := z.p.Rates.Seconds(z.cost(tl, z.p.batch(someStretches*part)))
+	return some + float64(n-someStretches*part)/float64(part)*(some-few)/(someStretches-fewStretches)
+}
+
+// batch is a batch of n tokens in rows of the problem's length. Contents do not matter to what it takes.
+func (p Problem) batch(n int) *model.Batch {
+	b := &model.Batch{IDs: make([]int32, n), Targets: make([]int32, n)}
+	for i := 0; i < n; i += p.Ctx {
+		b.Docs = append(b.Docs, int32(i))
+	}
+	b.Docs = append(b.Docs, int32(n))
+	if p.Train.Drop > 0 {
+		b.Keys = make([]uint64, n)
+	}
+	return b
+}
