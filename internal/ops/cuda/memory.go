@@ -96,7 +96,7 @@ func lock(bytes int64) (unsafe.Pointer, error) {
 		return nil, err
 	}
 	_ = unix.Madvise(m, unix.MADV_HUGEPAGE) // without them it only takes longer
-	touch(m)
+	populate(m)
 	p := unsafe.Pointer(unsafe.SliceData(m))
 	if st := C.ll_host_lock(p, C.size_t(len(m))); st != 0 {
 		return nil, join(fmt.Errorf("%s", C.GoString(C.ll_status(st))), unix.Munmap(m))
@@ -104,8 +104,8 @@ func lock(bytes int64) (unsafe.Pointer, error) {
 	return p, nil
 }
 
-// touch has the system give the memory, which is zero then.
-func touch(m []byte) {
+// populate has the system give the memory, which is zero then.
+func populate(m []byte) {
 	const page = 4096
 	var wg sync.WaitGroup
 	piece := max(len(m)/runtime.GOMAXPROCS(0), 1<<21)
