@@ -17,9 +17,12 @@ const driverSlack = 64 << 20
 
 // LimitsOf are the memory limits that the options give; used is what the process holds already, which counts.
 func LimitsOf(c *config.Common, m Machine, used int64) (Limits, error) {
-	lim := Limits{Device: m.Memory - driverSlack}
+	var lim Limits
 	var err error
-	if c.DeviceMem != "" {
+	if !m.OnHost {
+		lim.Device = m.Memory - driverSlack
+	}
+	if c.DeviceMem != "" && !m.OnHost {
 		if lim.Device, err = config.ParseBytes("device-mem", c.DeviceMem); err != nil {
 			return lim, err
 		}

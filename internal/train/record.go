@@ -138,6 +138,11 @@ func (s *setup) options() map[string]string {
 		out[name] = fmt.Sprint(v)
 	}
 	out["group-size"] = fmt.Sprint(s.c.G)
+	for _, e := range s.evals {
+		if e.Group != s.c.G && e.Group > 0 { // s2 for validation alone
+			out["group-size (validation)"] = fmt.Sprint(e.Group)
+		}
+	}
 	if sum, err := data.TemplateSum(s.c.Template); err == nil && sum != "" {
 		out["template (sha256)"] = short(sum)
 	}

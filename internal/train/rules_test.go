@@ -130,6 +130,18 @@ func listing(t *testing.T, dir string) string {
 	return b.String()
 }
 
+// Under full attention the group matters where validation is under s2.
+func TestChangedGroupOfValidation(t *testing.T) {
+	e := readExpected(t, "mha-linear")
+	e.Steps = 1
+	args := goldenArgs("mha-linear", e, t.TempDir(), "--attn=full", "--eval-attn=s2", "--eval-every=1", "--eval-fraction=0.5")
+	run(t, args...)
+	err := runError(t, append(args, "--group-size=16")...)
+	if errs.Code(err) != 2 || !strings.Contains(err.Error(), "--group-size (validation) was 32, now it is 16") {
+		t.Errorf("exit %d: %v", errs.Code(err), err)
+	}
+}
+
 // The same files divided otherwise among --data are other rows.
 func TestChangedSources(t *testing.T) {
 	e := readExpected(t, "mha-linear")
