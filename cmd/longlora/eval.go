@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"longlora/internal/ckpt"
 	"longlora/internal/config"
 	"longlora/internal/errs"
 	"longlora/internal/eval"
@@ -32,6 +33,9 @@ longlora eval --model merged --task ppl --data books.txt --ctx 16384 --protocol 
 		e.Flags, func(c *cobra.Command, v *config.Values) error {
 			if err := e.Finish(v); err != nil {
 				return err
+			}
+			if v.InFile("out") && ckpt.SameDir(e.Out, e.Adapter) {
+				e.Out = "" // of the training run that shares the file
 			}
 			if e.Report != "" { // said now, not after hours of work
 				if _, err := os.Stat(filepath.Dir(e.Report)); err != nil {

@@ -251,6 +251,9 @@ func Suggest(flags *pflag.FlagSet, name string) string {
 // Explicit reports whether anything but the default gave the option.
 func (v *Values) Explicit(name string) bool { return v != nil && v.source[name] > Default }
 
+// InFile reports whether the option's value is the file's, which may be shared with other commands.
+func (v *Values) InFile(name string) bool { return v.source[name] == File }
+
 // Exclusive keeps the one of two options that exclude each other that the stronger source gives; both in one source
 // are an error. The other goes back to its default.
 func (v *Values) Exclusive(a, b string) error {
