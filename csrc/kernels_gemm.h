@@ -50,26 +50,6 @@ INLINE void micro_edge(int col, int64_t kc, const float *a, int64_t st, const fl
 
 int64_t FN(gemm_work)(void) { return KC * NB + KC * MC + VL; } // pack_a may write VL - MR floats too much
 
-INLINE float half_at(const uint16_t *p, int32_t type) {
-    if (type == LL_BF16) {
-        uint32_t u = (uint32_t)*p << 16;
-        float f;
-        memcpy(&f, &u, 4);
-        return f;
-    }
-    uint32_t h = *p, sign = (h & 0x8000) << 16, e = h >> 10 & 31, m = h & 0x3ff, u;
-    float f;
-    if (e == 31) u = sign | 0x7f800000 | m << 13;
-    else if (e) u = sign | (e + 112) << 23 | m << 13;
-    else {
-        f = (float)m * 0x1p-24f;
-        memcpy(&u, &f, 4);
-        u |= sign;
-    }
-    memcpy(&f, &u, 4);
-    return f;
-}
-
 // Lanes of the two halves of a stage below, as constants: the compiler must see them to choose its shuffles.
 #define LANE_LO(j, w) ((j) & (w) ? VL + (j) - (w) : (j))
 #define LANE_HI(j, w) ((j) & (w) ? VL + (j) : (j) + (w))
@@ -100,18 +80,32 @@ INLINE void transpose(V r[VL]) {
 #endif
 }
 
-typedef uint16_t VS __attribute__((vector_size(VL * 2), aligned(2), may_alias));
-
-// Element i of b, and the VL from it on, whatever their type.
-INLINE float at(const void *b, int32_t type, int64_t i) {
-    return type == LL_F32 ? ((const float *)b)[i] : half_at((const uint16_t *)b + i, type);
+// VL halves as integers, and float16 as float32, exactly.
+#if VL == 16
+INLINE VI wide(const uint16_t *p) { return (VI)_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p)); }
+INLINE V halves(const uint16_t *p) { return (V)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p)); }
+#elif VL == 8
+INLINE VI wide(const uint16_t *p) { return (VI)_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p)); }
+INLINE V halves(const uint16_t *p) { return (V)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p)); }
+#else
+INLINE VI wide(const uint16_t *p) { return (VI){p[0], p[1], p[2], p[3]}; }
+INLINE V halves(const uint16_t *p) { // the exponent's bias goes from 15 to 127
+    VI h = wide(p), e = h & 0x7c00, n = ((h & 0x7fff) << 13) + (112 << 23);
+    n += (e == 0x7c00) & (112 << 23); // infinity and NaN: all ones
+    V small = __builtin_convertvector(h & 0x3ff, V) * vset(0x1p-24f); // below the normal numbers
+    return (V)((VI)vsel(e == 0, small, (V)n) | (h & 0x8000) << 16);
 }
+#endif
+
+// The VL elements of b from i on, and element i alone, whatever their type.
 INLINE V vat(const void *b, int32_t type, int64_t i) {
-    if (type == LL_F32) return vload((const float *)b + i);
-    if (type == LL_BF16) return (V)(__builtin_convertvector(*(const VS *)((const uint16_t *)b + i), VI) << 16);
-    float t[VL];
-    for (int l = 0; l < VL; l++) t[l] = half_at((const uint16_t *)b + i + l, type);
-    return vload(t);
+    const uint16_t *p = (const uint16_t *)b + i;
+    return type == LL_F32 ? vload((const float *)b + i) : type == LL_BF16 ? (V)(wide(p) << 16) : halves(p);
+}
+INLINE float at(const void *b, int32_t type, int64_t i) {
+    if (type == LL_F32) return ((const float *)b)[i];
+    uint16_t one[VL] = {((const uint16_t *)b)[i]};
+    return vat(one, type, 0)[0];
 }
 
 // B[k0..k0+kc, n0..n0+nr) into bp[k][NR], zero beyond nr; NR is twice VL.

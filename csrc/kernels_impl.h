@@ -1,6 +1,9 @@
 // The kernels, written once on the compiler's vectors of VL floats and built for each instruction set.
 #include <math.h>
 #include <string.h>
+#if VL > 4
+#include <immintrin.h>
+#endif
 
 #include "kernels.h"
 
