@@ -26,6 +26,7 @@ type Generated struct {
 	Model        string  `json:"model"`
 	PromptTokens int     `json:"prompt_tokens"`
 	Tokens       int     `json:"tokens"`
+	IDs          []int32 `json:"ids"` // the tokens
 	Text         string  `json:"text"`
 	Stop         string  `json:"stop"` // eos, stop, length
 	PrefillS     float64 `json:"prefill_s"`
@@ -78,7 +79,7 @@ func Generate(ctx context.Context, g *config.Generate, prompt string, be ops.Bac
 	}
 	defer en.close()
 	en.flag, en.prompt = "--max-tokens", len(ids)
-	w := &writer{g: g, enc: enc, ends: ends(base, enc), out: out, res: &Generated{Model: g.Model, PromptTokens: len(ids), Stop: "length"}}
+	w := &writer{g: g, enc: enc, ends: ends(base, enc), out: out, res: &Generated{Model: g.Model, PromptTokens: len(ids), IDs: []int32{}, Stop: "length"}}
 	err = en.run(n, s2attn.Spec{Mode: s2attn.Full}, base.Rope(p, n), func(r *model.Runner) error { return w.run(ctx, r, ids) })
 	return w.res, err
 }
@@ -154,7 +155,7 @@ func (w *writer) run(ctx context.Context, r *model.Runner, ids []int32) error {
 			w.res.Stop = "eos"
 			break
 		}
-		w.res.Tokens++
+		w.res.Tokens, w.res.IDs = w.res.Tokens+1, append(w.res.IDs, id)
 		if stop, err := w.add(stream.Next(id), false); err != nil || stop {
 			w.finish(begun)
 			return err
