@@ -7,13 +7,21 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
 
+	"longlora/internal/ckpt"
 	"longlora/internal/config"
+	"longlora/internal/data"
+	"longlora/internal/eval"
+	"longlora/internal/extend"
+	"longlora/internal/lora"
+	"longlora/internal/rope"
+	"longlora/internal/train"
 )
 
 // A shown command is one line of a document that runs the program, make or a script.
@@ -118,7 +126,7 @@ func TestShownCommands(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Setenv("HF_HUB_CACHE", t.TempDir())
-	checked, ran := 0, 0
+	checked, ran, seen := 0, 0, map[string]bool{}
 	for name, text := range documents(t) {
 		empty, work := t.TempDir(), t.TempDir()
 		for _, link := range []string{filepath.Join(empty, "configs"), filepath.Join(work, "configs"), filepath.Join(work, "testdata")} {
@@ -132,11 +140,13 @@ func TestShownCommands(t *testing.T) {
 			case len(w) == 0:
 			case filepath.Base(w[0]) == "longlora" || filepath.Base(w[0]) == "longlora-cuda":
 				checked++
+				var err error
 				if s.runs {
 					ran++
 					t.Chdir(work)
 					err = checkOutput(t.Context(), s, w[1:])
-				} else {
+				} else if !seen[s.line] {
+					seen[s.line] = true
 					t.Chdir(empty)
 					err = checkOptions(t.Context(), s, w[1:])
 				}
@@ -249,5 +259,60 @@ func TestShownCommandsFail(t *testing.T) {
 	}
 	if err := checkOutput(t.Context(), shown{want: []string{"something else"}}, []string{"version"}); err == nil {
 		t.Error("other output: not found")
+	}
+}
+
+var links = regexp.MustCompile(`\]\(([^)]+)\)|src(?:set)?="([^"]+)"`)
+
+// Links between documents lead somewhere, to the heading too.
+func TestLinks(t *testing.T) {
+	docs := documents(t)
+	for name, text := range docs {
+		dir := "../../docs"
+		if _, err := os.Stat(filepath.Join("../..", name)); err == nil {
+			dir = "../.."
+		}
+		for _, m := range links.FindAllStringSubmatch(text, -1) {
+			path, anchor, _ := strings.Cut(m[1]+m[2], "#")
+			if strings.Contains(path, "://") {
+				continue
+			}
+			to := text
+			if path != "" {
+				if _, err := os.Stat(filepath.Join(dir, path)); err != nil {
+					t.Errorf("%s: %v", name, err)
+				}
+				to = docs[filepath.Base(path)]
+			}
+			if anchor != "" && !slices.Contains(anchors(to), anchor) {
+				t.Errorf("%s: %s#%s: no such heading", name, path, anchor)
+			}
+		}
+	}
+}
+
+// anchors are the names of a document's headings in links.
+func anchors(text string) (out []string) {
+	for _, l := range strings.Split(text, "\n") {
+		if strings.HasPrefix(l, "#") {
+			l = strings.ToLower(strings.TrimSpace(strings.TrimLeft(l, "#")))
+			out = append(out, strings.ReplaceAll(regexp.MustCompile(`[^\pL\pN _-]`).ReplaceAllString(l, ""), " ", "-"))
+		}
+	}
+	return out
+}
+
+// docs/formats.md and docs/eval.md name every field of what is written and printed.
+func TestFormatsDoc(t *testing.T) {
+	docs := documents(t)
+	text := docs["formats.md"] + docs["eval.md"]
+	for _, v := range []any{train.Record{}, train.State{}, train.Metrics{}, train.Result{}, ckpt.Print{}, ckpt.FilePrint{}, rope.Record{}, extend.Report{}, extend.Length{},
+		extend.Figures{}, eval.Result{}, eval.Cell{}, eval.Position{}, eval.Said{}, eval.Generated{}, lora.Merged{}, data.Prepared{}, train.Facts{}} {
+		for _, f := range reflect.VisibleFields(reflect.TypeOf(v)) {
+			name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+			if name != "" && name != "-" && !regexp.MustCompile("[`\"]"+name+"[`\"]").MatchString(text) {
+				t.Errorf("%T: %s is not in docs/formats.md", v, name)
+			}
+		}
 	}
 }
