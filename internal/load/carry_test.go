@@ -65,8 +65,9 @@ func (b *lazy) Wait(t ops.Ticket) {
 func gradients(t *testing.T, be ops.Backend, spec s2attn.Spec, tl model.Tiling, b *model.Batch) (grads [][]float32, loss float64) {
 	t.Helper()
 	d := model.Desc{C: 32, F: 40, L: 7, H: 4, Hkv: 2, D: 8, V: 50, Eps: 1e-5}
+	size := int64(16<<20) + int64(len(b.IDs))*20000
 	arena := func(s ops.Space) *ops.Arena {
-		a, err := ops.NewArena(be, "test", s, 16<<20)
+		a, err := ops.NewArena(be, "test", s, size)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -161,6 +162,34 @@ func TestTilesAgree(t *testing.T) {
 				if e := relative(got[i], want[i]); !(e < 5e-6) {
 					t.Errorf("%s, tile %d: gradient %d differs from one tile's by %.3g", c.name, tile, i, e)
 				}
+			}
+		}
+	}
+}
+
+// On a GPU too, at a length where a tile is thousands of tokens: the tile's length may change a gradient by no more
+// than bfloat16 changes it.
+func TestTilesAgreeBF16(t *testing.T) {
+	found := gpu(t)
+	if len(found) == 0 {
+		t.Skip("no GPU here")
+	}
+	const n = 8192
+	r := rand.New(rand.NewPCG(5, 6))
+	b := &model.Batch{Docs: []int32{0, n}}
+	for range n {
+		b.IDs, b.Targets = append(b.IDs, int32(r.IntN(50))), append(b.Targets, int32(r.IntN(50)))
+	}
+	spec := s2attn.Spec{Mode: s2attn.Split, Group: 1024}
+	whole := model.Tiling{Tile: n, MLPRows: n, HeadRows: 1024}
+	exact, _ := gradients(t, cpu.New(2), spec, whole, b)
+	want, _ := gradients(t, found[0], spec, whole, b)
+	for _, tile := range []int{2048, 1024, 512, 300} {
+		got, _ := gradients(t, found[0], spec, model.Tiling{Tile: tile, Keep: model.KeepAttn, Moved: 2, MLPRows: tile, HeadRows: 300}, b)
+		for i := range want {
+			bf16 := relative(want[i], exact[i])
+			if e := relative(got[i], want[i]); !(e <= 1.5*bf16) {
+				t.Errorf("tile %d: gradient %d differs from one tile's by %.3g, that one from float32's by %.3g", tile, i, e, bf16)
 			}
 		}
 	}

@@ -59,6 +59,10 @@ func (z *counted) runner(spec s2attn.Spec, tl model.Tiling, act, host *ops.Arena
 	return r
 }
 
+// pageEntries is how many bytes of page-locked host memory one byte of the device's page tables stands for: an entry of 8
+// bytes for a page of 4 KiB. The driver takes them when the memory is locked.
+const pageEntries = 512
+
 // size is the plan's memory alone.
 func (z *counted) size(tl model.Tiling) Plan {
 	p := z.p
@@ -75,6 +79,9 @@ func (z *counted) size(tl model.Tiling) Plan {
 	pl := Plan{Tiling: tl, Params: z.params, Act: act.Peak(), Carried: r.Carried(), Workspace: p.Workspace, Context: p.Context,
 		Weights: z.c.Weights, IDs: p.IDs, Base: p.Base, Trainable: z.m.Params.Count(), Optimizer: z.optimizer}
 	pl.Halo = host.Peak() - pl.Carried
+	if !p.OnHost {
+		pl.Context += (pl.Halo + pl.Carried) / pageEntries
+	}
 	pl.Device = pl.Params + pl.Act + pl.Workspace + pl.Context + pl.Weights
 	pl.Host = pl.Halo + pl.Carried + pl.IDs + pl.Base
 	if p.OnHost { // all memory is host memory; frozen weights are mapped pages, reported apart
