@@ -33,7 +33,7 @@ check: objects
 	mkdir -p $(OUT)/test
 	go vet -tags cuda ./internal/ops/cuda
 	for p in $(CHECK); do go test -c $(GOFLAGS_CUDA) -o $(OUT)/test/$$(basename $$p).test ./$$p || exit 1; done
-CHECK ?= internal/ops/cuda internal/load
+CHECK ?= internal/ops/cuda internal/load internal/plan
 
 objects: $(OUT)/liblonglora.a $(OUT)/libcuda.a
 

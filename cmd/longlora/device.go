@@ -66,6 +66,9 @@ func onDevice(c config.Common, a *config.Attend, log io.Writer, f func(ops.Backe
 	i := b.Info()
 	fmt.Fprintf(log, "device      %s, %s, %s of %s free\n", b.Name(), i.Name, plan.Bytes(i.Free), plan.Bytes(i.Total))
 	if err = plan.Warm(b); err == nil {
+		err = plan.Learn(b, log)
+	}
+	if err == nil {
 		err = f(b)
 	}
 	if closing := b.Close(); err == nil {

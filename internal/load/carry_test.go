@@ -136,16 +136,21 @@ func TestKeptAndMoved(t *testing.T) {
 	for name, be := range ways {
 		for _, c := range attendings() {
 			for _, tile := range []int{len(c.batch.IDs), 32, 11} {
-				want, loss := gradients(t, be[0](), c.spec, model.Tiling{Tile: tile, MLPRows: tile, HeadRows: 32}, c.batch)
-				for _, keep := range []model.Keep{model.KeepAll, model.KeepAttn, model.KeepOut, model.KeepInput} {
-					for _, k := range [][2]int{{0, 0}, {1, 0}, {2, 3}, {4, 6}} {
-						tl := model.Tiling{Tile: tile, Keep: keep, Moved: k[0], More: k[1], MLPRows: tile, HeadRows: 32}
-						got, l := gradients(t, be[1](), c.spec, tl, c.batch)
-						if what := differ(got, want); what != "" || l != loss {
-							t.Errorf("%s, %s, tile %d, keeping %s: loss %g, want %g; %s", name, c.name, tile, tl.Kept(), l, loss, what)
-						}
-					}
-				}
+				t.Run(fmt.Sprintf("%s/%s/tile=%d", name, c.name, tile), func(t *testing.T) { keptAndMoved(t, be[0], be[1], c, tile) })
+			}
+		}
+	}
+}
+
+// keptAndMoved holds every policy to what keeping all gives.
+func keptAndMoved(t *testing.T, plain, judged func() ops.Backend, c attending, tile int) {
+	want, loss := gradients(t, plain(), c.spec, model.Tiling{Tile: tile, MLPRows: tile, HeadRows: 32}, c.batch)
+	for _, keep := range []model.Keep{model.KeepAll, model.KeepAttn, model.KeepOut, model.KeepInput} {
+		for _, k := range [][2]int{{0, 0}, {1, 0}, {2, 3}, {4, 6}} {
+			tl := model.Tiling{Tile: tile, Keep: keep, Moved: k[0], More: k[1], MLPRows: tile, HeadRows: 32}
+			got, l := gradients(t, judged(), c.spec, tl, c.batch)
+			if what := differ(got, want); what != "" || l != loss {
+				t.Errorf("keeping %s: loss %g, want %g; %s", tl.Kept(), l, loss, what)
 			}
 		}
 	}

@@ -82,13 +82,24 @@ func Here(b ops.Backend) Machine {
 	c := card.Chip()
 	m.Chip, m.Device, m.OnHost, m.Context = c.Name, "cuda", false, card.ContextBytes()
 	m.Memory, m.Others = c.Free, c.Total-c.Free
-	m.Rates = chips["a100"].rates // an unknown chip's plans are chosen by the proportions of a middling one
-	for name, known := range chips {
-		if strings.Contains(c.Name, known.in) {
-			m.Chip, m.Rates, m.Peak = name, known.rates, known.peak
-		}
+	if name, known := knownAs(c.Name); known {
+		m.Chip, m.Rates, m.Peak = name, chips[name].rates, chips[name].peak
+	} else if r, kept, err := learned(c.Name); kept && err == nil {
+		m.Rates = r
+	} else { // nobody has called Learn: the proportions of a middling chip
+		m.Rates = chips["a100"].rates
 	}
 	return m
+}
+
+// knownAs finds the chip whose name is in a device's own.
+func knownAs(device string) (name string, known bool) {
+	for name, c := range chips {
+		if strings.Contains(device, c.in) {
+			return name, true
+		}
+	}
+	return "", false
 }
 
 // Predicting are the rates to predict with: a CPU's are measured on the spot, a GPU's are built in.

@@ -17,69 +17,101 @@ func (p Plan) Seconds(r ops.Rates, accum int) float64 {
 	return float64(accum)*r.Seconds(p.Cost) + r.Seconds(p.Optimizer)
 }
 
-// calibration shapes: long enough to run at full rate, short enough to take about a tenth of a second in all.
-const (
-	calTokens = 512
-	calWidth  = 512
-	calHeads  = 8
-	calHead   = 64
-	calTries  = 3
+// calibration is a set of small operations: long enough to run at full rate, short enough to take about a tenth of a
+// second in all.
+type calibration struct {
+	tokens, width, heads, head int
+
+	x, w, y, y2, y3, q, k, v, o, dq, dk, dv, lse, delta ops.Tensor
+}
+
+// Sizes that fill a CPU's caches, and all multiprocessors of a GPU.
+var (
+	calCPU = calibration{tokens: 512, width: 512, heads: 8, head: 64}
+	calGPU = calibration{tokens: 8192, width: 4096, heads: 32, head: 128}
 )
+
+const (
+	calTries = 3
+	calMoved = 64 << 20 // bytes copied from host memory
+)
+
+// take takes the tensors' memory.
+func (k *calibration) take(a *ops.Arena, act tensor.DType) {
+	wide := func() ops.Tensor { return a.New(act, k.tokens, 4*k.width) }
+	heads := func(d tensor.DType) ops.Tensor { return a.New(d, k.tokens, k.heads, k.head) }
+	k.x, k.w, k.y, k.y2, k.y3 = a.New(act, k.tokens, k.width), a.New(act, 4*k.width, k.width), wide(), wide(), wide()
+	k.q, k.k, k.v, k.o, k.dq = heads(act), heads(act), heads(act), heads(act), heads(act)
+	k.dk, k.dv = heads(tensor.F32), heads(tensor.F32)
+	k.lse, k.delta = a.New(tensor.F32, k.heads, k.tokens), a.New(tensor.F32, k.heads, k.tokens)
+}
 
 // Calibrate measures the backend's rates on small operations, each the best of a few tries.
 func Calibrate(b ops.Backend) (ops.Rates, error) {
+	k, r := calCPU, ChipCPU
+	if _, card := b.(ops.Card); card {
+		k, r = calGPU, chips["a100"].rates
+	}
 	count := ops.CountingArena("calibration", ops.Device)
-	newCalibration(count, b.Act())
+	k.take(count, b.Act())
 	arena, err := ops.NewArena(b, "calibration", ops.Device, count.Peak())
 	if err != nil {
-		return ops.Rates{}, err
+		return r, err
 	}
 	defer arena.Free(b)
-	k := newCalibration(arena, b.Act())
-	r := ChipCPU
-	a := &ops.Attn{H: calHeads, Hkv: calHeads, D: calHead, Scale: 0.125, Spec: s2attn.Spec{Mode: s2attn.Full}, Docs: []int32{0, calTokens}}
-	var best [3]float64
+	k.take(arena, b.Act())
+	a := &ops.Attn{H: k.heads, Hkv: k.heads, D: k.head, Scale: 0.125, Spec: s2attn.Spec{Mode: s2attn.Full}, Docs: []int32{0, int32(k.tokens)}}
+	seconds, err := fastest(b, func() { b.LinearForward(k.x, ops.Tensor{}, []ops.Proj{{L: &ops.Linear{W: k.w}, Y: k.y}}) },
+		func() {
+			b.AttnForward(k.o, k.lse, k.q, k.k, k.v, a)
+			b.AttnBackward(k.dq, k.dk, k.dv, k.q, k.o, k.q, k.k, k.v, k.lse, k.delta, a)
+		},
+		func() { b.SwiGLUForward(k.y, k.y2, k.y3) })
+	if err != nil {
+		return r, err
+	}
+	c := ops.NewCounter(b.Act(), 0, r)
+	r.Linear = 2 * float64(k.tokens) * float64(k.width) * 4 * float64(k.width) / seconds[0]
+	r.Attention = 14 * float64(k.head) * a.Pairs(k.tokens) / seconds[1]
+	c.SwiGLUForward(k.y, k.y2, k.y3)
+	r.Bytes = c.Cost.Bytes / seconds[2]
+	if r.Moved = r.Bytes; k.tokens == calGPU.tokens {
+		r.Moved, err = moved(b, k.y)
+	}
+	return r, err
+}
+
+// moved is how fast bytes come from host memory.
+func moved(b ops.Backend, to ops.Tensor) (float64, error) {
+	host, err := ops.NewArena(b, "calibration", ops.Host, calMoved)
+	if err != nil {
+		return 0, err
+	}
+	defer host.Free(b)
+	from := host.New(to.DType, calMoved/to.DType.Size())
+	seconds, err := fastest(b, func() { b.Wait(b.Fetch(to, from, ops.Whole(from))) })
+	if err != nil {
+		return 0, err
+	}
+	return calMoved / seconds[0], nil
+}
+
+// fastest are the seconds of each function's best try.
+func fastest(b ops.Backend, do ...func()) ([]float64, error) {
+	best := make([]float64, len(do))
 	for try := range calTries {
-		for i, f := range []func(){
-			func() { b.LinearForward(k.x, ops.Tensor{}, []ops.Proj{{L: &ops.Linear{W: k.w}, Y: k.y}}) },
-			func() {
-				b.AttnForward(k.o, k.lse, k.q, k.k, k.v, a)
-				b.AttnBackward(k.dq, k.dk, k.dv, k.q, k.o, k.q, k.k, k.v, k.lse, k.delta, a)
-			},
-			func() { b.SwiGLUForward(k.y, k.y2, k.y3) },
-		} {
+		for i, f := range do {
 			t := time.Now()
 			f()
 			if err := b.Sync(); err != nil {
-				return ops.Rates{}, err
+				return nil, err
 			}
 			if s := time.Since(t).Seconds(); try == 0 || s < best[i] {
 				best[i] = s
 			}
 		}
 	}
-	c := ops.NewCounter(b.Act(), 0, r)
-	r.Linear = 2 * calTokens * calWidth * 4 * calWidth / best[0]
-	r.Attention = 14 * calHead * a.Pairs(calTokens) / best[1]
-	c.SwiGLUForward(k.y, k.y2, k.y3)
-	r.Bytes = c.Cost.Bytes / best[2]
-	r.Moved = r.Bytes
-	return r, nil
-}
-
-type calibration struct {
-	x, w, y, y2, y3, q, k, v, o, dq, dk, dv, lse, delta ops.Tensor
-}
-
-func newCalibration(a *ops.Arena, act tensor.DType) calibration {
-	wide := func() ops.Tensor { return a.New(act, calTokens, 4*calWidth) }
-	heads := func(d tensor.DType) ops.Tensor { return a.New(d, calTokens, calHeads, calHead) }
-	return calibration{
-		x: a.New(act, calTokens, calWidth), w: a.New(act, 4*calWidth, calWidth), y: wide(), y2: wide(), y3: wide(),
-		q: heads(act), k: heads(act), v: heads(act), o: heads(act), dq: heads(act),
-		dk: heads(tensor.F32), dv: heads(tensor.F32),
-		lse: a.New(tensor.F32, calHeads, calTokens), delta: a.New(tensor.F32, calHeads, calTokens),
-	}
+	return best, nil
 }
 
 // StepFlops counts the operations that one optimizer step needs on one row with frozen weights, nothing made
