@@ -66,14 +66,16 @@ func (b *Backend) items(m, n int) (rows, cols int) {
 func (b *Backend) LinearForward(x, keys ops.Tensor, p []ops.Proj) {
 	t, in := x.Dim(0), x.Dim(1)
 	for _, q := range p {
-		out := q.L.W.Dim(0)
 		if l := q.L.LoRA; l != nil {
 			b.lowRank(q.XA, x, keys, l)
 		}
-		if t <= decodeRows {
-			b.decode(x, q)
-			continue
-		}
+	}
+	if t <= decodeRows {
+		b.decode(x, p)
+		return
+	}
+	for _, q := range p {
+		out := q.L.W.Dim(0)
 		terms := []csrc.Term{{A: x.P, ARS: in, ACS: 1, Alpha: 1, B: q.L.W.P, BRS: 1, BCS: in, BType: btype(q.L.W), K: in}}
 		if l := q.L.LoRA; l != nil {
 			r := l.A.Dim(0)
@@ -110,35 +112,50 @@ func dropRow(dst, x []float32, key uint64, d ops.Dropout) {
 	}
 }
 
-// decode computes a projection of few rows by dot products.
-func (b *Backend) decode(x ops.Tensor, q ops.Proj) {
-	t, in, out := x.Dim(0), x.Dim(1), q.L.W.Dim(0)
-	size := q.L.W.DType.Size()
-	b.pool.blocks(out, 64, func(lo, hi, w int) {
-		y := unsafe.Slice((*float32)(unsafe.Add(b.scratch(w, 64), termBytes)), hi-lo)
-		for i := range t {
-			b.set.Gemv(unsafe.Pointer(&y[0]), at(x, i*in), unsafe.Add(q.L.W.P, lo*in*size), btype(q.L.W), hi-lo, in)
-			if l := q.L.LoRA; l != nil {
-				r := l.A.Dim(0)
-				xa := q.XA.F32()[i*r : (i+1)*r]
-				for o := range y {
-					s := float32(0)
-					for k, v := range l.B.F32()[(lo+o)*r : (lo+o+1)*r] {
-						s += v * xa[k]
-					}
-					y[o] += l.Scale * s
+// decodeCols is how many outputs of a projection are one work item of decode: few, for the workers to end together.
+const decodeCols = 32
+
+// decode computes projections of few rows by dot products, all in one loop over work items.
+func (b *Backend) decode(x ops.Tensor, p []ops.Proj) {
+	type item struct {
+		q      *ops.Proj
+		lo, hi int
+	}
+	var items []item
+	for k := range p {
+		for lo, out := 0, p[k].L.W.Dim(0); lo < out; lo += decodeCols {
+			items = append(items, item{&p[k], lo, min(lo+decodeCols, out)})
+		}
+	}
+	b.pool.run(len(items), func(i, w int) { b.decodeItem(x, items[i].q, items[i].lo, items[i].hi, w) })
+}
+
+// decodeItem computes outputs [lo, hi) of a projection.
+func (b *Backend) decodeItem(x ops.Tensor, q *ops.Proj, lo, hi, w int) {
+	in, out := x.Dim(1), q.L.W.Dim(0)
+	y := unsafe.Slice((*float32)(unsafe.Add(b.scratch(w, decodeCols), termBytes)), hi-lo)
+	for i := range x.Dim(0) {
+		b.set.Gemv(unsafe.Pointer(&y[0]), at(x, i*in), unsafe.Add(q.L.W.P, lo*in*q.L.W.DType.Size()), btype(q.L.W), hi-lo, in)
+		if l := q.L.LoRA; l != nil {
+			r := l.A.Dim(0)
+			xa := q.XA.F32()[i*r : (i+1)*r]
+			for o := range y {
+				s := float32(0)
+				for k, v := range l.B.F32()[(lo+o)*r : (lo+o+1)*r] {
+					s += v * xa[k]
 				}
-			}
-			dst := q.Y.F32()[i*out+lo : i*out+hi]
-			if q.Res.None() {
-				copy(dst, y)
-				continue
-			}
-			for o, r := range q.Res.F32()[i*out+lo : i*out+hi] {
-				dst[o] = r + y[o]
+				y[o] += l.Scale * s
 			}
 		}
-	})
+		dst := q.Y.F32()[i*out+lo : i*out+hi]
+		if q.Res.None() {
+			copy(dst, y)
+			continue
+		}
+		for o, r := range q.Res.F32()[i*out+lo : i*out+hi] {
+			dst[o] = r + y[o]
+		}
+	}
 }
 
 // LinearBackward implements ops.Linears.
