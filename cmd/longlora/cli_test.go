@@ -45,9 +45,11 @@ with ` + "`-` or `_`" + `; it may be shared between commands, and a key that no 
 ` + "`--json`" + ` as one document; progress, notes and errors go to stderr.
 
 %s
-Shell completion knows commands, options and their values, folders, and models of the local Hugging Face cache:
+` + "`make install`" + ` brings manual pages (` + "`man longlora-train`" + `) and shell completion, which knows commands, options and their values,
+folders, and models of the local Hugging Face cache. Without make:
 
 ` + "```sh" + `
+longlora man --out ~/.local/share/man/man1
 longlora completion bash > ~/.local/share/bash-completion/completions/longlora
 longlora completion zsh > "${fpath[1]}/_longlora"
 longlora completion fish > ~/.config/fish/completions/longlora.fish
@@ -156,7 +158,7 @@ func TestCompletion(t *testing.T) {
 		{"eval --dtype ", "auto fp32 bf16", ":36"},
 		{"plan --shape llama2-7", "llama2-7b llama2-70b", ":36"},
 		{"plan --chip h", "h100 h200", ":36"},
-		{"eval --task ppl,p", "ppl,ppl ppl,passkey", ":36"},
+		{"eval --task ppl,p", "ppl,passkey", ":36"},
 		{"train --train-embed=", "true false", ":36"},
 		{"train --model met", "meta-llama/Llama-2-7b-hf metal/", ":6"},
 		{"train --model x", "", ":16"},        // folders

@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -51,9 +52,10 @@ func completions(f *pflag.Flag, argument, typed string) ([]string, cobra.ShellCo
 	return nil, cobra.ShellCompDirectiveNoFileComp
 }
 
+// begins are the values that go on after before, where a list's other parts stand, as was typed.
 func begins(values []string, before, typed string) (out []string) {
 	for _, v := range values {
-		if strings.HasPrefix(before+v, typed) {
+		if strings.HasPrefix(before+v, typed) && !slices.Contains(strings.Split(before, ","), v) {
 			out = append(out, before+v)
 		}
 	}
