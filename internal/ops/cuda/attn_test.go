@@ -26,13 +26,18 @@ func TestPortableAttention(t *testing.T) {
 	})
 }
 
-// BenchmarkAttention times attention of LLaMA-2 7B's heads and of variants. TFLOP/s counts 4·D operations for a query
-// and a key that it sees, and 10·D backward.
+// BenchmarkAttention times attention of LLaMA-2 7B's heads and of variants, in groups (half the heads shifted) and in
+// full. TFLOP/s counts 4·D operations for a query and a key that it sees, and 10·D backward. The other side, of the
+// same sizes, is scripts/bench-attention.py.
 func BenchmarkAttention(bench *testing.B) {
-	for _, s := range []struct{ tokens, group, hkv, d int }{{8192, 2048, 32, 128}, {32768, 8192, 32, 128}, {8192, 2048, 8, 128}, {8192, 2048, 32, 64}} {
-		a := &ops.Attn{H: 32, Hkv: s.hkv, D: s.d, Scale: float32(1 / math.Sqrt(float64(s.d))), Docs: []int32{0, int32(s.tokens)},
+	const tokens = 32768
+	for _, s := range []struct{ group, hkv, d int }{{2048, 32, 128}, {8192, 32, 128}, {32768, 32, 128}, {8192, 8, 128}, {8192, 32, 64}} {
+		a := &ops.Attn{H: 32, Hkv: s.hkv, D: s.d, Scale: float32(1 / math.Sqrt(float64(s.d))), Docs: []int32{0, tokens},
 			Spec: s2attn.Spec{Mode: s2attn.Split, Group: s.group}}
-		bench.Run(fmt.Sprintf("T%d/G%d/Hkv%d/D%d", s.tokens, s.group, s.hkv, s.d), func(bench *testing.B) { benchAttention(bench, a, s.tokens) })
+		if s.group == tokens {
+			a.Spec.Mode = s2attn.Full
+		}
+		bench.Run(fmt.Sprintf("G%d/Hkv%d/D%d", s.group, s.hkv, s.d), func(bench *testing.B) { benchAttention(bench, a, tokens) })
 	}
 }
 
@@ -50,8 +55,13 @@ func benchAttention(bench *testing.B, a *ops.Attn, t int) {
 	}
 	r := rand.New(rand.NewPCG(1, 2))
 	values := make([]uint16, t*a.H*a.D+4096)
+	const period = 1 << 20
 	for i := range values {
-		values[i] = tensor.F32ToBF16(float32(r.NormFloat64()))
+		if i < period {
+			values[i] = tensor.F32ToBF16(float32(r.NormFloat64()))
+		} else {
+			values[i] = values[i-period]
+		}
 	}
 	random := func(skip int, shape ...int) ops.Tensor {
 		x := arena(tensor.BF16, shape...)
