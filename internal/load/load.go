@@ -233,6 +233,9 @@ func (b *Base) Resume(dropout float64) (model.Train, error) {
 // ones drawn by seed. The arena has room as counted by the same call on a counting backend. A base without weights
 // is drawn from N(0, initializer_range²).
 func (b *Base) New(be ops.Backend, tr model.Train, arena *ops.Arena, seed uint64) (*model.Model, error) {
+	if d := b.Config.HeadDim; d > ops.MaxHead && be.Act() == tensor.BF16 {
+		return nil, errs.Dataf("%s: head_dim: %d; a GPU computes heads of up to %d; use --device cpu", b.Config.Path, d, ops.MaxHead)
+	}
 	src := Random(b.Desc(), b.Config.InitRange, seed)
 	if b.Weights != nil {
 		src = b.source()

@@ -196,6 +196,9 @@ type Attn struct {
 	Work      Tensor  // AttnWork bytes of scratch for AttnBackward; None where act is float32, or where little is wanted
 }
 
+// MaxHead is the largest head size of a backend whose act is not float32.
+const MaxHead = 256
+
 // AttnWork is the most scratch that AttnBackward wants for t queries where act is not float32, in bytes: dq in
 // float32 with the head size padded to 32, 64, 128 or 256, two numbers a query and head, and counters.
 func AttnWork(t, h, d int) int64 {
