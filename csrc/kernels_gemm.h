@@ -244,11 +244,15 @@ INLINE void dots(float *y, const float *x, const void *w, int32_t type, int rows
     }
 }
 
-// y[o] = Σ_i w[o][i]·x[i]: one token, at the rate at which memory gives the weights.
+// y[o] = Σ_i w[o][i]·x[i]: one token, at the rate at which memory gives the weights. Each quarter of the rows is one stream.
 INLINE void gemv(float *y, const float *x, const void *w, int32_t type, int64_t out, int64_t in) {
-    int64_t o = 0, row = in * (type == LL_F32 ? 4 : 2);
-    for (; o + 4 <= out; o += 4) dots(y + o, x, (const char *)w + o * row, type, 4, in, in, 512);
-    for (; o < out; o++) dots(y + o, x, (const char *)w + o * row, type, 1, in, in, 512);
+    int64_t q = out / 4, row = in * (type == LL_F32 ? 4 : 2);
+    for (int64_t o = 0; o < q; o++) {
+        float s[4];
+        dots(s, x, (const char *)w + o * row, type, 4, q * in, in, 1024);
+        for (int r = 0; r < 4; r++) y[o + r * q] = s[r];
+    }
+    for (int64_t o = 4 * q; o < out; o++) dots(y + o, x, (const char *)w + o * row, type, 1, in, in, 1024);
 }
 
 void FN(gemv)(float *y, const float *x, const void *w, int32_t type, int64_t out, int64_t in) {

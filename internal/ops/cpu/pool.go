@@ -25,17 +25,15 @@ func (p *pool) run(n int, f func(i, worker int)) {
 	}
 	var next atomic.Int64
 	var wg sync.WaitGroup
-	for k := range w {
-		wg.Go(func() {
-			for {
-				i := int(next.Add(1)) - 1
-				if i >= n {
-					return
-				}
-				f(i, k)
-			}
-		})
+	work := func(k int) {
+		for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
+			f(i, k)
+		}
 	}
+	for k := range w - 1 {
+		wg.Go(func() { work(k) })
+	}
+	work(w - 1) // the caller works too, at once: the others take a while to wake
 	wg.Wait()
 }
 
