@@ -66,14 +66,17 @@ func (e *Eval) Finish(v *Values) error {
 		return err
 	}
 	for _, n := range e.Ctx {
-		if n < 2 {
-			return errs.Usagef("--ctx %d: must be 2 or more", n)
+		if n < 2 || n > mostTokens {
+			return errs.Usagef("--ctx %d: must be from 2 to 2^30", n)
 		}
 	}
-	for flag, n := range map[string]int{"stride": e.Stride, "trials": e.Trials, "depths": e.Depths} {
-		if n < 1 {
-			return errs.Usagef("--%s %d: must be 1 or more", flag, n)
+	for flag, n := range map[string]int{"trials": e.Trials, "depths": e.Depths} {
+		if n < 1 || n > mostTimes {
+			return errs.Usagef("--%s %d: must be from 1 to 2^20", flag, n)
 		}
+	}
+	if e.Stride < 1 {
+		return errs.Usagef("--stride %d: must be 1 or more", e.Stride)
 	}
 	if e.Limit < 0 {
 		return errs.Usagef("--limit %d: must not be negative", e.Limit)

@@ -1,6 +1,8 @@
 package config
 
 import (
+	"math"
+
 	"github.com/spf13/pflag"
 
 	"longlora/internal/errs"
@@ -52,8 +54,8 @@ func (g *Generate) Finish(v *Values) error {
 		return err
 	}
 	switch {
-	case g.MaxTokens < 1:
-		return errs.Usagef("--max-tokens %d: must be 1 or more", g.MaxTokens)
+	case g.MaxTokens < 1 || g.MaxTokens > math.MaxInt32:
+		return errs.Usagef("--max-tokens %d: must be from 1 to 2^31-1", g.MaxTokens)
 	case !(g.Temperature >= 0 && g.Temperature <= maxTemperature):
 		return errs.Usagef("--temperature %g: must be from 0 to %d", g.Temperature, maxTemperature)
 	case !(g.TopP > 0 && g.TopP <= 1):

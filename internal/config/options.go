@@ -60,13 +60,20 @@ func (c *Common) CheckDevice() error {
 	return c.CheckPlace()
 }
 
+// What numbers may be at most, so that nothing that is counted with them overflows.
+const (
+	mostTokens  = 1 << 30
+	mostTimes   = 1 << 20
+	mostThreads = 1 << 14
+)
+
 // CheckPlace checks the options of DeviceFlags and the threads.
 func (c *Common) CheckPlace() error {
 	if _, _, err := c.Where(); err != nil {
 		return err
 	}
-	if c.Threads < 0 {
-		return errs.Usagef("--threads %d: must not be negative", c.Threads)
+	if err := c.checkThreads(); err != nil {
+		return err
 	}
 	for _, m := range [][2]string{{"device-mem", c.DeviceMem}, {"host-mem", c.HostMem}} {
 		if m[1] == "" {
@@ -75,6 +82,13 @@ func (c *Common) CheckPlace() error {
 		if _, err := ParseBytes(m[0], m[1]); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+func (c *Common) checkThreads() error {
+	if c.Threads < 0 || c.Threads > mostThreads {
+		return errs.Usagef("--threads %d: must be from 0 to %d", c.Threads, mostThreads)
 	}
 	return nil
 }
@@ -136,8 +150,8 @@ func (a *Attend) GroupFor(v *Values, ctx int) (int, error) {
 		return 0, nil
 	}
 	if v.Explicit("group-size") {
-		if a.GroupSize < 2 {
-			return 0, errs.Usagef("--group-size %d: must be 2 or more", a.GroupSize)
+		if a.GroupSize < 2 || a.GroupSize > mostTokens {
+			return 0, errs.Usagef("--group-size %d: must be from 2 to 2^30", a.GroupSize)
 		}
 		return a.GroupSize, nil
 	}
@@ -180,8 +194,8 @@ func (r *Rope) CheckRope(v *Values) error {
 	if r.Rope == "none" && v.Explicit("rope-factor") {
 		return errs.Usagef("--rope none and --rope-factor exclude each other: none is without scaling")
 	}
-	if v.Explicit("base-ctx") && r.BaseCtx < 1 {
-		return errs.Usagef("--base-ctx %d: must be positive", r.BaseCtx)
+	if v.Explicit("base-ctx") && (r.BaseCtx < 1 || r.BaseCtx > mostTokens) {
+		return errs.Usagef("--base-ctx %d: must be from 1 to 2^30", r.BaseCtx)
 	}
 	return nil
 }

@@ -47,8 +47,8 @@ func (p *Prepare) Finish(v *Values) error {
 			return errs.Usagef("--ctx %d: must be 2 or more", n)
 		}
 	}
-	if p.Threads < 0 {
-		return errs.Usagef("--threads %d: must not be negative", p.Threads)
+	if err := p.checkThreads(); err != nil {
+		return err
 	}
 	if p.Format == "tokens" {
 		return errs.Usagef("--format tokens: token ids need no preparing")

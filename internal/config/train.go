@@ -140,7 +140,7 @@ func (t *Train) ranges(v *Values) error {
 		ok   bool
 		want string
 	}{
-		{"ctx", t.Ctx >= 2 && t.Ctx <= 1<<30, "from 2 to 2^30"},
+		{"ctx", t.Ctx >= 2 && t.Ctx <= mostTokens, "from 2 to 2^30"},
 		{"rank", t.Rank >= 1 && t.Rank <= 1<<16, "from 1 to 65536"},
 		{"alpha", t.Alpha > 0 && !math.IsInf(t.Alpha, 0), "a positive number"},
 		{"dropout", t.Dropout >= 0 && t.Dropout < 1, "from 0 to below 1"},
@@ -153,8 +153,8 @@ func (t *Train) ranges(v *Values) error {
 		{"warmup-steps", t.WarmupSteps >= 0, "0 or more"},
 		{"steps", t.Steps >= 1 || !v.Explicit("steps"), "1 or more"},
 		{"epochs", t.Epochs > 0 && !math.IsInf(t.Epochs, 0) || !v.Explicit("epochs"), "a positive number"},
-		{"batch", t.Batch >= 1, "1 or more"},
-		{"accum", t.Accum >= 1, "1 or more"},
+		{"batch", t.Batch >= 1 && t.Batch <= mostTimes, "from 1 to 2^20"},
+		{"accum", t.Accum >= 1 && t.Accum <= mostTimes, "from 1 to 2^20"},
 		{"eval-fraction", t.EvalFraction >= 0 && t.EvalFraction < 1, "from 0 to below 1"},
 		{"eval-every", t.EvalEvery >= 0, "0 or more"},
 		{"save-every", t.SaveEvery >= 1, "1 or more"},
@@ -176,6 +176,9 @@ func (t *Train) combinations(v *Values) error {
 	}
 	if t.Adapter != "" && t.Tune == "full" {
 		return errs.Usagef("--adapter and --tune full exclude each other; merge the adapter first")
+	}
+	if int64(t.Batch)*int64(t.Ctx) > math.MaxInt32 {
+		return errs.Usagef("--batch %d: rows of --ctx %d together have more than 2^31 tokens; raise --accum instead", t.Batch, t.Ctx)
 	}
 	if t.EvalEvery > 0 && len(t.EvalData) == 0 && t.EvalFraction == 0 {
 		return errs.Usagef("--eval-every %d: nothing to validate on; give --eval-data or --eval-fraction", t.EvalEvery)

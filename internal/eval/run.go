@@ -231,6 +231,9 @@ func (e *evaluation) prepare(ctx context.Context, task string, n int) (*item, er
 		if e.encErr != nil {
 			return nil, e.encErr
 		}
+		if _, err = e.engine.check(n, x.spec); err != nil { // before so much text is made
+			return nil, err
+		}
 		if task == "passkey" {
 			_, err = e.words.Make(e.enc, n, 0, e.cfg.Depths, 0, e.cfg.Seed)
 			x.key = e.key(task, n, x.pos.Record(), e.words, e.cfg.Depths, e.cfg.Seed)

@@ -221,6 +221,9 @@ func (p Positions) Resolve(r Request, headDim int) (Positions, bool, error) {
 		}
 		q.Type = "default"
 		q.Theta = p.Theta * math.Pow(q.Factor, float64(headDim)/float64(headDim-2))
+		if math.IsInf(q.Theta, 0) {
+			return p, false, errs.Usagef("--rope ntk: rope_theta overflows with the factor %g; give a smaller --rope-factor", q.Factor)
+		}
 		q.Factor = 1
 	}
 	if q.Type == p.Type && q.Factor == p.Factor && q.Theta == p.Theta && (r.BaseCtx == 0 || r.BaseCtx == p.Orig || q.Type == "default" || q.Type == "dynamic") {
