@@ -148,10 +148,12 @@ func keptAndMoved(t *testing.T, plain, judged func() ops.Backend, c attending, t
 	for _, keep := range []model.Keep{model.KeepAll, model.KeepAttn, model.KeepOut, model.KeepInput} {
 		for _, k := range [][2]int{{0, 0}, {1, 0}, {2, 3}, {4, 6}} {
 			tl := model.Tiling{Tile: tile, Keep: keep, Moved: k[0], More: k[1], MLPRows: tile, HeadRows: 32}
-			got, l := gradients(t, judged(), c.spec, tl, c.batch)
-			if what := differ(got, want); what != "" || l != loss {
-				t.Errorf("keeping %s: loss %g, want %g; %s", tl.Kept(), l, loss, what)
-			}
+			t.Run(fmt.Sprintf("%s,more=%d,moved=%d", keep, tl.More, tl.Moved), func(t *testing.T) {
+				got, l := gradients(t, judged(), c.spec, tl, c.batch)
+				if what := differ(got, want); what != "" || l != loss {
+					t.Errorf("loss %g, want %g; %s", l, loss, what)
+				}
+			})
 		}
 	}
 }

@@ -22,7 +22,7 @@ func (p Plan) Seconds(r ops.Rates, accum int) float64 {
 type calibration struct {
 	tokens, width, heads, head int
 
-	x, w, y, y2, y3, q, k, v, o, dq, dk, dv, lse, delta ops.Tensor
+	x, w, y, y2, y3, q, k, v, o, dq, dk, dv, lse, delta, work ops.Tensor
 }
 
 // Sizes that fill a CPU's caches, and all multiprocessors of a GPU.
@@ -44,6 +44,9 @@ func (k *calibration) take(a *ops.Arena, act tensor.DType) {
 	k.q, k.k, k.v, k.o, k.dq = heads(act), heads(act), heads(act), heads(act), heads(act)
 	k.dk, k.dv = heads(tensor.F32), heads(tensor.F32)
 	k.lse, k.delta = a.New(tensor.F32, k.heads, k.tokens), a.New(tensor.F32, k.heads, k.tokens)
+	if act != tensor.F32 {
+		k.work = a.New(tensor.F32, int(ops.AttnWork(k.tokens, k.heads, k.head)/4))
+	}
 }
 
 // Calibrate measures the backend's rates on small operations, each the best of a few tries.
@@ -60,7 +63,7 @@ func Calibrate(b ops.Backend) (ops.Rates, error) {
 	}
 	defer arena.Free(b)
 	k.take(arena, b.Act())
-	a := &ops.Attn{H: k.heads, Hkv: k.heads, D: k.head, Scale: 0.125, Spec: s2attn.Spec{Mode: s2attn.Full}, Docs: []int32{0, int32(k.tokens)}}
+	a := &ops.Attn{H: k.heads, Hkv: k.heads, D: k.head, Scale: 0.125, Spec: s2attn.Spec{Mode: s2attn.Full}, Docs: []int32{0, int32(k.tokens)}, Work: k.work}
 	seconds, err := fastest(b, func() { b.LinearForward(k.x, ops.Tensor{}, []ops.Proj{{L: &ops.Linear{W: k.w}, Y: k.y}}) },
 		func() {
 			b.AttnForward(k.o, k.lse, k.q, k.k, k.v, a)
