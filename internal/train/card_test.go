@@ -44,7 +44,7 @@ func (c *card) Chip() ops.Chip {
 	return ops.Chip{Name: "NVIDIA H100 80GB HBM3", Total: cardTotal, Free: cardTotal - 5<<20}
 }
 func (c *card) Used() (int64, error) {
-	return c.device + c.others + cardContext + cardWorkspace, nil
+	return c.device + c.others + cardContext + cardWorkspace + c.host/512, nil // page-locked memory takes page tables
 }
 
 func (c *card) Reserve(s ops.Space, n int64, name string) (unsafe.Pointer, error) {
