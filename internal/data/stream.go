@@ -1,6 +1,11 @@
 package data
 
-import "context"
+import (
+	"context"
+	"slices"
+
+	"longlora/internal/errs"
+)
 
 // IDs are a stream of ids that lies in files; only what is read is in memory.
 type IDs struct {
@@ -22,6 +27,10 @@ func Stream(ctx context.Context, o Options) (*IDs, error) {
 	s, err := open(ctx, o)
 	if err != nil {
 		return nil, err
+	}
+	if o.HoldDocs == 0 && slices.Max(s.Weights()) > 0 {
+		s.Close()
+		return nil, errs.Usagef("%s: a weight is for training; what is evaluated on is read as it is", o.flag())
 	}
 	first, at := 0, int64(0)
 	if o.HoldDocs > 0 {
