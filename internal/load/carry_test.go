@@ -3,6 +3,7 @@ package load_test
 import (
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"testing"
 
@@ -174,30 +175,38 @@ func TestTilesAgree(t *testing.T) {
 	}
 }
 
-// On a GPU too, at a length where a tile is thousands of tokens: the tile's length may change a gradient by no more
+// On a GPU too, at lengths where a tile is thousands of tokens: the tile's length may change a gradient by no more
 // than bfloat16 changes it.
 func TestTilesAgreeBF16(t *testing.T) {
 	found := gpu(t)
 	if len(found) == 0 {
 		t.Skip("no GPU here")
 	}
-	const n = 8192
-	r := rand.New(rand.NewPCG(5, 6))
-	b := &model.Batch{Docs: []int32{0, n}}
-	for range n {
-		b.IDs, b.Targets = append(b.IDs, int32(r.IntN(50))), append(b.Targets, int32(r.IntN(50)))
-	}
-	spec := s2attn.Spec{Mode: s2attn.Split, Group: 1024}
-	whole := model.Tiling{Tile: n, MLPRows: n, HeadRows: 1024}
-	exact, _ := gradients(t, cpu.New(2), spec, whole, b)
-	want, _ := gradients(t, found[0], spec, whole, b)
-	for _, tile := range []int{2048, 1024, 512, 300} {
-		got, _ := gradients(t, found[0], spec, model.Tiling{Tile: tile, Keep: model.KeepAttn, Moved: 2, MLPRows: tile, HeadRows: 300}, b)
-		for i := range want {
-			bf16 := relative(want[i], exact[i])
-			if e := relative(got[i], want[i]); !(e <= 1.5*bf16) {
-				t.Errorf("tile %d: gradient %d differs from one tile's by %.3g, that one from float32's by %.3g", tile, i, e, bf16)
+	for _, c := range []struct {
+		n, group int
+		tiles    []int
+	}{{8192, 1024, []int{2048, 1024, 512, 300}}, {65536, 16384, []int{16384, 4096}}} {
+		r := rand.New(rand.NewPCG(5, 6))
+		b := &model.Batch{Docs: []int32{0, int32(c.n)}}
+		for range c.n {
+			b.IDs, b.Targets = append(b.IDs, int32(r.IntN(50))), append(b.Targets, int32(r.IntN(50)))
+		}
+		spec := s2attn.Spec{Mode: s2attn.Split, Group: c.group}
+		whole := model.Tiling{Tile: c.n, MLPRows: c.n, HeadRows: 1024}
+		exact, _ := gradients(t, cpu.New(runtime.NumCPU()), spec, whole, b)
+		want, _ := gradients(t, found[0], spec, whole, b)
+		for _, tile := range c.tiles {
+			got, _ := gradients(t, found[0], spec, model.Tiling{Tile: tile, Keep: model.KeepAttn, Moved: 2, MLPRows: tile, HeadRows: 300}, b)
+			worst := 0.0
+			for i := range want {
+				bf16 := relative(want[i], exact[i])
+				e := relative(got[i], want[i])
+				if !(e <= 1.5*bf16) {
+					t.Errorf("%d tokens, tile %d: gradient %d differs from one tile's by %.3g, that one from float32's by %.3g", c.n, tile, i, e, bf16)
+				}
+				worst = max(worst, e/bf16)
 			}
+			t.Logf("%d tokens, tile %d: at most %.2f of bfloat16's own error", c.n, tile, worst)
 		}
 	}
 }
