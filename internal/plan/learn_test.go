@@ -78,7 +78,11 @@ func TestCalibrate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer b.Close()
+	defer func() {
+		if err := b.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
 	card, ok := any(b).(ops.Card)
 	if !ok {
 		t.Fatal("the CUDA backend is no card")
