@@ -292,6 +292,12 @@ template <int C, int BM, int BN, int KT, int SPLIT, int STAGES, bool EXACT> int 
     if (e == cudaSuccess) e = cudaMemsetAsync(a.work, 0, cut(a, C).zeroed, s);
     if (e != cudaSuccess) return e;
     attn_delta<<<(unsigned)((a.t * a.h + 7) / 8), 256, 0, s>>>(a);
+    if (a.fresh) {
+        const int64_t row = (int64_t)a.hkv * a.d, at = (a.q0 - a.k0) * row;
+        e = cudaMemsetAsync(a.dk + at, 0, a.t * row * sizeof(float), s);
+        if (e == cudaSuccess) e = cudaMemsetAsync(a.dv + at, 0, a.t * row * sizeof(float), s);
+        if (e != cudaSuccess) return e;
+    }
     const int nmax = (int)((a.q0 + a.t - a.k0 + BN - 1) / BN); // blocks of keys, if the first is wanted from row 0 of k on
     kernel<<<nmax * a.hkv, S::THREADS, S::SMEM, s>>>(a, nmax);
     return cudaGetLastError();

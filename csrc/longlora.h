@@ -74,7 +74,7 @@ typedef struct {
     float *lse;             // (H,T): written forward, read backward
     const void *dout;       // (T,H,D) bf16
     void *dq;               // (T,H,D) bf16, written
-    float *dk, *dv;         // (W,Hkv,D), added to
+    float *dk, *dv;         // (W,Hkv,D), added to; with fresh, rows from token q0 on are written
     float *delta;           // (H,T) scratch: sum over D of dout·o
     void *work;             // ll_attn_work bytes
     const int32_t *docs;    // (ndocs+1) on the device: boundaries along the sequence, docs[0] <= q0 < q0+t <= docs[ndocs]
@@ -83,6 +83,7 @@ typedef struct {
     int32_t mode;           // LL_FULL or LL_SPLIT of segments.h
     int64_t group, t, w, q0, k0;
     float scale;
+    int32_t fresh;
 } ll_attn_args;
 
 size_t ll_attn_work(const ll_attn_args *a, int backward);

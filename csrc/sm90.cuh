@@ -52,6 +52,9 @@ __device__ __forceinline__ void bar_wait(uint32_t bar, uint32_t parity) {
         : "memory");
 }
 
+// A barrier of one warpgroup; id from 1 on.
+__device__ __forceinline__ void warpgroup_sync(int id) { asm volatile("bar.sync %0, 128;" ::"r"(id) : "memory"); }
+
 template <int N> __device__ __forceinline__ void more_registers() {
     asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(N));
 }
@@ -90,6 +93,35 @@ __device__ __forceinline__ void copy_tile(uint32_t dst, const CUtensorMap *map, 
     for (int c = 0; c < D / 64; c++) copy_box(dst + c * ROWS * 128, map, bar, 64 * c, head, row);
 }
 
+// Makes what this thread wrote to shared memory visible to copies and matrix products that start later.
+__device__ __forceinline__ void fence_shared() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+// Orders what this thread has seen of global memory, or what its copies have done there, before what comes later.
+__device__ __forceinline__ void fence_global() { asm volatile("fence.proxy.async.global;" ::: "memory"); }
+
+// Copies out of shared memory, in groups. Either writes or adds; one thread at a time may add to a place for the
+// order of its sums to be fixed.
+__device__ __forceinline__ void bulk_store(float *dst, uint32_t src, int bytes, bool add) {
+    if (add)
+        asm volatile("cp.reduce.async.bulk.global.shared::cta.bulk_group.add.f32 [%0], [%1], %2;" ::"l"(dst), "r"(src), "r"(bytes)
+                     : "memory");
+    else
+        asm volatile("cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;" ::"l"(dst), "r"(src), "r"(bytes) : "memory");
+}
+__device__ __forceinline__ void store_box(const CUtensorMap *map, uint32_t src, int col, int head, int row, bool add) {
+    if (add)
+        asm volatile("cp.reduce.async.bulk.tensor.3d.global.shared::cta.add.tile.bulk_group [%0, {%2, %3, %4}], [%1];" ::"l"(map),
+                     "r"(src), "r"(col), "r"(head), "r"(row)
+                     : "memory");
+    else
+        asm volatile("cp.async.bulk.tensor.3d.global.shared::cta.tile.bulk_group [%0, {%2, %3, %4}], [%1];" ::"l"(map), "r"(src),
+                     "r"(col), "r"(head), "r"(row)
+                     : "memory");
+}
+__device__ __forceinline__ void store_commit() { asm volatile("cp.async.bulk.commit_group;" ::: "memory"); }
+// Waits until all groups have read their shared memory; until they have written, too.
+__device__ __forceinline__ void stores_read() { asm volatile("cp.async.bulk.wait_group.read 0;" ::: "memory"); }
+__device__ __forceinline__ void stores_done() { asm volatile("cp.async.bulk.wait_group 0;" ::: "memory"); }
+
 // ---- the matrix product -------------------------------------------------------------------------------
 
 // Tiles lie in panels of 64 bf16 columns: rows of 128 bytes in the copy engine's 128-byte swizzle, each panel
@@ -121,24 +153,26 @@ template <int N> __device__ __forceinline__ void settle(uint32_t (&r)[N]) {
 #define LL_F4(d, i) "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3])
 #define LL_F16(d, i) LL_F4(d, i), LL_F4(d, i + 4), LL_F4(d, i + 8), LL_F4(d, i + 12)
 #define LL_F32(d, i) LL_F16(d, i), LL_F16(d, i + 16)
+#define LL_R16 "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15"
 #define LL_R32                                            \
     "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15," \
     "%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31"
-#define LL_R48 LL_R32 ",%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47"
-#define LL_R64 LL_R48 ",%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63"
+#define LL_R64                                                                      \
+    LL_R32 ",%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47," \
+           "%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63"
 
-// d (64,N) = [d +] A (64,16) · B (16,N): A and B in shared memory. TB: B's rows run along K.
-template <int TB> __device__ __forceinline__ void mma(float (&d)[32], uint64_t a, uint64_t b, int add) {
-    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %34, 0;\n"
-                 "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {" LL_R32 "}, %32, %33, p, 1, 1, 0, %35;\n}\n"
-                 : LL_F32(d, 0)
-                 : "l"(a), "l"(b), "r"(add), "n"(TB));
+// d (64,N) = [d +] A (64,16) · B (16,N): A and B in shared memory. TA, TB: their rows run along K.
+template <int TB, int TA = 0> __device__ __forceinline__ void mma(float (&d)[16], uint64_t a, uint64_t b, int add) {
+    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %18, 0;\n"
+                 "wgmma.mma_async.sync.aligned.m64n32k16.f32.bf16.bf16 {" LL_R16 "}, %16, %17, p, 1, 1, %20, %19;\n}\n"
+                 : LL_F16(d, 0)
+                 : "l"(a), "l"(b), "r"(add), "n"(TB), "n"(TA));
 }
-template <int TB> __device__ __forceinline__ void mma(float (&d)[48], uint64_t a, uint64_t b, int add) {
-    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %50, 0;\n"
-                 "wgmma.mma_async.sync.aligned.m64n96k16.f32.bf16.bf16 {" LL_R48 "}, %48, %49, p, 1, 1, 0, %51;\n}\n"
-                 : LL_F32(d, 0), LL_F16(d, 32)
-                 : "l"(a), "l"(b), "r"(add), "n"(TB));
+template <int TB, int TA = 0> __device__ __forceinline__ void mma(float (&d)[32], uint64_t a, uint64_t b, int add) {
+    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %34, 0;\n"
+                 "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {" LL_R32 "}, %32, %33, p, 1, 1, %36, %35;\n}\n"
+                 : LL_F32(d, 0)
+                 : "l"(a), "l"(b), "r"(add), "n"(TB), "n"(TA));
 }
 template <int TB> __device__ __forceinline__ void mma(float (&d)[64], uint64_t a, uint64_t b, int add) {
     asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %66, 0;\n"
@@ -183,13 +217,41 @@ __device__ __forceinline__ void mma_cols(float (&d)[N2], const uint32_t (&p)[NP]
     mma_commit();
 }
 
+// d (64,N) = A · B, A (K,64) at `a` and B (K,N) at `b` stored in rows along K, one panel each.
+template <int K, int N2> __device__ __forceinline__ void mma_both(float (&d)[N2], uint32_t a, uint32_t b) {
+    mma_begin();
+#pragma unroll
+    for (int k = 0; k < K / 16; k++) mma<1, 1>(d, operand(a, k * 2048, 16), operand(b, k * 2048, 16), k > 0);
+    mma_commit();
+}
+
+// The lane, such that what is computed from it is computed here and does not take registers elsewhere.
+__device__ __forceinline__ int lane_here() {
+    int x;
+    asm volatile("mov.u32 %0, %%laneid;" : "=r"(x));
+    return x;
+}
+
+// Stores the 16 rows of bf16 that this warp holds of a packed result (64,N) into a tile at `at` in panels; row: the
+// first of them in the tile.
+template <int NP> __device__ __forceinline__ void store_panels(uint32_t at, int panel, int row, const uint32_t (&p)[NP]) {
+    const int lane = lane_here(), r = row + lane % 16; // lane l gives the address of row l%16, columns 8·(l/16) on
+#pragma unroll
+    for (int k = 0; k < NP / 4; k++)
+        asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(
+                         at + k / 4 * panel + r * 128 + (((k % 4 * 2 + lane / 16) ^ r % 8) << 4)),
+                     "r"(p[4 * k]), "r"(p[4 * k + 1]), "r"(p[4 * k + 2]), "r"(p[4 * k + 3])
+                     : "memory");
+}
+
+__device__ __forceinline__ uint32_t pack(float x, float y) {
+    __nv_bfloat162 v = __floats2bfloat162_rn(x, y);
+    return *reinterpret_cast<uint32_t *>(&v);
+}
 // A product's result as bf16, in the order that the next product wants its operand A.
 template <int N2> __device__ __forceinline__ void pack(uint32_t (&p)[N2 / 2], const float (&s)[N2]) {
 #pragma unroll
-    for (int i = 0; i < N2 / 2; i++) {
-        __nv_bfloat162 v = __floats2bfloat162_rn(s[2 * i], s[2 * i + 1]);
-        p[i] = *reinterpret_cast<uint32_t *>(&v);
-    }
+    for (int i = 0; i < N2 / 2; i++) p[i] = pack(s[2 * i], s[2 * i + 1]);
 }
 
 // The greatest, and the sum, over the four lanes that hold one row of a result.
@@ -237,14 +299,12 @@ __device__ __forceinline__ void store_rows(__nv_bfloat16 *row0, __nv_bfloat16 *r
     }
 }
 
-__device__ __forceinline__ void add_pair(float *p, float x, float y) {
-    asm volatile("red.global.add.v2.f32 [%0], {%1, %2};" ::"l"(p), "f"(x), "f"(y) : "memory");
-}
-
 // ---- host ---------------------------------------------------------------------------------------------
 
 // The tensor map of x (tokens, heads, D) bf16 whose box is rows tokens of one head and 64 columns.
 int tensor_map(CUtensorMap *map, const void *x, int64_t tokens, int heads, int d, int rows);
+// The same of float32, with 32 columns.
+int sums_map(CUtensorMap *map, float *x, int64_t tokens, int heads, int d, int rows);
 // The tensor map of two numbers a query and head, x (2,heads,stride) float32 with t <= stride used, stride a
 // multiple of 4. Its box (2,n) is of n queries of one head; past t it holds zeros.
 int stats_map(CUtensorMap *map, const float *x, int64_t t, int64_t stride, int heads, int n);

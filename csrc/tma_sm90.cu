@@ -30,6 +30,11 @@ int tensor_map(CUtensorMap *map, const void *x, int64_t tokens, int heads, int d
                   CU_TENSOR_MAP_SWIZZLE_128B);
 }
 
+int sums_map(CUtensorMap *map, float *x, int64_t tokens, int heads, int d, int rows) {
+    return encode(map, CU_TENSOR_MAP_DATA_TYPE_FLOAT32, 4, x, {d, heads, tokens}, {d, int64_t(heads) * d}, 32, 1, rows,
+                  CU_TENSOR_MAP_SWIZZLE_128B);
+}
+
 int stats_map(CUtensorMap *map, const float *x, int64_t t, int64_t stride, int heads, int n) {
     return encode(map, CU_TENSOR_MAP_DATA_TYPE_FLOAT32, 4, x, {t, heads, 2}, {stride, stride * heads}, n, 1, 2,
                   CU_TENSOR_MAP_SWIZZLE_NONE);

@@ -47,12 +47,13 @@ type span struct{ lo, slot int }
 func newStore(b ops.Backend, g *geometry, layers, hkv, d int, act, halo *ops.Arena, backward bool) *store {
 	s := &store{b: b, g: g, layers: layers, hkv: hkv, d: d}
 	if g.dense() {
+		last, _ := g.tile(g.tiles() - 1)
 		for range layers {
 			y := kv{k: act.New(b.Act(), g.n, hkv, d), v: act.New(b.Act(), g.n, hkv, d)}
 			if backward {
 				y.dk, y.dv = act.New(tensor.F32, g.n, hkv, d), act.New(tensor.F32, g.n, hkv, d)
-				b.Zero(y.dk)
-				b.Zero(y.dv)
+				b.Zero(y.dk.Rows(0, last))
+				b.Zero(y.dv.Rows(0, last))
 			}
 			s.dense = append(s.dense, y)
 		}
@@ -200,7 +201,8 @@ func (s *store) aheadOwed(layer int, y at) {
 	}
 }
 
-// grads gives float32 sums over the same rows as window, holding what later tiles have added already.
+// grads gives float32 sums over the same rows as window, holding what later tiles have added already. The last tile's
+// own rows hold anything: its attention is told so (see pass.attn).
 func (s *store) grads(layer int, y at) (dk, dv ops.Tensor) {
 	t0, t1 := y.t0, y.t1
 	if s.g.dense() {
@@ -209,8 +211,12 @@ func (s *store) grads(layer int, y at) (dk, dv ops.Tensor) {
 	k0 := t0 - s.g.halo(y.i)
 	dk, dv = s.win.dk.Rows(0, t1-k0), s.win.dv.Rows(0, t1-k0)
 	s.b.Wait(s.owed)
-	s.b.Zero(dk)
-	s.b.Zero(dv)
+	stale := dk.Dim(0)
+	if y.i+1 == s.g.tiles() {
+		stale = t0 - k0
+	}
+	s.b.Zero(dk.Rows(0, stale))
+	s.b.Zero(dv.Rows(0, stale))
 	if y.i+1 < s.g.tiles() {
 		s.aheadOwed(layer, y)
 		s.b.Wait(s.stageIn)

@@ -154,7 +154,7 @@ func (p *pass) keysRows(lo, hi int) ops.Tensor {
 func (p *pass) attn(k0 int) *ops.Attn {
 	m := p.r.M
 	return &ops.Attn{H: m.H, Hkv: m.Hkv, D: m.D, Scale: m.scoreScale(), Spec: p.g.spec,
-		Q0: p.at.t0, K0: k0, Docs: p.g.docsOf(p.at.t0, p.at.t1), Work: p.work}
+		Q0: p.at.t0, K0: k0, Docs: p.g.docsOf(p.at.t0, p.at.t1), Fresh: p.at.i+1 == p.g.tiles(), Work: p.work}
 }
 
 // reads reports whether the backward pass of a linear layer wants its input.

@@ -193,6 +193,7 @@ type Attn struct {
 	Q0        int     // sequence index of the first query
 	K0        int     // sequence index of the first row of k and v
 	Docs      []int32 // documents that overlap the queries: boundaries along the sequence, Docs[i] ≤ t < Docs[i+1]
+	Fresh     bool    // AttnBackward finds nothing in dk and dv from token Q0 on: it writes these rows instead of adding
 	Work      Tensor  // AttnWork bytes of scratch for AttnBackward; None where act is float32, or where little is wanted
 }
 
@@ -206,7 +207,7 @@ func AttnWork(t, h, d int) int64 {
 	for padded < d {
 		padded *= 2
 	}
-	return int64((t+127)/128*128)*int64(h)*int64(4*padded+8) + 4096
+	return int64((t+127)/128*128)*int64(h)*int64(4*padded+9) + 4096
 }
 
 // Attention is segmented causal attention (LongLoRA, arXiv 2309.12307, sec. 3.2; computed as FlashAttention-2,
@@ -218,7 +219,7 @@ type Attention interface {
 	AttnForward(o, lse, q, k, v Tensor, a *Attn)
 	// AttnBackward: with p = exp(Scale·q·kᵀ - lse), delta = Σ_D do·o and ds = p·(do·vᵀ - delta),
 	// dq = Scale·ds·k, dk += Scale·dsᵀ·q, dv += pᵀ·do.
-	// dq, do, o, q (T,H,D) act; dk, dv (W,Hkv,D) float32, added to; delta (H,T) float32 is scratch.
+	// dq, do, o, q (T,H,D) act; dk, dv (W,Hkv,D) float32, added to (see Attn.Fresh); delta (H,T) float32 is scratch.
 	AttnBackward(dq, dk, dv, do, o, q, k, v, lse, delta Tensor, a *Attn)
 }
 

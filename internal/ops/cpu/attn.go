@@ -87,6 +87,10 @@ func (b *Backend) AttnForward(o, lse, q, k, v ops.Tensor, a *ops.Attn) {
 // a key/value head with its query heads in order, or a whole key/value head when both classes of queries read it.
 func (b *Backend) AttnBackward(dq, dk, dv, do, o, q, k, v, lse, delta ops.Tensor, a *ops.Attn) {
 	t, group := q.Dim(0), a.H/a.Hkv
+	if a.Fresh {
+		b.Zero(dk.Rows(a.Q0-a.K0, a.Q0-a.K0+t))
+		b.Zero(dv.Rows(a.Q0-a.K0, a.Q0-a.K0+t))
+	}
 	segs := map[bool][]segment{}
 	for _, shifted := range []bool{false, true} {
 		segs[shifted] = segments(a, a.Q0, a.Q0+t, shifted)

@@ -50,6 +50,9 @@ func (b *Backend) attnArgs(q, k, v ops.Tensor, a *ops.Attn, backward bool) (c C.
 	c = C.ll_attn_args{q: q.P, k: k.P, v: v.P, docs: b.putDocs(a.Docs), ndocs: C.int32_t(len(a.Docs) - 1),
 		h: C.int32_t(a.H), hkv: C.int32_t(a.Hkv), d: C.int32_t(a.D), mode: C.int32_t(a.Spec.Mode), group: C.int64_t(a.Spec.Group),
 		t: dim(q, 0), w: dim(k, 0), q0: C.int64_t(a.Q0), k0: C.int64_t(a.K0), scale: C.float(a.Scale)}
+	if a.Fresh {
+		c.fresh = 1
+	}
 	back := C.int(0)
 	if backward {
 		back = 1

@@ -32,7 +32,7 @@ func TestPortableAttention(t *testing.T) {
 func BenchmarkAttention(bench *testing.B) {
 	const tokens = 32768
 	for _, s := range []struct{ group, hkv, d int }{{2048, 32, 128}, {8192, 32, 128}, {32768, 32, 128}, {8192, 8, 128}, {8192, 32, 64}} {
-		a := &ops.Attn{H: 32, Hkv: s.hkv, D: s.d, Scale: float32(1 / math.Sqrt(float64(s.d))), Docs: []int32{0, tokens},
+		a := &ops.Attn{H: 32, Hkv: s.hkv, D: s.d, Scale: float32(1 / math.Sqrt(float64(s.d))), Docs: []int32{0, tokens}, Fresh: true,
 			Spec: s2attn.Spec{Mode: s2attn.Split, Group: s.group}}
 		if s.group == tokens {
 			a.Spec.Mode = s2attn.Full

@@ -102,13 +102,20 @@ func (k *kit) attention(a *ops.Attn, t int, masks map[bool][][]bool, seen []int)
 		}
 	}
 	o, lse, delta := k.out("o", k.act, t, a.H, a.D), k.out("lse", tensor.F32, a.H, t), k.scratch("delta", tensor.F32, a.H, t)
+	own := len(key.v) // from here on gradients are written, before it they are added to what is there
+	if a.Fresh = k.r.IntN(2) == 0; a.Fresh {
+		own = (a.Q0 - a.K0) * a.Hkv * a.D
+	}
 	dq, dk, dv := k.out("dq", k.act, t, a.H, a.D), k.sum("dk", tensor.F32, w, a.Hkv, a.D), k.sum("dv", tensor.F32, w, a.Hkv, a.D)
+	for i := own; i < len(dk.v); i++ {
+		dk.v[i], dv.v[i] = math.NaN(), math.NaN()
+	}
 	k.judge(1e-5, func() { // float32 rounding over a few hundred keys
 		k.b.AttnForward(o.Tensor, lse.Tensor, q.Tensor, key.Tensor, v.Tensor, a)
 		k.b.AttnBackward(dq.Tensor, dk.Tensor, dv.Tensor, do.Tensor, o.Tensor, q.Tensor, key.Tensor, v.Tensor, lse.Tensor, delta.Tensor, a)
 	}, func(r round) [][]float64 {
 		x := attend(a, masks, q.v, key.v, v.v, do.v, r)
-		for i := range x.dk { // gradients are added to what is there
+		for i := range own {
 			x.dk[i] += dk.v[i]
 			x.dv[i] += dv.v[i]
 		}
