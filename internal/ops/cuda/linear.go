@@ -25,9 +25,14 @@ func turned(t ops.Tensor) matrix { return matrix{t.P, t.Dim(1), true} }
 
 // product computes d (m,n) = alpha·x (m,k)·y (k,n) + c; c is nil, d itself or another matrix of d's kind.
 func (b *Backend) product(op string, d ops.Tensor, x, y matrix, k int, alpha float32, c unsafe.Pointer) {
+	b.columns(op, d, d.Dim(1), x, y, k, alpha, c)
+}
+
+// columns is product where d's rows, and c's, are ld elements apart.
+func (b *Backend) columns(op string, d ops.Tensor, ld int, x, y matrix, k int, alpha float32, c unsafe.Pointer) {
 	m, n := d.Dim(0), d.Dim(1)
 	g := C.ll_gemm_args{a: x.p, b: y.p, c: c, d: d.P, m: C.int64_t(m), n: C.int64_t(n), k: C.int64_t(k),
-		lda: C.int64_t(x.ld), ldb: C.int64_t(y.ld), ldc: C.int64_t(n), ldd: C.int64_t(n), ddt: C.int32_t(dtype(d.DType)), alpha: C.float(alpha)}
+		lda: C.int64_t(x.ld), ldb: C.int64_t(y.ld), ldc: C.int64_t(ld), ldd: C.int64_t(ld), ddt: C.int32_t(dtype(d.DType)), alpha: C.float(alpha)}
 	if x.t {
 		g.ta = 1
 	}
@@ -91,20 +96,29 @@ func (b *Backend) drop(dst, src, keys ops.Tensor, l *ops.LoRA) {
 		C.int64_t(src.Dim(0)), C.int64_t(src.Dim(1)), b.s()), src)
 }
 
-// LinearBackward implements ops.Linears. Low-rank terms are written to dx first, as in LinearForward.
+// LinearBackward implements ops.Linears. Low-rank terms are written to dx first, as in LinearForward: those without
+// dropout together.
 func (b *Backend) LinearBackward(dx, x, keys ops.Tensor, p []ops.ProjGrad) {
 	b.enter()
 	defer b.leave()
 	c := unsafe.Pointer(nil) // dx once it holds something
+	var plain []ops.ProjGrad
 	for _, q := range p {
-		if q.L.LoRA == nil {
-			continue
+		switch l := q.L.LoRA; {
+		case l == nil:
+		case !dropped(keys, l) && !dx.None():
+			plain = append(plain, q)
+		default:
+			b.lowRankBackward(x, keys, q)
+			if !dx.None() {
+				b.lowRankInput(dx, keys, q, c)
+				c = dx.P
+			}
 		}
-		b.lowRankBackward(x, keys, q)
-		if !dx.None() {
-			b.lowRankInput(dx, keys, q, c)
-			c = dx.P
-		}
+	}
+	if len(plain) > 0 {
+		b.lowRanks(dx, x, plain, c)
+		c = dx.P
 	}
 	for _, q := range p {
 		if !q.L.DW.None() {
@@ -114,6 +128,45 @@ func (b *Backend) LinearBackward(dx, x, keys ops.Tensor, p []ops.ProjGrad) {
 			b.product("input's gradient", dx, rows(q.DY), rows(q.L.W), q.L.W.Dim(0), 1, c)
 			c = dx.P
 		}
+	}
+}
+
+// lowRanks does for layers without dropout what lowRankBackward and lowRankInput do for one, with a single pass over
+// dx: their factors A lie one below the other in the workspace, their Scale·dY·B side by side.
+func (b *Backend) lowRanks(dx, x ops.Tensor, p []ops.ProjGrad, c unsafe.Pointer) {
+	r, in := 0, dx.Dim(1)
+	for _, q := range p {
+		r += q.L.LoRA.A.Dim(0)
+	}
+	a := ops.Tensor{P: b.scratch(), DType: tensor.BF16, Shape: tensor.Shape{r, in}}
+	side := unsafe.Add(a.P, (a.Bytes()+ops.Align-1)/ops.Align*ops.Align)
+	step := int((scratchBytes - a.Bytes() - ops.Align) / int64(2*r))
+	at := 0
+	for _, q := range p {
+		l := q.L.LoRA
+		b.CopyRows(a, l.A, ops.Block{DstOff: at * in, DstStride: in, SrcStride: in, Rows: l.A.Dim(0), Cols: in})
+		at += l.A.Dim(0)
+		if !l.DB.None() {
+			b.product("LoRA's gradient of B", l.DB, turned(q.DY), rows(q.XA), q.DY.Dim(0), l.Scale, l.DB.P)
+		}
+	}
+	for lo := 0; lo < dx.Dim(0); lo += step {
+		hi := min(lo+step, dx.Dim(0))
+		at := 0
+		for _, q := range p {
+			l := q.L.LoRA
+			d := ops.Tensor{P: unsafe.Add(side, 2*at), DType: tensor.BF16, Shape: tensor.Shape{hi - lo, l.A.Dim(0)}}
+			b.columns("LoRA's dY·B", d, r, rows(q.DY.Rows(lo, hi)), rows(l.B), q.DY.Dim(1), l.Scale, nil)
+			if !l.DA.None() {
+				b.product("LoRA's gradient of A", l.DA, matrix{d.P, r, true}, rows(x.Rows(lo, hi)), hi-lo, 1, l.DA.P)
+			}
+			at += l.A.Dim(0)
+		}
+		to := dx.Rows(lo, hi)
+		if c != nil {
+			c = to.P
+		}
+		b.product("LoRA's gradient of x", to, matrix{side, r, false}, rows(a), r, 1, c)
 	}
 }
 
