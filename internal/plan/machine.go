@@ -35,16 +35,17 @@ type chip struct {
 
 // The figures of known chips. Peaks are the datasheets' dense bfloat16 rates. Memory is what the driver reports on
 // cards of 80, 80, 141 and 24 GB. Rates are what whole operations of a step sustain and only serve to predict:
-//   - h100: fitted to this program's steps of LLaMA-2 7B at 8k, 16k and 32k, 13B and Llama-3 8B at 32k, which they
-//     give to 2 %. h200 has the same multiprocessors and 1.43 times the bandwidth, by the datasheets.
+//   - h100: fitted to this program's steps of LLaMA-2 7B at 8k, 16k and 32k, 13B and Llama-3 8B at 32k; attention's is
+//     its benchmark's at groups of 8,192, forward and backward. 7B at 8k and 32k they give to 4 %. h200 has the same multiprocessors and 1.43 times the
+//     bandwidth, by the datasheets.
 //   - a100 and rtx4090: not measured. Products at 78 % of the datasheet's rate, bandwidth at the h100's share of it,
 //     attention at 0.7 times what FlashAttention-2 has on an A100 (arXiv 2307.08691, fig. 4: 190 TFLOP/s), the
 //     share of it that our kernels for these chips have.
 //
 // Moved is what page-locked copies reach on PCIe 5 and 4.
 var chips = map[string]chip{
-	"h100":    {"H100", 79 << 30, 989e12, ops.Rates{Linear: 635e12, Attention: 495e12, Bytes: 2.4e12, Moved: 50e9, Call: 9e-6}},
-	"h200":    {"H200", 139 << 30, 989e12, ops.Rates{Linear: 635e12, Attention: 495e12, Bytes: 3.4e12, Moved: 50e9, Call: 9e-6}},
+	"h100":    {"H100", 79 << 30, 989e12, ops.Rates{Linear: 635e12, Attention: 556e12, Bytes: 2.4e12, Moved: 50e9, Call: 9e-6}},
+	"h200":    {"H200", 139 << 30, 989e12, ops.Rates{Linear: 635e12, Attention: 556e12, Bytes: 3.4e12, Moved: 50e9, Call: 9e-6}},
 	"a100":    {"A100", 79 << 30, 312e12, ops.Rates{Linear: 240e12, Attention: 130e12, Bytes: 1.4e12, Moved: 22e9, Call: 9e-6}},
 	"rtx4090": {"RTX 4090", 23 << 30, 165e12, ops.Rates{Linear: 130e12, Attention: 70e12, Bytes: 0.7e12, Moved: 22e9, Call: 9e-6}},
 }
