@@ -90,7 +90,7 @@ func (p Problem) keeps() []model.Keep {
 func (p Problem) moves() []int {
 	most := model.MostMoved(p.Desc.L)
 	if p.Forced.Moved != nil {
-		return []int{min(*p.Forced.Moved, most)}
+		return []int{*p.Forced.Moved}
 	}
 	n := []int{0}
 	if !p.OnHost {
@@ -99,6 +99,14 @@ func (p Problem) moves() []int {
 		}
 	}
 	return n
+}
+
+// checkForced refuses to move more layers than can be moved.
+func (p Problem) checkForced() error {
+	if m, most := p.Forced.Moved, model.MostMoved(p.Desc.L); m != nil && *m > most {
+		return errs.Usagef("--move-layers %d: of the model's %d layers %d can be moved: two stay on the device, and the last one is not kept", *m, p.Desc.L, most)
+	}
+	return nil
 }
 
 func (p Problem) fits(pl Plan, lim Limits) bool {
@@ -126,6 +134,9 @@ const copying = 0.05
 // ChooseTwo is Choose that returns besides the best plan the best one of another kind: another tile, another policy, or
 // with layers moved instead of none. It has no tile where there is none.
 func ChooseTwo(p Problem, lim Limits) (best, next Plan, err error) {
+	if err := p.checkForced(); err != nil {
+		return best, next, err
+	}
 	z, err := newCounted(p)
 	if err != nil {
 		return best, next, err

@@ -74,6 +74,11 @@ func TestMovedLayers(t *testing.T) {
 	if pl, err := Choose(p, Limits{72 * gib, 100 * gib}); err != nil || pl.Keep != model.KeepOut || pl.Moved != 0 || pl.More != 0 {
 		t.Errorf("asked for out and nothing moved: %s (%v)", pl.Kept(), err)
 	}
+	many := 30
+	p.Forced.Moved = &many
+	if _, err := Choose(p, Limits{72 * gib, 100 * gib}); errs.Code(err) != int(errs.Usage) || !strings.Contains(err.Error(), "--move-layers 30: of the model's 32 layers 29") {
+		t.Errorf("30 layers moved: %v", err)
+	}
 }
 
 // No tiling that fits is predicted to be faster than the one chosen.

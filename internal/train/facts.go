@@ -116,8 +116,8 @@ func (s *setup) memoryFacts(line func(name, format string, a ...any)) {
 	p, size := s.plan, plan.Bytes
 	how := how(p)
 	if s.machine.OnHost {
-		line("memory", "%s planned of %s: parameters %s, activations %s, halos %s, token ids %s, process %s (%s); weights mapped %s",
-			size(p.Host), size(s.limits.Host), size(p.Params), size(p.Act+p.Workspace), size(p.Halo), size(p.IDs), size(p.Base), how, size(p.Weights))
+		line("memory", "%s planned of %s: parameters %s, activations %s, halos %s, moved activations %s, token ids %s, process %s (%s); weights mapped %s",
+			size(p.Host), size(s.limits.Host), size(p.Params), size(p.Act+p.Workspace), size(p.Halo), size(p.Carried), size(p.IDs), size(p.Base), how, size(p.Weights))
 		return
 	}
 	line("memory", "device: %s planned of %s: weights %s, parameters %s, activations %s, context and libraries %s (%s)",

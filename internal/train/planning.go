@@ -209,12 +209,12 @@ func (p *Planned) Print(w io.Writer) {
 		n    int64
 	}
 	device := []row{{"trained values, gradients, moments", p.Params}, {"activations, windows, logits", p.Act}, {"packing and libraries", p.Workspace}}
-	host := []row{{"halos between tiles", p.Halo}, {"token ids and rows", p.IDs}, {"the process itself", p.Base}, {"host memory in all", p.HostPlan}}
+	host := []row{{"activations moved to host memory", p.Carried}, {"halos between tiles", p.Halo}, {"token ids and rows", p.IDs}, {"the process itself", p.Base}, {"host memory in all", p.HostPlan}}
 	rows := append(device, host...)
 	if p.onHost {
 		rows = append(rows, row{"frozen weights, mapped from the file", p.Weights})
 	} else {
-		rows = append(append(device, row{"frozen weights", p.Weights}, row{"the driver's context and kernels", p.Context}, row{"device memory in all", p.DevicePlan}, row{"activations moved to host memory", p.Carried}), host...)
+		rows = append(append(device, row{"frozen weights", p.Weights}, row{"the driver's context and kernels", p.Context}, row{"device memory in all", p.DevicePlan}), host...)
 	}
 	table := [][]string{{"where", "bytes"}}
 	for _, r := range rows {
