@@ -19,13 +19,16 @@ typedef struct {
     void (*swiglu_fwd)(float *, const float *, const float *, int64_t);
     void (*swiglu_bwd)(float *, float *, const float *, const float *, const float *, int64_t);
     void (*rms_weight)(float *, const float *, const float *, const float *, int64_t, int64_t, int64_t);
+    void (*drop)(float *, const float *, const ll_drop_t *, int64_t, int64_t);
+    void (*drop_da)(float *, const float *, const float *, const ll_drop_t *, float, int64_t, int64_t, int64_t, int64_t, int64_t);
+    void (*drop_dx)(float *, const float *, const float *, const ll_drop_t *, float, int64_t, int64_t, int64_t);
     void (*rope)(float *, const float *, const float *, int64_t, int64_t, float);
     void (*adamw)(float *, float *, float *, const float *, int64_t, float, float, float, float, float, float, float);
 } ll_set_t;
 
 #define SET(S) {ll_gemm_work_##S, ll_gemm_##S, ll_skinny_##S, ll_gemv_##S, ll_attn_work_##S, ll_attn_fwd_##S, \
     ll_attn_bwd_##S, ll_softmax_##S, ll_rms_fwd_##S, ll_rms_bwd_##S, ll_swiglu_fwd_##S, ll_swiglu_bwd_##S,     \
-    ll_rms_weight_##S, ll_rope_##S, ll_adamw_##S}
+    ll_rms_weight_##S, ll_drop_##S, ll_drop_da_##S, ll_drop_dx_##S, ll_rope_##S, ll_adamw_##S}
 static const ll_set_t ll_sets[3] = {SET(plain), SET(avx2), SET(avx512)};
 
 static int ll_best(void) {
@@ -50,6 +53,9 @@ static void ll_rms_bwd(int s, float *dx, const float *dy, const float *x, const 
 static void ll_swiglu_fwd(int s, float *h, const float *g, const float *u, int64_t n) { ll_sets[s].swiglu_fwd(h, g, u, n); }
 static void ll_swiglu_bwd(int s, float *dg, float *du, const float *dh, const float *g, const float *u, int64_t n) { ll_sets[s].swiglu_bwd(dg, du, dh, g, u, n); }
 static void ll_rms_weight(int s, float *dw, const float *r, const float *dy, const float *x, int64_t n, int64_t c, int64_t w) { ll_sets[s].rms_weight(dw, r, dy, x, n, c, w); }
+static void ll_drop(int s, float *y, const float *x, ll_drop_t d, int64_t n, int64_t c) { ll_sets[s].drop(y, x, &d, n, c); }
+static void ll_drop_da(int s, float *da, const float *dxa, const float *x, ll_drop_t d, float scale, int64_t n, int64_t c, int64_t r, int64_t i, int64_t w) { ll_sets[s].drop_da(da, dxa, x, &d, scale, n, c, r, i, w); }
+static void ll_drop_dx(int s, float *dx, const float *dxa, const float *a, ll_drop_t d, float scale, int64_t n, int64_t c, int64_t r) { ll_sets[s].drop_dx(dx, dxa, a, &d, scale, n, c, r); }
 static void ll_rope(int s, float *d, const float *x, const float *cs, int64_t n, int64_t heads, int64_t dim, float sign) { for (int64_t i = 0; i < n; i++) ll_sets[s].rope(d + i * heads * dim, x + i * heads * dim, cs + i * dim, heads, dim, sign); }
 static void ll_adamw(int s, float *w, float *m, float *v, const float *g, int64_t n, float gs, float dec, float b1, float b2, float st, float root, float eps) { ll_sets[s].adamw(w, m, v, g, n, gs, dec, b1, b2, st, root, eps); }
 */
@@ -178,6 +184,36 @@ func (s Set) SwiGLUBackward(dg, du, dh, g, u ptr, n int) {
 // RMSWeight adds Σ_t rstd[t]·dy[t][i]·x[t][i] to dw for w adjacent channels of n tokens of c.
 func (s Set) RMSWeight(dw, rstd, dy, x ptr, n, c, w int) {
 	C.ll_rms_weight(C.int(s), f32(dw), f32(rstd), f32(dy), f32(x), C.int64_t(n), C.int64_t(c), C.int64_t(w))
+}
+
+// Drop is dropout: the token keys, the stream's salt, the least hash of a key and a channel that stays, and what is
+// kept is multiplied by. See ops.DropKeep.
+type Drop struct {
+	Keys        ptr
+	Salt, Bound uint64
+	Factor      float32
+}
+
+func (d Drop) c() C.ll_drop_t {
+	return C.ll_drop_t{keys: (*C.uint64_t)(d.Keys), salt: C.uint64_t(d.Salt), bound: C.uint64_t(d.Bound), factor: C.float(d.Factor)}
+}
+
+// Drop is y = drop(x) for n tokens of c channels.
+func (s Set) Drop(y, x ptr, d Drop, n, c int) {
+	C.ll_drop(C.int(s), f32(y), f32(x), d.c(), C.int64_t(n), C.int64_t(c))
+}
+
+// DropWidth is the most channels that DropDA takes at a time.
+const DropWidth = 64
+
+// DropDA adds scale·Σ_t dxa[t][k]·drop(x)[t][j] to da (r,c), for w channels from i of n tokens.
+func (s Set) DropDA(da, dxa, x ptr, d Drop, scale float32, n, c, r, i, w int) {
+	C.ll_drop_da(C.int(s), f32(da), f32(dxa), f32(x), d.c(), C.float(scale), C.int64_t(n), C.int64_t(c), C.int64_t(r), C.int64_t(i), C.int64_t(w))
+}
+
+// DropDX adds scale times the dropped row dxa[t]·A to dx, n tokens of c channels; A is (r,c).
+func (s Set) DropDX(dx, dxa, a ptr, d Drop, scale float32, n, c, r int) {
+	C.ll_drop_dx(C.int(s), f32(dx), f32(dxa), f32(a), d.c(), C.float(scale), C.int64_t(n), C.int64_t(c), C.int64_t(r))
 }
 
 // Rope turns n tokens' heads.

@@ -41,6 +41,13 @@ typedef struct {
     float scale;
 } ll_attn_t;
 
+// Dropout: the token keys, the stream's salt, the least hash that stays, and what is kept is multiplied by.
+typedef struct {
+    const uint64_t *keys;
+    uint64_t salt, bound;
+    float factor;
+} ll_drop_t;
+
 #define LL_KERNELS(S)                                                                                       \
     int64_t ll_gemm_work_##S(void);                                                                         \
     void ll_gemm_##S(const ll_gemm_t *g, float *work);                                                      \
@@ -56,6 +63,11 @@ typedef struct {
     void ll_swiglu_fwd_##S(float *h, const float *g, const float *u, int64_t n);                            \
     void ll_swiglu_bwd_##S(float *dg, float *du, const float *dh, const float *g, const float *u, int64_t n); \
     void ll_rms_weight_##S(float *dw, const float *r, const float *dy, const float *x, int64_t n, int64_t c, int64_t w); \
+    void ll_drop_##S(float *y, const float *x, const ll_drop_t *d, int64_t n, int64_t c);                   \
+    void ll_drop_da_##S(float *da, const float *dxa, const float *x, const ll_drop_t *d, float scale, int64_t n, \
+                        int64_t c, int64_t r, int64_t i, int64_t w);                                        \
+    void ll_drop_dx_##S(float *dx, const float *dxa, const float *a, const ll_drop_t *d, float scale, int64_t n, \
+                        int64_t c, int64_t r);                                                              \
     void ll_rope_##S(float *dst, const float *src, const float *cs, int64_t heads, int64_t d, float sign); \
     void ll_adamw_##S(float *w, float *m, float *v, const float *g, int64_t n, float gscale, float decay,  \
                       float b1, float b2, float step, float root, float eps);

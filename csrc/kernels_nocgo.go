@@ -308,6 +308,75 @@ func (s Set) RMSWeight(dw, rstd, dy, x ptr, n, c, w int) {
 	}
 }
 
+// Drop is dropout: the token keys, the stream's salt, the least hash of a key and a channel that stays, and what is
+// kept is multiplied by. See ops.DropKeep.
+type Drop struct {
+	Keys        ptr
+	Salt, Bound uint64
+	Factor      float32
+}
+
+// mix is the finalizer of splitmix64, as in ops.
+func mix(z uint64) uint64 {
+	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
+	z = (z ^ z>>27) * 0x94d049bb133111eb
+	return z ^ z>>31
+}
+
+// of gives what token t's channels are multiplied by.
+func (d Drop) of(t int) func(c int) float32 {
+	key := mix(unsafe.Slice((*uint64)(d.Keys), t+1)[t] ^ d.Salt)
+	return func(c int) float32 {
+		if mix(key^uint64(c)) >= d.Bound {
+			return d.Factor
+		}
+		return 0
+	}
+}
+
+// Drop is y = drop(x) for n tokens of c channels.
+func (s Set) Drop(y, x ptr, d Drop, n, c int) {
+	ys, xs := floats(y, n*c), floats(x, n*c)
+	for t := range n {
+		factor := d.of(t)
+		for j := range c {
+			ys[t*c+j] = factor(j) * xs[t*c+j]
+		}
+	}
+}
+
+// DropWidth is the most channels that DropDA takes at a time.
+const DropWidth = 64
+
+// DropDA adds scale·Σ_t dxa[t][k]·drop(x)[t][j] to da (r,c), for w channels from i of n tokens.
+func (s Set) DropDA(da, dxa, x ptr, d Drop, scale float32, n, c, r, i, w int) {
+	das, dxas, xs := floats(da, r*c), floats(dxa, n*r), floats(x, n*c)
+	for t := range n {
+		factor := d.of(t)
+		for j := i; j < i+w; j++ {
+			z := factor(j) * scale * xs[t*c+j]
+			for k := range r {
+				das[k*c+j] += dxas[t*r+k] * z
+			}
+		}
+	}
+}
+
+// DropDX adds scale times the dropped row dxa[t]·A to dx, n tokens of c channels; A is (r,c).
+func (s Set) DropDX(dx, dxa, a ptr, d Drop, scale float32, n, c, r int) {
+	dxs, dxas, as := floats(dx, n*c), floats(dxa, n*r), floats(a, r*c)
+	for t := range n {
+		factor := d.of(t)
+		for j := range c {
+			q := float32(0)
+			for k := range r {
+				q += dxas[t*r+k] * as[k*c+j]
+			}
+			dxs[t*c+j] += scale * factor(j) * q
+		}
+	}
+}
+
 // Rope turns n tokens' heads.
 func (s Set) Rope(dst, src, cs ptr, n, heads, d int, sign float32) {
 	e := d / 2

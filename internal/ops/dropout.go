@@ -1,5 +1,7 @@
 package ops
 
+import "math"
+
 // mix is the finalizer of splitmix64 (Steele, Lea, Flood, OOPSLA 2014): a bijection that spreads every bit.
 func mix(z uint64) uint64 {
 	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
@@ -15,8 +17,17 @@ func DropKey(seed uint64, step, sample int64, pos int32) uint64 {
 	return mix(k ^ uint64(uint32(pos)))
 }
 
+// streamSalt spreads a stream's number over the bits of a key.
+const streamSalt = 0x9e3779b97f4a7c15
+
 // DropKeep reports whether channel c of a token survives dropout with probability p.
 func DropKeep(key, stream uint64, c int, p float32) bool {
-	u := mix(mix(key^stream*0x9e3779b97f4a7c15) ^ uint64(c))
+	u := mix(mix(key^stream*streamSalt) ^ uint64(c))
 	return float64(u>>11)*0x1p-53 >= float64(p)
 }
+
+// Salt is what DropKeep mixes into a token's key.
+func (d Dropout) Salt() uint64 { return d.Stream * streamSalt }
+
+// Bound is the least hash that DropKeep keeps: u>>11 · 2^-53 >= P, all of it exact, is u >= Bound.
+func (d Dropout) Bound() uint64 { return uint64(math.Ceil(float64(d.P)*0x1p53)) << 11 }

@@ -88,28 +88,24 @@ func (b *Backend) LinearForward(x, keys ops.Tensor, p []ops.Proj) {
 // lowRank computes xa = drop(x)·Aᵀ.
 func (b *Backend) lowRank(xa, x, keys ops.Tensor, l *ops.LoRA) {
 	in, r := x.Dim(1), l.A.Dim(0)
+	rows := max(1, min(16, b.workFloats(maxHead)/in)) // dropped at a time, in scratch memory
 	b.pool.blocks(x.Dim(0), 64, func(lo, hi, w int) {
 		if l.Drop.P == 0 || keys.None() {
 			b.set.Skinny(at(xa, lo*r), r, at(x, lo*in), in, hi-lo, l.A.P, in, r, in)
 			return
 		}
-		row := unsafe.Add(b.scratch(w, in), termBytes)
-		for t := lo; t < hi; t++ {
-			dropRow(unsafe.Slice((*float32)(row), in), x.F32()[t*in:(t+1)*in], keys.U64()[t], l.Drop)
-			b.set.Skinny(at(xa, t*r), r, row, in, 1, l.A.P, in, r, in)
+		z := unsafe.Add(b.scratch(w, in), termBytes)
+		for t := lo; t < hi; t += rows {
+			n := min(rows, hi-t)
+			b.set.Drop(z, at(x, t*in), drop(keys, t, l), n, in)
+			b.set.Skinny(at(xa, t*r), r, z, in, n, l.A.P, in, r, in)
 		}
 	})
 }
 
-// dropRow writes drop(x) of one token.
-func dropRow(dst, x []float32, key uint64, d ops.Dropout) {
-	f := 1 / (1 - d.P)
-	for c, v := range x {
-		dst[c] = 0
-		if ops.DropKeep(key, d.Stream, c, d.P) {
-			dst[c] = v * f
-		}
-	}
+// drop is a layer's dropout of the tokens from t on.
+func drop(keys ops.Tensor, t int, l *ops.LoRA) csrc.Drop {
+	return csrc.Drop{Keys: unsafe.Pointer(&keys.U64()[t]), Salt: l.Drop.Salt(), Bound: l.Drop.Bound(), Factor: 1 / (1 - l.Drop.P)}
 }
 
 // decodeCols is how many outputs of a projection are one work item of decode: few, for the workers to end together.
@@ -199,40 +195,15 @@ func (b *Backend) lowRankBackward(x, keys ops.Tensor, q ops.ProjGrad) {
 		b.gemm(r, in, []csrc.Term{{A: q.DXA.P, ARS: 1, ACS: r, Alpha: l.Scale, B: x.P, BRS: in, BCS: 1, K: t}}, l.DA.P, in, l.DA.P, in)
 		return
 	}
-	xs, dxa, da := x.F32(), q.DXA.F32(), l.DA.F32()
-	f := l.Scale / (1 - l.Drop.P)
-	b.pool.blocks(in, 64, func(lo, hi, _ int) {
-		for i := range t {
-			key := keys.U64()[i]
-			for c := lo; c < hi; c++ {
-				if ops.DropKeep(key, l.Drop.Stream, c, l.Drop.P) {
-					for k := range r {
-						da[k*in+c] += f * dxa[i*r+k] * xs[i*in+c]
-					}
-				}
-			}
-		}
+	b.pool.blocks(in, csrc.DropWidth, func(lo, hi, _ int) {
+		b.set.DropDA(l.DA.P, q.DXA.P, x.P, drop(keys, 0, l), l.Scale, t, in, r, lo, hi-lo)
 	})
 }
 
 // droppedGrad adds Scale·drop'(DXA·A) to dx.
 func (b *Backend) droppedGrad(dx, keys ops.Tensor, q ops.ProjGrad) {
-	l := q.L.LoRA
-	in, r := q.L.W.Dim(1), l.A.Dim(0)
-	d, dxa, a := dx.F32(), q.DXA.F32(), l.A.F32()
-	f := l.Scale / (1 - l.Drop.P)
+	in, r := q.L.W.Dim(1), q.L.LoRA.A.Dim(0)
 	b.pool.blocks(dx.Dim(0), 16, func(lo, hi, _ int) {
-		for i := lo; i < hi; i++ {
-			key := keys.U64()[i]
-			for c := range in {
-				if ops.DropKeep(key, l.Drop.Stream, c, l.Drop.P) {
-					s := float32(0)
-					for k := range r {
-						s += dxa[i*r+k] * a[k*in+c]
-					}
-					d[i*in+c] += f * s
-				}
-			}
-		}
+		b.set.DropDX(at(dx, lo*in), at(q.DXA, lo*r), q.L.LoRA.A.P, drop(keys, lo, q.L.LoRA), q.L.LoRA.Scale, hi-lo, in, r)
 	})
 }
