@@ -41,7 +41,8 @@ Made from the commands by ` + "`make docs`" + `. ` + "`longlora COMMAND --help`"
 
 Options come from flags, from variables (` + "`LONGLORA_MAX_GRAD_NORM=1`" + `, lists by comma), from a YAML file (` + "`--config FILE`" + `, or
 ` + "`longlora.yaml`" + ` in the working folder) and from defaults; the first that speaks wins. A file's keys are the options' names,
-with ` + "`-` or `_`" + `; it may be shared between commands, and a key that no command has is refused. Results go to stdout, with
+with ` + "`-` or `_`" + `; it may be shared between commands: a key that no command has is refused, and a value
+that only other commands take leaves the default here, with a note. Results go to stdout, with
 ` + "`--json`" + ` as one document; progress, notes and errors go to stderr.
 
 %s
@@ -131,13 +132,13 @@ func TestNames(t *testing.T) {
 	every := known(newRoot())
 	for _, s := range titles {
 		for _, name := range strings.Fields(s.flags) {
-			if !every[name] && name != "help" {
+			if every[name] == nil && name != "help" {
 				t.Errorf("%s: --%s is no option", s.title, name)
 			}
 		}
 	}
 	for name := range arguments {
-		if _, flag, ok := strings.Cut(name, " "); !every[name] && (!ok || !every[flag]) {
+		if _, flag, ok := strings.Cut(name, " "); every[name] == nil && (!ok || every[flag] == nil) {
 			t.Errorf("--%s is no option", name)
 		}
 	}

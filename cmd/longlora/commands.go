@@ -22,6 +22,9 @@ func command(use, short, long, example string, flags func(*pflag.FlagSet), f fun
 		if err != nil {
 			return err
 		}
+		for _, n := range v.Notes() {
+			fmt.Fprintf(c.ErrOrStderr(), "note: %s\n", n)
+		}
 		if err := f(c, v); err != nil {
 			return computed{err}
 		}
@@ -105,10 +108,10 @@ func commands() []*cobra.Command {
 }
 
 // known are the options of all commands, which a shared file may hold.
-func known(c *cobra.Command) map[string]bool {
-	out := map[string]bool{}
+func known(c *cobra.Command) config.Known {
+	out := config.Known{}
 	for _, sub := range c.Root().Commands() {
-		sub.LocalFlags().VisitAll(func(f *pflag.Flag) { out[f.Name] = true })
+		sub.LocalFlags().VisitAll(out.Add)
 	}
 	return out
 }

@@ -20,7 +20,7 @@ var titles = []struct{ title, flags string }{
 	{"Steps and order", "steps epochs batch accum shuffle seed"},
 	{"Validation", "eval-data eval-fraction eval-every eval-attn"},
 	{"Checkpoints", "save-every keep resume replan dry-run"},
-	{"Device and memory", "device dtype device-mem host-mem tile threads"},
+	{"Device and memory", "device dtype device-mem host-mem tile keep-activations move-layers threads"},
 	{"Every command", "config json help"},
 }
 

@@ -35,8 +35,8 @@ func Choices(f *pflag.Flag) (values []string, fixed bool) {
 	return f.Annotations[usualValues], false
 }
 
-// checkChoices refuses a value that an option does not take.
-func checkChoices(f *pflag.Flag) error {
+// checkChoices refuses a value that an option does not take; where names the option.
+func checkChoices(f *pflag.Flag, where string) error {
 	allowed, fixed := Choices(f)
 	if !fixed || f.Value.String() == f.DefValue {
 		return nil
@@ -45,13 +45,9 @@ func checkChoices(f *pflag.Flag) error {
 	if list, ok := f.Value.(pflag.SliceValue); ok {
 		values = list.GetSlice()
 	}
-	known := map[string]bool{}
-	for _, a := range allowed {
-		known[a] = true
-	}
 	for _, s := range values {
 		if !slices.Contains(allowed, s) {
-			return errs.Usagef("--%s %s: not one of %s%s", f.Name, s, strings.Join(allowed, ", "), nearest(s, known))
+			return errs.Usagef("%s %s: not one of %s%s", where, s, strings.Join(allowed, ", "), nearest(s, allowed))
 		}
 	}
 	return nil

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"slices"
 	"sort"
@@ -38,16 +39,22 @@ type Values struct {
 	fs     *pflag.FlagSet
 	source map[string]Source
 	file   string
+	notes  []string
 }
+
+// Known are the options of all commands by name: a file may be shared between commands.
+type Known map[string][]*pflag.Flag
+
+// Add makes a command's options known.
+func (k Known) Add(f *pflag.Flag) { k[f.Name] = append(k[f.Name], f) }
 
 // envName is the variable of an option: LONGLORA_MAX_GRAD_NORM.
 func envName(flag string) string {
 	return "LONGLORA_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
 
-// Load brings every option of fs to its effective value. known are the options of all commands: a file may be
-// shared between them.
-func Load(flags *pflag.FlagSet, known map[string]bool) (*Values, error) {
+// Load brings every option of fs to its effective value.
+func Load(flags *pflag.FlagSet, known Known) (*Values, error) {
 	if n, err := strconv.Atoi(os.Getenv("WORLD_SIZE")); err == nil && n > 1 {
 		return nil, errs.Usagef("WORLD_SIZE is %d: more than one process in a group is not supported; run one process", n)
 	}
@@ -69,18 +76,65 @@ func Load(flags *pflag.FlagSet, known map[string]bool) (*Values, error) {
 		if first == nil && f.Name != "help" && f.Name != "config" {
 			first = v.set(f.Name, Env, envLookup)
 		}
-		if first == nil && f.Name != "help" && f.Name != "config" {
-			first = v.set(f.Name, File, func(name string) (given, string, bool) {
-				g, ok := file[name]
-				return g, v.file + ": " + name, ok
-			})
-		}
-		if first == nil {
-			first = checkChoices(f)
+		if g, ok := file[f.Name]; ok && first == nil && v.source[f.Name] == Default && f.Name != "config" {
+			first = v.fromFile(f, g, known[f.Name])
+		} else if first == nil {
+			first = checkChoices(f, v.where(f.Name))
 		}
 	})
 	return v, first
 }
+
+// where is how a message names an option by what gave it.
+func (v *Values) where(name string) string {
+	switch v.source[name] {
+	case Env:
+		return envName(name)
+	case File:
+		return v.file + ": " + name + ":"
+	}
+	return "--" + name
+}
+
+// fromFile gives an option the file's value. One that this command does not take but another one does, as a shared file
+// may have it, leaves the default and a note.
+func (v *Values) fromFile(f *pflag.Flag, g given, all []*pflag.Flag) error {
+	undo := keep(f)
+	err := v.set(f.Name, File, func(string) (given, string, bool) { return g, v.file + ": " + f.Name, true })
+	if err == nil {
+		err = checkChoices(f, v.where(f.Name))
+	}
+	if err == nil || !slices.ContainsFunc(all, func(other *pflag.Flag) bool { return other != f && takes(other, g) }) {
+		return err
+	}
+	undo()
+	v.source[f.Name] = Default
+	what := "is left out"
+	if d := strings.Trim(f.DefValue, "[]"); d != "" && d != "0" {
+		what = "is " + d
+	}
+	v.notes = append(v.notes, fmt.Sprintf("%s: %s: %s is for other commands; here --%s %s", v.file, f.Name, g.text, f.Name, what))
+	return nil
+}
+
+// takes reports whether an option has room for a value; the option stays as it is.
+func takes(f *pflag.Flag, g given) bool {
+	defer keep(f)()
+	return assign(f, g) == nil && checkChoices(f, "") == nil
+}
+
+// keep remembers an option's value, and gives what brings it back.
+func keep(f *pflag.Flag) (undo func()) {
+	if sv, ok := f.Value.(pflag.SliceValue); ok {
+		old := sv.GetSlice()
+		return func() { _ = sv.Replace(old) }
+	}
+	old := f.Value.String()
+	return func() { _ = f.Value.Set(old) }
+}
+
+// Notes are what to tell of the values of a shared file that this command does not take.
+func (v *Values) Notes() []string { return v.notes }
 
 // given is a value as its source has it: one text, and its parts where it is a YAML list.
 type given struct {
@@ -96,21 +150,28 @@ func envLookup(flag string) (value given, where string, ok bool) {
 // set gives an option a weaker source's value unless a stronger one has spoken.
 func (v *Values) set(name string, s Source, lookup func(string) (value given, where string, ok bool)) error {
 	value, where, ok := lookup(name)
-	if f := v.fs.Lookup(name); !ok || f == nil || v.source[name] > Default {
+	f := v.fs.Lookup(name)
+	if !ok || f == nil || v.source[name] > Default {
 		return nil
-	} else if sv, isList := f.Value.(pflag.SliceValue); isList {
-		parts := value.list // a part of a YAML list may hold commas
-		if parts == nil {
-			parts = splitList(value.text)
-		}
-		if err := sv.Replace(parts); err != nil {
-			return errs.Usagef("%s: %v", where, err)
-		}
-	} else if err := f.Value.Set(value.text); err != nil {
+	}
+	if err := assign(f, value); err != nil {
 		return errs.Usagef("%s: %q: %v", where, value.text, err)
 	}
 	v.source[name] = s
 	return nil
+}
+
+// assign gives an option a value.
+func assign(f *pflag.Flag, value given) error {
+	sv, isList := f.Value.(pflag.SliceValue)
+	if !isList {
+		return f.Value.Set(value.text)
+	}
+	parts := value.list // a part of a YAML list may hold commas
+	if parts == nil {
+		parts = splitList(value.text)
+	}
+	return sv.Replace(parts)
 }
 
 func splitList(s string) []string {
@@ -124,7 +185,7 @@ func splitList(s string) []string {
 }
 
 // read loads the YAML file into option names and values.
-func (v *Values) read(known map[string]bool) (map[string]given, error) {
+func (v *Values) read(known Known) (map[string]given, error) {
 	path := ""
 	if f := v.fs.Lookup("config"); f != nil {
 		path = f.Value.String()
@@ -153,8 +214,8 @@ func (v *Values) read(known map[string]bool) (map[string]given, error) {
 	sort.Strings(keys)
 	for _, k := range keys {
 		name := strings.ReplaceAll(k, "_", "-")
-		if !known[name] {
-			return nil, errs.Usagef("%s: %s is no option%s", path, k, nearest(name, known))
+		if known[name] == nil {
+			return nil, errs.Usagef("%s: %s is no option%s", path, k, nearest(name, slices.Collect(maps.Keys(known))))
 		}
 		value, err := plainValue(vp.Get(k))
 		if err != nil {
@@ -199,13 +260,9 @@ func plainText(x any) (string, error) {
 }
 
 // nearest suggests the known name closest to a mistyped one.
-func nearest(name string, known map[string]bool) string {
+func nearest(name string, known []string) string {
 	best, least := "", 1+len(name)/2
-	var names []string
-	for k := range known {
-		names = append(names, k)
-	}
-	sort.Strings(names)
+	names := slices.Sorted(slices.Values(known))
 	for _, k := range names {
 		if d := distance(name, k); d < least {
 			best, least = k, d
@@ -240,8 +297,8 @@ func distance(a, b string) int {
 
 // Suggest completes an unknown flag's error with the nearest real one.
 func Suggest(flags *pflag.FlagSet, name string) string {
-	known := map[string]bool{}
-	flags.VisitAll(func(f *pflag.Flag) { known[f.Name] = true })
+	var known []string
+	flags.VisitAll(func(f *pflag.Flag) { known = append(known, f.Name) })
 	if s := nearest(name, known); s != "" {
 		return strings.Replace(s, "mean ", "mean --", 1)
 	}

@@ -31,8 +31,13 @@ func parse(t *testing.T, args ...string) (*config.Train, *config.Values, error) 
 	if err := fs.Parse(args); err != nil {
 		t.Fatal(err)
 	}
-	known := map[string]bool{"trials": true} // an option of another command
-	fs.VisitAll(func(f *pflag.Flag) { known[f.Name] = true })
+	known, other := config.Known{}, pflag.NewFlagSet("another command", pflag.ContinueOnError)
+	other.Int("trials", 10, "")
+	other.IntSlice("ctx", nil, "")
+	other.String("dtype", "auto", "")
+	config.OneOf(other, "dtype", "auto", "fp16")
+	fs.VisitAll(known.Add)
+	other.VisitAll(known.Add)
 	v, err := config.Load(fs, known)
 	if err == nil {
 		err = c.Finish(v, "model", "data", "ctx", "out")
@@ -179,8 +184,8 @@ func TestRefused(t *testing.T) {
 		{"not YAML", "a: [", "not YAML"},
 		{"a map", least + "rank: {a: 1}\n", "longlora.yaml: rank"},
 		{"not a number", least + "rank: many\n", "longlora.yaml: rank"},
-		{"not a value of the option", least + "shift: spilt\n", "--shift spilt: not one of split, roll; did you mean split?"},
-		{"not a part of a list", least + "eval-attn: [s2, ful]\n", "--eval-attn ful: not one of s2, full; did you mean full?"},
+		{"not a value of the option", least + "shift: spilt\n", "longlora.yaml: shift: spilt: not one of split, roll; did you mean split?"},
+		{"not a part of a list", least + "eval-attn: [s2, ful]\n", "longlora.yaml: eval-attn: ful: not one of s2, full; did you mean full?"},
 		{"a batch", least + "batch: 9223372036854775807\n", "--batch 9223372036854775807: must be from 1 to 2^20"},
 		{"a batch of long rows", "model: m\ndata: d\nout: o\nctx: 1073741824\nbatch: 2\n", "--batch 2: rows of --ctx 1073741824"},
 		{"accumulation", least + "accum: 9223372036854775807\n", "--accum 9223372036854775807: must be"},
@@ -257,5 +262,35 @@ func TestParseBytes(t *testing.T) {
 		if _, err := config.ParseBytes("host-mem", s); errs.Code(err) != 2 || !strings.Contains(err.Error(), "--host-mem") {
 			t.Errorf("%q: %v", s, err)
 		}
+	}
+}
+
+// A value in a shared file that only another command takes leaves the default and a note; what none takes is refused,
+// naming the file and the key.
+func TestSharedValue(t *testing.T) {
+	for _, x := range []struct {
+		name, file string
+		args       []string
+		note, err  string
+	}{
+		{name: "a choice of another", file: least + "dtype: fp16\n", note: "longlora.yaml: dtype: fp16 is for other commands; here --dtype is auto"},
+		{name: "a stronger source", file: least + "dtype: fp16\n", args: []string{"--dtype", "fp32"}},
+		{name: "nobody's", file: least + "dtype: fp61\n", err: "longlora.yaml: dtype: fp61: not one of auto, fp32, bf16"},
+		{name: "not in a flag", file: least, args: []string{"--dtype", "fp16"}, err: "--dtype fp16: not one of"},
+		{name: "another's list", file: "model: m\ndata: d\nout: o\nctx: [64, 128]\n", args: nil,
+			note: "longlora.yaml: ctx: 64,128 is for other commands; here --ctx is left out", err: "missing: --ctx"},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			c, v, err := load(t, x.file, x.args...)
+			if x.err == "" && err != nil || x.err != "" && (err == nil || !strings.Contains(err.Error(), x.err) || errs.Code(err) != 2) {
+				t.Fatalf("error %v, want %q", err, x.err)
+			}
+			if got := strings.Join(v.Notes(), "; "); got != x.note {
+				t.Errorf("notes %q, want %q", got, x.note)
+			}
+			if x.note != "" && (c.DType != "auto" || v.Explicit("dtype")) {
+				t.Errorf("dtype %s, explicit %v", c.DType, v.Explicit("dtype"))
+			}
+		})
 	}
 }

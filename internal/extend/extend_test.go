@@ -34,8 +34,8 @@ func options(t *testing.T, data, out string, more ...string) *config.Extend {
 	if err := fs.Parse(args); err != nil {
 		t.Fatal(err)
 	}
-	known := map[string]bool{}
-	fs.VisitAll(func(f *pflag.Flag) { known[f.Name] = true })
+	known := config.Known{}
+	fs.VisitAll(known.Add)
 	v, err := config.Load(fs, known)
 	if err == nil {
 		err = c.Finish(v)
