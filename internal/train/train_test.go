@@ -55,8 +55,8 @@ func options(t *testing.T, args ...string) *config.Train {
 	if err := fs.Parse(args); err != nil {
 		t.Fatal(err)
 	}
-	known := map[string]bool{}
-	fs.VisitAll(func(f *pflag.Flag) { known[f.Name] = true })
+	known := config.Known{}
+	fs.VisitAll(known.Add)
 	v, err := config.Load(fs, known)
 	if err == nil {
 		err = c.Finish(v, "model", "data", "ctx", "out")
