@@ -10,7 +10,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"longlora/internal/data"
-	"longlora/internal/errs"
 	"longlora/internal/lora"
 	"longlora/internal/model"
 	"longlora/internal/ops"
@@ -22,42 +21,49 @@ import (
 // own, all have the first one's.
 type StandIn struct {
 	d     model.Desc
+	drawn []model.NamedShape
+	size  int
 	bytes []byte
 	at    map[string]int // offsets
 }
 
-// NewStandIn fills the file. It may take at most limit bytes.
-func NewStandIn(d model.Desc, seed uint64, own bool, limit int64) (*StandIn, error) {
+// NewStandIn says where each tensor is to lie; Fill makes them.
+func NewStandIn(d model.Desc, own bool) *StandIn {
 	s := &StandIn{d: d, at: map[string]int{}}
-	size, one := 0, d
+	one := d
 	if !own {
 		one.L = 1
 	}
-	drawn := one.TensorShapes()
-	for _, t := range drawn {
-		s.at[t.Name] = size
-		size += 2 * t.Shape.Elems()
-	}
-	if int64(size) > limit {
-		return nil, errs.NoFitf("random weights of this shape take %d bytes of host memory, %d are available; measure a smaller --shape, or on a GPU", size, limit)
+	s.drawn = one.TensorShapes()
+	for _, t := range s.drawn {
+		s.at[t.Name] = s.size
+		s.size += 2 * t.Shape.Elems()
 	}
 	for l := one.L; l < d.L; l++ {
 		for _, n := range model.LayerNames(l) {
 			s.at[n] = s.at[strings.Replace(n, fmt.Sprintf(".%d.", l), ".0.", 1)]
 		}
 	}
+	return s
+}
+
+// Size is the host memory that they take, in bytes.
+func (s *StandIn) Size() int64 { return int64(s.size) }
+
+// Fill makes the file and draws the weights.
+func (s *StandIn) Fill(seed uint64) error {
 	fd, err := unix.MemfdCreate("longlora-weights", unix.MFD_CLOEXEC)
 	if err != nil {
-		return nil, fmt.Errorf("random weights: %w", err)
+		return fmt.Errorf("random weights: %w", err)
 	}
 	defer func() { _ = unix.Close(fd) }()
-	if err := unix.Ftruncate(fd, int64(size)); err != nil {
-		return nil, fmt.Errorf("random weights: %w", err)
+	if err := unix.Ftruncate(fd, s.Size()); err != nil {
+		return fmt.Errorf("random weights: %w", err)
 	}
-	if s.bytes, err = unix.Mmap(fd, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED); err != nil {
-		return nil, fmt.Errorf("random weights: %w", err)
+	if s.bytes, err = unix.Mmap(fd, 0, s.size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED); err != nil {
+		return fmt.Errorf("random weights: %w", err)
 	}
-	for _, t := range drawn {
+	for _, t := range s.drawn {
 		v := unsafe.Slice((*uint16)(unsafe.Pointer(&s.bytes[s.at[t.Name]])), t.Shape.Elems())
 		if len(t.Shape) == 1 {
 			for i := range v {
@@ -67,7 +73,7 @@ func NewStandIn(d model.Desc, seed uint64, own bool, limit int64) (*StandIn, err
 		}
 		fill(v, key(seed, t.Name))
 	}
-	return s, nil
+	return nil
 }
 
 // fill writes uniform numbers, all cores at once.

@@ -63,11 +63,10 @@ func Bench(ctx context.Context, c *config.Bench, v *config.Values, be ops.Backen
 		free = math.MaxInt64 // where the system does not say it, it must say no by itself
 	}
 	// A device copies every layer's weights for itself, so the copies may come from one layer's.
-	weights, err := load.NewStandIn(d, c.Seed, m.OnHost, free)
-	if err != nil {
-		return nil, err
+	weights := load.NewStandIn(d, m.OnHost)
+	if weights.Size() > free {
+		return nil, errs.NoFitf("random weights of this shape take %s of host memory, %s are available; measure a smaller --shape, or on a GPU", plan.Bytes(weights.Size()), plan.Bytes(free))
 	}
-	defer weights.Close()
 	rates, err := m.Predicting()
 	if err != nil {
 		return nil, err
@@ -81,13 +80,24 @@ func Bench(ctx context.Context, c *config.Bench, v *config.Values, be ops.Backen
 	} else {
 		fmt.Fprintf(log, "mfu is counted against the %s's dense bf16 datasheet rate, %.0f TFLOP/s; all layers have equal random weights, each its own copy\n", m.Chip, peak/1e12)
 	}
-	var out []BenchResult
+	var all []bench
 	for _, n := range c.Ctxs {
 		t, err := c.At(v, n)
 		if err != nil {
 			return nil, err
 		}
 		b := bench{name: c.Shape, c: &t, at: func(n int) (config.Train, error) { return c.At(v, n) }, d: d, be: be, machine: m, rates: rates, weights: weights, steps: c.Steps, warmup: c.Warmup, log: log}
+		if _, _, _, err := b.plan(weights.Size()); err != nil { // before minutes are spent on weights
+			return nil, err
+		}
+		all = append(all, b)
+	}
+	if err := weights.Fill(c.Seed); err != nil {
+		return nil, err
+	}
+	defer weights.Close()
+	var out []BenchResult
+	for _, b := range all {
 		r, err := b.measure(ctx)
 		if err != nil {
 			return nil, err
@@ -130,14 +140,18 @@ func problem(c *config.Train, d model.Desc, tr model.Train, weight tensor.DType,
 	return p, lim, err
 }
 
-func (b *bench) measure(ctx context.Context) (BenchResult, error) {
+// plan plans a step, or refuses with the longest context that fits. coming is memory that the weights will still take.
+func (b *bench) plan(coming int64) (plan.Problem, plan.Limits, plan.Plan, error) {
 	tr, err := trained(b.c, &load.Base{})
 	if err != nil {
-		return BenchResult{}, err
+		return plan.Problem{}, plan.Limits{}, plan.Plan{}, err
 	}
 	p, lim, err := problem(b.c, b.d, tr, tensor.BF16, b.machine)
 	if err != nil {
-		return BenchResult{}, err
+		return p, lim, plan.Plan{}, err
+	}
+	if b.c.HostMem == "" {
+		lim.Host -= coming / 5 * 4 // as plan.LimitsOf counts what is available
 	}
 	pl, err := plan.Choose(p, lim)
 	if errs.Code(err) == int(errs.NoFit) {
@@ -146,14 +160,22 @@ func (b *bench) measure(ctx context.Context) (BenchResult, error) {
 			return pose(&t, b.d, tr, tensor.BF16, b.machine), err
 		}, lim)
 		if e != nil {
-			return BenchResult{}, e
+			return p, lim, pl, e
 		}
 		err = tooLong(err, longest, b.machine)
 	}
+	return p, lim, pl, err
+}
+
+func (b *bench) measure(ctx context.Context) (BenchResult, error) {
+	p, lim, pl, err := b.plan(0)
 	if err != nil {
 		return BenchResult{}, err
 	}
 	fmt.Fprintf(b.log, "%s ctx %d: tile %d, keeping %s, MLP by %d rows, logits by %d; %s\n", b.name, b.c.Ctx, pl.Tile, pl.Kept(), pl.MLPRows, pl.HeadRows, needs(pl, lim, b.machine))
+	if note := moveNote(b.c, b.machine); note != "" {
+		fmt.Fprintf(b.log, "note: %s\n", note)
+	}
 	b.predicted = pl.Seconds(b.rates, 1)
 	inv, scale := rope.Default(b.d.D)
 	e, err := NewEngine(b.be, p, pl, b.weights, model.Rope{Inv: inv, Scale: scale}, b.c.Seed)

@@ -102,6 +102,9 @@ func (s *setup) facts(log io.Writer, done int) (float64, error) {
 	line("trainable", "%d parameters", s.plan.Trainable)
 	p := s.plan
 	s.memoryFacts(line)
+	if note := moveNote(c, s.machine); note != "" {
+		line("note", "%s", note)
+	}
 	rates, err := s.machine.Predicting()
 	if err != nil {
 		return 0, err

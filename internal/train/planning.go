@@ -57,6 +57,8 @@ type Planned struct {
 
 	positions string
 	kept      string
+	note      string
+	rows      int // of a step
 	onHost    bool
 	refusal   error
 }
@@ -113,7 +115,7 @@ func Plan(c *config.Plan, v *config.Values, m plan.Machine) (*Planned, error) {
 		Shape: s.name, Ctx: p.Ctx, Group: groupOf(p), Tile: pl.Tile, Device: m.Device, DType: typeName(m.Act), DevicePlan: pl.Device, HostPlan: pl.Host,
 		PredictedS: pl.Seconds(rates, c.Accum), Fits: refusal == nil, Chip: m.Chip, Keep: pl.Keep, More: pl.More, Moved: pl.Moved, MLPRows: pl.MLPRows, HeadRows: pl.HeadRows, Trainable: pl.Trainable,
 		Params: pl.Params, Act: pl.Act, Halo: pl.Halo, Carried: pl.Carried, Workspace: pl.Workspace, Context: pl.Context, Weights: pl.Weights, IDs: pl.IDs, Base: pl.Base,
-		DeviceLimit: lim.Device, HostLimit: lim.Host, positions: positions, kept: pl.Kept(), onHost: m.OnHost,
+		DeviceLimit: lim.Device, HostLimit: lim.Host, positions: positions, kept: pl.Kept(), note: moveNote(&c.Train, m), rows: c.Batch * c.Accum, onHost: m.OnHost,
 	}
 	if longest >= 0 {
 		out.MaxCtx = &longest
@@ -225,8 +227,15 @@ func (p *Planned) Print(w io.Writer) {
 		fmt.Fprintf(w, "positions: %s\n", p.positions)
 	}
 	ui.Table(w, table)
-	fmt.Fprintf(w, "tile %d, keeping %s; MLP by %d rows, logits by %d; %d trainable parameters; %.3g s a step predicted\n",
-		p.Tile, p.kept, p.MLPRows, p.HeadRows, p.Trainable, p.PredictedS)
+	each := ""
+	if p.rows > 1 {
+		each = fmt.Sprintf(" of %d rows", p.rows)
+	}
+	fmt.Fprintf(w, "tile %d, keeping %s; MLP by %d rows, logits by %d; %d trainable parameters; %.3g s a step%s predicted\n",
+		p.Tile, p.kept, p.MLPRows, p.HeadRows, p.Trainable, p.PredictedS, each)
+	if p.note != "" {
+		fmt.Fprintf(w, "note: %s\n", p.note)
+	}
 	for _, o := range []struct {
 		what, plan string
 		s          float64

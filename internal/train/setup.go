@@ -259,6 +259,14 @@ func pose(c *config.Train, d model.Desc, tr model.Train, weight tensor.DType, m 
 	return p
 }
 
+// moveNote says that --move-layers frees nothing where all memory is the host's; "" where it does.
+func moveNote(c *config.Train, m plan.Machine) string {
+	if c.MoveLayers > 0 && m.OnHost {
+		return fmt.Sprintf("--move-layers %d frees nothing on a CPU, where all memory is the host's", c.MoveLayers)
+	}
+	return ""
+}
+
 // spec is how training attends.
 func spec(c *config.Train) s2attn.Spec {
 	switch {
