@@ -131,8 +131,9 @@ func Plan(c *config.Plan, v *config.Values, m plan.Machine) (*Planned, error) {
 
 // compare adds the next best plan, and what half as much memory again would buy, where that is another plan.
 func (p *Planned) compare(q plan.Problem, lim plan.Limits, next plan.Plan, accum int, r ops.Rates) {
-	if next.Tile > 0 {
-		p.Next, p.NextS = how(next), next.Seconds(r, accum)
+	// Plans are chosen by built-in rates. Where those measured on a CPU have it the other way round there is none to name.
+	if s := next.Seconds(r, accum); next.Tile > 0 && s >= p.PredictedS {
+		p.Next, p.NextS = how(next), s
 	}
 	if !q.OnHost {
 		p.MoreDevice, p.MoreDeviceS = p.with(q, plan.Limits{Device: lim.Device + lim.Device/2, Host: lim.Host}, accum, r)
