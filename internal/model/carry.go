@@ -29,18 +29,18 @@ func (k Keep) holds(x part) bool {
 }
 
 // part lists the tensors of a part.
-func (s *saved) part(x part) []ops.Tensor {
+func (s *saved) part(x part) []*ops.Tensor {
 	switch x {
 	case partIn:
-		return []ops.Tensor{s.xin}
+		return []*ops.Tensor{&s.xin}
 	case partQKV:
-		return []ops.Tensor{s.q, s.k, s.v}
+		return []*ops.Tensor{&s.q, &s.k, &s.v}
 	case partOut:
-		return []ops.Tensor{s.o}
+		return []*ops.Tensor{&s.o}
 	case partMid:
-		return []ops.Tensor{s.xmid}
+		return []*ops.Tensor{&s.xmid}
 	default:
-		return []ops.Tensor{s.g, s.u}
+		return []*ops.Tensor{&s.g, &s.u}
 	}
 }
 
@@ -120,17 +120,9 @@ func (r *Runner) newCarry(t int, s []saved) carry {
 
 // borrow takes a part's memory from another.
 func (s *saved) borrow(from *saved, x part) {
-	switch x {
-	case partIn:
-		s.xin = from.xin
-	case partQKV:
-		s.q, s.k, s.v = from.q, from.k, from.v
-	case partOut:
-		s.o = from.o
-	case partMid:
-		s.xmid = from.xmid
-	case partMLP:
-		s.g, s.u = from.g, from.u
+	to := s.part(x)
+	for i, t := range from.part(x) {
+		*to[i] = *t
 	}
 }
 
