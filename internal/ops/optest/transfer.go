@@ -27,8 +27,21 @@ func transfers(k *kit) {
 	for _, d := range []tensor.DType{k.act, tensor.F32} {
 		for _, c := range [][4]int{{5, 7, 3, 2}, {33, 64, 16, 48}, {1, 9, 9, 0}, {200, 1024, 512, 512}, {64, 130, 65, 65}} {
 			copyRows(k, d, c[0], c[1], c[2], c[3])
+			carried(k, d, c[0], c[1])
 		}
 	}
+}
+
+// host is a tensor in host memory, to be given back; None, with a fault noted, where there is none to be had.
+func (k *kit) host(d tensor.DType, shape ...int) ops.Tensor {
+	t := ops.Tensor{DType: d, Shape: shape}
+	p, err := k.b.Reserve(ops.Host, t.Bytes(), "optest")
+	if err != nil {
+		k.fault("%v", err)
+		return ops.Tensor{}
+	}
+	t.P = p
+	return t
 }
 
 // copyRows takes columns [from, from+cols) of a (rows,wide) tensor to host memory, as a halo's heads are kept, and
@@ -36,14 +49,11 @@ func transfers(k *kit) {
 func copyRows(k *kit, d tensor.DType, rows, wide, cols, from int) {
 	k.start("copy %s %d rows, columns %d to %d of %d, by way of host memory", d, rows, from, from+cols, wide)
 	src, dst := k.normal("src", d, rows, wide), k.sum("dst", d, rows, wide)
-	bytesOf := int64(rows*cols*d.Size()) + ops.Align
-	p, err := k.b.Reserve(ops.Host, bytesOf, "optest")
-	if err != nil {
-		k.fault("%v", err)
+	packed := k.host(d, rows, cols)
+	if packed.None() {
 		return
 	}
-	defer k.b.Free(ops.Host, p, bytesOf)
-	packed := ops.Tensor{P: p, DType: d, Shape: tensor.Shape{rows, cols}}
+	defer k.b.Free(ops.Host, packed.P, packed.Bytes())
 	formula := func(round) [][]float64 {
 		want := append([]float64{}, dst.v...)
 		for r := range rows {
@@ -55,7 +65,6 @@ func copyRows(k *kit, d tensor.DType, rows, wide, cols, from int) {
 		k.b.Send(packed, src.Tensor, ops.Block{DstStride: cols, SrcOff: from, SrcStride: wide, Rows: rows, Cols: cols})
 		k.b.Wait(k.b.Fetch(dst.Tensor, packed, ops.Block{DstOff: wide - cols, DstStride: wide, SrcStride: cols, Rows: rows, Cols: cols}))
 	}, formula, dst)
-	carried(k, d, rows, wide)
 	k.start("copy %s %d rows, columns %d to %d of %d, within device memory", d, rows, from, from+cols, wide)
 	src, dst = k.normal("src", d, rows, wide), k.sum("dst", d, rows, wide)
 	k.judge(0, func() {
@@ -67,14 +76,11 @@ func copyRows(k *kit, d tensor.DType, rows, wide, cols, from int) {
 func carried(k *kit, d tensor.DType, rows, wide int) {
 	k.start("%d x %d %s written, sent, overwritten, fetched and read", rows, wide, d)
 	src, tmp, back, dst := k.normal("src", d, rows, wide), k.out("tmp", d, rows, wide), k.out("back", d, rows, wide), k.out("dst", d, rows, wide)
-	n := src.Tensor.Bytes()
-	p, err := k.b.Reserve(ops.Host, n, "optest")
-	if err != nil {
-		k.fault("%v", err)
+	host := k.host(d, rows, wide)
+	if host.None() {
 		return
 	}
-	defer k.b.Free(ops.Host, p, n)
-	host := ops.Tensor{P: p, DType: d, Shape: tensor.Shape{rows, wide}}
+	defer k.b.Free(ops.Host, host.P, host.Bytes())
 	all := ops.Whole(host)
 	k.judge(0, func() {
 		k.b.CopyRows(tmp.Tensor, src.Tensor, all)
