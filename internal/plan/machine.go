@@ -36,8 +36,8 @@ type chip struct {
 // The figures of known chips. Peaks are the datasheets' dense bfloat16 rates. Memory is what the driver reports on
 // cards of 80, 80, 141 and 24 GB. Rates are what whole operations of a step sustain and only serve to predict:
 //   - h100: fitted to this program's steps of LLaMA-2 7B at 8k, 16k and 32k, 13B and Llama-3 8B at 32k; attention's is
-//     its benchmark's at groups of 8,192, forward and backward. 7B at 8k and 32k they give to 4 %. h200 has the same multiprocessors and 1.43 times the
-//     bandwidth, by the datasheets.
+//     its benchmark's at groups of 8,192, forward and backward. 7B at 8k and 32k they give to 4 %. h200 has the same
+//     multiprocessors and 1.43 times the bandwidth, by the datasheets.
 //   - a100 and rtx4090: not measured. Products at 78 % of the datasheet's rate, bandwidth at the h100's share of it,
 //     attention at 0.7 times what FlashAttention-2 has on an A100 (arXiv 2307.08691, fig. 4: 190 TFLOP/s), the
 //     share of it that our kernels for these chips have.
