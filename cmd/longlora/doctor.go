@@ -2,7 +2,7 @@ package main
 
 import (
 	"fmt"
-	"os"
+	"io"
 	"runtime"
 
 	"github.com/spf13/cobra"
@@ -32,7 +32,7 @@ longlora doctor --device cuda:0 --json`,
 			if err := o.CheckDevice(); err != nil {
 				return err
 			}
-			given, err := examine(o)
+			given, err := examine(o, c.ErrOrStderr())
 			if err != nil {
 				return err
 			}
@@ -53,7 +53,7 @@ longlora doctor --device cuda:0 --json`,
 }
 
 // examine is what the build and its backends say.
-func examine(o config.Common) (doctor.Given, error) {
+func examine(o config.Common, stderr io.Writer) (doctor.Given, error) {
 	n := threads(o)
 	b := cpu.New(n)
 	g := doctor.Given{CPU: b, Kernels: b.Set(), Best: csrc.Best().String(), Threads: n, Driver: doctor.Driver{Here: driverHere()},
@@ -67,7 +67,7 @@ func examine(o config.Common) (doctor.Given, error) {
 		return g, err
 	}
 	if kind == "cuda" {
-		found, err := gpus(kind, os.Stderr)
+		found, err := gpus(kind, stderr)
 		if err == nil {
 			err = onlyIn(found, index)
 		}

@@ -3,12 +3,13 @@ package main
 import (
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
+
+	"longlora/internal/ui"
 )
 
 const exitCodes = `Exit codes: 0 done, 1 internal error, 2 flags, environment or YAML, 3 does not fit the memory,
@@ -59,7 +60,7 @@ func indent(s string) string {
 
 // columns is the width to write for: the terminal's, but no less than 80 and no more than 120.
 func columns(w io.Writer) int {
-	if f, ok := w.(*os.File); ok {
+	if f, ok := ui.Terminal(w); ok {
 		if n, _, err := term.GetSize(int(f.Fd())); err == nil {
 			return min(max(n, 80), 120)
 		}

@@ -16,6 +16,7 @@ import (
 
 	"longlora/internal/config"
 	"longlora/internal/errs"
+	"longlora/internal/ui"
 )
 
 func main() {
@@ -33,6 +34,7 @@ func main() {
 
 // run executes one command line and returns the exit code.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) (code int) {
+	stderr = ui.NewVisible(stderr)
 	defer func() {
 		if r := recover(); r != nil {
 			fmt.Fprintf(stderr, "longlora: internal error: %v\nPlease report it with the command line and what LONGLORA_DEBUG=1 prints.\n", r)
@@ -44,6 +46,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (code int
 	}()
 	root := newRoot()
 	root.SetArgs(args)
+	if _, ok := ui.Terminal(stdout); ok { // elsewhere results go out as they are
+		stdout = ui.NewVisible(stdout)
+	}
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)

@@ -14,8 +14,6 @@ import (
 	"unicode/utf8"
 
 	"github.com/schollz/progressbar/v3"
-	"golang.org/x/term"
-
 	"longlora/internal/errs"
 )
 
@@ -32,8 +30,9 @@ type Progress struct {
 // NewProgress starts at done of total.
 func NewProgress(w io.Writer, title string, total, done int) *Progress {
 	p := &Progress{w: w, title: title, total: total, done: done, first: done, begun: time.Now()}
-	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		p.bar = progressbar.NewOptions(total, progressbar.OptionSetWriter(w), progressbar.OptionSetDescription(title),
+	if f, ok := Terminal(w); ok {
+		p.w = f // the bar moves the cursor
+		p.bar = progressbar.NewOptions(total, progressbar.OptionSetWriter(f), progressbar.OptionSetDescription(title),
 			progressbar.OptionShowCount(), progressbar.OptionSetPredictTime(true), progressbar.OptionThrottle(100*time.Millisecond),
 			progressbar.OptionFullWidth(), progressbar.OptionSetElapsedTime(true))
 		_ = p.bar.Set(done) // a bar that cannot be drawn is no reason to stop
