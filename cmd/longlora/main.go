@@ -13,6 +13,7 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"longlora/internal/config"
 	"longlora/internal/errs"
@@ -59,7 +60,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (code int
 	if !errors.As(err, &kind) && !isComputed(err) {
 		err = errs.Usagef("%w", err)
 	}
-	fmt.Fprintf(stderr, "longlora: %v\n", err)
+	fmt.Fprintf(stderr, "longlora: %s\n", errs.Plain(err))
 	return errs.Code(err)
 }
 
@@ -87,6 +88,10 @@ func newRoot() *cobra.Command {
 	root.SetHelpFunc(help)
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		s := err.Error()
+		var invalid *pflag.InvalidValueError
+		if errors.As(err, &invalid) {
+			return errs.Usagef("%s: --%s %s: %s", c.Name(), invalid.GetFlag().Name, invalid.GetValue(), config.Unfit(invalid.GetFlag(), errors.Unwrap(err)))
+		}
 		if name, ok := strings.CutPrefix(s, "unknown flag: --"); ok {
 			s += config.Suggest(c.Flags(), name)
 		} else if _, name, ok := strings.Cut(s, "unknown shorthand flag: "); ok { // as Go and PyTorch programs take them: -ctx

@@ -26,7 +26,7 @@ func (m *mergeOptions) flags(f *pflag.FlagSet) {
 	f.StringVar(&m.model, "model", "", "the base: a folder, or a Hugging Face name in the local cache")
 	f.StringVar(&m.adapter, "adapter", "", "PEFT adapter, or the released LongLoRA form")
 	f.StringVar(&m.out, "out", "", "folder to write the merged checkpoint into")
-	f.IntVar(&m.ctx, "ctx", 0, "context to set the positions for (default what lies beside the adapter)")
+	config.TokensVar(f, &m.ctx, "ctx", 0, "context to set the positions for (default what lies beside the adapter)")
 	m.RopeFlags(f)
 	f.StringVar(&m.dtype, "dtype", "auto", "type of the written weights: auto (the base's), fp32, bf16 or fp16")
 	config.OneOf(f, "dtype", "auto", "fp32", "bf16", "fp16")

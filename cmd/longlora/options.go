@@ -83,9 +83,9 @@ func argument(command string, f *pflag.Flag) string {
 			return "true|false"
 		}
 		return ""
-	case "int", "uint64":
+	case "int", "uint64", "tokens":
 		return "N"
-	case "intSlice":
+	case "tokensList":
 		return "N,…"
 	case "float64":
 		return "X"

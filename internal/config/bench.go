@@ -61,9 +61,9 @@ type Plan struct {
 // Flags defines them.
 func (p *Plan) Flags(f *pflag.FlagSet) {
 	f.StringVar(&p.Shape, "shape", "", "instead of --model: tiny, llama2-7b, llama2-13b, llama2-70b or llama3-8b")
-	OneOf(f, "shape", Shapes...)
+	thingOf(f, "shape", Shapes...)
 	f.StringVar(&p.Chip, "chip", "auto", "auto (this machine), cpu, a100, h100, h200 or rtx4090")
-	OneOf(f, "chip", Chips...)
+	thingOf(f, "chip", Chips...)
 	f.BoolVar(&p.MaxCtx, "max-ctx", false, "find the longest context that fits")
 	trainFlags(&p.Train, f)
 }
@@ -96,8 +96,8 @@ type Bench struct {
 // Flags defines them: train's, but for what bench makes itself.
 func (b *Bench) Flags(f *pflag.FlagSet) {
 	f.StringVar(&b.Shape, "shape", "tiny", "tiny, llama2-7b, llama2-13b, llama2-70b or llama3-8b")
-	OneOf(f, "shape", Shapes...)
-	f.IntSliceVar(&b.Ctxs, "ctx", nil, "tokens of a row; several by comma")
+	thingOf(f, "shape", Shapes...)
+	tokensListVar(f, &b.Ctxs, "ctx", "tokens of a row; several by comma")
 	f.IntVar(&b.Steps, "steps", 3, "steps to measure")
 	f.IntVar(&b.Warmup, "warmup", 2, "steps before them that are not measured")
 	trainFlags(&b.Train, f, "ctx", "steps", "model", "data", "out", "adapter", "init", "batch", "accum", "epochs", "eval-data", "eval-fraction", "eval-every", "eval-attn",

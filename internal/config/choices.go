@@ -12,11 +12,18 @@ import (
 // The annotations under which a flag's values stand.
 const (
 	fixedValues = "longlora_values"
+	thingValues = "longlora_things"
 	usualValues = "longlora_usual_values"
 )
 
 // OneOf restricts an option, or each part of a list, to values; Load checks it.
 func OneOf(f *pflag.FlagSet, flag string, values ...string) { annotate(f, flag, fixedValues, values) }
+
+// thingOf is OneOf for names of things, as cards and models: one is never meant for another, however alike the names are.
+func thingOf(f *pflag.FlagSet, flag string, values ...string) {
+	OneOf(f, flag, values...)
+	annotate(f, flag, thingValues, []string{"true"})
+}
 
 // usual names values of an option that takes others too.
 func usual(f *pflag.FlagSet, flag string, values ...string) { annotate(f, flag, usualValues, values) }
@@ -47,7 +54,11 @@ func checkChoices(f *pflag.Flag, where string) error {
 	}
 	for _, s := range values {
 		if !slices.Contains(allowed, s) {
-			return errs.Usagef("%s %s: not one of %s%s", where, s, strings.Join(allowed, ", "), nearest(s, allowed))
+			meant := ""
+			if f.Annotations[thingValues] == nil {
+				meant = nearest(s, allowed)
+			}
+			return errs.Usagef("%s %s: not one of %s%s", where, s, strings.Join(allowed, ", "), meant)
 		}
 	}
 	return nil

@@ -33,7 +33,7 @@ func (g *Generate) Flags(f *pflag.FlagSet) {
 	f.BoolVar(&g.Chat, "chat", false, "write the prompt as a user's message in the model's chat template")
 	f.StringVar(&g.Template, "template", "auto", "--chat: auto, llama2, longalpaca, llama3, chatml, alpaca, mistral, or a file")
 	usual(f, "template", templates...)
-	f.IntVar(&g.MaxTokens, "max-tokens", 256, "tokens to generate at most")
+	TokensVar(f, &g.MaxTokens, "max-tokens", 256, "tokens to generate at most")
 	f.Float64Var(&g.Temperature, "temperature", 0, "0: always the most probable token; higher: more varied")
 	f.Float64Var(&g.TopP, "top-p", 1, "draw from the most probable tokens that together have this probability")
 	f.Uint64Var(&g.Seed, "seed", 0, "seed of what is drawn")

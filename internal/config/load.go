@@ -82,7 +82,24 @@ func Load(flags *pflag.FlagSet, known Known) (*Values, error) {
 			first = checkChoices(f, v.where(f.Name))
 		}
 	})
+	v.sayFile()
 	return v, first
+}
+
+// sayFile notes what a file that only lies in the working folder has set: nobody may have meant it.
+func (v *Values) sayFile() {
+	if v.file == "" || v.source["config"] > Default {
+		return
+	}
+	var set []string
+	v.fs.VisitAll(func(f *pflag.Flag) {
+		if v.source[f.Name] == File {
+			set = append(set, f.Name)
+		}
+	})
+	if len(set) > 0 {
+		v.notes = append(v.notes, fmt.Sprintf("%s of this folder sets %s", v.file, strings.Join(set, ", ")))
+	}
 }
 
 // where is how a message names an option by what gave it.
@@ -155,7 +172,7 @@ func (v *Values) set(name string, s Source, lookup func(string) (value given, wh
 		return nil
 	}
 	if err := assign(f, value); err != nil {
-		return errs.Usagef("%s: %q: %v", where, value.text, err)
+		return errs.Usagef("%s: %q: %s", where, value.text, Unfit(f, err))
 	}
 	v.source[name] = s
 	return nil
@@ -215,7 +232,7 @@ func (v *Values) read(known Known) (map[string]given, error) {
 	for _, k := range keys {
 		name := strings.ReplaceAll(k, "_", "-")
 		if known[name] == nil {
-			return nil, errs.Usagef("%s: %s is no option%s", path, k, nearest(name, slices.Collect(maps.Keys(known))))
+			return nil, errs.Usagef("%s: %s is no option%s", path, k, suggest(name, slices.Collect(maps.Keys(known))))
 		}
 		value, err := plainValue(vp.Get(k))
 		if err != nil {
@@ -259,54 +276,56 @@ func plainText(x any) (string, error) {
 	return "", fmt.Errorf("a value of type %T where a number, text or a list is wanted", x)
 }
 
-// nearest suggests the known name closest to a mistyped one.
-func nearest(name string, known []string) string {
-	best, least := "", 1+len(name)/2
-	names := slices.Sorted(slices.Values(known))
-	for _, k := range names {
-		if d := distance(name, k); d < least {
-			best, least = k, d
-		}
-	}
-	if best == "" {
-		return ""
-	}
-	return fmt.Sprintf("; did you mean %s?", best)
-}
-
-// distance is the number of insertions, deletions and replacements that turn a into b.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diag := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			d := diag
-			if a[i] != b[j] {
-				d++
-			}
-			diag = row[j+1]
-			row[j+1] = min(d, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
-}
-
-// Suggest completes an unknown flag's error with the nearest real one.
-func Suggest(flags *pflag.FlagSet, name string) string {
-	var known []string
-	flags.VisitAll(func(f *pflag.Flag) { known = append(known, f.Name) })
-	if s := nearest(name, known); s != "" {
-		return strings.Replace(s, "mean ", "mean --", 1)
-	}
-	return ""
-}
-
 // Explicit reports whether anything but the default gave the option.
 func (v *Values) Explicit(name string) bool { return v != nil && v.source[name] > Default }
+
+// Change is an option with another value than it has.
+type Change struct{ Option, Value string }
+
+// Command is the command line that was given, with changes: what a message advises can be typed as it stands. Options of
+// the environment and the file are still in force and are not repeated.
+func (v *Values) Command(changes ...Change) string {
+	words := []string{"longlora", v.fs.Name()}
+	to := map[string]string{}
+	for _, c := range changes {
+		to[c.Option] = c.Value
+	}
+	v.fs.VisitAll(func(f *pflag.Flag) {
+		values := []string{f.Value.String()}
+		if list, ok := f.Value.(pflag.SliceValue); ok {
+			if values = list.GetSlice(); f.Value.Type() != "stringArray" {
+				values = []string{strings.Join(values, ",")}
+			}
+		}
+		if changed, ok := to[f.Name]; ok {
+			values = []string{changed}
+		} else if v.source[f.Name] != Flag {
+			return
+		}
+		for _, value := range values {
+			switch {
+			case f.Value.Type() == "bool" && value == "true":
+				words = append(words, "--"+f.Name)
+			case f.Value.Type() == "bool":
+				words = append(words, "--"+f.Name+"="+value)
+			default:
+				words = append(words, "--"+f.Name, quoted(value))
+			}
+		}
+	})
+	return strings.Join(words, " ")
+}
+
+// quoted is a word as a shell takes it.
+func quoted(s string) string {
+	plain := func(r rune) bool {
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("_-./,:=+%@", r)
+	}
+	if s != "" && strings.IndexFunc(s, func(r rune) bool { return !plain(r) }) < 0 {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
 
 // InFile reports whether the option's value is the file's, which may be shared with other commands.
 func (v *Values) InFile(name string) bool { return v.source[name] == File }

@@ -130,7 +130,7 @@ func (a *Attend) AttendFlags(f *pflag.FlagSet, attn string) {
 	f.StringVar(&a.Shift, "shift", "split", "s2's shift: split (nothing sees the future) or roll (the paper's pseudo-code)")
 	OneOf(f, "shift", "split", "roll")
 	f.StringVar(&a.Group, "group", "0.25", "group size as a fraction of the context")
-	f.IntVar(&a.GroupSize, "group-size", 0, "group size in tokens, instead of --group")
+	TokensVar(f, &a.GroupSize, "group-size", 0, "group size in tokens, instead of --group")
 }
 
 // CheckShift refuses a shift that a kind of device does not compute.
@@ -183,7 +183,7 @@ func (r *Rope) RopeFlags(f *pflag.FlagSet) {
 	f.StringVar(&r.Rope, "rope", "auto", "positions: auto, none, linear, ntk, dynamic, yarn or llama3")
 	OneOf(f, "rope", "auto", "none", "linear", "ntk", "dynamic", "yarn", "llama3")
 	f.Float64Var(&r.Factor, "rope-factor", 0, "scaling factor, counted from the pre-training length")
-	f.IntVar(&r.BaseCtx, "base-ctx", 0, "pre-training length, where the config does not say it")
+	TokensVar(f, &r.BaseCtx, "base-ctx", 0, "pre-training length, where the config does not say it")
 }
 
 // CheckRope validates them.
@@ -198,25 +198,4 @@ func (r *Rope) CheckRope(v *Values) error {
 		return errs.Usagef("--base-ctx %d: must be from 1 to 2^30", r.BaseCtx)
 	}
 	return nil
-}
-
-var units = []struct {
-	name string
-	size float64
-}{{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {"TiB", 1 << 40}, {"KB", 1e3}, {"MB", 1e6}, {"GB", 1e9}, {"TB", 1e12}, {"B", 1}}
-
-// ParseBytes reads a size such as 24GiB, 5GB or plain bytes.
-func ParseBytes(flag, s string) (int64, error) {
-	num, unit := strings.TrimSpace(s), 1.0
-	for _, u := range units {
-		if rest, ok := strings.CutSuffix(num, u.name); ok {
-			num, unit = strings.TrimSpace(rest), u.size
-			break
-		}
-	}
-	x, err := strconv.ParseFloat(num, 64)
-	if err != nil || !(x > 0) || x*unit > 1<<60 {
-		return 0, errs.Usagef("--%s %s: not a size such as 24GiB, 512MiB or a number of bytes", flag, s)
-	}
-	return int64(x * unit), nil
 }

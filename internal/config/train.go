@@ -52,7 +52,7 @@ func (t *Train) Flags(f *pflag.FlagSet) {
 	f.SortFlags = false
 	f.StringVar(&t.Model, "model", "", "the base: a folder, or a Hugging Face name in the local cache")
 	f.StringArrayVar(&t.Data, "data", nil, "text, JSON, parquet or token files, or a folder; repeat for more, PATH:0.3 for a share")
-	f.IntVar(&t.Ctx, "ctx", 0, "tokens of a row: the context to extend to")
+	TokensVar(f, &t.Ctx, "ctx", 0, "tokens of a row: the context to extend to, as 32768 or 32k")
 	f.StringVar(&t.Out, "out", "", "folder to write the adapter and checkpoints into")
 	f.StringVar(&t.Adapter, "adapter", "", "PEFT adapter to go on from")
 	f.StringVar(&t.Init, "init", "checkpoint", "checkpoint, or random: from config.json alone, with --tune full")
@@ -100,7 +100,7 @@ func (t *Train) Flags(f *pflag.FlagSet) {
 	usual(f, "resume", "auto", "never")
 	f.BoolVar(&t.Replan, "replan", false, "accept another plan, and other last bits, when resuming")
 	f.BoolVar(&t.DryRun, "dry-run", false, "stop before step 1, after showing the first row")
-	f.IntVar(&t.Tile, "tile", 0, "tokens of a tile (0: the planner's choice)")
+	TokensVar(f, &t.Tile, "tile", 0, "tokens of a tile (0: the planner's choice)")
 	f.StringVar(&t.KeepActivations, "keep-activations", "auto", "what layers keep for the backward pass: auto (the planner's choice), all, attn, out or input")
 	OneOf(f, "keep-activations", "auto", "all", "attn", "out", "input")
 	f.IntVar(&t.MoveLayers, "move-layers", -1, "layers whose kept activations wait in host memory (-1: the planner's choice)")

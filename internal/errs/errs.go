@@ -4,6 +4,10 @@ package errs
 import (
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"strconv"
+	"strings"
 )
 
 // Kind is the class of an error and, as a number, the exit code of the process.
@@ -30,7 +34,7 @@ type Error struct {
 	err  error
 }
 
-func (e *Error) Error() string { return e.err.Error() }
+func (e *Error) Error() string { return Plain(e.err) }
 
 // Unwrap returns the cause, so that errors.Is and errors.As see through the kind.
 func (e *Error) Unwrap() error { return e.err }
@@ -52,6 +56,41 @@ func Interruptedf(format string, a ...any) error { return newf(Interrupted, form
 
 func newf(k Kind, format string, a ...any) error {
 	return &Error{Kind: k, err: fmt.Errorf(format, a...)}
+}
+
+// Plain is an error's text without the names of system calls and of Go's functions, which say nothing to who reads it:
+// "stat x: no such file or directory" is "x: no such file or directory". A path that the text names already is not repeated.
+func Plain(err error) string {
+	text := err.Error()
+	var path *fs.PathError
+	if errors.As(err, &path) {
+		text = without(text, path.Error(), path.Path, path.Err)
+	}
+	var link *os.LinkError
+	if errors.As(err, &link) {
+		text = without(text, link.Error(), link.New, link.Err)
+	}
+	var call *os.SyscallError
+	if errors.As(err, &call) {
+		text = strings.Replace(text, call.Error(), call.Err.Error(), 1)
+	}
+	var number *strconv.NumError
+	if errors.As(err, &number) {
+		text = strings.Replace(text, number.Error(), fmt.Sprintf("%q: not a number that fits", number.Num), 1)
+	}
+	return text
+}
+
+// without puts path and cause in the place of a system error's own text.
+func without(text, own, path string, cause error) string {
+	before, after, ok := strings.Cut(text, own)
+	if !ok {
+		return text
+	}
+	if strings.Contains(before, path) {
+		return before + cause.Error() + after
+	}
+	return before + path + ": " + cause.Error() + after
 }
 
 // Code is the exit code for err: 0 for nil, the kind's number, or 1 for an error without a kind.

@@ -43,7 +43,7 @@ func (b *Backend) AttnBackward(dq, dk, dv, do, o, q, k, v, lse, delta ops.Tensor
 func (b *Backend) attnArgs(q, k, v ops.Tensor, a *ops.Attn, backward bool) (c C.ll_attn_args, ok bool) {
 	if a.Spec.Mode == s2attn.Roll {
 		if b.err == nil {
-			b.err = errs.Usagef("%s: --attn roll runs on the CPU only; use --device cpu, or --attn split", b.Name())
+			b.err = errs.Usagef("%s: --shift roll runs on the CPU only; use --device cpu, or --shift split", b.Name())
 		}
 		return c, false
 	}

@@ -1,0 +1,144 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"longlora/internal/errs"
+)
+
+// powers are what a letter behind a number multiplies it by, for tokens and bytes alike.
+var powers = map[byte]int{'k': 10, 'm': 20, 'g': 30, 't': 40}
+
+// scaled splits 32k into 32 and 2^10. The letter may be small or large.
+func scaled(s string) (number string, scale float64) {
+	if n := len(s); n > 0 {
+		if p, ok := powers[s[n-1]|0x20]; ok {
+			return strings.TrimSpace(s[:n-1]), float64(int64(1) << p)
+		}
+	}
+	return s, 1
+}
+
+// ParseBytes reads a size: a number of bytes, or of the powers of 1024 as 24G, 24GB or 24GiB, which are the same.
+func ParseBytes(option, s string) (int64, error) {
+	num := strings.TrimSpace(s)
+	if n := len(num); n > 0 && num[n-1]|0x20 == 'b' {
+		num = strings.TrimSpace(num[:n-1])
+		if n := len(num); n > 1 && num[n-1]|0x20 == 'i' { // the i of GiB, which must have its letter before it
+			if _, ok := powers[num[n-2]|0x20]; ok {
+				num = num[:n-1]
+			}
+		}
+	}
+	num, unit := scaled(num)
+	x, err := strconv.ParseFloat(num, 64)
+	if err != nil || !(x > 0) || x*unit > 1<<60 || x*unit < 1 {
+		return 0, errs.Usagef("--%s %s: not a size such as 24GiB, 512M or a number of bytes", option, s)
+	}
+	return int64(x * unit), nil
+}
+
+// parseTokens reads a count of tokens: 32768, 32k, or 0.5M where that is whole.
+func parseTokens(s string) (int, error) {
+	if n, err := strconv.ParseInt(s, 0, 64); err == nil {
+		return int(n), nil
+	}
+	num, unit := scaled(strings.TrimSpace(s))
+	x, err := strconv.ParseFloat(num, 64)
+	if x *= unit; err != nil || unit == 1 || x != float64(int64(x)) || x > 1<<53 || x < -1<<53 {
+		return 0, errTokens
+	}
+	return int(x), nil
+}
+
+var errTokens = errors.New("not a count of tokens such as 32768 or 32k")
+
+// tokens is an option that counts tokens.
+type tokens int
+
+// TokensVar defines one.
+func TokensVar(f *pflag.FlagSet, p *int, name string, value int, usage string) {
+	*p = value
+	f.Var((*tokens)(p), name, usage)
+}
+
+func (t *tokens) String() string { return strconv.Itoa(int(*t)) }
+
+func (t *tokens) Type() string { return "tokens" }
+
+func (t *tokens) Set(s string) error {
+	n, err := parseTokens(s)
+	if err == nil {
+		*t = tokens(n)
+	}
+	return err
+}
+
+// tokensList is an option of several counts of tokens.
+type tokensList struct {
+	list  *[]int
+	given bool // the first value takes the place of the default, later ones are added
+}
+
+func tokensListVar(f *pflag.FlagSet, p *[]int, name, usage string) {
+	f.Var(&tokensList{list: p}, name, usage)
+}
+
+func (t *tokensList) String() string { return "[" + strings.Join(t.GetSlice(), ",") + "]" }
+
+func (t *tokensList) Type() string { return "tokensList" }
+
+func (t *tokensList) Set(s string) error {
+	old := t.GetSlice()
+	if !t.given {
+		old, t.given = nil, true
+	}
+	return t.Replace(append(old, splitList(s)...))
+}
+
+// Append adds a value.
+func (t *tokensList) Append(s string) error { return t.Replace(append(t.GetSlice(), s)) }
+
+// Replace sets all values.
+func (t *tokensList) Replace(parts []string) error {
+	var out []int
+	for _, s := range parts {
+		n, err := parseTokens(s)
+		if err != nil {
+			return err
+		}
+		out = append(out, n)
+	}
+	*t.list = out
+	return nil
+}
+
+// GetSlice returns the values as they are written.
+func (t *tokensList) GetSlice() []string {
+	var out []string
+	for _, n := range *t.list {
+		out = append(out, strconv.Itoa(n))
+	}
+	return out
+}
+
+// Unfit says why an option does not take a value, in the words of what it wants instead of the parser's.
+func Unfit(f *pflag.Flag, err error) string {
+	if errors.Is(err, strconv.ErrRange) {
+		return "too large a number"
+	}
+	switch f.Value.Type() {
+	case "int", "uint64":
+		return "not a whole number"
+	case "float64":
+		return "not a number"
+	case "bool":
+		return "neither true nor false"
+	}
+	return fmt.Sprint(err)
+}
