@@ -1,9 +1,15 @@
 package main
 
 import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"math"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -11,6 +17,44 @@ import (
 
 	"longlora/internal/config"
 )
+
+var memory = regexp.MustCompile(`# Memory: +([0-9.]+) GiB on the card(?: and ([0-9.]+) GiB of host memory)?, by longlora plan --chip (h[12]00) --host-mem (\w+)\.`)
+
+// checkMemory holds the figures that a recipe's head gives to what plan says of it now.
+func checkMemory(t *testing.T, path, text string) {
+	said := memory.FindStringSubmatch(text)
+	if said == nil {
+		if !strings.Contains(text, "device: cpu") {
+			t.Errorf("%s does not say what it takes of a card, by which plan", path)
+		}
+		return
+	}
+	shape := "llama2-7b"
+	if m := regexp.MustCompile(`Llama-2-(\d+b)-hf`).FindStringSubmatch(text); m != nil {
+		shape = "llama2-" + m[1]
+	}
+	var stdout, stderr bytes.Buffer
+	if code := run(context.Background(), []string{"plan", "--config", path, "--shape", shape, "--chip", said[3], "--host-mem", said[4], "--json"}, &stdout, &stderr); code != 0 {
+		t.Errorf("%s: plan ends with %d: %s", path, code, &stderr)
+		return
+	}
+	var got struct {
+		Device float64 `json:"device_plan_bytes"`
+		Host   float64 `json:"host_plan_bytes"`
+	}
+	if err := json.Unmarshal(stdout.Bytes(), &got); err != nil {
+		t.Fatal(err)
+	}
+	for i, bytes := range []float64{got.Device, got.Host} {
+		figure, err := strconv.ParseFloat(said[1+i], 64)
+		if said[1+i] == "" {
+			figure, err = 0, nil // less than it is worth to say
+		}
+		if gib := bytes / (1 << 30); err != nil || math.Abs(gib-figure) > 0.3 { // the process itself is counted too, which is not the same everywhere
+			t.Errorf("%s: %s GiB is said of %s, and plan says %.1f", path, said[1+i], []string{"the card", "host memory"}[i], gib)
+		}
+	}
+}
 
 // Every recipe in configs/ loads, as train reads it and as a file shared with every other command, and says what
 // hardware, memory and data it is for.
@@ -44,6 +88,7 @@ func TestRecipes(t *testing.T) {
 				t.Errorf("%s does not say %q", p, w)
 			}
 		}
+		checkMemory(t, p, string(b))
 		names[strings.TrimSuffix(filepath.Base(p), ".yaml")] = &c
 	}
 	for name, ctx := range map[string]int{"smoke": 128, "llama2-7b-8k": 8192, "llama2-7b-16k": 16384, "llama2-7b-32k": 32768, "llama2-7b-100k": 100000,

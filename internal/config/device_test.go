@@ -44,16 +44,3 @@ func TestShiftOnAGPU(t *testing.T) {
 		}
 	}
 }
-
-func TestParseBytes(t *testing.T) {
-	for s, want := range map[string]int64{"24GiB": 24 << 30, "1.5 GiB": 3 << 29, "512MiB": 512 << 20, "5GB": 5e9, "1000": 1000, "7B": 7, "2KiB": 2048} {
-		if n, err := ParseBytes("device-mem", s); err != nil || n != want {
-			t.Errorf("%s: %d, %v", s, n, err)
-		}
-	}
-	for _, s := range []string{"", "GiB", "-1GiB", "0", "lots", "1e30GiB", "NaN", "Inf", "12 parsecs"} {
-		if n, err := ParseBytes("device-mem", s); errs.Code(err) != int(errs.Usage) || !strings.Contains(err.Error(), "--device-mem") {
-			t.Errorf("%q: %d, %v", s, n, err)
-		}
-	}
-}

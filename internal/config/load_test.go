@@ -252,19 +252,6 @@ func TestSuggest(t *testing.T) {
 	}
 }
 
-func TestParseBytes(t *testing.T) {
-	for s, want := range map[string]int64{"24GiB": 24 << 30, "512 MiB": 512 << 20, "5GB": 5e9, "1.5KiB": 1536, "1000": 1000, "7B": 7} {
-		if got, err := config.ParseBytes("host-mem", s); err != nil || got != want {
-			t.Errorf("%s: %d %v, want %d", s, got, err, want)
-		}
-	}
-	for _, s := range []string{"", "GiB", "-1GiB", "0", "NaN", "1e30GiB", "5 apples"} {
-		if _, err := config.ParseBytes("host-mem", s); errs.Code(err) != 2 || !strings.Contains(err.Error(), "--host-mem") {
-			t.Errorf("%q: %v", s, err)
-		}
-	}
-}
-
 // A value in a shared file that only another command takes leaves the default and a note; what none takes is refused,
 // naming the file and the key.
 func TestSharedValue(t *testing.T) {
@@ -285,7 +272,11 @@ func TestSharedValue(t *testing.T) {
 			if x.err == "" && err != nil || x.err != "" && (err == nil || !strings.Contains(err.Error(), x.err) || errs.Code(err) != 2) {
 				t.Fatalf("error %v, want %q", err, x.err)
 			}
-			if got := strings.Join(v.Notes(), "; "); got != x.note {
+			notes := v.Notes()
+			if n := len(notes) - 1; !strings.HasPrefix(notes[n], "longlora.yaml of this folder sets model, data") {
+				t.Errorf("the last note is %q, which does not say that the file is used", notes[n])
+			}
+			if got := strings.Join(notes[:len(notes)-1], "; "); got != x.note {
 				t.Errorf("notes %q, want %q", got, x.note)
 			}
 			if x.note != "" && (c.DType != "auto" || v.Explicit("dtype")) {

@@ -275,9 +275,9 @@ func (p Problem) refusal(least Plan, lim Limits) string {
 	return s
 }
 
-// anyFits reports whether some plan fits. What neither moves all nor nothing may fit where those two do not, one for
+// Fits reports whether some plan fits. What neither moves all nor nothing may fit where those two do not, one for
 // want of host memory and one for want of device memory.
-func (p Problem) anyFits(lim Limits) (bool, error) {
+func (p Problem) Fits(lim Limits) (bool, error) {
 	z, err := newCounted(p)
 	if err != nil {
 		return false, err
@@ -314,7 +314,7 @@ func MaxCtx(prob func(ctx int) (Problem, error), lim Limits) (int, error) {
 		if err != nil {
 			return false, err
 		}
-		return p.anyFits(lim)
+		return p.Fits(lim)
 	}
 	lo, hi := 0, 1
 	for {

@@ -86,7 +86,7 @@ func Bench(ctx context.Context, c *config.Bench, v *config.Values, be ops.Backen
 		if err != nil {
 			return nil, err
 		}
-		b := bench{name: c.Shape, c: &t, at: func(n int) (config.Train, error) { return c.At(v, n) }, d: d, be: be, machine: m, rates: rates, weights: weights, steps: c.Steps, warmup: c.Warmup, log: log}
+		b := bench{name: c.Shape, c: &t, d: d, be: be, machine: m, rates: rates, weights: weights, steps: c.Steps, warmup: c.Warmup, log: log}
 		if _, _, _, err := b.plan(weights.Size()); err != nil { // before minutes are spent on weights
 			return nil, err
 		}
@@ -115,7 +115,6 @@ func Bench(ctx context.Context, c *config.Bench, v *config.Values, be ops.Backen
 type bench struct {
 	name          string
 	c             *config.Train
-	at            func(ctx int) (config.Train, error) // its options at another context
 	d             model.Desc
 	be            ops.Backend
 	machine       plan.Machine
@@ -155,14 +154,10 @@ func (b *bench) plan(coming int64) (plan.Problem, plan.Limits, plan.Plan, error)
 	}
 	pl, err := plan.Choose(p, lim)
 	if errs.Code(err) == int(errs.NoFit) {
-		longest, e := plan.MaxCtx(func(n int) (plan.Problem, error) {
-			t, err := b.at(n)
-			return pose(&t, b.d, tr, tensor.BF16, b.machine), err
-		}, lim)
-		if e != nil {
-			return p, lim, pl, e
-		}
-		err = tooLong(err, longest, b.machine)
+		_, err = advise(err, b.c, func(t *config.Train) (plan.Problem, error) {
+			tr, err := trained(t, &load.Base{})
+			return pose(t, b.d, tr, tensor.BF16, b.machine), err
+		}, lim, b.machine)
 	}
 	return p, lim, pl, err
 }

@@ -68,6 +68,9 @@ func (s *setup) facts(log io.Writer, done int) (float64, error) {
 	} else {
 		line("positions", "%s, the base's own, for %d tokens; the base reads %d", s.pos, c.Ctx, reads)
 	}
+	if note := extendsNothing(c.Ctx, reads); note != "" {
+		line("note", "%s", note)
+	}
 	if s.spec.Mode == s2attn.Full {
 		line("attention", "full, no groups")
 	} else {
@@ -112,6 +115,14 @@ func (s *setup) facts(log io.Writer, done int) (float64, error) {
 	sec := p.Seconds(rates, c.Accum)
 	line("time", "%.3g s a step predicted, %s for %d steps", sec, ui.Duration(sec*float64(s.steps-done)), s.steps-done)
 	return sec, nil
+}
+
+// extendsNothing says so of a context that the base reads already; "" of a longer one.
+func extendsNothing(ctx, reads int) string {
+	if ctx > reads {
+		return ""
+	}
+	return fmt.Sprintf("the base reads %d tokens already: a context of %d fine-tunes it but extends nothing", reads, ctx)
 }
 
 // memoryFacts says where the planned bytes go.

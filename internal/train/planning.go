@@ -28,6 +28,7 @@ type Planned struct {
 	PredictedS float64 `json:"predicted_s"`
 	Fits       bool    `json:"fits"`
 	MaxCtx     *int    `json:"max_ctx,omitempty"`
+	Command    string  `json:"fits_with,omitempty"` // the command line that fits, where this one does not
 
 	Chip        string     `json:"chip"`
 	Keep        model.Keep `json:"keep"`
@@ -57,8 +58,8 @@ type Planned struct {
 
 	positions string
 	kept      string
-	note      string
-	rows      int // of a step
+	notes     []string // empty ones say nothing
+	rows      int      // of a step
 	onHost    bool
 	refusal   error
 }
@@ -94,7 +95,7 @@ func Plan(c *config.Plan, v *config.Values, m plan.Machine) (*Planned, error) {
 			}
 		}
 	}
-	positions, err := s.check(c, p.Ctx)
+	positions, note, err := s.check(c, p.Ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -102,10 +103,18 @@ func Plan(c *config.Plan, v *config.Values, m plan.Machine) (*Planned, error) {
 	if refusal != nil && errs.Code(refusal) != int(errs.NoFit) {
 		return nil, refusal
 	}
-	if refusal != nil && longest < 0 {
-		if longest, err = maxCtx(p, lim, at); err != nil {
-			return nil, err
+	var advised advice
+	if refusal != nil {
+		advised, refusal = advise(refusal, &c.Train, func(t *config.Train) (plan.Problem, error) {
+			tr, err := trained(t, s.opened)
+			q := pose(t, s.desc, tr, s.weight, m)
+			q.Base, q.IDs = p.Base, p.IDs // of the moment of the question, not of the search
+			return q, err
+		}, lim, m)
+		if errs.Code(refusal) != int(errs.NoFit) {
+			return nil, refusal
 		}
+		longest = advised.longest
 	}
 	rates, err := m.Predicting()
 	if err != nil {
@@ -115,7 +124,7 @@ func Plan(c *config.Plan, v *config.Values, m plan.Machine) (*Planned, error) {
 		Shape: s.name, Ctx: p.Ctx, Group: groupOf(p), Tile: pl.Tile, Device: m.Device, DType: typeName(m.Act), DevicePlan: pl.Device, HostPlan: pl.Host,
 		PredictedS: pl.Seconds(rates, c.Accum), Fits: refusal == nil, Chip: m.Chip, Keep: pl.Keep, More: pl.More, Moved: pl.Moved, MLPRows: pl.MLPRows, HeadRows: pl.HeadRows, Trainable: pl.Trainable,
 		Params: pl.Params, Act: pl.Act, Halo: pl.Halo, Carried: pl.Carried, Workspace: pl.Workspace, Context: pl.Context, Weights: pl.Weights, IDs: pl.IDs, Base: pl.Base,
-		DeviceLimit: lim.Device, HostLimit: lim.Host, positions: positions, kept: pl.Kept(), note: moveNote(&c.Train, m), rows: c.Batch * c.Accum, onHost: m.OnHost,
+		DeviceLimit: lim.Device, HostLimit: lim.Host, positions: positions, kept: pl.Kept(), notes: []string{moveNote(&c.Train, m), note}, rows: c.Batch * c.Accum, onHost: m.OnHost,
 	}
 	if longest >= 0 {
 		out.MaxCtx = &longest
@@ -123,9 +132,7 @@ func Plan(c *config.Plan, v *config.Values, m plan.Machine) (*Planned, error) {
 	if refusal == nil {
 		out.compare(p, lim, next, c.Accum, rates)
 	}
-	if refusal != nil {
-		out.refusal = tooLong(refusal, longest, m)
-	}
+	out.refusal, out.Command = refusal, advised.command
 	return out, nil
 }
 
@@ -159,38 +166,38 @@ type subject struct {
 	desc   model.Desc
 	train  model.Train
 	weight tensor.DType
-	base   *load.Base // nil for a shape
+	opened *load.Base // without anything in it for a shape
 }
 
 func newSubject(c *config.Plan) (subject, error) {
 	s := subject{name: c.Shape, weight: tensor.BF16}
 	var err error
-	open := &load.Base{}
+	s.opened = &load.Base{}
 	if c.Shape != "" {
 		if c.Adapter != "" {
 			return s, errs.Usagef("--adapter %s belongs to a checkpoint; give --model instead of --shape %s", c.Adapter, c.Shape)
 		}
 		s.desc, err = shape(c.Shape)
-	} else if open, err = load.OpenConfig(c.Model, c.Adapter); err == nil {
-		s.name, s.desc, s.weight, s.base = c.Model, open.Desc(), open.WeightType(), open
+	} else if s.opened, err = load.OpenConfig(c.Model, c.Adapter); err == nil {
+		s.name, s.desc, s.weight = c.Model, s.opened.Desc(), s.opened.WeightType()
 	}
 	if err != nil {
 		return s, err
 	}
-	s.train, err = trained(&c.Train, open)
+	s.train, err = trained(&c.Train, s.opened)
 	return s, err
 }
 
 // check refuses a context that training would refuse, and says the positions that it would use.
-func (s subject) check(c *config.Plan, ctx int) (positions string, err error) {
-	if s.base == nil {
-		return "", nil
+func (s subject) check(c *config.Plan, ctx int) (positions, note string, err error) {
+	if s.opened.Config == nil {
+		return "", "", nil
 	}
-	if err := s.base.CheckWindow(ctx); err != nil {
-		return "", err
+	if err := s.opened.CheckWindow(ctx); err != nil {
+		return "", "", err
 	}
-	pos, _, err := s.base.Positions.Resolve(rope.Request{Rope: c.Rope.Rope, Factor: c.Factor, BaseCtx: c.BaseCtx, Ctx: ctx}, s.desc.D)
-	return pos.String(), err
+	pos, _, err := s.opened.Positions.Resolve(rope.Request{Rope: c.Rope.Rope, Factor: c.Factor, BaseCtx: c.BaseCtx, Ctx: ctx}, s.desc.D)
+	return pos.String(), extendsNothing(ctx, s.opened.Positions.Reads(c.BaseCtx)), err
 }
 
 // maxCtx is the longest context that fits.
@@ -234,8 +241,10 @@ func (p *Planned) Print(w io.Writer) {
 	}
 	fmt.Fprintf(w, "tile %d, keeping %s; MLP by %d rows, logits by %d; %d trainable parameters; %.3g s a step%s predicted\n",
 		p.Tile, p.kept, p.MLPRows, p.HeadRows, p.Trainable, p.PredictedS, each)
-	if p.note != "" {
-		fmt.Fprintf(w, "note: %s\n", p.note)
+	for _, n := range p.notes {
+		if n != "" {
+			fmt.Fprintf(w, "note: %s\n", n)
+		}
 	}
 	for _, o := range []struct {
 		what, plan string

@@ -316,35 +316,19 @@ func needs(p plan.Plan, lim plan.Limits, m plan.Machine) string {
 	return s
 }
 
-// refuse adds to the planner's refusal the longest context that fits.
+// refuse adds to the planner's refusal what would fit.
 func (s *setup) refuse(refusal error) error {
-	longest, err := plan.MaxCtx(func(ctx int) (plan.Problem, error) {
-		c := *s.c
-		c.Ctx = ctx
-		var err error
-		if c.G, err = c.GroupFor(c.Values, ctx); err != nil {
-			return plan.Problem{}, err
-		}
+	_, err := advise(refusal, s.c, func(c *config.Train) (plan.Problem, error) {
 		p := s.problem
-		p.Ctx, p.Spec, p.Score = ctx, spec(&c), nil
-		return p, nil
-	}, s.limits)
-	if err != nil {
-		return err
-	}
-	return tooLong(refusal, longest, s.machine)
-}
-
-// tooLong is a refusal with what fits and what to change.
-func tooLong(refusal error, longest int, m plan.Machine) error {
-	raise := "--host-mem"
-	if !m.OnHost {
-		raise = "--device-mem or --host-mem"
-	}
-	if longest == 0 {
-		return errs.NoFitf("%w; no context fits, however short: use a smaller model or another machine, or raise %s", refusal, raise)
-	}
-	return errs.NoFitf("%w; the longest context that fits is %d. Lower --ctx, --batch or --tile, or raise %s", refusal, longest, raise)
+		tr, err := trained(c, s.base)
+		q := pose(c, p.Desc, tr, p.Weight, s.machine)
+		q.Cuts, q.Base, q.IDs = p.Cuts, p.Base, p.IDs
+		if c.Ctx == s.c.Ctx {
+			q.Score = p.Score
+		}
+		return q, err
+	}, s.limits, s.machine)
+	return err
 }
 
 // engine takes the memory and loads the weights.
