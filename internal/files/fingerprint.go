@@ -1,0 +1,107 @@
+package files
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"io"
+	"os"
+	"time"
+)
+
+// Fingerprint tells one version of a file from another.
+type Fingerprint struct {
+	Name    string    `json:"name"`
+	Size    int64     `json:"size"`
+	Time    time.Time `json:"mtime"`             // of the last change, as the file system says
+	SHA256  string    `json:"sha256"`            // of the whole file, or of its size and samples
+	Sampled bool      `json:"sampled,omitempty"` // the hash is of samples
+}
+
+// What Sample reads of a file: all of one that has up to wholeBytes, otherwise edgeBytes at either end and, evenly
+// between, as many blocks as samples says. A change that is longer than the space between two blocks is always seen.
+const (
+	wholeBytes = 64 << 20
+	edgeBytes  = 1 << 20
+	blockBytes = 64 << 10
+	samples    = 126
+)
+
+// Sample fingerprints a file that others own and that may be too large to be read at every start: at most 64 MiB of it
+// are read. Where only samples are hashed, the time of change stands for what lies between them.
+func Sample(path, name string) (Fingerprint, error) { return take(path, name, false) }
+
+// Whole fingerprints a file that this program wrote, by all of its bytes.
+func Whole(path, name string) (Fingerprint, error) { return take(path, name, true) }
+
+func take(path, name string, whole bool) (Fingerprint, error) {
+	f, err := Open(path)
+	if err != nil {
+		return Fingerprint{}, err
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil {
+		return Fingerprint{}, Fault(path, err)
+	}
+	p := Fingerprint{Name: name, Size: st.Size(), Time: st.ModTime().UTC(), Sampled: !whole && st.Size() > wholeBytes}
+	p.SHA256, err = hash(f, p.Size, p.Sampled)
+	if err != nil {
+		return Fingerprint{}, Fault(path, err)
+	}
+	return p, nil
+}
+
+// hash is the sha256 of a file's bytes, or of its size and samples.
+func hash(f *os.File, size int64, sampled bool) (string, error) {
+	h := sha256.New()
+	add := func(at, n int64) error {
+		got, err := io.Copy(h, io.NewSectionReader(f, at, n))
+		if err == nil && got < n {
+			err = io.ErrUnexpectedEOF // it was made shorter
+		}
+		return err
+	}
+	if !sampled {
+		if err := add(0, size); err != nil {
+			return "", err
+		}
+		return hex.EncodeToString(h.Sum(nil)), nil
+	}
+	_ = binary.Write(h, binary.LittleEndian, size) // a hash takes all
+	if err := add(0, edgeBytes); err != nil {
+		return "", err
+	}
+	between := size - 2*edgeBytes - blockBytes
+	for i := range int64(samples) {
+		if err := add(edgeBytes+between/(samples-1)*i, blockBytes); err != nil {
+			return "", err
+		}
+	}
+	if err := add(size-edgeBytes, edgeBytes); err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
+// Change is what two fingerprints of one file, taken one after the other, say of it.
+type Change int
+
+// The changes, the least first.
+const (
+	Unchanged Change = iota
+	Touched          // the same size and samples at another time: copied, most likely, but a change between samples is not seen
+	Changed
+)
+
+// Since compares a fingerprint with the one that was taken before. The time counts only where the hash does not cover
+// all bytes; the name never.
+func (p Fingerprint) Since(was Fingerprint) Change {
+	switch {
+	case p.Size != was.Size || p.SHA256 != was.SHA256 || p.Sampled != was.Sampled:
+		return Changed
+	case p.Sampled && !p.Time.Equal(was.Time):
+		return Touched
+	}
+	return Unchanged
+}
