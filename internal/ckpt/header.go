@@ -179,7 +179,7 @@ func cutTensors(entries map[string]entry, data []byte) (map[string]Tensor, error
 			return nil, fmt.Errorf("tensor %q ends at %d of %d data bytes: the file is truncated", n, end, len(data))
 		}
 		if known {
-			t.Data = data[e.offsets[0]:end:end]
+			t.data = data[e.offsets[0]:end:end]
 		}
 		out[n] = t
 	}

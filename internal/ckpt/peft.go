@@ -239,7 +239,7 @@ func (a *Adapter) Fit(shape func(name string) (tensor.Shape, bool), tied bool) (
 		}
 		if (role == embedName || role == headName) && len(t.Shape) == 2 && t.Shape[1] == s[1] && t.Shape[0] > s[0] {
 			notes = append(notes, fmt.Sprintf("%s: rows %d to %d of %s are beyond the base's vocabulary and are dropped", t.File, s[0], t.Shape[0]-1, name))
-			t.Data, t.Shape = t.Bytes(0, s.Elems()), s
+			t = t.Rows(s[0])
 		}
 		if !t.Shape.Equal(s) {
 			return nil, errs.Dataf("%s: tensor %s has shape %v, the model's is %v: the adapter is of another model", t.File, t.Name, t.Shape, s)
@@ -247,7 +247,7 @@ func (a *Adapter) Fit(shape func(name string) (tensor.Shape, bool), tied bool) (
 		a.Saved[name] = t
 	}
 	if h, ok := a.Saved[headName]; ok && tied {
-		if e, both := a.Saved[embedName]; both && (e.DType != h.DType || !bytes.Equal(e.Data, h.Data)) {
+		if e, both := a.Saved[embedName]; both && (e.DType != h.DType || !bytes.Equal(e.Data(), h.Data())) {
 			return nil, errs.Dataf("%s: %s and %s differ, but tie_word_embeddings of the model's config.json ties them", h.File, h.Name, e.Name)
 		}
 		a.Saved[embedName] = h

@@ -107,8 +107,8 @@ func TestAdapterFits(t *testing.T) {
 	if err != nil || len(notes) != 1 || !strings.Contains(notes[0], "rows 6 to 7") {
 		t.Errorf("notes %q, %v", notes, err)
 	}
-	if e := a.Saved[embedName]; !e.Shape.Equal([]int{6, 4}) || len(e.Data) != 6*4*2 {
-		t.Errorf("the embedding has shape %v and %d bytes", e.Shape, len(e.Data))
+	if e := a.Saved[embedName]; !e.Shape.Equal([]int{6, 4}) || len(e.Data()) != 6*4*2 {
+		t.Errorf("the embedding has shape %v and %d bytes", e.Shape, len(e.Data()))
 	}
 	if a.Rank != 2 || a.Alpha != 4 || len(a.LoRA) != 2 || len(a.Targets) != 1 || a.Targets[0] != "q_proj" {
 		t.Errorf("%+v", a)
@@ -131,12 +131,12 @@ func TestReleasedForm(t *testing.T) {
 			t.Fatalf("%s: %d and %d pairs, %d and %d whole tensors", c, len(got[0].LoRA), len(got[1].LoRA), len(got[0].Saved), len(got[1].Saved))
 		}
 		for path, p := range got[0].LoRA {
-			if q := got[1].LoRA[path]; string(p.A.Data) != string(q.A.Data) || string(p.B.Data) != string(q.B.Data) {
+			if q := got[1].LoRA[path]; string(p.A.Data()) != string(q.A.Data()) || string(p.B.Data()) != string(q.B.Data()) {
 				t.Errorf("%s: the factors of %s differ", c, path)
 			}
 		}
 		for name, x := range got[0].Saved {
-			if string(x.Data) != string(got[1].Saved[name].Data) {
+			if string(x.Data()) != string(got[1].Saved[name].Data()) {
 				t.Errorf("%s: %s differs", c, name)
 			}
 		}
@@ -174,7 +174,7 @@ func TestWriteAdapterAsPEFT(t *testing.T) {
 			t.Errorf("%s: %d tensors, want %d", c, len(got.Tensors), len(want.Tensors))
 		}
 		for name, x := range want.Tensors {
-			if string(got.Tensors[name].Data) != string(x.Data) {
+			if string(got.Tensors[name].Data()) != string(x.Data()) {
 				t.Errorf("%s: %s differs", c, name)
 			}
 		}

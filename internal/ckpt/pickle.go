@@ -208,16 +208,15 @@ func (t *torchTensor) tensor(name, file string) (Tensor, error) {
 		out.foreign = t.from.class.name
 		return out, nil
 	}
-	es := d.Size()
-	if out.Shape.Elems() == 0 {
-		return out, nil
-	}
 	if t.dense() {
-		out.Data, out.mapped = t.from.data[t.offset*es:][:out.Shape.Elems()*es], true
+		es := d.Size()
+		out.mapped = true
+		if n.Sign() > 0 {
+			out.data = t.from.data[t.offset*es:][:out.Shape.Elems()*es]
+		}
 		return out, nil
 	}
-	out.Data = make([]byte, 0, out.Shape.Elems()*es)
-	t.gather(&out.Data, 0, t.offset, es)
+	out.view = &strided{t.from.data, t.offset, t.stride}
 	return out, nil
 }
 
@@ -231,14 +230,4 @@ func (t *torchTensor) dense() bool {
 		want *= t.size[i]
 	}
 	return true
-}
-
-func (t *torchTensor) gather(out *[]byte, axis, at, es int) {
-	if axis == len(t.size) {
-		*out = append(*out, t.from.data[at*es:(at+1)*es]...)
-		return
-	}
-	for k := range t.size[axis] {
-		t.gather(out, axis+1, at+k*t.stride[axis], es)
-	}
 }

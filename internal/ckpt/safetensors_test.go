@@ -114,10 +114,10 @@ func FuzzSafetensors(f *testing.F) {
 		}
 		total := 0
 		for n, x := range ts {
-			if x.foreign == "" && len(x.Data) != x.Shape.Elems()*x.DType.Size() {
-				t.Errorf("tensor %q: %d bytes for %v of %s", n, len(x.Data), x.Shape, x.DType)
+			if x.foreign == "" && len(x.Data()) != x.Shape.Elems()*x.DType.Size() {
+				t.Errorf("tensor %q: %d bytes for %v of %s", n, len(x.Data()), x.Shape, x.DType)
 			}
-			total += len(x.Data)
+			total += len(x.Data())
 		}
 		if total > len(b) {
 			t.Errorf("%d bytes of tensors in a file of %d", total, len(b))
@@ -154,7 +154,7 @@ func TestWriteReads(t *testing.T) {
 			t.Fatal(err)
 		}
 		got := f.Tensors[o.Name]
-		if got.DType != o.DType || !got.Shape.Equal(o.Shape) || !bytes.Equal(got.Data, want.Bytes()) {
+		if got.DType != o.DType || !got.Shape.Equal(o.Shape) || !bytes.Equal(got.Data(), want.Bytes()) {
 			t.Errorf("%s came back as %v of %s", o.Name, got.Shape, got.DType)
 		}
 	}
@@ -219,7 +219,7 @@ func TestWriteSharded(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(m.Tensors) != 3 || len(m.Tensors["c"].Data) != 80 {
+		if len(m.Tensors) != 3 || len(m.Tensors["c"].Data()) != 80 {
 			t.Errorf("limit %d: read back %d tensors", c.limit, len(m.Tensors))
 		}
 		m.Close()
@@ -229,11 +229,11 @@ func TestWriteSharded(t *testing.T) {
 func TestConversions(t *testing.T) {
 	v := []float32{0, -0.1, 1, 65504, 3e-8, float32(math.Copysign(0, -1))}
 	for _, d := range []tensor.DType{tensor.F32, tensor.BF16, tensor.F16} {
-		x := Tensor{DType: d, Shape: tensor.Shape{len(v)}, Data: AppendFloats(nil, v, d)}
-		if again := AppendFloats(nil, x.Floats(), d); !bytes.Equal(again, x.Data) {
+		x := Tensor{DType: d, Shape: tensor.Shape{len(v)}, data: AppendFloats(nil, v, d)}
+		if again := AppendFloats(nil, x.Floats(), d); !bytes.Equal(again, x.Data()) {
 			t.Errorf("%s: values change when read and written", d)
 		}
-		if i := NotFinite(x.Data, d); i != -1 {
+		if i := NotFinite(x.Data(), d); i != -1 {
 			t.Errorf("%s: element %d is said to be not finite", d, i)
 		}
 		for _, bad := range []float64{math.NaN(), math.Inf(1), math.Inf(-1)} {

@@ -11,15 +11,16 @@ import (
 	"longlora/internal/tensor"
 )
 
-// Tensor is a named tensor; Data is mapped file memory or memory of the reader's.
+// Tensor is a named tensor. Its elements are mapped file memory or memory of the reader's.
 type Tensor struct {
 	Name    string
 	DType   tensor.DType
 	Shape   tensor.Shape
-	Data    []byte
 	File    string
-	mapped  bool   // Data lies in a mapping
-	foreign string // the file's name for an element type that the program has not, Data is nil
+	data    []byte   // nil where one of the next two says more
+	view    *strided // where the elements lie otherwise than one after the other
+	foreign string   // the file's name for an element type that the program has not
+	mapped  bool     // data lies in a mapping
 }
 
 // TypeName is the element type as the file says it.
@@ -37,7 +38,7 @@ func (t Tensor) Weight() bool {
 
 // FromFloats makes a float32 tensor over v's memory.
 func FromFloats(name string, shape tensor.Shape, v []float32) Tensor {
-	return Tensor{Name: name, DType: tensor.F32, Shape: shape, Data: unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(v))), 4*len(v))}
+	return Tensor{Name: name, DType: tensor.F32, Shape: shape, data: unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(v))), 4*len(v))}
 }
 
 // Floats are a weight's values as float32, a copy.
@@ -68,10 +69,31 @@ func (t Tensor) Range(out []float32, lo int) {
 	}
 }
 
-// Bytes are the elements lo to hi as they lie in the file.
+// Bytes are the elements lo to hi in the file's type, little endian: the file's memory where they lie there one after
+// the other, a copy elsewhere.
 func (t Tensor) Bytes(lo, hi int) []byte {
 	n := t.DType.Size()
-	return t.Data[lo*n : hi*n]
+	if t.view != nil {
+		return t.view.gather(t.Shape, lo, hi, n)
+	}
+	return t.data[lo*n : hi*n]
+}
+
+// Data are all elements, as Bytes gives them; nil for a type that the program has not.
+func (t Tensor) Data() []byte {
+	if t.foreign != "" {
+		return nil
+	}
+	return t.Bytes(0, t.Shape.Elems())
+}
+
+// Rows are the first n rows of a tensor of several axes.
+func (t Tensor) Rows(n int) Tensor {
+	t.Shape = append(tensor.Shape{n}, t.Shape[1:]...)
+	if t.view == nil {
+		t.data = t.Bytes(0, t.Shape.Elems())
+	}
+	return t
 }
 
 // AppendFloats appends v to b as elements of type d (F32, BF16 or F16), each rounded to the nearest.
@@ -114,10 +136,10 @@ func NotFinite(b []byte, d tensor.DType) int {
 }
 
 // Out makes the tensor ready to be written as it is.
-func (t Tensor) Out() Out { return Bytes(t.Name, t.DType, t.Shape, t.Data) }
+func (t Tensor) Out() Out { return Bytes(t.Name, t.DType, t.Shape, t.Data()) }
 
 // Release tells the kernel that the pages under elements lo to hi are done with: a checkpoint that is read once,
-// from its beginning to its end, then takes no more memory than the part in hand. Data stays readable.
+// from its beginning to its end, then takes no more memory than the part in hand. They stay readable.
 func (t Tensor) Release(lo, hi int) {
 	if !t.mapped || lo >= hi {
 		return

@@ -28,7 +28,7 @@ func TestTorchFiles(t *testing.T) {
 		}
 		for k, want := range ref.Tensors {
 			got := f.Tensors[k]
-			if got.TypeName() != want.TypeName() || !got.Shape.Equal(want.Shape) || !bytes.Equal(got.Data, want.Data) {
+			if got.TypeName() != want.TypeName() || !got.Shape.Equal(want.Shape) || !bytes.Equal(got.Data(), want.Data()) {
 				t.Errorf("%s: %s is %v of %s, want %v of %s", name, k, got.Shape, got.TypeName(), want.Shape, want.TypeName())
 			}
 		}
@@ -96,8 +96,8 @@ func FuzzTorch(f *testing.F) {
 			return
 		}
 		for n, s := range x.Tensors {
-			if s.foreign == "" && len(s.Data) != s.Shape.Elems()*s.DType.Size() {
-				t.Errorf("tensor %q: %d bytes for %v of %s", n, len(s.Data), s.Shape, s.DType)
+			if s.foreign == "" && len(s.Data()) != s.Shape.Elems()*s.DType.Size() {
+				t.Errorf("tensor %q: %d bytes for %v of %s", n, len(s.Data()), s.Shape, s.DType)
 			}
 		}
 	})

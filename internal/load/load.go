@@ -164,14 +164,14 @@ func (b *Base) source() model.Source {
 	return func(name string) (model.Raw, error) {
 		if b.Adapter != nil {
 			if t, ok := b.Adapter.Saved[name]; ok {
-				return model.Raw{DType: t.DType, Shape: t.Shape, Data: t.Data}, nil
+				return model.Raw{DType: t.DType, Shape: t.Shape, Data: t.Data()}, nil
 			}
 		}
 		t, err := b.Weights.Get(name, shapes[name])
 		if err != nil {
 			return model.Raw{}, err
 		}
-		return model.Raw{DType: t.DType, Shape: t.Shape, Data: t.Data}, nil
+		return model.Raw{DType: t.DType, Shape: t.Shape, Data: t.Data()}, nil
 	}
 }
 

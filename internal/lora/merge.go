@@ -192,8 +192,8 @@ func (p *part) make(r0, r1 int) {
 		return
 	}
 	where := fmt.Sprintf("element %d of tensor %s", lo+i, p.base.Name)
-	switch n := p.src.DType.Size(); {
-	case ckpt.NotFinite(p.src.Data[(lo+i)*n:(lo+i+1)*n], p.src.DType) == 0:
+	switch {
+	case ckpt.NotFinite(p.src.Bytes(lo+i, lo+i+1), p.src.DType) == 0:
 		p.err = errs.Numericf("%s: %s is NaN or infinite; a checkpoint with such a weight is broken", p.src.File, where)
 	case p.rank > 0 && ckpt.NotFinite(ckpt.AppendFloats(nil, p.v[i:i+1], tensor.F32), tensor.F32) == 0:
 		p.err = errs.Numericf("%s: %s becomes NaN or infinite with the adapter's factors; the adapter is broken", p.from, where)
