@@ -92,7 +92,7 @@ func read(model string) (float64, error) {
 		if w, err := b.Weights.Get(t.Name, t.Shape); err != nil {
 			return 0, err
 		} else if len(t.Shape) == 2 && (b.Desc().Tied || t.Name != "model.embed_tokens.weight") {
-			sum += len(w.Data)
+			sum += w.Shape.Elems() * w.DType.Size()
 		}
 	}
 	return float64(sum), nil
