@@ -18,7 +18,7 @@ type Config struct {
 	Hidden, MLP, Layers, Heads, KV int
 	HeadDim, Vocab, MaxPos         int
 	Eps, InitRange                 float64
-	Tied                           bool
+	Tied                           bool         // tie_word_embeddings; the weights decide, see Model.Tied
 	DType                          tensor.DType // the checkpoint's, float32 when nothing says it
 	EOS                            []int
 	Window                         int // sliding window, 0 without

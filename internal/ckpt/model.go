@@ -16,6 +16,7 @@ import (
 type Model struct {
 	Dir     string
 	Config  *Config
+	Tied    bool // the output head is the embedding
 	Tensors map[string]Tensor
 	Files   []string // of weights, by name
 	open    []*File
@@ -44,6 +45,7 @@ func OpenModel(name string) (*Model, error) {
 		m.Close()
 		return nil, err
 	}
+	m.tie()
 	return m, nil
 }
 
@@ -134,8 +136,11 @@ func (m *Model) openFile(path string, names []string) error {
 	return nil
 }
 
-// Get is a tensor by name, of the shape given.
+// Get is a tensor by name, of the shape given; a tied model's head is its embedding.
 func (m *Model) Get(name string, shape tensor.Shape) (Tensor, error) {
+	if m.Tied && name == headName {
+		name = embedName
+	}
 	t, ok := m.Tensors[name]
 	if !ok {
 		return t, errs.Dataf("%s: tensor %s is missing from the weights (%s); fetch the checkpoint again", m.Dir, name, m.fileNames())

@@ -256,12 +256,6 @@ func (a *Adapter) Fit(shape func(name string) (tensor.Shape, bool), tied bool) (
 	return notes, nil
 }
 
-// Names of the two tensors that a tied model has as one.
-const (
-	embedName = "model.embed_tokens.weight"
-	headName  = "lm_head.weight"
-)
-
 // complete checks that every layer has factors of each target that adapter_config.json or another layer has.
 func (a *Adapter) complete(shape func(name string) (tensor.Shape, bool)) error {
 	for l := 0; ; l++ {
@@ -291,6 +285,7 @@ func (a *Adapter) complete(shape func(name string) (tensor.Shape, bool)) error {
 
 // NewAdapter says what is to be written as an adapter.
 type NewAdapter struct {
+	Base           string // the model that it belongs to, as the user named it
 	Rank           int
 	Alpha, Dropout float64
 	Targets        []string
@@ -329,10 +324,13 @@ func WriteAdapter(dir string, a NewAdapter) error {
 	if tie {
 		saved = append(saved, "model.embed_tokens")
 	}
-	cfg := map[string]any{"peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": nil, "inference_mode": true,
+	// Fields that PEFT 0.5 does not know stand here only where they say something: releases before 0.14 refuse them.
+	cfg := map[string]any{"peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": a.Base, "inference_mode": true,
 		"r": a.Rank, "lora_alpha": number(a.Alpha), "lora_dropout": a.Dropout, "bias": "none", "fan_in_fan_out": false,
-		"init_lora_weights": true, "use_rslora": false, "use_dora": false, "rank_pattern": map[string]any{}, "alpha_pattern": map[string]any{},
-		"target_modules": a.Targets, "modules_to_save": saved, "ensure_weight_tying": tie}
+		"init_lora_weights": true, "target_modules": a.Targets, "modules_to_save": saved}
+	if tie {
+		cfg["ensure_weight_tying"] = true
+	}
 	return WriteJSON(filepath.Join(dir, "adapter_config.json"), cfg)
 }
 

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -162,7 +163,7 @@ func TestWriteAdapterAsPEFT(t *testing.T) {
 			ts = append(ts, o)
 		}
 		dir := t.TempDir()
-		if err := WriteAdapter(dir, NewAdapter{Rank: 4, Alpha: 8, Targets: []string{"k_proj", "o_proj", "q_proj", "v_proj"}, Tied: tied, Tensors: ts}); err != nil {
+		if err := WriteAdapter(dir, NewAdapter{Base: "org/base", Rank: 4, Alpha: 8, Targets: []string{"k_proj", "o_proj", "q_proj", "v_proj"}, Tied: tied, Tensors: ts}); err != nil {
 			t.Fatal(err)
 		}
 		got, err := OpenSafetensors(filepath.Join(dir, "adapter_model.safetensors"))
@@ -185,9 +186,20 @@ func TestWriteAdapterAsPEFT(t *testing.T) {
 		if err := ReadJSON(filepath.Join(ref, "adapter_config.json"), &b); err != nil {
 			t.Fatal(err)
 		}
-		for _, k := range []string{"peft_type", "task_type", "r", "lora_alpha", "bias", "ensure_weight_tying", "use_rslora", "use_dora", "fan_in_fan_out"} {
+		for _, k := range []string{"peft_type", "task_type", "r", "lora_alpha", "bias", "fan_in_fan_out"} {
 			if a[k] != b[k] {
 				t.Errorf("%s: %s is %v, PEFT writes %v", c, k, a[k], b[k])
+			}
+		}
+		if a["base_model_name_or_path"] != "org/base" {
+			t.Errorf("%s: base_model_name_or_path is %v", c, a["base_model_name_or_path"])
+		}
+		// what PEFT 0.5's LoraConfig knows; later fields stop it and every release up to 0.13
+		known := []string{"base_model_name_or_path", "bias", "fan_in_fan_out", "inference_mode", "init_lora_weights", "lora_alpha", "lora_dropout",
+			"modules_to_save", "peft_type", "r", "target_modules", "task_type"}
+		for k, v := range a {
+			if !slices.Contains(known, k) && !(tied && k == "ensure_weight_tying" && v == true) {
+				t.Errorf("%s: %s: %v is a field that PEFT 0.5 does not know", c, k, v)
 			}
 		}
 		x, y := (&fields{raw: a}).texts("modules_to_save"), (&fields{raw: b}).texts("modules_to_save")

@@ -4,6 +4,7 @@ package load
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -24,6 +25,7 @@ type Base struct {
 	Config    *ckpt.Config
 	Positions rope.Positions // as config.json has them
 	Weights   *ckpt.Model    // nil where only config.json is read
+	Tied      bool           // the output head is the embedding, with the adapter
 	Adapter   *ckpt.Adapter  // nil without
 	Notes     []string       // what the user should be told
 	Log       io.Writer      // where the loading of a large checkpoint onto a device shows; nil for nowhere
@@ -38,7 +40,10 @@ func Open(name, adapter string) (*Base, error) {
 	}
 	b, err := newBase(m.Dir, m.Config)
 	if err == nil {
-		b.Weights = m
+		b.Weights, b.Tied = m, m.Tied
+		if cfg := m.Config; cfg.Tied && !m.Tied {
+			b.Notes = append(b.Notes, fmt.Sprintf("%s: tie_word_embeddings is true, but the weights hold two different tensors, %s and %s: both are read as they are", cfg.Path, model.EmbedName, model.HeadName))
+		}
 		err = b.checkWeights()
 	}
 	if err == nil {
@@ -115,7 +120,7 @@ func newBase(dir string, cfg *ckpt.Config) (*Base, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Base{Dir: dir, Config: cfg, Positions: p, Notes: append([]string{}, cfg.Notes...)}, nil
+	return &Base{Dir: dir, Config: cfg, Positions: p, Tied: cfg.Tied, Notes: append([]string{}, cfg.Notes...)}, nil
 }
 
 // Close unmaps the weights; models made from them are dead.
@@ -128,7 +133,7 @@ func (b *Base) Close() {
 // Desc describes the model.
 func (b *Base) Desc() model.Desc {
 	c := b.Config
-	return model.Desc{C: c.Hidden, F: c.MLP, L: c.Layers, H: c.Heads, Hkv: c.KV, D: c.HeadDim, V: c.Vocab, Eps: float32(c.Eps), Tied: c.Tied}
+	return model.Desc{C: c.Hidden, F: c.MLP, L: c.Layers, H: c.Heads, Hkv: c.KV, D: c.HeadDim, V: c.Vocab, Eps: float32(c.Eps), Tied: b.Tied}
 }
 
 // CheckWindow refuses a context that the model's sliding window does not span.
@@ -150,7 +155,7 @@ func (b *Base) addAdapter(dir string) error {
 	notes, err := a.Fit(func(name string) (tensor.Shape, bool) {
 		s, ok := shapes[name]
 		return s, ok
-	}, b.Config.Tied)
+	}, b.Tied)
 	if err != nil {
 		return err
 	}

@@ -241,6 +241,7 @@ func (o *MergeOptions) writeConfig(dir string) error {
 		return err
 	}
 	raw := o.Base.Config.Raw
+	o.Base.Config.SetTied(raw, o.Desc.Tied)
 	if o.Changed {
 		o.Positions.WriteConfig(raw)
 	}

@@ -22,7 +22,7 @@ const shardBytes = 5 << 30
 func (s *setup) writeTrained(dir string, e *Engine, dtype func(name string) tensor.DType) error {
 	ps := e.Model.Params
 	if s.c.Tune != "full" {
-		a := ckpt.NewAdapter{Rank: s.tr.Rank, Alpha: s.tr.Alpha, Dropout: s.tr.Drop, Targets: targetNames(s.tr.LoRA), Tied: s.base.Config.Tied}
+		a := ckpt.NewAdapter{Base: s.c.Model, Rank: s.tr.Rank, Alpha: s.tr.Alpha, Dropout: s.tr.Drop, Targets: targetNames(s.tr.LoRA), Tied: s.base.Tied}
 		for _, p := range ps.List {
 			a.Tensors = append(a.Tensors, e.out(p.Name, p.Value, tensor.F32))
 		}
@@ -36,6 +36,7 @@ func (s *setup) writeTrained(dir string, e *Engine, dtype func(name string) tens
 		return err
 	}
 	raw := maps.Clone(s.base.Config.Raw)
+	s.base.Config.SetTied(raw, s.base.Tied)
 	if s.changed {
 		s.pos.WriteConfig(raw)
 	}
