@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"sort"
 	"unicode/utf8"
@@ -16,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"longlora/internal/errs"
+	"longlora/internal/files"
 	"longlora/internal/tensor"
 )
 
@@ -27,6 +27,7 @@ type File struct {
 	Path     string
 	Tensors  map[string]Tensor
 	Metadata map[string]string
+	Others   []string // what a PyTorch file holds beside tensors, a count of steps say
 	mapped   []byte
 }
 
@@ -60,17 +61,17 @@ func OpenSafetensors(path string) (*File, error) {
 
 // mapFile maps a whole file for reading.
 func mapFile(path string) ([]byte, error) {
-	f, err := os.Open(path)
+	f, err := files.Open(path)
 	if err != nil {
-		return nil, errs.Dataf("%w", err)
+		return nil, err
 	}
 	defer f.Close()
 	st, err := f.Stat()
 	if err != nil {
-		return nil, errs.Dataf("%w", err)
+		return nil, files.Fault(path, err)
 	}
-	if st.IsDir() || st.Size() == 0 {
-		return nil, errs.Dataf("%s: an empty file or a folder where a file of tensors is wanted", path)
+	if st.Size() == 0 {
+		return nil, errs.Dataf("%s: an empty file where a file of tensors is wanted", path)
 	}
 	m, err := unix.Mmap(int(f.Fd()), 0, int(st.Size()), unix.PROT_READ, unix.MAP_SHARED)
 	if err != nil {
