@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"longlora/internal/errs"
+	"longlora/internal/par"
 )
 
 // place is how far reading is: so many records of a file, or so many bytes of a text file.
@@ -48,6 +49,7 @@ type result struct {
 	size    int // bytes of the records
 	after   place
 	err     error
+	fault   *par.Panic // of the program, not of the data
 }
 
 const (
@@ -64,10 +66,10 @@ func (s *source) encode(ctx context.Context, from place, emit func(*result) erro
 	workers := max(1, runtime.GOMAXPROCS(0))
 	jobs, order := make(chan *batch, workers), make(chan *batch, 2*workers)
 	held := newBudget(ctx, inFlight)
-	var wg sync.WaitGroup
-	defer wg.Wait()
+	var group par.Group
+	defer group.Wait()
 	defer cancel()
-	wg.Go(func() {
+	group.Go(func() {
 		defer close(jobs)
 		defer close(order)
 		r := reading{s: s, b: &batch{}, send: func(b *batch) bool {
@@ -85,15 +87,18 @@ func (s *source) encode(ctx context.Context, from place, emit func(*result) erro
 		r.run(from)
 	})
 	for range workers {
-		wg.Go(func() {
+		group.Go(func() {
 			for b := range jobs {
-				b.done <- s.work(b)
+				b.done <- s.try(b)
 			}
 		})
 	}
 	for b := range order { // in order, whichever is done first
 		select {
 		case r := <-b.done:
+			if r.fault != nil {
+				panic(r.fault)
+			}
 			if r.err != nil {
 				return r.err
 			}
@@ -327,6 +332,16 @@ func sizeOf(v any) int {
 		}
 	}
 	return n
+}
+
+// try is work; who waits for the batch is told of a panic.
+func (s *source) try(b *batch) (r result) {
+	defer func() {
+		if p := par.Recovered(recover()); p != nil {
+			r = result{fault: p}
+		}
+	}()
+	return s.work(b)
 }
 
 // work encodes a batch.

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"runtime"
 	"strings"
-	"sync"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -13,6 +12,7 @@ import (
 	"longlora/internal/lora"
 	"longlora/internal/model"
 	"longlora/internal/ops"
+	"longlora/internal/par"
 	"longlora/internal/tensor"
 )
 
@@ -79,17 +79,17 @@ func (s *StandIn) Fill(seed uint64) error {
 // fill writes uniform numbers, all cores at once.
 func fill(v []uint16, k uint64) {
 	const width = 0.02 * 3.4641016 // √12 deviations
-	var wg sync.WaitGroup
+	var group par.Group
 	n := runtime.GOMAXPROCS(0)
 	for w := range n {
-		wg.Go(func() {
+		group.Go(func() {
 			for i := len(v) * w / n; i < len(v)*(w+1)/n; i++ {
 				u := float32(mix(k+uint64(i)*golden)>>40) * 0x1p-24
 				v[i] = tensor.F32ToBF16((u - 0.5) * width)
 			}
 		})
 	}
-	wg.Wait()
+	group.Wait()
 }
 
 // Close unmaps the weights.

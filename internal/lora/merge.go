@@ -10,11 +10,11 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"sync"
 
 	"longlora/internal/ckpt"
 	"longlora/internal/errs"
 	"longlora/internal/model"
+	"longlora/internal/par"
 	"longlora/internal/rope"
 	"longlora/internal/tensor"
 )
@@ -143,7 +143,7 @@ func (o *MergeOptions) write(ctx context.Context, w io.Writer, s model.NamedShap
 			return errs.Interruptedf("interrupted; nothing was written to %s", o.Out)
 		}
 		start, n := r, 0
-		var group sync.WaitGroup
+		var group par.Group
 		for ; n < len(parts) && r < rows; n++ {
 			q, r0, r1 := &parts[n], r, min(r+step, rows)
 			group.Go(func() { q.make(r0, r1) })

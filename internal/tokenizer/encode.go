@@ -2,8 +2,9 @@ package tokenizer
 
 import (
 	"runtime"
-	"sync"
 	"unicode/utf8"
+
+	"longlora/internal/par"
 )
 
 // parallelFrom is the length in bytes from which one text is encoded by several goroutines.
@@ -77,9 +78,9 @@ func (e *encoder) part(t text) {
 	}
 	chunks := cutUp(t, e.t.longFrom/4, e.t.cuts)
 	parts := make([]encoder, len(chunks))
-	var wg sync.WaitGroup
+	var group par.Group
 	for w := range workers {
-		wg.Go(func() {
+		group.Go(func() {
 			c := e.t.takeCache()
 			for i := w; i < len(chunks); i += workers {
 				parts[i] = encoder{t: e.t, cache: c}
@@ -89,7 +90,7 @@ func (e *encoder) part(t text) {
 			e.t.putCache(c)
 		})
 	}
-	wg.Wait()
+	group.Wait()
 	for _, p := range parts {
 		e.out.ids, e.spans = append(e.out.ids, p.out.ids...), append(e.spans, p.spans...)
 	}

@@ -1,8 +1,9 @@
 package cpu
 
 import (
-	"sync"
 	"sync/atomic"
+
+	"longlora/internal/par"
 )
 
 // pool runs loops over independent items on a fixed number of workers. Which worker takes which item is
@@ -24,17 +25,17 @@ func (p *pool) run(n int, f func(i, worker int)) {
 		return
 	}
 	var next atomic.Int64
-	var wg sync.WaitGroup
+	var group par.Group
 	work := func(k int) {
 		for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
 			f(i, k)
 		}
 	}
 	for k := range w - 1 {
-		wg.Go(func() { work(k) })
+		group.Go(func() { work(k) })
 	}
-	work(w - 1) // the caller works too, at once: the others take a while to wake
-	wg.Wait()
+	group.Do(func() { work(w - 1) }) // the caller works too, at once: the others take a while to wake
+	group.Wait()
 }
 
 // blocks calls f(lo, hi, worker) for the intervals of [0, n) of the given size; the last may be shorter.

@@ -8,7 +8,6 @@ import "C"
 import (
 	"fmt"
 	"runtime"
-	"sync"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -16,6 +15,7 @@ import (
 
 	"longlora/internal/errs"
 	"longlora/internal/ops"
+	"longlora/internal/par"
 )
 
 // The workspace is one region, taken at Open: first cuBLASLt's, then what kernels ask for, then documents.
@@ -107,19 +107,19 @@ func lock(bytes int64) (unsafe.Pointer, error) {
 // populate has the system give the memory, which is zero then.
 func populate(m []byte) {
 	const page = 4096
-	var wg sync.WaitGroup
+	var group par.Group
 	piece := max(len(m)/runtime.GOMAXPROCS(0), 1<<21)
 	for len(m) > 0 {
 		n := min(piece, len(m))
 		part := m[:n]
 		m = m[n:]
-		wg.Go(func() {
+		group.Go(func() {
 			for i := 0; i < len(part); i += page {
 				part[i] = 0
 			}
 		})
 	}
-	wg.Wait()
+	group.Wait()
 }
 
 // Free implements ops.Backend. It waits for the device.

@@ -9,11 +9,13 @@ import (
 	"fmt"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"unsafe"
 
 	"gorgonia.org/cu"
 
 	"longlora/internal/ops"
+	"longlora/internal/par"
 )
 
 const (
@@ -90,13 +92,13 @@ func (b *Backend) send(dst unsafe.Pointer, n int64, fill func(to []byte, lo, hi 
 		}
 		return piece(0)
 	}
-	var wg sync.WaitGroup
+	var group par.Group
 	var mu sync.Mutex
 	var first error
-	next := make(chan int64)
+	var next atomic.Int64
 	for range slots {
-		wg.Go(func() {
-			for lo := range next {
+		group.Go(func() {
+			for lo := next.Add(slotBytes) - slotBytes; lo < n; lo = next.Add(slotBytes) - slotBytes {
 				if err := piece(lo); err != nil {
 					mu.Lock()
 					first = join(first, err)
@@ -105,11 +107,7 @@ func (b *Backend) send(dst unsafe.Pointer, n int64, fill func(to []byte, lo, hi 
 			}
 		})
 	}
-	for lo := int64(0); lo < n; lo += slotBytes {
-		next <- lo
-	}
-	close(next)
-	wg.Wait()
+	group.Wait()
 	return first
 }
 
