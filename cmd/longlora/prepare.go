@@ -37,6 +37,9 @@ func prepare(c *cobra.Command, p *config.Prepare) error {
 	if p.Threads > 0 {
 		runtime.GOMAXPROCS(p.Threads)
 	}
+	if err := data.CheckOut(p.Out); err != nil {
+		return err
+	}
 	dir, vocab, eos, err := load.TokenizerOf(p.Model)
 	if err != nil {
 		return err

@@ -200,7 +200,7 @@ func (r *reading) file(i int, from place) error {
 	if k == text && from.Record > 0 {
 		return nil
 	}
-	x, err := openFile(r.s.files[i], &r.s.read)
+	x, err := r.s.open(r.s.files[i])
 	if err != nil {
 		if r.s.opt.SkipBad && k == text {
 			r.add(item{kind: k, file: i, bad: err}, 0, place{File: i, Record: 1})
@@ -211,11 +211,16 @@ func (r *reading) file(i int, from place) error {
 	defer x.close()
 	switch k {
 	case text:
-		return r.text(x, i, from.Offset)
+		err = r.text(x, i, from.Offset)
 	case columns:
-		return r.rows(x, i, from.Record)
+		err = r.rows(x, i, from.Record)
+	default:
+		err = r.json(x, i, from.Record, k)
 	}
-	return r.json(x, i, from.Record, k)
+	if e := x.unchanged(); e != nil { // the cause of whatever else is wrong
+		return e
+	}
+	return err
 }
 
 // text reads a text file from a byte on. It is one document; where the tokenizer allows it, a long one is sent in

@@ -1,12 +1,14 @@
 package data
 
 import (
+	"bufio"
+	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"sort"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -15,6 +17,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"longlora/internal/errs"
+	"longlora/internal/files"
 )
 
 // kind is how a file holds its documents.
@@ -30,7 +33,7 @@ const (
 	tokens       // ids as they are
 )
 
-const knownFiles = ".txt, .md, .jsonl, .json, .parquet (each also .gz or .zst) or .bin"
+const knownFiles = ".txt, .md, .jsonl, .ndjson, .json, .parquet (each also .gz or .zst) or .bin"
 
 // kindOf reads a file's name: what it holds and how it is compressed ("", ".gz", ".zst").
 func kindOf(path string) (k kind, compressed string) {
@@ -41,7 +44,7 @@ func kindOf(path string) (k kind, compressed string) {
 	switch filepath.Ext(name) {
 	case ".txt", ".md":
 		k = text
-	case ".jsonl":
+	case ".jsonl", ".ndjson":
 		k = lines
 	case ".json":
 		k = objects
@@ -54,6 +57,9 @@ func kindOf(path string) (k kind, compressed string) {
 	}
 	return k, compressed
 }
+
+// structured reports whether a kind holds records with fields.
+func (k kind) structured() bool { return k == lines || k == objects || k == columns }
 
 // splitWeight reads PATH:0.3; the number is a weight only when no file has the whole name.
 func splitWeight(s string) (path string, weight float64, err error) {
@@ -74,99 +80,100 @@ func splitWeight(s string) (path string, weight float64, err error) {
 	return s[:i], w, nil
 }
 
-// listFiles are the files of a path, those of a folder sorted by the bytes of their path relative to it.
-// Names that begin with a dot are passed over.
-func listFiles(path string) ([]string, error) {
-	st, err := os.Stat(path)
-	if err != nil {
-		return nil, errs.Dataf("%s: %w", path, err)
-	}
-	if !st.IsDir() {
-		return []string{path}, nil
-	}
-	root, err := filepath.EvalSymlinks(path) // a walk does not enter a link
-	if err != nil {
-		return nil, errs.Dataf("%s: %w", path, err)
-	}
-	var rel []string
-	err = filepath.WalkDir(root, func(p string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		if p != root && strings.HasPrefix(d.Name(), ".") {
-			if d.IsDir() {
-				return fs.SkipDir
-			}
-			return nil
-		}
-		if k, _ := kindOf(p); d.IsDir() || k == unknown || strings.HasSuffix(p, sidecarPath(".bin")) {
-			return nil
-		}
-		r, err := filepath.Rel(root, p)
-		rel = append(rel, r)
-		return err
-	})
-	if err != nil {
-		return nil, errs.Dataf("%s: %w", path, err)
-	}
-	if len(rel) == 0 {
-		return nil, errs.Dataf("%s: the folder holds no %s file", path, knownFiles)
-	}
-	sort.Strings(rel)
-	for i, r := range rel {
-		rel[i] = filepath.Join(path, r)
-	}
-	return rel, nil
-}
-
 // file is a data file being read.
 type file struct {
-	path string
-	f    *os.File
-	r    io.Reader // decompressed
-	stop func()
+	path  string
+	f     *os.File
+	was   fs.FileInfo   // the file as it was found, before anything of it was read
+	read  *atomic.Int64 // bytes taken from the disk
+	r     io.Reader     // decompressed; UTF-8 where the kind is text
+	plain bool          // not compressed
+	stop  func()
 }
 
-// openFile opens a file and its decompression. read, where it is not nil, counts the bytes taken from the disk.
-func openFile(path string, read *atomic.Int64) (*file, error) {
-	f, err := os.Open(path)
+// look finds a file out before it is read: that it is one, and as it is now. What is opened later must be the same.
+func look(path string) (fs.FileInfo, error) {
+	f, err := files.Open(path)
 	if err != nil {
-		return nil, errs.Dataf("%w", err)
+		return nil, err
 	}
+	defer f.Close()
 	st, err := f.Stat()
-	if err == nil && st.IsDir() {
-		err = errors.New("a folder where a file is wanted")
+	if err != nil {
+		return nil, files.Fault(path, err)
 	}
-	if err == nil && st.Mode().IsRegular() && st.Size() == 0 {
+	return st, nil
+}
+
+// same reports whether a file is the one that was looked at, not written to since.
+func same(was, is fs.FileInfo) bool {
+	return os.SameFile(was, is) && was.Size() == is.Size() && was.ModTime().Equal(is.ModTime())
+}
+
+// openFile opens a file and its decompression. read counts the bytes taken from the disk.
+func openFile(path string, was fs.FileInfo, read *atomic.Int64) (*file, error) {
+	f, err := files.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	x := &file{path: path, f: f, was: was, read: read, plain: true, stop: func() {}}
+	if err = x.unchanged(); err == nil && was.Size() == 0 {
 		err = errors.New("the file is empty")
 	}
-	x := &file{path: path, f: f, r: counted{f, read}, stop: func() {}}
 	if err == nil {
-		err = x.decompress()
+		err = x.decode()
 	}
 	if err != nil {
-		_ = f.Close()
+		x.close()
 		return nil, x.fault(err)
 	}
 	return x, nil
 }
 
-func (x *file) decompress() error {
-	switch _, c := kindOf(x.path); c {
-	case ".gz":
-		r, err := gzip.NewReader(x.r)
-		if err != nil {
-			return err
-		}
-		x.r = r
-	case ".zst":
-		r, err := zstd.NewReader(x.r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(1<<31))
-		if err != nil {
-			return err
-		}
-		x.r, x.stop = r, r.Close
+// unchanged refuses a file that was replaced or written to since it was looked at.
+func (x *file) unchanged() error {
+	st, err := x.f.Stat()
+	if err == nil && !same(x.was, st) {
+		err = errors.New("the file changed while it was being read; start again when nothing writes to it any more")
+	}
+	if err != nil {
+		return x.fault(err)
 	}
 	return nil
+}
+
+// decode puts decompression, and for text the conversion to UTF-8, between the file and its reader. Compression is
+// known by a file's first bytes, so that a file whose name does not tell is read as well.
+func (x *file) decode() error {
+	k, named := kindOf(x.path)
+	br := bufio.NewReaderSize(counted{x.f, x.read}, 1<<16)
+	head, err := br.Peek(4)
+	if err != nil && err != io.EOF {
+		return err
+	}
+	x.r = br
+	switch {
+	case k == tokens:
+	case bytes.HasPrefix(head, []byte("\x1f\x8b")):
+		r, err := gzip.NewReader(br)
+		if err != nil {
+			return err
+		}
+		x.r, x.plain = r, false
+	case bytes.HasPrefix(head, []byte("\x28\xb5\x2f\xfd")), len(head) == 4 && head[0]&0xf0 == 0x50 && string(head[1:]) == "\x2a\x4d\x18":
+		r, err := zstd.NewReader(br, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(1<<31))
+		if err != nil {
+			return err
+		}
+		x.r, x.stop, x.plain = r, r.Close, false
+	case named != "":
+		return fmt.Errorf("not %s data, which its name says it is; name it without %s if it is not compressed", strings.TrimPrefix(named, "."), named)
+	}
+	if k == tokens || k == columns {
+		return nil
+	}
+	x.r, err = utf8Reader(x.r)
+	return err
 }
 
 func (x *file) close() {
@@ -176,14 +183,14 @@ func (x *file) close() {
 
 // fault is a reading error that names the file; a compressed one that ends early is said to be truncated.
 func (x *file) fault(err error) error {
+	var known *errs.Error
+	if errors.As(err, &known) {
+		return err
+	}
 	if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
 		return errs.Dataf("%s: the file is truncated (%w); get it again", x.path, err)
 	}
-	var e *errs.Error
-	if errors.As(err, &e) {
-		return err
-	}
-	return errs.Dataf("%s: %w", x.path, err)
+	return files.Fault(x.path, err)
 }
 
 // counted adds up what is read.
@@ -194,8 +201,6 @@ type counted struct {
 
 func (c counted) Read(p []byte) (int, error) {
 	n, err := c.r.Read(p)
-	if c.n != nil {
-		c.n.Add(int64(n))
-	}
+	c.n.Add(int64(n))
 	return n, err
 }

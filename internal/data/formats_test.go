@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/klauspost/compress/gzip"
@@ -180,7 +181,7 @@ func TestTextBesideExamples(t *testing.T) {
 	var log bytes.Buffer
 	o := realOptions(t, dir, "", 0)
 	o.Log = &log
-	if got := texts(t, o); len(got) != 1 || !strings.Contains(log.String(), "README.md is left out") {
+	if got := texts(t, o); len(got) != 1 || !strings.Contains(log.String(), "left out, text that accompanies the data: README.md") {
 		t.Errorf("%q\n%s", got, log.String())
 	}
 }
@@ -353,7 +354,7 @@ func FuzzParquet(f *testing.F) {
 		if len(b) == 0 || len(b) > 1<<16 {
 			return
 		}
-		x, err := openFile(write(t, "a.parquet", string(b)), nil)
+		x, err := opened(t, write(t, "a.parquet", string(b)))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -369,4 +370,14 @@ func FuzzParquet(f *testing.F) {
 			}
 		}
 	})
+}
+
+// opened opens a data file by itself.
+func opened(t *testing.T, path string) (*file, error) {
+	t.Helper()
+	st, err := look(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return openFile(path, st, new(atomic.Int64))
 }

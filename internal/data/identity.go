@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 
 	"longlora/internal/errs"
+	"longlora/internal/files"
 )
 
 // Identity is what tells one tokenizer from another: what it makes of a text.
@@ -35,18 +36,18 @@ func Identify(dir string, enc Encoder) (*Identity, error) {
 		}
 	}
 	for _, name := range []string{"tokenizer.json", "tokenizer.model"} {
-		f, err := os.Open(filepath.Join(dir, name))
+		f, err := files.Open(filepath.Join(dir, name))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		if err != nil {
-			return nil, errs.Dataf("%w", err)
+			return nil, err
 		}
 		h := sha256.New()
 		_, err = io.Copy(h, f)
 		_ = f.Close() // only read
 		if err != nil {
-			return nil, errs.Dataf("%s: %w", f.Name(), err)
+			return nil, files.Fault(f.Name(), err)
 		}
 		id.SHA256 = hex.EncodeToString(h.Sum(nil))
 		break

@@ -35,7 +35,7 @@ func MeasureLengths(bin string, ctxs []int) (*Lengths, error) {
 	if err != nil {
 		return nil, err
 	}
-	st, err := openPrepared(bin, c)
+	st, err := openPrepared(bin, c, c.Vocab)
 	if err != nil {
 		return nil, err
 	}

@@ -36,7 +36,7 @@ func newRowReader(x *file, want []string) (_ *rowReader, err error) {
 		}
 	}()
 	f := x.f
-	if _, c := kindOf(x.path); c != "" {
+	if !x.plain {
 		if rr.tmp, err = tempFile(); err != nil {
 			return nil, err
 		}
@@ -52,7 +52,7 @@ func newRowReader(x *file, want []string) (_ *rowReader, err error) {
 	if err := checkFooter(f, st.Size()); err != nil {
 		return nil, err
 	}
-	pf, err := parquet.OpenFile(readerAt{f, x, rr.tmp == nil}, st.Size())
+	pf, err := parquet.OpenFile(readerAt{f, x}, st.Size())
 	if err != nil {
 		return nil, fmt.Errorf("not a whole parquet file: %w; get it again", err)
 	}
@@ -93,15 +93,14 @@ func checkFooter(f *os.File, size int64) error {
 
 // readerAt counts what is read from the data file.
 type readerAt struct {
-	f     *os.File
-	x     *file
-	count bool
+	f *os.File
+	x *file
 }
 
 func (r readerAt) ReadAt(p []byte, off int64) (int, error) {
 	n, err := r.f.ReadAt(p, off)
-	if c, ok := r.x.r.(counted); ok && r.count && c.n != nil {
-		c.n.Add(int64(n))
+	if r.f == r.x.f {
+		r.x.read.Add(int64(n))
 	}
 	return n, err
 }

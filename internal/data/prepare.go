@@ -5,16 +5,19 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
-	"reflect"
+	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"longlora/internal/ckpt"
 	"longlora/internal/errs"
+	"longlora/internal/files"
 )
 
 // Prepared is what Prepare reports.
@@ -30,6 +33,9 @@ type Prepared struct {
 // Prepare writes the one source of o.Paths as token ids to out, with sidecars, so that training need not encode it
 // again. Interrupted, by a signal or a kill, the same call goes on where it stopped; files appear whole or not at all.
 func Prepare(ctx context.Context, o Options, out, program string) (*Prepared, error) {
+	if err := CheckOut(out); err != nil {
+		return nil, err
+	}
 	s, err := openSource(o.Paths[0], &o)
 	if err != nil {
 		return nil, err
@@ -48,7 +54,7 @@ func Prepare(ctx context.Context, o Options, out, program string) (*Prepared, er
 	if err := s.openEncoder(); err != nil {
 		return nil, err
 	}
-	p := preparation{s: s, out: out, part: filepath.Join(filepath.Dir(out), "."+filepath.Base(out)+".part")}
+	p := preparation{s: s, out: out, part: partDir(out)}
 	if p.want, err = s.describe(program); err != nil {
 		return nil, err
 	}
@@ -70,6 +76,56 @@ func sameFile(a, b string) bool {
 	x, err1 := os.Stat(a)
 	y, err2 := os.Stat(b)
 	return err1 == nil && err2 == nil && os.SameFile(x, y)
+}
+
+// partDir is where a preparation lies until it is whole.
+func partDir(out string) string {
+	return filepath.Join(filepath.Dir(out), "."+filepath.Base(out)+".part")
+}
+
+// CheckOut refuses an output whose place is taken by something that no preparation wrote.
+func CheckOut(out string) error {
+	c := &sidecar{}
+	described := ckpt.ReadJSON(sidecarPath(out), c) == nil && strings.HasPrefix(c.Kind, preparedKind)
+	indexed := beginsWith(indexPath(out), indexMagic)
+	for path, ours := range map[string]bool{out: described || indexed, sidecarPath(out): described, indexPath(out): described || indexed} {
+		st, err := os.Stat(path)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+		case err != nil:
+			return files.Fault(path, err)
+		case st.IsDir():
+			return errs.Usagef("--out %s: %s is a folder where a file is to be written", out, path)
+		case !ours:
+			return taken(out, path)
+		}
+	}
+	entries, err := os.ReadDir(partDir(out))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return files.Fault(partDir(out), err)
+	}
+	for _, e := range entries {
+		if n := strings.TrimPrefix(e.Name(), "."); !slices.Contains(partNames[:], n) && !strings.HasPrefix(n, prepareStateName) {
+			return taken(out, filepath.Join(partDir(out), e.Name()))
+		}
+	}
+	return nil
+}
+
+func taken(out, path string) error {
+	return errs.Usagef("--out %s: %s is there and was not written by prepare; it is not overwritten: give another name, or move it away", out, path)
+}
+
+// beginsWith reports whether a file begins so.
+func beginsWith(path, magic string) bool {
+	f, err := files.Open(path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	b := make([]byte, len(magic))
+	_, err = io.ReadFull(f, b)
+	return err == nil && string(b) == magic
 }
 
 // describe is the sidecar without what is counted.
@@ -94,7 +150,7 @@ func (s *source) describe(program string) (*sidecar, error) {
 		if err != nil {
 			return nil, errs.Dataf("--data %s: %w", s.path, err)
 		}
-		fp, err := ckpt.PrintFile(f, name)
+		fp, err := files.Sample(f, name)
 		if err != nil {
 			return nil, err
 		}
@@ -140,19 +196,16 @@ func (p *preparation) finished() *Prepared {
 	if err != nil || c == nil {
 		return nil
 	}
-	if b, err := ckpt.PrintFile(p.out, c.Bin.Name); err != nil || b != c.Bin {
-		return nil
-	}
-	if x, err := ckpt.PrintFile(indexPath(p.out), c.Index.Name); err != nil || x != c.Index {
-		return nil
-	}
-	made := *c
-	made.Documents, made.Tokens, made.Bytes, made.MaxID, made.Skipped, made.Seconds = 0, 0, 0, 0, 0, 0
-	made.Bin, made.Index = ckpt.FilePrint{}, ckpt.FilePrint{}
-	if !reflect.DeepEqual(&made, p.want) {
+	if !c.describes(p.want) || changed(p.out, c.Bin) || changed(indexPath(p.out), c.Index) {
 		return nil
 	}
 	return c.result(p.out)
+}
+
+// changed reports whether a file is not the one that was written.
+func changed(path string, was files.Fingerprint) bool {
+	is, err := files.Whole(path, was.Name)
+	return err != nil || is.Since(was) != files.Unchanged
 }
 
 func (c *sidecar) result(out string) *Prepared {
@@ -179,7 +232,7 @@ func (p *preparation) open() (err error) {
 	}
 	b, err := os.ReadFile(filepath.Join(p.part, prepareStateName))
 	var old prepareState
-	if err == nil && json.Unmarshal(b, &old) == nil && reflect.DeepEqual(old.Made, p.want) && p.holds(old) {
+	if err == nil && json.Unmarshal(b, &old) == nil && old.Made != nil && old.Made.describes(p.want) && p.holds(old) {
 		p.state = old
 		p.s.note("going on after %d documents, %d tokens, that were prepared before", old.Count, old.Tokens)
 	}
@@ -255,7 +308,7 @@ func (p *preparation) encode(ctx context.Context) error {
 	}
 	if err != nil {
 		if p.fault == nil { // the data's fault, which mended data will not go on from
-			err = errors.Join(err, os.RemoveAll(p.part))
+			err = errors.Join(err, p.sweep())
 		}
 		return err
 	}
@@ -308,10 +361,10 @@ func (p *preparation) finish() (*Prepared, error) {
 		return nil, err
 	}
 	ids := filepath.Join(p.part, partNames[0])
-	if c.Bin, err = ckpt.PrintFile(ids, filepath.Base(p.out)); err != nil {
+	if c.Bin, err = files.Whole(ids, filepath.Base(p.out)); err != nil {
 		return nil, err
 	}
-	if c.Index, err = ckpt.PrintFile(indexPath(p.out), filepath.Base(indexPath(p.out))); err != nil {
+	if c.Index, err = files.Whole(indexPath(p.out), filepath.Base(indexPath(p.out))); err != nil {
 		return nil, err
 	}
 	if err := ckpt.WriteJSON(sidecarPath(p.out), &c); err != nil {
@@ -323,8 +376,21 @@ func (p *preparation) finish() (*Prepared, error) {
 	if err := ckpt.SyncDir(filepath.Dir(p.out)); err != nil {
 		return nil, err
 	}
-	if err := os.RemoveAll(p.part); err != nil {
-		return nil, errs.Dataf("%w", err)
+	if err := p.sweep(); err != nil {
+		return nil, err
 	}
 	return c.result(p.out), nil
+}
+
+// sweep removes the parts and their folder.
+func (p *preparation) sweep() error {
+	for _, n := range append(partNames[:], prepareStateName) {
+		if err := os.Remove(filepath.Join(p.part, n)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return files.Fault(p.part, err)
+		}
+	}
+	if err := os.Remove(p.part); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return files.Fault(p.part, err)
+	}
+	return nil
 }

@@ -12,6 +12,7 @@ import (
 
 	"longlora/internal/ckpt"
 	"longlora/internal/errs"
+	"longlora/internal/files"
 )
 
 // alpacas are n examples of growing length.
@@ -273,7 +274,7 @@ func TestDamagedIndexRecords(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if c.Index, err = ckpt.PrintFile(bin+".idx", c.Index.Name); err != nil {
+			if c.Index, err = files.Whole(bin+".idx", c.Index.Name); err != nil {
 				t.Fatal(err)
 			}
 			if err := ckpt.WriteJSON(bin+".json", c); err != nil {
@@ -366,5 +367,113 @@ func TestLengths(t *testing.T) {
 		AtCtx: []Usable{{5, 2. / 3, 8. / 14, 6. / 14}}}
 	if !reflect.DeepEqual(l, want) {
 		t.Errorf("%+v, want %+v", l, want)
+	}
+}
+
+// What lies at --out and was not written by prepare stays as it is; what a preparation left, whole or in parts, is
+// written over.
+func TestPrepareOverwritesItsOwnAlone(t *testing.T) {
+	src := write(t, "a.jsonl", textLines(3))
+	other := write(t, "b.jsonl", textLines(4))
+	prepare := func(data, bin string) error {
+		_, err := Prepare(t.Context(), realOptions(t, data, "", 0), bin, "test")
+		return err
+	}
+	for _, name := range []string{"a.bin", "a.bin.json", "a.bin.idx", ".a.bin.part/notes"} {
+		dir := tree(t, map[string]string{name: "precious"})
+		bin := filepath.Join(dir, "a.bin")
+		if err := prepare(filepath.Join(dir, "nowhere.jsonl"), bin); errs.Code(err) != 2 || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if b, err := os.ReadFile(filepath.Join(dir, name)); err != nil || string(b) != "precious" {
+			t.Errorf("%s: %q, %v", name, b, err)
+		}
+	}
+	for _, gone := range [][]string{{}, {""}, {".json"}, {".idx"}, {"", ".json"}, {"", ".idx"}} {
+		bin := filepath.Join(t.TempDir(), "a.bin")
+		if err := prepare(src, bin); err != nil {
+			t.Fatal(err)
+		}
+		for _, g := range gone {
+			if err := os.Remove(bin + g); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := prepare(other, bin); err != nil {
+			t.Errorf("without %q: %v", gone, err)
+		}
+	}
+}
+
+// Every id is held against the vocabulary, wherever it stands; a prepared file is no exception, though all of its
+// hashes agree.
+func TestIDsOutside(t *testing.T) {
+	for _, width := range []int{2, 4} {
+		for _, vocab := range []int{1, 2, 300, 1<<15 - 1, 1 << 15, 1<<15 + 1, 1<<16 - 1, 1 << 16, 1<<16 + 1, 128256, 1<<31 - 1, 1 << 31, 1<<32 - 1} {
+			if width == 2 && vocab > 1<<16 {
+				continue
+			}
+			put := func(b []byte, i int, v uint64) {
+				if width == 2 {
+					binary.LittleEndian.PutUint16(b[2*i:], uint16(v))
+				} else {
+					binary.LittleEndian.PutUint32(b[4*i:], uint32(v))
+				}
+			}
+			for _, n := range []int{1, 3, 4, 5, 1 << 15, 1<<15 + 3} {
+				b := make([]byte, n*width)
+				for i := range n {
+					put(b, i, uint64(vocab-1-i%min(vocab, 7)))
+				}
+				if got := outside(b, width, vocab); got != -1 {
+					t.Fatalf("width %d, vocabulary %d, %d ids: %d is said to be outside", width, vocab, n, got)
+				}
+				for _, v := range []uint64{uint64(vocab), uint64(vocab) + 1, 1<<(8*width) - 1} {
+					if v < uint64(vocab) || v >= 1<<(8*width) {
+						continue
+					}
+					at := (n - 1) * 2 / 3
+					c := append([]byte(nil), b...)
+					put(c, at, v)
+					if got := outside(c, width, vocab); got != at {
+						t.Fatalf("width %d, vocabulary %d: id %d at %d of %d is found at %d", width, vocab, v, at, n, got)
+					}
+				}
+			}
+		}
+	}
+	bin := filepath.Join(t.TempDir(), "a.bin")
+	src := write(t, "a.jsonl", textLines(300))
+	if _, err := Prepare(t.Context(), realOptions(t, src, "", 0), bin, "test"); err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(bin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	binary.LittleEndian.PutUint16(b[200:], 65535)
+	if err := os.WriteFile(bin, b, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	c, err := readSidecar(bin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Bin, err = files.Whole(bin, c.Bin.Name); err == nil {
+		err = ckpt.WriteJSON(bin+".json", c)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(t.Context(), realOptions(t, bin, "auto", 96)); errs.Code(err) != 4 || !strings.Contains(err.Error(), "token 65535 at byte 200") {
+		t.Errorf("%v", err)
+	}
+}
+
+func BenchmarkIDsOutside(b *testing.B) {
+	ids := make([]byte, 64<<20)
+	b.SetBytes(int64(len(ids)))
+	for b.Loop() {
+		outside(ids, 2, 32000)
 	}
 }

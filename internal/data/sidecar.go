@@ -2,44 +2,52 @@ package data
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
+	"slices"
 
 	"longlora/internal/ckpt"
 	"longlora/internal/errs"
+	"longlora/internal/files"
 )
 
 // sidecar is F.bin.json: what a prepared file was made of. F.bin.idx holds the documents' boundaries and masks.
 type sidecar struct {
-	Kind          string           `json:"longlora"`
-	Program       string           `json:"program"` // the version that wrote it
-	Format        string           `json:"format"`
-	Template      string           `json:"template,omitempty"`
-	TemplateSum   string           `json:"template_sha256,omitempty"` // of a template file
-	TextField     string           `json:"text_field"`
-	TrainOnPrompt bool             `json:"train_on_prompt"`
-	NoSpecial     bool             `json:"no_special"`
-	SkipBad       bool             `json:"skip_bad"`
-	Vocab         int              `json:"vocab_size"`
-	Width         int              `json:"bytes_per_id"`
-	Tokenizer     Identity         `json:"tokenizer"`
-	Source        string           `json:"source"` // the absolute path of --data
-	Files         []ckpt.FilePrint `json:"files"`  // by their paths relative to it
-	Documents     int              `json:"documents"`
-	Tokens        int64            `json:"tokens"`
-	Bytes         int64            `json:"bytes"` // of the text that was read, decompressed
-	MaxID         int32            `json:"max_id"`
-	Skipped       int              `json:"skipped"`
-	Seconds       float64          `json:"seconds"`
-	Bin           ckpt.FilePrint   `json:"bin"`
-	Index         ckpt.FilePrint   `json:"index"`
+	Kind          string              `json:"longlora"`
+	Program       string              `json:"program"` // the version that wrote it
+	Format        string              `json:"format"`
+	Template      string              `json:"template,omitempty"`
+	TemplateSum   string              `json:"template_sha256,omitempty"` // of a template file
+	TextField     string              `json:"text_field"`
+	TrainOnPrompt bool                `json:"train_on_prompt"`
+	NoSpecial     bool                `json:"no_special"`
+	SkipBad       bool                `json:"skip_bad"`
+	Vocab         int                 `json:"vocab_size"`
+	Width         int                 `json:"bytes_per_id"`
+	Tokenizer     Identity            `json:"tokenizer"`
+	Source        string              `json:"source"` // the absolute path of --data
+	Files         []files.Fingerprint `json:"files"`  // by their paths relative to it
+	Documents     int                 `json:"documents"`
+	Tokens        int64               `json:"tokens"`
+	Bytes         int64               `json:"bytes"` // of the text that was read, decompressed
+	MaxID         int32               `json:"max_id"`
+	Skipped       int                 `json:"skipped"`
+	Seconds       float64             `json:"seconds"`
+	Bin           files.Fingerprint   `json:"bin"`
+	Index         files.Fingerprint   `json:"index"`
 }
 
-const sidecarKind = "prepared tokens 1"
+const (
+	preparedKind = "prepared tokens "
+	sidecarKind  = preparedKind + "2"
+)
 
 func sidecarPath(bin string) string { return bin + ".json" }
 func indexPath(bin string) string   { return bin + ".idx" }
@@ -81,20 +89,8 @@ func (c *sidecar) paths() []string {
 // examples reports whether the documents are instruction examples.
 func (c *sidecar) examples() bool { return c.Format == Alpaca || c.Format == Chat }
 
-// verify refuses a prepared file that is not what its sidecar says, or not for this model and these options.
+// verify refuses a prepared file that is not for this model and these options.
 func (c *sidecar) verify(bin string, o *Options) error {
-	for _, f := range []struct {
-		path string
-		was  ckpt.FilePrint
-	}{{bin, c.Bin}, {indexPath(bin), c.Index}} {
-		is, err := ckpt.PrintFile(f.path, f.was.Name)
-		if err != nil {
-			return err
-		}
-		if is != f.was {
-			return errs.Dataf("%s: not the file that %s describes; prepare the data again", f.path, sidecarPath(bin))
-		}
-	}
 	switch {
 	case c.Width != widthFor(o.Vocab) || int(c.MaxID) >= o.Vocab:
 		return errs.Dataf("%s: prepared for a vocabulary of %d, the model's is %d; prepare the data with this model", bin, c.Vocab, o.Vocab)
@@ -113,7 +109,7 @@ func (c *sidecar) verify(bin string, o *Options) error {
 			return errs.Usagef("--template %s: %s was prepared with %s", t, bin, c.Template)
 		}
 	}
-	return c.sourcesUnchanged(bin)
+	return c.sourcesUnchanged(bin, o)
 }
 
 func (id *Identity) equal(b *Identity) bool {
@@ -121,20 +117,36 @@ func (id *Identity) equal(b *Identity) bool {
 }
 
 // sourcesUnchanged refuses prepared data whose sources are here and have changed; they may well be elsewhere.
-func (c *sidecar) sourcesUnchanged(bin string) error {
+func (c *sidecar) sourcesUnchanged(bin string, o *Options) error {
 	for i, p := range c.paths() {
 		if _, err := os.Stat(p); err != nil {
 			continue
 		}
-		is, err := ckpt.PrintFile(p, c.Files[i].Name)
+		is, err := files.Sample(p, c.Files[i].Name)
 		if err != nil {
 			return err
 		}
-		if is != c.Files[i] {
+		switch is.Since(c.Files[i]) {
+		case files.Changed:
 			return errs.Dataf("%s: %s has changed since it was prepared; prepare the data again", bin, p)
+		case files.Touched:
+			o.note("%s: %s was written or copied after it was prepared; its size and samples of it are the same", bin, p)
 		}
 	}
 	return nil
+}
+
+// describes reports whether c, but for what is counted, says what want says.
+func (c *sidecar) describes(want *sidecar) bool {
+	same := func(is, was files.Fingerprint) bool { return is.Name == was.Name && is.Since(was) == files.Unchanged }
+	if !slices.EqualFunc(c.Files, want.Files, same) {
+		return false
+	}
+	a, b := *c, *want
+	a.Files, b.Files = nil, nil
+	a.Documents, a.Tokens, a.Bytes, a.MaxID, a.Skipped, a.Seconds = 0, 0, 0, 0, 0, 0
+	a.Bin, a.Index = files.Fingerprint{}, files.Fingerprint{}
+	return reflect.DeepEqual(&a, &b)
 }
 
 // indexMagic begins an index; then, as uint64, documents, spans, and 1 where they are examples, 0 for text. The
@@ -156,14 +168,41 @@ func indexHead(count int, spans uint64, examples bool) []byte {
 	return b
 }
 
-// openPrepared maps a prepared file.
-func openPrepared(bin string, c *sidecar) (*store, error) {
-	ids, err := mapPath(bin)
+// openPrepared maps a prepared file, once all of it was found to be what its sidecar says, every id in the vocabulary.
+func openPrepared(bin string, c *sidecar, vocab int) (*store, error) {
+	another := func(path string) error {
+		return errs.Dataf("%s: not the file that %s describes; prepare the data again", path, sidecarPath(bin))
+	}
+	if c.Width != widthFor(vocab) {
+		return nil, errs.Dataf("%s: %d bytes an id, where a vocabulary of %d has %d; prepare the data with this model", bin, c.Width, vocab, widthFor(vocab))
+	}
+	f, err := files.Open(bin)
 	if err != nil {
 		return nil, err
 	}
-	s := &store{ids: ids, width: c.Width, examples: c.examples(), tokens: c.Tokens, count: c.Documents}
-	idx, err := mapPath(indexPath(bin))
+	defer f.Close()
+	if st, err := f.Stat(); err != nil {
+		return nil, files.Fault(bin, err)
+	} else if st.Size() != c.Bin.Size {
+		return nil, another(bin)
+	}
+	h := sha256.New()
+	if err := checkTokens(f, c.Width, vocab, h); err != nil {
+		return nil, err
+	}
+	if hex.EncodeToString(h.Sum(nil)) != c.Bin.SHA256 {
+		return nil, another(bin)
+	}
+	x, err := files.Open(indexPath(bin))
+	if err != nil {
+		return nil, err
+	}
+	defer x.Close()
+	s := &store{width: c.Width, examples: c.examples(), tokens: c.Tokens, count: c.Documents}
+	if s.ids, err = mapped(f); err != nil {
+		return nil, err
+	}
+	idx, err := mapped(x)
 	if err != nil {
 		s.close()
 		return nil, err
@@ -173,11 +212,15 @@ func openPrepared(bin string, c *sidecar) (*store, error) {
 		s.close()
 		return nil, errs.Dataf("%s: %s; prepare the data again", indexPath(bin), what)
 	}
+	if sum := sha256.Sum256(idx); hex.EncodeToString(sum[:]) != c.Index.SHA256 {
+		s.close()
+		return nil, another(indexPath(bin))
+	}
 	if len(idx) < indexHeader || !bytes.HasPrefix(idx, []byte(indexMagic)) {
 		return bad("not an index of prepared tokens")
 	}
 	u64 := func(i int) uint64 { return binary.LittleEndian.Uint64(idx[i:]) }
-	if c.Width != 2 && c.Width != 4 || int64(len(ids)) != c.Tokens*int64(c.Width) || u64(8) != uint64(c.Documents) || (u64(24) == 1) != c.examples() {
+	if int64(len(s.ids)) != c.Tokens*int64(c.Width) || u64(8) != uint64(c.Documents) || (u64(24) == 1) != c.examples() {
 		return bad("it does not agree with " + sidecarPath(bin))
 	}
 	docs, rest := u64(8), uint64(len(idx)-indexHeader)
@@ -192,13 +235,4 @@ func openPrepared(bin string, c *sidecar) (*store, error) {
 		return nil, err
 	}
 	return s, nil
-}
-
-func mapPath(path string) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, errs.Dataf("%w", err)
-	}
-	defer f.Close()
-	return mapped(f)
 }

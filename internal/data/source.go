@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"runtime/debug"
 	"slices"
@@ -20,8 +21,9 @@ type source struct {
 	path    string
 	weight  float64 // 0: all rows
 	files   []string
-	format  string     // Text, Alpaca, Chat or Tokens
-	columns [][]string // of each parquet file
+	was     map[string]fs.FileInfo // the files as they were found
+	format  string                 // Text, Alpaca, Chat or Tokens
+	columns [][]string             // of each parquet file
 	encoder encoder
 	read    atomic.Int64 // bytes taken from the disk
 
@@ -39,13 +41,23 @@ func openSource(arg string, o *Options) (*source, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s %w", o.flag(), err)
 	}
-	s := &source{opt: o, path: path, weight: w}
-	if s.files, err = listFiles(path); err != nil {
+	s := &source{opt: o, path: path, weight: w, was: map[string]fs.FileInfo{}}
+	var notes []string
+	if s.files, notes, err = listFiles(path); err != nil {
 		return nil, fmt.Errorf("%s %w", o.flag(), err)
+	}
+	for _, n := range notes {
+		s.note("%s", n)
+	}
+	for _, f := range s.files {
+		if s.was[f], err = look(f); err != nil {
+			return nil, fmt.Errorf("%s %w", o.flag(), err)
+		}
 	}
 	if s.format, err = s.findFormat(); err != nil {
 		return nil, err
 	}
+	s.read.Store(0) // it will be read again
 	s.columns = make([][]string, len(s.files))
 	return s, nil
 }
@@ -53,16 +65,18 @@ func openSource(arg string, o *Options) (*source, error) {
 // findFormat is the format asked for, or that of the first document. Files that cannot hold it are left out of a
 // folder: its README beside examples.
 func (s *source) findFormat() (string, error) {
-	kinds := map[kind]int{}
+	kinds, structured := map[kind]int{}, 0
 	for _, f := range s.files {
 		k, _ := kindOf(f)
 		kinds[k]++
+		if k.structured() {
+			structured++
+		}
 	}
 	format := s.opt.Format
 	if format == "" {
 		format = Auto
 	}
-	structured := kinds[lines] + kinds[objects] + kinds[columns]
 	switch {
 	case format == Tokens:
 		return Tokens, nil
@@ -126,7 +140,7 @@ func (s *source) detect() (string, error) {
 }
 
 func (s *source) detectIn(path string) (string, error) {
-	x, err := openFile(path, nil)
+	x, err := s.open(path)
 	if err != nil {
 		return "", err
 	}
@@ -180,6 +194,9 @@ func (s *source) detectIn(path string) (string, error) {
 	}
 }
 
+// open opens one of the source's files, as it was found.
+func (s *source) open(path string) (*file, error) { return openFile(path, s.was[path], &s.read) }
+
 // where names a record for messages.
 func (s *source) where(path string, k kind, line, number int) string {
 	switch {
@@ -212,9 +229,11 @@ func (s *source) whereIs(x *document, d int) string {
 }
 
 // note says something on the log.
-func (s *source) note(format string, a ...any) {
-	if s.opt.Log != nil {
-		fmt.Fprintf(s.opt.Log, "note: "+format+"\n", a...)
+func (s *source) note(format string, a ...any) { s.opt.note(format, a...) }
+
+func (o *Options) note(format string, a ...any) {
+	if o.Log != nil {
+		fmt.Fprintf(o.Log, "note: "+format+"\n", a...)
 	}
 }
 

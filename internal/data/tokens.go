@@ -2,11 +2,12 @@ package data
 
 import (
 	"encoding/binary"
-	"errors"
-	"io"
+	"hash"
 	"os"
+	"sync"
 
 	"longlora/internal/errs"
+	"longlora/internal/files"
 )
 
 // loadTokens opens token files. A single one is mapped where it lies; several are joined in a temporary store.
@@ -48,56 +49,99 @@ func (s *source) loadTokens() error {
 func (s *source) openTokens(i int) (*store, error) {
 	path := s.files[i]
 	if c := s.prepared[i]; c != nil {
-		return openPrepared(path, c)
+		return openPrepared(path, c, s.opt.Vocab)
 	}
-	width := widthFor(s.opt.Vocab)
-	if err := checkTokens(path, width, s.opt.Vocab); err != nil {
+	f, err := files.Open(path)
+	if err != nil {
 		return nil, err
 	}
-	b, err := mapPath(path)
+	defer f.Close()
+	width := widthFor(s.opt.Vocab)
+	if err := checkTokens(f, width, s.opt.Vocab, nil); err != nil {
+		return nil, err
+	}
+	b, err := mapped(f)
 	if err != nil {
 		return nil, err
 	}
 	return &store{ids: b, width: width, tokens: int64(len(b) / width)}, nil
 }
 
-// checkTokens reads a file of plain ids through: a whole number of them, all in the vocabulary.
-func checkTokens(path string, width, vocab int) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return errs.Dataf("%w", err)
-	}
-	defer f.Close()
+// checkTokens reads a file of ids through: a whole number of them, all in the vocabulary. Where h is not nil it gets all
+// bytes, meanwhile.
+func checkTokens(f *os.File, width, vocab int, h hash.Hash) error {
 	st, err := f.Stat()
 	if err != nil {
-		return errs.Dataf("%w", err)
+		return files.Fault(f.Name(), err)
 	}
 	if st.Size() == 0 {
-		return errs.Dataf("%s: the file is empty", path)
+		return errs.Dataf("%s: the file is empty", f.Name())
 	}
 	if st.Size()%int64(width) != 0 {
-		return errs.Dataf("%s: %d bytes are no whole number of %d-byte token ids", path, st.Size(), width)
+		return errs.Dataf("%s: %d bytes are no whole number of %d-byte token ids", f.Name(), st.Size(), width)
 	}
-	buf := make([]byte, 1<<20)
-	for at := int64(0); ; {
-		n, err := io.ReadFull(f, buf)
-		for i := 0; i+width <= n; i += width {
-			id := uint32(binary.LittleEndian.Uint16(buf[i:]))
-			if width == 4 {
-				id = binary.LittleEndian.Uint32(buf[i:])
-			}
-			if int64(id) >= int64(vocab) {
-				return errs.Dataf("%s: token %d at byte %d is outside the vocabulary of %d; the file is of another tokenizer", path, id, at+int64(i), vocab)
+	buf := make([]byte, 4<<20)
+	for at := int64(0); at < st.Size(); {
+		b := buf[:min(int64(len(buf)), st.Size()-at)]
+		if _, err := f.ReadAt(b, at); err != nil {
+			return files.Fault(f.Name(), err)
+		}
+		var wg sync.WaitGroup
+		if h != nil {
+			wg.Go(func() { h.Write(b) })
+		}
+		i := outside(b, width, vocab)
+		if i >= 0 {
+			return errs.Dataf("%s: token %d at byte %d is outside the vocabulary of %d; the file is of another tokenizer, or damaged", f.Name(), readID(b, i, width), at+int64(i*width), vocab)
+		}
+		wg.Wait()
+		at += int64(len(b))
+	}
+	return nil
+}
+
+// outside is the first id of b that is not below vocab, -1 where there is none. Eight bytes are compared at a time: each
+// id's lower bits get what vocab lacks to the id's top bit, which is then set where they reach vocab.
+func outside(b []byte, width, vocab int) int {
+	bits := 8 * width
+	v, top := uint64(vocab), uint64(1)<<(bits-1)
+	if v >= 2*top {
+		return -1
+	}
+	ones := ^uint64(0) / (2*top - 1) // 1 in each id
+	tops, add := ones*top, ones*(top-v)
+	if v > top { // an id must have its top bit and the rest of vocab
+		add = ones * (2*top - v)
+	}
+	n := len(b) / 8 * 8
+	for from := 0; from < n; from += 1 << 15 {
+		to, hit := min(n, from+1<<15), uint64(0)
+		for i := from; i < to; i += 8 {
+			x := binary.LittleEndian.Uint64(b[i:])
+			if sum := x&^tops + add; v > top {
+				hit |= sum & x
+			} else {
+				hit |= sum | x
 			}
 		}
-		at += int64(n)
-		if err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF) {
-			return nil
-		}
-		if err != nil {
-			return errs.Dataf("%s: %w", path, err)
+		if hit&tops != 0 {
+			n = from
 		}
 	}
+	for i := n / width; i < len(b)/width; i++ {
+		if uint64(readID(b, i, width)) >= v {
+			return i
+		}
+	}
+	return -1
+}
+
+// readID is id i of b.
+func readID(b []byte, i, width int) uint32 {
+	if width == 2 {
+		return uint32(binary.LittleEndian.Uint16(b[2*i:]))
+	}
+	return binary.LittleEndian.Uint32(b[4*i:])
 }
 
 // join makes one store of several files.

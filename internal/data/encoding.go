@@ -1,0 +1,119 @@
+package data
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+
+	"golang.org/x/text/encoding/unicode"
+	"golang.org/x/text/transform"
+)
+
+// marks are what stands at the front of a text of another encoding than UTF-8. The longer of two that begin alike
+// comes first.
+var marks = []struct{ bytes, name string }{
+	{"\xff\xfe\x00\x00", "UTF-32"},
+	{"\x00\x00\xfe\xff", "UTF-32"},
+	{"\xff\xfe", "UTF-16LE"},
+	{"\xfe\xff", "UTF-16BE"},
+	{"\xef\xbb\xbf", "UTF-8"},
+	{"\x84\x31\x95\x33", "GB18030"},
+}
+
+// others are the first bytes of files that are no text, whatever their names say.
+var others = []struct{ bytes, name string }{
+	{"%PDF-", "a PDF document"},
+	{"PK\x03\x04", "a ZIP archive (or a document kept in one: .docx, .epub, .xlsx)"},
+	{"PAR1", "a parquet file; name it .parquet"},
+	{"ARROW1", "an Arrow file; name it .arrow"},
+	{"BZh", "bzip2 data; decompress it"},
+	{"\xfd7zXZ\x00", "xz data; decompress it"},
+	{"7z\xbc\xaf\x27\x1c", "a 7z archive; unpack it"},
+	{"Rar!\x1a\x07", "a RAR archive; unpack it"},
+	{"\x04\x22\x4d\x18", "lz4 data; decompress it"},
+	{"\x89PNG\r\n", "a PNG image"},
+	{"\xff\xd8\xff", "a JPEG image"},
+	{"GIF8", "a GIF image"},
+	{"SQLite format 3\x00", "an SQLite database"},
+	{"\x7fELF", "a program"},
+	{"GGUF", "a GGUF model"},
+	{"\x89HDF\r\n", "an HDF5 file"},
+}
+
+// headBytes is how much of a text is looked at to tell its encoding.
+const headBytes = 4096
+
+// utf8Reader gives a text as UTF-8 without its byte order mark: UTF-16 that has one is converted. Other encodings that
+// can be told, and what is no text, are refused. Bytes that are no UTF-8 are left to whoever reads them.
+func utf8Reader(r io.Reader) (io.Reader, error) {
+	br := bufio.NewReaderSize(r, 1<<16)
+	head, err := br.Peek(headBytes)
+	if err != nil && err != io.EOF {
+		return nil, err
+	}
+	for _, o := range others {
+		if bytes.HasPrefix(head, []byte(o.bytes)) && (len(o.bytes) > 4 || !printable(head)) {
+			return nil, fmt.Errorf("not text, but %s", o.name)
+		}
+	}
+	for _, m := range marks {
+		if !bytes.HasPrefix(head, []byte(m.bytes)) {
+			continue
+		}
+		switch m.name {
+		case "UTF-8":
+			_, err := br.Discard(len(m.bytes))
+			return br, err
+		case "UTF-16LE":
+			return transform.NewReader(br, unicode.UTF16(unicode.LittleEndian, unicode.UseBOM).NewDecoder()), nil
+		case "UTF-16BE":
+			return transform.NewReader(br, unicode.UTF16(unicode.BigEndian, unicode.UseBOM).NewDecoder()), nil
+		}
+		return nil, otherEncoding(m.name)
+	}
+	if name := wide(head); name != "" {
+		return nil, otherEncoding(name + " without a byte order mark")
+	}
+	return br, nil
+}
+
+func otherEncoding(name string) error {
+	return errors.New("the text is " + name + ", which is not read; convert it to UTF-8 (iconv -t UTF-8)")
+}
+
+// printable reports whether bytes may be the beginning of a text: none of them is a control character but white space.
+func printable(b []byte) bool {
+	for _, c := range b {
+		if c < ' ' && c != '\t' && c != '\n' && c != '\r' && c != '\f' {
+			return false
+		}
+	}
+	return true
+}
+
+// wide tells text of two or four bytes a letter that has no mark by its zeros, which stand on one side of nearly every
+// letter of a Latin script. A few zeros in a text of UTF-8 do not.
+func wide(head []byte) string {
+	units := len(head) / 4
+	if units < 2 {
+		return ""
+	}
+	var zeros [4]int
+	for i := range 4 * units {
+		if head[i] == 0 {
+			zeros[i%4]++
+		}
+	}
+	most := func(n int) bool { return 4*n >= 3*units }
+	few := func(n int) bool { return 8*n <= units }
+	z := zeros
+	switch {
+	case few(z[0]) && most(z[1]) && most(z[2]) && most(z[3]), most(z[0]) && most(z[1]) && most(z[2]) && few(z[3]):
+		return "UTF-32"
+	case few(z[0]) && most(z[1]) && few(z[2]) && most(z[3]), most(z[0]) && few(z[1]) && most(z[2]) && few(z[3]):
+		return "UTF-16"
+	}
+	return ""
+}

@@ -1,0 +1,89 @@
+package data
+
+import (
+	"encoding/binary"
+	"reflect"
+	"strings"
+	"testing"
+	"unicode/utf16"
+
+	"longlora/internal/errs"
+)
+
+// wideText writes a text in units of two or four bytes.
+func wideText(o binary.AppendByteOrder, size int, s string) string {
+	var b []byte
+	if size == 4 {
+		for _, r := range s {
+			b = o.AppendUint32(b, uint32(r))
+		}
+		return string(b)
+	}
+	for _, u := range utf16.Encode([]rune(s)) {
+		b = o.AppendUint16(b, u)
+	}
+	return string(b)
+}
+
+// UTF-16 with a mark is read in texts and records, plain and compressed; what else can be told is refused by name.
+func TestEncodings(t *testing.T) {
+	le, be := binary.LittleEndian, binary.BigEndian
+	const s = "Anna 1 . na\u00efve \U0001f600 text"
+	record := "{\"text\": \"" + s + "\"}\n"
+	for _, c := range []struct{ name, content, refused string }{
+		{"le.txt", wideText(le, 2, "\ufeff"+s), ""},
+		{"be.txt", wideText(be, 2, "\ufeff"+s), ""},
+		{"le.jsonl", wideText(le, 2, "\ufeff"+record), ""},
+		{"be.json", wideText(be, 2, "\ufeff["+record+"]"), ""},
+		{"mark.txt", "\ufeff" + s, ""},
+		{"le32.txt", wideText(le, 4, "\ufeff"+s), "UTF-32"},
+		{"be32.jsonl", wideText(be, 4, "\ufeff"+record), "UTF-32"},
+		{"bare16.txt", wideText(le, 2, s), "UTF-16 without a byte order mark"},
+		{"bare16.jsonl", wideText(be, 2, record), "UTF-16 without a byte order mark"},
+		{"bare32.txt", wideText(be, 4, s), "UTF-32 without"},
+		{"gb.txt", "\x84\x31\x95\x33text", "GB18030"},
+		{"doc.txt", "%PDF-1.7\n", "PDF"},
+		{"doc.md", "PK\x03\x04\x14\x00\x00\x00", "ZIP"},
+		{"rows.jsonl", "PAR1\x15\x04\x15\x10", "parquet"},
+	} {
+		for _, ext := range []string{"", ".gz", ".zst"} {
+			o := realOptions(t, write(t, c.name+ext, packed(t, ext, c.content)), "pad", 1<<10)
+			x, err := Open(t.Context(), o)
+			if c.refused != "" {
+				if errs.Code(err) != 4 || !strings.Contains(err.Error(), c.refused) || !strings.Contains(err.Error(), c.name) {
+					t.Errorf("%s%s: %v, which does not say %q", c.name, ext, err, c.refused)
+				}
+				continue
+			}
+			if err != nil {
+				t.Errorf("%s%s: %v", c.name, ext, err)
+				continue
+			}
+			if got := o.Encoder.Decode(x.Row(0).IDs); got != "<s>"+s+"</s>" {
+				t.Errorf("%s%s: %q", c.name, ext, got)
+			}
+			x.Close()
+		}
+	}
+}
+
+// What only looks like another encoding at its beginning is the text that it is.
+func TestTextIsNotTakenForAnother(t *testing.T) {
+	for _, s := range []string{"PARIS", "PAR1S is a town", "BZhang wrote", "GIF89a is a format", "%PD", "a\x00b", "\x00\x00\x00\x00\x00\x00\x00\x00", "a\x00b\x00 and so on, and so on", "GGUF files hold models"} {
+		if got := texts(t, realOptions(t, write(t, "a.txt", s), "", 0)); !reflect.DeepEqual(got, []string{"<s>" + s + "</s>"}) {
+			t.Errorf("%q: %q", s, got)
+		}
+	}
+}
+
+// Compression is known by a file's bytes where its name does not tell; a name that tells wrong is refused.
+func TestCompressionByContent(t *testing.T) {
+	for _, ext := range []string{".gz", ".zst"} {
+		if got := texts(t, realOptions(t, write(t, "a.jsonl", packed(t, ext, "{\"text\":\"one\"}\n")), "", 0)); !reflect.DeepEqual(got, []string{"<s>one</s>"}) {
+			t.Errorf("%s: %q", ext, got)
+		}
+		if _, err := Open(t.Context(), realOptions(t, write(t, "a.jsonl"+ext, "{\"text\":\"one\"}\n"), "", 8)); errs.Code(err) != 4 || !strings.Contains(err.Error(), "its name says") {
+			t.Errorf("%s: %v", ext, err)
+		}
+	}
+}

@@ -1,0 +1,180 @@
+package data
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+
+	"longlora/internal/errs"
+	"longlora/internal/files"
+)
+
+// folder is a folder of data being listed.
+type folder struct {
+	root  string
+	seen  map[[2]uint64]string // the folders that were entered, by device and inode
+	links []string             // to folders, not yet followed
+	files []string             // data files
+	other []string             // files of other kinds
+	notes []string             // what is left out, and why
+}
+
+// listFiles are the files of a path, those of a folder sorted by the bytes of their path relative to it. Names that
+// begin with a dot are passed over; what else is left out is said in the notes.
+func listFiles(path string) (list, notes []string, err error) {
+	st, err := os.Stat(path)
+	if err != nil {
+		return nil, nil, files.Fault(path, err)
+	}
+	if !st.IsDir() {
+		return []string{path}, nil, nil
+	}
+	d := &folder{root: path, seen: map[[2]uint64]string{}}
+	if err := d.enter("."); err != nil {
+		return nil, nil, err
+	}
+	for len(d.links) > 0 { // after the folders that lie here, so that each is read under its own name
+		l := d.links[0]
+		d.links = d.links[1:]
+		if err := d.enter(l); err != nil {
+			return nil, nil, err
+		}
+	}
+	d.sift()
+	if len(d.files) == 0 {
+		hint := ""
+		if len(d.other) > 0 {
+			hint = "; it has " + few(d.other)
+		}
+		return nil, nil, errs.Dataf("%s: the folder holds no %s file%s", path, knownFiles, hint)
+	}
+	if len(d.other) > 0 {
+		d.note("%s passed over, no data files: %s", number(len(d.other)), few(d.other))
+	}
+	slices.Sort(d.files)
+	for _, f := range d.files {
+		list = append(list, d.at(f))
+	}
+	return list, d.notes, nil
+}
+
+// at is the path of a name relative to the root.
+func (d *folder) at(name string) string { return filepath.Join(d.root, name) }
+
+func (d *folder) note(format string, a ...any) {
+	d.notes = append(d.notes, fmt.Sprintf("%s: %s", d.root, fmt.Sprintf(format, a...)))
+}
+
+// number counts files in a note.
+func number(n int) string {
+	if n == 1 {
+		return "1 file is"
+	}
+	return fmt.Sprintf("%d files are", n)
+}
+
+// few names the first of many files.
+func few(names []string) string {
+	const most = 3
+	names = slices.Sorted(slices.Values(names))
+	if len(names) > most {
+		return strings.Join(names[:most], ", ") + ", …"
+	}
+	return strings.Join(names, ", ")
+}
+
+// enter lists a folder and those in it. Links to folders wait until all else was listed; one that leads to a folder
+// that was entered already, as a link to a folder above it does, ends there.
+func (d *folder) enter(dir string) error {
+	st, err := os.Stat(d.at(dir))
+	if err != nil {
+		return files.Fault(d.at(dir), err)
+	}
+	if sys, ok := st.Sys().(*syscall.Stat_t); ok {
+		id := [2]uint64{uint64(sys.Dev), sys.Ino}
+		if was, ok := d.seen[id]; ok {
+			d.note("the link %s is not followed: it leads to %s, which is read already", dir, d.at(was))
+			return nil
+		}
+		d.seen[id] = dir
+	}
+	entries, err := os.ReadDir(d.at(dir))
+	if err != nil {
+		return files.Fault(d.at(dir), err)
+	}
+	for _, e := range entries {
+		name := filepath.Join(dir, e.Name())
+		if strings.HasPrefix(e.Name(), ".") {
+			continue
+		}
+		mode := e.Type()
+		if mode&fs.ModeSymlink != 0 {
+			if st, err := os.Stat(d.at(name)); err == nil {
+				if mode = st.Mode(); mode.IsDir() {
+					d.links = append(d.links, name)
+					continue
+				}
+			}
+		}
+		switch k, _ := kindOf(name); {
+		case mode.IsDir():
+			if err := d.enter(name); err != nil {
+				return err
+			}
+		case k == unknown:
+			if !strings.HasSuffix(name, indexPath(".bin")) {
+				d.other = append(d.other, name)
+			}
+		case !strings.HasSuffix(name, sidecarPath(".bin")):
+			d.files = append(d.files, name)
+		}
+	}
+	return nil
+}
+
+// metadata are the files in which Hugging Face's tools say what a data folder holds; none is a document.
+var metadata = []string{"config.json", "dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json"}
+
+// papers are the texts that accompany data.
+var papers = []string{"readme", "license", "licence", "copying", "notice", "changelog", "citation", "contributing", "code_of_conduct", "security", "authors"}
+
+// paper reports whether a file's name is one of papers, perhaps with a language or another addition behind.
+func paper(name string) bool {
+	stem, _, _ := strings.Cut(strings.ToLower(filepath.Base(name)), ".")
+	for _, p := range papers {
+		if rest, ok := strings.CutPrefix(stem, p); ok && (rest == "" || strings.ContainsRune("-_ ", rune(rest[0]))) {
+			return true
+		}
+	}
+	return false
+}
+
+// sift leaves out what is no document of the folder: metadata, the texts that accompany structured data, and the files
+// of other splits than the one to train on.
+func (d *folder) sift() {
+	d.drop(func(f string) bool { return slices.Contains(metadata, filepath.Base(f)) }, "left out as metadata: ")
+	if slices.ContainsFunc(d.files, func(f string) bool { k, _ := kindOf(f); return k.structured() }) {
+		d.drop(func(f string) bool { k, _ := kindOf(f); return k == text && paper(f) }, "left out, text that accompanies the data: ")
+	}
+	other := otherSplits(d.files)
+	d.drop(func(f string) bool { return other[f] }, "left out, of other splits than the one to train on (name one to read it): ")
+}
+
+// drop takes files out and says which.
+func (d *folder) drop(which func(string) bool, why string) {
+	var out []string
+	d.files = slices.DeleteFunc(d.files, func(f string) bool {
+		drop := which(f)
+		if drop {
+			out = append(out, f)
+		}
+		return drop
+	})
+	if len(out) > 0 {
+		d.note("%s %s%s", number(len(out)), why, few(out))
+	}
+}
