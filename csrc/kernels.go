@@ -23,7 +23,7 @@ typedef struct {
     void (*drop_da)(float *, const float *, const float *, const ll_drop_t *, float, int64_t, int64_t, int64_t, int64_t, int64_t);
     void (*drop_dx)(float *, const float *, const float *, const ll_drop_t *, float, int64_t, int64_t, int64_t);
     void (*rope)(float *, const float *, const float *, int64_t, int64_t, float);
-    void (*adamw)(float *, float *, float *, const float *, int64_t, float, float, float, float, float, float, float);
+    void (*adamw)(float *, float *, float *, const float *, int64_t, float, float, float, float, float, float, float, float);
 } ll_set_t;
 
 #define SET(S) {ll_gemm_work_##S, ll_gemm_##S, ll_skinny_##S, ll_gemv_##S, ll_attn_work_##S, ll_attn_fwd_##S, \
@@ -57,7 +57,7 @@ static void ll_drop(int s, float *y, const float *x, ll_drop_t d, int64_t n, int
 static void ll_drop_da(int s, float *da, const float *dxa, const float *x, ll_drop_t d, float scale, int64_t n, int64_t c, int64_t r, int64_t i, int64_t w) { ll_sets[s].drop_da(da, dxa, x, &d, scale, n, c, r, i, w); }
 static void ll_drop_dx(int s, float *dx, const float *dxa, const float *a, ll_drop_t d, float scale, int64_t n, int64_t c, int64_t r) { ll_sets[s].drop_dx(dx, dxa, a, &d, scale, n, c, r); }
 static void ll_rope(int s, float *d, const float *x, const float *cs, int64_t n, int64_t heads, int64_t dim, float sign) { for (int64_t i = 0; i < n; i++) ll_sets[s].rope(d + i * heads * dim, x + i * heads * dim, cs + i * dim, heads, dim, sign); }
-static void ll_adamw(int s, float *w, float *m, float *v, const float *g, int64_t n, float gs, float dec, float b1, float b2, float st, float root, float eps) { ll_sets[s].adamw(w, m, v, g, n, gs, dec, b1, b2, st, root, eps); }
+static void ll_adamw(int s, float *w, float *m, float *v, const float *g, int64_t n, float gs, float dec, float r1, float b2, float r2, float st, float root, float eps) { ll_sets[s].adamw(w, m, v, g, n, gs, dec, r1, b2, r2, st, root, eps); }
 */
 import "C"
 
@@ -221,7 +221,7 @@ func (s Set) Rope(dst, src, cs ptr, n, heads, d int, sign float32) {
 	C.ll_rope(C.int(s), f32(dst), f32(src), f32(cs), C.int64_t(n), C.int64_t(heads), C.int64_t(d), C.float(sign))
 }
 
-// AdamW updates n elements.
-func (s Set) AdamW(w, m, v, g ptr, n int, gscale, decay, b1, b2, step, root, eps float32) {
-	C.ll_adamw(C.int(s), f32(w), f32(m), f32(v), f32(g), C.int64_t(n), C.float(gscale), C.float(decay), C.float(b1), C.float(b2), C.float(step), C.float(root), C.float(eps))
+// AdamW updates n elements: decay is 1 - lr·wd, r1 1-β1, r2 1-β2, step lr/(1-β1^s), root 1/√(1-β2^s).
+func (s Set) AdamW(w, m, v, g ptr, n int, gscale, decay, r1, b2, r2, step, root, eps float32) {
+	C.ll_adamw(C.int(s), f32(w), f32(m), f32(v), f32(g), C.int64_t(n), C.float(gscale), C.float(decay), C.float(r1), C.float(b2), C.float(r2), C.float(step), C.float(root), C.float(eps))
 }

@@ -70,7 +70,7 @@ typedef struct {
                         int64_t c, int64_t r);                                                              \
     void ll_rope_##S(float *dst, const float *src, const float *cs, int64_t heads, int64_t d, float sign); \
     void ll_adamw_##S(float *w, float *m, float *v, const float *g, int64_t n, float gscale, float decay,  \
-                      float b1, float b2, float step, float root, float eps);
+                      float r1, float b2, float r2, float step, float root, float eps);
 
 LL_KERNELS(avx512)
 LL_KERNELS(avx2)

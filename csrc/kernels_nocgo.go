@@ -393,13 +393,13 @@ func (s Set) Rope(dst, src, cs ptr, n, heads, d int, sign float32) {
 	}
 }
 
-// AdamW updates n elements.
-func (s Set) AdamW(w, m, v, g ptr, n int, gscale, decay, b1, b2, step, root, eps float32) {
+// AdamW updates n elements: decay is 1 - lr·wd, r1 1-β1, r2 1-β2, step lr/(1-β1^s), root 1/√(1-β2^s).
+func (s Set) AdamW(w, m, v, g ptr, n int, gscale, decay, r1, b2, r2, step, root, eps float32) {
 	ws, ms, vs := floats(w, n), floats(m, n), floats(v, n)
 	for i, y := range floats(g, n) {
 		x := gscale * y
-		ms[i] += (x - ms[i]) * (1 - b1)
-		vs[i] = b2*vs[i] + (1-b2)*x*x
+		ms[i] += (x - ms[i]) * r1
+		vs[i] = b2*vs[i] + r2*x*x
 		ws[i] = ws[i]*decay - step*ms[i]/(float32(math.Sqrt(float64(vs[i])))*root+eps)
 	}
 }

@@ -104,10 +104,10 @@ int ll_argmax(int32_t *idx, const void *logits, int dt, int64_t rows, int64_t v,
 // out (1) float64 += sum of x, or of its squares, in float64 in a fixed order. work: ll_sum_work(n) bytes
 size_t ll_sum_work(int64_t n);
 int ll_sum(double *out, const float *x, int64_t n, int squares, void *work, ll_stream s);
-// One AdamW update of n elements as ops.Optimizer defines it; copy (n) bf16 or NULL. step_size = lr/(1-b1^s),
-// root = sqrt(1-b2^s), decay = lr·weight decay.
-int ll_adamw(float *w, float *m, float *v, const float *grad, void *copy, int64_t n, float grad_scale, float decay,
-             float b1, float b2, float step_size, float root, float eps, ll_stream s);
+// One AdamW update of n elements as ops.Optimizer defines it; copy (n) bf16 or NULL. keep = 1 - lr·weight decay, r1 = 1-b1,
+// r2 = 1-b2, step_size = lr/(1-b1^s), root = sqrt(1-b2^s), each rounded once from float64.
+int ll_adamw(float *w, float *m, float *v, const float *grad, void *copy, int64_t n, float grad_scale, float keep,
+             float r1, float b2, float r2, float step_size, float root, float eps, ll_stream s);
 
 // ---- products (cuBLASLt, opened at run time) ----------------------------------------------------------
 

@@ -189,6 +189,8 @@ func TestRefused(t *testing.T) {
 		{"a batch", least + "batch: 9223372036854775807\n", "--batch 9223372036854775807: must be from 1 to 2^20"},
 		{"a batch of long rows", "model: m\ndata: d\nout: o\nctx: 1073741824\nbatch: 2\n", "--batch 2: rows of --ctx 1073741824"},
 		{"accumulation", least + "accum: 9223372036854775807\n", "--accum 9223372036854775807: must be"},
+		{"an epsilon of no float32", least + "eps: 1e-46\n", "--eps 1e-46: must be"},
+		{"an epsilon above all float32", least + "eps: 1e39\n", "--eps 1e+39: must be"},
 		{"a group", least + "group-size: 4611686018427387904\n", "--group-size 4611686018427387904: must be"},
 		{"a length", least + "base-ctx: 4611686018427387904\n", "--base-ctx 4611686018427387904: must be"},
 		{"threads", least + "threads: 100000\n", "--threads 100000: must be"},

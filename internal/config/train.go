@@ -147,7 +147,7 @@ func (t *Train) ranges(v *Values) error {
 		{"lr", t.LR >= 0 && !math.IsInf(t.LR, 0), "a finite number from 0 on"},
 		{"beta1", t.Beta1 >= 0 && t.Beta1 < 1, "from 0 to below 1"},
 		{"beta2", t.Beta2 >= 0 && t.Beta2 < 1, "from 0 to below 1"},
-		{"eps", t.Eps > 0 && !math.IsInf(t.Eps, 0), "a positive number"},
+		{"eps", float32(t.Eps) > 0 && t.Eps <= math.MaxFloat32, "a positive float32, from 1e-45 to 3e38"},
 		{"weight-decay", t.WeightDecay >= 0 && !math.IsInf(t.WeightDecay, 0), "a finite number from 0 on"},
 		{"max-grad-norm", t.MaxGradNorm >= 0 && !math.IsInf(t.MaxGradNorm, 0), "a finite number from 0 on"},
 		{"warmup-steps", t.WarmupSteps >= 0, "0 or more"},

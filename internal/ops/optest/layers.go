@@ -208,15 +208,20 @@ func swiglus(k *kit) {
 	}
 }
 
-// adamws: arXiv 1711.05101, alg. 2, as PyTorch computes it; the copy is the new value rounded.
+// adamws: arXiv 1711.05101, alg. 2, as PyTorch computes it; the copy is the new value rounded. From fresh moments and a
+// weight of 0 nothing but the update is judged, where 1-β2 is small too.
 func adamws(k *kit) {
 	for _, c := range []struct {
-		n int
-		h ops.AdamW
+		n     int
+		h     ops.AdamW
+		fresh bool
 	}{
-		{1, ops.AdamW{LR: 1e-2, Beta1: 0.9, Beta2: 0.95, Eps: 1e-8, GradScale: 1, Step: 1}},
-		{4099, ops.AdamW{LR: 3e-3, Beta1: 0.9, Beta2: 0.999, Eps: 1e-6, Decay: 0.1, GradScale: 0.3, Step: 7}},
-		{70001, ops.AdamW{LR: 2e-5, Beta1: 0.9, Beta2: 0.95, Eps: 1e-8, Decay: 0.01, GradScale: 1, Step: 1000}},
+		{n: 777, h: ops.AdamW{LR: 1e-2, Beta1: 0.9, Beta2: 0.95, Eps: 1e-8, GradScale: 1, Step: 1}, fresh: true},
+		{n: 778, h: ops.AdamW{LR: 1e-2, Beta1: 0.999, Beta2: 0.9999, Eps: 1e-8, GradScale: 1, Step: 1}, fresh: true},
+		{n: 779, h: ops.AdamW{LR: 1e-2, Beta1: 0.9999, Beta2: 0.99999, Eps: 1e-30, GradScale: 0.5, Step: 1}, fresh: true},
+		{n: 1, h: ops.AdamW{LR: 1e-2, Beta1: 0.9, Beta2: 0.95, Eps: 1e-8, GradScale: 1, Step: 1}},
+		{n: 4099, h: ops.AdamW{LR: 3e-3, Beta1: 0.9, Beta2: 0.999, Eps: 1e-6, Decay: 0.1, GradScale: 0.3, Step: 7}},
+		{n: 70001, h: ops.AdamW{LR: 2e-5, Beta1: 0.9, Beta2: 0.95, Eps: 1e-8, Decay: 0.01, GradScale: 1, Step: 1000}},
 	} {
 		n, h := c.n, c.h
 		k.start("%d elements, step %d", n, h.Step)
@@ -224,6 +229,11 @@ func adamws(k *kit) {
 		second := k.gauss(n)
 		for i := range second {
 			second[i] *= second[i]
+		}
+		if c.fresh {
+			clear(w.v)
+			clear(m.v)
+			clear(second)
 		}
 		v, cp := k.add(inout, "v", tensor.F32, second, []int{n}), &arg{}
 		outs := []*arg{w, m, v}
