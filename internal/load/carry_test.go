@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"longlora/internal/load"
+	"longlora/internal/lora"
 	"longlora/internal/model"
 	"longlora/internal/ops"
 	"longlora/internal/ops/cpu"
@@ -75,8 +76,8 @@ func gradients(t *testing.T, be ops.Backend, spec s2attn.Spec, tl model.Tiling, 
 		t.Cleanup(func() { a.Free(be) })
 		return a
 	}
-	lora := map[model.Target]bool{model.Q: true, model.V: true, model.O: true, model.Up: true, model.Down: true}
-	m, err := model.New(be, d, model.Train{Embed: true, Norms: true, Rank: 2, Alpha: 4, LoRA: lora}, load.Random(d, 0.3, 5), arena(ops.Device))
+	targets := map[model.Target]bool{model.Q: true, model.V: true, model.O: true, model.Up: true, model.Down: true}
+	m, err := model.New(be, d, lora.Fresh{Embed: true, Norms: true, Rank: 2, Alpha: 4, Targets: targets}.Train(d), load.Random(d, 0.3, 5), arena(ops.Device))
 	if err != nil {
 		t.Fatal(err)
 	}

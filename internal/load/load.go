@@ -203,7 +203,7 @@ func (b *Base) Frozen() (model.Train, error) {
 		return tr, nil
 	}
 	t, err := lora.Targets(b.Adapter.Targets)
-	tr.Rank, tr.Alpha, tr.LoRA = b.Adapter.Rank, b.Adapter.Alpha, t
+	tr.LoRA = lora.Fresh{Rank: b.Adapter.Rank, Alpha: b.Adapter.Alpha, Targets: t}.Train(b.Desc()).LoRA
 	return tr, err
 }
 
@@ -214,15 +214,9 @@ func (b *Base) Resume(dropout float64) (model.Train, error) {
 	if err != nil {
 		return model.Train{}, err
 	}
-	tr := model.Train{Rank: a.Rank, Alpha: a.Alpha, Drop: dropout, LoRA: t}
-	_, tr.Embed = a.Saved[model.EmbedName]
-	_, tr.Head = a.Saved[model.HeadName]
-	_, tr.Norms = a.Saved[model.NormName]
-	for _, s := range b.Desc().TensorShapes() {
-		_, saved := a.Saved[s.Name]
-		if isNorm := len(s.Shape) == 1; isNorm && saved != tr.Norms || !isNorm && saved && s.Name != model.EmbedName && s.Name != model.HeadName {
-			return tr, errs.Dataf("%s: holds %s and some others of its kind but not all; training goes on from all norms or none, the embedding, the head and LoRA factors", a.Dir, s.Name)
-		}
+	tr := lora.Fresh{Rank: a.Rank, Alpha: a.Alpha, Drop: dropout, Targets: t}.Train(b.Desc())
+	for name := range a.Saved {
+		tr.Whole[name] = true
 	}
 	for l := range b.Config.Layers {
 		for target := range t {

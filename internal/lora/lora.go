@@ -32,6 +32,32 @@ func InitA(s tensor.Shape, r *rand.Rand) []float32 {
 	return v
 }
 
+// Fresh is an adapter that begins: the same rank and alpha for every targeted linear layer of every layer.
+type Fresh struct {
+	Rank         int
+	Alpha, Drop  float64
+	Targets      map[model.Target]bool
+	Embed, Norms bool // trained whole
+}
+
+// Train says what of a model it trains.
+func (f Fresh) Train(d model.Desc) model.Train {
+	tr := model.Train{Drop: f.Drop, Whole: map[string]bool{}, LoRA: map[string]model.LowRank{}}
+	for _, s := range d.TensorShapes() {
+		if s.Name == model.EmbedName && f.Embed || len(s.Shape) == 1 && f.Norms {
+			tr.Whole[s.Name] = true
+		}
+	}
+	for t, on := range f.Targets {
+		for l := range d.L {
+			if on {
+				tr.LoRA[t.Path(l)] = model.LowRank{Rank: f.Rank, Scale: float32(f.Alpha / float64(f.Rank))}
+			}
+		}
+	}
+	return tr
+}
+
 // Targets reads --targets: names of linear layers by comma, or all-linear.
 func Targets(list []string) (map[model.Target]bool, error) {
 	names := model.Targets()

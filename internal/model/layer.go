@@ -13,12 +13,12 @@ type saved struct {
 	lse          ops.Tensor          // (H,T) float32
 	rstd1, rstd2 ops.Tensor          // (T) float32
 	g, u         ops.Tensor          // (T,F) act, or (MLPRows,F) when they are made again
-	xa           [targets]ops.Tensor // (T,R) act of each layer with LoRA
+	xa           [targets]ops.Tensor // (T·R) act of each linear layer with a low-rank term, see lowRows
 }
 
 // newSaved takes room for one layer's activations but its input, gate and up being of so many rows.
 func (r *Runner) newSaved(t, rows int) saved {
-	s := r.newSmall(t)
+	s := r.newSmall(t, r.mostRanks())
 	for _, x := range []part{partQKV, partOut, partMid} {
 		r.newPart(r.Act, &s, x, t)
 	}
@@ -27,22 +27,47 @@ func (r *Runner) newSaved(t, rows int) saved {
 }
 
 // newSmall takes room for what is little: sums and low-rank products.
-func (r *Runner) newSmall(t int) saved {
+func (r *Runner) newSmall(t int, ranks [targets]int) saved {
 	a := r.Act
 	s := saved{lse: a.New(tensor.F32, r.M.H*t), rstd1: a.New(tensor.F32, t), rstd2: a.New(tensor.F32, t)}
-	for i := range s.xa {
-		s.xa[i] = r.newXA(Target(i), t)
+	for i, rank := range ranks {
+		s.xa[i] = r.newXA(t, rank)
 	}
 	return s
 }
 
-// newXA takes room for drop(x)·Aᵀ of a target, (t,R); None without LoRA.
-func (r *Runner) newXA(i Target, t int) ops.Tensor {
-	l := r.M.Layers[0].Lin[i].LoRA
-	if l == nil {
+// newXA takes room for drop(x)·Aᵀ, (t·rank); None without a low-rank term.
+func (r *Runner) newXA(t, rank int) ops.Tensor {
+	if rank == 0 {
 		return ops.Tensor{}
 	}
-	return r.Act.New(r.B.Act(), t, l.A.Dim(0))
+	return r.Act.New(r.B.Act(), t*rank)
+}
+
+// lowRows are rows [lo, hi) of a low-rank product (T,R), which lies at the beginning of room that may be larger.
+func lowRows(room ops.Tensor, l *ops.LoRA, lo, hi int) ops.Tensor {
+	rank := l.A.Dim(0)
+	return room.Rows(lo*rank, hi*rank).Reshape(hi-lo, rank)
+}
+
+// ranks are those of a layer's low-rank terms, 0 without.
+func (y *Layer) ranks() (ranks [targets]int) {
+	for i := range y.Lin {
+		if l := y.Lin[i].LoRA; l != nil {
+			ranks[i] = l.A.Dim(0)
+		}
+	}
+	return ranks
+}
+
+// mostRanks are the largest over all layers, for room that they share.
+func (r *Runner) mostRanks() (most [targets]int) {
+	for l := range r.M.Layers {
+		for i, rank := range r.M.Layers[l].ranks() {
+			most[i] = max(most[i], rank)
+		}
+	}
+	return most
 }
 
 // forwardKV makes a layer's queries, keys and values of a tile from s.xin and stores what later tiles need.

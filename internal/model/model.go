@@ -128,15 +128,27 @@ type NamedShape struct {
 
 // Train says what is trained.
 type Train struct {
-	Full   bool // every weight
-	Embed  bool
-	Head   bool // where the head is not the embedding
-	Norms  bool
-	Rank   int // 0: no LoRA
-	Alpha  float64
-	Drop   float64
-	LoRA   map[Target]bool
-	Frozen bool // nothing: for evaluation; LoRA factors are still applied where Rank > 0
+	Full   bool               // every tensor
+	Whole  map[string]bool    // the tensors that are trained whole, by name
+	LoRA   map[string]LowRank // the low-rank terms of linear layers, by module path; the others have none
+	Drop   float64            // probability at which inputs of low-rank terms are dropped
+	Frozen bool               // nothing: for evaluation; low-rank terms are still applied
+}
+
+// LowRank is the size of a linear layer's low-rank term Scale·B·A.
+type LowRank struct {
+	Rank  int
+	Scale float32
+}
+
+// TrainsNorms reports whether any of the norms is trained.
+func (d Desc) TrainsNorms(tr Train) bool {
+	for _, s := range d.TensorShapes() {
+		if len(s.Shape) == 1 && tr.Whole[s.Name] {
+			return true
+		}
+	}
+	return false
 }
 
 // Raw is a tensor as it lies in a checkpoint. Data is nil while only counting.
@@ -191,8 +203,8 @@ func New(b ops.Backend, d Desc, tr Train, src Source, arena *ops.Arena) (*Model,
 			out, in := d.Dims(t)
 			lin := &y.Lin[t]
 			lin.W, lin.DW = ld.weight(t.Path(l)+".weight", out, in)
-			if tr.Rank > 0 && tr.LoRA[t] {
-				lin.LoRA = ps.lora(t.Path(l), tr, uint64(l)*uint64(targets)+uint64(t))
+			if low, ok := tr.LoRA[t.Path(l)]; ok {
+				lin.LoRA = ps.lora(t.Path(l), low.Scale, ops.Dropout{P: float32(tr.Drop), Stream: uint64(l)*uint64(targets) + uint64(t)})
 			}
 		}
 	}

@@ -48,18 +48,19 @@ func newParams(b ops.Backend, d Desc, tr Train, arena *ops.Arena) *Params {
 			if isNorm == decay || tr.Frozen {
 				continue
 			}
-			if tr.Full || isNorm && tr.Norms || s.Name == EmbedName && tr.Embed || s.Name == HeadName && tr.Head {
+			if tr.Full || tr.Whole[s.Name] {
 				ps.add(s.Name, s.Shape, decay)
 			}
 		}
-		if !decay || tr.Rank == 0 {
+		if !decay {
 			continue
 		}
 		for l := range d.L {
 			for t := range targets {
-				if out, in := d.Dims(t); tr.LoRA[t] {
-					ps.add(t.Path(l)+".lora_A.weight", tensor.Shape{tr.Rank, in}, true)
-					ps.add(t.Path(l)+".lora_B.weight", tensor.Shape{out, tr.Rank}, true)
+				out, in := d.Dims(t)
+				if low, ok := tr.LoRA[t.Path(l)]; ok {
+					ps.add(t.Path(l)+".lora_A.weight", tensor.Shape{low.Rank, in}, true)
+					ps.add(t.Path(l)+".lora_B.weight", tensor.Shape{out, low.Rank}, true)
 				}
 			}
 		}
@@ -130,13 +131,9 @@ func (ps *Params) Count() int64 {
 }
 
 // lora makes the low-rank part of the linear layer at the module path.
-func (ps *Params) lora(path string, tr Train, stream uint64) *ops.LoRA {
+func (ps *Params) lora(path string, scale float32, drop ops.Dropout) *ops.LoRA {
 	a, b := ps.ByName(path+".lora_A.weight"), ps.ByName(path+".lora_B.weight")
-	return &ops.LoRA{
-		A: a.Compute, B: b.Compute, DA: a.Grad, DB: b.Grad,
-		Scale: float32(tr.Alpha / float64(tr.Rank)),
-		Drop:  ops.Dropout{P: float32(tr.Drop), Stream: stream},
-	}
+	return &ops.LoRA{A: a.Compute, B: b.Compute, DA: a.Grad, DB: b.Grad, Scale: scale, Drop: drop}
 }
 
 // Set gives a parameter its value; v has as many elements.

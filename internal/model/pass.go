@@ -1,6 +1,8 @@
 package model
 
 import (
+	"slices"
+
 	"longlora/internal/ops"
 	"longlora/internal/tensor"
 )
@@ -29,7 +31,7 @@ type pass struct {
 	dx, dn ops.Tensor          // (T,C) act
 	do, dq ops.Tensor          // (T,H,D) act; do's memory is dn's too, dq's is x0's
 	dh     ops.Tensor          // (MLPRows,F) act; h's memory where no gradient wants h
-	dxa    [targets]ops.Tensor // (T,R) act, scratch of the low-rank gradients
+	dxa    [targets]ops.Tensor // (T·R) act, scratch of the low-rank gradients, see lowRows
 	delta  ops.Tensor          // (H·T) float32
 	work   ops.Tensor          // scratch of attention's backward pass, logits' memory too; None where act is float32
 }
@@ -68,11 +70,11 @@ func (r *Runner) newPass(b *Batch, g *geometry, backward bool) *pass {
 		p.do, p.dn = do.Rows(0, t*m.H*m.D).Reshape(t, m.H, m.D), do.Rows(0, t*m.C).Reshape(t, m.C)
 		p.dx, p.dq = p.x1, x0.Rows(0, t*m.H*m.D).Reshape(t, m.H, m.D)
 		p.dh, p.delta = p.h, a.New(tensor.F32, m.H*t)
-		if p.reads(&m.Layers[0], Down) {
+		if slices.ContainsFunc(m.Layers, func(y Layer) bool { return p.reads(&y, Down) }) {
 			p.dh = a.New(act, rows, m.F)
 		}
-		for i := range p.dxa {
-			p.dxa[i] = r.newXA(Target(i), t)
+		for i, rank := range r.mostRanks() {
+			p.dxa[i] = r.newXA(t, rank)
 		}
 		p.layers = r.newLayers(t, p.scratch)
 		host := r.Halo.Mark()
@@ -86,21 +88,21 @@ func (r *Runner) newPass(b *Batch, g *geometry, backward bool) *pass {
 func (r *Runner) newLayers(t int, scratch saved) []saved {
 	s := make([]saved, r.M.L)
 	for l := range s {
-		keep, last := r.KeepOf(l, r.M.L), l == r.M.L-1
+		keep, last, ranks := r.KeepOf(l, r.M.L), l == r.M.L-1, r.M.Layers[l].ranks()
 		switch {
 		case keep <= KeepAttn && !last:
-			s[l] = r.newSmall(t)
+			s[l] = r.newSmall(t, ranks)
 			for x := range parts {
 				s[l].borrow(&scratch, x)
 			}
 		case keep == KeepOut:
 			s[l] = scratch
 			s[l].lse = r.Act.New(tensor.F32, r.M.H*t)
-			s[l].xa[Down] = r.newXA(Down, t)
+			s[l].xa[Down] = r.newXA(t, ranks[Down])
 		default:
 			s[l] = scratch
 			if !last {
-				s[l].xa[Down] = r.newXA(Down, t) // the MLP's output product is not made again
+				s[l].xa[Down] = r.newXA(t, ranks[Down]) // the MLP's output product is not made again
 			}
 		}
 		switch {
@@ -168,16 +170,16 @@ func (p *pass) proj(y *Layer, s *saved, t Target, out ops.Tensor) ops.Proj {
 
 func (p *pass) projRows(y *Layer, s *saved, t Target, out ops.Tensor, lo, hi int) ops.Proj {
 	pr := ops.Proj{L: &y.Lin[t], Y: out}
-	if y.Lin[t].LoRA != nil {
-		pr.XA = s.xa[t].Rows(lo, hi)
+	if l := pr.L.LoRA; l != nil {
+		pr.XA = lowRows(s.xa[t], l, lo, hi)
 	}
 	return pr
 }
 
 func (p *pass) gradRows(y *Layer, s *saved, t Target, dy ops.Tensor, lo, hi int) ops.ProjGrad {
 	pg := ops.ProjGrad{L: &y.Lin[t], DY: dy}
-	if y.Lin[t].LoRA != nil {
-		pg.XA, pg.DXA = s.xa[t].Rows(lo, hi), p.dxa[t].Rows(lo, hi)
+	if l := pg.L.LoRA; l != nil {
+		pg.XA, pg.DXA = lowRows(s.xa[t], l, lo, hi), lowRows(p.dxa[t], l, lo, hi)
 	}
 	return pg
 }

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"longlora/internal/errs"
+	"longlora/internal/lora"
 	"longlora/internal/model"
 	"longlora/internal/s2attn"
 	"longlora/internal/tensor"
@@ -18,8 +19,8 @@ func on7b(t *testing.T, ctx int) Problem {
 	if !ok {
 		t.Fatal("h100 is not known")
 	}
-	lora := map[model.Target]bool{model.Q: true, model.K: true, model.V: true, model.O: true}
-	return Problem{Desc: model.Shapes["llama2-7b"], Train: model.Train{Embed: true, Norms: true, Rank: 8, Alpha: 16, LoRA: lora},
+	d, targets := model.Shapes["llama2-7b"], map[model.Target]bool{model.Q: true, model.K: true, model.V: true, model.O: true}
+	return Problem{Desc: d, Train: lora.Fresh{Embed: true, Norms: true, Rank: 8, Alpha: 16, Targets: targets}.Train(d),
 		Weight: tensor.F16, Spec: s2attn.Spec{Mode: s2attn.Split, Group: ctx / 4}, Ctx: ctx, Batch: 1, Machine: m}
 }
 

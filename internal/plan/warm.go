@@ -3,17 +3,20 @@ package plan
 import (
 	"runtime/debug"
 
+	"longlora/internal/lora"
 	"longlora/internal/model"
 	"longlora/internal/ops"
 	"longlora/internal/s2attn"
 	"longlora/internal/tensor"
 )
 
+var small = model.Desc{C: 1024, F: 2816, L: 1, H: 8, Hkv: 8, D: 128, V: 32768, Eps: 1e-5}
+
 // warming is a small model with the head size and the proportions of a large one, and a head that is sent by as many
 // threads as a large model's weights are.
 var warming = Problem{
-	Desc:   model.Desc{C: 1024, F: 2816, L: 1, H: 8, Hkv: 8, D: 128, V: 32768, Eps: 1e-5},
-	Train:  model.Train{Norms: true, Rank: 8, Alpha: 16, LoRA: map[model.Target]bool{model.Q: true, model.K: true, model.V: true, model.O: true}},
+	Desc:   small,
+	Train:  lora.Fresh{Rank: 8, Alpha: 16, Norms: true, Targets: map[model.Target]bool{model.Q: true, model.K: true, model.V: true, model.O: true}}.Train(small),
 	Weight: tensor.BF16, Spec: s2attn.Spec{Mode: s2attn.Split, Group: 512}, Ctx: 2048, Batch: 1,
 }
 

@@ -141,7 +141,7 @@ func problem(c *config.Train, d model.Desc, tr model.Train, weight tensor.DType,
 
 // plan plans a step, or refuses with the longest context that fits. coming is memory that the weights will still take.
 func (b *bench) plan(coming int64) (plan.Problem, plan.Limits, plan.Plan, error) {
-	tr, err := trained(b.c, &load.Base{})
+	tr, err := trained(b.c, &load.Base{}, b.d)
 	if err != nil {
 		return plan.Problem{}, plan.Limits{}, plan.Plan{}, err
 	}
@@ -155,7 +155,7 @@ func (b *bench) plan(coming int64) (plan.Problem, plan.Limits, plan.Plan, error)
 	pl, err := plan.Choose(p, lim)
 	if errs.Code(err) == int(errs.NoFit) {
 		_, err = advise(err, b.c, func(t *config.Train) (plan.Problem, error) {
-			tr, err := trained(t, &load.Base{})
+			tr, err := trained(t, &load.Base{}, b.d)
 			return pose(t, b.d, tr, tensor.BF16, b.machine), err
 		}, lim, b.machine)
 	}

@@ -10,6 +10,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"longlora/internal/ckpt"
+	"longlora/internal/lora"
 	"longlora/internal/model"
 	"longlora/internal/tensor"
 )
@@ -22,7 +23,12 @@ const shardBytes = 5 << 30
 func (s *setup) writeTrained(dir string, e *Engine, dtype func(name string) tensor.DType) error {
 	ps := e.Model.Params
 	if s.c.Tune != "full" {
-		a := ckpt.NewAdapter{Base: s.c.Model, Rank: s.tr.Rank, Alpha: s.tr.Alpha, Dropout: s.tr.Drop, Targets: targetNames(s.tr.LoRA), Tied: s.base.Tied}
+		a := ckpt.NewAdapter{Base: s.c.Model, Rank: s.c.Rank, Alpha: s.c.Alpha, Dropout: s.tr.Drop, Tied: s.base.Tied}
+		if b := s.base.Adapter; b != nil {
+			a.Rank, a.Alpha, a.Targets = b.Rank, b.Alpha, b.Targets
+		} else if targets, err := lora.Targets(s.c.Targets); err == nil { // checked when the set-up was made
+			a.Targets = targetNames(targets)
+		}
 		for _, p := range ps.List {
 			a.Tensors = append(a.Tensors, e.out(p.Name, p.Value, tensor.F32))
 		}

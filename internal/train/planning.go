@@ -106,7 +106,7 @@ func Plan(c *config.Plan, v *config.Values, m plan.Machine) (*Planned, error) {
 	var advised advice
 	if refusal != nil {
 		advised, refusal = advise(refusal, &c.Train, func(t *config.Train) (plan.Problem, error) {
-			tr, err := trained(t, s.opened)
+			tr, err := trained(t, s.opened, s.desc)
 			q := pose(t, s.desc, tr, s.weight, m)
 			q.Base, q.IDs = p.Base, p.IDs // of the moment of the question, not of the search
 			return q, err
@@ -184,7 +184,7 @@ func newSubject(c *config.Plan) (subject, error) {
 	if err != nil {
 		return s, err
 	}
-	s.train, err = trained(&c.Train, s.opened)
+	s.train, err = trained(&c.Train, s.opened, s.desc)
 	return s, err
 }
 

@@ -15,6 +15,7 @@ import (
 	"longlora/internal/config"
 	"longlora/internal/data"
 	"longlora/internal/errs"
+	"longlora/internal/model"
 	"longlora/internal/plan"
 	"longlora/internal/rope"
 )
@@ -171,8 +172,9 @@ func (s *setup) effective() map[string]any {
 		}
 	}
 	if s.base.Adapter != nil {
-		out["rank"], out["alpha"], out["targets"] = s.tr.Rank, s.tr.Alpha, targetNames(s.tr.LoRA)
-		out["train-embed"], out["train-norm"] = s.tr.Embed, s.tr.Norms
+		a := s.base.Adapter
+		out["rank"], out["alpha"], out["targets"] = a.Rank, a.Alpha, a.Targets
+		out["train-embed"], out["train-norm"] = s.tr.Whole[model.EmbedName], s.base.Desc().TrainsNorms(s.tr)
 	}
 	return out
 }

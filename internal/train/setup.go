@@ -76,7 +76,7 @@ func (s *setup) open(ctx context.Context, log io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if s.tr, err = trained(c, s.base); err != nil {
+	if s.tr, err = trained(c, s.base, s.base.Desc()); err != nil {
 		return err
 	}
 	if err := s.openData(ctx, log); err != nil {
@@ -120,7 +120,7 @@ func (s *setup) openBase() error {
 }
 
 // trained says what is trained: what the flags say, or what the adapter holds, with which explicit flags must agree.
-func trained(c *config.Train, base *load.Base) (model.Train, error) {
+func trained(c *config.Train, base *load.Base, d model.Desc) (model.Train, error) {
 	if c.Tune == "full" {
 		return model.Train{Full: true}, nil
 	}
@@ -129,7 +129,7 @@ func trained(c *config.Train, base *load.Base) (model.Train, error) {
 		return model.Train{}, err
 	}
 	if base.Adapter == nil {
-		return model.Train{Embed: c.TrainEmbed, Norms: c.TrainNorm, Rank: c.Rank, Alpha: c.Alpha, Drop: c.Dropout, LoRA: targets}, nil
+		return lora.Fresh{Rank: c.Rank, Alpha: c.Alpha, Drop: c.Dropout, Targets: targets, Embed: c.TrainEmbed, Norms: c.TrainNorm}.Train(d), nil
 	}
 	tr, err := base.Resume(c.Dropout)
 	if err != nil {
@@ -140,11 +140,11 @@ func trained(c *config.Train, base *load.Base) (model.Train, error) {
 		asked, is any
 		differs   bool
 	}{
-		{"rank", c.Rank, tr.Rank, c.Rank != tr.Rank},
-		{"alpha", c.Alpha, tr.Alpha, c.Alpha != tr.Alpha},
-		{"targets", targetNames(targets), targetNames(tr.LoRA), !slices.Equal(targetNames(targets), targetNames(tr.LoRA))},
-		{"train-embed", c.TrainEmbed, tr.Embed, c.TrainEmbed != tr.Embed},
-		{"train-norm", c.TrainNorm, tr.Norms, c.TrainNorm != tr.Norms},
+		{"rank", c.Rank, base.Adapter.Rank, c.Rank != base.Adapter.Rank},
+		{"alpha", c.Alpha, base.Adapter.Alpha, c.Alpha != base.Adapter.Alpha},
+		{"targets", targetNames(targets), base.Adapter.Targets, !slices.Equal(targetNames(targets), base.Adapter.Targets)},
+		{"train-embed", c.TrainEmbed, tr.Whole[model.EmbedName], c.TrainEmbed != tr.Whole[model.EmbedName]},
+		{"train-norm", c.TrainNorm, d.TrainsNorms(tr), c.TrainNorm != d.TrainsNorms(tr)},
 	} {
 		if d.differs && c.Values.Explicit(d.flag) {
 			return tr, errs.Usagef("--%s %v: the adapter in %s has %v; leave the flag out or start without --adapter", d.flag, d.asked, c.Adapter, d.is)
@@ -320,7 +320,7 @@ func needs(p plan.Plan, lim plan.Limits, m plan.Machine) string {
 func (s *setup) refuse(refusal error) error {
 	_, err := advise(refusal, s.c, func(c *config.Train) (plan.Problem, error) {
 		p := s.problem
-		tr, err := trained(c, s.base)
+		tr, err := trained(c, s.base, p.Desc)
 		q := pose(c, p.Desc, tr, p.Weight, s.machine)
 		q.Cuts, q.Base, q.IDs = p.Cuts, p.Base, p.IDs
 		if c.Ctx == s.c.Ctx {
