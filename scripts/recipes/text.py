@@ -1,0 +1,62 @@
+#!/usr/bin/env python3
+"""Long real text for the recipes' grid, out of Debian 12's packages perl-doc, sqlite3-doc, git-doc and vim-doc:
+
+  apt-get download perl-doc sqlite3-doc git-doc vim-doc; for p in perl sqlite3 git vim; do dpkg -x $p-doc*.deb IN/$p-doc; done
+  text.py IN OUT; for x in train eval; do longlora prepare --model MODEL --data OUT/$x.jsonl --out $x.bin; done
+
+Each collection in the order of its files' names, joined to documents of about 700 kB; the last 15 % of its texts are for
+judging. Writes OUT/train.jsonl (19.8 MB) and OUT/eval.jsonl (8.1 MB)."""
+import glob
+import html
+import json
+import os
+import re
+import sys
+
+COLLECTIONS = {"perl": "perl-doc/**/pod/*.pod", "sqlite": "sqlite3-doc/**/*.html", "git": "git-doc/**/*.txt", "vim": "vim-doc/**/*.html"}
+DOCUMENT, REST, SHORTEST, JUDGED = 700_000, 100_000, 400, 0.15
+
+
+def plain(page):
+    """The text of an HTML page, a paragraph or cell a line."""
+    page = re.sub(r"(?is)<(script|style|head|nav)[^>]*>.*?</\1>", " ", page)
+    page = re.sub(r"(?i)</?(p|div|h\d|li|tr|pre|br|dt|dd|table|ul|ol)[^>]*>", "\n", page)
+    page = html.unescape(re.sub(r"<[^>]+>", "", page))
+    return re.sub(r"\n\s*\n+", "\n\n", re.sub(r"[ \t]+", " ", page)).strip()
+
+
+def texts(root, pattern):
+    seen = {}
+    for path in sorted(filter(os.path.isfile, glob.glob(os.path.join(root, pattern), recursive=True))):
+        with open(path, errors="replace") as f:
+            text = f.read()
+        text = plain(text) if path.endswith(".html") else text
+        if len(text) > SHORTEST:
+            seen.setdefault(text)
+    return list(seen)
+
+
+def documents(parts):
+    joined = ""
+    for p in parts:
+        joined += p + "\n\n\n"
+        if len(joined) > DOCUMENT:
+            yield joined
+            joined = ""
+    if len(joined) > REST:
+        yield joined
+
+
+def main():
+    root, out = sys.argv[1:3]
+    os.makedirs(out, exist_ok=True)
+    with open(out + "/train.jsonl", "w") as train, open(out + "/eval.jsonl", "w") as judged:
+        for name, pattern in COLLECTIONS.items():
+            all_of_it = texts(root, pattern)
+            cut = int(len(all_of_it) * (1 - JUDGED))
+            for part, f in ((all_of_it[:cut], train), (all_of_it[cut:], judged)):
+                for d in documents(part):
+                    print(json.dumps({"text": d, "source": name}), file=f)
+
+
+main()
