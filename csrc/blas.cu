@@ -31,7 +31,8 @@ struct heuristic_t {
 };
 
 enum { COMPUTE_32F = 68, OP_N = 0, OP_T = 1 };               // cublasComputeType_t, cublasOperation_t
-enum { DESC_TRANSA = 3, DESC_TRANSB = 4 };                   // cublasLtMatmulDescAttributes_t
+enum { DESC_TRANSA = 3, DESC_TRANSB = 4, DESC_EPILOGUE = 7, DESC_BIAS = 8 }; // cublasLtMatmulDescAttributes_t
+enum { EPILOGUE_BIAS = 4 };  // cublasLtEpilogue_t: a vector of D's type is added to every column
 enum { PREF_WORKSPACE = 1, PREF_REDUCTION = 3, PREF_ALIGN = 5 };  // cublasLtMatmulPreferenceAttributes_t
 enum { REDUCTION_COMPUTE_TYPE = 2 };                         // parts in float32 in the workspace, added in order
 enum { STATUS_NOT_INITIALIZED = 1, STATUS_NOT_SUPPORTED = 15 };
@@ -63,6 +64,7 @@ struct shape_t {
     uint64_t work;
     int32_t ta, tb, ddt, beta;  // beta: whether C is read
     uint32_t align[4];          // of the addresses of a, b, c, d, at most 256
+    uint64_t bias;              // of the bias's address, 0 without
     bool operator==(const shape_t &o) const { return memcmp(this, &o, sizeof o) == 0; }
 };
 
@@ -107,6 +109,11 @@ status_t layouts(const shape_t &s, plan_t *p) {
     return lt.MatrixLayoutCreate(&p->d, type, s.n, s.m, s.ldd);
 }
 
+// The address of a plan's bias: choosing looks at how it is aligned, each product has its own.
+status_t set_bias(plan_t *p, const void *bias) {
+    return lt.MatmulDescSetAttribute(p->desc, DESC_BIAS, &bias, sizeof bias);
+}
+
 status_t choose(const shape_t &s, plan_t *p, object_t pref) {
     uint32_t scheme = REDUCTION_COMPUTE_TYPE, align[4] = {s.align[1], s.align[0], s.align[2], s.align[3]};
     TRY(lt.MatmulPreferenceSetAttribute(pref, PREF_WORKSPACE, &s.work, sizeof s.work));
@@ -123,13 +130,16 @@ void destroy(plan_t *p) {
         if (o) lt.MatrixLayoutDestroy(o);
 }
 
-status_t plan(const shape_t &s, plan_t **out) {
+status_t plan(const shape_t &s, const void *bias, plan_t **out) {
     auto it = plans.find(s);
     if (it == plans.end()) {
         plan_t p = {};
         object_t pref = nullptr;
         status_t st = lt.MatmulPreferenceCreate(&pref);
         if (!st) st = layouts(s, &p);
+        const int epilogue = EPILOGUE_BIAS;
+        if (!st && bias) st = lt.MatmulDescSetAttribute(p.desc, DESC_EPILOGUE, &epilogue, sizeof epilogue);
+        if (!st && bias) st = set_bias(&p, bias);
         if (!st) st = choose(s, &p, pref);
         if (pref) lt.MatmulPreferenceDestroy(pref);
         if (st) {
@@ -188,8 +198,10 @@ extern "C" int ll_gemm(const ll_gemm_args *g, void *work, size_t work_bytes, ll_
     key.lda = g->lda, key.ldb = g->ldb, key.ldc = g->beta != 0 ? g->ldc : g->ldd, key.ldd = g->ldd;
     key.work = work_bytes, key.ta = g->ta, key.tb = g->tb, key.ddt = g->ddt, key.beta = g->beta != 0;
     key.align[0] = align_of(g->a), key.align[1] = align_of(g->b), key.align[2] = align_of(c), key.align[3] = align_of(g->d);
+    key.bias = g->bias ? align_of(g->bias) : 0;
     plan_t *p;
-    status_t st = plan(key, &p);
+    status_t st = plan(key, g->bias, &p);
+    if (!st && g->bias) st = set_bias(p, g->bias);
     if (!st)
         st = lt.Matmul(handle, p->desc, &g->alpha, g->b, p->a, g->a, p->b, &g->beta, c, p->c, g->d, p->d, &p->best.algo,
                        work, work_bytes, (cudaStream_t)s);

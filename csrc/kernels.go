@@ -99,14 +99,14 @@ type Term struct {
 // GemmWork is how many floats of scratch Gemm wants.
 func (s Set) GemmWork() int { return int(C.ll_gemm_work(C.int(s))) }
 
-// Gemm computes rows [m0,m1) and columns [n0,n1) of c = cin + Σ terms; at most two terms.
-func (s Set) Gemm(terms []Term, c ptr, ldc int, cin ptr, ldcin, m0, m1, n0, n1 int, work ptr) {
+// Gemm computes rows [m0,m1) and columns [n0,n1) of c = cin + Σ terms + bias; at most two terms, bias nil is none.
+func (s Set) Gemm(terms []Term, c ptr, ldc int, cin ptr, ldcin int, bias ptr, m0, m1, n0, n1 int, work ptr) {
 	var t [2]C.ll_term_t
 	for i, x := range terms {
 		t[i] = C.ll_term_t{a: f32(x.A), ars: C.int64_t(x.ARS), acs: C.int64_t(x.ACS), alpha: C.float(x.Alpha),
 			b: x.B, brs: C.int64_t(x.BRS), bcs: C.int64_t(x.BCS), btype: C.int32_t(x.BType), k: C.int64_t(x.K)}
 	}
-	g := C.ll_gemm_t{nterms: C.int32_t(len(terms)), c: f32(c), cin: f32(cin), ldc: C.int64_t(ldc), ldcin: C.int64_t(ldcin),
+	g := C.ll_gemm_t{nterms: C.int32_t(len(terms)), c: f32(c), cin: f32(cin), bias: f32(bias), ldc: C.int64_t(ldc), ldcin: C.int64_t(ldcin),
 		m0: C.int64_t(m0), m1: C.int64_t(m1), n0: C.int64_t(n0), n1: C.int64_t(n1)}
 	s.gemm(&t, &g, work)
 }

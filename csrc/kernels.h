@@ -18,12 +18,12 @@ typedef struct {
     int64_t k;
 } ll_term_t;
 
-// C[m0..m1, n0..n1) = cin + sum of terms; cin NULL is zero, and may be c itself.
+// C[m0..m1, n0..n1) = cin + sum of terms + bias in every row; cin NULL is zero, and may be c itself; bias NULL is none.
 typedef struct {
     const ll_term_t *terms;
     int32_t nterms;
     float *c;
-    const float *cin;
+    const float *cin, *bias;
     int64_t ldc, ldcin;
     int64_t m0, m1, n0, n1;
 } ll_gemm_t;

@@ -189,6 +189,9 @@ void FN(gemm)(const ll_gemm_t *g, float *work) {
                 ldcin = g->ldc;
             }
         }
+        if (g->bias)
+            for (int64_t m = g->m0; m < g->m1; m++)
+                for (int64_t j = n; j < n + nb; j++) g->c[m * g->ldc + j] += g->bias[j];
     }
 }
 

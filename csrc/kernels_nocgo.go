@@ -46,8 +46,8 @@ type Term struct {
 // GemmWork is how many floats of scratch Gemm wants.
 func (s Set) GemmWork() int { return 0 }
 
-// Gemm computes rows [m0,m1) and columns [n0,n1) of c = cin + Σ terms.
-func (s Set) Gemm(terms []Term, c ptr, ldc int, cin ptr, ldcin, m0, m1, n0, n1 int, _ ptr) {
+// Gemm computes rows [m0,m1) and columns [n0,n1) of c = cin + Σ terms + bias; bias nil is none.
+func (s Set) Gemm(terms []Term, c ptr, ldc int, cin ptr, ldcin int, bias ptr, m0, m1, n0, n1 int, _ ptr) {
 	for i := m0; i < m1; i++ {
 		row := floats(unsafe.Add(c, 4*(i*ldc+n0)), n1-n0)
 		if cin == nil {
@@ -69,6 +69,12 @@ func (s Set) Gemm(terms []Term, c ptr, ldc int, cin ptr, ldcin, m0, m1, n0, n1 i
 		}
 		b, ldb := t.block(n0, n1)
 		gonum.Implementation{}.Sgemm(ta, blas.NoTrans, m1-m0, n1-n0, t.K, t.Alpha, a, max(lda, 1), b, ldb, 1, out, ldc)
+	}
+	for i := m0; bias != nil && i < m1; i++ {
+		row := floats(unsafe.Add(c, 4*(i*ldc+n0)), n1-n0)
+		for j, v := range floats(unsafe.Add(bias, 4*n0), n1-n0) {
+			row[j] += v
+		}
 	}
 }
 

@@ -57,6 +57,9 @@ int ll_rope_table(float *cs, const int32_t *pos, const float *inv, int64_t t, in
 // dst (T,heads,D) bf16 or float32 from src, bf16 or float32; may be the same memory where the types are
 int ll_rope(void *dst, int ddt, const void *src, int sdt, const float *cs, int64_t t, int64_t heads, int64_t d,
             int inverse, ll_stream s);
+// db (C) float32 += the sum over the rows of dy (T,C) bf16. work: ll_bias_grad_work(t, c) bytes
+size_t ll_bias_grad_work(int64_t t, int64_t c);
+int ll_bias_grad(float *db, const void *dy, int64_t t, int64_t c, void *work, ll_stream s);
 // h, g, u (n) bf16
 int ll_swiglu_fwd(void *h, const void *g, const void *u, int64_t n, ll_stream s);
 int ll_swiglu_bwd(void *dg, void *du, const void *dh, const void *g, const void *u, int64_t n, ll_stream s);
@@ -118,10 +121,11 @@ int ll_blas_open(const char *path, char *msg, size_t msg_len);
 void ll_blas_close(void);
 // cuBLASLt's version, 130100 for 13.1.0; 0 before it is open.
 size_t ll_blas_version(void);
-// D (m,n) = alpha · op(A) (m,k) · op(B) (k,n) + beta · C, row-major, float32 accumulation. a, b bf16; c, d of
-// type ddt (bf16 or float32); ld in elements between rows as stored. trans: the matrix is stored as (k,m), (n,k).
+// D (m,n) = alpha · op(A) (m,k) · op(B) (k,n) + beta · C + bias in every row, row-major, float32 accumulation. a, b
+// bf16; c, d, bias of type ddt (bf16 or float32); bias (n) or NULL; ld in elements between rows as stored. trans: the
+// matrix is stored as (k,m), (n,k).
 typedef struct {
-    const void *a, *b, *c;
+    const void *a, *b, *c, *bias;
     void *d;
     int64_t m, n, k, lda, ldb, ldc, ldd;
     int32_t ta, tb, ddt;

@@ -3,7 +3,7 @@
 // A block takes a row whole: N groups a thread stay in registers between the sum over the row and its use, so that
 // each element is read once. Blocks hold up to 1024 threads: N = 1 is enough for widths of up to 8192, 2 for 16384;
 // 4, which spills, goes to 32768, beyond any model.
-#include "device.cuh"
+#include "parts.cuh"
 
 #include <type_traits>
 
@@ -103,22 +103,6 @@ rms_bwd_kernel(bf16 *dx, float *part, const bf16 *dy, const bf16 *x, const float
         }
 }
 
-constexpr int DW_COLS = 32, DW_ROWS = 32; // a block adds up 32 columns: thread (i,j) the parts j, j+32, …
-
-// dw[c] += Σ part[b][c], b in a fixed order.
-__global__ void __launch_bounds__(DW_COLS *DW_ROWS) rms_dw_kernel(float *dw, const float *part, int parts, int c) {
-    __shared__ float shared[DW_ROWS][DW_COLS];
-    int i = blockIdx.x * DW_COLS + threadIdx.x;
-    float s = 0;
-    if (i < c)
-        for (int b = threadIdx.y; b < parts; b += DW_ROWS) s += part[(int64_t)b * c + i];
-    shared[threadIdx.y][threadIdx.x] = s;
-    __syncthreads();
-    if (threadIdx.y || i >= c) return;
-    for (int j = 1; j < DW_ROWS; j++) s += shared[j][threadIdx.x];
-    dw[i] += s;
-}
-
 // Threads of a block for rows of c elements, each with N groups.
 static int rms_threads(int64_t c, int n) { return (int)(ceil_div(ceil_div(c, GROUP), (int64_t)n * WARP) * WARP); }
 
@@ -144,9 +128,8 @@ static int rms_bwd(bf16 *dx, float *dw, const bf16 *dy, const bf16 *x, const flo
     if (t < parts) parts = t;
     rms_bwd_kernel<VEC, N, true><<<(unsigned)parts, rms_threads(c, N), 0, (cudaStream_t)s>>>(dx, part, dy, x, rstd, w, t,
                                                                                             (int)c);
-    rms_dw_kernel<<<(unsigned)ceil_div(c, DW_COLS), dim3(DW_COLS, DW_ROWS), 0, (cudaStream_t)s>>>(dw, part, (int)parts,
-                                                                                                (int)c);
-    return launched();
+    if (int e = launched()) return e;
+    return add_parts(dw, part, parts, c, s);
 }
 
 // Calls f with the number of groups that a thread must hold for rows of c.

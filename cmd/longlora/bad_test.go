@@ -134,6 +134,14 @@ func without(name string) func(map[string]map[string]any, []byte) []byte {
 	}
 }
 
+// extra adds a tensor of one element.
+func extra(name string) func(map[string]map[string]any, []byte) []byte {
+	return func(h map[string]map[string]any, data []byte) []byte {
+		h[name] = map[string]any{"dtype": "F32", "shape": []int{1}, "data_offsets": []int{len(data), len(data) + 4}}
+		return append(data, 0, 0, 0, 0)
+	}
+}
+
 func field(tensor, name string, v any) func(map[string]map[string]any, []byte) []byte {
 	return func(h map[string]map[string]any, data []byte) []byte {
 		h[tensor][name] = v
@@ -168,7 +176,9 @@ func TestBadModel(t *testing.T) {
 		{"endless layers", 4, map[string]any{"num_hidden_layers": 1 << 24}, nil, []string{"config.json", "num_hidden_layers"}},
 		{"heads", 4, map[string]any{"num_key_value_heads": 3}, nil, []string{"config.json", "num_key_value_heads"}},
 		{"architecture", 4, map[string]any{"architectures": []string{"Qwen2ForCausalLM"}}, nil, []string{"config.json", "architectures", "MistralForCausalLM"}},
-		{"biases", 4, map[string]any{"attention_bias": true}, nil, []string{"config.json", "attention_bias"}},
+		{"biases that are not there", 4, map[string]any{"attention_bias": true}, nil, []string{"model.safetensors", "model.layers.0.self_attn.q_proj.bias"}},
+		{"a bias that config.json leaves out", 4, nil, extra("model.layers.0.self_attn.o_proj.bias"), []string{"model.safetensors", "model.layers.0.self_attn.o_proj.bias", "attention_bias"}},
+		{"biases of a Mistral", 4, map[string]any{"architectures": []string{"MistralForCausalLM"}, "model_type": "mistral", "mlp_bias": true}, nil, []string{"config.json", "mlp_bias"}},
 		{"quantised", 4, map[string]any{"quantization_config": map[string]any{"bits": 4}}, nil, []string{"config.json", "quantization_config"}},
 		{"window", 4, map[string]any{"architectures": []string{"MistralForCausalLM"}, "model_type": "mistral", "sliding_window": 16}, nil, []string{"config.json", "sliding_window"}},
 		{"rope type", 4, rope(map[string]any{"type": "su", "factor": 4}), nil, []string{"config.json", "rope_scaling.type", "su"}},

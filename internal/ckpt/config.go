@@ -18,6 +18,7 @@ type Config struct {
 	Hidden, MLP, Layers, Heads, KV int
 	HeadDim, Vocab, MaxPos         int
 	Eps, InitRange                 float64
+	AttnBias, MLPBias              bool         // of the attention's four linear layers, of the MLP's three
 	Tied                           bool         // tie_word_embeddings; the weights decide, see Model.Tied
 	DType                          tensor.DType // the checkpoint's, float32 when nothing says it
 	EOS                            []int
@@ -145,6 +146,7 @@ func (f *fields) config() (*Config, error) {
 		}
 	}
 	c.Tied = f.flag("tie_word_embeddings")
+	f.biases(c)
 	f.refuse(c)
 	c.DType = f.dtype()
 	c.EOS = f.ids("eos_token_id")
@@ -185,13 +187,18 @@ func (f *fields) architecture(c *Config) {
 	}
 }
 
-// refuse names what the model does not compute.
-func (f *fields) refuse(c *Config) {
-	for _, n := range []string{"attention_bias", "mlp_bias"} {
-		if f.flag(n) {
-			f.fail(n, "true is not supported")
+// biases reads which linear layers have a bias.
+func (f *fields) biases(c *Config) {
+	c.AttnBias, c.MLPBias = f.flag("attention_bias"), f.flag("mlp_bias")
+	for name, on := range map[string]bool{"attention_bias": c.AttnBias, "mlp_bias": c.MLPBias} {
+		if on && c.Arch != "LlamaForCausalLM" {
+			f.fail(name, "true is not supported for a %s, which has no biases in transformers", c.Arch)
 		}
 	}
+}
+
+// refuse names what the model does not compute.
+func (f *fields) refuse(c *Config) {
 	if x := f.num("partial_rotary_factor", 1); x != 1 {
 		f.fail("partial_rotary_factor", "%v is not supported, only 1", x)
 	}

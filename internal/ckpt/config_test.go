@@ -56,6 +56,9 @@ func TestConfigReads(t *testing.T) {
 	if c.KV != 2 || c.HeadDim != 24 || c.Eps != 1e-5 || !c.Tied || c.DType != tensor.BF16 || len(c.EOS) != 2 || c.EOS[1] != 9 || len(c.Notes) != 2 {
 		t.Errorf("given: %+v", c)
 	}
+	if c, err = ReadConfig(configWith(t, change{"attention_bias": true, "mlp_bias": nil})); err != nil || !c.AttnBias || c.MLPBias {
+		t.Errorf("biases of the attention alone: %+v, %v", c, err)
+	}
 	for name, extra := range map[string]change{
 		"by model_type":     {"architectures": nil, "model_type": "llama"},
 		"mistral":           {"architectures": []string{"MistralForCausalLM"}, "model_type": "mistral", "sliding_window": 4096},
@@ -93,8 +96,9 @@ func TestConfigRefuses(t *testing.T) {
 		{"rms_norm_eps", change{"rms_norm_eps": -1}},
 		{"initializer_range", change{"initializer_range": -1}},
 		{"tie_word_embeddings", change{"tie_word_embeddings": "yes"}},
-		{"attention_bias", change{"attention_bias": true}},
-		{"mlp_bias", change{"mlp_bias": true}},
+		{"attention_bias", change{"attention_bias": "yes"}},
+		{"attention_bias", change{"architectures": []string{"MistralForCausalLM"}, "attention_bias": true}},
+		{"mlp_bias", change{"architectures": []string{"MistralForCausalLM"}, "mlp_bias": true}},
 		{"partial_rotary_factor", change{"partial_rotary_factor": 0.5}},
 		{"rope_parameters.partial_rotary_factor", change{"rope_parameters": change{"partial_rotary_factor": 0.5}}},
 		{"hidden_act", change{"hidden_act": "gelu"}},

@@ -85,12 +85,37 @@ func sft(rows [][]int32, prompt []int) *model.Batch {
 	return b
 }
 
-func (g golden) runner(t *testing.T, be ops.Backend, spec s2attn.Spec, tl model.Tiling) (r *model.Runner, m *model.Model, done func()) {
+// opened is the case's model with its first adapter; a case without one trains every weight.
+func (g golden) opened(t *testing.T) (*load.Base, model.Train) {
 	t.Helper()
-	base, err := load.Open(filepath.Join(g.dir, "model"), filepath.Join(g.dir, "adapter-init"))
+	adapter := filepath.Join(g.dir, "adapter-init")
+	if _, err := os.Stat(adapter); err != nil {
+		adapter = ""
+	}
+	base, err := load.Open(filepath.Join(g.dir, "model"), adapter)
 	if err != nil {
 		t.Fatal(err)
 	}
+	if adapter == "" {
+		return base, model.Train{Full: true}
+	}
+	tr, err := base.Resume(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return base, tr
+}
+
+func (g golden) runner(t *testing.T, be ops.Backend, spec s2attn.Spec, tl model.Tiling) (r *model.Runner, m *model.Model, done func()) {
+	t.Helper()
+	base, tr := g.opened(t)
+	return g.run(t, be, base, tr, spec, tl)
+}
+
+// run makes a runner of an open model, which done closes.
+func (g golden) run(t *testing.T, be ops.Backend, base *load.Base, tr model.Train, spec s2attn.Spec, tl model.Tiling) (r *model.Runner, m *model.Model, done func()) {
+	t.Helper()
+	var err error
 	arenas := map[string]*ops.Arena{"params": nil, "act": nil, "halo": nil}
 	for name := range arenas {
 		space := ops.Device
@@ -100,10 +125,6 @@ func (g golden) runner(t *testing.T, be ops.Backend, spec s2attn.Spec, tl model.
 		if arenas[name], err = ops.NewArena(be, name, space, 64<<20); err != nil {
 			t.Fatal(err)
 		}
-	}
-	tr, err := base.Resume(0)
-	if err != nil {
-		t.Fatal(err)
 	}
 	if m, err = base.New(be, tr, arenas["params"], 0); err != nil {
 		t.Fatal(err)

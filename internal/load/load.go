@@ -6,8 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"longlora/internal/ckpt"
 	"longlora/internal/errs"
@@ -76,14 +79,33 @@ func OpenConfig(name, adapter string) (*Base, error) {
 	return b, err
 }
 
-// checkWeights looks for every tensor of the model, before anything is written or taken.
+// buffers end the names of what old checkpoints carry beside the weights: it is computed anew, or of no use any more.
+var buffers = []string{".rotary_emb.inv_freq", ".attention.bias", ".attention.masked_bias"}
+
+// checkWeights looks for every tensor of the model, and for others, before anything is written or taken.
 func (b *Base) checkWeights() error {
+	known := map[string]bool{model.HeadName: true} // a tied model's may be there too
 	for _, s := range b.Desc().TensorShapes() {
 		if _, err := b.Weights.Get(s.Name, s.Shape); err != nil {
 			return err
 		}
+		known[s.Name] = true
+	}
+	for _, name := range slices.Sorted(maps.Keys(b.Weights.Tensors)) {
+		if !known[name] && !slices.ContainsFunc(buffers, func(end string) bool { return strings.HasSuffix(name, end) }) {
+			return errs.Dataf("%s: tensor %s has no place in the %s that %s describes: the two do not belong together%s",
+				b.Weights.Tensors[name].File, name, b.Config.Arch, b.Config.Path, biasHint(name))
+		}
 	}
 	return nil
+}
+
+// biasHint names the fields that say whether there are biases.
+func biasHint(tensor string) string {
+	if strings.HasSuffix(tensor, ".bias") {
+		return " (attention_bias and mlp_bias say which layers have a bias)"
+	}
+	return ""
 }
 
 // Blame adds to an error of kind Numeric which weight of the base or the adapter is NaN or infinite, where one is. It
@@ -133,7 +155,14 @@ func (b *Base) Close() {
 // Desc describes the model.
 func (b *Base) Desc() model.Desc {
 	c := b.Config
-	return model.Desc{C: c.Hidden, F: c.MLP, L: c.Layers, H: c.Heads, Hkv: c.KV, D: c.HeadDim, V: c.Vocab, Eps: float32(c.Eps), Tied: b.Tied}
+	d := model.Desc{C: c.Hidden, F: c.MLP, L: c.Layers, H: c.Heads, Hkv: c.KV, D: c.HeadDim, V: c.Vocab, Eps: float32(c.Eps), Tied: b.Tied}
+	for _, t := range []model.Target{model.Q, model.K, model.V, model.O} {
+		d.Bias[t] = c.AttnBias
+	}
+	for _, t := range []model.Target{model.Gate, model.Up, model.Down} {
+		d.Bias[t] = c.MLPBias
+	}
+	return d
 }
 
 // CheckWindow refuses a context that the model's sliding window does not span.

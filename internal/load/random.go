@@ -10,23 +10,29 @@ import (
 )
 
 // Random is the source of a model that was never trained, as transformers initialises it: matrices from
-// N(0, sd²), norms one. Every element is a function of the seed, the tensor's name and the element's index, so
+// N(0, sd²), norms one, biases zero. Every element is a function of the seed, the tensor's name and the element's index, so
 // the weights do not depend on the order in which they are asked for. Tensors are float32.
 func Random(d model.Desc, sd float64, seed uint64) model.Source {
-	shapes := shapesOf(d)
+	tensors := map[string]model.NamedShape{}
+	for _, s := range d.TensorShapes() {
+		tensors[s.Name] = s
+	}
 	return func(name string) (model.Raw, error) {
-		shape := shapes[name]
-		n := shape.Elems()
+		t := tensors[name]
+		n := t.Shape.Elems()
 		data := make([]byte, 4*n)
 		k := key(seed, name)
 		for i := range n {
-			v := float32(1)
-			if len(shape) > 1 {
+			v := float32(0)
+			switch t.Kind {
+			case model.KindNorm:
+				v = 1
+			case model.KindMatrix:
 				v = float32(sd * normal(k, uint64(i)))
 			}
 			binary.LittleEndian.PutUint32(data[4*i:], math.Float32bits(v))
 		}
-		return model.Raw{DType: tensor.F32, Shape: shape, Data: data}, nil
+		return model.Raw{DType: tensor.F32, Shape: t.Shape, Data: data}, nil
 	}
 }
 

@@ -19,6 +19,7 @@ func floats(b []byte) []float64 {
 
 func TestRandom(t *testing.T) {
 	d := model.Desc{C: 64, F: 100, L: 1, H: 4, Hkv: 4, D: 16, V: 500}
+	d.Bias[model.K] = true
 	get := func(seed uint64, name string) []byte {
 		r, err := Random(d, 0.02, seed)(name)
 		if err != nil {
@@ -50,6 +51,15 @@ func TestRandom(t *testing.T) {
 	for _, v := range floats(get(1, model.NormName)) {
 		if v != 1 {
 			t.Fatalf("a norm's weight is %g, want 1", v)
+		}
+	}
+	bias := floats(get(1, model.K.Path(0)+".bias"))
+	if len(bias) != 64 {
+		t.Errorf("a bias of %d elements, want 64", len(bias))
+	}
+	for _, v := range bias {
+		if v != 0 {
+			t.Fatalf("a bias begins at %g, want 0", v)
 		}
 	}
 }

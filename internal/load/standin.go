@@ -3,7 +3,6 @@ package load
 import (
 	"fmt"
 	"runtime"
-	"strings"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -17,8 +16,8 @@ import (
 )
 
 // StandIn are random weights of a shape in bfloat16, in a file in memory that is mapped as a checkpoint's is: for
-// measuring without one. Matrices are uniform with a deviation of 0.02, norms one. Unless every layer is to have its
-// own, all have the first one's.
+// measuring without one. Matrices are uniform with a deviation of 0.02, norms one, biases zero. Unless every layer is to
+// have its own, all have the first one's.
 type StandIn struct {
 	d     model.Desc
 	drawn []model.NamedShape
@@ -39,9 +38,10 @@ func NewStandIn(d model.Desc, own bool) *StandIn {
 		s.at[t.Name] = s.size
 		s.size += 2 * t.Shape.Elems()
 	}
+	first := d.LayerShapes(0)
 	for l := one.L; l < d.L; l++ {
-		for _, n := range model.LayerNames(l) {
-			s.at[n] = s.at[strings.Replace(n, fmt.Sprintf(".%d.", l), ".0.", 1)]
+		for i, t := range d.LayerShapes(l) {
+			s.at[t.Name] = s.at[first[i].Name]
 		}
 	}
 	return s
@@ -65,13 +65,14 @@ func (s *StandIn) Fill(seed uint64) error {
 	}
 	for _, t := range s.drawn {
 		v := unsafe.Slice((*uint16)(unsafe.Pointer(&s.bytes[s.at[t.Name]])), t.Shape.Elems())
-		if len(t.Shape) == 1 {
+		switch t.Kind {
+		case model.KindNorm:
 			for i := range v {
 				v[i] = tensor.F32ToBF16(1)
 			}
-			continue
+		case model.KindMatrix: // the file is zero already
+			fill(v, key(seed, t.Name))
 		}
-		fill(v, key(seed, t.Name))
 	}
 	return nil
 }

@@ -44,7 +44,7 @@ type Fresh struct {
 func (f Fresh) Train(d model.Desc) model.Train {
 	tr := model.Train{Drop: f.Drop, Whole: map[string]bool{}, LoRA: map[string]model.LowRank{}}
 	for _, s := range d.TensorShapes() {
-		if s.Name == model.EmbedName && f.Embed || len(s.Shape) == 1 && f.Norms {
+		if s.Name == model.EmbedName && f.Embed || s.Kind == model.KindNorm && f.Norms {
 			tr.Whole[s.Name] = true
 		}
 	}

@@ -72,6 +72,31 @@ func TestMergeAsPEFT(t *testing.T) {
 	}
 }
 
+// Biases are the base's.
+func TestMergeCarriesBiases(t *testing.T) {
+	const c = golden + "families/llama-bias"
+	out, res, err := merge(t, c+"/model", c+"/adapter-trained", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, base := tensors(t, out), tensors(t, c+"/model")
+	if len(got) != len(base) || res.Changed == 0 {
+		t.Errorf("%d tensors, the base has %d; %+v", len(got), len(base), res)
+	}
+	biases := 0
+	for name, b := range base {
+		if strings.HasSuffix(name, ".bias") {
+			biases++
+			if !ckpt.Equal(got[name], b) {
+				t.Errorf("%s is not the base's", name)
+			}
+		}
+	}
+	if biases != 8 {
+		t.Errorf("the base has %d biases, want 4 a layer", biases)
+	}
+}
+
 func TestMergeTypes(t *testing.T) {
 	full := tensors(t, golden+"mha-linear/merged")
 	for d, name := range map[tensor.DType]string{tensor.BF16: "bfloat16", tensor.F16: "float16"} {

@@ -27,7 +27,8 @@ import (
 type Desc struct {
 	C, F, L, H, Hkv, D, V int
 	Eps                   float32
-	Tied                  bool // the output head is the embedding
+	Tied                  bool          // the output head is the embedding
+	Bias                  [targets]bool // the linear layers that have a bias, in every layer
 }
 
 // Target names one of a layer's linear layers by its Hugging Face name.
@@ -89,41 +90,53 @@ func NormNames(l int) (attn, mlp string) {
 	return p + "input_layernorm.weight", p + "post_attention_layernorm.weight"
 }
 
-// LayerNames are the names of layer l's tensors.
-func LayerNames(l int) []string {
-	n1, n2 := NormNames(l)
-	names := []string{n1, n2}
-	for t := range targets {
-		names = append(names, t.Path(l)+".weight")
-	}
-	return names
+// Kind is what a tensor of a checkpoint is for. Its shape does not say it: norms and biases are both vectors.
+type Kind uint8
+
+const (
+	// KindMatrix is a linear layer's weight, the embedding or the head.
+	KindMatrix Kind = iota
+	// KindNorm scales a normed vector.
+	KindNorm
+	// KindBias is added to what a linear layer gives.
+	KindBias
+)
+
+// NamedShape is a tensor's name, kind and shape.
+type NamedShape struct {
+	Name  string
+	Kind  Kind
+	Shape tensor.Shape
 }
 
-// TensorShapes lists every tensor of a checkpoint of this model with its shape, in the model's order.
+// TensorShapes lists every tensor of a checkpoint of this model, in the model's order.
 func (d Desc) TensorShapes() []NamedShape {
-	s := []NamedShape{{EmbedName, tensor.Shape{d.V, d.C}}}
+	s := []NamedShape{{EmbedName, KindMatrix, tensor.Shape{d.V, d.C}}}
 	for l := range d.L {
-		n1, n2 := NormNames(l)
-		s = append(s, NamedShape{n1, tensor.Shape{d.C}})
-		for t := range targets {
-			out, in := d.Dims(t)
-			s = append(s, NamedShape{t.Path(l) + ".weight", tensor.Shape{out, in}})
-			if t == O {
-				s = append(s, NamedShape{n2, tensor.Shape{d.C}})
-			}
-		}
+		s = append(s, d.LayerShapes(l)...)
 	}
-	s = append(s, NamedShape{NormName, tensor.Shape{d.C}})
+	s = append(s, NamedShape{NormName, KindNorm, tensor.Shape{d.C}})
 	if !d.Tied {
-		s = append(s, NamedShape{HeadName, tensor.Shape{d.V, d.C}})
+		s = append(s, NamedShape{HeadName, KindMatrix, tensor.Shape{d.V, d.C}})
 	}
 	return s
 }
 
-// NamedShape is a tensor's name and shape.
-type NamedShape struct {
-	Name  string
-	Shape tensor.Shape
+// LayerShapes lists the tensors of layer l.
+func (d Desc) LayerShapes(l int) []NamedShape {
+	n1, n2 := NormNames(l)
+	s := []NamedShape{{n1, KindNorm, tensor.Shape{d.C}}}
+	for t := range targets {
+		out, in := d.Dims(t)
+		s = append(s, NamedShape{t.Path(l) + ".weight", KindMatrix, tensor.Shape{out, in}})
+		if d.Bias[t] {
+			s = append(s, NamedShape{t.Path(l) + ".bias", KindBias, tensor.Shape{out}})
+		}
+		if t == O {
+			s = append(s, NamedShape{n2, KindNorm, tensor.Shape{d.C}})
+		}
+	}
+	return s
 }
 
 // Train says what is trained.
@@ -144,7 +157,7 @@ type LowRank struct {
 // TrainsNorms reports whether any of the norms is trained.
 func (d Desc) TrainsNorms(tr Train) bool {
 	for _, s := range d.TensorShapes() {
-		if len(s.Shape) == 1 && tr.Whole[s.Name] {
+		if s.Kind == KindNorm && tr.Whole[s.Name] {
 			return true
 		}
 	}
@@ -203,6 +216,9 @@ func New(b ops.Backend, d Desc, tr Train, src Source, arena *ops.Arena) (*Model,
 			out, in := d.Dims(t)
 			lin := &y.Lin[t]
 			lin.W, lin.DW = ld.weight(t.Path(l)+".weight", out, in)
+			if d.Bias[t] {
+				lin.Bias, lin.DBias = ld.vector(t.Path(l)+".bias", out, b.Act())
+			}
 			if low, ok := tr.LoRA[t.Path(l)]; ok {
 				lin.LoRA = ps.lora(t.Path(l), low.Scale, ops.Dropout{P: float32(tr.Drop), Stream: uint64(l)*uint64(targets) + uint64(t)})
 			}
@@ -221,11 +237,11 @@ func New(b ops.Backend, d Desc, tr Train, src Source, arena *ops.Arena) (*Model,
 	return m, nil
 }
 
-// frozen is the memory that the tensors take which are not trained, in the arena's alignment; norms lie elsewhere.
+// frozen is the memory that the matrices take which are not trained, in the arena's alignment; vectors lie elsewhere.
 func frozen(d Desc, ps *Params) int64 {
 	n := int64(0)
 	for _, s := range d.TensorShapes() {
-		if len(s.Shape) > 1 && ps.ByName(s.Name) == nil {
+		if s.Kind == KindMatrix && ps.ByName(s.Name) == nil {
 			t := ops.Tensor{DType: ps.b.Act(), Shape: s.Shape}
 			n += (t.Bytes() + ops.Align - 1) / ops.Align * ops.Align
 		}
@@ -277,19 +293,33 @@ func (ld *loader) weight(name string, shape ...int) (w, dw ops.Tensor) {
 	return w, ops.Tensor{}
 }
 
-// norm is like weight; a frozen norm is widened to float32 once.
+// norm is a norm's weight, which operations read in float32.
 func (ld *loader) norm(name string, c int) Norm {
-	r, ok := ld.raw(name, c)
+	w, dw := ld.vector(name, c, tensor.F32)
+	return Norm{W: w, DW: dw}
+}
+
+// vector is like weight for what is small; a frozen one is a copy in the arena, of the type that operations read.
+func (ld *loader) vector(name string, n int, d tensor.DType) (v, dv ops.Tensor) {
+	r, ok := ld.raw(name, n)
 	if !ok {
-		return Norm{}
+		return
 	}
 	if p := ld.ps.ByName(name); p != nil {
 		p.load(ld.b, r)
-		return Norm{W: p.Value, DW: p.Grad}
+		if d == tensor.F32 {
+			return p.Value, p.Grad
+		}
+		return p.Compute, p.Grad
 	}
-	w := ld.arena.New(tensor.F32, c)
-	upload(ld.b, w, r)
-	return Norm{W: w}
+	v = ld.arena.New(tensor.F32, n)
+	upload(ld.b, v, r)
+	if d != tensor.F32 {
+		wide := v
+		v = ld.arena.New(d, n)
+		ld.b.Convert(v, wide)
+	}
+	return v, ops.Tensor{}
 }
 
 // uploadElems is how many elements are widened at a time.

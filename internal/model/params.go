@@ -15,7 +15,7 @@ type Param struct {
 	Value, Grad      ops.Tensor // float32
 	Moment1, Moment2 ops.Tensor // float32; None when nothing is trained
 	Compute          ops.Tensor // act: what the operations read; Value itself where act is float32
-	Decay            bool       // weight decay applies: everything but norms
+	Decay            bool       // weight decay applies: to everything but norms
 	off, allocated   int        // place in the slabs, in elements
 }
 
@@ -44,7 +44,7 @@ func newParams(b ops.Backend, d Desc, tr Train, arena *ops.Arena) *Params {
 	ps := &Params{byName: map[string]*Param{}, b: b}
 	for _, decay := range []bool{true, false} {
 		for _, s := range d.TensorShapes() {
-			isNorm := len(s.Shape) == 1
+			isNorm := s.Kind == KindNorm
 			if isNorm == decay || tr.Frozen {
 				continue
 			}

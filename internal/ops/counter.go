@@ -162,6 +162,9 @@ func (c *Counter) LinearBackward(dx, _, _ Tensor, p []ProjGrad) {
 			base++
 		}
 		c.product(q.L, q.DY.Dim(0), base, 1)
+		if !q.L.DBias.None() {
+			c.touch(q.DY)
+		}
 	}
 }
 

@@ -111,11 +111,13 @@ func Whole(t Tensor) Block {
 	return Block{DstStride: n, SrcStride: n, Rows: 1, Cols: n}
 }
 
-// Linear is one linear layer: y = x·Wᵀ, with LoRA y = x·Wᵀ + Scale·drop(x)·Aᵀ·Bᵀ (LoRA, arXiv 2106.09685, eq. 3).
+// Linear is one linear layer: y = x·Wᵀ + bias, with LoRA y = x·Wᵀ + bias + Scale·drop(x)·Aᵀ·Bᵀ (LoRA, arXiv 2106.09685, eq. 3).
 type Linear struct {
-	W    Tensor // (out,in) any float type
-	DW   Tensor // (out,in) float32, gradient added up; None when W is frozen
-	LoRA *LoRA  // nil without
+	W     Tensor // (out,in) any float type
+	DW    Tensor // (out,in) float32, gradient added up; None when W is frozen
+	Bias  Tensor // (out) act; None without
+	DBias Tensor // (out) float32, gradient added up; None when Bias is frozen
+	LoRA  *LoRA  // nil without
 }
 
 // LoRA is the low-rank part of a linear layer.
@@ -152,11 +154,11 @@ type ProjGrad struct {
 
 // Linears are the matrix products.
 type Linears interface {
-	// LinearForward computes every Y = Res + x·Wᵀ + Scale·XA·Bᵀ with XA = drop(x)·Aᵀ.
+	// LinearForward computes every Y = Res + x·Wᵀ + Bias + Scale·XA·Bᵀ with XA = drop(x)·Aᵀ.
 	// x (T,in) act; keys (T) uint64, None where nothing is dropped: no layer does, or the rows are only scored.
 	LinearForward(x, keys Tensor, p []Proj)
 	// LinearBackward computes dx = Σ dY·W + Scale·drop'((dY·B)·A) over the layers in their order and adds
-	// DB += Scale·dYᵀ·XA, DA += Scale·(dY·B)ᵀ·drop(x), DW += dYᵀ·x where those are wanted.
+	// DB += Scale·dYᵀ·XA, DA += Scale·(dY·B)ᵀ·drop(x), DW += dYᵀ·x, DBias += Σ_t dY[t] where those are wanted.
 	// dx (T,in) act is overwritten; None when nothing below needs it. x (T,in) act; None when no layer has LoRA or DW.
 	LinearBackward(dx, x, keys Tensor, p []ProjGrad)
 }

@@ -137,7 +137,7 @@ func distance(got, want []float32) float64 {
 
 // Training from the reference adapter gives the reference's losses, norms and adapter, however it is tiled.
 func TestGoldenTraining(t *testing.T) {
-	for _, name := range []string{"mha-linear", "gqa-llama3", "odd-heads-yarn"} {
+	for _, name := range []string{"mha-linear", "gqa-llama3", "odd-heads-yarn", "families/llama-bias"} {
 		e := readExpected(t, name)
 		want := tensors(t, filepath.Join(goldenDir, name, "adapter-trained", "adapter_model.safetensors"))
 		for _, tile := range []int{e.Ctx, e.Group, e.Group/2 + 5} {
@@ -165,6 +165,35 @@ func TestGoldenTraining(t *testing.T) {
 		}
 	}
 }
+
+// With --tune full the biases are trained too, and decay as all but norms do: losses, norms and weights are PyTorch's.
+func TestGoldenFullTuning(t *testing.T) {
+	e := readExpected(t, "biases")
+	want := tensors(t, filepath.Join(goldenDir, "biases", "expected.safetensors"))
+	dir, out := filepath.Join(goldenDir, "biases"), t.TempDir()
+	run(t, "--model="+filepath.Join(dir, "model"), "--data="+filepath.Join(dir, "tokens.bin"), "--out="+out, fmt.Sprint("--ctx=", e.Ctx), "--tune=full", "--attn=full",
+		fmt.Sprint("--lr=", e.LR), "--weight-decay=0.1", "--warmup-steps=0", "--accum=1", "--shuffle=false", fmt.Sprint("--steps=", e.Steps))
+	for i, m := range metrics(t, out) {
+		if !near(m.Loss, e.Train.Losses[i], 1e-5) || !near(m.GradNorm, e.Train.Norms[i], 1e-5) {
+			t.Errorf("step %d: loss %v and norm %v, want %v and %v", i+1, m.Loss, m.GradNorm, e.Train.Losses[i], e.Train.Norms[i])
+		}
+	}
+	got := tensors(t, filepath.Join(out, "model.safetensors"))
+	biases := 0
+	for n, v := range got {
+		if d := distance(v, want["trained."+n]); !(d < 1e-5) {
+			t.Errorf("%s is off by %g", n, d)
+		}
+		if strings.HasSuffix(n, ".bias") {
+			biases++
+		}
+	}
+	if biases != 14 {
+		t.Errorf("%d biases were written, want 7 a layer", biases)
+	}
+}
+
+func near(got, want, relative float64) bool { return math.Abs(got-want) <= relative*math.Abs(want) }
 
 // files reads what two equal runs must share to the bit.
 func files(t *testing.T, out string, steps int) map[string]string {

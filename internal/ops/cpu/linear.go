@@ -34,6 +34,11 @@ func at(t ops.Tensor, i int) unsafe.Pointer { return unsafe.Add(t.P, 4*i) }
 // gemm computes the (m,n) matrix c = cin + Σ terms; cin nil is zero. Every element is one chain of
 // multiply-adds, so the division among workers does not show in the result.
 func (b *Backend) gemm(m, n int, terms []csrc.Term, c unsafe.Pointer, ldc int, cin unsafe.Pointer, ldcin int) {
+	b.gemmBias(m, n, terms, c, ldc, cin, ldcin, nil)
+}
+
+// gemmBias is gemm that adds bias, (n) or nil, to every row at the end.
+func (b *Backend) gemmBias(m, n int, terms []csrc.Term, c unsafe.Pointer, ldc int, cin unsafe.Pointer, ldcin int, bias unsafe.Pointer) {
 	if m == 0 || n == 0 {
 		return
 	}
@@ -41,7 +46,7 @@ func (b *Backend) gemm(m, n int, terms []csrc.Term, c unsafe.Pointer, ldc int, c
 	mb, nb := (m+rows-1)/rows, (n+cols-1)/cols
 	b.pool.run(nb*mb, func(i, w int) {
 		m0, n0 := i%mb*rows, i/mb*cols
-		b.set.Gemm(terms, c, ldc, cin, ldcin, m0, min(m0+rows, m), n0, min(n0+cols, n), b.scratch(w, 0))
+		b.set.Gemm(terms, c, ldc, cin, ldcin, bias, m0, min(m0+rows, m), n0, min(n0+cols, n), b.scratch(w, 0))
 	})
 }
 
@@ -81,7 +86,7 @@ func (b *Backend) LinearForward(x, keys ops.Tensor, p []ops.Proj) {
 			r := l.A.Dim(0)
 			terms = append(terms, csrc.Term{A: q.XA.P, ARS: r, ACS: 1, Alpha: l.Scale, B: l.B.P, BRS: 1, BCS: r, K: r})
 		}
-		b.gemm(t, out, terms, q.Y.P, out, q.Res.P, out)
+		b.gemmBias(t, out, terms, q.Y.P, out, q.Res.P, out, q.L.Bias.P)
 	}
 }
 
@@ -143,6 +148,11 @@ func (b *Backend) decodeItem(x ops.Tensor, q *ops.Proj, lo, hi, w int) {
 				y[o] += l.Scale * s
 			}
 		}
+		if !q.L.Bias.None() {
+			for o, v := range q.L.Bias.F32()[lo:hi] {
+				y[o] += v
+			}
+		}
 		dst := q.Y.F32()[i*out+lo : i*out+hi]
 		if q.Res.None() {
 			copy(dst, y)
@@ -165,6 +175,9 @@ func (b *Backend) LinearBackward(dx, x, keys ops.Tensor, p []ops.ProjGrad) {
 		if !q.L.DW.None() {
 			b.gemm(out, in, []csrc.Term{{A: q.DY.P, ARS: 1, ACS: out, Alpha: 1, B: x.P, BRS: in, BCS: 1, K: t}}, q.L.DW.P, in, q.L.DW.P, in)
 		}
+		if !q.L.DBias.None() {
+			b.sumRows(q.L.DBias, q.DY)
+		}
 		if dx.None() {
 			continue
 		}
@@ -180,6 +193,19 @@ func (b *Backend) LinearBackward(dx, x, keys ops.Tensor, p []ops.ProjGrad) {
 		}
 		cin = dx.P
 	}
+}
+
+// sumRows adds every row of x (T,out) to sum (out), in the order of the rows; workers own columns.
+func (b *Backend) sumRows(sum, x ops.Tensor) {
+	t, out := x.Dim(0), x.Dim(1)
+	s, v := sum.F32(), x.F32()
+	b.pool.blocks(out, channelBlock, func(lo, hi, _ int) {
+		for i := range t {
+			for k, y := range v[i*out+lo : i*out+hi] {
+				s[lo+k] += y
+			}
+		}
+	})
 }
 
 // lowRankBackward computes DXA = dY·B and, when the factors are trained, adds to DB and DA.

@@ -30,8 +30,13 @@ func (b *Backend) product(op string, d ops.Tensor, x, y matrix, k int, alpha flo
 
 // columns is product where d's rows, and c's, are ld elements apart.
 func (b *Backend) columns(op string, d ops.Tensor, ld int, x, y matrix, k int, alpha float32, c unsafe.Pointer) {
+	b.biased(op, d, ld, x, y, k, alpha, c, nil)
+}
+
+// biased is columns that adds bias (n), of d's type or nil, to every row while it stores.
+func (b *Backend) biased(op string, d ops.Tensor, ld int, x, y matrix, k int, alpha float32, c, bias unsafe.Pointer) {
 	m, n := d.Dim(0), d.Dim(1)
-	g := C.ll_gemm_args{a: x.p, b: y.p, c: c, d: d.P, m: C.int64_t(m), n: C.int64_t(n), k: C.int64_t(k),
+	g := C.ll_gemm_args{a: x.p, b: y.p, c: c, bias: bias, d: d.P, m: C.int64_t(m), n: C.int64_t(n), k: C.int64_t(k),
 		lda: C.int64_t(x.ld), ldb: C.int64_t(y.ld), ldc: C.int64_t(ld), ldd: C.int64_t(ld), ddt: C.int32_t(dtype(d.DType)), alpha: C.float(alpha)}
 	if x.t {
 		g.ta = 1
@@ -62,7 +67,7 @@ func (b *Backend) LinearForward(x, keys ops.Tensor, p []ops.Proj) {
 			b.product("LoRA's second product", q.Y, rows(q.XA), turned(l.B), l.B.Dim(1), l.Scale, c)
 			c = q.Y.P
 		}
-		b.product("linear layer", q.Y, rows(x), turned(q.L.W), in, 1, c)
+		b.biased("linear layer", q.Y, q.Y.Dim(1), rows(x), turned(q.L.W), in, 1, c, q.L.Bias.P)
 	}
 }
 
@@ -124,10 +129,21 @@ func (b *Backend) LinearBackward(dx, x, keys ops.Tensor, p []ops.ProjGrad) {
 		if !q.L.DW.None() {
 			b.product("weight's gradient", q.L.DW, turned(q.DY), rows(x), x.Dim(0), 1, q.L.DW.P)
 		}
+		if !q.L.DBias.None() {
+			b.biasGrad(q.L.DBias, q.DY)
+		}
 		if !dx.None() {
 			b.product("input's gradient", dx, rows(q.DY), rows(q.L.W), q.L.W.Dim(0), 1, c)
 			c = dx.P
 		}
+	}
+}
+
+// biasGrad adds the rows of dy up.
+func (b *Backend) biasGrad(db, dy ops.Tensor) {
+	t, c := dim(dy, 0), dim(dy, 1)
+	if work := b.room("bias's gradient", C.ll_bias_grad_work(t, c), dy); work != nil {
+		b.check("bias's gradient", C.ll_bias_grad(f32(db), dy.P, t, c, work, b.s()), dy)
 	}
 }
 

@@ -11,12 +11,14 @@ import (
 // layer is one linear layer of a case.
 type layer struct {
 	out   int
-	rank  int  // 0 without LoRA
-	train bool // W too
+	rank  int // 0 without LoRA
+	bias  bool
+	train bool // W and the bias too
 	res   bool // y starts as its own residual
 }
 
-// linears: products with every type of weight, a residual, LoRA with and without dropout, several layers of one input.
+// linears: products with every type of weight, a bias, a residual, LoRA with and without dropout, several layers of one
+// input.
 func linears(k *kit) {
 	for _, c := range []struct {
 		n, in  int
@@ -33,6 +35,11 @@ func linears(k *kit) {
 		{160, 256, tensor.F16, 0, []layer{{out: 344}, {out: 344}}},
 		{256, 512, tensor.BF16, 0, []layer{{out: 384, rank: 16, res: true, train: true}}},
 		{64, 160, tensor.BF16, 0.5, []layer{{out: 72, rank: 64}, {out: 40, rank: 64}}},
+		{1, 130, tensor.F32, 0, []layer{{out: 77, bias: true}}},
+		{4, 64, tensor.BF16, 0, []layer{{out: 129, rank: 8, bias: true, res: true}}},
+		{200, 96, tensor.BF16, 0, []layer{{out: 96, rank: 8, bias: true}, {out: 32, rank: 8, bias: true}, {out: 31}}},
+		{97, 201, tensor.F32, 0.25, []layer{{out: 150, rank: 5, bias: true, train: true}, {out: 7, bias: true}}},
+		{700, 64, tensor.F16, 0, []layer{{out: 520, bias: true, train: true, res: true}}},
 	} {
 		k.start("%d rows of %d, %s, dropout %v, %+v", c.n, c.in, c.d, c.drop, c.layers)
 		linear(k, c.n, c.in, c.d, c.drop, c.layers)
@@ -44,8 +51,8 @@ func linears(k *kit) {
 // lin is a layer's tensors.
 type lin struct {
 	layer
-	w, a, b, y, res, dy, dw, da, db, xa, dxa *arg
-	l                                        *ops.Linear
+	w, bias, a, b, y, res, dy, dw, dbias, da, db, xa, dxa *arg
+	l                                                     *ops.Linear
 }
 
 func newLin(k *kit, i, n, in int, d tensor.DType, drop float32, y layer) *lin {
@@ -56,6 +63,9 @@ func newLin(k *kit, i, n, in int, d tensor.DType, drop float32, y layer) *lin {
 	} else {
 		q.y = k.out(name("y"), k.act, n, y.out)
 		q.res = k.normal(name("res"), k.act, n, y.out)
+	}
+	if y.bias {
+		q.bias = k.normal(name("bias"), k.act, y.out)
 	}
 	if y.rank > 0 {
 		q.a, q.b, q.xa = k.normal(name("A"), k.act, y.rank, in), k.normal(name("B"), k.act, y.out, y.rank), k.out(name("xa"), k.act, n, y.rank)
@@ -69,6 +79,12 @@ func (q *lin) place() {
 	q.l.W = q.w.Tensor
 	if q.dw != nil {
 		q.l.DW = q.dw.Tensor
+	}
+	if q.bias != nil {
+		q.l.Bias = q.bias.Tensor
+	}
+	if q.dbias != nil {
+		q.l.DBias = q.dbias.Tensor
 	}
 	if l := q.l.LoRA; l != nil {
 		l.A, l.B = q.a.Tensor, q.b.Tensor
@@ -102,6 +118,9 @@ func (q *lin) forward(x []float64, keys []uint64, n, in int, r round) (y, xa []f
 			s := dot(x[t*in:(t+1)*in], q.w.v[o*in:(o+1)*in])
 			if q.rank > 0 {
 				s += 0.5 * dot(xa[t*q.rank:(t+1)*q.rank], q.b.v[o*q.rank:(o+1)*q.rank])
+			}
+			if q.bias != nil {
+				s += q.bias.v[o]
 			}
 			if q.layer.res {
 				s += q.y.v[t*q.out+o]
@@ -168,6 +187,10 @@ func linear(k *kit, n, in int, d tensor.DType, drop float32, layers []layer) {
 		if y.train {
 			q.dw = k.sum(fmt.Sprintf("dW%d", i), tensor.F32, y.out, in)
 			outs = append(outs, q.dw)
+			if y.bias {
+				q.dbias = k.sum(fmt.Sprintf("dbias%d", i), tensor.F32, y.out)
+				outs = append(outs, q.dbias)
+			}
 		}
 		qs = append(qs, q)
 	}
@@ -190,12 +213,15 @@ func linear(k *kit, n, in int, d tensor.DType, drop float32, layers []layer) {
 		for _, q := range qs {
 			y, xa := q.forward(x.v, drops, n, in, r)
 			want = append(want, y)
-			da, db, dw := q.backward(wx, x.v, xa, drops, n, in, r)
+			da, db, dw, dbias := q.backward(wx, x.v, xa, drops, n, in, r)
 			if q.rank > 0 {
 				want = append(want, xa, da, db)
 			}
 			if q.train {
 				want = append(want, dw)
+			}
+			if q.dbias != nil {
+				want = append(want, dbias)
 			}
 		}
 		return want
@@ -203,12 +229,15 @@ func linear(k *kit, n, in int, d tensor.DType, drop float32, layers []layer) {
 }
 
 // backward adds to dx, rounding it once, and gives the parameters' gradients by the formula.
-func (q *lin) backward(dx, x, xa []float64, keys []uint64, n, in int, r round) (da, db, dw []float64) {
+func (q *lin) backward(dx, x, xa []float64, keys []uint64, n, in int, r round) (da, db, dw, dbias []float64) {
 	if q.rank > 0 {
 		da, db = append(da, q.da.v...), append(db, q.db.v...)
 	}
 	if q.train {
 		dw = append(dw, q.dw.v...)
+	}
+	if q.dbias != nil {
+		dbias = append(dbias, q.dbias.v...)
 	}
 	dropped := q.dropped(x, keys, in, r)
 	for t := range n {
@@ -219,6 +248,9 @@ func (q *lin) backward(dx, x, xa []float64, keys []uint64, n, in int, r round) (
 			axpy(acc, g, q.w.v[o*in:(o+1)*in])
 			if q.train {
 				axpy(dw[o*in:(o+1)*in], g, xt)
+			}
+			if dbias != nil {
+				dbias[o] += g
 			}
 			if q.rank > 0 {
 				axpy(dxa, g, q.b.v[o*q.rank:(o+1)*q.rank])
@@ -236,7 +268,7 @@ func (q *lin) backward(dx, x, xa []float64, keys []uint64, n, in int, r round) (
 			acc[c] = r(acc[c])
 		}
 	}
-	return da, db, dw
+	return da, db, dw, dbias
 }
 
 // factor is what dropout multiplies element (t,c) by.

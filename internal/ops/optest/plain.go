@@ -91,13 +91,13 @@ func (b *plain) drop(ws ...ops.Tensor) {
 	}
 }
 
-// factors is a layer whose LoRA factors are float32 copies.
+// factors is a layer without bias whose LoRA factors are float32 copies.
 func (b *plain) factors(l *ops.Linear) *ops.Linear {
 	if l.LoRA == nil {
 		return l
 	}
 	c, r := *l, *l.LoRA
-	r.A, r.B, c.LoRA = b.wide(r.A), b.wide(r.B), &r
+	r.A, r.B, c.LoRA, c.Bias = b.wide(r.A), b.wide(r.B), &r, ops.Tensor{}
 	return &c
 }
 
@@ -128,9 +128,10 @@ func sum(a, b ops.Tensor) {
 func (b *plain) LinearForward(x, keys ops.Tensor, p []ops.Proj) {
 	xw := b.wide(x)
 	for _, q := range p {
-		y := b.temp(q.Y)
-		b.Backend.LinearForward(xw, ops.Tensor{}, []ops.Proj{{L: &ops.Linear{W: q.L.W}, Y: y}})
+		y, bias := b.temp(q.Y), b.wide(q.L.Bias)
+		b.Backend.LinearForward(xw, ops.Tensor{}, []ops.Proj{{L: &ops.Linear{W: q.L.W, Bias: bias}, Y: y}})
 		rounded(y)
+		b.drop(bias)
 		if q.L.LoRA != nil {
 			l, xa, part := b.factors(q.L), b.temp(q.XA), b.temp(q.Y)
 			b.Backend.LinearForward(xw, keys, []ops.Proj{{L: l, Y: part, XA: xa}})

@@ -1,0 +1,44 @@
+// The gradient of a linear layer's bias: DBias += Σ_t dY[t] of ops.Linears.LinearBackward.
+#include "parts.cuh"
+
+namespace ll {
+
+constexpr int BIAS_THREADS = 128;          // each adds up a group of columns
+constexpr int64_t BIAS_PARTS = 256;        // as many rows of blocks at most: enough for all multiprocessors
+constexpr int64_t BIAS_FLOATS = 8ll << 20; // of all parts at most
+
+static int64_t bias_parts(int64_t t, int64_t c) {
+    int64_t n = t < BIAS_PARTS ? t : BIAS_PARTS;
+    return n * c <= BIAS_FLOATS ? n : BIAS_FLOATS / c > 1 ? BIAS_FLOATS / c : 1;
+}
+
+template <bool VEC>
+__global__ void __launch_bounds__(BIAS_THREADS) bias_grad_kernel(float *part, const bf16 *dy, int64_t rows, int64_t c) {
+    const int64_t i = ((int64_t)blockIdx.x * BIAS_THREADS + threadIdx.x) * GROUP;
+    if (i >= c) return;
+    float sum[GROUP];
+#pragma unroll
+    for (int e = 0; e < GROUP; e++) sum[e] = 0;
+    for (int64_t t = blockIdx.y; t < rows; t += gridDim.y) {
+        float v[GROUP];
+        load8<VEC>(v, dy + t * c + i, c - i);
+#pragma unroll
+        for (int e = 0; e < GROUP; e++) sum[e] += v[e];
+    }
+    store8<VEC>(part + blockIdx.y * c + i, sum, c - i);
+}
+
+} // namespace ll
+
+extern "C" size_t ll_bias_grad_work(int64_t t, int64_t c) { return (size_t)ll::bias_parts(t, c) * c * sizeof(float); }
+
+extern "C" int ll_bias_grad(float *db, const void *dy, int64_t t, int64_t c, void *work, ll_stream s) {
+    using namespace ll;
+    if (t <= 0 || c <= 0) return cudaSuccess;
+    const int64_t parts = bias_parts(t, c);
+    auto kernel = aligned(c, dy, work) ? bias_grad_kernel<true> : bias_grad_kernel<false>;
+    kernel<<<dim3((unsigned)ceil_div(c, BIAS_THREADS * GROUP), (unsigned)parts), BIAS_THREADS, 0, (cudaStream_t)s>>>(
+        (float *)work, (const bf16 *)dy, t, c);
+    if (int e = launched()) return e;
+    return add_parts(db, (const float *)work, parts, c, s);
+}

@@ -1,0 +1,129 @@
+package load_test
+
+import (
+	"encoding/json"
+	"math"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"longlora/internal/load"
+	"longlora/internal/model"
+	"longlora/internal/ops/cpu"
+	"longlora/internal/ops/optest"
+	"longlora/internal/s2attn"
+)
+
+// families are reference cases of one kind of model each: of the base's loss, of the adapter's, and of gradients.
+var families = []string{"families/llama-bias"}
+
+// The base's loss over windows, the first adapter's, and every gradient under S²-Attn, for every way of carrying a step out.
+func TestFamilies(t *testing.T) {
+	be := cpu.New(2)
+	for _, name := range families {
+		g := open(t, name)
+		g.baseLoss(t)
+		ctx, group := g.want.Ctx, g.want.Group
+		full := kase{"full", s2attn.Spec{Mode: s2attn.Full}, row(g.ids[:ctx]), g.want.Full}
+		if e := g.loss(t, full); !(e < 1e-5) {
+			t.Errorf("%s: the loss under full attention is off by %g", name, e)
+		}
+		split := g.split()
+		for _, tl := range tilings(split, ctx, group, ctx, group, group+7, 11) {
+			for what, e := range g.errors(t, be, split, tl) {
+				limit := 1e-4
+				if what == "loss" {
+					limit = 1e-5
+				}
+				if !(e <= limit) {
+					t.Errorf("%s %+v: %s is off by %g", name, tl, what, e)
+				}
+			}
+		}
+	}
+}
+
+// The same in bfloat16: a step may have twice the error of one whose every operation is done plainly.
+func TestFamiliesBF16(t *testing.T) {
+	plain := optest.Plain(cpu.New(2))
+	for _, be := range append(gpu(t), plain) {
+		for _, name := range families {
+			g := open(t, name)
+			c := g.split()
+			yard := g.yardstick(t, plain, c)
+			for _, tl := range tilings(c, g.want.Ctx, g.want.Group, g.want.Ctx, g.want.Group/2-3) {
+				for what, e := range g.errors(t, be, c, tl) {
+					if limit := 2 * yard[what]; !(e <= limit) {
+						t.Errorf("%s: %s %+v: %s is off by %g, at most %g", be.Name(), name, tl, what, e, limit)
+					}
+				}
+			}
+		}
+	}
+}
+
+// With every weight trained, each bias has the gradient that PyTorch gives it.
+func TestBiasGradients(t *testing.T) {
+	g := open(t, "biases")
+	c := kase{"full", s2attn.Spec{Mode: s2attn.Full}, row(g.ids[:g.want.Ctx]), g.want.Full}
+	for _, tl := range tilings(c, g.want.Ctx, 0, g.want.Ctx, 16, 11) {
+		for what, e := range g.errors(t, cpu.New(2), c, tl) {
+			if !(e <= 1e-5) {
+				t.Errorf("%+v: %s is off by %g", tl, what, e)
+			}
+		}
+	}
+}
+
+func (g golden) split() kase {
+	return kase{"split", s2attn.Spec{Mode: s2attn.Split, Group: g.want.Group}, row(g.ids[:g.want.Ctx]), g.want.Split}
+}
+
+// loss is the error of a case's loss.
+func (g golden) loss(t *testing.T, c kase) float64 {
+	t.Helper()
+	sum := 0.0
+	for _, v := range g.scores(t, cpu.New(2), c) {
+		sum += float64(v)
+	}
+	return math.Abs(sum/float64(len(c.batch.IDs)-1) - c.loss)
+}
+
+// baseLoss holds the base's loss over windows, the mean of their means, without the adapter.
+func (g golden) baseLoss(t *testing.T) {
+	t.Helper()
+	var want struct {
+		PPL struct {
+			Stride, Windows int
+			Loss            float64 `json:"mean_loss"`
+		}
+	}
+	b, err := os.ReadFile(filepath.Join(g.dir, "expected.json"))
+	if err == nil {
+		err = json.Unmarshal(b, &want)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	base, err := load.Open(filepath.Join(g.dir, "model"), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := g.want.Ctx
+	r, _, done := g.run(t, cpu.New(2), base, model.Train{Frozen: true}, s2attn.Spec{Mode: s2attn.Full}, model.Tiling{Tile: n, MLPRows: n, HeadRows: n})
+	defer done()
+	sum := 0.0
+	for i := range want.PPL.Windows {
+		at := i * want.PPL.Stride
+		nll, err := r.Score(row(g.ids[at : at+n]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, v := range nll {
+			sum += float64(v)
+		}
+	}
+	if got := sum / float64(want.PPL.Windows*(n-1)); !(math.Abs(got-want.PPL.Loss) < 1e-5) {
+		t.Errorf("%s: the base's loss over %d windows is %v, want %v", g.dir, want.PPL.Windows, got, want.PPL.Loss)
+	}
+}
