@@ -104,27 +104,6 @@ func WriteJSON(path string, v any) error {
 	})
 }
 
-// ReadJSON reads a JSON document; numbers of maps stay as they are written.
-func ReadJSON(path string, v any) error {
-	f, err := os.Open(path)
-	if errors.Is(err, os.ErrNotExist) {
-		return errs.Dataf("%s: there is no such file; is %s the right folder?", path, filepath.Dir(path))
-	}
-	if err != nil {
-		return errs.Dataf("%w", err)
-	}
-	defer f.Close()
-	dec := json.NewDecoder(f)
-	dec.UseNumber()
-	if err := dec.Decode(v); err != nil {
-		return errs.Dataf("%s: not the JSON that is wanted: %w", path, err)
-	}
-	if _, err := dec.Token(); err != io.EOF {
-		return errs.Dataf("%s: something stands after the end of its JSON document", path)
-	}
-	return nil
-}
-
 // MakeDir makes a folder and those above it.
 func MakeDir(path string) error {
 	if err := os.MkdirAll(path, 0o755); err != nil {

@@ -2,9 +2,14 @@ package ckpt
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
+	"maps"
 	"math"
+	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"longlora/internal/errs"
@@ -16,7 +21,7 @@ type Config struct {
 	Path                           string
 	Arch                           string
 	Hidden, MLP, Layers, Heads, KV int
-	HeadDim, Vocab, MaxPos         int
+	HeadDim, Vocab                 int
 	Eps, InitRange                 float64
 	AttnBias, MLPBias              bool         // of the attention's four linear layers, of the MLP's three
 	Tied                           bool         // tie_word_embeddings; the weights decide, see Model.Tied
@@ -40,6 +45,18 @@ func (f *fields) fail(name, format string, a ...any) {
 	}
 }
 
+// show is a value of a JSON document as it stands there, on one line and no longer than a line.
+func show(v any) string {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return "what it holds"
+	}
+	if len(b) > 80 {
+		return strings.ToValidUTF8(string(b[:80]), "") + "…"
+	}
+	return string(b)
+}
+
 // num is a number, or def where the field is missing or null; a NaN def makes the field required.
 func (f *fields) num(name string, def float64) float64 {
 	v, ok := f.raw[name]
@@ -51,12 +68,12 @@ func (f *fields) num(name string, def float64) float64 {
 	}
 	n, ok := v.(json.Number)
 	if !ok {
-		f.fail(name, "%v is not a number", v)
+		f.fail(name, "%s is not a number", show(v))
 		return def
 	}
 	x, err := n.Float64()
 	if err != nil {
-		f.fail(name, "%v is out of range", v)
+		f.fail(name, "%s is out of range", show(v))
 	}
 	return x
 }
@@ -104,7 +121,7 @@ func (f *fields) flag(name string) bool {
 	}
 	b, ok := v.(bool)
 	if !ok {
-		f.fail(name, "%v is neither true nor false", v)
+		f.fail(name, "%s is neither true nor false", show(v))
 	}
 	return b
 }
@@ -113,6 +130,11 @@ func (f *fields) flag(name string) bool {
 func ReadConfig(dir string) (*Config, error) {
 	path := filepath.Join(dir, "config.json")
 	f := &fields{path: path}
+	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+		if what := instead(dir); what != nil {
+			return nil, what
+		}
+	}
 	if err := ReadJSON(path, &f.raw); err != nil {
 		return nil, err
 	}
@@ -127,8 +149,12 @@ func (f *fields) config() (*Config, error) {
 	c := &Config{Path: f.path, Raw: f.raw}
 	f.architecture(c)
 	c.Hidden, c.MLP, c.Layers = f.size("hidden_size", -1), f.size("intermediate_size", -1), f.layers()
-	c.Heads, c.Vocab, c.MaxPos = f.size("num_attention_heads", -1), f.size("vocab_size", -1), f.count("max_position_embeddings", -1)
-	c.KV = f.size("num_key_value_heads", c.Heads)
+	c.Heads, c.Vocab = f.size("num_attention_heads", -1), f.size("vocab_size", -1)
+	kv := c.Heads
+	if _, said := f.raw["num_key_value_heads"]; !said && c.Arch == "MistralForCausalLM" {
+		kv = 8 // transformers' default where config.json does not name the field; null means the heads there too
+	}
+	c.KV = f.size("num_key_value_heads", kv)
 	if f.raw["head_dim"] == nil && c.Hidden%c.Heads != 0 {
 		f.fail("num_attention_heads", "%d heads do not divide hidden_size %d, and head_dim is not given", c.Heads, c.Hidden)
 	}
@@ -139,6 +165,7 @@ func (f *fields) config() (*Config, error) {
 	if c.HeadDim%2 != 0 {
 		f.fail("head_dim", "%d is odd; rotary positions need pairs", c.HeadDim)
 	}
+	f.magnitude(c)
 	c.Eps, c.InitRange = f.num("rms_norm_eps", 1e-6), f.num("initializer_range", 0.02)
 	for name, x := range map[string]float64{"rms_norm_eps": c.Eps, "initializer_range": c.InitRange} {
 		if !(x >= 0 && x < 1) {
@@ -151,6 +178,26 @@ func (f *fields) config() (*Config, error) {
 	c.DType = f.dtype()
 	c.EOS = f.ids("eos_token_id")
 	return c, f.err
+}
+
+// magnitude refuses sizes whose products are beyond any model's: with these bounds bytes and operations of a step of 2^31
+// tokens can be counted in 64 bits.
+func (f *fields) magnitude(c *Config) {
+	const widest, most = 1 << 20, 1 << 28
+	wide := func(name string, n int) {
+		if n > widest {
+			f.fail(name, "%d is more than any model has", n)
+		}
+	}
+	wide("hidden_size", c.Hidden)
+	wide("intermediate_size", c.MLP)
+	wide("head_dim", c.HeadDim)
+	if n := c.Heads * c.HeadDim; n > widest { // each at most 2^24
+		f.fail("num_attention_heads", "%d heads of %d channels are more than any model has", c.Heads, c.HeadDim)
+	}
+	if n := c.Layers * (2*c.Hidden + 3*c.MLP + 4*c.Heads*c.HeadDim); f.err == nil && n > most {
+		f.fail("num_hidden_layers", "%d layers of this width are more than any model has", c.Layers)
+	}
 }
 
 // modelTypes are the architectures that the model implements, with their model_type.
@@ -174,13 +221,16 @@ func (f *fields) architecture(c *Config) {
 			c.Arch, _ = v[0].(string)
 		}
 	}
+	if c.Arch == "LLaMAForCausalLM" { // as the first conversions wrote it
+		c.Arch = "LlamaForCausalLM"
+	}
 	t, ok := modelTypes[c.Arch]
 	if !ok {
-		f.fail("architectures", "%v is not supported; LlamaForCausalLM and MistralForCausalLM are", f.raw["architectures"])
+		f.fail("architectures", "%s is not supported; LlamaForCausalLM and MistralForCausalLM are", show(f.raw["architectures"]))
 		return
 	}
 	if m := f.raw["model_type"]; m != nil && m != t {
-		f.fail("model_type", "%v contradicts architectures, %s", m, c.Arch)
+		f.fail("model_type", "%s contradicts architectures, %s", show(m), c.Arch)
 	}
 	if c.Arch == "MistralForCausalLM" && f.raw["sliding_window"] != nil {
 		c.Window = f.count("sliding_window", -1)
@@ -204,21 +254,21 @@ func (f *fields) refuse(c *Config) {
 	}
 	for _, n := range []string{"rope_parameters", "rope_scaling"} {
 		d, _ := f.raw[n].(map[string]any)
-		if x := d["partial_rotary_factor"]; x != nil && fmt.Sprint(x) != "1" && fmt.Sprint(x) != "1.0" {
-			f.fail(n+".partial_rotary_factor", "%v is not supported, only 1", x)
+		if x := show(d["partial_rotary_factor"]); x != "null" && x != "1" && x != "1.0" {
+			f.fail(n+".partial_rotary_factor", "%s is not supported, only 1", x)
 		}
 	}
-	if a := f.raw["hidden_act"]; a != nil && a != "silu" {
-		f.fail("hidden_act", "%v is not supported, only silu", a)
+	if a := f.raw["hidden_act"]; a != nil && a != "silu" && a != "swish" { // two names of one function
+		f.fail("hidden_act", "%s is not supported, only silu", show(a))
 	}
-	if f.raw["quantization_config"] != nil {
-		f.fail("quantization_config", "quantised weights are not supported; use the full-precision checkpoint")
+	if field, method := quantisedConfig(f.raw); field != "" && f.err == nil {
+		f.err = quantisedError(f.path, field, method)
 	}
-	if x := f.num("attention_dropout", 0); x != 0 {
-		c.Notes = append(c.Notes, fmt.Sprintf("attention_dropout %v is ignored", x))
-	}
-	if x := f.num("pretraining_tp", 1); x != 1 {
-		c.Notes = append(c.Notes, fmt.Sprintf("pretraining_tp %v is ignored", x))
+	for _, n := range slices.Sorted(maps.Keys(f.raw)) {
+		dropout := strings.HasSuffix(n, "dropout") || strings.HasSuffix(n, "pdrop")
+		if dropout && f.num(n, 0) != 0 || n == "pretraining_tp" && f.num(n, 1) != 1 {
+			c.Notes = append(c.Notes, fmt.Sprintf("%s: %s %s is ignored", f.path, n, show(f.raw[n])))
+		}
 	}
 }
 
@@ -236,8 +286,10 @@ func (f *fields) dtype() tensor.DType {
 			return tensor.BF16
 		case "float16":
 			return tensor.F16
+		case "auto": // the weights say it
+			continue
 		}
-		f.fail(n, "%v is not one of float32, bfloat16, float16", v)
+		f.fail(n, "%s is not one of float32, bfloat16, float16", show(v))
 	}
 	return tensor.F32
 }
@@ -256,7 +308,7 @@ func (f *fields) ids(name string) []int {
 		n, ok := v.(json.Number)
 		x, err := n.Int64()
 		if !ok || err != nil {
-			f.fail(name, "%v is not a token id", v)
+			f.fail(name, "%s is not a token id", show(v))
 			return nil
 		}
 		out = append(out, int(x))

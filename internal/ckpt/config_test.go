@@ -61,7 +61,12 @@ func TestConfigReads(t *testing.T) {
 	}
 	for name, extra := range map[string]change{
 		"by model_type":     {"architectures": nil, "model_type": "llama"},
-		"mistral":           {"architectures": []string{"MistralForCausalLM"}, "model_type": "mistral", "sliding_window": 4096},
+		"mistral":           {"architectures": []string{"MistralForCausalLM"}, "model_type": "mistral", "sliding_window": 4096, "num_key_value_heads": 2},
+		"the first LLaMA":   {"architectures": []string{"LLaMAForCausalLM"}, "max_position_embeddings": nil, "max_sequence_length": 2048, "torch_dtype": "float16"},
+		"dtype auto":        {"torch_dtype": "auto"},
+		"swish":             {"hidden_act": "swish"},
+		"code of its own":   {"auto_map": change{"AutoModelForCausalLM": "modeling_llama_yarn.LlamaForCausalLM"}},
+		"null where it may": {"num_key_value_heads": nil, "head_dim": nil, "eos_token_id": nil, "tie_word_embeddings": nil, "quantization_config": nil},
 		"plain values":      {"attention_bias": false, "mlp_bias": false, "hidden_act": "silu", "partial_rotary_factor": 1.0},
 		"new dtype":         {"dtype": "float16"},
 		"both embeddings":   {"tie_word_embeddings": true},
@@ -87,7 +92,6 @@ func TestConfigRefuses(t *testing.T) {
 		{"num_hidden_layers", change{"num_hidden_layers": 0}},
 		{"num_hidden_layers", change{"num_hidden_layers": 1 << 30}},
 		{"vocab_size", change{"vocab_size": nil}},
-		{"max_position_embeddings", change{"max_position_embeddings": nil}},
 		{"num_attention_heads", change{"num_attention_heads": nil}},
 		{"num_attention_heads", change{"num_attention_heads": 0}},
 		{"num_attention_heads", change{"num_attention_heads": 5}},
@@ -97,12 +101,18 @@ func TestConfigRefuses(t *testing.T) {
 		{"initializer_range", change{"initializer_range": -1}},
 		{"tie_word_embeddings", change{"tie_word_embeddings": "yes"}},
 		{"attention_bias", change{"attention_bias": "yes"}},
-		{"attention_bias", change{"architectures": []string{"MistralForCausalLM"}, "attention_bias": true}},
-		{"mlp_bias", change{"architectures": []string{"MistralForCausalLM"}, "mlp_bias": true}},
+		{"attention_bias", change{"architectures": []string{"MistralForCausalLM"}, "num_key_value_heads": 2, "attention_bias": true}},
+		{"mlp_bias", change{"architectures": []string{"MistralForCausalLM"}, "num_key_value_heads": 2, "mlp_bias": true}},
 		{"partial_rotary_factor", change{"partial_rotary_factor": 0.5}},
 		{"rope_parameters.partial_rotary_factor", change{"rope_parameters": change{"partial_rotary_factor": 0.5}}},
 		{"hidden_act", change{"hidden_act": "gelu"}},
 		{"quantization_config", change{"quantization_config": change{"bits": 4}}},
+		{"hidden_size", change{"hidden_size": 1 << 21, "num_attention_heads": 1 << 14}},
+		{"intermediate_size", change{"intermediate_size": 1 << 23}},
+		{"head_dim", change{"num_attention_heads": 1 << 24, "head_dim": 1 << 24, "num_key_value_heads": 1}},
+		{"num_attention_heads", change{"num_attention_heads": 1 << 20, "head_dim": 2}},
+		{"num_hidden_layers", change{"num_hidden_layers": 8192, "hidden_size": 1 << 16, "intermediate_size": 1 << 18}},
+		{"hidden_size", change{"hidden_size": "\u001b[2J" + strings.Repeat("x", 500)}},
 		{"torch_dtype", change{"torch_dtype": "float8"}},
 		{"eos_token_id", change{"eos_token_id": "2"}},
 		{"architectures", change{"architectures": []string{"Qwen2ForCausalLM"}}},
@@ -113,8 +123,8 @@ func TestConfigRefuses(t *testing.T) {
 	} {
 		dir := configWith(t, c.change)
 		_, err := ReadConfig(dir)
-		if errs.Code(err) != 4 || !strings.Contains(err.Error(), filepath.Join(dir, "config.json")+": "+c.field+": ") {
-			t.Errorf("%v: %v, want exit code 4 naming the file and %s", c.change, err, c.field)
+		if errs.Code(err) != 4 || !strings.Contains(err.Error(), filepath.Join(dir, "config.json")+": "+c.field+": ") || len(err.Error()) > 400 {
+			t.Errorf("%v: %v, want exit code 4 naming the file and %s in 400 letters", c.change, err, c.field)
 		}
 	}
 	for _, text := range []string{"", "null", "[]", "{", llama + "x", `{"hidden_size":1e999}`} {

@@ -73,6 +73,10 @@ func mapFile(path string) ([]byte, error) {
 	if st.Size() == 0 {
 		return nil, errs.Dataf("%s: an empty file where a file of tensors is wanted", path)
 	}
+	magic := make([]byte, len(ggufMagic))
+	if _, err := f.ReadAt(magic, 0); err == nil && string(magic) == ggufMagic {
+		return nil, ggufError(path)
+	}
 	m, err := unix.Mmap(int(f.Fd()), 0, int(st.Size()), unix.PROT_READ, unix.MAP_SHARED)
 	if err != nil {
 		return nil, errs.Dataf("%s: mapping the file: %w", path, err)

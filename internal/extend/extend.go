@@ -94,6 +94,9 @@ func (e *extension) open(ctx context.Context) (err error) {
 	if e.base, err = load.Open(c.Model, ""); err != nil {
 		return err
 	}
+	if err := ckpt.CanCarry(e.base.Dir); err != nil {
+		return err
+	}
 	for _, d := range []struct{ flag, dir string }{{"--model", e.base.Dir}, {"--adapter", c.Adapter}} {
 		if ckpt.SameDir(c.Out, d.dir) {
 			return errs.Usagef("--out %s is the folder of %s; choose another one", c.Out, d.flag)

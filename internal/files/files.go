@@ -18,6 +18,9 @@ import (
 func Open(path string) (*os.File, error) {
 	st, err := os.Stat(path) // first: opening alone may already do something to a device
 	if err != nil {
+		if to, link := os.Readlink(path); link == nil && errors.Is(err, fs.ErrNotExist) {
+			return nil, errs.Dataf("%s: a link to %s: %w", path, to, fs.ErrNotExist)
+		}
 		return nil, Fault(path, err)
 	}
 	if err := regular(path, st); err != nil {

@@ -47,7 +47,7 @@ func TestOpen(t *testing.T) {
 		"text": "", "empty": "", "link": "",
 		"pipe": "a pipe where a file is wanted", "link-to-pipe": "a pipe where", "socket": "a socket where", ".": "a folder where",
 		"/dev/zero": "a device where", "lfs": "git-lfs pointer", "crlf": "git-lfs pointer",
-		"nowhere": "no such file", "dangling": "no such file", "text/x": "not a directory", "loop": "too many",
+		"nowhere": "no such file", "dangling": "a link to nowhere: file does not exist", "text/x": "not a directory", "loop": "too many",
 	} {
 		path := name
 		if !filepath.IsAbs(name) {

@@ -6,11 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"longlora/internal/ckpt"
 	"longlora/internal/errs"
@@ -47,7 +45,8 @@ func Open(name, adapter string) (*Base, error) {
 		if cfg := m.Config; cfg.Tied && !m.Tied {
 			b.Notes = append(b.Notes, fmt.Sprintf("%s: tie_word_embeddings is true, but the weights hold two different tensors, %s and %s: both are read as they are", cfg.Path, model.EmbedName, model.HeadName))
 		}
-		err = b.checkWeights()
+		b.Notes = append(b.Notes, m.Notes...)
+		err = m.Check(shapesOf(b.Desc())) // before anything is written or taken
 	}
 	if err == nil {
 		if adapter != "" {
@@ -77,35 +76,6 @@ func OpenConfig(name, adapter string) (*Base, error) {
 		err = b.addAdapter(adapter)
 	}
 	return b, err
-}
-
-// buffers end the names of what old checkpoints carry beside the weights: it is computed anew, or of no use any more.
-var buffers = []string{".rotary_emb.inv_freq", ".attention.bias", ".attention.masked_bias"}
-
-// checkWeights looks for every tensor of the model, and for others, before anything is written or taken.
-func (b *Base) checkWeights() error {
-	known := map[string]bool{model.HeadName: true} // a tied model's may be there too
-	for _, s := range b.Desc().TensorShapes() {
-		if _, err := b.Weights.Get(s.Name, s.Shape); err != nil {
-			return err
-		}
-		known[s.Name] = true
-	}
-	for _, name := range slices.Sorted(maps.Keys(b.Weights.Tensors)) {
-		if !known[name] && !slices.ContainsFunc(buffers, func(end string) bool { return strings.HasSuffix(name, end) }) {
-			return errs.Dataf("%s: tensor %s has no place in the %s that %s describes: the two do not belong together%s",
-				b.Weights.Tensors[name].File, name, b.Config.Arch, b.Config.Path, biasHint(name))
-		}
-	}
-	return nil
-}
-
-// biasHint names the fields that say whether there are biases.
-func biasHint(tensor string) string {
-	if strings.HasSuffix(tensor, ".bias") {
-		return " (attention_bias and mlp_bias say which layers have a bias)"
-	}
-	return ""
 }
 
 // Blame adds to an error of kind Numeric which weight of the base or the adapter is NaN or infinite, where one is. It
@@ -142,7 +112,7 @@ func newBase(dir string, cfg *ckpt.Config) (*Base, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Base{Dir: dir, Config: cfg, Positions: p, Tied: cfg.Tied, Notes: append([]string{}, cfg.Notes...)}, nil
+	return &Base{Dir: dir, Config: cfg, Positions: p, Tied: cfg.Tied, Notes: slices.Concat(cfg.Notes, p.Notes)}, nil
 }
 
 // Close unmaps the weights; models made from them are dead.

@@ -48,10 +48,18 @@ func Merge(ctx context.Context, o MergeOptions) (Merged, error) {
 	if err != nil {
 		return res, errs.Dataf("%w", err)
 	}
-	if _, err := os.Stat(out); err == nil {
+	if st, err := os.Lstat(out); err == nil {
+		if st.Mode()&os.ModeSymlink != 0 { // the folder that it leads to is meant
+			if out, err = filepath.EvalSymlinks(out); err != nil {
+				return res, errs.Usagef("--out %s: a link to nothing; make the folder that it leads to, or choose another", o.Out)
+			}
+		}
 		if list, err := os.ReadDir(out); err != nil || len(list) > 0 {
 			return res, errs.Usagef("--out %s: exists and is not an empty folder; choose another", o.Out)
 		}
+	}
+	if err := ckpt.CanCarry(o.Base.Dir); err != nil {
+		return res, err
 	}
 	tmp := filepath.Join(filepath.Dir(out), ".merging-"+filepath.Base(out))
 	if err := os.RemoveAll(tmp); err != nil {
@@ -240,7 +248,7 @@ func (o *MergeOptions) writeConfig(dir string) error {
 	if err := ckpt.CarryOver(dir, o.Base.Dir); err != nil {
 		return err
 	}
-	raw := o.Base.Config.Raw
+	raw := o.Base.Config.Derived()
 	o.Base.Config.SetTied(raw, o.Desc.Tied)
 	if o.Changed {
 		o.Positions.WriteConfig(raw)

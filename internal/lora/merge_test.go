@@ -178,3 +178,56 @@ func TestMergeRefuses(t *testing.T) {
 		t.Errorf("--out that is not empty: %v, want exit code 2", err)
 	}
 }
+
+// A link to an empty folder is filled where it leads; one to nothing is refused, and so is a base whose files to carry
+// over are links out of it, before anything is written.
+func TestMergeAndLinks(t *testing.T) {
+	const c = golden + "mha-linear/"
+	dir := t.TempDir()
+	target, link := filepath.Join(dir, "disk", "empty"), filepath.Join(dir, "link")
+	if err := os.MkdirAll(target, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("disk/empty", link); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := merge(t, c+"model", c+"adapter-trained", func(o *lora.MergeOptions) { o.Out = link }); err != nil {
+		t.Fatal(err)
+	}
+	if to, err := os.Readlink(link); err != nil || to != "disk/empty" {
+		t.Errorf("the link leads to %q now, %v", to, err)
+	}
+	if got := tensors(t, target); len(got) != 21 {
+		t.Errorf("%d tensors in its target", len(got))
+	}
+	if list, err := os.ReadDir(filepath.Join(dir, "disk")); err != nil || len(list) != 1 {
+		t.Errorf("beside the target: %v, %v", list, err)
+	}
+	if _, _, err := merge(t, c+"model", c+"adapter-trained", func(o *lora.MergeOptions) { o.Out = link }); errs.Code(err) != 2 {
+		t.Errorf("once more: %v", err)
+	}
+	nowhere := filepath.Join(dir, "nowhere")
+	if err := os.Symlink("gone", nowhere); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := merge(t, c+"model", c+"adapter-trained", func(o *lora.MergeOptions) { o.Out = nowhere }); errs.Code(err) != 2 || !strings.Contains(err.Error(), "a link to nothing") {
+		t.Errorf("a link to nothing: %v", err)
+	}
+	base := filepath.Join(dir, "base")
+	if err := os.CopyFS(base, os.DirFS(c+"model")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "secret"), []byte("secret"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("../secret", filepath.Join(base, "chat_template.jinja")); err != nil {
+		t.Fatal(err)
+	}
+	out, _, err := merge(t, base, c+"adapter-trained", nil)
+	if errs.Code(err) != 4 || !strings.Contains(err.Error(), "chat_template.jinja: a link out of the model's folder") {
+		t.Errorf("a link out of the base: %v", err)
+	}
+	if _, err := os.Lstat(out); err == nil {
+		t.Error("a merge that was refused wrote something")
+	}
+}

@@ -2,7 +2,6 @@ package train
 
 import (
 	"io"
-	"maps"
 	"path/filepath"
 	"sort"
 	"strconv"
@@ -41,7 +40,7 @@ func (s *setup) writeTrained(dir string, e *Engine, dtype func(name string) tens
 	if err := ckpt.WriteSharded(dir, outs, shardBytes); err != nil {
 		return err
 	}
-	raw := maps.Clone(s.base.Config.Raw)
+	raw := s.base.Config.Derived()
 	s.base.Config.SetTied(raw, s.base.Tied)
 	if s.changed {
 		s.pos.WriteConfig(raw)

@@ -116,6 +116,11 @@ func (s *setup) openBase() error {
 			return errs.Usagef("--out %s is the folder of %s; choose another one", c.Out, d.flag)
 		}
 	}
+	if c.Tune == "full" {
+		if err := ckpt.CanCarry(s.base.Dir); err != nil {
+			return err
+		}
+	}
 	return s.base.CheckWindow(c.Ctx)
 }
 

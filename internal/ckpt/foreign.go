@@ -1,0 +1,122 @@
+package ckpt
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"longlora/internal/errs"
+	"longlora/internal/files"
+)
+
+// What is not read, wherever it lies, is recognised here, and what to do about it said.
+
+const ggufMagic = "GGUF"
+
+func ggufError(path string) error {
+	return errs.Dataf("%s: a GGUF file, llama.cpp's format, which is not read; give the folder of the Hugging Face checkpoint that it was made from (or make one of it with transformers: AutoModelForCausalLM.from_pretrained(FOLDER, gguf_file=NAME).save_pretrained(NEW), and the same with AutoTokenizer)", path)
+}
+
+// quantisedError says that weights lie in fewer bits, and by which method where that is known.
+func quantisedError(path, where, method string) error {
+	if method != "" {
+		method = " by " + method
+	}
+	return errs.Dataf("%s: %s: the weights are quantised%s, which is not read; give the 16-bit checkpoint that they were made from (most often the same name without the suffix)", path, where, method)
+}
+
+// quantisedConfig finds out from config.json whether and how weights are quantised.
+func quantisedConfig(raw map[string]any) (field, method string) {
+	for _, field := range []string{"quantization_config", "compression_config", "quantization"} { // the last is MLX's
+		v := raw[field]
+		if v == nil {
+			continue
+		}
+		q, _ := v.(map[string]any)
+		name, _ := q["quant_method"].(string)
+		switch {
+		case name != "":
+		case q["load_in_4bit"] != nil || q["load_in_8bit"] != nil:
+			name = "bitsandbytes"
+		case field == "quantization":
+			name = "MLX"
+		case q["group_size"] != nil:
+			name = "gptq or a method like it"
+		}
+		if bits := q["bits"]; bits != nil && name != "" {
+			name += fmt.Sprintf(" (%s bits)", show(bits))
+		}
+		return field, name
+	}
+	return "", ""
+}
+
+// quantisedNames are the ends of tensors' names that methods of quantisation write beside or for a weight.
+var quantisedNames = []struct{ end, method string }{
+	{".qweight", "gptq, awq or a method like them"}, {".qzeros", "gptq, awq or a method like them"}, {".g_idx", "gptq"},
+	{".SCB", "bitsandbytes (8 bits)"}, {".weight_format", "bitsandbytes (8 bits)"}, {".absmax", "bitsandbytes (4 bits)"},
+	{".quant_map", "bitsandbytes (4 bits)"}, {".quant_state", "bitsandbytes (4 bits)"}, {".nested_absmax", "bitsandbytes (4 bits)"},
+	{".weight_scale", "fp8 or a method like it"}, {".weight_scale_inv", "fp8"}, {".input_scale", "fp8"}, {".weight_packed", "compressed-tensors"},
+	{".weight_zero_point", "compressed-tensors"}, {".q_weight", "exl2"}, {".trellis", "exl3"}, {".W_q", "hqq"}, {".codebooks", "aqlm"},
+	{".scales", "a method of few bits"}, {"_blocks", "mxfp4"},
+}
+
+// quantisedName is the method that a tensor's name tells of, "" for none.
+func quantisedName(name string) string {
+	for _, q := range quantisedNames {
+		if strings.HasSuffix(name, q.end) || strings.Contains(name, q.end+".") {
+			return q.method
+		}
+	}
+	return ""
+}
+
+// fileNotFolder says what to give instead of a file.
+func fileNotFolder(path string) error {
+	b := make([]byte, 4)
+	if f, err := files.Open(path); err != nil {
+		return err
+	} else {
+		_, _ = f.ReadAt(b, 0) // a shorter file is none of those that follow
+		f.Close()
+	}
+	if string(b) == ggufMagic || strings.HasSuffix(path, ".gguf") {
+		return ggufError(path)
+	}
+	return errs.Dataf("%s: a file where a checkpoint's folder is wanted; give the folder: --model %s", path, filepath.Dir(path))
+}
+
+// first is the first file of a folder that a pattern names, "" for none.
+func first(dir, pattern string) string {
+	if list, _ := filepath.Glob(filepath.Join(quoteGlob(dir), pattern)); len(list) > 0 {
+		return list[0]
+	}
+	return ""
+}
+
+// instead says what a folder is that is no checkpoint, nil where nothing tells.
+func instead(dir string) error {
+	if p := first(dir, "*.gguf"); p != "" {
+		return ggufError(p)
+	}
+	if first(dir, "adapter_config.json") != "" {
+		return errs.Dataf("%s: an adapter, not a model: give it as --adapter %s, and its base as --model", dir, dir)
+	}
+	if p := first(dir, "consolidated.*"); p != "" {
+		return errs.Dataf("%s: weights in the form of their makers, which is not read; download the checkpoint in Hugging Face's form, or convert it with transformers' convert_llama_weights_to_hf.py", p)
+	}
+	return nil
+}
+
+// noWeights says what lies in a folder instead of the weights.
+func noWeights(dir string) error {
+	if what := instead(dir); what != nil {
+		return what
+	}
+	for _, pattern := range []string{"*.safetensors", "*.bin", "*.pt", "*.pth"} {
+		if p := first(dir, pattern); p != "" {
+			return errs.Dataf("%s: no weights under a name that is looked for: %s; if %s is the whole model, rename it to model.safetensors or pytorch_model.bin", dir, strings.Join(weightFiles, ", "), filepath.Base(p))
+		}
+	}
+	return errs.Dataf("%s: no weights: none of %s is there", dir, strings.Join(weightFiles, ", "))
+}

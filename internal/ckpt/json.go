@@ -1,0 +1,52 @@
+package ckpt
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"io/fs"
+	"path/filepath"
+
+	"longlora/internal/errs"
+	"longlora/internal/files"
+)
+
+// The longest JSON documents that are read: an index of a hundred thousand tensors is shorter, and so by far is every
+// document that is kept whole, whose smallest values take many times their own length of memory.
+const maxJSON, maxOpenJSON = 32 << 20, 4 << 20
+
+// ReadJSON reads a JSON document; numbers of maps stay as they are written.
+func ReadJSON(path string, v any) error {
+	f, err := files.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return errs.Dataf("%s: there is no such file; is %s the right folder?", path, filepath.Dir(path))
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	limit := int64(maxJSON)
+	if _, open := v.(*map[string]any); open {
+		limit = maxOpenJSON
+	}
+	if st, err := f.Stat(); err != nil {
+		return files.Fault(path, err)
+	} else if st.Size() > limit {
+		return errs.Dataf("%s: %d bytes are more than such a file has", path, st.Size())
+	}
+	dec := json.NewDecoder(io.LimitReader(f, limit)) // it may grow while it is read
+	dec.UseNumber()
+	var kind *json.UnmarshalTypeError
+	switch err := dec.Decode(v); {
+	case errors.As(err, &kind) && kind.Field == "":
+		return errs.Dataf("%s: %.100s where an object is wanted", path, kind.Value)
+	case errors.As(err, &kind):
+		return errs.Dataf("%s: %.100s: %.100s where something else is wanted", path, kind.Field, kind.Value)
+	case err != nil:
+		return errs.Dataf("%s: not the JSON that is wanted: %w", path, err)
+	}
+	if _, err := dec.Token(); err != io.EOF {
+		return errs.Dataf("%s: something stands after the end of its JSON document", path)
+	}
+	return nil
+}
