@@ -4,7 +4,6 @@ import (
 	"context"
 	"io"
 	"runtime"
-	"slices"
 	"sync"
 
 	"longlora/internal/errs"
@@ -27,7 +26,8 @@ type item struct {
 	lo, hi int // its bytes in the batch
 	row    map[string]any
 	bad    error
-	later  bool // a part of a text file that is not the first
+	text   bool // a text, or a part of one, not a record
+	later  bool // a part that is not the first
 	more   bool // nor the last
 }
 
@@ -55,8 +55,16 @@ type result struct {
 const (
 	batchBytes = 1 << 20
 	batchItems = 1 << 12
-	inFlight   = 64 << 20 // bytes of records read and not yet written
+	inFlight   = 64 << 20 // bytes of records read and not yet written, at most
 )
+
+// inFlight is how many bytes of records may be held that are read and not yet written.
+func (s *source) inFlight() int {
+	if m := s.opt.HostMem; m > 0 {
+		return int(max(batchBytes, min(inFlight, m/64)))
+	}
+	return inFlight
+}
 
 // encode reads the source's files from a place on and gives emit the documents, in the order of the files. Batches of
 // records are encoded on all cores; what is held at a time are a few batches, so memory does not grow with the data.
@@ -65,7 +73,7 @@ func (s *source) encode(ctx context.Context, from place, emit func(*result) erro
 	defer cancel()
 	workers := max(1, runtime.GOMAXPROCS(0))
 	jobs, order := make(chan *batch, workers), make(chan *batch, 2*workers)
-	held := newBudget(ctx, inFlight)
+	held := newBudget(ctx, s.inFlight())
 	var group par.Group
 	defer group.Wait()
 	defer cancel()
@@ -213,9 +221,9 @@ func (r *reading) file(i int, from place) error {
 	case text:
 		err = r.text(x, i, from.Offset)
 	case columns:
-		err = r.rows(x, i, from.Record)
+		err = r.rows(x, i, from.Record, k)
 	default:
-		err = r.json(x, i, from.Record, k)
+		err = r.json(x, i, from, k)
 	}
 	if e := x.unchanged(); e != nil { // the cause of whatever else is wrong
 		return e
@@ -223,87 +231,83 @@ func (r *reading) file(i int, from place) error {
 	return err
 }
 
-// text reads a text file from a byte on. It is one document; where the tokenizer allows it, a long one is sent in
-// parts, so that it is never held whole.
+// text reads a text file from a byte on. It is one document.
 func (r *reading) text(x *file, i int, offset int64) error {
-	if _, err := io.CopyN(io.Discard, x.r, offset); err != nil {
-		return x.fault(err)
-	}
-	e := &r.s.encoder
-	later, lo, size := offset > 0, len(r.b.buf), partBytes
+	p := r.newParts(item{kind: text, file: i, number: 1}, offset, func(n int64) place { return place{File: i, Offset: n} })
+	buf := make([]byte, 1<<16)
 	for {
-		if n := len(r.b.buf) - lo; n > maxRecord {
-			return errs.Dataf("%s: a text of more than 1 GiB without a place where it may be cut; divide it, or make it lines of JSONL", x.path)
-		} else if e.parts && n >= size {
-			if cut := lastCut(r.b.buf[lo:]); cut >= 0 {
-				rest := lo + cut
-				if e.drop {
-					rest++
-				}
-				offset += int64(rest - lo)
-				next := slices.Clone(r.b.buf[rest:])
-				r.b.buf = r.b.buf[:lo+cut]
-				r.add(item{kind: text, file: i, number: 1, lo: lo, hi: lo + cut, later: later, more: true}, cut, place{File: i, Offset: offset})
-				if r.stop {
-					return nil
-				}
-				later, lo, size = true, len(r.b.buf), partBytes
-				r.b.buf = append(r.b.buf, next...)
-				continue
+		n, err := x.r.Read(buf)
+		if e := p.add(buf[:n]); e != nil {
+			if e == errLong {
+				p.drop(e, place{File: i, Record: 1})
 			}
-			size = 2 * n
+			return nil
 		}
-		if cap(r.b.buf)-len(r.b.buf) < 1<<16 {
-			r.b.buf = append(make([]byte, 0, 2*cap(r.b.buf)+1<<17), r.b.buf...)
-		}
-		n, err := x.r.Read(r.b.buf[len(r.b.buf):cap(r.b.buf)])
-		r.b.buf = r.b.buf[:len(r.b.buf)+n]
 		if err == io.EOF {
-			break
+			p.end(place{File: i, Record: 1})
+			return nil
 		}
 		if err != nil {
 			return x.fault(err)
 		}
 	}
-	r.add(item{kind: text, file: i, number: 1, lo: lo, hi: len(r.b.buf), later: later}, len(r.b.buf)-lo, place{File: i, Record: 1})
-	return nil
 }
 
 // json reads the lines or objects of a file.
-func (r *reading) json(x *file, i, skip int, k kind) error {
-	next := recordReader(k, x.r)
+func (r *reading) json(x *file, i int, from place, k kind) error {
+	o := r.s.opt
+	most := o.recordLimit()
+	if r.s.format == Text {
+		most = min(most, longRecord)
+	}
+	rs, err := newRecords(k, x.r, most)
+	if err != nil {
+		return x.fault(err)
+	}
 	for n := 1; !r.stop; n++ {
 		lo := len(r.b.buf)
-		buf, line, bad, err := next(r.b.buf)
-		if err == io.EOF {
-			if n == 1 {
-				return errs.Dataf("%s: the file holds no document", x.path)
-			}
+		buf, line, bad, err := rs.next(r.b.buf)
+		it := item{kind: k, file: i, line: line, number: n, lo: lo, hi: len(buf), bad: bad}
+		r.b.buf = buf
+		switch {
+		case err == io.EOF && n == 1:
+			return errs.Dataf("%s: the file holds no document", x.path)
+		case err == io.EOF:
 			return nil
-		}
-		if err != nil {
+		case err != nil:
 			return x.fault(err)
-		}
-		if n <= skip {
+		case bad != errLong && n <= from.Record:
 			r.b.buf = buf[:lo]
 			continue
+		case bad == errLong && r.s.format == Text && n > from.Record:
+			offset := int64(0)
+			if n == from.Record+1 {
+				offset = from.Offset
+			}
+			if err := r.long(rs, it, offset); err != nil {
+				return x.fault(err)
+			}
+			continue
+		case bad == errLong:
+			if err := rs.skip(); err != nil {
+				return x.fault(err)
+			}
 		}
-		r.b.buf = buf
-		r.add(item{kind: k, file: i, line: line, number: n, lo: lo, hi: len(buf), bad: bad}, len(buf)-lo, place{File: i, Record: n})
+		r.add(it, it.hi-lo, place{File: i, Record: n})
 	}
 	return nil
 }
 
-// rows reads a parquet file.
-func (r *reading) rows(x *file, i, skip int) error {
-	rr, err := newRowReader(x, fieldsOf(r.s.format, r.s.opt.TextField))
+// rows reads the rows of a table.
+func (r *reading) rows(x *file, i, skip int, k kind) error {
+	t, err := newRows(k, x, r.s.fields, r.s.opt.recordLimit())
 	if err != nil {
 		return x.fault(err)
 	}
-	defer rr.close()
-	r.s.columns[i] = rr.names
-	for !r.stop {
-		row, n, err := rr.next()
+	defer t.close()
+	r.s.columns[i] = t.columns()
+	for n := 1; !r.stop; n++ {
+		row, line, bad, err := t.next()
 		if err == io.EOF {
 			if n == 1 {
 				return errs.Dataf("%s: the file holds no document", x.path)
@@ -313,10 +317,9 @@ func (r *reading) rows(x *file, i, skip int) error {
 		if err != nil {
 			return x.fault(err)
 		}
-		if n <= skip {
-			continue
+		if n > skip {
+			r.add(item{kind: k, file: i, line: line, number: n, row: row, bad: bad}, sizeOf(row), place{File: i, Record: n})
 		}
-		r.add(item{kind: columns, file: i, line: n, number: n, row: row}, sizeOf(row), place{File: i, Record: n})
 	}
 	return nil
 }
@@ -357,6 +360,9 @@ func (s *source) work(b *batch) result {
 		n := len(r.ids)
 		ids, d, err := s.document(r.ids, b, it)
 		if err != nil {
+			if err == errLong && !s.opt.SkipBad {
+				err = s.opt.tooLong(s.where(s.files[it.file], it.kind, it.line, it.number))
+			}
 			if fatal(err) && (!s.opt.SkipBad || it.kind != text) {
 				r.err = err
 				return r
@@ -367,6 +373,9 @@ func (s *source) work(b *batch) result {
 			}
 			r.skipped++
 			r.ids = ids[:n]
+			if it.later {
+				r.docs = append(r.docs, document{undo: true})
+			}
 			continue
 		}
 		d.n, d.file, d.line = len(ids)-n, it.file, it.line
@@ -383,18 +392,17 @@ func (s *source) document(out []int32, b *batch, it *item) ([]int32, document, e
 	if it.bad != nil {
 		return out, d, it.bad
 	}
-	if it.kind == text {
+	if it.text {
 		d.more = it.more
 		out, err := s.encoder.part(out, string(b.buf[it.lo:it.hi]), !it.later, !it.more)
 		return out, d, err
 	}
 	m, names := it.row, s.columns[it.file]
-	if it.kind != columns {
+	if it.row == nil {
 		var err error
-		if m, err = decodeObject(b.buf[it.lo:it.hi]); err != nil {
+		if m, names, err = decodeObject(b.buf[it.lo:it.hi], s.want); err != nil {
 			return out, d, err
 		}
-		names = nil
 		if len(b.items) == 1 { // a long one: its bytes are wanted no more
 			b.buf = nil
 		}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"unicode/utf8"
 
 	"longlora/internal/errs"
 	"longlora/internal/tokenizer"
@@ -28,6 +29,7 @@ type Encoder interface {
 type document struct {
 	n       int    // tokens
 	more    bool   // the document goes on in the next one
+	undo    bool   // not a document: what went before of one that is not whole is to be taken back
 	answers []span // tokens that are scored; of examples
 	trim    span   // the tokens of the prompt's longest text; of examples
 	file    int    // where it came from
@@ -45,7 +47,7 @@ type encoder struct {
 }
 
 // partBytes is from where on text is encoded part by part.
-const partBytes = 1 << 20
+var partBytes = 1 << 20
 
 // text appends a document's ids: BOS where the tokenizer adds it, the text, EOS.
 func (e *encoder) text(out []int32, s string) ([]int32, error) { return e.part(out, s, true, true) }
@@ -56,18 +58,17 @@ func (e *encoder) part(out []int32, s string, first, last bool) ([]int32, error)
 		out = append(out, id)
 	}
 	from := len(out)
-	if len(s) > 2*partBytes {
+	if len(s) > partBytes {
 		out = slices.Grow(out, len(s)/3)
 	}
-	for e.parts && len(s) > 2*partBytes { // in little memory
-		i := lastCut(s[:2*partBytes])
-		if i < 0 {
-			break
+	for size := partBytes; len(s) >= size; { // in little memory
+		at, drop := cutAt(e, s[:size])
+		if at < 0 {
+			size *= 2
+			continue
 		}
-		out = append(out, e.enc.Encode(s[:i])...)
-		if s = s[i:]; e.drop {
-			s = s[1:]
-		}
+		out = append(out, e.enc.Encode(s[:at])...)
+		s, size = s[at+drop:], partBytes
 	}
 	out = append(out, e.enc.Encode(s)...)
 	if err := e.check(out[from:]); err != nil {
@@ -77,6 +78,26 @@ func (e *encoder) part(out []int32, s string, first, last bool) ([]int32, error)
 		out = append(out, id)
 	}
 	return out, nil
+}
+
+// wordBytes is how long a text without a place for a cut may be; there it is cut all the same.
+var wordBytes = 8 << 20
+
+// cutAt is where a text is cut that goes on behind what is given, -1 where nowhere. The rest begins drop bytes behind.
+func cutAt[T string | []byte](e *encoder, s T) (at, drop int) {
+	if !e.parts {
+		return -1, 0
+	}
+	if at = lastCut(s); at >= 0 && e.drop {
+		return at, 1
+	}
+	if at < 0 && len(s) >= wordBytes && !e.drop { // a tokenizer that drops the space would write one
+		at = len(s) - 1
+		for len(s)-at < utf8.UTFMax && s[at]&0xc0 == 0x80 {
+			at--
+		}
+	}
+	return at, 0
 }
 
 // lastCut is the last place where a text may be cut, a space between ASCII letters; -1 without any.

@@ -209,7 +209,8 @@ func TestBadFiles(t *testing.T) {
 	old := maxRecord
 	maxRecord = 300
 	t.Cleanup(func() { maxRecord = old })
-	long := "{\"text\":\"" + strings.Repeat("x", 400) + "\"}"
+	const short = `{"instruction":"q","output":"a"}`
+	long := "{\"instruction\":\"" + strings.Repeat("x", 400) + "\",\"output\":\"a\"}"
 	pq := parquetOf(t, textRow{"one", 1})
 	gz := packed(t, ".gz", "{\"text\":\"one\"}\n")
 	zst := packed(t, ".zst", strings.Repeat("{\"text\":\"one\"}\n", 100))
@@ -230,18 +231,21 @@ func TestBadFiles(t *testing.T) {
 		{"cut.parquet", pq[:len(pq)/2], nil, 4, []string{"cut.parquet", "parquet"}},
 		{"no.parquet", "PAR1xxxxPAR1", nil, 4, []string{"no.parquet"}},
 		{"field.parquet", pq, func(o *Options) { o.TextField = "body" }, 4, []string{"field.parquet", "row 1", "body", "text, n"}},
-		{"field.jsonl", "{\"text\":\"a\"}\n{\"txt\":\"b\",\"id\":3}\n", nil, 4, []string{"field.jsonl:2", "\"text\"", "id, txt", "--text-field"}},
-		{"first.jsonl", "{\"txt\":\"b\",\"id\":3}\n", nil, 4, []string{"first.jsonl:1", "--text-field", "id, txt"}},
+		{"field.jsonl", "{\"text\":\"a\"}\n{\"txt\":\"b\",\"id\":3}\n", nil, 4, []string{"field.jsonl:2", "\"text\"", "txt, id", "--text-field"}},
+		{"first.jsonl", "{\"txt\":\"b\",\"id\":3}\n", nil, 4, []string{"first.jsonl:1", "--text-field", "txt, id"}},
 		{"type.jsonl", "{\"text\":7}\n", nil, 4, []string{"type.jsonl:1", "a number"}},
 		{"null.jsonl", "{\"text\":null}\n", nil, 4, []string{"null.jsonl:1", "null"}},
 		{"syntax.jsonl", "{\"text\":\"a\"}\n{\"text\":\n", nil, 4, []string{"syntax.jsonl:2", "--skip-bad"}},
-		{"list.jsonl", "[1]\n", nil, 4, []string{"list.jsonl:1", "a list"}},
+		{"list.jsonl", "{}\n[1]\n", func(o *Options) { o.SkipBad = false; o.Format = Text }, 4, []string{"list.jsonl:1", "no fields"}},
+		{"list2.jsonl", "{\"text\":\"a\"}\n[1]\n", nil, 4, []string{"list2.jsonl:2", "a list"}},
+		{"numbers.jsonl", "[1]\n", nil, 4, []string{"numbers.jsonl", "line 1", "'1'"}},
 		{"open.json", "[{\"text\":\"a\"},", nil, 4, []string{"open.json", "truncated"}},
 		{"after.json", "[{\"text\":\"a\"}] x", nil, 4, []string{"after.json", "end of the array"}},
 		{"comma.json", "[{\"text\":\"a\"}\n{\"text\":\"b\"}]", nil, 4, []string{"comma.json", "line 2", "comma"}},
 		{"number.json", "17", nil, 4, []string{"number.json"}},
-		{"long.jsonl", "{\"text\":\"a\"}\n" + long + "\n", nil, 4, []string{"long.jsonl:2", "1 GiB"}},
-		{"long.json", "[{\"text\":\"a\"},\n" + long + "]", nil, 4, []string{"long.json:2", "1 GiB"}},
+		{"long.jsonl", short + "\n" + long + "\n", nil, 4, []string{"long.jsonl:2", "1 GiB"}},
+		{"long.json", "[" + short + ",\n" + long + "]", nil, 4, []string{"long.json:2", "1 GiB"}},
+		{"share.jsonl", short + "\n" + long + "\n", func(o *Options) { o.HostMem = 299 * recordShare }, 3, []string{"share.jsonl:2", "299 bytes", "--host-mem"}},
 		{"odd.xyz", "text", nil, 4, []string{"odd.xyz", "--format text"}},
 		{"plain.txt", "text", func(o *Options) { o.Format = Alpaca }, 2, []string{"--format alpaca", "plain.txt"}},
 		{"noanswer.jsonl", "{\"instruction\":\"q\"}\n", nil, 4, []string{"noanswer.jsonl:1", "output", "no answer"}},
@@ -279,12 +283,13 @@ func TestSkipBad(t *testing.T) {
 	old := maxRecord
 	maxRecord = 300
 	t.Cleanup(func() { maxRecord = old })
-	long := "{\"text\":\"" + strings.Repeat("x", 400) + "\"}"
+	long := "{\"instruction\":\"" + strings.Repeat("x", 400) + "\",\"output\":\"a\"}"
+	const one = `{"instruction":"q","output":"a"}`
 	for name, content := range map[string]string{
-		"a.jsonl": "nonsense\n" + long + "\n{\"text\":\"one\"}\n{\"no\":1}\n{\"text\":\"two\"}\n{\"text\":",
-		"a.json":  "[{\"no\":1}," + long + ",{\"text\":\"one\"},{\"text\":7},{\"text\":\"two\"},{\"a\" 1}]",
+		"a.jsonl": "nonsense\n" + long + "\n" + one + "\n{\"no\":1}\n" + one + "\n{\"output\":",
+		"a.json":  "[{\"no\":1}," + long + "," + one + ",{\"output\":7}," + one + ",{\"a\" 1}]",
 	} {
-		o := realOptions(t, write(t, name, content), "pad", 8)
+		o := realOptions(t, write(t, name, content), "pad", 1000)
 		o.SkipBad = true
 		s, err := Open(t.Context(), o)
 		if err != nil {
@@ -314,9 +319,12 @@ func FuzzObjects(f *testing.F) {
 
 // readAll reads every record as every format; whatever comes, it ends, within the input's length.
 func readAll(t *testing.T, k kind, s string) {
-	next := recordReader(k, strings.NewReader(s))
+	rs, err := newRecords(k, strings.NewReader(s), 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for n := 0; ; n++ {
-		b, line, bad, err := next(nil)
+		b, line, bad, err := rs.next(nil)
 		if err != nil {
 			return
 		}
@@ -326,7 +334,7 @@ func readAll(t *testing.T, k kind, s string) {
 		if bad != nil {
 			continue
 		}
-		m, err := decodeObject(b)
+		m, _, err := decodeObject(b, func(string) bool { return true })
 		if err != nil {
 			continue
 		}
@@ -359,13 +367,13 @@ func FuzzParquet(f *testing.F) {
 			t.Fatal(err)
 		}
 		defer x.close()
-		r, err := newRowReader(x, []string{"text"})
+		r, err := newParquetRows(x, []string{"text"})
 		if err != nil {
 			return
 		}
 		defer r.close()
 		for range 1000 {
-			if _, _, err := r.next(); err != nil {
+			if _, _, _, err := r.next(); err != nil {
 				return
 			}
 		}

@@ -7,148 +7,215 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"unicode/utf8"
-
-	"longlora/internal/tokenizer"
 )
 
 // maxRecord is the longest line or JSON object that is read.
 var maxRecord = 1 << 30
 
-// errTooLong is the fault of a record that passes maxRecord.
-var errTooLong = errors.New("longer than 1 GiB; divide it into several documents")
+// longRecord is from where on a record is not held whole if it can be helped.
+var longRecord = 4 << 20
+
+// errCutShort is the fault of a record that ends too early.
+var errCutShort = notJSON("it ends inside a value")
+
+// records gives the records of a JSON file as they lie in it.
+type records interface {
+	// next appends the next record to dst, and says in which line it begins. bad is what is wrong with it, errLong where
+	// it is longer than what was asked for; err is why reading ends: io.EOF at the file's end.
+	next(dst []byte) (out []byte, line int, bad, err error)
+	// long is the record for which next gave errLong, from its beginning, for one that goes through it.
+	long() *lexer
+	// skip passes that record unread.
+	skip() error
+	// pass ends going through that record. gone is what it ended with; bad is what is wrong with the record, err why
+	// there is no going on.
+	pass(gone error) (bad, err error)
+}
+
+// newRecords reads the records of a JSON file, each up to most bytes: lines, unless the file is one array or its
+// objects stand over several lines.
+func newRecords(k kind, r io.Reader, most int) (records, error) {
+	br := bufio.NewReaderSize(r, 1<<20)
+	if k == lines {
+		head, err := br.Peek(1 << 20)
+		if err != nil && err != io.EOF {
+			return nil, err
+		}
+		if byLine(head) {
+			return &lineReader{r: br, most: most}, nil
+		}
+	}
+	l := newLexer(br, nil)
+	l.most = most
+	return &objectReader{lexer: l}, nil
+}
+
+// byLine reports whether a JSONL file that begins so has a record in each line. It has none where it begins an array,
+// or an object that goes on, soundly, beyond its line.
+func byLine(head []byte) bool {
+	head = bytes.TrimLeft(head, " \t\r\n")
+	if len(head) == 0 || head[0] != '{' {
+		return len(head) == 0 || head[0] != '['
+	}
+	l := lexer{b: head, held: -1}
+	err := l.object(func(string) error { return l.value() })
+	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return true
+	}
+	first, _, more := bytes.Cut(head[:l.at], []byte("\n"))
+	if !more {
+		return true
+	}
+	// An object cut short and a whole one in the next line may look like one.
+	_, rest, _ := bytes.Cut(head, []byte("\n"))
+	next, _, _ := bytes.Cut(rest, []byte("\n"))
+	return err != nil && json.Valid(next) && bytes.HasPrefix(next, []byte("{")) && len(first) > 1
+}
 
 // lineReader gives the lines of a JSONL file that are not blank.
 type lineReader struct {
-	r *bufio.Reader
-	n int // lines read
+	r    *bufio.Reader
+	most int
+	n    int    // lines read
+	head []byte // of a line that is too long
+	rest *lineRest
+	*lexer
 }
 
-func newLineReader(r io.Reader) *lineReader {
-	br := bufio.NewReaderSize(r, 1<<20)
-	skipMark(br)
-	return &lineReader{r: br}
-}
-
-// skipMark drops a byte order mark, which some editors put before JSON.
-func skipMark(r *bufio.Reader) {
-	if b, err := r.Peek(3); err == nil && string(b) == "\xef\xbb\xbf" {
-		_, _ = r.Discard(3) // it was peeked
-	}
-}
-
-// next appends the next line to dst. bad is what is wrong with it, err why reading ends: io.EOF at the file's end.
 func (l *lineReader) next(dst []byte) (out []byte, line int, bad, err error) {
 	for {
 		l.n++
-		out, bad = dst, nil
-		for {
-			part, e := l.r.ReadSlice('\n')
-			if bad == nil {
-				out = append(out, part...)
+		out = dst
+		for ended := false; !ended; {
+			part, err := l.r.ReadSlice('\n')
+			out = append(out, part...)
+			switch {
+			case err == io.EOF && len(bytes.TrimSpace(out[len(dst):])) == 0:
+				return dst, l.n, nil, io.EOF
+			case err != nil && err != io.EOF && err != bufio.ErrBufferFull: // the next call finds the end
+				return dst, l.n, nil, err
 			}
-			if len(out)-len(dst) > maxRecord+1 { // its newline does not count
-				out, bad = dst, errTooLong
-			}
-			if e == nil {
-				break
-			}
-			if e == io.EOF {
-				if bad == nil && len(bytes.TrimSpace(out[len(dst):])) == 0 {
-					return dst, l.n, nil, io.EOF
-				}
-				break // the next call finds the end
-			}
-			if e != bufio.ErrBufferFull {
-				return dst, l.n, nil, e
+			ended = err != bufio.ErrBufferFull
+			if n := len(out) - len(dst); n > l.most && len(bytes.TrimRight(out[len(out)-2:], "\r\n"))+n-2 > l.most {
+				l.head, l.rest = bytes.Clone(out[len(dst):]), &lineRest{r: l.r, done: ended}
+				return dst, l.n, errLong, nil
 			}
 		}
-		if bad != nil || len(bytes.TrimSpace(out[len(dst):])) > 0 {
-			return out, l.n, bad, nil
+		if len(bytes.TrimSpace(out[len(dst):])) > 0 {
+			return out, l.n, nil, nil
 		}
 	}
 }
 
-// recordReader reads the records of a JSONL or JSON file.
-func recordReader(k kind, r io.Reader) func(dst []byte) (out []byte, line int, bad, err error) {
-	if k == lines {
-		return newLineReader(r).next
+func (l *lineReader) long() *lexer {
+	l.lexer = newLexer(l.rest, l.head)
+	return l.lexer
+}
+
+func (l *lineReader) skip() error {
+	_, err := io.Copy(io.Discard, l.rest)
+	return err
+}
+
+func (l *lineReader) pass(gone error) (bad, err error) {
+	if gone == nil {
+		if c, err := l.lexer.token(); err == nil {
+			gone = notJSON("%q after the end of the object", c)
+		}
 	}
-	return newObjectReader(r).next
+	if end := l.lexer.end; end != nil && end != io.EOF {
+		return nil, end
+	}
+	if errors.Is(gone, io.ErrUnexpectedEOF) {
+		gone = errCutShort
+	}
+	return gone, l.skip()
+}
+
+// lineRest reads on to the end of a line.
+type lineRest struct {
+	r    *bufio.Reader
+	done bool
+}
+
+func (l *lineRest) Read(p []byte) (int, error) {
+	if l.done {
+		return 0, io.EOF
+	}
+	if _, err := l.r.Peek(1); err != nil { // which fills the buffer
+		return 0, err
+	}
+	b, _ := l.r.Peek(min(len(p), l.r.Buffered())) // it is there
+	if i := bytes.IndexByte(b, '\n'); i >= 0 {
+		b, l.done = b[:i+1], true
+	}
+	n := copy(p, b)
+	_, _ = l.r.Discard(n) // it was peeked
+	return n, nil
 }
 
 // objectReader gives the elements of a JSON file: of an array, or values one after another.
 type objectReader struct {
-	r       *bufio.Reader
-	line    int
+	*lexer
 	array   bool
 	started bool
-}
-
-func newObjectReader(r io.Reader) *objectReader {
-	br := bufio.NewReaderSize(r, 1<<20)
-	skipMark(br)
-	return &objectReader{r: br, line: 1}
-}
-
-// byte reads one byte, counting lines.
-func (o *objectReader) byte() (byte, error) {
-	c, err := o.r.ReadByte()
-	if c == '\n' && err == nil {
-		o.line++
-	}
-	return c, err
-}
-
-// token is the next byte that is no white space.
-func (o *objectReader) token() (byte, error) {
-	for {
-		c, err := o.byte()
-		if err != nil || c != ' ' && c != '\t' && c != '\r' && c != '\n' {
-			return c, err
-		}
-	}
+	lineOf  int // of the element that was found last
 }
 
 // syntax is a fault in what stands around the elements, after which there is no going on.
-func (o *objectReader) syntax(format string, a ...any) error {
-	return fmt.Errorf("line %d: not JSON: %s", o.line, fmt.Sprintf(format, a...))
-}
+func (o *objectReader) syntax(format string, a ...any) error { return o.fault(notJSON(format, a...)) }
 
-// next appends the next element's bytes to dst; line is where it begins.
+func (o *objectReader) fault(err error) error { return fmt.Errorf("line %d: %w", o.lineAt(), err) }
+
 func (o *objectReader) next(dst []byte) (out []byte, line int, bad, err error) {
 	c, err := o.token()
 	if !o.started && err == nil {
 		o.started = true
 		if c == '[' {
 			o.array = true
+			o.at++
 			if c, err = o.token(); err == nil && c == ']' {
-				return dst, o.line, nil, o.end()
+				return dst, o.lineAt(), nil, o.close()
 			}
 		}
 	} else if o.array && err == nil {
 		switch c {
 		case ']':
-			return dst, o.line, nil, o.end()
+			return dst, o.lineAt(), nil, o.close()
 		case ',':
+			o.at++
 			c, err = o.token()
 		default:
-			return dst, o.line, nil, o.syntax("%q where a comma or ] is wanted", c)
+			return dst, o.lineAt(), nil, o.syntax("%q where a comma or ] is wanted", c)
 		}
 	}
 	if err == io.EOF && o.array {
 		err = io.ErrUnexpectedEOF
 	}
 	if err != nil {
-		return dst, o.line, nil, err
+		return dst, o.lineAt(), nil, err
 	}
-	line = o.line
-	out, bad, err = o.value(append(dst, c), len(dst))
-	return out, line, bad, err
+	if c != '{' && c != '[' && c != '"' {
+		return dst, o.lineAt(), nil, o.syntax("%q where an object is wanted", c)
+	}
+	o.lineOf = o.lineAt()
+	o.held = o.at
+	err = o.value()
+	from := o.held
+	o.held = -1
+	if err == errLong || err == nil && o.at-from > o.most {
+		o.at = from
+		return dst, o.lineOf, errLong, nil
+	}
+	if err != nil {
+		return dst, o.lineOf, nil, err
+	}
+	return append(dst, o.b[from:o.at]...), o.lineOf, nil, nil
 }
 
-// end checks that nothing follows an array.
-func (o *objectReader) end() error {
+// close passes an array's end and checks that nothing follows.
+func (o *objectReader) close() error {
+	o.at++
 	c, err := o.token()
 	if err == nil {
 		return o.syntax("%q after the end of the array", c)
@@ -156,88 +223,14 @@ func (o *objectReader) end() error {
 	return err
 }
 
-// value reads on to the end of the value that begins at out[at].
-func (o *objectReader) value(out []byte, at int) ([]byte, error, error) {
-	var bad error
-	depth, quoted := 0, false
-	c := out[at]
-	if c != '{' && c != '[' && c != '"' {
-		return out, nil, o.syntax("%q where an object is wanted", c)
-	}
-	for {
-		switch {
-		case quoted && c == '\\':
-			n, err := o.byte()
-			if err != nil {
-				return out, nil, cutOff(err)
-			}
-			if bad == nil {
-				out = append(out, n)
-			}
-		case c == '"':
-			quoted = !quoted
-		case !quoted && (c == '{' || c == '['):
-			depth++
-		case !quoted && (c == '}' || c == ']'):
-			depth--
-		}
-		if depth <= 0 && !quoted {
-			return out, bad, nil
-		}
-		var err error
-		if c, err = o.byte(); err != nil {
-			return out, nil, cutOff(err)
-		}
-		if bad == nil {
-			out = append(out, c)
-		}
-		if len(out)-at > maxRecord {
-			out, bad = out[:at], errTooLong
-		}
-	}
-}
+func (o *objectReader) long() *lexer { return o.lexer }
 
-// cutOff is the error for a file that ends inside a value.
-func cutOff(err error) error {
-	if err == io.EOF {
-		return io.ErrUnexpectedEOF
-	}
-	return err
-}
+func (o *objectReader) skip() error { return o.value() }
 
-// decodeObject reads one JSON object. Bytes that are no UTF-8 become U+FFFD, one for each maximal bad part.
-func decodeObject(b []byte) (map[string]any, error) {
-	if !utf8.Valid(b) {
-		b = []byte(tokenizer.ReplaceInvalid(string(b)))
+// pass cannot find the end of an object in which something is wrong.
+func (o *objectReader) pass(gone error) (bad, err error) {
+	if gone == nil || errors.Is(gone, io.ErrUnexpectedEOF) {
+		return nil, gone
 	}
-	var v any
-	if err := json.Unmarshal(b, &v); err != nil {
-		var s *json.SyntaxError
-		if errors.As(err, &s) {
-			return nil, fmt.Errorf("not JSON: %w (at byte %d)", err, s.Offset)
-		}
-		return nil, fmt.Errorf("not JSON: %w", err)
-	}
-	m, ok := v.(map[string]any)
-	if !ok {
-		return nil, fmt.Errorf("%s where a JSON object is wanted", typeName(v))
-	}
-	return m, nil
-}
-
-// typeName is a JSON value's type in words.
-func typeName(v any) string {
-	switch v.(type) {
-	case nil:
-		return "null"
-	case string, []byte:
-		return "a string"
-	case []any:
-		return "a list"
-	case map[string]any:
-		return "an object"
-	case bool:
-		return "a truth value"
-	}
-	return "a number"
+	return nil, o.fault(gone)
 }

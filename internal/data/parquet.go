@@ -14,8 +14,8 @@ import (
 	"longlora/internal/tokenizer"
 )
 
-// rowReader gives the rows of a parquet file, only the columns that a format may want.
-type rowReader struct {
+// parquetRows gives the rows of a parquet file, only the columns that a format may want.
+type parquetRows struct {
 	r     *parquet.GenericReader[any]
 	names []string // all columns
 	buf   [16]any
@@ -26,9 +26,9 @@ type rowReader struct {
 	tmp   *os.File // where a compressed file was unpacked
 }
 
-// newRowReader opens the columns among want. A compressed file is unpacked first: parquet is read from its end.
-func newRowReader(x *file, want []string) (_ *rowReader, err error) {
-	rr := &rowReader{}
+// newParquetRows opens the columns among want. A compressed file is unpacked first: parquet is read from its end.
+func newParquetRows(x *file, want []string) (_ *parquetRows, err error) {
+	rr := &parquetRows{}
 	defer caught(&err)
 	defer func() {
 		if err != nil {
@@ -106,18 +106,18 @@ func (r readerAt) ReadAt(p []byte, off int64) (int, error) {
 }
 
 // next is the next row; row counts from 1.
-func (r *rowReader) next() (m map[string]any, row int, err error) {
+func (r *parquetRows) next() (m map[string]any, row int, bad, err error) {
 	defer caught(&err)
 	r.row++
 	if r.r == nil {
 		if int64(r.row) > r.total {
-			return nil, r.row, io.EOF
+			return nil, r.row, nil, io.EOF
 		}
-		return map[string]any{}, r.row, nil
+		return map[string]any{}, r.row, nil, nil
 	}
 	for r.at == r.n {
 		if r.err != nil {
-			return nil, r.row, r.err
+			return nil, r.row, nil, r.err
 		}
 		clear(r.buf[:])
 		r.n, r.err = r.r.Read(r.buf[:])
@@ -130,10 +130,12 @@ func (r *rowReader) next() (m map[string]any, row int, err error) {
 	r.at++
 	m, ok := v.(map[string]any)
 	if !ok {
-		return nil, r.row, fmt.Errorf("row %d is %T", r.row, v)
+		return nil, r.row, nil, fmt.Errorf("row %d is %T", r.row, v)
 	}
-	return clean(m).(map[string]any), r.row, nil
+	return clean(m).(map[string]any), r.row, nil, nil
 }
+
+func (r *parquetRows) columns() []string { return r.names }
 
 // clean makes every text valid UTF-8, whether the column says that it is text or not.
 func clean(v any) any {
@@ -154,7 +156,7 @@ func clean(v any) any {
 	return v
 }
 
-func (r *rowReader) close() {
+func (r *parquetRows) close() {
 	if r.r != nil {
 		_ = r.r.Close() // only read
 	}

@@ -177,6 +177,7 @@ type prepareState struct {
 	Made   *sidecar `json:"made"` // what it is, without what is counted
 	Place  place    `json:"place"`
 	Tokens uint64   `json:"tokens"`
+	Whole  uint64   `json:"whole"` // tokens of whole documents
 	Count  int      `json:"documents"`
 	Spans  uint64   `json:"spans"`
 	Bytes  int64    `json:"bytes"`
@@ -238,7 +239,7 @@ func (p *preparation) open() (err error) {
 	}
 	p.state.Made, p.before = p.want, p.state.Second
 	p.w = newStoreWriter(p.f, p.want.Width, p.want.examples())
-	p.w.tokens, p.w.count, p.w.spans = p.state.Tokens, p.state.Count, p.state.Spans
+	p.w.tokens, p.w.whole, p.w.count, p.w.spans = p.state.Tokens, p.state.Whole, p.state.Count, p.state.Spans
 	for i, n := range p.sizes(p.state) {
 		if err := p.f[i].Truncate(n); err != nil {
 			return errs.Dataf("%s: %w", p.f[i].Name(), err)
@@ -327,7 +328,7 @@ func (p *preparation) save() error {
 		}
 	}
 	st := &p.state
-	st.Tokens, st.Count, st.Spans = p.w.tokens, p.w.count, p.w.spans
+	st.Tokens, st.Whole, st.Count, st.Spans = p.w.tokens, p.w.whole, p.w.count, p.w.spans
 	st.Second = p.before + time.Since(p.begun).Seconds()
 	return ckpt.WriteJSON(filepath.Join(p.part, prepareStateName), st)
 }

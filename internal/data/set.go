@@ -34,6 +34,7 @@ type Options struct {
 	Tokenizer     *Identity // of Encoder
 	NoEncoder     error     // why there is none
 	HoldDocs      float64   // share of the documents, at the end, that a set leaves out and a stream is
+	HostMem       int64     // bytes of host memory that may be used; 0: as much as it takes
 	Log           io.Writer // progress and notes; nil: none
 }
 

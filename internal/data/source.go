@@ -23,6 +23,7 @@ type source struct {
 	files   []string
 	was     map[string]fs.FileInfo // the files as they were found
 	format  string                 // Text, Alpaca, Chat or Tokens
+	fields  []string               // that the format reads
 	columns [][]string             // of each parquet file
 	encoder encoder
 	read    atomic.Int64 // bytes taken from the disk
@@ -57,6 +58,7 @@ func openSource(arg string, o *Options) (*source, error) {
 	if s.format, err = s.findFormat(); err != nil {
 		return nil, err
 	}
+	s.fields = fieldsOf(s.format, s.opt.TextField)
 	s.read.Store(0) // it will be read again
 	s.columns = make([][]string, len(s.files))
 	return s, nil
@@ -146,32 +148,13 @@ func (s *source) detectIn(path string) (string, error) {
 	}
 	defer x.close()
 	k, _ := kindOf(path)
-	var next func() (map[string]any, int, error, error)
-	var names []string
-	if k == columns {
-		rr, err := newRowReader(x, fieldsOf(Auto, s.opt.TextField))
-		if err != nil {
-			return "", x.fault(err)
-		}
-		defer rr.close()
-		names = rr.names
-		next = func() (map[string]any, int, error, error) {
-			m, n, err := rr.next()
-			return m, n, nil, err
-		}
-	} else {
-		raw := recordReader(k, x.r)
-		next = func() (map[string]any, int, error, error) {
-			b, n, bad, err := raw(nil)
-			var m map[string]any
-			if err == nil && bad == nil {
-				m, bad = decodeObject(b)
-			}
-			return m, n, bad, err
-		}
+	next, stop, err := s.looker(x, k)
+	if err != nil {
+		return "", x.fault(err)
 	}
+	defer stop()
 	for {
-		m, n, bad, err := next()
+		m, names, n, bad, err := next()
 		if err == io.EOF {
 			return "", errs.Dataf("%s: the file holds no document", path)
 		}
@@ -193,6 +176,36 @@ func (s *source) detectIn(path string) (string, error) {
 		}
 	}
 }
+
+// looker gives a file's records as detection wants them: the fields of a long one without what they say.
+func (s *source) looker(x *file, k kind) (next func() (m map[string]any, names []string, line int, bad, err error), stop func(), err error) {
+	want := fieldsOf(Auto, s.opt.TextField)
+	if k == columns {
+		t, err := newRows(k, x, want, s.opt.recordLimit())
+		if err != nil {
+			return nil, nil, err
+		}
+		return func() (map[string]any, []string, int, error, error) {
+			m, n, bad, err := t.next()
+			return m, t.columns(), n, bad, err
+		}, t.close, nil
+	}
+	wanted := func(field string) bool { return slices.Contains(want, field) }
+	rs, err := newRecords(k, x.r, longRecord)
+	return func() (m map[string]any, names []string, line int, bad, err error) {
+		b, line, bad, err := rs.next(nil)
+		switch {
+		case err == nil && bad == errLong:
+			m, names, bad, err = lookInto(rs, wanted)
+		case err == nil && bad == nil:
+			m, names, bad = decodeObject(b, wanted)
+		}
+		return m, names, line, bad, err
+	}, func() {}, err
+}
+
+// want reports whether a field is one that the source's format reads.
+func (s *source) want(field string) bool { return slices.Contains(s.fields, field) }
 
 // open opens one of the source's files, as it was found.
 func (s *source) open(path string) (*file, error) { return openFile(path, s.was[path], &s.read) }

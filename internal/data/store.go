@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"os"
 	"sort"
@@ -143,6 +144,7 @@ type storeWriter struct {
 	width    int
 	examples bool
 	tokens   uint64
+	whole    uint64 // tokens of whole documents
 	count    int
 	spans    uint64
 }
@@ -159,16 +161,25 @@ func newStoreWriter(f [3]*os.File, width int, examples bool) *storeWriter {
 func (w *storeWriter) add(r *result) error {
 	var b [exampleRecord]byte
 	le := binary.LittleEndian
-	for _, id := range r.ids {
-		le.PutUint32(b[:], uint32(id))
-		if _, err := w.w[0].Write(b[:w.width]); err != nil {
-			return w.fault(err)
-		}
-	}
+	ids := r.ids
 	for _, d := range r.docs {
+		if d.undo {
+			if err := w.undo(); err != nil {
+				return err
+			}
+			continue
+		}
+		for _, id := range ids[:d.n] {
+			le.PutUint32(b[:], uint32(id))
+			if _, err := w.w[0].Write(b[:w.width]); err != nil {
+				return w.fault(err)
+			}
+		}
+		ids = ids[d.n:]
 		if w.tokens += uint64(d.n); d.more {
 			continue
 		}
+		w.whole = w.tokens
 		w.count++
 		le.PutUint64(b[:], w.tokens)
 		n := textRecord
@@ -191,6 +202,22 @@ func (w *storeWriter) add(r *result) error {
 			}
 		}
 	}
+	return nil
+}
+
+// undo takes back the tokens of a document that is not whole.
+func (w *storeWriter) undo() error {
+	if err := w.w[0].Flush(); err != nil {
+		return w.fault(err)
+	}
+	end := int64(w.whole) * int64(w.width)
+	if err := w.f[0].Truncate(end); err != nil {
+		return w.fault(err)
+	}
+	if _, err := w.f[0].Seek(end, io.SeekStart); err != nil {
+		return w.fault(err)
+	}
+	w.tokens = w.whole
 	return nil
 }
 

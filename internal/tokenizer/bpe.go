@@ -32,6 +32,9 @@ const (
 	// maxCachedWords and maxCachedTokens bound a cache to some 20 MB; a full one starts afresh.
 	maxCachedWords  = 1 << 17
 	maxCachedTokens = 1 << 20
+	// maxWord bounds the memory of merging, some 64 bytes for each byte of a word. A longer one, which is no word of any
+	// language, is merged in pieces of this many bytes.
+	maxWord = 1 << 20
 )
 
 // wordCache remembers the tokens of words and lends the merging its memory. One goroutine uses it at a time.
@@ -85,6 +88,14 @@ func (m *bpe) encodeWord(w string, c *wordCache, out *tokens) {
 
 // encodePart merges a word, or a part of one that no merge leads out of.
 func (m *bpe) encodePart(w string, c *wordCache, out *tokens) {
+	for len(w) > maxWord {
+		cut := maxWord
+		for !utf8.RuneStart(w[cut]) {
+			cut--
+		}
+		m.encodePart(w[:cut], c, out)
+		w = w[cut:]
+	}
 	if s, ok := c.at[w]; ok {
 		out.add(c.ids[s[0]:s[1]], c.lens[s[0]:s[1]])
 		return
