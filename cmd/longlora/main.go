@@ -7,58 +7,62 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"runtime/debug"
 	"strings"
-	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"longlora/internal/config"
 	"longlora/internal/errs"
+	"longlora/internal/par"
+	"longlora/internal/proc"
 	"longlora/internal/ui"
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	go func() {
-		<-ctx.Done()
-		stop() // a second signal ends the process at once
-		again := make(chan os.Signal, 1)
-		signal.Notify(again, os.Interrupt, syscall.SIGTERM)
-		<-again
+	ctx := proc.Context(context.Background(), func() {
+		go fmt.Fprintln(os.Stderr, "longlora: interrupted") // who should read it may have stopped to
+		time.Sleep(50 * time.Millisecond)
 		os.Exit(int(errs.Interrupted))
-	}()
-	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+	})
+	os.Exit(run(ctx, os.Args[1:], proc.Stdout(), os.Stderr))
 }
 
 // run executes one command line and returns the exit code.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) (code int) {
+	out := proc.NewOutput(stdout)
 	stderr = ui.NewVisible(stderr)
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
-		if r := recover(); r != nil {
-			fmt.Fprintf(stderr, "longlora: internal error: %v\nPlease report it with the command line and what LONGLORA_DEBUG=1 prints.\n", r)
+		if p := par.Recovered(recover()); p != nil {
+			fmt.Fprintf(stderr, "longlora: internal error: %v\nPlease report it with the command line and what LONGLORA_DEBUG=1 prints.\n", p)
 			if os.Getenv("LONGLORA_DEBUG") != "" {
-				fmt.Fprintf(stderr, "%s", debug.Stack())
+				fmt.Fprintf(stderr, "%s", p.Stack)
 			}
 			code = int(errs.Internal)
 		}
 	}()
 	root := newRoot()
 	root.SetArgs(args)
-	if _, ok := ui.Terminal(stdout); ok { // elsewhere results go out as they are
-		stdout = ui.NewVisible(stdout)
+	root.SetOut(out)
+	if _, ok := ui.Terminal(out); ok { // elsewhere results go out as they are
+		root.SetOut(ui.NewVisible(out))
 	}
-	root.SetOut(stdout)
 	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
+	var kind *errs.Error
+	switch {
+	case err == nil:
+		err = out.Fault()
+	case errors.Is(err, context.Canceled) && errs.Code(err) != int(errs.Interrupted):
+		err = errs.Interruptedf("interrupted")
+	case !errors.As(err, &kind) && !isComputed(err):
+		err = errs.Usagef("%w", err)
+	}
 	if err == nil {
 		return 0
-	}
-	var kind *errs.Error
-	if !errors.As(err, &kind) && !isComputed(err) {
-		err = errs.Usagef("%w", err)
 	}
 	fmt.Fprintf(stderr, "longlora: %s\n", errs.Plain(err))
 	return errs.Code(err)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"longlora/csrc"
 	"longlora/internal/ops/cuda"
 )
 
@@ -29,11 +30,14 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Condition: func(cond string) (bool, error) {
-			if cond != "cuda" { // this build has CUDA and there is a GPU
-				return false, fmt.Errorf("unknown condition %s", cond)
+			switch cond {
+			case "cgo":
+				return csrc.Cgo, nil
+			case "cuda": // this build has CUDA and there is a GPU
+				found, err := cuda.Devices()
+				return len(found) > 0, err
 			}
-			found, err := cuda.Devices()
-			return len(found) > 0, err
+			return false, fmt.Errorf("unknown condition %s", cond)
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){"code": code},
 	})

@@ -11,6 +11,7 @@ import (
 	"longlora/internal/errs"
 	"longlora/internal/model"
 	"longlora/internal/ops"
+	"longlora/internal/proc"
 	"longlora/internal/s2attn"
 	"longlora/internal/ui"
 )
@@ -18,6 +19,7 @@ import (
 // loop does the steps that are left, saving on the way and at the end.
 func (r *run) loop(ctx context.Context) error {
 	defer func() { _ = r.metrics.Close() }()
+	defer proc.Hold(ctx)() // a step that is not saved would be lost
 	st := &r.rec.State
 	bar := ui.NewProgress(r.log, "train", r.steps, st.Step)
 	defer bar.Done()

@@ -44,10 +44,17 @@ func (v *Visible) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Terminal is the file behind w where that is a terminal.
+// Unwrap is what stands behind.
+func (v *Visible) Unwrap() io.Writer { return v.w }
+
+// Terminal is the file behind w, and behind what stands before it, where that is a terminal.
 func Terminal(w io.Writer) (f *os.File, ok bool) {
-	if v, hidden := w.(*Visible); hidden {
-		w = v.w
+	for {
+		before, ok := w.(interface{ Unwrap() io.Writer })
+		if !ok {
+			break
+		}
+		w = before.Unwrap()
 	}
 	f, ok = w.(*os.File)
 	return f, ok && term.IsTerminal(int(f.Fd()))
