@@ -15,7 +15,7 @@ type Generate struct {
 	Model, Adapter     string
 	Prompt, PromptFile string
 	Chat               bool
-	Template           string
+	Template, System   string
 	MaxTokens          int
 	Temperature, TopP  float64
 	Seed               uint64
@@ -30,9 +30,10 @@ func (g *Generate) Flags(f *pflag.FlagSet) {
 	f.StringVar(&g.Adapter, "adapter", "", "PEFT adapter to apply")
 	f.StringVar(&g.Prompt, "prompt", "", "the prompt")
 	f.StringVar(&g.PromptFile, "prompt-file", "", "file that holds the prompt; - is standard input")
-	f.BoolVar(&g.Chat, "chat", false, "write the prompt as a user's message in the model's chat template")
-	f.StringVar(&g.Template, "template", "auto", "--chat: auto, llama2, longalpaca, llama3, chatml, alpaca, mistral, or a file")
+	f.BoolVar(&g.Chat, "chat", false, "write the prompt as a user's message in the template")
+	f.StringVar(&g.Template, "template", "auto", "--chat: auto (by the marks in the model's chat template, else alpaca), llama2, longalpaca, llama3, chatml, alpaca, mistral, or a file")
 	usual(f, "template", templates...)
+	f.StringVar(&g.System, "system", "", "--chat: a system text before the message")
 	TokensVar(f, &g.MaxTokens, "max-tokens", 256, "tokens to generate at most")
 	f.Float64Var(&g.Temperature, "temperature", 0, "0: always the most probable token; higher: more varied")
 	f.Float64Var(&g.TopP, "top-p", 1, "draw from the most probable tokens that together have this probability")
@@ -54,6 +55,8 @@ func (g *Generate) Finish(v *Values) error {
 		return err
 	}
 	switch {
+	case g.System != "" && !g.Chat:
+		return errs.Usagef("--system: without --chat the prompt is taken as it is; add --chat")
 	case g.MaxTokens < 1 || g.MaxTokens > math.MaxInt32:
 		return errs.Usagef("--max-tokens %d: must be from 1 to 2^31-1", g.MaxTokens)
 	case !(g.Temperature >= 0 && g.Temperature <= maxTemperature):

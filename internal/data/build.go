@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"runtime"
+	"slices"
 	"sync"
 
 	"longlora/internal/errs"
@@ -403,6 +404,11 @@ func (s *source) document(out []int32, b *batch, it *item) ([]int32, document, e
 		if m, names, err = decodeObject(b.buf[it.lo:it.hi], s.want); err != nil {
 			return out, d, err
 		}
+		if s.format != Text && writtenOut(m) {
+			if m, err = inOrder(b.buf[it.lo:it.hi]); err != nil {
+				return out, d, err
+			}
+		}
 		if len(b.items) == 1 { // a long one: its bytes are wanted no more
 			b.buf = nil
 		}
@@ -418,5 +424,10 @@ func (s *source) document(out []int32, b *batch, it *item) ([]int32, document, e
 	if err != nil {
 		return out, d, err
 	}
-	return s.encoder.example(out, e)
+	out, d, err = s.encoder.example(out, e)
+	if all := s.opt.TrainOnPrompt; all != nil && *all && slices.ContainsFunc(e.messages, func(m Message) bool { return m.silent }) {
+		e.unread = append(e.unread, "that messages are not to be scored (--train-on-prompt scores all)")
+	}
+	s.unread.add(e.unread)
+	return out, d, err
 }

@@ -126,7 +126,7 @@ func (e *encoder) check(ids []int32) error {
 func (e *encoder) example(out []int32, x *example) ([]int32, document, error) {
 	var r rendering
 	var d document
-	if err := e.template.render(&r, x); err != nil {
+	if err := e.template.write(&r, x); err != nil {
 		return out, d, err
 	}
 	ids, at := e.enc.EncodeSpans(string(r.b))

@@ -250,12 +250,13 @@ func TestBadFiles(t *testing.T) {
 		{"plain.txt", "text", func(o *Options) { o.Format = Alpaca }, 2, []string{"--format alpaca", "plain.txt"}},
 		{"noanswer.jsonl", "{\"instruction\":\"q\"}\n", nil, 4, []string{"noanswer.jsonl:1", "output", "no answer"}},
 		{"empty.json", "[{\"instruction\":\"q\",\"output\":\" \"}]", nil, 4, []string{"empty.json:1", "output", "no answer"}},
-		{"role.jsonl", `{"messages":[{"role":"tool","content":"q"}]}`, nil, 4, []string{"role.jsonl:1", "messages[0]", "tool"}},
+		{"role.jsonl", `{"messages":[{"role":"narrator","content":"q"}]}`, nil, 4, []string{"role.jsonl:1", "messages[0]", "narrator"}},
 		{"twice.jsonl", `{"messages":[{"role":"user","content":"q"},{"role":"user","content":"q"},{"role":"assistant","content":"a"}]}`, nil, 4, []string{"twice.jsonl:1", "messages[1]", "in a row"}},
 		{"asks.jsonl", `{"conversations":[{"from":"human","value":"q"}]}`, nil, 4, []string{"asks.jsonl:1", "no answer"}},
-		{"part.jsonl", `{"messages":[{"role":"user","content":["q"]},{"role":"assistant","content":"a"}]}`, nil, 4, []string{"part.jsonl:1", "content", "a list"}},
+		{"part.jsonl", `{"messages":[{"role":"user","content":[7]},{"role":"assistant","content":"a"}]}`, nil, 4, []string{"part.jsonl:1", "messages[0]", "content", "part 0 is a number"}},
 		{"order.jsonl", `{"messages":[{"role":"assistant","content":"a"},{"role":"user","content":"q"}]}`, func(o *Options) { o.Template = "llama2" }, 4, []string{"order.jsonl:1", "assistant"}},
-		{"turns.jsonl", `{"messages":[{"role":"system","content":"s"},{"role":"user","content":"q"},{"role":"assistant","content":"a"}]}`, func(o *Options) { o.Template = "longalpaca" }, 4, []string{"turns.jsonl:1", "3 messages"}},
+		{"turns.jsonl", `{"messages":[{"role":"system","content":"s"},{"role":"user","content":"q"},{"role":"assistant","content":"a"}]}`, func(o *Options) { o.Template = "longalpaca" }, 4, []string{"turns.jsonl:1", "messages[0]", "system", "llama2"}},
+		{"more.jsonl", `{"messages":[{"role":"user","content":"q"},{"role":"assistant","content":"a"},{"role":"user","content":"r"}]}`, nil, 4, []string{"more.jsonl:1", "messages[0]", "3 messages"}},
 		{"vocab.txt", "text", func(o *Options) { o.Vocab = 200 }, 4, []string{"288 tokens", "vocab_size of 200"}},
 	} {
 		o := realOptions(t, write(t, c.name, c.content), "", 8)
@@ -304,7 +305,8 @@ func TestSkipBad(t *testing.T) {
 }
 
 func FuzzLines(f *testing.F) {
-	for _, s := range []string{"{\"text\":\"a\"}\n\n{}", "\xef\xbb\xbf{\"text\":\"\xff\"}", "\r\n", "{\"instruction\":\"\",\"output\":1}", `{"messages":[{"role":"user"}]}`} {
+	for _, s := range []string{`{"messages":[{"role":"user","content":[{"text":"q"}]},{"from":"function_call","value":{"a":1}},{"role":"tool","content":"r"},{"role":"bot","content":"","tool_calls":[{"name":"f","arguments":"{}"}]}],"tools":"[{}]"}`,
+		`{"prompt":"q","completion":[{"role":"assistant","content":"a","weight":1.0}],"history":[["a","b"]],"system":"s"}`, "{\"text\":\"a\"}\n\n{}", "\xef\xbb\xbf{\"text\":\"\xff\"}", "\r\n", "{\"instruction\":\"\",\"output\":1}", `{"messages":[{"role":"user"}]}`} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) { readAll(t, lines, s) })
@@ -338,11 +340,16 @@ func readAll(t *testing.T, k kind, s string) {
 		if err != nil {
 			continue
 		}
+		if writtenOut(m) {
+			if m, err = inOrder(b); err != nil {
+				continue
+			}
+		}
 		for _, format := range []string{Alpaca, Chat} {
 			if e, err := exampleOf(format, m, nil); err == nil {
 				for _, name := range TemplateNames {
 					var r rendering
-					if builtin(name, "</s>").render(&r, e) == nil && len(r.answers) == 0 {
+					if builtin(name, "</s>", "").write(&r, e) == nil && len(r.answers) == 0 {
 						t.Fatalf("%s: no answer in %q", name, r.b)
 					}
 				}

@@ -3,30 +3,28 @@ package data
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
 
-	"longlora/internal/errs"
 	"longlora/internal/files"
 )
 
 // Identity is what tells one tokenizer from another: what it makes of a text.
 type Identity struct {
-	SHA256 string `json:"sha256"` // of tokenizer.json, else of tokenizer.model
-	BOS    int32  `json:"bos"`    // -1: none is added
-	EOS    int32  `json:"eos"`    // -1: none is known
-	chat   string // the chat template
+	SHA256 string          `json:"sha256"` // of tokenizer.json, else of tokenizer.model
+	BOS    int32           `json:"bos"`    // -1: none is added
+	EOS    int32           `json:"eos"`    // -1: none is known
+	chat   string          // the chat template
+	said   map[string]bool // what was noted of it, so that several sources note it once
 }
 
 // Identify reads what --template auto and prepared data want to know of the tokenizer in a model's folder; enc is nil
 // where it is missing or cannot be used.
 func Identify(dir string, enc Encoder) (*Identity, error) {
-	id := &Identity{BOS: -1, EOS: -1}
+	id := &Identity{BOS: -1, EOS: -1, said: map[string]bool{}}
 	if enc != nil {
 		if b, ok := enc.BOS(); ok {
 			id.BOS = b
@@ -56,50 +54,8 @@ func Identify(dir string, enc Encoder) (*Identity, error) {
 		return id, nil
 	}
 	var err error
-	id.chat, err = chatTemplate(dir)
+	id.chat, err = ChatTemplate(dir)
 	return id, err
-}
-
-// chatTemplate is the chat template of a model's folder, "" without any: a file of its own, or
-// tokenizer_config.json's field, which is a text or a list of named ones.
-func chatTemplate(dir string) (string, error) {
-	b, err := os.ReadFile(filepath.Join(dir, "chat_template.jinja"))
-	if err == nil {
-		return string(b), nil
-	}
-	for _, name := range []string{"tokenizer_config.json", "chat_template.json"} {
-		path := filepath.Join(dir, name)
-		b, err := os.ReadFile(path)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return "", errs.Dataf("%w", err)
-		}
-		var f struct {
-			Chat json.RawMessage `json:"chat_template"`
-		}
-		if err := json.Unmarshal(b, &f); err != nil {
-			return "", errs.Dataf("%s: %w", path, err)
-		}
-		var text string
-		var named []struct{ Name, Template string }
-		switch {
-		case len(f.Chat) == 0 || string(f.Chat) == "null":
-		case json.Unmarshal(f.Chat, &text) == nil:
-			return text, nil
-		case json.Unmarshal(f.Chat, &named) == nil:
-			for i, n := range named {
-				if i == 0 || n.Name == "default" {
-					text = n.Template
-				}
-			}
-			return text, nil
-		default:
-			return "", errs.Dataf("%s: chat_template is neither a text nor a list of named ones", path)
-		}
-	}
-	return "", nil
 }
 
 // String names a tokenizer in a message.

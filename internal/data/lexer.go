@@ -25,8 +25,8 @@ type lexer struct {
 	seen int
 }
 
-// mostNames is how many of a record's fields are named in a message.
-const mostNames = 20
+// mostNames is how many of a record's fields are remembered by name.
+const mostNames = 1000
 
 // errLong ends a value that is longer than what may be held; the lexer is still at its beginning.
 var errLong = errors.New("longer than what is held at a time")
@@ -113,6 +113,13 @@ func (l *lexer) token() (byte, error) {
 		}
 		l.at++
 	}
+}
+
+// ahead are the next n bytes, fewer at the end of the text.
+func (l *lexer) ahead(n int) []byte {
+	for len(l.b)-l.at < n && l.more() {
+	}
+	return l.b[l.at:min(len(l.b), l.at+n)]
 }
 
 // cutOff is the error for a text that ends inside a value.
@@ -302,9 +309,7 @@ func (l *lexer) text(emit func([]byte) error) error {
 // escape passes one escaped character; half a surrogate pair is U+FFFD.
 func (l *lexer) escape() (rune, error) {
 	const longest = len(`\ud83d\ude00`)
-	for len(l.b)-l.at < longest && l.more() {
-	}
-	b := l.b[l.at:min(len(l.b), l.at+longest)]
+	b := l.ahead(longest)
 	if len(b) < 2 {
 		return 0, cutOff(l.ended())
 	}
@@ -460,7 +465,7 @@ func typeName(v any) string {
 		return "a string"
 	case []any:
 		return "a list"
-	case map[string]any:
+	case map[string]any, *object:
 		return "an object"
 	case bool:
 		return "a truth value"

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"longlora/internal/errs"
 )
@@ -134,7 +135,7 @@ func (r *reading) long(rs records, it item, offset int64) error {
 	return nil
 }
 
-// lookInto is what detection wants to know of a record that is not held: its fields, and of their values the type.
+// lookInto is what detection wants to know of a record that is not held: its fields, and how their values begin.
 func lookInto(rs records, want func(string) bool) (m map[string]any, names []string, bad, err error) {
 	m = map[string]any{}
 	l := rs.long()
@@ -145,21 +146,32 @@ func lookInto(rs records, want func(string) bool) (m map[string]any, names []str
 		if !want(key) {
 			return l.value()
 		}
-		switch c, _ := l.peek(); c { // what is wrong with it the end tells
-		case '"':
-			m[key] = ""
-		case '{':
-			m[key] = map[string]any{}
-		case '[':
-			m[key] = []any{}
-		case 'n':
-			m[key] = nil
-		default:
-			m[key] = 0.0
-		}
+		m[key] = glance(l.ahead(3))
 		return l.value()
 	}))
 	return m, names, bad, err
+}
+
+// glance is a value of the type that some JSON begins, empty where that is; of a text its beginning.
+func glance(b []byte) any {
+	switch {
+	case len(b) == 0: // what is wrong with it the end tells
+		return nil
+	case b[0] == '"':
+		text, _, _ := strings.Cut(string(b[1:]), `"`)
+		return text
+	case string(b[:min(len(b), 2)]) == "{}":
+		return map[string]any{}
+	case b[0] == '{':
+		return map[string]any{"": nil}
+	case string(b[:min(len(b), 2)]) == "[]":
+		return []any{}
+	case b[0] == '[':
+		return []any{nil}
+	case b[0] == 'n':
+		return nil
+	}
+	return 0.0
 }
 
 // recordShare is the part of the host memory that one record may have which is held whole: it is held as it is read, as

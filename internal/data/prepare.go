@@ -132,8 +132,7 @@ func beginsWith(path, magic string) bool {
 func (s *source) describe(program string) (*sidecar, error) {
 	o := s.opt
 	c := &sidecar{Kind: sidecarKind, Program: program, Format: s.format, TextField: o.TextField, NoSpecial: o.NoSpecial, SkipBad: o.SkipBad,
-		Vocab: o.Vocab, Width: widthFor(o.Vocab), Tokenizer: *o.Tokenizer}
-	c.Tokenizer.chat = ""
+		Vocab: o.Vocab, Width: widthFor(o.Vocab), Tokenizer: Identity{SHA256: o.Tokenizer.SHA256, BOS: o.Tokenizer.BOS, EOS: o.Tokenizer.EOS}}
 	c.TrainOnPrompt = o.TrainOnPrompt != nil && *o.TrainOnPrompt
 	var err error
 	if t := s.encoder.template; t != nil {
@@ -314,6 +313,7 @@ func (p *preparation) encode(ctx context.Context) error {
 		return err
 	}
 	bar.done(p.w.tokens)
+	p.s.noteUnread()
 	return p.save()
 }
 

@@ -6,10 +6,11 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"runtime/debug"
 	"slices"
-	"strings"
+	"sync"
 	"sync/atomic"
 
 	"longlora/internal/errs"
@@ -32,6 +33,7 @@ type source struct {
 	plain    bool // ids without documents
 	all      bool // every token of an example is scored
 	skipped  int  // malformed records
+	unread   unread
 	prepared []*sidecar
 	layout
 }
@@ -250,6 +252,36 @@ func (o *Options) note(format string, a ...any) {
 	}
 }
 
+// unread are the fields of examples that were passed over, gathered from all workers.
+type unread struct {
+	mu    sync.Mutex
+	names map[string]bool
+}
+
+func (u *unread) add(names []string) {
+	if len(names) == 0 {
+		return
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.names == nil {
+		u.names = map[string]bool{}
+	}
+	const most = 1000 // more tell nobody anything
+	for _, n := range names {
+		if len(u.names) < most {
+			u.names[n] = true
+		}
+	}
+}
+
+// noteUnread says which fields were passed over, once for all examples.
+func (s *source) noteUnread() {
+	if n := slices.Sorted(maps.Keys(s.unread.names)); len(n) > 0 {
+		s.note("%s: not read: %s", s.path, fieldList(nil, n))
+	}
+}
+
 // load brings the source's tokens into a store.
 func (s *source) load(ctx context.Context) error {
 	if s.format == Tokens {
@@ -277,6 +309,7 @@ func (s *source) load(ctx context.Context) error {
 		return err
 	}
 	p.done(w.tokens)
+	s.noteUnread()
 	s.all = s.format != Text && s.opt.TrainOnPrompt != nil && *s.opt.TrainOnPrompt
 	s.st, err = w.open()
 	return err
@@ -305,9 +338,15 @@ func (s *source) openEncoder() error {
 		return err
 	}
 	s.encoder.template = t
-	s.note("%s: %s examples by the template %s", s.path, s.format, t.name)
-	if m := t.missing(o.Encoder); len(m) > 0 {
-		s.note("the tokenizer has no token %s: the template's marks are encoded as text", strings.Join(m, ", "))
+	of, model := t.notes(s.format+" examples", chat, o.Encoder)
+	s.note("%s: %s", s.path, of)
+	for _, n := range model {
+		if o.Tokenizer == nil || !o.Tokenizer.said[n] {
+			s.note("%s", n)
+		}
+		if o.Tokenizer != nil {
+			o.Tokenizer.said[n] = true
+		}
 	}
 	return nil
 }

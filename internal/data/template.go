@@ -2,11 +2,8 @@ package data
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"unicode"
-
-	"longlora/internal/errs"
 )
 
 // span is a stretch [lo, hi) of bytes or tokens.
@@ -26,75 +23,80 @@ func (r *rendering) prompt(s string) {
 	r.raw(s)
 }
 
-// user adds a user's text. That of alpaca data with an input is two texts, either of which may be the long one.
-func (r *rendering) user(e *example, s string) {
-	if e.alpaca && e.input != "" {
-		whole := e.messages[0].Content
-		cut := len(e.instruction) - (len(whole) - len(strings.TrimLeftFunc(whole, isSpace)))
-		if len(s) == len(whole) { // it was taken as it is
-			cut = len(e.instruction)
-		}
-		if cut >= 0 && cut < len(s) {
-			r.prompt(s[:cut])
-			r.raw(s[cut : cut+1])
-			r.prompt(s[cut+1:])
-			return
-		}
+// user adds a user's text, perhaps trimmed. One that is an instruction and its input is two texts, either of which may
+// be the long one.
+func (r *rendering) user(m Message, s string) {
+	cut := m.cut
+	if len(s) < len(m.Content) {
+		cut -= len(m.Content) - len(strings.TrimLeftFunc(m.Content, isSpace))
+	}
+	if m.cut > 0 && cut >= 0 && cut < len(s) {
+		r.prompt(s[:cut])
+		r.raw(s[cut : cut+1])
+		s = s[cut+1:]
 	}
 	r.prompt(s)
 }
 
-// other adds a text that is no answer.
-func (r *rendering) other(e *example, role, s string) {
-	if role == user {
-		r.user(e, s)
-	} else {
+// answer adds an answer and the mark that ends it, both scored unless the data says otherwise.
+func (r *rendering) answer(m Message, s, end string) {
+	if m.silent {
 		r.prompt(s)
+		r.raw(end)
+		return
 	}
-}
-
-func (r *rendering) answer(s string) {
-	r.answers = append(r.answers, span{len(r.b), len(r.b) + len(s)})
-	r.raw(s)
+	r.answers = append(r.answers, span{len(r.b), len(r.b) + len(s) + len(end)})
+	r.raw(s + end)
 }
 
 // template writes examples as text.
 type template struct {
 	name   string
+	why    string   // it was chosen, where nobody named it
 	marks  []string // special tokens that it writes out
+	tools  bool     // it has a place for functions, their calls and results
 	render func(r *rendering, e *example) error
+}
+
+// write renders an example.
+func (t *template) write(r *rendering, e *example) error {
+	if !t.tools {
+		if err := noTools(e); err != nil {
+			return err
+		}
+	}
+	return t.render(r, e)
 }
 
 // TemplateNames are the templates that --template knows beside auto and files.
 var TemplateNames = []string{"llama2", "longalpaca", "llama3", "chatml", "alpaca", "mistral"}
 
-// builtin is a template by its name; eos is the tokenizer's end of a document.
-func builtin(name, eos string) *template {
+// builtin is a template by its name; eos is the tokenizer's end of a document. chat is the model's own template, which
+// says how functions' results are written.
+func builtin(name, eos, chat string) *template {
+	t := &template{name: name}
 	switch name {
 	case "llama2":
-		return &template{name, []string{"<s>", "</s>"}, llama2}
+		t.marks, t.render = []string{"<s>", "</s>"}, llama2
 	case "mistral":
-		return &template{name, []string{"<s>", "</s>"}, mistral}
+		t.marks, t.render = []string{"<s>", "</s>"}, mistral
 	case "longalpaca":
-		return &template{name, []string{"</s>"}, longalpaca}
+		t.marks, t.render = []string{"</s>"}, longalpaca
 	case "llama3":
-		return &template{name, []string{"<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"}, llama3}
-	case "chatml":
-		return &template{name, []string{"<|im_start|>", "<|im_end|>"}, chatml}
-	case "alpaca":
-		return &template{name, nil, func(r *rendering, e *example) error { return stanford(r, e, eos) }}
-	}
-	return nil
-}
-
-// autoTemplate is the template by the marks in a tokenizer's chat template, alpaca where there are none that we know.
-func autoTemplate(chat string) string {
-	for _, m := range []struct{ mark, name string }{{"<|start_header_id|>", "llama3"}, {"<|im_start|>", "chatml"}, {"<<SYS>>", "llama2"}, {"[INST]", "mistral"}} {
-		if strings.Contains(chat, m.mark) {
-			return m.name
+		result := tool
+		if strings.Contains(chat, "ipython") {
+			result = "ipython"
 		}
+		t.tools, t.marks = true, []string{"<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"}
+		t.render = func(r *rendering, e *example) error { return llama3(r, e, result) }
+	case "chatml":
+		wrapped := strings.Contains(chat, "<tool_response>")
+		t.tools, t.marks = true, []string{"<|im_start|>", "<|im_end|>"}
+		t.render = func(r *rendering, e *example) error { return chatml(r, e, wrapped) }
+	case "alpaca":
+		t.render = func(r *rendering, e *example) error { return stanford(r, e, eos) }
 	}
-	return "alpaca"
+	return t
 }
 
 // strip is Python's str.strip, by which the models' own templates trim.
@@ -102,8 +104,9 @@ func strip(s string) string { return strings.TrimFunc(s, isSpace) }
 
 func isSpace(r rune) bool { return unicode.IsSpace(r) || r >= 0x1c && r <= 0x1f }
 
-// turns goes through a conversation of a user and an assistant in turn, the user first, perhaps after a system text.
-func turns(ms []Message, ask func(first bool, system *string, text string), reply func(text string)) error {
+// turns goes through a conversation of a user and an assistant in turn, the user first, perhaps after a system text,
+// which is given with the first of the user's.
+func turns(ms []Message, ask func(first bool, system *string, m Message), reply func(m Message)) error {
 	var sys *string
 	if ms[0].Role == system {
 		s := strip(ms[0].Content)
@@ -112,36 +115,36 @@ func turns(ms []Message, ask func(first bool, system *string, text string), repl
 	for i, m := range ms {
 		want := []string{user, assistant}[i%2]
 		if m.Role != want {
-			return fmt.Errorf("a message of the %s where one of the %s is wanted: the template has a system text only before the first turn, then the user and the assistant in turn", m.Role, want)
+			return fmt.Errorf("%s: a message of the %s where one of the %s is wanted: the template has a system text only before the first turn, then the user and the assistant in turn", m.at, m.Role, want)
 		}
 		if m.Role == user {
-			ask(i == 0, sys, strip(m.Content))
+			ask(i == 0, sys, m)
 			sys = nil
 		} else {
-			reply(strip(m.Content))
+			reply(m)
 		}
 	}
 	return nil
 }
 
 func llama2(r *rendering, e *example) error {
-	return turns(e.messages, func(_ bool, sys *string, text string) {
+	return turns(e.messages, func(_ bool, sys *string, m Message) {
 		r.raw("<s>[INST] ")
 		if sys != nil {
 			r.raw("<<SYS>>\n")
 			r.prompt(*sys)
 			r.raw("\n<</SYS>>\n\n")
 		}
-		r.user(e, text)
+		r.user(m, strip(m.Content))
 		r.raw(" [/INST]")
-	}, func(text string) {
+	}, func(m Message) {
 		r.raw(" ")
-		r.answer(text + " </s>")
+		r.answer(m, strip(m.Content), " </s>")
 	})
 }
 
 func mistral(r *rendering, e *example) error {
-	return turns(e.messages, func(first bool, sys *string, text string) {
+	return turns(e.messages, func(first bool, sys *string, m Message) {
 		if first {
 			r.raw("<s>")
 		}
@@ -150,20 +153,25 @@ func mistral(r *rendering, e *example) error {
 			r.prompt(*sys)
 			r.raw("\n\n")
 		}
-		r.user(e, text)
+		r.user(m, strip(m.Content))
 		r.raw(" [/INST]")
-	}, func(text string) {
+	}, func(m Message) {
 		r.raw(" ")
-		r.answer(text + "</s>")
+		r.answer(m, strip(m.Content), "</s>")
 	})
 }
 
 // pair are the only two messages of an example.
-func pair(e *example) (ask, reply string, err error) {
-	if ms := e.messages; len(ms) == 2 && ms[0].Role == user && ms[1].Role == assistant {
-		return ms[0].Content, ms[1].Content, nil
+func pair(e *example) (ask, reply Message, err error) {
+	ms := e.messages
+	if len(ms) == 2 && ms[0].Role == user && ms[1].Role == assistant {
+		return ms[0], ms[1], nil
 	}
-	return "", "", fmt.Errorf("%d messages where the template has one of the user and one of the assistant; use a chat template such as llama2", len(e.messages))
+	const mend = "; use a chat template such as llama2, llama3, chatml or mistral"
+	if ms[0].Role == system {
+		return ask, reply, fmt.Errorf("%s: a system text, for which the template has no place%s", ms[0].at, mend)
+	}
+	return ask, reply, fmt.Errorf("%s: the first of %d messages where the template has one of the user and one of the assistant%s", ms[0].at, len(ms), mend)
 }
 
 func longalpaca(r *rendering, e *example) error {
@@ -172,9 +180,9 @@ func longalpaca(r *rendering, e *example) error {
 		return err
 	}
 	r.raw("[INST]")
-	r.user(e, ask)
+	r.user(ask, ask.Content)
 	r.raw("[/INST]")
-	r.answer(reply + "</s>")
+	r.answer(reply, reply.Content, "</s>")
 	return nil
 }
 
@@ -184,97 +192,20 @@ func stanford(r *rendering, e *example, eos string) error {
 	if err != nil {
 		return err
 	}
+	text := ask.Content
 	if e.alpaca {
-		ask = e.instruction
+		text = e.instruction
 	}
 	if e.input != "" {
 		r.raw("Below is an instruction that describes a task, paired with an input that provides further context. Write a response that appropriately completes the request.\n\n### Instruction:\n")
-		r.prompt(ask)
+		r.prompt(text)
 		r.raw("\n\n### Input:\n")
 		r.prompt(e.input)
 	} else {
 		r.raw("Below is an instruction that describes a task. Write a response that appropriately completes the request.\n\n### Instruction:\n")
-		r.prompt(ask)
+		r.prompt(text)
 	}
 	r.raw("\n\n### Response:")
-	r.answer(reply + eos)
+	r.answer(reply, reply.Content, eos)
 	return nil
-}
-
-func llama3(r *rendering, e *example) error {
-	r.raw("<|begin_of_text|>")
-	for _, m := range e.messages {
-		r.raw("<|start_header_id|>" + m.Role + "<|end_header_id|>\n\n")
-		if text := strip(m.Content); m.Role == assistant {
-			r.answer(text + "<|eot_id|>")
-		} else {
-			r.other(e, m.Role, text)
-			r.raw("<|eot_id|>")
-		}
-	}
-	return nil
-}
-
-func chatml(r *rendering, e *example) error {
-	for _, m := range e.messages {
-		r.raw("<|im_start|>" + m.Role + "\n")
-		if m.Role == assistant {
-			r.answer(m.Content + "<|im_end|>")
-		} else {
-			r.other(e, m.Role, m.Content)
-			r.raw("<|im_end|>")
-		}
-		r.raw("\n")
-	}
-	return nil
-}
-
-// openTemplate is the template of --template: a name, auto, or a file.
-func openTemplate(name, chat string, enc Encoder) (*template, error) {
-	if name == Auto || name == "" {
-		name = autoTemplate(chat)
-	}
-	if slices.Contains(TemplateNames, name) {
-		return builtin(name, eosText(enc)), nil
-	}
-	return fileTemplate(name, enc)
-}
-
-// Ask is a user's message in a template, up to where the answer begins. name and chat are as for --template: a name,
-// auto (by the marks in chat, the tokenizer's own template), or a file.
-func Ask(name, chat string, enc Encoder, message string) (string, error) {
-	t, err := openTemplate(name, chat, enc)
-	if err != nil {
-		return "", err
-	}
-	if lacking := t.missing(enc); len(lacking) > 0 {
-		return "", errs.Usagef("--template %s: the tokenizer has no token %s; choose another template", t.name, strings.Join(lacking, ", "))
-	}
-	r := &rendering{}
-	e := &example{alpaca: true, instruction: message, messages: []Message{{user, message}, {assistant, ""}}}
-	if err := t.render(r, e); err != nil {
-		return "", errs.Usagef("--template %s: %w", t.name, err)
-	}
-	if len(r.answers) == 0 {
-		return "", errs.Usagef("--template %s: it marks no answer with {{answer}}", t.name)
-	}
-	return strings.TrimSuffix(string(r.b[:r.answers[len(r.answers)-1].lo]), " "), nil
-}
-
-// eosText is the end of a document as text, "" where no file says which token it is.
-func eosText(enc Encoder) string {
-	if id, ok := enc.EOS(); ok {
-		return enc.Decode([]int32{id})
-	}
-	return ""
-}
-
-// missing are the template's marks that are no tokens of the tokenizer.
-func (t *template) missing(enc Encoder) (out []string) {
-	for _, m := range t.marks {
-		if _, ok := enc.ID(m); !ok {
-			out = append(out, m)
-		}
-	}
-	return out
 }

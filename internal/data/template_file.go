@@ -5,56 +5,71 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
-	"os"
+	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
 	"sync"
 	texttemplate "text/template"
-	"text/template/parse"
 
 	"longlora/internal/errs"
+	"longlora/internal/files"
 )
 
-// chatFields and alpacaFields are what a template file sees.
-type chatFields struct {
+// chatSeen and alpacaSeen are what a template file sees.
+type chatSeen struct {
 	Messages []Message
 	BOS, EOS string
 }
 
-type alpacaFields struct {
-	chatFields
+type alpacaSeen struct {
+	chatSeen
 	Instruction, Input string
 }
 
 // fileFields are the names that may stand in a template file.
 var fileFields = []string{"Messages", "Role", "Content", "BOS", "EOS", "Instruction", "Input"}
 
-// marker is one template ready to run, with what it is running into.
-type marker struct {
-	t    *texttemplate.Template
-	buf  bytes.Buffer
-	r    *rendering
-	open int // where an answer began, -1 outside
+// maxTemplateFile is far longer than templates are; it bounds how deep one can be nested.
+const maxTemplateFile = 256 << 10
+
+// readTemplate is the content of a template file.
+func readTemplate(path string) ([]byte, error) {
+	b, err := files.Read(path, maxTemplateFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, errs.Usagef("--template %s: neither a file nor one of auto, %s", path, strings.Join(TemplateNames, ", "))
+	}
+	if err != nil {
+		return nil, errs.Usagef("--template: %w", err)
+	}
+	return b, nil
+}
+
+// TemplateSum is the hash of a template file, "" for a template by name.
+func TemplateSum(name string) (string, error) {
+	if name == "" || name == Auto || slices.Contains(TemplateNames, name) {
+		return "", nil
+	}
+	b, err := readTemplate(name)
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:]), nil
 }
 
 // fileTemplate reads a Go text/template. What stands between its functions answer and end_answer is scored.
 func fileTemplate(path string, enc Encoder) (*template, error) {
-	b, err := os.ReadFile(path)
+	b, err := readTemplate(path)
 	if err != nil {
-		if errors.Is(err, os.ErrNotExist) {
-			return nil, errs.Usagef("--template %s: neither a file nor one of auto, %s", path, strings.Join(TemplateNames, ", "))
-		}
-		return nil, errs.Usagef("--template: %w", err)
+		return nil, err
 	}
-	nothing := func() string { return "" }
-	parsed, err := texttemplate.New(path).Funcs(texttemplate.FuncMap{"answer": nothing, "end_answer": nothing}).Parse(string(b))
+	parsed, err := texttemplate.New(path).Funcs((&marker{}).functions()).Parse(string(b))
 	if err != nil {
 		return nil, errs.Usagef("--template: %w", err)
 	}
-	for _, t := range parsed.Templates() {
-		if f := unknownField(t.Root); f != "" {
-			return nil, errs.Usagef("--template %s: unknown field .%s; known are .%s", path, f, strings.Join(fileFields, ", ."))
-		}
+	if err := bound(parsed); err != nil {
+		return nil, errs.Usagef("--template %s: %w", path, err)
 	}
 	bos := ""
 	if id, ok := enc.BOS(); ok {
@@ -68,12 +83,21 @@ func fileTemplate(path string, enc Encoder) (*template, error) {
 			return errs.Usagef("--template %s: cannot be copied", path)
 		}
 		defer pool.Put(m)
-		seen := chatFields{Messages: e.messages, BOS: bos, EOS: eos}
+		seen := chatSeen{Messages: e.messages, BOS: bos, EOS: eos}
 		if e.alpaca {
-			return m.run(path, r, e, alpacaFields{seen, e.instruction, e.input})
+			return m.run(path, r, e, alpacaSeen{seen, e.instruction, e.input})
 		}
 		return m.run(path, r, e, seen)
 	}}, nil
+}
+
+// marker is one template ready to run, with what it is running into.
+type marker struct {
+	t    *texttemplate.Template
+	buf  bytes.Buffer
+	r    *rendering
+	open int // where an answer began, -1 outside
+	left int // what it may still do, in bytes written and made; see bound
 }
 
 // newMarker copies a template and gives the copy functions of its own; nil where that fails.
@@ -83,42 +107,86 @@ func newMarker(parsed *texttemplate.Template) any {
 		return nil
 	}
 	m := &marker{}
-	m.t = c.Funcs(texttemplate.FuncMap{
-		"answer": func() (string, error) {
-			if m.open >= 0 {
-				return "", errors.New("an answer inside an answer")
-			}
-			m.open = m.buf.Len()
-			return "", nil
-		},
-		"end_answer": func() (string, error) {
-			if m.open < 0 {
-				return "", errors.New("end_answer without answer")
-			}
-			m.r.answers = append(m.r.answers, span{m.open, m.buf.Len()})
-			m.open = -1
-			return "", nil
-		},
-	})
+	m.t = c.Funcs(m.functions())
 	return m
+}
+
+// functions are those of a template: answer and end_answer, and those of text/template that make texts, bounded.
+func (m *marker) functions() texttemplate.FuncMap {
+	out := m.bounded()
+	out["answer"] = func() (string, error) {
+		if m.open >= 0 {
+			return "", errors.New("an answer inside an answer")
+		}
+		m.open = m.buf.Len()
+		return "", nil
+	}
+	out["end_answer"] = func() (string, error) {
+		if m.open < 0 {
+			return "", errors.New("end_answer without answer")
+		}
+		m.r.answers = append(m.r.answers, span{m.open, m.buf.Len()})
+		m.open = -1
+		return "", nil
+	}
+	return out
+}
+
+// Write adds what the template writes.
+func (m *marker) Write(b []byte) (int, error) {
+	if err := m.spend(len(b)); err != nil {
+		return 0, err
+	}
+	return m.buf.Write(b)
 }
 
 // run writes one example.
 func (m *marker) run(path string, r *rendering, e *example, seen any) error {
 	m.buf.Reset()
-	m.r, m.open = r, -1
-	err := m.t.Execute(&m.buf, seen)
-	if err == nil && m.open >= 0 {
+	m.r, m.open, m.left = r, -1, allowance(e)
+	err := m.t.Execute(m, seen)
+	switch {
+	case m.left < 0:
+		err = errors.New("it writes or does far more than an example needs; does a loop in it end?")
+	case err == nil && m.open >= 0:
 		err = errors.New("answer without end_answer")
-	}
-	if err == nil && len(r.answers) == 0 {
+	case err == nil && len(r.answers) == 0:
 		err = errors.New("nothing stands between {{answer}} and {{end_answer}}, so nothing would be scored")
 	}
 	if err != nil {
 		return errs.Usagef("--template %s: %w", path, err)
 	}
 	r.raw(m.buf.String())
+	if err := r.unscore(e); err != nil {
+		return err
+	}
 	r.find(e)
+	return nil
+}
+
+// unscore takes back the answers that the data leaves unscored. Which is which is known where the template writes as
+// many answers as there are.
+func (r *rendering) unscore(e *example) error {
+	var given []Message
+	for _, m := range e.messages {
+		if m.Role == assistant {
+			given = append(given, m)
+		}
+	}
+	i := slices.IndexFunc(given, func(m Message) bool { return m.silent })
+	if i < 0 {
+		return nil
+	}
+	if len(given) != len(r.answers) {
+		return fmt.Errorf("%s: a message that is not scored: the template file marks %d answers of %d, so it is not known which it is", given[i].at, len(r.answers), len(given))
+	}
+	kept := r.answers[:0]
+	for i, a := range r.answers {
+		if !given[i].silent {
+			kept = append(kept, a)
+		}
+	}
+	r.answers = kept
 	return nil
 }
 
@@ -138,84 +206,16 @@ func (r *rendering) find(e *example) {
 			}
 			from = p.lo + 1
 		}
-		return false
+		return true
 	}
 	for _, m := range e.messages {
-		switch {
-		case m.Role == assistant:
-		case e.alpaca:
-			add(e.instruction)
-			add(e.input)
-		case !add(m.Content):
-			add(strip(m.Content))
+		if m.Role == assistant {
+			continue
 		}
-	}
-}
-
-// unknownField is the first field of a template that no data has, "" without any.
-func unknownField(n parse.Node) string {
-	var bad string
-	visit(n, func(names []string) {
-		for _, f := range names {
-			if bad == "" && !slices.Contains(fileFields, f) {
-				bad = f
+		for _, s := range m.texts() {
+			if !add(s) && !add(strip(s)) && !strings.Contains(all, strip(s)) {
+				e.unread = append(e.unread, "texts of the "+m.Role+" (the template leaves them out)")
 			}
 		}
-	})
-	return bad
-}
-
-// visit calls f with every chain of fields below a node.
-func visit(n parse.Node, f func([]string)) {
-	branch := func(b *parse.BranchNode) {
-		visit(b.Pipe, f)
-		visit(b.List, f)
-		if b.ElseList != nil {
-			visit(b.ElseList, f)
-		}
 	}
-	switch x := n.(type) {
-	case *parse.ListNode:
-		for _, c := range x.Nodes {
-			visit(c, f)
-		}
-	case *parse.ActionNode:
-		visit(x.Pipe, f)
-	case *parse.IfNode:
-		branch(&x.BranchNode)
-	case *parse.RangeNode:
-		branch(&x.BranchNode)
-	case *parse.WithNode:
-		branch(&x.BranchNode)
-	case *parse.TemplateNode:
-		if x.Pipe != nil {
-			visit(x.Pipe, f)
-		}
-	case *parse.PipeNode:
-		for _, c := range x.Cmds {
-			for _, a := range c.Args {
-				visit(a, f)
-			}
-		}
-	case *parse.FieldNode:
-		f(x.Ident)
-	case *parse.VariableNode:
-		f(x.Ident[1:])
-	case *parse.ChainNode:
-		visit(x.Node, f)
-		f(x.Field)
-	}
-}
-
-// TemplateSum is the hash of a template file, "" for a template by name.
-func TemplateSum(name string) (string, error) {
-	if name == "" || name == Auto || slices.Contains(TemplateNames, name) {
-		return "", nil
-	}
-	b, err := os.ReadFile(name)
-	if err != nil {
-		return "", errs.Usagef("--template: %w", err)
-	}
-	sum := sha256.Sum256(b)
-	return hex.EncodeToString(sum[:]), nil
 }

@@ -1,8 +1,8 @@
 package data
 
 import (
-	"os"
-	"path/filepath"
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -25,14 +25,14 @@ func talk(texts ...string) *example {
 	e := &example{}
 	for _, s := range texts {
 		role, text, _ := strings.Cut(s, ":")
-		e.messages = append(e.messages, Message{map[string]string{"s": system, "u": user, "a": assistant}[role], text})
+		e.messages = append(e.messages, Message{Role: map[string]string{"s": system, "u": user, "a": assistant}[role], Content: text})
 	}
 	return e
 }
 
 func task(instruction, input, output string) *example {
 	m := map[string]any{"instruction": instruction, "input": input, "output": output}
-	e, err := alpacaOf(m, nil)
+	e, err := exampleOf(Alpaca, m, nil)
 	if err != nil {
 		panic(err)
 	}
@@ -61,7 +61,7 @@ func TestTemplates(t *testing.T) {
 		{"alpaca", talk("u:q", "a:a"), "Below is an instruction that describes a task. Write a response that appropriately completes the request.\n\n### Instruction:\nq\n\n### Response:⟦aEOS⟧"},
 	} {
 		var r rendering
-		if err := builtin(c.name, "EOS").render(&r, c.e); err != nil {
+		if err := builtin(c.name, "EOS", "").write(&r, c.e); err != nil {
 			t.Errorf("%s: %v", c.name, err)
 		} else if got := shown(&r); got != c.want {
 			t.Errorf("%s:\n%q, want\n%q", c.name, got, c.want)
@@ -70,28 +70,6 @@ func TestTemplates(t *testing.T) {
 			if s := string(r.b[p.lo:p.hi]); !strings.Contains(c.e.messages[0].Content+c.e.messages[1].Content+"r", s) {
 				t.Errorf("%s: %q is no text of the prompt", c.name, s)
 			}
-		}
-	}
-}
-
-func TestAutoTemplate(t *testing.T) {
-	for chat, want := range map[string]string{"": "alpaca", "{{ x }}": "alpaca", "'<|start_header_id|>'": "llama3", "<|im_start|>": "chatml",
-		"[INST] <<SYS>>": "llama2", "[INST]": "mistral"} {
-		if got := autoTemplate(chat); got != want {
-			t.Errorf("%q: %s, want %s", chat, got, want)
-		}
-	}
-	dir := t.TempDir()
-	for _, c := range []struct{ name, text, want string }{
-		{"tokenizer_config.json", `{"chat_template":[{"name":"tool","template":"[INST]"},{"name":"default","template":"<|im_start|>"}]}`, "chatml"},
-		{"tokenizer_config.json", `{"chat_template":"<<SYS>>"}`, "llama2"},
-		{"chat_template.jinja", "<|start_header_id|>", "llama3"}, // wins, as in transformers
-	} {
-		if err := os.WriteFile(filepath.Join(dir, c.name), []byte(c.text), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		if got, err := chatTemplate(dir); err != nil || autoTemplate(got) != c.want {
-			t.Errorf("%s: %q, %v", c.name, got, err)
 		}
 	}
 }
@@ -122,7 +100,7 @@ func TestTemplateFile(t *testing.T) {
 		var r rendering
 		tm, err := openTemplate(write(t, "t.tmpl", c.text), "", tk)
 		if err == nil {
-			err = tm.render(&r, c.e)
+			err = tm.write(&r, c.e)
 		}
 		if c.code != 0 {
 			if errs.Code(err) != c.code || !strings.Contains(err.Error(), c.want) {
@@ -139,22 +117,124 @@ func TestTemplateFile(t *testing.T) {
 	}
 }
 
+// allow lets templates do less, so that a test is quick.
+func allow(t testing.TB, n int) {
+	old := baseAllowance
+	baseAllowance = n
+	t.Cleanup(func() { baseAllowance = old })
+}
+
+// A template that would not end, or would fill the memory, ends with a message that names it.
+func TestTemplateFileEnds(t *testing.T) {
+	tk, _ := real(t)
+	allow(t, 4<<20)
+	doubled := func(call string) string { // 2^60 calls, or a text of 2^60 bytes
+		var b strings.Builder
+		for i := range 60 {
+			fmt.Fprintf(&b, call, i, i+1)
+		}
+		return b.String()
+	}
+	for _, c := range []struct{ text, want string }{
+		{`{{define "a"}}{{template "a" .}}{{end}}{{template "a" .}}`, `"a" calls itself`},
+		{`{{define "a"}}{{if .}}{{template "b" .}}{{end}}{{end}}{{define "b"}}{{with .}}{{template "a" .}}{{end}}{{end}}x`, "calls itself"},
+		{`{{block "a" .}}{{template "a" .}}{{end}}`, `"a" calls itself`},
+		{doubled(`{{define "t%[2]d"}}{{template "t%[1]d" .}}{{template "t%[1]d" .}}{{end}}`) + `{{define "t0"}}{{end}}{{template "t60" .}}`, "far more than an example needs"},
+		{"{{range 1000000000000}}{{end}}", "far more"},
+		{"{{range 1000000000000}}{{if false}}x{{else}}{{continue}}{{end}}{{end}}", "far more"},
+		{"{{range 1000000}}{{range 1000000}}{{range .}}{{end}}{{end}}{{end}}", "far more"},
+		{"{{range 1000000000000}}text{{end}}", "far more"},
+		{`{{$x := "aaaa"}}` + doubled("{{$x = print $x $x}}%.0[1]d%.0[2]d"), "far more"},
+		{`{{$x := "aaaa"}}` + doubled("{{$x = printf \"%%s%%s\" $x $x}}%.0[1]d%.0[2]d"), "far more"},
+		{`{{$x := "<"}}` + doubled("{{$x = html $x $x}}%.0[1]d%.0[2]d"), "far more"},
+		{strings.Repeat(`{{$x := printf "%1000000d" 1}}`, 100), "far more"},
+		{strings.Repeat(`{{$x := printf "%*d" 1000000 1}}`, 100), "far more"},
+		{strings.Repeat("{{(", 1<<16), "template"},
+		{strings.Repeat("{{if true}}", 1<<13) + strings.Repeat("{{end}}", 1<<13), "nothing would be scored"},
+		{strings.Repeat("{{range 3}}", 1<<13) + strings.Repeat("{{end}}", 1<<13), "8192 loops"},
+		{strings.Repeat("{{range 3}}", maxLoops) + strings.Repeat("{{end}}", maxLoops), "far more"},
+		{strings.Repeat("x", maxTemplateFile+1), "longer than"},
+	} {
+		tm, err := openTemplate(write(t, "t.tmpl", c.text), "", tk)
+		if err == nil {
+			err = tm.write(&rendering{}, talk("u:q", "a:a"))
+		}
+		if errs.Code(err) != 2 || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), "--template") {
+			t.Errorf("%.60q: exit %d: %.300v", c.text, errs.Code(err), err)
+		}
+	}
+	// work in proportion to the example is no fault
+	long := talk("u:"+strings.Repeat("word ", 1<<20), "a:a")
+	tm, err := openTemplate(write(t, "t.tmpl", "{{range .Messages}}{{printf \"%.3000s\" .Content}}{{print .Content}}{{answer}}{{.Content}}{{end_answer}}{{end}}"), "", tk)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := tm.write(&rendering{}, long); err != nil {
+		t.Errorf("a long example: %v", err)
+	}
+}
+
+// A template file leaves unscored what the data does, where it can be known, and what it leaves out itself is said.
+func TestTemplateFileLeavesOut(t *testing.T) {
+	tk, _ := real(t)
+	const chat = "{{range .Messages}}{{if eq .Role \"assistant\"}}{{answer}}{{.Content}}{{end_answer}}{{else if eq .Role \"user\"}}[{{.Content}}]{{end}}{{end}}"
+	for _, c := range []struct {
+		text, line, want string
+		unread           []string
+	}{
+		{chat, `{"messages":[{"role":"user","content":"q"},{"role":"assistant","content":"a","weight":0},{"role":"user","content":"r"},{"role":"assistant","content":"b"}]}`, "[q]a[r]⟦b⟧", nil},
+		{chat, `{"messages":[{"role":"system","content":" s "},{"role":"user","content":"q"},{"role":"assistant","content":"a"}]}`, "[q]⟦a⟧", []string{"texts of the system (the template leaves them out)"}},
+		{"{{(index .Messages 1).Content}}{{(index .Messages 0).Content}}{{answer}}.{{end_answer}}", `{"messages":[{"role":"system","content":"s"},{"role":"user","content":"q"},{"role":"assistant","content":"a"}]}`, "qs⟦.⟧", nil},
+		{"{{answer}}x{{end_answer}}", `{"messages":[{"role":"user","content":"x"},{"role":"assistant","content":"a","train":false},{"role":"user","content":"x"},{"role":"assistant","content":"b"}]}`, "messages[1]: a message that is not scored", nil},
+		{chat, `{"messages":[{"role":"user","content":"q"},{"role":"assistant","content":"a"}],"tools":[{"name":"f"}]}`, `field "tools": the template has no place`, nil},
+	} {
+		m, _, err := decodeObject([]byte(c.line), func(string) bool { return true })
+		if err != nil {
+			t.Fatal(err)
+		}
+		e, err := exampleOf(Chat, m, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tm, err := openTemplate(write(t, "t.tmpl", c.text), "", tk)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var r rendering
+		got := ""
+		if err = tm.write(&r, e); err == nil {
+			got = shown(&r)
+		} else {
+			got = err.Error()
+			if fatal(err) {
+				t.Errorf("%s: no fault of the example alone: %v", c.text, err)
+			}
+		}
+		if !strings.HasPrefix(got, c.want) || !slices.Equal(e.unread, c.unread) {
+			t.Errorf("%s:\n%s, want %s; unread %q", c.text, got, c.want, e.unread)
+		}
+	}
+}
+
 func FuzzTemplateFile(f *testing.F) {
 	tk, _ := real(f)
-	for _, s := range []string{"{{range .Messages}}{{answer}}{{.Content}}{{end_answer}}{{end}}", "{{.BOS}}{{with .Messages}}{{len .}}{{end}}", "{{template \"x\" .}}{{define \"x\"}}{{.EOS}}{{end}}"} {
+	allow(f, 1<<20)
+	for _, s := range []string{"{{range .Messages}}{{answer}}{{.Content}}{{end_answer}}{{end}}", "{{.BOS}}{{with .Messages}}{{len .}}{{end}}",
+		`{{template "x" .}}{{define "x"}}{{.EOS}}{{end}}`, `{{define "a"}}{{template "a"}}{{end}}`, "{{range 100000000}}{{printf \"%9999d\" .}}{{end}}",
+		`{{block "b" .}}{{$x := print . .}}{{html $x | js | urlquery}}{{slice $x 1}}{{end}}`, "{{if (eq 1 1)}}{{break}}{{else with .}}{{end}}"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		if strings.Contains(s, "printf") || strings.Contains(s, "template") || strings.Contains(s, "block") {
-			return // which may ask for any amount of output, or never end
-		}
 		tm, err := openTemplate(write(t, "t.tmpl", s), "", tk)
 		if err != nil {
 			return
 		}
 		var r rendering
-		if tm.render(&r, talk("u:q", "a:a")) == nil && len(r.answers) == 0 {
+		if tm.write(&r, talk("u:q", "a:a")) == nil && len(r.answers) == 0 {
 			t.Errorf("%q: no answer in %q", s, r.b)
+		}
+		if len(r.b) > 2*baseAllowance {
+			t.Errorf("%q: %d bytes", s, len(r.b))
 		}
 	})
 }
@@ -174,7 +254,7 @@ func TestScoredTokens(t *testing.T) {
 		{"longalpaca", talk("u:<s>a", "a:b"), "<s>|[|INST|]|<s>|a|[|/|INST|]|⟦b⟧|⟦</s>⟧"},
 		{"mistral", talk("u:q", "a:x</s>y", "u:r", "a:z"), "<s>|[|INST|]| |q| [|/|INST|]| |⟦x⟧|⟦</s>⟧|⟦y⟧|⟦</s>⟧|[|INST|]| |r| [|/|INST|]| |⟦z⟧|⟦</s>⟧"},
 	} {
-		e := encoder{enc: tk, vocab: 320, template: builtin(c.template, "</s>")}
+		e := encoder{enc: tk, vocab: 320, template: builtin(c.template, "</s>", "")}
 		ids, d, err := e.example(nil, c.e)
 		if err != nil {
 			t.Fatal(err)

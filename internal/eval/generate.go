@@ -24,6 +24,7 @@ import (
 // Generated is what generate prints with --json.
 type Generated struct {
 	Model        string  `json:"model"`
+	Template     string  `json:"template,omitempty"` // of --chat
 	PromptTokens int     `json:"prompt_tokens"`
 	Tokens       int     `json:"tokens"`
 	IDs          []int32 `json:"ids"` // the tokens
@@ -48,8 +49,9 @@ func Generate(ctx context.Context, g *config.Generate, prompt string, be ops.Bac
 	if err != nil {
 		return nil, err
 	}
+	w := &writer{g: g, enc: enc, ends: ends(base, enc), stops: g.Stop, out: out, res: &Generated{Model: g.Model, IDs: []int32{}, Stop: "length"}}
 	if g.Chat {
-		if prompt, err = data.Ask(g.Template, enc.Template(), enc, prompt); err != nil {
+		if prompt, err = w.chat(base.Dir, prompt, log); err != nil {
 			return nil, err
 		}
 	}
@@ -79,7 +81,7 @@ func Generate(ctx context.Context, g *config.Generate, prompt string, be ops.Bac
 	}
 	defer en.close()
 	en.flag, en.prompt = "--max-tokens", len(ids)
-	w := &writer{g: g, enc: enc, ends: ends(base, enc), out: out, res: &Generated{Model: g.Model, PromptTokens: len(ids), IDs: []int32{}, Stop: "length"}}
+	w.res.PromptTokens = len(ids)
 	err = en.run(n, s2attn.Spec{Mode: s2attn.Full}, base.Rope(p, n), func(r *model.Runner) error { return w.run(ctx, r, ids) })
 	return w.res, err
 }
@@ -124,13 +126,34 @@ func ends(base *load.Base, enc *tokenizer.Tokenizer) map[int32]bool {
 
 // writer turns tokens into text as they come and watches for where to stop.
 type writer struct {
-	g    *config.Generate
-	enc  *tokenizer.Tokenizer
-	ends map[int32]bool
-	out  io.Writer
-	res  *Generated
-	text strings.Builder
-	said int // bytes of text that are out
+	g     *config.Generate
+	enc   *tokenizer.Tokenizer
+	ends  map[int32]bool
+	stops []string
+	out   io.Writer
+	res   *Generated
+	text  strings.Builder
+	said  int // bytes of text that are out
+}
+
+// chat writes the prompt as a user's message in the template. What ends an answer there ends the text as well.
+func (w *writer) chat(dir, prompt string, log io.Writer) (string, error) {
+	own, err := data.ChatTemplate(dir)
+	if err != nil {
+		return "", err
+	}
+	a, err := data.Ask(w.g.Template, own, w.enc, w.g.System, prompt, log)
+	if err != nil {
+		return "", err
+	}
+	w.res.Template = a.Template
+	if id, ok := w.enc.ID(a.End); ok {
+		w.ends[id] = true
+	}
+	if a.End != "" { // which may come as text too, where it is no special token
+		w.stops = append(slices.Clone(w.stops), a.End)
+	}
+	return a.Prompt, nil
 }
 
 func (w *writer) run(ctx context.Context, r *model.Runner, ids []int32) error {
@@ -185,7 +208,7 @@ func (w *writer) add(more string, last bool) (stop bool, err error) {
 	w.text.WriteString(more)
 	all := w.text.String()
 	end := len(all)
-	for _, s := range w.g.Stop {
+	for _, s := range w.stops {
 		if i := strings.Index(all, s); i >= 0 && i <= end {
 			end, stop = i, true
 		}
@@ -195,7 +218,7 @@ func (w *writer) add(more string, last bool) (stop bool, err error) {
 		w.text.Reset()
 		w.text.WriteString(all[:end])
 	} else if !last {
-		end -= held(all, w.g.Stop)
+		end -= held(all, w.stops)
 	}
 	if end > w.said {
 		_, err = io.WriteString(w.out, all[w.said:end])

@@ -5,8 +5,6 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
-
-	"longlora/internal/config"
 )
 
 // Drawn tokens have the probabilities of softmax(logits/temperature), cut at top-p.
@@ -61,7 +59,7 @@ func TestStops(t *testing.T) {
 		{[]string{"aab"}, "aaa|b", "a|a", true},
 	} {
 		var out strings.Builder
-		w := &writer{g: &config.Generate{Stop: c.stops}, out: &out, res: &Generated{}}
+		w := &writer{stops: c.stops, out: &out, res: &Generated{}}
 		stopped := false
 		want := strings.Split(c.out, "|")
 		for i, p := range strings.Split(c.pieces, "|") {

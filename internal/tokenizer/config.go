@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"longlora/internal/errs"
 )
@@ -50,17 +49,6 @@ func readConfig(dir string) (config, error) {
 		}
 	}
 	slices.SortFunc(c.added, func(x, y addedToken) int { return cmp.Compare(x.ID, y.ID) })
-	if blob, err := os.ReadFile(filepath.Join(dir, "chat_template.jinja")); err == nil {
-		c.chat = string(blob)
-	} else if blob, err := os.ReadFile(filepath.Join(dir, "chat_template.json")); err == nil && c.chat == "" {
-		var f struct {
-			Template string `json:"chat_template"`
-		}
-		if err := json.Unmarshal(blob, &f); err != nil {
-			return c, errs.Dataf("%s: %w", filepath.Join(dir, "chat_template.json"), err)
-		}
-		c.chat = f.Template
-	}
 	return c, nil
 }
 
@@ -112,7 +100,6 @@ func (c *config) parse(blob []byte) error {
 		a.ID = id
 		c.added = append(c.added, a)
 	}
-	c.chat = chatTemplate(f["chat_template"])
 	return nil
 }
 
@@ -127,39 +114,6 @@ func specialToken(raw json.RawMessage) (addedToken, error) {
 	}
 	a.Special = true
 	return a, nil
-}
-
-// chatTemplate is a string, or a list of named ones of which "default" counts.
-func chatTemplate(raw json.RawMessage) string {
-	var one string
-	if json.Unmarshal(raw, &one) == nil {
-		return one
-	}
-	var list []struct{ Name, Template string }
-	if json.Unmarshal(raw, &list) == nil {
-		for _, t := range list {
-			if t.Name == "default" {
-				return t.Template
-			}
-		}
-	}
-	return ""
-}
-
-// template tells our templates by the marks that only they have. LLaMA-2's and Mistral's share theirs but for the
-// system text's.
-func (c *config) template() string {
-	switch {
-	case strings.Contains(c.chat, "<|start_header_id|>"):
-		return "llama3"
-	case strings.Contains(c.chat, "<|im_start|>"):
-		return "chatml"
-	case strings.Contains(c.chat, "[INST]") && strings.Contains(c.chat, "<<SYS>>"):
-		return "llama2"
-	case strings.Contains(c.chat, "[INST]"):
-		return "mistral"
-	}
-	return ""
 }
 
 // missing are the special tokens of the configuration that the vocabulary holds but the tokenizer's own file does not

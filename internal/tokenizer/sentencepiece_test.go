@@ -2,7 +2,6 @@ package tokenizer
 
 import (
 	"encoding/binary"
-	"encoding/json"
 	"math"
 	"os"
 	"path/filepath"
@@ -151,32 +150,6 @@ func TestTokensAddedBesideAModel(t *testing.T) {
 	_, err := Load(writeFiles(t, map[string][]byte{"tokenizer.model": smallModel(nil, nil, nil), "added_tokens.json": []byte(`{"<pad>": 12}`)}), nil)
 	if errs.Code(err) != 4 {
 		t.Errorf("a hole before an added token: %v", err)
-	}
-}
-
-func TestTemplateByItsMarks(t *testing.T) {
-	quote := func(s string) []byte {
-		b, err := json.Marshal(map[string]any{"chat_template": s})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return b
-	}
-	for want, file := range map[string]map[string][]byte{
-		"llama3":  {"tokenizer_config.json": quote("{{ '<|start_header_id|>' + role }}")},
-		"chatml":  {"tokenizer_config.json": []byte(`{"chat_template": [{"name": "rag", "template": "[INST]"}, {"name": "default", "template": "<|im_start|>"}]}`)},
-		"llama2":  {"chat_template.json": quote("[INST] <<SYS>>")},
-		"mistral": {"chat_template.jinja": []byte("[INST] {{ m }} [/INST]"), "tokenizer_config.json": quote("<|im_start|>")},
-		"":        {"tokenizer_config.json": quote("### Instruction:")},
-	} {
-		file["tokenizer.model"] = smallModel(nil, nil, nil)
-		tk, err := Load(writeFiles(t, file), nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := tk.Template(); got != want {
-			t.Errorf("%q, want %q", got, want)
-		}
 	}
 }
 

@@ -36,7 +36,6 @@ type Tokenizer struct {
 	prefix      []int32  // what stands in front of a text
 	eos         int32    // -1: none known
 	tokens      []string // id -> text as the file has it; "" for a hole
-	template    string   // see Template
 	added       []addedToken
 
 	mu   sync.Mutex
@@ -88,7 +87,6 @@ func Load(dir string, cfgEOS []int) (*Tokenizer, error) {
 		return nil, err
 	}
 	t.dir = dir
-	t.template = cfg.template()
 	if err := t.addTokens(cfg.missing(t), false); err != nil {
 		return nil, errs.Dataf("%s: %v", cfg.path, err)
 	}
@@ -182,10 +180,6 @@ func (t *Tokenizer) ID(token string) (int32, bool) {
 	id, ok := t.model.vocab[token]
 	return id, ok
 }
-
-// Template is the name of the chat template whose marks the checkpoint's own has: llama2, mistral, llama3 or
-// chatml; "" where it has none, or other marks.
-func (t *Tokenizer) Template() string { return t.template }
 
 // Files lists the tokenizer's files that are there, as paths: what is fingerprinted and carried over.
 func (t *Tokenizer) Files() []string {

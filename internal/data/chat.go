@@ -1,0 +1,193 @@
+package data
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"longlora/internal/errs"
+	"longlora/internal/files"
+)
+
+// maxTokenizerFile bounds a tokenizer's configuration, which holds a table of added tokens at most.
+const maxTokenizerFile = 64 << 20
+
+// ChatTemplate is the text of the chat template in a model's folder, "" without any: a file of its own, or a field
+// that is a text or a list of named ones, of which the default counts. Where there are several the first of
+// chat_template.jinja, tokenizer_config.json and chat_template.json wins, as in transformers.
+func ChatTemplate(dir string) (string, error) {
+	b, err := files.Read(filepath.Join(dir, "chat_template.jinja"), maxTokenizerFile)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return string(b), err
+	}
+	for _, name := range []string{"tokenizer_config.json", "chat_template.json"} {
+		path := filepath.Join(dir, name)
+		b, err := files.Read(path, maxTokenizerFile)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return "", err
+		}
+		var f struct {
+			Chat json.RawMessage `json:"chat_template"`
+		}
+		if err := json.Unmarshal(b, &f); err != nil {
+			return "", errs.Dataf("%s: %w", path, err)
+		}
+		var text string
+		var named []struct{ Name, Template string }
+		switch {
+		case len(f.Chat) == 0 || string(f.Chat) == "null":
+		case json.Unmarshal(f.Chat, &text) == nil:
+			return text, nil
+		case json.Unmarshal(f.Chat, &named) == nil:
+			for i, n := range named {
+				if i == 0 || n.Name == "default" {
+					text = n.Template
+				}
+			}
+			return text, nil
+		default:
+			return "", errs.Dataf("%s: chat_template is neither a text nor a list of named ones", path)
+		}
+	}
+	return "", nil
+}
+
+// chatMarks tell our templates by what only they write. LLaMA-2's and Mistral's share theirs but for the system text's.
+var chatMarks = []struct{ mark, name string }{
+	{"<|start_header_id|>", "llama3"}, {"<|im_start|>", "chatml"}, {"<<SYS>>", "llama2"}, {"[INST]", "mistral"},
+}
+
+// autoTemplate is the template by the marks in a model's own, alpaca where there are none that we know, and why.
+func autoTemplate(chat string) (name, why string) {
+	for _, m := range chatMarks {
+		if strings.Contains(chat, m.mark) {
+			return m.name, "the model's own chat template writes " + m.mark
+		}
+	}
+	if chat == "" {
+		return "alpaca", "the tokenizer has no chat template"
+	}
+	return "alpaca", "the model's own chat template has the marks of none that are known; write it as a file for --template"
+}
+
+// What the models' own templates add to a conversation: a system text where there is none, a header with the date.
+var (
+	ownSystem = []*regexp.Regexp{
+		regexp.MustCompile(`<\|im_start\|>system(?:\\n|\n)([^'"{}<\\\s][^'"{}<]*)`),
+		regexp.MustCompile(`\bset\s+(?:default_)?system_(?:message|prompt|text|content)\s*=\s*['"]([^'"]+)`),
+		regexp.MustCompile(`['"](You are an? [^'"]*assistant[^'"]*)`),
+	}
+	ownDate = regexp.MustCompile(`strftime_now|date_string|Today(?:'s)? Date|Cutting Knowledge Date|Knowledge Cutoff`)
+)
+
+// leftOut is what a model's own template adds by itself and ours does not, in words; "" where there is nothing.
+func leftOut(chat string) string {
+	var parts []string
+	for _, r := range ownSystem {
+		if m := r.FindStringSubmatch(chat); m != nil {
+			const most = 40
+			text := []rune(strings.TrimSpace(m[1]))
+			if len(text) > most {
+				text = append(text[:most], '…')
+			}
+			parts = append(parts, fmt.Sprintf("a system text where a conversation has none (%q)", string(text)))
+			break
+		}
+	}
+	if ownDate.MatchString(chat) {
+		parts = append(parts, "a header with the date")
+	}
+	return strings.Join(parts, " and ")
+}
+
+// openTemplate is the template of --template: a name, auto (by the marks in chat, the model's own), or a file.
+func openTemplate(name, chat string, enc Encoder) (*template, error) {
+	why := ""
+	if name == Auto || name == "" {
+		name, why = autoTemplate(chat)
+	}
+	if !slices.Contains(TemplateNames, name) {
+		return fileTemplate(name, enc)
+	}
+	t := builtin(name, eosText(enc), chat)
+	t.why = why
+	return t, nil
+}
+
+// notes are what is to be said of a template that writes what, for a model whose own is chat: its name and why; and,
+// of the model, which of its marks are no tokens, and what of the model's own it leaves out.
+func (t *template) notes(what, chat string, enc Encoder) (of string, model []string) {
+	of = what + " by the template " + t.name
+	if t.why != "" {
+		of += " (" + t.why + ")"
+	}
+	if m := t.missing(enc); len(m) > 0 {
+		model = append(model, fmt.Sprintf("the tokenizer has no token %s: the template's marks are encoded as text", strings.Join(m, ", ")))
+	}
+	if own, _ := autoTemplate(chat); own == t.name && leftOut(chat) != "" {
+		model = append(model, fmt.Sprintf("the model's own chat template may add %s; this is left out, in training and in generate alike", leftOut(chat)))
+	}
+	return of, model
+}
+
+// Asked is a user's message in a template.
+type Asked struct {
+	Prompt   string // up to where the answer begins
+	End      string // what ends an answer, a token's text or another; "" for nothing
+	Template string
+}
+
+// Ask writes a user's message, after a system text where there is one, in a template. name and chat are as for
+// --template: a name, auto (by the marks in chat, the model's own template), or a file. What is to be said goes to log.
+func Ask(name, chat string, enc Encoder, sys, message string, log io.Writer) (*Asked, error) {
+	t, err := openTemplate(name, chat, enc)
+	if err != nil {
+		return nil, err
+	}
+	const answer = "\ue000" // of private use: it stands for an answer
+	e := &example{alpaca: true, instruction: message, messages: []Message{{Role: user, Content: message, at: "the prompt"}, {Role: assistant, Content: answer}}}
+	if sys != "" {
+		e.messages = slices.Insert(e.messages, 0, Message{Role: system, Content: sys, at: "--system"})
+	}
+	r := &rendering{}
+	if err := t.write(r, e); err != nil {
+		return nil, errs.Usagef("--template %s: %w", t.name, err)
+	}
+	if len(r.answers) == 0 {
+		return nil, errs.Usagef("--template %s: it marks no answer with {{answer}}", t.name)
+	}
+	of, model := t.notes("the prompt is written", chat, enc)
+	for _, n := range append([]string{of}, model...) {
+		fmt.Fprintf(log, "note: %s\n", n)
+	}
+	at := r.answers[len(r.answers)-1]
+	_, end, _ := strings.Cut(string(r.b[at.lo:at.hi]), answer)
+	return &Asked{strings.TrimSuffix(string(r.b[:at.lo]), " "), strings.TrimSpace(end), t.name}, nil
+}
+
+// eosText is the end of a document as text, "" where no file says which token it is.
+func eosText(enc Encoder) string {
+	if id, ok := enc.EOS(); ok {
+		return enc.Decode([]int32{id})
+	}
+	return ""
+}
+
+// missing are the template's marks that are no tokens of the tokenizer.
+func (t *template) missing(enc Encoder) (out []string) {
+	for _, m := range t.marks {
+		if _, ok := enc.ID(m); !ok {
+			out = append(out, m)
+		}
+	}
+	return out
+}

@@ -1,0 +1,218 @@
+package data
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"longlora/internal/errs"
+	"longlora/internal/tokenizer"
+)
+
+// chatCase is a conversation as transformers' apply_chat_template writes it: scripts/gen-chat-cases.py made them.
+type chatCase struct {
+	Template, Own string // ours, and the marks of the model's own
+	Prompt        bool   // up to where the answer begins
+	Data          json.RawMessage
+	Text          string
+	IDs           []int32
+}
+
+// chatCases are the cases, and the tokenizer that encoded them.
+func chatCases(t testing.TB) ([]chatCase, *tokenizer.Tokenizer) {
+	t.Helper()
+	b, err := os.ReadFile("testdata/chat/cases.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all struct{ Cases []chatCase }
+	if err := json.Unmarshal(b, &all); err != nil {
+		t.Fatal(err)
+	}
+	enc, err := tokenizer.Load("testdata/chat", []int{2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all.Cases, enc
+}
+
+// Conversations, with tools and calls too, become the text and the ids that transformers makes of them.
+func TestChatAsTransformersWritesIt(t *testing.T) {
+	cases, enc := chatCases(t)
+	seen := map[string]int{}
+	for _, c := range cases {
+		if c.Prompt {
+			continue
+		}
+		seen[c.Template]++
+		o := Options{Paths: []string{write(t, "d.jsonl", string(c.Data))}, Template: c.Template, Pack: "pad", Ctx: 1 << 16, Vocab: enc.Size(),
+			Encoder: enc, Tokenizer: &Identity{chat: c.Own, said: map[string]bool{}}}
+		s, err := Open(t.Context(), o)
+		if err != nil {
+			t.Errorf("%s: %s: %v", c.Template, c.Data, err)
+			continue
+		}
+		ids := s.Row(0).IDs
+		if got := enc.Decode(ids); got != c.Text {
+			t.Errorf("%s:\n%q, want\n%q", c.Template, got, c.Text)
+		} else if c.IDs != nil && !slices.Equal(ids, c.IDs) {
+			t.Errorf("%s: %q is\n%v, want\n%v", c.Template, got, ids, c.IDs)
+		}
+		s.Close()
+	}
+	for _, name := range []string{"llama2", "llama3", "chatml", "mistral"} {
+		if seen[name] < 3 {
+			t.Errorf("%s: %d cases", name, seen[name])
+		}
+	}
+}
+
+// A prompt, with a system text too, becomes what transformers makes of it, by the template that the model's own names.
+func TestAskAsTransformersDoes(t *testing.T) {
+	cases, enc := chatCases(t)
+	ends := map[string]string{"llama2": "</s>", "mistral": "</s>", "llama3": "<|eot_id|>", "chatml": "<|im_end|>"}
+	n := 0
+	for _, c := range cases {
+		var row struct{ Messages []Message }
+		if err := json.Unmarshal(c.Data, &row); err != nil {
+			t.Fatal(err)
+		}
+		if !c.Prompt {
+			continue
+		}
+		n++
+		sys := ""
+		if row.Messages[0].Role == system {
+			sys, row.Messages = row.Messages[0].Content, row.Messages[1:]
+		}
+		for _, name := range []string{Auto, c.Template} {
+			var log bytes.Buffer
+			a, err := Ask(name, c.Own, enc, sys, row.Messages[0].Content, &log)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if a.Prompt != c.Text || a.Template != c.Template || a.End != ends[c.Template] {
+				t.Errorf("%s:\n%q ended by %q, want\n%q", a.Template, a.Prompt, a.End, c.Text)
+			}
+			if ids := enc.Encode(a.Prompt); !slices.Equal(ids, c.IDs) {
+				t.Errorf("%s: %q is\n%v, want\n%v", c.Template, a.Prompt, ids, c.IDs)
+			}
+			if !strings.Contains(log.String(), "by the template "+c.Template) || (name == Auto) != strings.Contains(log.String(), "own chat template writes") {
+				t.Errorf("%s said: %s", name, log.String())
+			}
+		}
+	}
+	if n < 12 {
+		t.Errorf("%d cases", n)
+	}
+	for _, name := range []string{"alpaca", "longalpaca"} {
+		if _, err := Ask(name, "", enc, "be", "hi", &bytes.Buffer{}); errs.Code(err) != 2 || !strings.Contains(err.Error(), "--system") {
+			t.Errorf("%s with a system text: %v", name, err)
+		}
+	}
+}
+
+// What ends an answer is known whatever the template file puts round it.
+func TestAskByFile(t *testing.T) {
+	tk, _ := real(t)
+	for text, want := range map[string][2]string{
+		"{{range .Messages}}{{if eq .Role \"assistant\"}}A: {{answer}}{{.Content}}\n##\n{{end_answer}}{{else}}{{.Content}}\n{{end}}{{end}}": {"hi\nA:", "##"},
+		"{{.Instruction}}{{answer}}So: {{(index .Messages 1).Content}}{{.EOS}}{{end_answer}}":                                               {"hi", "</s>"},
+	} {
+		if a, err := Ask(write(t, "t.tmpl", text), "", tk, "", "hi", &bytes.Buffer{}); err != nil || a.Prompt != want[0] || a.End != want[1] {
+			t.Errorf("%q: %+v, %v", text, a, err)
+		}
+	}
+}
+
+// The first of the places where a chat template may stand counts, as in transformers.
+func TestChatTemplate(t *testing.T) {
+	for _, c := range []struct {
+		files map[string]string
+		want  string
+	}{
+		{nil, ""},
+		{map[string]string{"tokenizer_config.json": `{"chat_template": null}`}, ""},
+		{map[string]string{"tokenizer_config.json": `{"chat_template": "<<SYS>>"}`, "chat_template.json": `{"chat_template": "no"}`}, "<<SYS>>"},
+		{map[string]string{"tokenizer_config.json": `{"chat_template": [{"name": "tool_use", "template": "no"}, {"name": "default", "template": "yes"}]}`}, "yes"},
+		{map[string]string{"tokenizer_config.json": `{"chat_template": [{"name": "rag", "template": "first"}, {"name": "x", "template": "no"}]}`}, "first"},
+		{map[string]string{"tokenizer_config.json": `{}`, "chat_template.json": `{"chat_template": "legacy"}`}, "legacy"},
+		{map[string]string{"tokenizer_config.json": `{"chat_template": "no"}`, "chat_template.jinja": "{{ own }}"}, "{{ own }}"},
+	} {
+		dir := t.TempDir()
+		for name, text := range c.files {
+			if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got, err := ChatTemplate(dir); err != nil || got != c.want {
+			t.Errorf("%v: %q, %v", c.files, got, err)
+		}
+	}
+	dir := filepath.Dir(write(t, "tokenizer_config.json", `{"chat_template": 7}`))
+	if _, err := ChatTemplate(dir); errs.Code(err) != 4 || !strings.Contains(err.Error(), "chat_template") {
+		t.Errorf("a number: %v", err)
+	}
+}
+
+func TestAutoTemplate(t *testing.T) {
+	for chat, want := range map[string][2]string{
+		"":                                 {"alpaca", "no chat template"},
+		"<|user|>{{ x }}":                  {"alpaca", "none that are known"},
+		"'<|start_header_id|>'":            {"llama3", "<|start_header_id|>"},
+		"<|im_start|>":                     {"chatml", "<|im_start|>"},
+		"[INST] <<SYS>>":                   {"llama2", "<<SYS>>"},
+		"{% if x %}[INST]{{ y }}[/INST]":   {"mistral", "[INST]"},
+		"'<|im_start|>' + '[INST] <<SYS>>": {"chatml", "<|im_start|>"},
+	} {
+		if name, why := autoTemplate(chat); name != want[0] || !strings.Contains(why, want[1]) {
+			t.Errorf("%q: %s, %s", chat, name, why)
+		}
+	}
+}
+
+// What a model's own template adds by itself is found in the forms that public models have.
+func TestLeftOut(t *testing.T) {
+	for chat, want := range map[string]string{
+		`{{ '<|im_start|>system\nYou are Qwen, created by Alibaba Cloud. You are a helpful assistant.<|im_end|>\n' }}`: `"You are Qwen, created by Alibaba Cloud. …"`,
+		"{{ '<|im_start|>system\nYou help.<|im_end|>' }}":                                                              `"You help."`,
+		`{% set default_system_message = 'Be kind.' %}<|im_start|>`:                                                    `"Be kind."`,
+		`{%- set system_message = "You know all." -%}`:                                                                 `"You know all."`,
+		`{{- "You are a helpful assistant." }}`:                                                                        `"You are a helpful assistant."`,
+		`{{- "Cutting Knowledge Date: December 2023\n" }}{{- "Today Date: " + date_string + "\n\n" }}`:                 "a header with the date",
+		`{{ '<|im_start|>system\nBe.' }}{{ strftime_now("%d %b %Y") }}`:                                                `("Be.") and a header with the date`,
+		`{{ '<|im_start|>system\n' + messages[0]['content'] + '<|im_end|>\n' }}`:                                       "",
+		`{{- '<|im_start|>system\n' }}{{- messages[0].content }}`:                                                      "",
+		`{% set system_message = messages[0]['content'] %}{% set system_message = '' %}`:                               "",
+		`{% set system_message = false %}[INST] <<SYS>>\n`:                                                             "",
+	} {
+		if got := leftOut(chat); !strings.Contains(got, want) || want == "" && got != "" {
+			t.Errorf("%s: %s, want %s", chat, got, want)
+		}
+	}
+}
+
+// What is left out of the model's own template is said once for all sources, and only where the template is its.
+func TestLeftOutIsSaidOnce(t *testing.T) {
+	_, enc := chatCases(t)
+	line := `{"messages":[{"role":"user","content":"q"},{"role":"assistant","content":"a"}]}`
+	for name, want := range map[string]int{Auto: 1, "chatml": 1, "llama2": 0} {
+		var log bytes.Buffer
+		o := Options{Paths: []string{write(t, "a.jsonl", line), write(t, "b.jsonl", line)}, Template: name, Pack: "pad", Ctx: 1 << 10, Vocab: enc.Size(), Log: &log,
+			Encoder: enc, Tokenizer: &Identity{chat: `<|im_start|>system\nYou are a helpful assistant<|im_end|>`, said: map[string]bool{}}}
+		for range 2 {
+			s, err := Open(t.Context(), o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.Close()
+		}
+		if n := strings.Count(log.String(), "left out, in training and in generate alike"); n != want {
+			t.Errorf("%s: said %d times, want %d:\n%s", name, n, want, log.String())
+		}
+	}
+}

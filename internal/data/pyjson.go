@@ -1,0 +1,199 @@
+package data
+
+import (
+	"bytes"
+	"encoding/json"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"longlora/internal/tokenizer"
+)
+
+// object is a JSON object whose fields keep their order: tools and calls are written out again, field by field as they
+// stand in the data.
+type object struct {
+	keys []string
+	of   map[string]any
+}
+
+// fieldsIn are an object's fields by name, however it was read.
+func fieldsIn(v any) (map[string]any, bool) {
+	if o, ok := v.(*object); ok {
+		return o.of, true
+	}
+	m, ok := v.(map[string]any)
+	return m, ok
+}
+
+// inOrder reads an object, which decodeObject read before, with all fields in order.
+func inOrder(b []byte) (map[string]any, error) {
+	v, err := valueInOrder(b)
+	if err != nil {
+		return nil, err
+	}
+	m, _ := fieldsIn(v)
+	return m, nil
+}
+
+// valueInOrder reads JSON with the objects' fields in order and numbers as they are written.
+func valueInOrder(b []byte) (any, error) {
+	if !utf8.Valid(b) {
+		b = []byte(tokenizer.ReplaceInvalid(string(b)))
+	}
+	if !json.Valid(b) { // it bounds the depth, too
+		mended := withoutNaN(b)
+		if mended == nil || !json.Valid(mended) {
+			return nil, notJSON("%w", json.Unmarshal(b, &struct{}{}))
+		}
+		b = mended
+	}
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.UseNumber()
+	return orderedValue(d)
+}
+
+func orderedValue(d *json.Decoder) (any, error) {
+	t, err := d.Token()
+	if err != nil {
+		return nil, err
+	}
+	switch t {
+	case json.Delim('['):
+		list := []any{}
+		for d.More() {
+			v, err := orderedValue(d)
+			if err != nil {
+				return nil, err
+			}
+			list = append(list, v)
+		}
+		_, err = d.Token()
+		return list, err
+	case json.Delim('{'):
+		o := &object{of: map[string]any{}}
+		for d.More() {
+			key, err := d.Token()
+			if err != nil {
+				return nil, err
+			}
+			k, _ := key.(string) // a key is nothing else
+			v, err := orderedValue(d)
+			if err != nil {
+				return nil, err
+			}
+			if _, again := o.of[k]; !again {
+				o.keys = append(o.keys, k)
+			}
+			o.of[k] = v
+		}
+		_, err = d.Token()
+		return o, err
+	}
+	return t, nil
+}
+
+// pythonJSON is a value as Python's json.dumps(ensure_ascii=False) writes it, which is what the models' own templates
+// write tools with; indent, where it is not 0, is its indent.
+func pythonJSON(v any, indent int) string {
+	var b strings.Builder
+	writeJSON(&b, v, indent, 0)
+	return b.String()
+}
+
+func writeJSON(b *strings.Builder, v any, indent, depth int) {
+	list := func(open, shut string, n int, item func(i int)) {
+		b.WriteString(open)
+		for i := range n {
+			switch {
+			case indent > 0 && i > 0:
+				b.WriteString(",\n")
+			case indent > 0:
+				b.WriteString("\n")
+			case i > 0:
+				b.WriteString(", ")
+			}
+			b.WriteString(strings.Repeat(" ", indent*(depth+1)))
+			item(i)
+		}
+		if indent > 0 && n > 0 {
+			b.WriteString("\n" + strings.Repeat(" ", indent*depth))
+		}
+		b.WriteString(shut)
+	}
+	fields := func(keys []string, of map[string]any) {
+		list("{", "}", len(keys), func(i int) {
+			writeString(b, keys[i])
+			b.WriteString(": ")
+			writeJSON(b, of[keys[i]], indent, depth+1)
+		})
+	}
+	switch x := v.(type) {
+	case nil:
+		b.WriteString("null")
+	case bool:
+		b.WriteString(strconv.FormatBool(x))
+	case string:
+		writeString(b, x)
+	case []any:
+		list("[", "]", len(x), func(i int) { writeJSON(b, x[i], indent, depth+1) })
+	case *object:
+		fields(x.keys, x.of)
+	case map[string]any: // of a table's columns, where what is not there is null
+		keys := slices.DeleteFunc(slices.Sorted(maps.Keys(x)), func(k string) bool { return x[k] == nil })
+		fields(keys, x)
+	case json.Number:
+		b.WriteString(pythonNumber(string(x)))
+	default:
+		raw, err := json.Marshal(x)
+		if err != nil { // NaN and the like, which Python writes without quotes
+			raw = []byte("NaN")
+		}
+		b.WriteString(pythonNumber(string(raw)))
+	}
+}
+
+// pythonNumber is a number as Python writes it after reading it: whole ones as they are, others by repr.
+func pythonNumber(s string) string {
+	if !strings.ContainsAny(s, ".eE") {
+		if s == "-0" {
+			return "0"
+		}
+		return s
+	}
+	f, err := strconv.ParseFloat(s, 64)
+	if err != nil {
+		return s
+	}
+	short := strconv.FormatFloat(f, 'e', -1, 64)
+	exp, err := strconv.Atoi(short[strings.IndexByte(short, 'e')+1:])
+	if err != nil || exp < -4 || exp >= 16 {
+		return short
+	}
+	s = strconv.FormatFloat(f, 'f', -1, 64)
+	if !strings.Contains(s, ".") {
+		s += ".0"
+	}
+	return s
+}
+
+func writeString(b *strings.Builder, s string) {
+	const hex = "0123456789abcdef"
+	b.WriteByte('"')
+	for _, r := range s {
+		switch i := strings.IndexRune("\"\\\n\r\t\b\f", r); {
+		case i >= 0:
+			b.WriteByte('\\')
+			b.WriteByte(`"\nrtbf`[i])
+		case r < 0x20:
+			b.WriteString(`\u00`)
+			b.WriteByte(hex[r>>4])
+			b.WriteByte(hex[r&15])
+		default:
+			b.WriteRune(r)
+		}
+	}
+	b.WriteByte('"')
+}
