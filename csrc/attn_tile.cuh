@@ -2,8 +2,9 @@
 // the row bounds of the masks inside a block. Positions are tokens along the sequence, as int (docs are int32);
 // memory offsets are int64. A head class is plain (0) or shifted (1), see segments.h.
 //
-// Query q sees key k when lo(q) <= k <= q, with lo(q) the start of q's segment; which is k <= q < hi(k), with hi(k)
-// the end of k's segment. Both bounds grow with their argument, so a block's first and last rows bound all of it.
+// Query q sees key k when lo(q) <= k <= q, with lo(q) the start of q's segment or window; which is k <= q < hi(k), with
+// hi(k) the end of k's segment, or of what sees it in its window. Both bounds grow with their argument, so a block's first
+// and last rows bound all of it. Nothing else here tells a window from a segment.
 #ifndef LONGLORA_ATTN_TILE_CUH
 #define LONGLORA_ATTN_TILE_CUH
 
@@ -36,6 +37,7 @@ static __device__ __forceinline__ ll_range ll_seg(const ll_attn_args &a, int t, 
         else n = mid;
     }
     const int d0 = a.docs[i], d1 = a.docs[i + 1];
+    if (a.window) return {t - a.window >= d0 ? t - a.window + 1 : d0, a.window < d1 - t ? t + a.window : d1};
     if (a.mode == LL_FULL) return {d0, d1};
     const int group = a.group < INT32_MAX ? (int)a.group : INT32_MAX, half = shifted ? group / 2 : 0, p = t - d0;
     if (p < half) return {d0, half < d1 - d0 ? d0 + half : d1};

@@ -134,6 +134,7 @@ type Attn struct {
 	Q, K, V, O, DOut, Out, DQ, DK, DV, LSE, Delta ptr
 	QS, KS, Q0, K0                                int
 	Lo, Hi, QLo, QHi                              [2]int
+	Window                                        int
 	D                                             int
 	Scale                                         float32
 }
@@ -145,7 +146,7 @@ func (s Set) AttnWork(d int) int { return int(C.ll_attn_work(C.int(s), C.int32_t
 func (s Set) Attention(a *Attn, back bool, work ptr) {
 	c := C.ll_attn_t{q: f32(a.Q), k: f32(a.K), v: f32(a.V), o: f32(a.O), dout: f32(a.DOut), out: f32(a.Out), dq: f32(a.DQ),
 		dk: f32(a.DK), dv: f32(a.DV), lse: f32(a.LSE), delta: f32(a.Delta),
-		qs: C.int64_t(a.QS), ks: C.int64_t(a.KS), q0: C.int64_t(a.Q0), k0: C.int64_t(a.K0), d: C.int32_t(a.D), scale: C.float(a.Scale)}
+		qs: C.int64_t(a.QS), ks: C.int64_t(a.KS), q0: C.int64_t(a.Q0), k0: C.int64_t(a.K0), window: C.int64_t(a.Window), d: C.int32_t(a.D), scale: C.float(a.Scale)}
 	for i := range 2 {
 		c.lo[i], c.hi[i], c.qlo[i], c.qhi[i] = C.int64_t(a.Lo[i]), C.int64_t(a.Hi[i]), C.int64_t(a.QLo[i]), C.int64_t(a.QHi[i])
 	}

@@ -29,7 +29,8 @@ typedef struct {
 } ll_gemm_t;
 
 // Attention of one key/value head's query heads over one segment: see ops.Attention. Tokens are rows; the
-// strides are in elements between tokens. Piece 0 is [lo,hi); under roll, piece 1 follows it in causal order.
+// strides are in elements between tokens. Piece 0 is [lo,hi); under roll, piece 1 follows it in causal order. With a
+// sliding window piece 0 is the document, and query q sees of it the keys from q-window+1 on.
 typedef struct {
     const float *q, *k, *v, *o, *dout;
     float *out, *dq, *dk, *dv, *lse, *delta;
@@ -37,6 +38,7 @@ typedef struct {
     int64_t q0, k0;          // token index of row 0 of q and of k
     int64_t lo[2], hi[2];    // pieces of the segment, token indices; an empty second piece when there is none
     int64_t qlo[2], qhi[2];  // the queries that are wanted, within the pieces
+    int64_t window;          // 0 without
     int32_t d;
     float scale;
 } ll_attn_t;

@@ -144,6 +144,7 @@ type Attn struct {
 	Q, K, V, O, DOut, Out, DQ, DK, DV, LSE, Delta ptr
 	QS, KS, Q0, K0                                int
 	Lo, Hi, QLo, QHi                              [2]int
+	Window                                        int
 	D                                             int
 	Scale                                         float32
 }
@@ -154,7 +155,11 @@ func (s Set) AttnWork(int) int { return 0 }
 // seen calls f with every key that query q of piece p sees, in order.
 func (a *Attn) seen(q, p int, f func(k int)) {
 	for kp := 0; kp <= p; kp++ {
-		for k := a.Lo[kp]; k < a.Hi[kp] && (kp < p || k <= q); k++ {
+		first := a.Lo[kp]
+		if a.Window > 0 {
+			first = max(first, q-a.Window+1)
+		}
+		for k := first; k < a.Hi[kp] && (kp < p || k <= q); k++ {
 			f(k)
 		}
 	}

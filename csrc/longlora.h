@@ -84,6 +84,7 @@ typedef struct {
     int32_t ndocs;
     int32_t h, hkv, d;
     int32_t mode;           // LL_FULL or LL_SPLIT of segments.h
+    int32_t window;         // W of a sliding window, 0 without
     int64_t group, t, w, q0, k0;
     float scale;
     int32_t fresh;

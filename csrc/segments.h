@@ -17,9 +17,15 @@ typedef struct {
     int64_t lo, hi;
 } ll_segment_t;
 
-// The segment [lo, hi) of position p in a document of n tokens; group is G, shifted the class of the head.
-static inline LL_HD ll_segment_t ll_segment(int mode, int64_t group, int64_t p, int64_t n, int shifted) {
+// The segment [lo, hi) of position p in a document of n tokens; group is G, window W of a sliding window or 0, shifted the
+// class of the head.
+static inline LL_HD ll_segment_t ll_segment(int mode, int64_t group, int64_t window, int64_t p, int64_t n, int shifted) {
     ll_segment_t s = {0, n};
+    if (window > 0) {
+        s.lo = p >= window ? p - window + 1 : 0;
+        s.hi = window < n - p ? p + window : n;
+        return s;
+    }
     if (mode == LL_FULL) return s;
     int64_t half = shifted ? group / 2 : 0;
     if (p < half) {
@@ -32,9 +38,9 @@ static inline LL_HD ll_segment_t ll_segment(int mode, int64_t group, int64_t p, 
 }
 
 // Whether the position's segment is the one that roll joins: [n - G/2, n) and then [0, G/2).
-static inline LL_HD int ll_wraps(int mode, int64_t group, int64_t p, int64_t n, int shifted) {
+static inline LL_HD int ll_wraps(int mode, int64_t group, int64_t window, int64_t p, int64_t n, int shifted) {
     int64_t half = group / 2;
-    return mode == LL_ROLL && shifted && (p < half || p >= n - half);
+    return mode == LL_ROLL && window == 0 && shifted && (p < half || p >= n - half);
 }
 
 // Whether query head h of heads is shifted.

@@ -64,9 +64,9 @@ func (b *lazy) Wait(t ops.Ticket) {
 }
 
 // gradients are those of one step of a small random model, and its loss.
-func gradients(t *testing.T, be ops.Backend, spec s2attn.Spec, tl model.Tiling, b *model.Batch) (grads [][]float32, loss float64) {
+func gradients(t *testing.T, be ops.Backend, c attending, tl model.Tiling) (grads [][]float32, loss float64) {
 	t.Helper()
-	d := model.Desc{C: 32, F: 40, L: 7, H: 4, Hkv: 2, D: 8, V: 50, Eps: 1e-5}
+	b, d := c.batch, model.Desc{C: 32, F: 40, L: 7, H: 4, Hkv: 2, D: 8, V: 50, Eps: 1e-5, Windows: c.windows}
 	size := int64(16<<20) + int64(len(b.IDs))*20000
 	arena := func(s ops.Space) *ops.Arena {
 		a, err := ops.NewArena(be, "test", s, size)
@@ -91,7 +91,7 @@ func gradients(t *testing.T, be ops.Backend, spec s2attn.Spec, tl model.Tiling, 
 			m.Params.Set(p, v)
 		}
 	}
-	run := model.NewRunner(m, be, spec, model.Rope{Inv: []float32{1, 0.3, 0.1, 0.03}, Scale: 1}, tl, arena(ops.Device), arena(ops.Host))
+	run := model.NewRunner(m, be, c.spec, model.Rope{Inv: []float32{1, 0.3, 0.1, 0.03}, Scale: 1}, tl, arena(ops.Device), arena(ops.Host))
 	for range 2 { // the second step finds the first one's memory
 		m.Params.ZeroGrad()
 		run.Step(b, 0.01)
@@ -111,9 +111,10 @@ func gradients(t *testing.T, be ops.Backend, spec s2attn.Spec, tl model.Tiling, 
 
 // attending is a way of attending over a batch.
 type attending struct {
-	name  string
-	spec  s2attn.Spec
-	batch *model.Batch
+	name    string
+	spec    s2attn.Spec
+	batch   *model.Batch
+	windows []int // by layer
 }
 
 func attendings() []attending {
@@ -124,8 +125,11 @@ func attendings() []attending {
 		b.IDs, b.Targets = append(b.IDs, int32(r.IntN(50))), append(b.Targets, int32(r.IntN(50)))
 	}
 	cut := &model.Batch{IDs: b.IDs, Targets: b.Targets, Docs: []int32{0, 9, 33, n}}
-	return []attending{{"split", s2attn.Spec{Mode: s2attn.Split, Group: 16}, b}, {"cut", s2attn.Spec{Mode: s2attn.Split, Group: 20}, cut},
-		{"full", s2attn.Spec{Mode: s2attn.Full}, b}}
+	all, some := []int{13, 13, 13, 13, 13, 13, 13}, []int{0, 9, 30, 0, 9, 0, 12}
+	full, split := s2attn.Spec{Mode: s2attn.Full}, func(g int) s2attn.Spec { return s2attn.Spec{Mode: s2attn.Split, Group: g} }
+	return []attending{{"split", split(16), b, nil}, {"cut", split(20), cut, nil}, {"full", full, b, nil},
+		{"windows", split(16), b, all}, {"cut windows", split(16), cut, all}, {"some windows", split(20), cut, some}, {"some windows, some full", full, b, some},
+		{"long windows", full, b, []int{0, 100, 100, 0, 3, 100, 2}}}
 }
 
 // Whatever a layer keeps, makes again or moves to host memory, and however late copies are done, gradients are the
@@ -146,12 +150,12 @@ func TestKeptAndMoved(t *testing.T) {
 
 // keptAndMoved holds every policy to what keeping all gives.
 func keptAndMoved(t *testing.T, plain, judged func() ops.Backend, c attending, tile int) {
-	want, loss := gradients(t, plain(), c.spec, model.Tiling{Tile: tile, MLPRows: tile, HeadRows: 32}, c.batch)
+	want, loss := gradients(t, plain(), c, model.Tiling{Tile: tile, MLPRows: tile, HeadRows: 32})
 	for _, keep := range []model.Keep{model.KeepAll, model.KeepAttn, model.KeepOut, model.KeepInput} {
 		for _, k := range [][2]int{{0, 0}, {1, 0}, {2, 3}, {4, 6}} {
 			tl := model.Tiling{Tile: tile, Keep: keep, Moved: k[0], More: k[1], MLPRows: tile, HeadRows: 32}
 			t.Run(fmt.Sprintf("%s,more=%d,moved=%d", keep, tl.More, tl.Moved), func(t *testing.T) {
-				got, l := gradients(t, judged(), c.spec, tl, c.batch)
+				got, l := gradients(t, judged(), c, tl)
 				if what := differ(got, want); what != "" || l != loss {
 					t.Errorf("loss %g, want %g; %s", l, loss, what)
 				}
@@ -164,9 +168,9 @@ func keptAndMoved(t *testing.T, plain, judged func() ops.Backend, c attending, t
 func TestTilesAgree(t *testing.T) {
 	for _, c := range attendings() {
 		n := len(c.batch.IDs)
-		want, _ := gradients(t, cpu.New(2), c.spec, model.Tiling{Tile: n, MLPRows: n, HeadRows: 32}, c.batch)
+		want, _ := gradients(t, cpu.New(2), c, model.Tiling{Tile: n, MLPRows: n, HeadRows: 32})
 		for _, tile := range []int{32, 16, 11} {
-			got, _ := gradients(t, cpu.New(2), c.spec, model.Tiling{Tile: tile, MLPRows: tile, HeadRows: 32}, c.batch)
+			got, _ := gradients(t, cpu.New(2), c, model.Tiling{Tile: tile, MLPRows: tile, HeadRows: 32})
 			for i := range want {
 				if e := relative(got[i], want[i]); !(e < 5e-6) {
 					t.Errorf("%s, tile %d: gradient %d differs from one tile's by %.3g", c.name, tile, i, e)
@@ -185,29 +189,31 @@ func TestTilesAgreeBF16(t *testing.T) {
 	}
 	for _, c := range []struct {
 		n, group int
+		windows  []int
 		tiles    []int
-	}{{8192, 1024, []int{2048, 1024, 512, 300}}, {65536, 16384, []int{16384, 4096}}} {
+	}{{8192, 1024, nil, []int{2048, 1024, 512, 300}}, {65536, 16384, nil, []int{16384, 4096}},
+		{8192, 1024, []int{0, 700, 1500, 0, 700, 4000, 700}, []int{2048, 1024, 300}}, {65536, 16384, []int{4096, 4096, 4096, 4096, 4096, 4096, 4096}, []int{16384, 3000}}} {
 		r := rand.New(rand.NewPCG(5, 6))
 		b := &model.Batch{Docs: []int32{0, int32(c.n)}}
 		for range c.n {
 			b.IDs, b.Targets = append(b.IDs, int32(r.IntN(50))), append(b.Targets, int32(r.IntN(50)))
 		}
-		spec := s2attn.Spec{Mode: s2attn.Split, Group: c.group}
+		a := attending{spec: s2attn.Spec{Mode: s2attn.Split, Group: c.group}, batch: b, windows: c.windows}
 		whole := model.Tiling{Tile: c.n, MLPRows: c.n, HeadRows: 1024}
-		exact, _ := gradients(t, cpu.New(runtime.NumCPU()), spec, whole, b)
-		want, _ := gradients(t, found[0], spec, whole, b)
+		exact, _ := gradients(t, cpu.New(runtime.NumCPU()), a, whole)
+		want, _ := gradients(t, found[0], a, whole)
 		for _, tile := range c.tiles {
-			got, _ := gradients(t, found[0], spec, model.Tiling{Tile: tile, Keep: model.KeepAttn, Moved: 2, MLPRows: tile, HeadRows: 300}, b)
+			got, _ := gradients(t, found[0], a, model.Tiling{Tile: tile, Keep: model.KeepAttn, Moved: 2, MLPRows: tile, HeadRows: 300})
 			worst := 0.0
 			for i := range want {
 				bf16 := relative(want[i], exact[i])
 				e := relative(got[i], want[i])
 				if !(e <= 1.5*bf16) {
-					t.Errorf("%d tokens, tile %d: gradient %d differs from one tile's by %.3g, that one from float32's by %.3g", c.n, tile, i, e, bf16)
+					t.Errorf("%d tokens, windows %v, tile %d: gradient %d differs from one tile's by %.3g, that one from float32's by %.3g", c.n, c.windows, tile, i, e, bf16)
 				}
 				worst = max(worst, e/bf16)
 			}
-			t.Logf("%d tokens, tile %d: at most %.2f of bfloat16's own error", c.n, tile, worst)
+			t.Logf("%d tokens, windows %v, tile %d: at most %.2f of bfloat16's own error", c.n, c.windows, tile, worst)
 		}
 	}
 }

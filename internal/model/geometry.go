@@ -1,6 +1,7 @@
 package model
 
 import (
+	"slices"
 	"sort"
 
 	"longlora/internal/s2attn"
@@ -20,8 +21,11 @@ type headRun struct {
 	plain, shifted bool
 }
 
-// headRuns divides the key/value heads; there are at most three runs.
-func headRuns(h, hkv int) []headRun {
+// headRuns divides the key/value heads; there are at most three runs. Where all heads attend alike there is one.
+func headRuns(s s2attn.Spec, h, hkv int) []headRun {
+	if s.Mode == s2attn.Full {
+		return []headRun{{0, hkv, true, false}}
+	}
 	var runs []headRun
 	for j := range hkv {
 		p, s := s2attn.KVClass(j, h, hkv)
@@ -34,14 +38,14 @@ func headRuns(h, hkv int) []headRun {
 	return runs
 }
 
-// geometry says how one sequence is divided and what each tile needs of the tokens before it.
+// geometry says how one sequence is divided.
 type geometry struct {
 	n, t  int // tokens of the sequence, of a tile
-	spec  s2attn.Spec
 	docs  []int32
-	worst bool // halos as long as any cuts could make them
-	grows bool // a sequence that is appended to: see Session
-	runs  []headRun
+	worst bool     // halos as long as any cuts could make them
+	grows bool     // a sequence that is appended to: see Session
+	ways  []*reach // of attending, that layers have
+	reach []*reach // by layer, one of ways
 }
 
 // tiles is the number of tiles.
@@ -49,10 +53,6 @@ func (g *geometry) tiles() int { return (g.n + g.t - 1) / g.t }
 
 // tile is the interval of tile i.
 func (g *geometry) tile(i int) (t0, t1 int) { return i * g.t, min((i+1)*g.t, g.n) }
-
-// dense reports whether every key and value of the sequence is kept in one buffer a layer: under full
-// attention a tile's halo is all that came before.
-func (g *geometry) dense() bool { return g.spec.Mode == s2attn.Full && (g.grows || g.tiles() > 1) }
 
 // doc is the document that token t lies in.
 func (g *geometry) doc(t int) (lo, hi int) {
@@ -67,20 +67,48 @@ func (g *geometry) docsOf(t0, t1 int) []int32 {
 	return g.docs[a : b+1]
 }
 
-// haloLo is the first token that queries from t on still need for a run of heads: their segment's start.
-// Starts never decrease along the sequence, so what a query at t needs covers every later one.
-func (g *geometry) haloLo(t int, r headRun) int {
+// attend fills in how each layer attends, those without a window as spec says.
+func (g *geometry) attend(d Desc, spec s2attn.Spec) *geometry {
+	for l := range d.L {
+		s := d.Attends(l, spec)
+		i := slices.IndexFunc(g.ways, func(x *reach) bool { return x.spec == s })
+		if i < 0 {
+			i = len(g.ways)
+			g.ways = append(g.ways, &reach{g: g, spec: s, runs: headRuns(s, d.H, d.Hkv)})
+		}
+		g.reach = append(g.reach, g.ways[i])
+	}
+	return g
+}
+
+// reach is what the tiles of a sequence need of the tokens before them, in layers that attend in one way.
+type reach struct {
+	g       *geometry
+	spec    s2attn.Spec
+	runs    []headRun
+	spans   [][]span // [tile][run], followed by where kept tokens end; filled by cut, as is the next
+	longest []int    // [run] the longest halo
+}
+
+// dense reports whether every key and value of the sequence is kept in one buffer a layer: under full attention a
+// tile's halo is all that came before. A sequence that grows is short of nothing but time.
+func (x *reach) dense() bool { return x.g.grows || x.spec.Whole() && x.g.tiles() > 1 }
+
+// haloLo is the first token that queries from t on still need for a run of heads: the first that t sees. Starts never
+// decrease along the sequence, so what a query at t needs covers every later one.
+func (x *reach) haloLo(t int, r headRun) int {
+	g := x.g
 	if t == 0 || t >= g.n {
 		return t
 	}
-	if g.worst && g.spec.Mode != s2attn.Full {
-		return max(0, t-(g.spec.Group-1))
+	if g.worst && !x.spec.Whole() {
+		return max(0, t-(x.spec.Reach()-1))
 	}
 	d0, d1 := g.doc(t)
 	lo := t
 	for _, shifted := range []bool{false, true} {
 		if shifted && r.shifted || !shifted && r.plain {
-			s, _ := g.spec.Segment(t-d0, d1-d0, shifted)
+			s, _ := x.spec.Segment(t-d0, d1-d0, shifted)
 			lo = min(lo, d0+s)
 		}
 	}
@@ -88,21 +116,21 @@ func (g *geometry) haloLo(t int, r headRun) int {
 }
 
 // halo is the longest halo over the runs at the start of tile i.
-func (g *geometry) halo(i int) int {
-	t0, _ := g.tile(i)
+func (x *reach) halo(i int) int {
+	t0, _ := x.g.tile(i)
 	n := 0
-	for _, r := range g.runs {
-		n = max(n, t0-g.haloLo(t0, r))
+	for _, r := range x.runs {
+		n = max(n, t0-x.haloLo(t0, r))
 	}
 	return n
 }
 
 // window is the most keys that any tile's attention reads: its own and its longest halo.
-func (g *geometry) window() int {
+func (x *reach) window() int {
 	w := 0
-	for i := range g.tiles() {
-		t0, t1 := g.tile(i)
-		w = max(w, t1-t0+g.halo(i))
+	for i := range x.g.tiles() {
+		t0, t1 := x.g.tile(i)
+		w = max(w, t1-t0+x.halo(i))
 	}
 	return w
 }

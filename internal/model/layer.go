@@ -93,7 +93,7 @@ func (r *Runner) forwardAttn(l int, p *pass, s *saved) {
 	m, n := r.M, p.n()
 	k, v := p.store.own(l, p.at, s.k.Rows(0, n), s.v.Rows(0, n))
 	wk, wv, k0 := p.store.window(l, p.at, k, v)
-	r.B.AttnForward(s.o.Rows(0, n), s.lseT(m.H, n), s.q.Rows(0, n), wk, wv, p.attn(k0))
+	r.B.AttnForward(s.o.Rows(0, n), s.lseT(m.H, n), s.q.Rows(0, n), wk, wv, p.attn(l, k0))
 	r.forwardO(l, p, s)
 }
 
@@ -189,7 +189,7 @@ func (r *Runner) backwardAttn(l int, p *pass, s *saved, dx ops.Tensor) {
 	k, v := p.store.own(l, p.at, s.k.Rows(0, n), s.v.Rows(0, n))
 	wk, wv, k0 := p.store.window(l, p.at, k, v)
 	wdk, wdv := p.store.grads(l, p.at)
-	b.AttnBackward(dq, wdk, wdv, do, o, s.q.Rows(0, n), wk, wv, s.lseT(m.H, n), p.delta.Rows(0, m.H*n).Reshape(m.H, n), p.attn(k0))
+	b.AttnBackward(dq, wdk, wdv, do, o, s.q.Rows(0, n), wk, wv, s.lseT(m.H, n), p.delta.Rows(0, m.H*n).Reshape(m.H, n), p.attn(l, k0))
 	p.store.ahead(l-1, p.at)
 	p.store.owe(l, p.at, wdk, wdv)
 	own := wdk.Dim(0) - n

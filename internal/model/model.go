@@ -20,6 +20,7 @@ import (
 	"math"
 
 	"longlora/internal/ops"
+	"longlora/internal/s2attn"
 	"longlora/internal/tensor"
 )
 
@@ -29,6 +30,26 @@ type Desc struct {
 	Eps                   float32
 	Tied                  bool          // the output head is the embedding
 	Bias                  [targets]bool // the linear layers that have a bias, in every layer
+	Windows               []int         // by layer W of a sliding window, 0 where there is none; nil where no layer has one
+}
+
+// Attends is how layer l attends in a model whose layers without a window attend as spec says.
+func (d Desc) Attends(l int, spec s2attn.Spec) s2attn.Spec {
+	if l < len(d.Windows) && d.Windows[l] > 0 {
+		return s2attn.Windowed(d.Windows[l])
+	}
+	return spec
+}
+
+// Windowed is the number of layers with a window.
+func (d Desc) Windowed() int {
+	n := 0
+	for _, w := range d.Windows {
+		if w > 0 {
+			n++
+		}
+	}
+	return n
 }
 
 // Target names one of a layer's linear layers by its Hugging Face name.

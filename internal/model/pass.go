@@ -59,7 +59,7 @@ func (r *Runner) newPass(b *Batch, g *geometry, backward bool) *pass {
 	if work > 0 {
 		p.work = ends.Rows(0, work)
 	}
-	p.store = newStore(r.B, g, m.L, m.Hkv, m.D, a, r.Halo, backward)
+	p.store = newStore(r.B, g, m.Hkv, m.D, a, r.Halo, backward)
 	wide := rows
 	if backward && r.KeepOf(m.L-1, m.L) == KeepAll {
 		wide = t
@@ -152,10 +152,10 @@ func (p *pass) keysRows(lo, hi int) ops.Tensor {
 	return p.keys.Rows(lo, hi)
 }
 
-// attn describes the tile's attention over a window that begins at token k0.
-func (p *pass) attn(k0 int) *ops.Attn {
+// attn describes the tile's attention in layer l over keys that begin at token k0.
+func (p *pass) attn(l, k0 int) *ops.Attn {
 	m := p.r.M
-	return &ops.Attn{H: m.H, Hkv: m.Hkv, D: m.D, Scale: m.scoreScale(), Spec: p.g.spec,
+	return &ops.Attn{H: m.H, Hkv: m.Hkv, D: m.D, Scale: m.scoreScale(), Spec: p.g.reach[l].spec,
 		Q0: p.at.t0, K0: k0, Docs: p.g.docsOf(p.at.t0, p.at.t1), Fresh: p.at.i+1 == p.g.tiles(), Work: p.work}
 }
 

@@ -119,9 +119,9 @@ type Runner struct {
 	Tiling
 	M         *Model
 	B         ops.Backend
-	Spec      s2attn.Spec
-	Act, Halo *ops.Arena // Halo is host memory, for moved activations too
-	Worst     bool       // take memory for the longest halos that any cuts could make
+	Spec      s2attn.Spec // of layers without a window
+	Act, Halo *ops.Arena  // Halo is host memory, for moved activations too
+	Worst     bool        // take memory for the longest halos that any cuts could make
 
 	inv       ops.Tensor // (D/2) float32
 	ropeScale float32
@@ -141,11 +141,11 @@ func NewRunner(m *Model, b ops.Backend, spec s2attn.Spec, rope Rope, tl Tiling, 
 }
 
 func (r *Runner) geometry(b *Batch) *geometry {
-	g := &geometry{n: len(b.IDs), t: r.Tile, spec: r.Spec, docs: b.Docs, worst: r.Worst, runs: headRuns(r.M.H, r.M.Hkv)}
+	g := &geometry{n: len(b.IDs), t: r.Tile, docs: b.Docs, worst: r.Worst}
 	if r.Spec.Mode == s2attn.Roll && g.tiles() > 1 {
 		panic("model: roll runs as one tile")
 	}
-	return g
+	return g.attend(r.M.Desc, r.Spec)
 }
 
 // frame takes a pass's memory and gives it back when done.

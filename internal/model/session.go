@@ -9,7 +9,7 @@ import (
 )
 
 // Session is a sequence that grows: its keys and values are kept, so that each appended token costs one pass
-// over the weights and one over the cache. Attention is full.
+// over the weights and one over the cache. Attention is full, and within its window in a layer that has one.
 type Session struct {
 	r      *Runner
 	p      *pass
@@ -22,8 +22,8 @@ type Session struct {
 // NewSession takes memory for a sequence of at most limit tokens, appended in tiles of at most the runner's.
 func (r *Runner) NewSession(limit int) *Session {
 	s := &Session{r: r, ma: r.Act.Mark(), mh: r.Halo.Mark()}
-	g := &geometry{n: limit, t: min(r.Tile, limit), spec: s2attn.Spec{Mode: s2attn.Full}, docs: []int32{0, int32(limit)}, grows: true}
-	s.p = r.newPass(&Batch{IDs: make([]int32, limit)}, g, false)
+	g := &geometry{n: limit, t: min(r.Tile, limit), docs: []int32{0, int32(limit)}, grows: true}
+	s.p = r.newPass(&Batch{IDs: make([]int32, limit)}, g.attend(r.M.Desc, s2attn.Spec{Mode: s2attn.Full}), false)
 	s.logits, s.best = r.Act.New(r.B.Act(), 1, r.M.V), r.Act.New(tensor.I32, 1)
 	return s
 }

@@ -225,13 +225,7 @@ func (a *Attn) Pairs(t int) float64 {
 		pairs := 0.0
 		for i := 0; i+1 < len(a.Docs); i++ {
 			d0, d1 := int(a.Docs[i]), int(a.Docs[i+1])
-			for p := max(a.Q0, d0); p < min(a.Q0+t, d1); {
-				lo, hi := a.Spec.Segment(p-d0, d1-d0, shifted)
-				end := min(d0+hi, a.Q0+t)
-				first, last := float64(p-d0-lo+1), float64(end-1-d0-lo+1)
-				pairs += (first + last) / 2 * float64(end-p)
-				p = end
-			}
+			pairs += a.Spec.Pairs(max(a.Q0, d0)-d0, min(a.Q0+t, d1)-d0, d1-d0, shifted)
 		}
 		n += pairs * float64(heads)
 	}

@@ -11,7 +11,7 @@ import (
 func TestPairs(t *testing.T) {
 	docs := []int{0, 37, 38, 150}
 	a := Attn{H: 5, Hkv: 5, D: 8, Docs: []int32{0, 37, 38, 150}}
-	for _, spec := range []s2attn.Spec{{Mode: s2attn.Full}, {Mode: s2attn.Split, Group: 16}, {Mode: s2attn.Split, Group: 31}} {
+	for _, spec := range []s2attn.Spec{{Mode: s2attn.Full}, {Mode: s2attn.Split, Group: 16}, {Mode: s2attn.Split, Group: 31}, s2attn.Windowed(1), s2attn.Windowed(40)} {
 		a.Spec = spec
 		for _, tile := range [][2]int{{0, 150}, {0, 20}, {30, 41}, {100, 150}} {
 			want := 0

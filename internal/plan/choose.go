@@ -19,8 +19,8 @@ func (p Problem) tiles() []int {
 	if p.Spec.Mode == s2attn.Roll {
 		return tiles
 	}
-	step := p.Spec.Group // halos are shortest where tiles end with groups
-	if p.Spec.Mode == s2attn.Full {
+	step := p.reach() // halos are shortest where tiles end with groups
+	if step == unbounded {
 		step = n
 	}
 	for t := step; t < n; t *= 2 {

@@ -1,6 +1,8 @@
 package plan
 
 import (
+	"math"
+
 	"longlora/internal/model"
 	"longlora/internal/ops"
 	"longlora/internal/s2attn"
@@ -106,8 +108,8 @@ func (z *counted) cost(tl model.Tiling, b *model.Batch) ops.Cost {
 	return z.c.Restart()
 }
 
-// Stretches of whole tiles and at least a group that a prediction is made from where there are more of them: from the
-// second on their time grows evenly, but under full attention.
+// Stretches of whole tiles and at least a group or window that a prediction is made from where there are more of them:
+// from the second on their time grows evenly, but under full attention.
 const (
 	fewStretches  = 2
 	someStretches = 4
@@ -115,13 +117,30 @@ const (
 
 // seconds predicts a micro-batch. Of a long one a part is counted.
 func (z *counted) seconds(tl model.Tiling) float64 {
-	n, part := len(z.batch.IDs), (max(tl.Tile, z.p.Spec.Group)+tl.Tile-1)/tl.Tile*tl.Tile
-	if n <= someStretches*part || z.p.Spec.Mode == s2attn.Full {
+	n, reach := len(z.batch.IDs), z.p.reach()
+	part := (max(tl.Tile, min(reach, n)) + tl.Tile - 1) / tl.Tile * tl.Tile
+	if n <= someStretches*part {
 		return z.p.Rates.Seconds(z.cost(tl, z.batch))
 	}
 	few := z.p.Rates.Seconds(z.cost(tl, z.p.batch(fewStretches*part)))
 	some := z.p.Rates.Seconds(z.cost(tl, z.p.batch(someStretches*part)))
 	return some + float64(n-someStretches*part)/float64(part)*(some-few)/(someStretches-fewStretches)
+}
+
+// unbounded is the reach of a layer in which a query sees all of its document before it.
+const unbounded = math.MaxInt
+
+// reach is the most tokens that a query sees in any layer, itself among them: a group or a window, or unbounded.
+func (p Problem) reach() int {
+	most := 0
+	for l := range p.Desc.L {
+		s := p.Desc.Attends(l, p.Spec)
+		if s.Whole() {
+			return unbounded
+		}
+		most = max(most, s.Reach())
+	}
+	return most
 }
 
 // batch is a batch of n tokens in rows of the problem's length. Contents do not matter to what it takes.

@@ -3,6 +3,8 @@
 // segment [lo, hi). Plain heads have segments of G tokens; shifted heads have the same, moved by S = ⌊G/2⌋.
 // Nothing is rolled or copied: the shift is index arithmetic. The same arithmetic stands in csrc/segments.h.
 //
+// A layer with a sliding window of W tokens has no segments: every head sees the keys max(0, p-W+1)..p.
+//
 // N = 16, G = 8, one character a token, the same letter one segment:
 //
 //	plain    aaaaaaaabbbbbbbb
@@ -24,15 +26,35 @@ const (
 
 func (m Mode) String() string { return [...]string{"full", "split", "roll"}[m] }
 
-// Spec is a mode and its group size in tokens. Group has no meaning under Full.
+// Spec says which tokens attend to which: a mode with its group size in tokens, or a window. Group has no meaning under
+// Full, and neither mode nor group has one with a window: see Windowed.
 type Spec struct {
-	Mode  Mode
-	Group int
+	Mode   Mode
+	Group  int
+	Window int // W of a sliding window, 0 without
+}
+
+// Windowed is the way of attending of a layer with a sliding window of w tokens: a token sees itself and the w-1 before it.
+func Windowed(w int) Spec { return Spec{Mode: Full, Window: w} }
+
+// Whole reports whether a token sees all of its document before it.
+func (s Spec) Whole() bool { return s.Mode == Full && s.Window == 0 }
+
+// Reach is how many tokens a query sees at most, itself among them; it has no meaning where Whole.
+func (s Spec) Reach() int {
+	if s.Window > 0 {
+		return s.Window
+	}
+	return s.Group
 }
 
 // Segment is the interval of positions that the token at position p of a document of n tokens shares a
-// segment with. For the token whose segment wraps (see Wraps) it is the token's own half.
+// segment with: it sees the keys lo..p, and the queries p..hi-1 see it. For the token whose segment wraps (see Wraps) it
+// is the token's own half.
 func (s Spec) Segment(p, n int, shifted bool) (lo, hi int) {
+	if s.Window > 0 {
+		return max(0, p-s.Window+1), p + min(s.Window, n-p)
+	}
 	if s.Mode == Full {
 		return 0, n
 	}
@@ -52,7 +74,25 @@ func (s Spec) Segment(p, n int, shifted bool) (lo, hi int) {
 // A token in the second part sees all of the first.
 func (s Spec) Wraps(p, n int, shifted bool) bool {
 	half := s.Group / 2
-	return s.Mode == Roll && shifted && (p < half || p >= n-half)
+	return s.Mode == Roll && s.Window == 0 && shifted && (p < half || p >= n-half)
+}
+
+// Pairs is the number of (query, key) that the queries at positions p0..p1-1 of a document of n tokens see.
+func (s Spec) Pairs(p0, p1, n int, shifted bool) float64 {
+	pairs := 0.0
+	for p := p0; p < p1; {
+		lo, hi := s.Segment(p, n, shifted)
+		end := min(hi, p1) // the queries p..end-1 see the keys from lo on
+		if s.Window > 0 {
+			if p >= s.Window-1 {
+				return pairs + float64(s.Window)*float64(p1-p)
+			}
+			end = min(s.Window-1, p1)
+		}
+		pairs += (float64(p-lo+1) + float64(end-lo)) / 2 * float64(end-p)
+		p = end
+	}
+	return pairs
 }
 
 // Shifted reports whether query head h of H is shifted: the second half is, the larger one when H is odd.

@@ -27,7 +27,7 @@ func TestSegmentsAreTheListedIntervals(t *testing.T) {
 		for g := 2; g <= 45; g++ {
 			for _, mode := range []Mode{Full, Split} {
 				for _, shifted := range []bool{false, true} {
-					s := Spec{mode, g}
+					s := Spec{Mode: mode, Group: g}
 					b := boundaries(s, n, shifted)
 					for i := 0; i+1 < len(b); i++ {
 						for p := b[i]; p < b[i+1]; p++ {
@@ -49,7 +49,7 @@ func TestRollIsThePseudoCode(t *testing.T) {
 		for groups := 1; groups <= 5; groups++ {
 			n := g * groups
 			for _, shifted := range []bool{false, true} {
-				got := Mask(Spec{Roll, g}, []int{0, n}, shifted)
+				got := Mask(Spec{Mode: Roll, Group: g}, []int{0, n}, shifted)
 				token := func(slot int) int { // which token stands in a slot after the roll
 					if !shifted {
 						return slot
@@ -80,7 +80,10 @@ func TestMaskStopsAtDocuments(t *testing.T) {
 		for range 1 + r.IntN(4) {
 			docs = append(docs, docs[len(docs)-1]+1+r.IntN(12))
 		}
-		s, shifted := Spec{Split, 2 + r.IntN(9)}, r.IntN(2) == 1
+		s, shifted := Spec{Mode: Split, Group: 2 + r.IntN(9)}, r.IntN(2) == 1
+		if r.IntN(3) == 0 {
+			s = Windowed(1 + r.IntN(12))
+		}
 		m := Mask(s, docs, shifted)
 		for i := 0; i+1 < len(docs); i++ {
 			alone := Mask(s, []int{0, docs[i+1] - docs[i]}, shifted)
@@ -96,17 +99,72 @@ func TestMaskStopsAtDocuments(t *testing.T) {
 	}
 }
 
-// A tile's halo is its first token's: later queries never need earlier keys.
-func TestStartsNeverDecrease(t *testing.T) {
-	for g := 2; g < 12; g++ {
-		for _, shifted := range []bool{false, true} {
-			last := 0
-			for p := range 60 {
-				lo, _ := Spec{Split, g}.Segment(p, 60, shifted)
-				if lo < last {
-					t.Fatalf("G=%d: start %d after %d", g, lo, last)
+// A tile's halo is its first token's: later queries never need earlier keys. And a block's last key is seen longest.
+func TestBoundsNeverDecrease(t *testing.T) {
+	for g := 2; g < 70; g++ {
+		for _, s := range []Spec{{Mode: Split, Group: g}, Windowed(g - 1)} {
+			for _, shifted := range []bool{false, true} {
+				lastLo, lastHi := 0, 0
+				for p := range 60 {
+					lo, hi := s.Segment(p, 60, shifted)
+					if lo < lastLo || hi < lastHi || lo > p || hi <= p || hi > 60 {
+						t.Fatalf("%+v: [%d,%d) at %d after [%d,%d)", s, lo, hi, p, lastLo, lastHi)
+					}
+					lastLo, lastHi = lo, hi
 				}
-				last = lo
+			}
+		}
+	}
+}
+
+// A window is the same for every head and whatever the mode; a key is seen by the queries up to its segment's end.
+func TestWindow(t *testing.T) {
+	const n = 25
+	for w := 1; w <= n+3; w++ {
+		for _, s := range []Spec{Windowed(w), {Mode: Roll, Group: 8, Window: w}, {Mode: Split, Group: 6, Window: w}} {
+			for _, shifted := range []bool{false, true} {
+				m := Mask(s, []int{0, n}, shifted)
+				for q := range n {
+					for k := range n {
+						if m[q][k] != (k <= q && q-k < w) {
+							t.Fatalf("%+v: query %d, key %d: %v", s, q, k, m[q][k])
+						}
+						if _, hi := s.Segment(k, n, shifted); m[q][k] != (k <= q && q < hi) {
+							t.Fatalf("%+v: key %d is seen up to %d, the mask differs at query %d", s, k, hi, q)
+						}
+					}
+				}
+				if s.Wraps(n-1, n, shifted) {
+					t.Errorf("%+v wraps", s)
+				}
+			}
+		}
+	}
+	if (Spec{Mode: Full}).Whole() == false || Windowed(3).Whole() || (Spec{Mode: Split, Group: 4}).Whole() {
+		t.Error("what sees all of its document")
+	}
+}
+
+// Pairs counts what the mask allows.
+func TestPairs(t *testing.T) {
+	const n = 40
+	for _, s := range []Spec{{Mode: Full}, {Mode: Split, Group: 16}, {Mode: Split, Group: 7}, Windowed(1), Windowed(9), Windowed(n), Windowed(n + 9)} {
+		for _, shifted := range []bool{false, true} {
+			m := Mask(s, []int{0, n}, shifted)
+			for p0 := range n {
+				for p1 := p0; p1 <= n; p1++ {
+					want := 0
+					for q := p0; q < p1; q++ {
+						for _, on := range m[q] {
+							if on {
+								want++
+							}
+						}
+					}
+					if got := s.Pairs(p0, p1, n, shifted); got != float64(want) {
+						t.Fatalf("%+v, queries %d to %d: %g pairs, the mask has %d", s, p0, p1, got, want)
+					}
+				}
 			}
 		}
 	}

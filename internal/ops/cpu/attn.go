@@ -11,11 +11,16 @@ import (
 // segment is one segment's pieces and the queries of the tile in them, as the kernel takes them.
 type segment struct{ lo, hi, qlo, qhi [2]int }
 
-// segments lists the segments of one class of heads that hold queries of the tile [q0, q1).
+// segments lists the segments of one class of heads that hold queries of the tile [q0, q1); with a sliding window, the
+// documents.
 func segments(a *ops.Attn, q0, q1 int, shifted bool) []segment {
 	var out []segment
 	for i := 0; i+1 < len(a.Docs); i++ {
 		d0, d1 := int(a.Docs[i]), int(a.Docs[i+1])
+		if a.Spec.Window > 0 {
+			out = append(out, segment{lo: [2]int{d0}, hi: [2]int{d1}, qlo: [2]int{max(q0, d0)}, qhi: [2]int{min(q1, d1)}})
+			continue
+		}
 		for t := max(q0, d0); t < min(q1, d1); {
 			lo, hi := a.Spec.Segment(t-d0, d1-d0, shifted)
 			lo, hi = d0+lo, d0+hi
@@ -53,7 +58,7 @@ func (s segment) cut() []segment {
 func head(a *ops.Attn, h int, s segment, q, k, v ops.Tensor) csrc.Attn {
 	j := h / (a.H / a.Hkv)
 	return csrc.Attn{Q: at(q, h*a.D), K: at(k, j*a.D), V: at(v, j*a.D), QS: a.H * a.D, KS: a.Hkv * a.D,
-		Q0: a.Q0, K0: a.K0, Lo: s.lo, Hi: s.hi, QLo: s.qlo, QHi: s.qhi, D: a.D, Scale: a.Scale}
+		Q0: a.Q0, K0: a.K0, Lo: s.lo, Hi: s.hi, QLo: s.qlo, QHi: s.qhi, Window: a.Spec.Window, D: a.D, Scale: a.Scale}
 }
 
 func (b *Backend) attnScratch(worker, d int) unsafe.Pointer {

@@ -7,6 +7,7 @@ import "C"
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"unsafe"
 
@@ -41,7 +42,7 @@ func (b *Backend) AttnBackward(dq, dk, dv, do, o, q, k, v, lse, delta ops.Tensor
 
 // attnArgs fills in what both passes need. It is not ok when an error was kept instead.
 func (b *Backend) attnArgs(q, k, v ops.Tensor, a *ops.Attn, backward bool) (c C.ll_attn_args, ok bool) {
-	if a.Spec.Mode == s2attn.Roll {
+	if a.Spec.Mode == s2attn.Roll && a.Spec.Window == 0 {
 		if b.err == nil {
 			b.err = errs.Usagef("%s: --shift roll runs on the CPU only; use --device cpu, or --shift split", b.Name())
 		}
@@ -49,7 +50,7 @@ func (b *Backend) attnArgs(q, k, v ops.Tensor, a *ops.Attn, backward bool) (c C.
 	}
 	c = C.ll_attn_args{q: q.P, k: k.P, v: v.P, docs: b.putDocs(a.Docs), ndocs: C.int32_t(len(a.Docs) - 1),
 		h: C.int32_t(a.H), hkv: C.int32_t(a.Hkv), d: C.int32_t(a.D), mode: C.int32_t(a.Spec.Mode), group: C.int64_t(a.Spec.Group),
-		t: dim(q, 0), w: dim(k, 0), q0: C.int64_t(a.Q0), k0: C.int64_t(a.K0), scale: C.float(a.Scale)}
+		window: C.int32_t(min(a.Spec.Window, math.MaxInt32)), t: dim(q, 0), w: dim(k, 0), q0: C.int64_t(a.Q0), k0: C.int64_t(a.K0), scale: C.float(a.Scale)}
 	if a.Fresh {
 		c.fresh = 1
 	}

@@ -1,6 +1,7 @@
 package optest
 
 import (
+	"fmt"
 	"math"
 	"sync"
 
@@ -14,12 +15,15 @@ import (
 func attentions(k *kit) {
 	k.start("cases")
 	r := k.r
-	for i := range 24 {
+	for i := range 40 {
 		heads := [][2]int{{1, 1}, {2, 2}, {4, 2}, {3, 1}, {6, 2}, {9, 3}, {5, 5}}[r.IntN(7)]
 		a := ops.Attn{H: heads[0], Hkv: heads[1], D: []int{64, 128, 8, 80, 16, 2, 32, 256}[i%8], Scale: 0.3, Docs: []int32{0},
 			Spec: s2attn.Spec{Mode: s2attn.Mode(r.IntN(3)), Group: 2 + r.IntN(80)}}
 		if a.Spec.Mode == s2attn.Roll {
 			a.Spec.Group += a.Spec.Group % 2
+		}
+		if i >= 24 {
+			a.Spec = s2attn.Windowed(2 + r.IntN(120))
 		}
 		for range 1 + r.IntN(3) {
 			n := 1 + r.IntN(100)
@@ -35,17 +39,26 @@ func attentions(k *kit) {
 			k.tile(a, t0, t0+1+r.IntN(n-t0))
 		}
 	}
-	one := func(h, hkv, d, n, group, t0, t1 int, mode s2attn.Mode) {
-		k.tile(ops.Attn{H: h, Hkv: hkv, D: d, Scale: float32(1 / math.Sqrt(float64(d))), Docs: []int32{0, int32(n)}, Spec: s2attn.Spec{Mode: mode, Group: group}}, t0, t1)
+	one := func(h, hkv, d, n, t0, t1 int, spec s2attn.Spec) {
+		k.tile(ops.Attn{H: h, Hkv: hkv, D: d, Scale: float32(1 / math.Sqrt(float64(d))), Docs: []int32{0, int32(n)}, Spec: spec}, t0, t1)
 	}
-	one(2, 2, 128, 450, 200, 0, 450, s2attn.Split)
-	one(4, 1, 64, 768, 384, 300, 576, s2attn.Split)
-	one(2, 1, 128, 321, 0, 0, 321, s2attn.Full)
-	one(3, 3, 64, 640, 0, 512, 640, s2attn.Full)
-	one(2, 2, 128, 400, 100, 37, 363, s2attn.Split)
-	one(8, 2, 64, 700, 0, 699, 700, s2attn.Full) // one query, as generating has it
-	one(3, 1, 88, 300, 0, 299, 300, s2attn.Full)
-	one(4, 2, 20, 262, 64, 260, 261, s2attn.Split)
+	full, split := s2attn.Spec{Mode: s2attn.Full}, func(g int) s2attn.Spec { return s2attn.Spec{Mode: s2attn.Split, Group: g} }
+	one(2, 2, 128, 450, 0, 450, split(200))
+	one(4, 1, 64, 768, 300, 576, split(384))
+	one(2, 1, 128, 321, 0, 321, full)
+	one(3, 3, 64, 640, 512, 640, full)
+	one(2, 2, 128, 400, 37, 363, split(100))
+	one(8, 2, 64, 700, 699, 700, full) // one query, as generating has it
+	one(3, 1, 88, 300, 299, 300, full)
+	one(4, 2, 20, 262, 260, 261, split(64))
+	one(2, 2, 128, 1100, 0, 1100, s2attn.Windowed(512)) // blocks that see all of each other
+	one(2, 1, 64, 1024, 384, 1024, s2attn.Windowed(256))
+	one(4, 2, 128, 700, 130, 690, s2attn.Windowed(129))
+	one(3, 1, 64, 500, 250, 500, s2attn.Windowed(400))
+	one(2, 2, 128, 300, 100, 300, s2attn.Windowed(5000)) // longer than all there is
+	one(2, 1, 16, 200, 40, 200, s2attn.Windowed(2))
+	one(8, 2, 64, 700, 699, 700, s2attn.Windowed(300))
+	one(3, 1, 88, 300, 299, 300, s2attn.Windowed(7))
 }
 
 // tile judges the queries [t0, t1) of the sequence that a's documents make up.
@@ -54,7 +67,11 @@ func (k *kit) tile(a ops.Attn, t0, t1 int) {
 		return // the CPU's alone
 	}
 	n := int(a.Docs[len(a.Docs)-1])
-	k.start("%s G %d, %d heads, %d of k and v, size %d, documents %v, tokens %d to %d", a.Spec.Mode, a.Spec.Group, a.H, a.Hkv, a.D, a.Docs, t0, t1)
+	way := fmt.Sprintf("%s G %d", a.Spec.Mode, a.Spec.Group)
+	if a.Spec.Window > 0 {
+		way = fmt.Sprintf("window %d", a.Spec.Window)
+	}
+	k.start("%s, %d heads, %d of k and v, size %d, documents %v, tokens %d to %d", way, a.H, a.Hkv, a.D, a.Docs, t0, t1)
 	var docs []int
 	for _, d := range a.Docs {
 		docs = append(docs, int(d))

@@ -1,0 +1,83 @@
+package plan
+
+import (
+	"math"
+	"testing"
+
+	"longlora/internal/model"
+	"longlora/internal/s2attn"
+)
+
+// windowed is 7B with a window in every layer but those that skip says.
+func windowed(t *testing.T, ctx, w int, skip func(l int) bool) Problem {
+	t.Helper()
+	p := on7b(t, ctx)
+	p.Desc.Windows = make([]int, p.Desc.L)
+	for l := range p.Desc.Windows {
+		if !skip(l) {
+			p.Desc.Windows[l] = w
+		}
+	}
+	return p
+}
+
+func never(int) bool  { return false }
+func even(l int) bool { return l%2 == 0 }
+
+// Where every layer has a window, its attention costs what the window costs, the halo between two tiles is the last W-1
+// tokens, and groups do not matter.
+func TestWindowsAreCounted(t *testing.T) {
+	const n, w, tile = 65536, 4096, 16384
+	p := windowed(t, n, w, never)
+	tl := model.Tiling{Tile: tile, Keep: model.KeepAll, MLPRows: tile, HeadRows: 4096}
+	pl, err := Count(p, tl)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := p.Desc
+	pairs := float64(n)*w - float64(w)*(w-1)/2
+	forward, last := 4*float64(d.D)*pairs*float64(d.H), s2attn.Windowed(w).Pairs(n-tile, n, n, false)*4*float64(d.D)*float64(d.H)
+	// forward twice but in the last tile, where it is run once, and in the last layer, which stops after its keys
+	want := float64(d.L)*(forward*3.5) + float64(d.L-1)*(forward-last)
+	if got := pl.Cost.Attention; math.Abs(got/want-1) > 1e-12 {
+		t.Errorf("attention counts %g operations, want %g", got, want)
+	}
+	kept, debt := int64(3*(w-1)*2*2), int64((w-1)*2*4) // keys and values at three borders in bfloat16; their gradients at one
+	if want := int64(d.L) * int64(d.Hkv*d.D) * (kept + debt); pl.Halo < want || pl.Halo > want+int64(d.L)*4*256 {
+		t.Errorf("halos take %d bytes, want %d", pl.Halo, want)
+	}
+	q := p
+	q.Spec = s2attn.Spec{Mode: s2attn.Full}
+	if full, err := Count(q, tl); err != nil || full.Cost != pl.Cost || full.Host != pl.Host || full.Device != pl.Device {
+		t.Errorf("full attention beside windows alone is planned otherwise: %+v, %+v (%v)", full, pl, err)
+	}
+	if got, want := StepFlops(d, n, n/4)-StepFlops(model.Desc{C: d.C, F: d.F, L: d.L, H: d.H, Hkv: d.Hkv, D: d.D, V: d.V}, n, 0), float64(d.L)*forward*3.5; math.Abs(got/want-1) > 1e-3 {
+		t.Errorf("attention's share of a step's operations is %g, want %g", got, want)
+	}
+}
+
+// A long sequence is predicted from a part of it, whatever mixture of windows and groups its layers have.
+func TestWindowsArePredicted(t *testing.T) {
+	for _, c := range []struct {
+		what string
+		skip func(l int) bool
+	}{{"windows alone", never}, {"windows in every second layer", even}} {
+		p := windowed(t, 1<<17, 3000, c.skip)
+		p.Desc.L, p.Desc.Windows, p.Spec.Group = 4, p.Desc.Windows[:4], 2048
+		z, err := newCounted(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, tile := range []int{2048, 4096} {
+			tl := model.Tiling{Tile: tile, Keep: model.KeepAll, MLPRows: tile, HeadRows: 1024}
+			if got, want := z.seconds(tl), p.Rates.Seconds(z.cost(tl, z.batch)); math.Abs(got/want-1) > 2e-3 {
+				t.Errorf("%s, tile %d: %g s predicted from a part, %g s of the whole", c.what, tile, got, want)
+			}
+		}
+	}
+	p := windowed(t, 4096, 512, even)
+	p.Spec = s2attn.Spec{Mode: s2attn.Full}
+	if p.reach() != unbounded {
+		t.Error("full layers beside windows see all")
+	}
+}
