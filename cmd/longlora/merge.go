@@ -9,7 +9,6 @@ import (
 	"longlora/internal/ckpt"
 	"longlora/internal/config"
 	"longlora/internal/errs"
-	"longlora/internal/files"
 	"longlora/internal/load"
 	"longlora/internal/lora"
 	"longlora/internal/rope"
@@ -66,17 +65,14 @@ func (m *mergeOptions) run(c *cobra.Command, v *config.Values) error {
 	if err != nil {
 		return err
 	}
-	if dir, err := ckpt.Resolve(m.model); err == nil && ckpt.SameDir(m.out, dir) {
-		return errs.Usagef("--out %s: is the base (--model); choose another folder", m.out)
-	}
-	if err := files.CheckNew(m.out); err != nil { // before anything is read
-		return err
-	}
 	base, err := load.Open(m.model, m.adapter)
 	if err != nil {
 		return err
 	}
 	defer base.Close()
+	if ckpt.SameDir(m.out, base.Dir) {
+		return errs.Usagef("--out %s: is the base (--model); choose another folder", m.out)
+	}
 	for _, n := range base.Notes {
 		fmt.Fprintf(c.ErrOrStderr(), "note: %s\n", n)
 	}

@@ -308,7 +308,7 @@ func (f *fields) ids(name string) []int {
 		n, ok := v.(json.Number)
 		x, err := n.Int64()
 		if !ok || err != nil {
-			f.fail(name, "%s is not a token id", show(v))
+			f.fail(name, "%s is not a whole number", show(v))
 			return nil
 		}
 		out = append(out, int(x))

@@ -2,9 +2,12 @@ package ckpt
 
 import (
 	"encoding/json"
+	"maps"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
+	"sort"
 	"strings"
 	"testing"
 
@@ -12,14 +15,13 @@ import (
 	"longlora/internal/tensor"
 )
 
-// tiny are the shapes of a model of two layers, of which only the query layers are of interest.
-func tiny(name string) (tensor.Shape, bool) {
-	s, ok := map[string]tensor.Shape{
+// tiny is the layout of a model of two layers, of which only the query layers are of interest.
+func tiny(tied bool) Layout {
+	return Layout{Tied: tied, Shapes: map[string]tensor.Shape{
 		embedName: {6, 4}, headName: {6, 4}, "model.norm.weight": {4},
 		"model.layers.0.input_layernorm.weight": {4}, "model.layers.1.input_layernorm.weight": {4},
 		"model.layers.0.self_attn.q_proj.weight": {4, 4}, "model.layers.1.self_attn.q_proj.weight": {4, 4},
-	}[name]
-	return s, ok
+	}}
 }
 
 // factors are a whole set of LoRA tensors for tiny.
@@ -53,8 +55,29 @@ func adapterDir(t *testing.T, change change, ts []Out) string {
 	return dir
 }
 
+// fitted opens an adapter and fits it to tiny.
+func fitted(t *testing.T, dir string, tied bool) (*Adapter, []string, error) {
+	t.Helper()
+	a, err := OpenAdapter(dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	t.Cleanup(a.Close)
+	notes, err := a.Fit(tiny(tied))
+	return a, notes, err
+}
+
+// of are tensors of PEFT's file by their names there.
+func of(shape []int, names ...string) (out []Out) {
+	for _, n := range names {
+		out = append(out, sample(peftPrefix+n, tensor.F32, shape...))
+	}
+	return out
+}
+
 func TestAdapterRefuses(t *testing.T) {
 	f := factors
+	embed, head := "model.embed_tokens.", "lm_head."
 	for _, c := range []struct {
 		want   string
 		change change
@@ -62,57 +85,176 @@ func TestAdapterRefuses(t *testing.T) {
 		tied   bool
 	}{
 		{"peft_type", change{"peft_type": "IA3"}, f(), false},
-		{"bias", change{"bias": "all"}, f(), false},
+		{"bias", change{"bias": "some"}, f(), false},
 		{"use_dora", change{"use_dora": true}, f(), false},
-		{"use_rslora", change{"use_rslora": true}, f(), false},
-		{"fan_in_fan_out", change{"fan_in_fan_out": true}, f(), false},
-		{"layers_to_transform", change{"layers_to_transform": []int{0}}, f(), false},
-		{"rank_pattern", change{"rank_pattern": change{"q_proj": 4}}, f(), false},
-		{"alpha_pattern", change{"alpha_pattern": change{"q_proj": 4}}, f(), false},
+		{"use_dora", nil, append(f(), of([]int{4}, "model.layers.0.self_attn.q_proj.lora_magnitude_vector")...), false},
+		{"lora_bias", change{"lora_bias": true}, f(), false},
+		{"trainable_token_indices", change{"trainable_token_indices": []int{1}}, f(), false},
+		{"layer_replication", change{"layer_replication": [][]int{{0, 1}}}, f(), false},
+		{"kasa_config", change{"kasa_config": change{"beta": 1}}, f(), false},
+		{"layers_to_transform", change{"layers_to_transform": "all"}, f(), false},
+		{"layers.1.self_attn.q_proj, of which", change{"layers_to_transform": []int{0}}, f(), false},
+		{"rank r = 4", change{"rank_pattern": change{"q_proj": 4}}, f(), false},
+		{"rank_pattern", change{"rank_pattern": change{"q_proj": 0}}, f(), false},
+		{"rank_pattern", change{"rank_pattern": change{"q_proj": 2.5}}, f(), false},
+		{"alpha_pattern", change{"alpha_pattern": change{"q_proj": "4"}}, f(), false},
+		{"alpha_pattern", change{"alpha_pattern": []int{1}}, f(), false},
+		{"rank_pattern: not a regular expression", change{"rank_pattern": change{"(q_proj": 4}}, f(), false},
+		{"target_modules: not a regular expression", change{"target_modules": "*q_proj"}, f(), false},
+		{"target_modules: the regular expression takes too long", change{"target_modules": "(([a-z0-9_.]+)+)+!"}, f(), false},
+		{"target_modules", change{"target_modules": change{"q_proj": 1}}, f(), false},
+		{"target_modules", change{"target_modules": []any{1}}, f(), false},
+		{"target_modules does not name", change{"target_modules": "q_proj"}, f(), false}, // an expression for the whole name
+		{"target_modules does not name", change{"modules_to_save": []string{"norm"}, "target_modules": []string{"k_proj"}}, append(f(), of([]int{4}, "model.norm.weight", "model.layers.0.input_layernorm.weight", "model.layers.1.input_layernorm.weight")...), false},
+		{"target_modules does not name", change{"exclude_modules": ".*1.*"}, f(), false},
 		{"init_lora_weights", change{"init_lora_weights": "pissa_niter_4"}, f(), false},
 		{"r: missing", change{"r": nil}, f(), false},
 		{"lora_alpha", change{"lora_alpha": 0}, f(), false},
 		{"do not have rank r = 3", change{"r": 3}, f(), false},
-		{"modules_to_save", change{"modules_to_save": []string{"norm"}}, f(), false},
+		{"model.norm.weight is missing", change{"modules_to_save": []string{"model.norm"}}, f(), false},
+		{"layers.0.input_layernorm.weight is missing", change{"modules_to_save": []string{"norm"}}, append(f(), of([]int{4}, "model.norm.weight")...), false},
 		{"only one of lora_A and lora_B", nil, f()[:3], false},
-		{"layers.1.self_attn.q_proj.lora_A and lora_B are missing", nil, f()[:2], false},
+		{"lora_A and lora_B of model.layers.1.self_attn.q_proj are missing", nil, f()[:2], false},
 		{"of type I64", nil, append(f(), Bytes("model.norm.weight", tensor.I64, tensor.Shape{4}, make([]byte, 32))), false},
 		{"two names", nil, append(f(), sample("model.norm.weight", tensor.F32, 4), sample(peftPrefix+"model.norm.weight", tensor.F32, 4)), false},
-		{"kind of LoRA", nil, append(f(), sample(peftPrefix+"model.embed_tokens.lora_embedding_A", tensor.F32, 2, 6)), false},
+		{"two names", nil, append(f(), of([]int{6, 4}, embed+"weight", embed+"modules_to_save.weight")...), false},
+		{"two names", nil, append(f(), sample("model.layers.0.self_attn.q_proj.lora_A.weight", tensor.F32, 2, 4)), false},
+		{"kind of LoRA", nil, append(f(), of([]int{4}, "model.layers.0.self_attn.q_proj.lora_B.bias")...), false},
+		{"not one of the model's", nil, append(f(), of([]int{6, 4}, embed+"token_adapter.trainable_tokens_delta")...), false},
 		{"model.layers.2.self_attn.q_proj is no linear layer", nil, append(f(), sample("model.layers.2.self_attn.q_proj.lora_A.weight", tensor.F32, 2, 4), sample("model.layers.2.self_attn.q_proj.lora_B.weight", tensor.F32, 4, 2)), false},
+		{"not how factors of that layer are named", change{"target_modules": []string{"q_proj", "embed_tokens"}}, append(f(), sample(embed+"lora_A.weight", tensor.F32, 2, 4), sample(embed+"lora_B.weight", tensor.F32, 6, 2)), false},
+		{"do not fit", change{"target_modules": []string{"q_proj", "lm_head"}}, append(f(), sample(head+"lora_A.weight", tensor.F32, 2, 5), sample(head+"lora_B.weight", tensor.F32, 6, 2)), false},
 		{"[5]", nil, append(f(), sample("model.norm.weight", tensor.F32, 5)), false},
-		{"[5 4]", nil, append(f(), sample(embedName, tensor.F32, 5, 4)), false},
+		{"has 5 rows, the model's vocabulary 6", nil, append(f(), sample(embedName, tensor.F32, 5, 4)), false},
 		{"not one of the model's", nil, append(f(), sample("model.other.weight", tensor.F32, 4)), false},
-		{"ties them", nil, append(f(), sample(embedName, tensor.F32, 6, 4), sample(headName, tensor.F32, 6, 4)), true},
+		{"ensure_weight_tying", change{"ensure_weight_tying": true, "modules_to_save": []string{"embed_tokens"}}, append(f(), sample(embedName, tensor.F32, 6, 4), sample(headName, tensor.F32, 6, 4)), true},
+		{"holds no tensor", change{"target_modules": nil}, nil, false},
+		{"base_layer, whose lengths", change{"use_dora": true, "target_modules": []string{"embed_tokens"}}, append(append(of([]int{2, 8}, embed+"lora_embedding_A"), of([]int{4, 2}, embed+"lora_embedding_B")...), of([]int{4}, embed+"lora_magnitude_vector")...), false},
 	} {
 		dir := adapterDir(t, c.change, c.ts)
-		a, err := OpenAdapter(dir)
-		if err == nil {
-			_, err = a.Fit(tiny, c.tied)
-			a.Close()
-		}
+		_, _, err := fitted(t, dir, c.tied)
 		if errs.Code(err) != 4 || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), dir) {
 			t.Errorf("%v: want exit code 4, the folder and %q", err, c.want)
 		}
 	}
 }
 
+// Notes say what is cut and what is passed over; empty fields mean nothing.
 func TestAdapterFits(t *testing.T) {
-	a, err := OpenAdapter(adapterDir(t, change{"modules_to_save": []string{"embed_tokens"}},
-		append(factors(), sample(peftPrefix+"model.embed_tokens.modules_to_save.default.weight", tensor.BF16, 8, 4))))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer a.Close()
-	notes, err := a.Fit(tiny, true)
-	if err != nil || len(notes) != 1 || !strings.Contains(notes[0], "rows 6 to 7") {
-		t.Errorf("notes %q, %v", notes, err)
+	a, notes, err := fitted(t, adapterDir(t, change{"modules_to_save": []string{"embed_tokens", "score"}, "layers_to_transform": []int{}, "layers_pattern": "",
+		"exclude_modules": []string{}, "target_parameters": []string{}, "trainable_token_indices": change{}, "future_field": 3, "other_field": nil, "peft_version": "0.21.2"},
+		append(factors(), sample(peftPrefix+"model.embed_tokens.modules_to_save.default.weight", tensor.BF16, 8, 4))), true)
+	if err != nil || len(notes) != 2 || !strings.Contains(notes[0], "future_field") || !strings.Contains(notes[1], "rows 6 to 7") {
+		t.Fatalf("notes %q, %v", notes, err)
 	}
 	if e := a.Saved[embedName]; !e.Shape.Equal([]int{6, 4}) || len(e.Data()) != 6*4*2 {
 		t.Errorf("the embedding has shape %v and %d bytes", e.Shape, len(e.Data()))
 	}
-	if a.Rank != 2 || a.Alpha != 4 || len(a.LoRA) != 2 || len(a.Targets) != 1 || a.Targets[0] != "q_proj" {
+	if a.Config.Rank != 2 || a.Config.Alpha != 4 || len(a.LoRA) != 2 || len(a.Targets()) != 1 || a.Targets()[0] != "q_proj" {
 		t.Errorf("%+v", a)
+	}
+}
+
+// Where the base has one tensor for both, what is saved, shared or has factors decides how many the adapter makes.
+func TestTie(t *testing.T) {
+	e, h := sample(embedName, tensor.F32, 6, 4), sample(headName, tensor.F32, 6, 4)
+	same := e
+	same.Name = headName
+	base := func(name string) Out {
+		o := e
+		o.Name = name
+		return o
+	}
+	lowHead := append(of([]int{2, 4}, "lm_head.lora_A.weight"), of([]int{6, 2}, "lm_head.lora_B.weight")...)
+	lowEmbed := append(of([]int{2, 6}, "model.embed_tokens.lora_embedding_A"), of([]int{4, 2}, "model.embed_tokens.lora_embedding_B")...)
+	turned := func(o Out, name string, n, k int) Out { // as PEFT ties the head's factors to the embedding's
+		v := make([]float32, n*k)
+		for i := range v {
+			v[i] = float32(i%k*n+i/k)*0.37 - float32(len(o.Name))
+		}
+		return FromFloats(peftPrefix+name, tensor.Shape{n, k}, v).Out()
+	}
+	tiedFactors := append(slices.Clone(lowEmbed), turned(lowEmbed[1], "lm_head.lora_A.weight", 2, 4), turned(lowEmbed[0], "lm_head.lora_B.weight", 6, 2))
+	for name, c := range map[string]struct {
+		change change
+		ts     []Out
+		untied bool
+		saved  []string
+	}{
+		"no end":                        {nil, nil, false, nil},
+		"embedding saved":               {change{"modules_to_save": []string{"embed_tokens"}}, []Out{e}, true, []string{embedName}},
+		"head saved":                    {change{"modules_to_save": []string{"lm_head"}}, []Out{h}, true, []string{headName}},
+		"both saved, different":         {change{"modules_to_save": []string{"lm_head", "embed_tokens"}}, []Out{e, h}, true, []string{headName, embedName}},
+		"both saved, equal":             {change{"modules_to_save": []string{"lm_head", "embed_tokens"}}, []Out{e, same}, false, []string{embedName}},
+		"embedding saved, tied":         {change{"modules_to_save": []string{"embed_tokens"}, "ensure_weight_tying": true}, []Out{e}, false, []string{embedName}},
+		"embedding loaded":              {nil, []Out{e}, false, []string{embedName}}, // as the released form has it
+		"head loaded":                   {nil, []Out{h}, false, []string{embedName}},
+		"head saved, the base's beside": {change{"modules_to_save": []string{"lm_head"}}, []Out{h, base("lm_head.original_module.weight")}, true, []string{headName, embedName}},
+		"factors of the head":           {change{"target_modules": []string{"q_proj", "lm_head"}}, lowHead, true, nil},
+		"factors of the embedding":      {change{"target_modules": []string{"q_proj", "embed_tokens"}}, lowEmbed, true, nil},
+		"factors of both, tied":         {change{"target_modules": []string{"q_proj", "model.embed_tokens"}, "ensure_weight_tying": true}, tiedFactors, false, nil},
+		"tied, of different scales": {change{"target_modules": []string{"q_proj", "model.embed_tokens"}, "ensure_weight_tying": true, "alpha_pattern": change{"lm_head": 1}},
+			tiedFactors, true, nil},
+	} {
+		a, _, err := fitted(t, adapterDir(t, c.change, append(factors(), c.ts...)), true)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if a.Untied != c.untied || len(a.Saved) != len(c.saved) {
+			t.Errorf("%s: two tensors: %v, want %v; saved %v, want %v", name, a.Untied, c.untied, slices.Collect(maps.Keys(a.Saved)), c.saved)
+		}
+		for _, n := range c.saved {
+			if _, ok := a.Saved[n]; !ok {
+				t.Errorf("%s: %s is not there", name, n)
+			}
+		}
+	}
+}
+
+// What PEFT says of modules' names: which have factors, of which rank and scale, and which are saved whole.
+func TestAdapterNames(t *testing.T) {
+	var ref struct {
+		Modules []string
+		Cases   []struct {
+			Config json.RawMessage // the order of its keys counts
+			Rank   map[string]int
+			Scale  map[string]float64
+			Saved  []string
+		}
+	}
+	b, err := os.ReadFile("../../testdata/peft/names.json")
+	if err == nil {
+		err = json.Unmarshal(b, &ref)
+	}
+	if err != nil || len(ref.Cases) < 20 {
+		t.Fatalf("%d cases, %v", len(ref.Cases), err)
+	}
+	for _, c := range ref.Cases {
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, adapterConfigName), c.Config, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		a, err := readAdapterConfig(dir)
+		if err != nil {
+			t.Errorf("%s: %v", c.Config, err)
+			continue
+		}
+		for _, m := range ref.Modules {
+			rank, targeted := c.Rank[m]
+			if norm := strings.HasSuffix(m, "norm"); !norm && a.targeted(m) != targeted {
+				t.Errorf("%s: %s has factors: %v, PEFT says %v", c.Config, m, !targeted, targeted)
+			}
+			if targeted && (a.rank(m) != rank || math.Abs(a.scale(m)-c.Scale[m]) > 1e-12) {
+				t.Errorf("%s: %s has rank %d and scale %v, PEFT says %d and %v", c.Config, m, a.rank(m), a.scale(m), rank, c.Scale[m])
+			}
+			if saved := slices.Contains(c.Saved, m); a.Saves(m) != saved {
+				t.Errorf("%s: %s is saved whole: %v, PEFT says %v", c.Config, m, !saved, saved)
+			}
+		}
+		if err := a.match.f.err; err != nil {
+			t.Errorf("%s: %v", c.Config, err)
+		}
 	}
 }
 
@@ -155,15 +297,20 @@ func TestWriteAdapterAsPEFT(t *testing.T) {
 		}
 		defer want.Close()
 		var ts []Out
+		var names []string
 		for name, x := range want.Tensors {
+			if n := strings.TrimPrefix(name, peftPrefix); !strings.Contains(n, ".lora_") && !(tied && n == headName) {
+				names = append(names, n)
+			}
 			o := x.Out()
 			if o.Name = strings.TrimPrefix(name, peftPrefix); tied && o.Name == headName {
 				continue
 			}
 			ts = append(ts, o)
 		}
+		sort.Strings(names)
 		dir := t.TempDir()
-		if err := WriteAdapter(dir, NewAdapter{Base: "org/base", Rank: 4, Alpha: 8, Targets: []string{"k_proj", "o_proj", "q_proj", "v_proj"}, Tied: tied, Tensors: ts}); err != nil {
+		if err := WriteAdapter(dir, NewAdapter{Base: "org/base", Config: NewAdapterConfig(4, 8, []string{"k_proj", "o_proj", "q_proj", "v_proj"}), Tied: tied, Model: names, Tensors: ts}); err != nil {
 			t.Fatal(err)
 		}
 		got, err := OpenSafetensors(filepath.Join(dir, "adapter_model.safetensors"))

@@ -17,18 +17,17 @@ import (
 // letters encodes a byte as its value; BOS 1, EOS 2.
 type letters struct{}
 
-func (letters) Encode(s string) (ids []int32, err error) {
+func (letters) Encode(s string) (ids []int32) {
 	for _, b := range []byte(s) {
 		ids = append(ids, int32(b))
 	}
-	return ids, nil
+	return ids
 }
-func (l letters) EncodeSpans(s string) (ids []int32, at []tokenizer.Span, err error) {
+func (l letters) EncodeSpans(s string) (ids []int32, at []tokenizer.Span) {
 	for i := range len(s) {
 		at = append(at, tokenizer.Span{Start: i, End: i + 1})
 	}
-	ids, err = l.Encode(s)
-	return ids, at, err
+	return l.Encode(s), at
 }
 
 func (letters) Decode(ids []int32) string {
@@ -44,9 +43,6 @@ func (letters) Decode(ids []int32) string {
 }
 func (letters) ID(token string) (int32, bool) { return 0, false }
 func (letters) Size() int                     { return 256 }
-func (letters) Describe(id int32) string      { return "" }
-func (letters) Notes() []string               { return nil }
-func (letters) Configured() string            { return "" }
 func (letters) Parts() (drop, ok bool)        { return false, true }
 
 func (letters) BOS() (int32, bool) { return 1, true }

@@ -29,11 +29,8 @@ type engine struct {
 }
 
 func newEngine(be ops.Backend, base *load.Base, c *config.Common) (*engine, error) {
-	e := &engine{be: be, base: base, flag: "--ctx", machine: plan.Here(be)}
+	e := &engine{be: be, base: base, flag: "--ctx", machine: plan.Here(be), train: base.Frozen()}
 	var err error
-	if e.train, err = base.Frozen(); err != nil {
-		return nil, err
-	}
 	if e.hostUse, err = plan.RssAnon(); err != nil {
 		return nil, err
 	}
@@ -92,9 +89,12 @@ func (e *engine) size(n, t int, spec s2attn.Spec) (need, error) {
 	r.NewSession(n).Close()
 	s.params, s.act, s.halo = params.Peak(), act.Peak(), halo.Peak()
 	s.device = s.params + s.act + c.Weights + e.machine.Workspace + e.machine.Context
+	all, largest := e.base.Made()
 	s.host = e.hostUse + s.halo + 12*int64(n)
 	if e.machine.OnHost {
-		s.host, s.device = s.host+s.params+s.act+e.machine.Workspace, 0
+		s.host, s.device = s.host+s.params+s.act+e.machine.Workspace+all, 0
+	} else {
+		s.host += largest
 	}
 	return s, nil
 }

@@ -40,11 +40,11 @@ func TestMeans(t *testing.T) {
 
 type words struct{}
 
-func (words) Encode(s string) (ids []int32, err error) {
+func (words) Encode(s string) (ids []int32) {
 	for range strings.Fields(s) {
 		ids = append(ids, 7)
 	}
-	return ids, nil
+	return ids
 }
 func (words) BOS() (int32, bool) { return 1, true }
 
@@ -54,7 +54,7 @@ type recorder struct {
 	text *string
 }
 
-func (r recorder) Encode(s string) ([]int32, error) {
+func (r recorder) Encode(s string) []int32 {
 	*r.text = s
 	return r.words.Encode(s)
 }

@@ -10,7 +10,6 @@ import (
 	"io"
 	"math"
 	"path/filepath"
-	"slices"
 
 	"longlora/internal/ckpt"
 	"longlora/internal/config"
@@ -143,11 +142,6 @@ func (e *evaluation) run(ctx context.Context) (rs []Result, err error) {
 		fmt.Fprintf(e.log, "note: %s\n", n)
 	}
 	e.enc, e.encErr = tokenizer.Load(e.base.Dir, e.base.Config.EOS)
-	if e.encErr == nil && !slices.Contains(e.cfg.Tasks, "ppl") { // which reads data, and that tells them
-		for _, n := range e.enc.Notes() {
-			fmt.Fprintf(e.log, "note: %s\n", n)
-		}
-	}
 	if e.print, err = e.fingerprint(); err != nil {
 		return nil, err
 	}

@@ -24,12 +24,13 @@ import (
 type Base struct {
 	Dir       string
 	Config    *ckpt.Config
-	Positions rope.Positions // as config.json has them
-	Weights   *ckpt.Model    // nil where only config.json is read
-	Tied      bool           // the output head is the embedding, with the adapter
-	Adapter   *ckpt.Adapter  // nil without
-	Notes     []string       // what the user should be told
-	Log       io.Writer      // where the loading of a large checkpoint onto a device shows; nil for nowhere
+	Positions rope.Positions           // as config.json has them
+	Weights   *ckpt.Model              // nil where only config.json is read
+	Tied      bool                     // the output head is the embedding, with the adapter
+	Adapter   *ckpt.Adapter            // nil without
+	Notes     []string                 // what the user should be told
+	low       map[string]model.LowRank // the adapter's factors that are added while the model runs, by module
+	Log       io.Writer                // where the loading of a large checkpoint onto a device shows; nil for nowhere
 }
 
 // Open opens a folder, or a Hugging Face name from the local cache, with its weights mapped, and an adapter's folder
@@ -120,6 +121,9 @@ func (b *Base) Close() {
 	if b.Weights != nil {
 		b.Weights.Close()
 	}
+	if b.Adapter != nil {
+		b.Adapter.Close()
+	}
 }
 
 // Desc describes the model.
@@ -143,42 +147,6 @@ func (b *Base) CheckWindow(ctx int) error {
 	return nil
 }
 
-// addAdapter opens an adapter and checks that it belongs to this model. Rows of its embedding beyond the
-// vocabulary are left out, with a note.
-func (b *Base) addAdapter(dir string) error {
-	a, err := ckpt.OpenAdapter(dir)
-	if err != nil {
-		return err
-	}
-	shapes := shapesOf(b.Desc())
-	notes, err := a.Fit(func(name string) (tensor.Shape, bool) {
-		s, ok := shapes[name]
-		return s, ok
-	}, b.Tied)
-	if err != nil {
-		return err
-	}
-	b.Adapter, b.Notes = a, append(b.Notes, notes...)
-	return nil
-}
-
-// source gives the base's tensors; those that the adapter holds whole replace the base's.
-func (b *Base) source() model.Source {
-	shapes := shapesOf(b.Desc())
-	return func(name string) (model.Raw, error) {
-		if b.Adapter != nil {
-			if t, ok := b.Adapter.Saved[name]; ok {
-				return model.Raw{DType: t.DType, Shape: t.Shape, Data: t.Data()}, nil
-			}
-		}
-		t, err := b.Weights.Get(name, shapes[name])
-		if err != nil {
-			return model.Raw{}, err
-		}
-		return model.Raw{DType: t.DType, Shape: t.Shape, Data: t.Data()}, nil
-	}
-}
-
 // WeightType is the element type of the weights: the embedding's, or what config.json says where none are open.
 func (b *Base) WeightType() tensor.DType {
 	if b.Weights != nil {
@@ -193,38 +161,6 @@ func (b *Base) WeightType() tensor.DType {
 func (b *Base) Rope(p rope.Positions, length int) model.Rope {
 	inv, scale := p.InvFreq(b.Config.HeadDim, length)
 	return model.Rope{Inv: inv, Scale: scale}
-}
-
-// Frozen trains nothing and applies the adapter's factors: for evaluation.
-func (b *Base) Frozen() (model.Train, error) {
-	tr := model.Train{Frozen: true}
-	if b.Adapter == nil || len(b.Adapter.LoRA) == 0 {
-		return tr, nil
-	}
-	t, err := lora.Targets(b.Adapter.Targets)
-	tr.LoRA = lora.Fresh{Rank: b.Adapter.Rank, Alpha: b.Adapter.Alpha, Targets: t}.Train(b.Desc()).LoRA
-	return tr, err
-}
-
-// Resume trains what the adapter holds, with its rank, alpha and targets.
-func (b *Base) Resume(dropout float64) (model.Train, error) {
-	a := b.Adapter
-	t, err := lora.Targets(a.Targets)
-	if err != nil {
-		return model.Train{}, err
-	}
-	tr := lora.Fresh{Rank: a.Rank, Alpha: a.Alpha, Drop: dropout, Targets: t}.Train(b.Desc())
-	for name := range a.Saved {
-		tr.Whole[name] = true
-	}
-	for l := range b.Config.Layers {
-		for target := range t {
-			if _, ok := a.LoRA[target.Path(l)]; !ok {
-				return tr, errs.Dataf("%s: LoRA factors of %s are missing; target_modules of adapter_config.json names %s", a.Dir, target.Path(l), target)
-			}
-		}
-	}
-	return tr, nil
 }
 
 // New makes the model in memory: frozen weights mapped, trained ones copied, LoRA factors the adapter's or fresh
@@ -248,7 +184,8 @@ func (b *Base) New(be ops.Backend, tr model.Train, arena *ops.Arena, seed uint64
 		return nil, err
 	}
 	if b.Adapter != nil {
-		return m, b.setFactors(m.Params)
+		b.setFactors(m.Params)
+		return m, nil
 	}
 	lora.InitFactors(m.Params, seed)
 	return m, nil
@@ -277,23 +214,6 @@ func (b *Base) watch(src model.Source) (watched model.Source, done func()) {
 		bar.At(min(read, total)/unit, name)
 		return r, err
 	}, bar.Done
-}
-
-// setFactors gives the model's LoRA parameters the adapter's values.
-func (b *Base) setFactors(ps *model.Params) error {
-	for path, pair := range b.Adapter.LoRA {
-		for _, f := range []struct {
-			name string
-			t    ckpt.Tensor
-		}{{path + ".lora_A.weight", pair.A}, {path + ".lora_B.weight", pair.B}} {
-			p := ps.ByName(f.name)
-			if p == nil {
-				return errs.Dataf("%s: %s is not among target_modules of adapter_config.json", f.t.File, path)
-			}
-			ps.Set(p, f.t.Floats())
-		}
-	}
-	return nil
 }
 
 // Beside reads the positions that a run recorded in dir; ok is false where there is no run.json.

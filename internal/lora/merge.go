@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -12,7 +13,6 @@ import (
 
 	"longlora/internal/ckpt"
 	"longlora/internal/errs"
-	"longlora/internal/files"
 	"longlora/internal/model"
 	"longlora/internal/par"
 	"longlora/internal/rope"
@@ -41,18 +41,34 @@ type Merged struct {
 }
 
 // Merge writes base + adapter as an ordinary checkpoint, tensor by tensor: W + scale·B·A is added in float32 and
-// rounded once. The folder appears under its name when everything in it is whole; of two merges into one the second is
-// an error of kind Usage.
+// rounded once. The folder appears under its name when everything in it is whole.
 func Merge(ctx context.Context, o MergeOptions) (Merged, error) {
 	res := Merged{Out: o.Out}
+	out, err := filepath.Abs(o.Out)
+	if err != nil {
+		return res, errs.Dataf("%w", err)
+	}
+	if st, err := os.Lstat(out); err == nil {
+		if st.Mode()&os.ModeSymlink != 0 { // the folder that it leads to is meant
+			if out, err = filepath.EvalSymlinks(out); err != nil {
+				return res, errs.Usagef("--out %s: a link to nothing; make the folder that it leads to, or choose another", o.Out)
+			}
+		}
+		if list, err := os.ReadDir(out); err != nil || len(list) > 0 {
+			return res, errs.Usagef("--out %s: exists and is not an empty folder; choose another", o.Out)
+		}
+	}
 	if err := ckpt.CanCarry(o.Base.Dir); err != nil {
 		return res, err
 	}
-	stage, err := files.NewStage(o.Out, "another merge is writing this folder; wait for it, or choose another --out")
-	if err != nil {
+	tmp := filepath.Join(filepath.Dir(out), ".merging-"+filepath.Base(out))
+	if err := os.RemoveAll(tmp); err != nil {
+		return res, errs.Dataf("%w", err)
+	}
+	if err := ckpt.MakeDir(tmp); err != nil {
 		return res, err
 	}
-	defer stage.Drop()
+	defer os.RemoveAll(tmp) // gone already when the merge succeeded
 	used := map[string]bool{}
 	var outs []ckpt.Out
 	for _, s := range o.Desc.TensorShapes() {
@@ -69,16 +85,22 @@ func Merge(ctx context.Context, o MergeOptions) (Merged, error) {
 		}})
 	}
 	res.Tensors = len(outs)
-	if err := ckpt.WriteSharded(stage.Dir, outs, o.ShardSize); err != nil {
+	if err := ckpt.WriteSharded(tmp, outs, o.ShardSize); err != nil {
 		return res, err
 	}
 	if err := o.unused(used); err != nil {
 		return res, err
 	}
-	if err := o.writeConfig(stage.Dir); err != nil {
+	if err := o.writeConfig(tmp); err != nil {
 		return res, err
 	}
-	return res, stage.Commit("config.json")
+	if err := os.Remove(out); err != nil && !os.IsNotExist(err) {
+		return res, errs.Dataf("%w", err)
+	}
+	if err := os.Rename(tmp, out); err != nil {
+		return res, errs.Dataf("%w", err)
+	}
+	return res, ckpt.SyncDir(filepath.Dir(out))
 }
 
 // chunk is how many elements a worker converts at a time.
@@ -89,15 +111,13 @@ type part struct {
 	base, src ckpt.Tensor // the base's, and the adapter's where it holds the tensor whole
 	d         tensor.DType
 	cols      int
-	rank      int       // 0 without factors
-	scale     float32   // alpha / rank
-	a, b      []float32 // (R,cols), (rows,R)
-	from      string    // the file of the factors
+	change    *Change // nil without factors
+	from      string  // the file of the factors
 
-	v, old, sum []float32
-	out, was    []byte
-	changed     bool
-	err         error
+	v, old   []float32
+	out, was []byte
+	changed  bool
+	err      error
 }
 
 // write streams one merged tensor: as many parts at a time as there are cores, written in their order.
@@ -108,11 +128,10 @@ func (o *MergeOptions) write(ctx context.Context, w io.Writer, s model.NamedShap
 		p.src, used[s.Name] = saved, true
 	}
 	path := strings.TrimSuffix(s.Name, ".weight")
-	pair, low := o.Adapter.LoRA[path]
+	f, low := o.Adapter.LoRA[path]
 	if low {
 		used[path] = true
-		p.a, p.b, p.from = pair.A.Floats(), pair.B.Floats(), pair.A.File
-		p.rank, p.scale = o.Adapter.Rank, float32(o.Adapter.Alpha/float64(o.Adapter.Rank))
+		p.change, p.from = NewChange(f, p.src), f.A.File
 	}
 	threads := o.Threads
 	if threads == 0 {
@@ -161,14 +180,14 @@ func (o *MergeOptions) write(ctx context.Context, w io.Writer, s model.NamedShap
 func (p *part) make(r0, r1 int) {
 	lo, hi := r0*p.cols, r1*p.cols
 	p.err = nil
-	if p.rank == 0 && p.src.Name == p.base.Name && p.src.File == p.base.File && p.d == p.base.DType {
+	if p.change == nil && p.src.Name == p.base.Name && p.src.File == p.base.File && p.d == p.base.DType {
 		p.out = p.base.Bytes(lo, hi)
 	} else {
 		p.v, p.old = slices.Grow(p.v[:0], hi-lo)[:hi-lo], slices.Grow(p.old[:0], hi-lo)[:hi-lo]
 		p.src.Range(p.v, lo)
 		p.base.Range(p.old, lo)
-		if p.rank > 0 {
-			p.addProduct(r0)
+		if p.change != nil {
+			p.change.Rows(p.v, r0, p.cols)
 		}
 		p.out, p.was = ckpt.AppendFloats(p.out[:0], p.v, p.d), ckpt.AppendFloats(p.was[:0], p.old, p.d)
 		p.changed = !bytes.Equal(p.out, p.was)
@@ -181,28 +200,10 @@ func (p *part) make(r0, r1 int) {
 	switch {
 	case ckpt.NotFinite(p.src.Bytes(lo+i, lo+i+1), p.src.DType) == 0:
 		p.err = errs.Numericf("%s: %s is NaN or infinite; a checkpoint with such a weight is broken", p.src.File, where)
-	case p.rank > 0 && ckpt.NotFinite(ckpt.AppendFloats(nil, p.v[i:i+1], tensor.F32), tensor.F32) == 0:
+	case p.change != nil && ckpt.NotFinite(ckpt.AppendFloats(nil, p.v[i:i+1], tensor.F32), tensor.F32) == 0:
 		p.err = errs.Numericf("%s: %s becomes NaN or infinite with the adapter's factors; the adapter is broken", p.from, where)
 	default:
 		p.err = errs.Numericf("%s: %s is %v, too large for the type of the merged weights; use another --dtype", p.base.File, where, p.v[i])
-	}
-}
-
-// addProduct adds scale·B·A to v, whose first row is row r0: the sum in float32, in the order of the ranks.
-func (p *part) addProduct(r0 int) {
-	p.sum = slices.Grow(p.sum[:0], p.cols)[:p.cols]
-	for r := range len(p.v) / p.cols {
-		clear(p.sum)
-		for k, f := range p.b[(r0+r)*p.rank : (r0+r+1)*p.rank] {
-			a := p.a[k*p.cols : (k+1)*p.cols]
-			for c := range p.sum {
-				p.sum[c] += float32(f * a[c]) // the conversion keeps every platform from fusing the two
-			}
-		}
-		row := p.v[r*p.cols : (r+1)*p.cols]
-		for c, x := range p.sum {
-			row[c] += float32(p.scale * x)
-		}
 	}
 }
 

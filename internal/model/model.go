@@ -74,6 +74,15 @@ func (t Target) String() string { return targetNames[t] }
 // Targets are the names of all linear layers of a layer, in order.
 func Targets() []string { return append([]string{}, targetNames[:]...) }
 
+// AllTargets are all linear layers of a layer, in order.
+func AllTargets() []Target {
+	ts := make([]Target, targets)
+	for i := range ts {
+		ts[i] = Target(i)
+	}
+	return ts
+}
+
 // Path is the module path of target t in layer l, "model.layers.0.self_attn.q_proj".
 func (t Target) Path(l int) string {
 	block := "self_attn"

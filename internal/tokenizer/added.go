@@ -9,20 +9,13 @@ import (
 
 // addedToken is a token matched in the raw text. Field meanings are those of the tokenizers library.
 type addedToken struct {
-	ID         int32 // in a file: what it says, or -1
+	ID         int32
 	Content    string
-	SingleWord bool   `json:"single_word"` // only where no word character touches it
-	LStrip     bool   `json:"lstrip"`      // takes the white space before it
-	RStrip     bool   `json:"rstrip"`      // takes the white space after it
-	Normalized bool   `json:"normalized"`  // is matched in the normalized text
-	Special    bool   `json:"special"`
-	file       string // that adds it
-}
-
-// like says whether two tokens are the same but for their ids.
-func (a addedToken) like(b addedToken) bool {
-	b.ID, b.file = a.ID, a.file
-	return a == b
+	SingleWord bool `json:"single_word"` // only where no word character touches it
+	LStrip     bool `json:"lstrip"`      // takes the white space before it
+	RStrip     bool `json:"rstrip"`      // takes the white space after it
+	Normalized bool `json:"normalized"`  // is matched in the normalized text
+	Special    bool `json:"special"`
 }
 
 // addedTokens finds added tokens in text: the leftmost, and the longest of those that begin there.
@@ -46,12 +39,12 @@ func newAddedTokens(list []addedToken) *addedTokens {
 
 // scan goes through text and calls token for each added token and plain for what lies between them, each with
 // the bytes from start to stop that it takes up.
-func (a *addedTokens) scan(text string, token func(id int32, start, stop int) error, plain func(start, stop int) error) error {
+func (a *addedTokens) scan(text string, token func(id int32, start, stop int), plain func(start, stop int)) {
 	if len(a.by) == 0 {
-		if text == "" {
-			return nil
+		if text != "" {
+			plain(0, len(text))
 		}
-		return plain(0, len(text))
+		return
 	}
 	done := 0 // text[:done] has been handed on
 	for i := 0; i < len(text); {
@@ -72,19 +65,14 @@ func (a *addedTokens) scan(text string, token func(id int32, start, stop int) er
 			stop = len(text) - len(strings.TrimLeftFunc(text[stop:], unicode.IsSpace))
 		}
 		if done < start {
-			if err := plain(done, start); err != nil {
-				return err
-			}
+			plain(done, start)
 		}
-		if err := token(t.ID, start, stop); err != nil {
-			return err
-		}
+		token(t.ID, start, stop)
 		done = stop
 	}
 	if done < len(text) {
-		return plain(done, len(text))
+		plain(done, len(text))
 	}
-	return nil
 }
 
 // at is the longest added token that text begins with.

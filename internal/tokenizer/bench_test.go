@@ -43,14 +43,14 @@ func BenchmarkEncode(b *testing.B) {
 				switch mode {
 				case "ids":
 					for _, d := range docs {
-						encode(b, tk, d)
+						tk.Encode(d)
 					}
 				case "spans":
 					for _, d := range docs {
-						encodeSpans(b, tk, d)
+						tk.EncodeSpans(d)
 					}
 				default:
-					encodeAll(b, tk, docs)
+					encodeAll(tk, docs)
 				}
 				cpu += cpuSeconds(b)
 			}

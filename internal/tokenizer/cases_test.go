@@ -37,24 +37,6 @@ func readCases(t testing.TB) *libraryCases {
 	return c
 }
 
-func encode(t testing.TB, tk *Tokenizer, text string) []int32 {
-	t.Helper()
-	ids, err := tk.Encode(text)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return ids
-}
-
-func encodeSpans(t testing.TB, tk *Tokenizer, text string) ([]int32, []Span) {
-	t.Helper()
-	ids, spans, err := tk.EncodeSpans(text)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return ids, spans
-}
-
 func loadCase(t testing.TB, name string) *Tokenizer {
 	t.Helper()
 	tk, err := Load(filepath.Join(casesDir, name), nil)
@@ -72,11 +54,11 @@ func TestIdsAndTextsAreTheLibrarys(t *testing.T) {
 			if ids[i] == nil {
 				continue
 			}
-			got := encode(t, tk, text)
+			got := tk.Encode(text)
 			if !slices.Equal(got, ids[i]) {
 				t.Errorf("%s: %q: %v, want %v", name, text, got, ids[i])
 			}
-			if again, _ := encodeSpans(t, tk, text); !slices.Equal(again, got) {
+			if again, _ := tk.EncodeSpans(text); !slices.Equal(again, got) {
 				t.Errorf("%s: %q: with spans %v, without %v", name, text, again, got)
 			}
 			if c.Decoded[name] == nil {
@@ -95,7 +77,7 @@ func TestSpansAreTheLibrarys(t *testing.T) {
 	for name, spans := range c.Spans {
 		tk := loadCase(t, name)
 		for i, text := range c.Texts {
-			ids, got := encodeSpans(t, tk, text)
+			ids, got := tk.EncodeSpans(text)
 			if len(got) != len(ids) || len(got) != len(spans[i]) {
 				t.Fatalf("%s: %q: %d spans of %d tokens, want %d", name, text, len(got), len(ids), len(spans[i]))
 			}
@@ -120,7 +102,7 @@ func TestStreamGivesWholeCharacters(t *testing.T) {
 	for _, name := range []string{"gpt2", "llama2", "model", "metaspace"} {
 		tk := loadCase(t, name)
 		for _, text := range c.Texts {
-			ids := encode(t, tk, text)
+			ids := tk.Encode(text)
 			s, whole, got := tk.Stream(), tk.Decode(ids), ""
 			for _, id := range ids {
 				part := s.Next(id)
@@ -140,7 +122,7 @@ func TestStreamGivesWholeCharacters(t *testing.T) {
 
 func TestStreamHoldsAnUnfinishedCharacterBack(t *testing.T) {
 	tk := load(t, func(map[string]any) {})
-	ids := encode(t, tk, "a€")
+	ids := tk.Encode("a€")
 	s := tk.Stream()
 	var got []string
 	for _, id := range ids {
@@ -174,9 +156,9 @@ func TestALongTextIsCutWithoutAnyEffect(t *testing.T) {
 			t.Errorf("%s: no place to cut", name)
 		}
 		tk.longFrom = 1 << 14
-		ids, spans := encodeSpans(t, tk, long)
+		ids, spans := tk.EncodeSpans(long)
 		tk.cuts = nil
-		want, wantSpans := encodeSpans(t, tk, long)
+		want, wantSpans := tk.EncodeSpans(long)
 		if !slices.Equal(ids, want) || !slices.Equal(spans, wantSpans) {
 			t.Errorf("%s: the parts encode to something else", name)
 		}
@@ -188,7 +170,7 @@ func TestAVeryLongWord(t *testing.T) {
 	for _, name := range []string{"gpt2", "llama2", "model", "words"} {
 		tk := loadCase(t, name)
 		word := strings.Repeat("helloworldtheab", 100_000/15)
-		ids := encode(t, tk, word)
+		ids := tk.Encode(word)
 		if name != "words" && strings.TrimPrefix(tk.Decode(ids), " ") != word {
 			t.Errorf("%s: a long word does not come back", name)
 		}

@@ -9,18 +9,7 @@ import (
 )
 
 // rewrite changes a text; track says whether the origin of its bytes is wanted.
-type rewrite func(t text, track bool) (text, error)
-
-// rewriteAll changes a text by each in turn.
-func rewriteAll(t text, list []rewrite, track bool) (text, error) {
-	for _, r := range list {
-		var err error
-		if t, err = r(t, track); err != nil {
-			return t, err
-		}
-	}
-	return t, nil
-}
+type rewrite func(t text, track bool) text
 
 // normalizer reads the rewrites that a normalizer of tokenizer.json stands for.
 func normalizer(raw json.RawMessage) ([]rewrite, error) {
@@ -72,9 +61,9 @@ func normalizer(raw json.RawMessage) ([]rewrite, error) {
 
 // prepend puts s in front; it stands for the text's first character, as in the library.
 func prepend(s string) rewrite {
-	return func(t text, track bool) (text, error) {
+	return func(t text, track bool) text {
 		if t.s == "" || s == "" {
-			return t, nil
+			return t
 		}
 		_, n := utf8.DecodeRuneInString(t.s)
 		w := newRewriter(t, track)
@@ -86,10 +75,10 @@ func prepend(s string) rewrite {
 
 // replace writes content in place of each match.
 func replace(find finder, content string) rewrite {
-	return func(t text, track bool) (text, error) {
+	return func(t text, track bool) text {
 		var w *rewriter
 		done := 0
-		err := find(t.s, func(i, j int, match bool) {
+		find(t.s, func(i, j int, match bool) {
 			if !match {
 				return
 			}
@@ -100,8 +89,8 @@ func replace(find finder, content string) rewrite {
 			w.put(content, i, j)
 			done = j
 		})
-		if w == nil || err != nil {
-			return t, err
+		if w == nil {
+			return t
 		}
 		w.keep(done, len(t.s))
 		return w.text()
@@ -110,7 +99,7 @@ func replace(find finder, content string) rewrite {
 
 // strip takes white space off the ends.
 func strip(left, right bool) rewrite {
-	return func(t text, track bool) (text, error) {
+	return func(t text, track bool) text {
 		i, j := 0, len(t.s)
 		if left {
 			i = j - len(strings.TrimLeftFunc(t.s, unicode.IsSpace))
@@ -119,7 +108,7 @@ func strip(left, right bool) rewrite {
 			j = max(i, len(strings.TrimRightFunc(t.s, unicode.IsSpace)))
 		}
 		if i == 0 && j == len(t.s) {
-			return t, nil
+			return t
 		}
 		w := newRewriter(t, track)
 		w.keep(i, j)
@@ -127,7 +116,7 @@ func strip(left, right bool) rewrite {
 	}
 }
 
-func lowercase(t text, track bool) (text, error) {
+func lowercase(t text, track bool) text {
 	w := newRewriter(t, track)
 	for i := 0; i < len(t.s); {
 		r, n := utf8.DecodeRuneInString(t.s[i:])
@@ -142,7 +131,7 @@ func lowercase(t text, track bool) (text, error) {
 }
 
 // spellBytes writes each byte as the character that byte-level BPE has for it.
-func spellBytes(t text, track bool) (text, error) {
+func spellBytes(t text, track bool) text {
 	w := newRewriter(t, track)
 	for i := range len(t.s) {
 		w.put(string(byteRunes[t.s[i]]), i, i+1)

@@ -22,11 +22,18 @@ const shardBytes = 5 << 30
 func (s *setup) writeTrained(dir string, e *Engine, dtype func(name string) tensor.DType) error {
 	ps := e.Model.Params
 	if s.c.Tune != "full" {
-		a := ckpt.NewAdapter{Base: s.c.Model, Rank: s.c.Rank, Alpha: s.c.Alpha, Dropout: s.tr.Drop, Tied: s.base.Tied}
-		if b := s.base.Adapter; b != nil {
-			a.Rank, a.Alpha, a.Targets = b.Rank, b.Alpha, b.Targets
-		} else if targets, err := lora.Targets(s.c.Targets); err == nil { // checked when the set-up was made
-			a.Targets = targetNames(targets)
+		a := ckpt.NewAdapter{Base: s.c.Model, Dropout: s.tr.Drop, Tied: s.base.Tied}
+		if s.base.Adapter != nil {
+			a.Config = s.base.Adapter.Config
+		} else {
+			targets, err := lora.Targets(s.c.Targets)
+			if err != nil {
+				return err
+			}
+			a.Config = ckpt.NewAdapterConfig(s.c.Rank, s.c.Alpha, targetNames(targets))
+		}
+		for _, t := range s.base.Desc().TensorShapes() {
+			a.Model = append(a.Model, t.Name)
 		}
 		for _, p := range ps.List {
 			a.Tensors = append(a.Tensors, e.out(p.Name, p.Value, tensor.F32))

@@ -173,7 +173,7 @@ func (s *setup) effective() map[string]any {
 	}
 	if s.base.Adapter != nil {
 		a := s.base.Adapter
-		out["rank"], out["alpha"], out["targets"] = a.Rank, a.Alpha, a.Targets
+		out["rank"], out["alpha"], out["targets"] = a.Config.Rank, a.Config.Alpha, a.Targets()
 		out["train-embed"], out["train-norm"] = s.tr.Whole[model.EmbedName], s.base.Desc().TrainsNorms(s.tr)
 	}
 	return out

@@ -140,14 +140,15 @@ func trained(c *config.Train, base *load.Base, d model.Desc) (model.Train, error
 	if err != nil {
 		return tr, err
 	}
+	has := base.Adapter.Config
 	for _, d := range []struct {
 		flag      string
 		asked, is any
 		differs   bool
 	}{
-		{"rank", c.Rank, base.Adapter.Rank, c.Rank != base.Adapter.Rank},
-		{"alpha", c.Alpha, base.Adapter.Alpha, c.Alpha != base.Adapter.Alpha},
-		{"targets", targetNames(targets), base.Adapter.Targets, !slices.Equal(targetNames(targets), base.Adapter.Targets)},
+		{"rank", c.Rank, has.Rank, c.Rank != has.Rank},
+		{"alpha", c.Alpha, has.Alpha, c.Alpha != has.Alpha},
+		{"targets", targetNames(targets), base.Adapter.Targets(), !slices.Equal(targetNames(targets), base.Adapter.Targets())},
 		{"train-embed", c.TrainEmbed, tr.Whole[model.EmbedName], c.TrainEmbed != tr.Whole[model.EmbedName]},
 		{"train-norm", c.TrainNorm, d.TrainsNorms(tr), c.TrainNorm != d.TrainsNorms(tr)},
 	} {

@@ -250,7 +250,7 @@ func (s *setup) trainedIn(dir string) (ts map[string]ckpt.Tensor, done func(), e
 	for path, pair := range a.LoRA {
 		ts[path+".lora_A.weight"], ts[path+".lora_B.weight"] = pair.A, pair.B
 	}
-	return ts, func() {}, nil
+	return ts, a.Close, nil
 }
 
 // floats are a saved float32 tensor of a parameter's shape.

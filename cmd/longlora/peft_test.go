@@ -1,0 +1,127 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// peftCases are adapters that PEFT wrote: scripts/gen-peft-cases.py made them.
+const peftCases = "../../testdata/peft"
+
+// succeeds runs a command line on one thread of the CPU and gives its stdout.
+func succeeds(t *testing.T, args ...string) []byte {
+	t.Helper()
+	var stdout, stderr bytes.Buffer
+	if code := run(t.Context(), append(args, "--device", "cpu", "--threads", "1", "--json"), &stdout, &stderr); code != 0 {
+		t.Errorf("%s: exit code %d: %s", strings.Join(args, " "), code, &stderr)
+	}
+	return stdout.Bytes()
+}
+
+// peftLoss is the loss of a model, with an adapter where one is given, over the windows that the references are of.
+func peftLoss(t *testing.T, model string, adapter ...string) float64 {
+	t.Helper()
+	args := []string{"eval", "--model", model, "--task", "ppl", "--data", peftCases + "/tokens.bin", "--ctx", "24", "--stride", "24"}
+	if len(adapter) > 0 {
+		args = append(args, "--adapter", adapter[0])
+	}
+	var doc struct{ Results []struct{ Loss float64 } }
+	if err := json.Unmarshal(succeeds(t, args...), &doc); err != nil || len(doc.Results) != 1 {
+		t.Errorf("%d results, %v", len(doc.Results), err)
+		return math.NaN()
+	}
+	return doc.Results[0].Loss
+}
+
+func readJSON(t *testing.T, path string, v any) {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err == nil {
+		err = json.Unmarshal(b, v)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// trainedOn are the cases that training goes on from here; the others have nothing that these lack.
+var trainedOn = []string{"expression", "alphas", "ranks-alphas-rslora", "saved-mlp", "grown", "tied"}
+
+// Every form of adapter gives PEFT's loss under eval and merged, and training goes on from it with what it is, or says which
+// field it does not go on from.
+func TestAdaptersAsPEFTComputes(t *testing.T) {
+	var cases map[string]struct {
+		Model, Resume string
+		Loss          float64
+	}
+	if readJSON(t, peftCases+"/expected.json", &cases); len(cases) < 40 {
+		t.Fatalf("%d cases", len(cases))
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			model, adapter, dir := filepath.Join(peftCases, c.Model), filepath.Join(peftCases, "cases", name), t.TempDir()
+			near := func(what string, got float64) {
+				if !(math.Abs(got-c.Loss) < 1e-5) {
+					t.Errorf("%s: loss %v, PEFT's is %v", what, got, c.Loss)
+				}
+			}
+			near("eval", peftLoss(t, model, adapter))
+			merged := filepath.Join(dir, "merged")
+			succeeds(t, "merge", "--model", model, "--adapter", adapter, "--out", merged)
+			near("merged", peftLoss(t, merged))
+			onward := []string{"train", "--model", model, "--adapter", adapter, "--data", peftCases + "/tokens.bin", "--ctx", "24", "--steps", "1", "--accum", "1", "--lr", "0"}
+			if c.Resume != "" {
+				fails(t, 4, onward, "adapter_config.json", c.Resume, "longlora merge")
+				return
+			}
+			if !slices.Contains(trainedOn, name) {
+				return
+			}
+			run := filepath.Join(dir, "run")
+			succeeds(t, append(onward, "--out", run)...)
+			near("gone on from", peftLoss(t, model, run))
+			sameRule(t, filepath.Join(adapter, "adapter_config.json"), filepath.Join(run, "adapter_config.json"))
+		})
+	}
+}
+
+// sameRule checks that an adapter's configuration, written again, names the same modules, ranks and scales, and nothing
+// that older releases of PEFT would not know without need.
+func sameRule(t *testing.T, was, is string) {
+	t.Helper()
+	var a, b map[string]any
+	readJSON(t, was, &a)
+	readJSON(t, is, &b)
+	text := func(v any) string {
+		if list, ok := v.([]any); ok && len(list) == 0 {
+			v = nil
+		}
+		if o, ok := v.(map[string]any); ok && len(o) == 0 {
+			v = nil
+		}
+		if v == false {
+			v = nil
+		}
+		out, err := json.Marshal(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(out)
+	}
+	old := []string{"base_model_name_or_path", "bias", "fan_in_fan_out", "inference_mode", "init_lora_weights", "lora_alpha", "lora_dropout",
+		"modules_to_save", "peft_type", "r", "target_modules", "task_type"}
+	for _, k := range []string{"r", "lora_alpha", "target_modules", "exclude_modules", "rank_pattern", "alpha_pattern", "layers_to_transform", "layers_pattern", "use_rslora", "ensure_weight_tying"} {
+		if text(a[k]) != text(b[k]) {
+			t.Errorf("%s: %s, where the adapter that it goes on from has %s", k, text(b[k]), text(a[k]))
+		}
+		if _, there := b[k]; there && !slices.Contains(old, k) && text(b[k]) == "null" {
+			t.Errorf("%s: a default, which PEFT before 0.14 may not know", k)
+		}
+	}
+}

@@ -1,0 +1,156 @@
+package load
+
+import (
+	"path/filepath"
+	"strings"
+
+	"longlora/internal/ckpt"
+	"longlora/internal/errs"
+	"longlora/internal/lora"
+	"longlora/internal/model"
+	"longlora/internal/tensor"
+)
+
+// addAdapter opens an adapter and checks that it belongs to this model. Rows beyond the vocabulary are left out, with a note.
+func (b *Base) addAdapter(dir string) error {
+	a, err := ckpt.OpenAdapter(dir)
+	if err != nil {
+		return err
+	}
+	apart := b.Desc()
+	apart.Tied = false
+	m := ckpt.Layout{Shapes: shapesOf(apart), Tied: b.Tied}
+	if b.Weights != nil {
+		m.Tensor = func(name string) (ckpt.Tensor, bool) {
+			t, err := b.Weights.Get(name, m.Shapes[name])
+			return t, err == nil
+		}
+	}
+	notes, err := a.Fit(m)
+	if err != nil {
+		a.Close()
+		return err
+	}
+	b.Adapter, b.Notes = a, append(b.Notes, notes...)
+	b.Tied = b.Tied && !a.Untied
+	b.low = map[string]model.LowRank{}
+	for l := range b.Config.Layers {
+		for _, t := range model.AllTargets() {
+			if f, ok := a.LoRA[t.Path(l)]; ok && !a.Config.DoRA {
+				b.low[t.Path(l)] = model.LowRank{Rank: f.Rank(), Scale: float32(f.Scale)}
+			}
+		}
+	}
+	return nil
+}
+
+// tensor is what stands in the place of one of the base's tensors before factors are added: the adapter's where it has one.
+func (b *Base) tensor(name string, shape tensor.Shape) (ckpt.Tensor, error) {
+	if b.Adapter != nil {
+		if t, ok := b.Adapter.Saved[name]; ok {
+			return t, nil
+		}
+	}
+	return b.Weights.Get(name, shape)
+}
+
+// source gives the model's tensors. Where factors are not added while it runs, the changed matrix is made.
+func (b *Base) source() model.Source {
+	shapes := shapesOf(b.Desc())
+	return func(name string) (model.Raw, error) {
+		t, err := b.tensor(name, shapes[name])
+		if err != nil {
+			return model.Raw{}, err
+		}
+		if f, ok := b.made(name); ok {
+			t = lora.NewChange(f, t).Changed(t)
+		}
+		return model.Raw{DType: t.DType, Shape: t.Shape, Data: t.Data()}, nil
+	}
+}
+
+// made are the factors by which a matrix is changed before it is used: with DoRA, and those of embedding and head.
+func (b *Base) made(name string) (f ckpt.Factors, ok bool) {
+	if b.Adapter == nil {
+		return f, false
+	}
+	module := strings.TrimSuffix(name, ".weight")
+	if _, runs := b.low[module]; runs {
+		return f, false
+	}
+	f, ok = b.Adapter.LoRA[module]
+	return f, ok
+}
+
+// Made is the memory of matrices that the adapter has made in float32: of all, and of the largest.
+func (b *Base) Made() (all, largest int64) {
+	for _, s := range b.Desc().TensorShapes() {
+		if _, ok := b.made(s.Name); ok {
+			n := 4 * int64(s.Shape.Elems())
+			all, largest = all+n, max(largest, n)
+		}
+	}
+	return all, largest
+}
+
+// Frozen trains nothing and adds the adapter's low-rank terms: for evaluation.
+func (b *Base) Frozen() model.Train { return model.Train{Frozen: true, LoRA: b.low} }
+
+// Resume trains what the adapter holds, each factor with its rank and scale.
+func (b *Base) Resume(dropout float64) (model.Train, error) {
+	tr := model.Train{Drop: dropout, LoRA: b.low, Whole: map[string]bool{}}
+	if field, what := b.unresumable(); field != "" {
+		return tr, errs.Dataf("%s: %s: %s. Training goes on from LoRA factors of the layers' linear layers and from modules saved whole; merge this adapter (longlora merge --model %s --adapter %s --out MERGED) and train from MERGED",
+			b.Adapter.Config.Path, field, what, b.Dir, b.Adapter.Dir)
+	}
+	for name, t := range b.Adapter.Saved {
+		if !b.copied(name, t) {
+			tr.Whole[name] = true
+		}
+	}
+	return tr, nil
+}
+
+// copied reports whether a tensor of the adapter is the base's own: PEFT saves embedding and head beside the factors where
+// the vocabulary grew, trained or not.
+func (b *Base) copied(name string, t ckpt.Tensor) bool {
+	if b.Weights == nil || b.Adapter.Config.Saves(strings.TrimSuffix(name, ".weight")) || filepath.Base(t.File) == ckpt.SideName {
+		return false
+	}
+	base, err := b.Weights.Get(name, t.Shape)
+	return err == nil && ckpt.Equal(base, t)
+}
+
+// unresumable names the field of adapter_config.json that training cannot go on from; "" where it can.
+func (b *Base) unresumable() (field, what string) {
+	a := b.Adapter
+	switch {
+	case a.Config.DoRA:
+		return "use_dora", "true"
+	case a.Config.VeLoRA:
+		return "velora_config", "a backward pass of its own"
+	}
+	for _, name := range []string{model.EmbedName, model.HeadName} {
+		if _, ok := b.made(name); ok {
+			return "target_modules", "it has factors of " + strings.TrimSuffix(name, ".weight")
+		}
+	}
+	if a.Untied {
+		return "modules_to_save", model.EmbedName + " and " + model.HeadName + " are two different tensors with it, and the base has one for both"
+	}
+	for _, s := range b.Desc().TensorShapes() {
+		if _, ok := a.Saved[s.Name]; ok && s.Kind == model.KindBias && !a.Config.Saves(strings.TrimSuffix(s.Name, ".bias")) {
+			return "bias", s.Name + " was trained with it"
+		}
+	}
+	return "", ""
+}
+
+// setFactors gives the model's LoRA parameters the adapter's values.
+func (b *Base) setFactors(ps *model.Params) {
+	for path := range b.low {
+		f := b.Adapter.LoRA[path]
+		ps.Set(ps.ByName(path+".lora_A.weight"), f.A.Floats())
+		ps.Set(ps.ByName(path+".lora_B.weight"), f.B.Floats())
+	}
+}
