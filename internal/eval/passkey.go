@@ -4,70 +4,15 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
-	"io"
 	"math/rand/v2"
-	"os"
 	"slices"
 	"strings"
 
 	"crypto/sha256"
 
-	"go.yaml.in/yaml/v3"
-
 	"longlora/internal/errs"
 	"longlora/internal/model"
 )
-
-// Template are the words of the passkey task; {key} and {name} stand for what is drawn.
-type Template struct {
-	Intro    string   `yaml:"intro"`
-	Filler   string   `yaml:"filler"`
-	Fact     string   `yaml:"fact"`
-	Question string   `yaml:"question"`
-	Answer   string   `yaml:"answer"`
-	Keys     []string `yaml:"keys"`
-	Names    []string `yaml:"names"`
-}
-
-// Paper is the task of the paper's code (landmark attention's prompt).
-var Paper = Template{
-	Intro:    "There is an important info hidden inside a lot of irrelevant text. Find it and memorize them. I will quiz you about the important information there.\n",
-	Filler:   "The grass is green. The sky is blue. The sun is yellow. Here we go. There and back again. ",
-	Fact:     "\nThe pass key is {key}. Remember it. {key} is the pass key.\n",
-	Question: "\nWhat is the pass key? The pass key is",
-	Answer:   " {key}",
-}
-
-// ReadTemplate reads a template file.
-func ReadTemplate(path string) (Template, error) {
-	var t Template
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return t, errs.Usagef("--passkey-template: %w", err)
-	}
-	d := yaml.NewDecoder(strings.NewReader(string(b)))
-	d.KnownFields(true)
-	if err := d.Decode(&t); err != nil && err != io.EOF { // an empty file lacks the first field
-		return t, errs.Usagef("%s: %w", path, err)
-	}
-	for _, f := range [][2]string{{"filler", t.Filler}, {"fact", t.Fact}, {"question", t.Question}, {"answer", t.Answer}} {
-		if f[1] == "" {
-			return t, errs.Usagef("%s: %s is missing", path, f[0])
-		}
-	}
-	if !strings.Contains(t.Fact, "{key}") || !strings.Contains(t.Answer, "{key}") {
-		return t, errs.Usagef("%s: fact and answer must hold {key}", path)
-	}
-	for _, f := range []struct {
-		name string
-		list []string
-	}{{"keys", t.Keys}, {"names", t.Names}} {
-		if slices.Contains(f.list, "") {
-			return t, errs.Usagef("%s: %s: an empty one", path, f.name)
-		}
-	}
-	return t, nil
-}
 
 // Encoder is what passkey needs of a tokenizer.
 type Encoder interface {
@@ -145,7 +90,8 @@ func most(size func(n int) int, ctx, least int) (int, error) {
 	}
 	lo, hi := least, least+1
 	for size(hi) <= ctx {
-		if hi > 16*ctx {
+		const enough = 16 // fillers to see that they give no tokens
+		if hi > enough*ctx || hi-lo >= enough && size(hi) == size(lo) {
 			return 0, errs.Dataf("the filler gives no tokens with this tokenizer; give it other words")
 		}
 		lo, hi = hi, hi*2
