@@ -90,7 +90,7 @@ func (f *fields) size(name string, def int) int {
 
 // layers is their number; each is a dozen tensors, so a wrong one must not be walked through.
 func (f *fields) layers() int {
-	const name, most = "num_hidden_layers", 1 << 13
+	const name, most = "num_hidden_layers", 1 << 10
 	n := f.count(name, -1)
 	if n > most {
 		f.fail(name, "%d is more than any model has", n)
@@ -205,8 +205,9 @@ var modelTypes = map[string]string{"LlamaForCausalLM": "llama", "MistralForCausa
 
 // architecture accepts the families that the model implements.
 func (f *fields) architecture(c *Config) {
-	switch v := f.raw["architectures"].(type) {
-	case nil:
+	list, ok := f.raw["architectures"].([]any)
+	switch {
+	case f.raw["architectures"] == nil || ok && len(list) == 0:
 		for arch, t := range modelTypes {
 			if f.raw["model_type"] == t {
 				c.Arch = arch
@@ -216,10 +217,8 @@ func (f *fields) architecture(c *Config) {
 			f.fail("architectures", "missing; LlamaForCausalLM and MistralForCausalLM are supported")
 			return
 		}
-	case []any:
-		if len(v) == 1 {
-			c.Arch, _ = v[0].(string)
-		}
+	case len(list) == 1:
+		c.Arch, _ = list[0].(string)
 	}
 	if c.Arch == "LLaMAForCausalLM" { // as the first conversions wrote it
 		c.Arch = "LlamaForCausalLM"

@@ -61,6 +61,7 @@ func TestConfigReads(t *testing.T) {
 	}
 	for name, extra := range map[string]change{
 		"by model_type":     {"architectures": nil, "model_type": "llama"},
+		"none named":        {"architectures": []string{}, "model_type": "llama"},
 		"mistral":           {"architectures": []string{"MistralForCausalLM"}, "model_type": "mistral", "sliding_window": 4096, "num_key_value_heads": 2},
 		"the first LLaMA":   {"architectures": []string{"LLaMAForCausalLM"}, "max_position_embeddings": nil, "max_sequence_length": 2048, "torch_dtype": "float16"},
 		"dtype auto":        {"torch_dtype": "auto"},
@@ -111,12 +112,14 @@ func TestConfigRefuses(t *testing.T) {
 		{"intermediate_size", change{"intermediate_size": 1 << 23}},
 		{"head_dim", change{"num_attention_heads": 1 << 24, "head_dim": 1 << 24, "num_key_value_heads": 1}},
 		{"num_attention_heads", change{"num_attention_heads": 1 << 20, "head_dim": 2}},
-		{"num_hidden_layers", change{"num_hidden_layers": 8192, "hidden_size": 1 << 16, "intermediate_size": 1 << 18}},
+		{"num_hidden_layers", change{"num_hidden_layers": 1024, "hidden_size": 1 << 16, "intermediate_size": 1 << 18}},
 		{"hidden_size", change{"hidden_size": "\u001b[2J" + strings.Repeat("x", 500)}},
 		{"torch_dtype", change{"torch_dtype": "float8"}},
 		{"eos_token_id", change{"eos_token_id": "2"}},
 		{"architectures", change{"architectures": []string{"Qwen2ForCausalLM"}}},
 		{"architectures", change{"architectures": nil}},
+		{"architectures", change{"architectures": []string{}}},
+		{"architectures", change{"architectures": []string{"LlamaForCausalLM", "LlamaModel"}}},
 		{"architectures", change{"architectures": "LlamaForCausalLM"}},
 		{"model_type", change{"model_type": "qwen2"}},
 		{"sliding_window", change{"architectures": []string{"MistralForCausalLM"}, "sliding_window": "x"}},

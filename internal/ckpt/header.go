@@ -11,22 +11,29 @@ import (
 	"longlora/internal/tensor"
 )
 
-// object walks the JSON object that dec stands before, refusing a key that stands twice.
-func object(dec *json.Decoder, field func(key string) error) error {
+// What a header may hold: more than that of any checkpoint, and little enough that no header costs much more time and
+// memory than its own length.
+const maxTensors, maxMetadata, maxFields = 1 << 18, 1 << 16, 64
+
+// object walks the JSON object that dec stands before, refusing a key that stands twice and more keys than most.
+func object(dec *json.Decoder, most int, field func(key string) error) error {
 	if t, err := dec.Token(); err != nil {
 		return err
 	} else if t != json.Delim('{') {
-		return fmt.Errorf("%v where an object is wanted", t)
+		return fmt.Errorf("%.100v where an object is wanted", t)
 	}
 	seen := map[string]bool{}
 	for dec.More() {
+		if len(seen) == most {
+			return fmt.Errorf("more than %d keys", most)
+		}
 		t, err := dec.Token()
 		if err != nil {
 			return err
 		}
 		key, ok := t.(string)
 		if !ok || seen[key] {
-			return fmt.Errorf("%q stands twice", key)
+			return fmt.Errorf("%.200q stands twice", key)
 		}
 		seen[key] = true
 		if err := field(key); err != nil {
@@ -42,9 +49,9 @@ func decodeHeader(head []byte) (map[string]entry, map[string]string, error) {
 	dec := json.NewDecoder(bytes.NewReader(head))
 	dec.UseNumber()
 	entries, meta := map[string]entry{}, map[string]string{}
-	err := object(dec, func(name string) (err error) {
+	err := object(dec, maxTensors, func(name string) (err error) {
 		if name == "__metadata__" {
-			err = object(dec, func(k string) (err error) {
+			err = object(dec, maxMetadata, func(k string) (err error) {
 				meta[k], err = text(dec)
 				return err
 			})
@@ -52,7 +59,7 @@ func decodeHeader(head []byte) (map[string]entry, map[string]string, error) {
 			entries[name], err = decodeEntry(dec)
 		}
 		if err != nil {
-			return fmt.Errorf("%q: %w", name, err)
+			return fmt.Errorf("%.200q: %w", name, err)
 		}
 		return nil
 	})
@@ -68,7 +75,7 @@ func decodeHeader(head []byte) (map[string]entry, map[string]string, error) {
 // decodeEntry reads {"dtype":…,"shape":[…],"data_offsets":[…]}; other fields are passed over, as the reference does.
 func decodeEntry(dec *json.Decoder) (e entry, err error) {
 	have := map[string]bool{}
-	err = object(dec, func(key string) (err error) {
+	err = object(dec, maxFields, func(key string) (err error) {
 		have[key] = true
 		switch key {
 		case "dtype":
@@ -87,7 +94,7 @@ func decodeEntry(dec *json.Decoder) (e entry, err error) {
 			err = dec.Decode(&any)
 		}
 		if err != nil {
-			return fmt.Errorf("%s: %w", key, err)
+			return fmt.Errorf("%.100s: %w", key, err)
 		}
 		return nil
 	})
@@ -106,31 +113,34 @@ func text(dec *json.Decoder) (string, error) {
 	}
 	s, ok := t.(string)
 	if !ok {
-		return "", fmt.Errorf("%v where a text is wanted", t)
+		return "", fmt.Errorf("%.100v where a text is wanted", t)
 	}
 	return s, nil
 }
 
-// counts reads a list of whole numbers from 0 on.
+// counts reads a list of whole numbers from 0 on, one an axis.
 func counts(dec *json.Decoder) ([]int64, error) {
 	if t, err := dec.Token(); err != nil {
 		return nil, err
 	} else if t != json.Delim('[') {
-		return nil, fmt.Errorf("%v where a list is wanted", t)
+		return nil, fmt.Errorf("%.100v where a list is wanted", t)
 	}
 	out := []int64{}
 	for dec.More() {
+		if len(out) == maxAxes {
+			return nil, fmt.Errorf("more than %d numbers", maxAxes)
+		}
 		t, err := dec.Token()
 		if err != nil {
 			return nil, err
 		}
 		n, ok := t.(json.Number)
 		if !ok {
-			return nil, fmt.Errorf("%v where a number is wanted", t)
+			return nil, fmt.Errorf("%.100v where a number is wanted", t)
 		}
 		x, err := strconv.ParseUint(n.String(), 10, 63)
 		if err != nil {
-			return nil, fmt.Errorf("%v is not a whole number from 0 to 2^63-1", n)
+			return nil, fmt.Errorf("%.100v is not a whole number from 0 to 2^63-1", n)
 		}
 		out = append(out, int64(x))
 	}
@@ -159,13 +169,13 @@ func cutTensors(entries map[string]entry, data []byte) (map[string]Tensor, error
 			t.Shape[i] = int(d)
 		}
 		if e.offsets[0] != end || e.offsets[1] < end {
-			return nil, fmt.Errorf("tensor %q: data_offsets %v where %d is the beginning: an overlap or a hole", n, e.offsets, end)
+			return nil, fmt.Errorf("tensor %.200q: data_offsets %v where %d is the beginning: an overlap or a hole", n, e.offsets, end)
 		}
 		end = e.offsets[1]
 		d, known := tensor.ParseDType(e.dtype)
 		bits, alien := foreign[e.dtype]
 		if !known && !alien {
-			return nil, fmt.Errorf("tensor %q: unknown dtype %q", n, e.dtype)
+			return nil, fmt.Errorf("tensor %.200q: unknown dtype %.100q", n, e.dtype)
 		}
 		if alien {
 			t.foreign = e.dtype
@@ -173,10 +183,10 @@ func cutTensors(entries map[string]entry, data []byte) (map[string]Tensor, error
 			t.DType, bits = d, int64(8*d.Size())
 		}
 		if want, ok := sizeOf(t.Shape, bits); !ok || want != end-e.offsets[0] {
-			return nil, fmt.Errorf("tensor %q: shape %v of %s does not fill data_offsets %v", n, e.shape, e.dtype, e.offsets)
+			return nil, fmt.Errorf("tensor %.200q: shape %v of %s does not fill data_offsets %v", n, e.shape, e.dtype, e.offsets)
 		}
 		if end > int64(len(data)) {
-			return nil, fmt.Errorf("tensor %q ends at %d of %d data bytes: the file is truncated", n, end, len(data))
+			return nil, fmt.Errorf("tensor %.200q ends at %d of %d data bytes: the file is truncated", n, end, len(data))
 		}
 		if known {
 			t.data = data[e.offsets[0]:end:end]

@@ -8,9 +8,9 @@ import (
 	"strconv"
 )
 
-// maxOps is the most opcodes that a pickle may have: one of a hundred thousand tensors has fewer. Every opcode takes at
+// maxOps is the most opcodes that a pickle may have: one of forty thousand tensors has fewer. Every opcode takes at
 // most a few hundred bytes and no time to speak of, so this bounds both.
-const maxOps = 1 << 22
+const maxOps = 1 << 21
 
 // What a pickle makes is one of these, nil, a bool, an int or a float64, or what the calls of torch_objects.go make.
 // None is ever printed: a list may hold itself, and a tuple of tuples may have more leaves than memory has bytes.

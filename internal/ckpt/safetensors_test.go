@@ -21,6 +21,30 @@ func file(header string, n int) []byte {
 	return append(append(b, header...), make([]byte, n)...)
 }
 
+// Headers within the length that is allowed, which would take a hundred times their length of memory and minutes.
+func TestHeaderBombs(t *testing.T) {
+	many := func(n int, format string) string {
+		var b strings.Builder
+		for i := range n {
+			fmt.Fprintf(&b, format, i)
+		}
+		return b.String() + `"z":`
+	}
+	const empty = `{"dtype":"F32","shape":[0],"data_offsets":[0,0]}`
+	for want, head := range map[string]string{
+		"more than 65536 keys":        `{"__metadata__":{` + many(maxMetadata, `"%x":"",`) + `""}}`,
+		"more than 64 keys":           `{"w":{` + many(maxFields, `"%x":0,`) + `0}}`,
+		"shape: more than 64 numbers": `{"w":{"dtype":"F32","shape":[` + strings.Repeat("0,", 1<<20) + `0],"data_offsets":[0,0]}}`,
+		"exceeded max depth":          `{"w":{"x":` + strings.Repeat("[", 1<<20) + `}}`,
+		"stands twice":                `{` + strings.Repeat(`"`+strings.Repeat("x", 1<<20)+`":`+empty+`,`, 2) + `"z":` + empty + `}`,
+	} {
+		_, _, err := parseSafetensors(file(head, 0))
+		if err == nil || !strings.Contains(err.Error(), want) || len(err.Error()) > 400 {
+			t.Errorf("%.500v, want %q in at most 400 letters", err, want)
+		}
+	}
+}
+
 func TestParseRefuses(t *testing.T) {
 	one := func(fields string) string { return `{"w":{` + fields + `}}` }
 	length := func(n uint64, rest string) []byte {
