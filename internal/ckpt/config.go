@@ -41,8 +41,17 @@ type fields struct {
 
 func (f *fields) fail(name, format string, a ...any) {
 	if f.err == nil {
-		f.err = errs.Dataf("%s: %s: %s", f.path, name, fmt.Sprintf(format, a...))
+		f.err = errs.Dataf("%s: %s: %s", f.path, name, line(fmt.Sprintf(format, a...)))
 	}
+}
+
+// line is a text on one line of a length that can be read, whatever values of a file it quotes.
+func line(s string) string {
+	const most = 400
+	if s = strings.NewReplacer("\n", `\n`, "\r", `\r`).Replace(s); len(s) > most {
+		s = strings.ToValidUTF8(s[:most], "") + "…"
+	}
+	return s
 }
 
 // show is a value of a JSON document as it stands there, on one line and no longer than a line.

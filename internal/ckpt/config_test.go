@@ -143,6 +143,8 @@ func TestConfigRefuses(t *testing.T) {
 
 func FuzzConfig(f *testing.F) {
 	f.Add([]byte(llama))
+	f.Add([]byte(`{"architectures":["LLaMAForCausalLM"],"hidden_size":1048576,"intermediate_size":1,"num_hidden_layers":64,"num_attention_heads":1024,"head_dim":1024,
+"num_key_value_heads":1,"vocab_size":16777216,"max_sequence_length":64,"torch_dtype":"auto","attn_pdrop":0.1,"quantization_config":null}`))
 	f.Add([]byte(`{"architectures":null,"model_type":"mistral","head_dim":2e0,"eos_token_id":[1,null]}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		x := &fields{path: "config.json"}
@@ -157,6 +159,9 @@ func FuzzConfig(f *testing.F) {
 				t.Errorf("exit code %d: %v", errs.Code(err), err)
 			}
 			return
+		}
+		if w := c.Heads * c.HeadDim; w > 1<<20 || c.Hidden > 1<<20 || c.MLP > 1<<20 || c.Layers*(2*c.Hidden+3*c.MLP+4*w) > 1<<28 || c.Vocab > 1<<24 {
+			t.Errorf("sizes whose products overflow: %+v", c)
 		}
 		if c.Heads%c.KV != 0 || c.HeadDim%2 != 0 || c.Hidden < 1 || c.Layers < 1 {
 			t.Errorf("accepted %+v", c)

@@ -102,6 +102,9 @@ func instead(dir string) error {
 	if first(dir, "adapter_config.json") != "" {
 		return errs.Dataf("%s: an adapter, not a model: give it as --adapter %s, and its base as --model", dir, dir)
 	}
+	if p := first(dir, "snapshots/*/config.json"); p != "" {
+		return errs.Dataf("%s: the folder of a Hugging Face cache that holds a model's snapshots; give one of them: --model %s", dir, filepath.Dir(p))
+	}
 	if p := first(dir, "consolidated.*"); p != "" {
 		return errs.Dataf("%s: weights in the form of their makers, which is not read; download the checkpoint in Hugging Face's form, or convert it with transformers' convert_llama_weights_to_hf.py", p)
 	}

@@ -133,6 +133,7 @@ func TestNoModel(t *testing.T) {
 		"a weight file":             {whole(), func(d string) { write(t, d+"/model.safetensors", "x") }, "model.safetensors", "give the folder: --model "},
 		"config.json":               {whole(), func(d string) {}, "config.json", "give the folder: --model "},
 		"an adapter":                {empty(), func(d string) { write(t, d+"/adapter_config.json", "{}") }, "", "give it as --adapter"},
+		"a cache's folder":          {empty(), func(d string) { write(t, d+"/snapshots/abc/config.json", llama) }, "", "/snapshots/abc"},
 		"Meta's form":               {empty(), func(d string) { write(t, d+"/consolidated.00.pth", "x") }, "", "consolidated.00.pth: weights in the form of their makers"},
 		"another name":              {whole(), func(d string) { write(t, d+"/llama.safetensors", "x") }, "", "if llama.safetensors is the whole model"},
 		"nothing":                   {whole(), func(d string) {}, "", "no weights: none of model.safetensors"},
