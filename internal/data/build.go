@@ -339,6 +339,8 @@ func sizeOf(v any) int {
 		for _, e := range x {
 			n += sizeOf(e)
 		}
+	case *object:
+		return sizeOf(x.of)
 	}
 	return n
 }

@@ -19,7 +19,8 @@ const (
 // example is what instruction data holds: a conversation, and where it came from.
 type example struct {
 	messages           []Message
-	tools              []any // the functions that may be called, as the data describes them
+	tools              []any  // the functions that may be called, as the data describes them
+	toolsAt            string // the field that they stand in
 	alpaca             bool
 	instruction, input string   // of alpaca data
 	unread             []string // fields that were passed over

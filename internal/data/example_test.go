@@ -212,6 +212,51 @@ func TestUnreadIsSaid(t *testing.T) {
 	}
 }
 
+// A table's columns may hold lists and objects; tools are written in the order of their fields, with what is null.
+func TestChatInColumns(t *testing.T) {
+	type function struct {
+		Type string `parquet:"type"`
+		Of   struct {
+			Name   string   `parquet:"name"`
+			Strict *bool    `parquet:"strict,optional"`
+			Args   []string `parquet:"args,list"`
+		} `parquet:"function"`
+	}
+	type made struct {
+		Name string `parquet:"name"`
+		Args string `parquet:"arguments"`
+	}
+	type turn struct {
+		Role    string   `parquet:"role"`
+		Content *string  `parquet:"content,optional"`
+		Weight  *float64 `parquet:"weight,optional"`
+		Calls   []made   `parquet:"tool_calls,list"`
+	}
+	type row struct {
+		Messages []turn     `parquet:"messages,list"`
+		Tools    []function `parquet:"tools,list"`
+		Images   []string   `parquet:"images,list"`
+		System   string     `parquet:"system"`
+	}
+	q, a, zero := "q", "a", 0.0
+	f := function{Type: "function"}
+	f.Of.Name, f.Of.Args = "f", []string{"x", "y"}
+	content := parquetOf(t,
+		row{[]turn{{Role: "user", Content: &q}, {Role: "assistant", Calls: []made{{"f", `{"z":1,"a":2}`}}}, {Role: "tool", Content: &q}, {Role: "assistant", Content: &a}}, []function{f}, nil, "S"},
+		row{[]turn{{Role: "user", Content: &q}, {Role: "assistant", Content: &q, Weight: &zero}, {Role: "user", Content: &q}, {Role: "assistant", Content: &a}}, nil, nil, ""})
+	_, enc := chatCases(t)
+	o := Options{Paths: []string{write(t, "a.parquet", content)}, Template: "chatml", TextField: "text", Vocab: enc.Size(), Encoder: enc, Tokenizer: &Identity{said: map[string]bool{}}}
+	got := texts(t, o)
+	if len(got) != 2 || got[1] != strings.NewReplacer("⟦", "", "⟧", "").Replace(ask+strings.Replace(ans, "a<", "q<", 1)+ask+ans) {
+		t.Errorf("%q", got)
+	}
+	for _, want := range []string{"S\n\n# Tools", `{"type": "function", "function": {"name": "f", "strict": null, "args": ["x", "y"]}}`, `{"name": "f", "arguments": {"z": 1, "a": 2}}`, "<|im_start|>tool\nq<|im_end|>"} {
+		if !strings.Contains(got[0], want) {
+			t.Errorf("%q has no %s", got[0], want)
+		}
+	}
+}
+
 // A refused example is a malformed one: it names the line, and --skip-bad passes over it and counts it.
 func TestRefusedExamplesCanBeSkipped(t *testing.T) {
 	good := `{"messages":[` + two + `]}` + "\n"

@@ -128,25 +128,34 @@ func (r *parquetRows) next() (m map[string]any, row int, bad, err error) {
 	}
 	v := r.buf[r.at]
 	r.at++
-	m, ok := v.(map[string]any)
+	m, ok := fieldsIn(clean(v, r.r.Schema()))
 	if !ok {
 		return nil, r.row, nil, fmt.Errorf("row %d is %T", r.row, v)
 	}
-	return clean(m).(map[string]any), r.row, nil, nil
+	return m, r.row, nil, nil
 }
 
 func (r *parquetRows) columns() []string { return r.names }
 
-// clean makes every text valid UTF-8, whether the column says that it is text or not.
-func clean(v any) any {
+// clean makes every text valid UTF-8, whether the column says that it is text or not, and keeps the order of the fields
+// of what lies in a column.
+func clean(v any, n parquet.Node) any {
 	switch x := v.(type) {
 	case map[string]any:
-		for k := range x {
-			x[k] = clean(x[k])
+		o := &object{of: x}
+		for _, f := range n.Fields() {
+			if w, ok := x[f.Name()]; ok {
+				o.keys = append(o.keys, f.Name())
+				x[f.Name()] = clean(w, f)
+			}
+		}
+		if len(o.keys) == len(x) {
+			return o
 		}
 	case []any:
+		e := element(n)
 		for i := range x {
-			x[i] = clean(x[i])
+			x[i] = clean(x[i], e)
 		}
 	case string:
 		return tokenizer.ReplaceInvalid(x)
@@ -154,6 +163,18 @@ func clean(v any) any {
 		return tokenizer.ReplaceInvalid(string(x))
 	}
 	return v
+}
+
+// element is what a list holds: the one field of the one field that is repeated, or, in older files, that field itself.
+func element(n parquet.Node) parquet.Node {
+	if n.Repeated() || n.Leaf() || len(n.Fields()) != 1 {
+		return n
+	}
+	list := n.Fields()[0]
+	if list.Leaf() || len(list.Fields()) != 1 {
+		return list
+	}
+	return list.Fields()[0]
 }
 
 func (r *parquetRows) close() {

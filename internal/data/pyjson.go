@@ -141,9 +141,8 @@ func writeJSON(b *strings.Builder, v any, indent, depth int) {
 		list("[", "]", len(x), func(i int) { writeJSON(b, x[i], indent, depth+1) })
 	case *object:
 		fields(x.keys, x.of)
-	case map[string]any: // of a table's columns, where what is not there is null
-		keys := slices.DeleteFunc(slices.Sorted(maps.Keys(x)), func(k string) bool { return x[k] == nil })
-		fields(keys, x)
+	case map[string]any:
+		fields(slices.Sorted(maps.Keys(x)), x)
 	case json.Number:
 		b.WriteString(pythonNumber(string(x)))
 	default:

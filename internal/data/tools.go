@@ -43,6 +43,7 @@ func (e *example) readTools(r *record) error {
 		if len(e.tools) > 0 {
 			return fmt.Errorf("field %q: the example has tools already; leave one of the lists out", f)
 		}
+		e.toolsAt = f
 		var err error
 		if s, ok := v.(string); ok {
 			if v, err = valueInOrder([]byte(s)); err != nil {
@@ -128,7 +129,7 @@ func (c call) json(args string) string {
 func noTools(e *example) error {
 	const mend = "; chatml and llama3 have one"
 	if len(e.tools) > 0 {
-		return fmt.Errorf("field \"tools\": the template has no place for it%s", mend)
+		return fmt.Errorf("field %q: the template has no place for it%s", e.toolsAt, mend)
 	}
 	for _, m := range e.messages {
 		if len(m.calls) > 0 || m.Role == tool {
@@ -223,7 +224,7 @@ func llama3(r *rendering, e *example, result string) error {
 		r.raw("<|eot_id|>")
 	}
 	if len(tools) > 0 {
-		return fmt.Errorf("field \"tools\": the template writes them with the first message of the user, of which there is none")
+		return fmt.Errorf("field %q: the template writes it with the first message of the user, of which there is none", e.toolsAt)
 	}
 	return nil
 }
