@@ -94,12 +94,7 @@ func leftOut(chat string) string {
 	var parts []string
 	for _, r := range ownSystem {
 		if m := r.FindStringSubmatch(chat); m != nil {
-			const most = 40
-			text := []rune(strings.TrimSpace(m[1]))
-			if len(text) > most {
-				text = append(text[:most], '…')
-			}
-			parts = append(parts, fmt.Sprintf("a system text where a conversation has none (%q)", string(text)))
+			parts = append(parts, fmt.Sprintf("a system text where a conversation has none (%q)", shortened(strings.TrimSpace(m[1]))))
 			break
 		}
 	}
@@ -166,7 +161,7 @@ func Ask(name, chat string, enc Encoder, sys, message string, log io.Writer) (*A
 		return nil, errs.Usagef("--template %s: it marks no answer with {{answer}}", t.name)
 	}
 	of, model := t.notes("the prompt is written", chat, enc)
-	for _, n := range append([]string{of}, model...) {
+	for _, n := range slices.Concat([]string{of}, model, e.unread) {
 		fmt.Fprintf(log, "note: %s\n", n)
 	}
 	at := r.answers[len(r.answers)-1]

@@ -109,6 +109,11 @@ func TestAskAsTransformersDoes(t *testing.T) {
 	if n < 12 {
 		t.Errorf("%d cases", n)
 	}
+	var log bytes.Buffer
+	file := write(t, "t.tmpl", "{{range .Messages}}{{if eq .Role \"assistant\"}}{{answer}}{{.Content}}{{end_answer}}{{else if eq .Role \"user\"}}{{.Content}}{{end}}{{end}}")
+	if _, err := Ask(file, "", enc, "be", "hi", &log); err != nil || !strings.Contains(log.String(), "texts of the system (the template file leaves them out)") {
+		t.Errorf("a template file that leaves out the system text: %s, %v", log.String(), err)
+	}
 	for _, name := range []string{"alpaca", "longalpaca"} {
 		if _, err := Ask(name, "", enc, "be", "hi", &bytes.Buffer{}); errs.Code(err) != 2 || !strings.Contains(err.Error(), "--system") {
 			t.Errorf("%s with a system text: %v", name, err)

@@ -264,7 +264,11 @@ func (e *example) readPair(r *record, ask, reply string) error {
 			e.messages = append(e.messages, Message{Role: side.role, Content: s, at: side.field})
 			continue
 		}
-		ms, err := messagesOf(v, side.field)
+		list, ok := v.([]any)
+		if !ok {
+			return fmt.Errorf("field %q is %s, not a text or a list of messages", side.field, typeName(v))
+		}
+		ms, err := messagesOf(list, side.field)
 		if err != nil {
 			return err
 		}
@@ -294,11 +298,11 @@ func historyOf(v any) ([]Message, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, objects := fieldsIn(list[0]); objects {
-		return messagesOf(v, field)
-	}
 	var out []Message
 	for i, v := range list {
+		if _, object := fieldsIn(v); object && i == 0 {
+			return messagesOf(list, field)
+		}
 		turn, ok := v.([]any)
 		if !ok || len(turn) != 2 {
 			return nil, fmt.Errorf("%s[%d] is no pair of the user's text and the assistant's", field, i)

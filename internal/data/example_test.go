@@ -77,7 +77,7 @@ func TestChatShapes(t *testing.T) {
 		`{"prompt":"q","completion":"a","history":[["q","a"]]}`:                                                                     ask + ans + ask + ans,
 		`{"instruction":"q","output":"a","history":[["q","a"],["q","a"]],"system":"S"}`:                                             sys + ask + ans + ask + ans + ask + ans,
 		`{"instruction":"q","output":"a","history":[` + two + `]}`:                                                                  ask + ans + ask + ans,
-		`{"instruction":"q","input":"","output":"a","history":[],"system":""}`:                                                      ask + ans,
+		`{"instruction":"q","input":"","output":"a","history":"[]","system":""}`:                                                    ask + ans,
 		`{"instruction":"q","input":"i","output":"a","history":null,"system":null}`:                                                 strings.Replace(ask, "q", "q\ni", 1) + ans,
 
 		// not scored
@@ -173,6 +173,8 @@ func TestRefusedFields(t *testing.T) {
 		{"chatml", `{"conversations":[{"from":"human","value":"q"},{"from":"function_call","value":" "}]}`, "the call is empty"},
 		{"chatml", `{"conversations":[{"from":"human","value":"q"},{"from":"gpt","value":"b"},{"from":"function_call","value":"{}"}]}`, "two messages of the assistant in a row"},
 		{"chatml", `{"messages":"not a list"}`, "none of the fields"},
+		{"chatml", `{"messages":"[{'role': 'user'}]"}`, `field "messages" is a string, not a list, and none in JSON either`},
+		{"chatml", `{"question":"q","answer":42}`, `field "answer" is a number, not a text or a list of messages`},
 		{"llama3", `{"messages":[{"role":"user","content":"q"},{"role":"assistant","content":"t","tool_calls":[{"name":"f"}]}]}`, "messages[1]: the template has a text or one call"},
 		{"llama3", `{"messages":[{"role":"assistant","content":"a"}],"tools":[{"name":"f"}]}`, `field "tools"`},
 	} {

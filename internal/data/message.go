@@ -66,8 +66,9 @@ const noThoughts = "the template has no place for it; write it into the content 
 // listOf is a field that must be a list, or one written out as JSON, as tables without lists hold it.
 func listOf(v any, field string) ([]any, error) {
 	if s, ok := v.(string); ok {
-		if w, err := valueInOrder([]byte(s)); err == nil {
-			v = w
+		var err error
+		if v, err = valueInOrder([]byte(s)); err != nil {
+			return nil, fmt.Errorf("field %q is a string, not a list, and none in JSON either (%w)", field, err)
 		}
 	}
 	list, ok := v.([]any)
@@ -128,7 +129,7 @@ func messageOf(t map[string]any, at string) (Message, error) {
 	_, isObject := fieldsIn(v)
 	switch {
 	case m.Role == "":
-		err = fmt.Errorf("%s %q is none of system, user (human), assistant (gpt, bot, model), tool (observation, function), function_call", role, given)
+		err = fmt.Errorf("%s %q is none of system, user (human), assistant (gpt, bot, model), tool (observation, function), function_call", role, shortened(given))
 	case m.Role == calling:
 		m.calls, err = writtenCall(v)
 	case m.Role == tool && isObject:
@@ -197,7 +198,16 @@ func scored(field string, v any) (bool, error) {
 			return x == 1, nil
 		}
 	}
-	return false, fmt.Errorf("field %q is %s: a message is scored (1, true) or it is not (0, false)", field, pythonJSON(v, 0))
+	return false, fmt.Errorf("field %q is %s: a message is scored (1, true) or it is not (0, false)", field, shortened(pythonJSON(v, 0)))
+}
+
+// shortened is the beginning of a text, for messages.
+func shortened(s string) string {
+	const most = 40
+	if r := []rune(s); len(r) > most {
+		return string(r[:most]) + "…"
+	}
+	return s
 }
 
 // contentOf is a message's text: a string, or a list of parts that are all text, one after the other.

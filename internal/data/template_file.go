@@ -214,7 +214,7 @@ func (r *rendering) find(e *example) {
 		}
 		for _, s := range m.texts() {
 			if !add(s) && !add(strip(s)) && !strings.Contains(all, strip(s)) {
-				e.unread = append(e.unread, "texts of the "+m.Role+" (the template leaves them out)")
+				e.unread = append(e.unread, "texts of the "+m.Role+" (the template file leaves them out)")
 			}
 		}
 	}

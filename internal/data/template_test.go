@@ -183,7 +183,7 @@ func TestTemplateFileLeavesOut(t *testing.T) {
 		unread           []string
 	}{
 		{chat, `{"messages":[{"role":"user","content":"q"},{"role":"assistant","content":"a","weight":0},{"role":"user","content":"r"},{"role":"assistant","content":"b"}]}`, "[q]a[r]⟦b⟧", nil},
-		{chat, `{"messages":[{"role":"system","content":" s "},{"role":"user","content":"q"},{"role":"assistant","content":"a"}]}`, "[q]⟦a⟧", []string{"texts of the system (the template leaves them out)"}},
+		{chat, `{"messages":[{"role":"system","content":" s "},{"role":"user","content":"q"},{"role":"assistant","content":"a"}]}`, "[q]⟦a⟧", []string{"texts of the system (the template file leaves them out)"}},
 		{"{{(index .Messages 1).Content}}{{(index .Messages 0).Content}}{{answer}}.{{end_answer}}", `{"messages":[{"role":"system","content":"s"},{"role":"user","content":"q"},{"role":"assistant","content":"a"}]}`, "qs⟦.⟧", nil},
 		{"{{answer}}x{{end_answer}}", `{"messages":[{"role":"user","content":"x"},{"role":"assistant","content":"a","train":false},{"role":"user","content":"x"},{"role":"assistant","content":"b"}]}`, "messages[1]: a message that is not scored", nil},
 		{chat, `{"messages":[{"role":"user","content":"q"},{"role":"assistant","content":"a"}],"tools":[{"name":"f"}]}`, `field "tools": the template has no place`, nil},
