@@ -1,6 +1,8 @@
 package ckpt
 
 import (
+	"bytes"
+	"encoding/binary"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -69,6 +71,21 @@ func quantisedName(name string) string {
 		}
 	}
 	return ""
+}
+
+// mend is what to do about a file that is not what its name says, going by its first bytes; or what is given.
+func mend(path string, b []byte, otherwise string) string {
+	named := strings.HasSuffix(path, ".safetensors")
+	start := bytes.ToLower(bytes.TrimSpace(b[:min(len(b), 64)]))
+	switch {
+	case bytes.HasPrefix(start, []byte("<!doctype")) || bytes.HasPrefix(start, []byte("<html")):
+		return "it is a web page: a download that needed a login, or an address of the page about the file; fetch it with hf download"
+	case named && bytes.HasPrefix(b, []byte("PK\x03\x04")):
+		return otherwise + " (it begins as a zip does, so as a PyTorch file, whose name ends in .bin)"
+	case !named && len(b) > 9 && binary.LittleEndian.Uint64(b) <= maxHeader && b[8] == '{':
+		return otherwise + " (it begins as a safetensors file, whose name ends in .safetensors)"
+	}
+	return otherwise
 }
 
 // fileNotFolder says what to give instead of a file.

@@ -4,8 +4,11 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"longlora/internal/errs"
 	"longlora/internal/tensor"
@@ -55,10 +58,7 @@ func (m *Model) Get(name string, shape tensor.Shape) (Tensor, error) {
 	}
 	t, ok := m.Tensors[name]
 	if !ok {
-		if _, embed := m.Tensors[embedName]; embed && name == headName {
-			return t, errs.Dataf("%s: tensor %s is missing from the weights (%s); fetch the checkpoint again, or set tie_word_embeddings to true in config.json if the head is the embedding", m.Dir, name, m.fileNames())
-		}
-		return t, errs.Dataf("%s: tensor %s is missing from the weights (%s); fetch the checkpoint again", m.Dir, name, m.fileNames())
+		return t, errs.Dataf("%s: tensor %s is missing from the weights (%s); fetch the checkpoint again%s", m.Dir, name, m.fileNames(), m.instead(name))
 	}
 	if !t.Weight() {
 		if t.foreign != "" { // integers and 8-bit floats hold weights in fewer bits
@@ -70,6 +70,19 @@ func (m *Model) Get(name string, shape tensor.Shape) (Tensor, error) {
 		return t, errs.Dataf("%s: tensor %s has shape %v, config.json asks for %v: the two are not of one model", t.File, name, t.Shape, shape)
 	}
 	return t, nil
+}
+
+// instead says what a missing tensor may be.
+func (m *Model) instead(name string) string {
+	if _, embed := m.Tensors[embedName]; embed && name == headName {
+		return ", or set tie_word_embeddings to true in config.json if the head is the embedding"
+	}
+	for _, n := range slices.Sorted(maps.Keys(m.Tensors)) {
+		if strings.HasSuffix(n, "."+name) || "model."+n == name { // saved from a wrapper, or from within the model
+			return fmt.Sprintf(", or save it with transformers' own names: it holds %s in its place", n)
+		}
+	}
+	return ""
 }
 
 // fileNames lists the weight files, the first and the last where there are many.

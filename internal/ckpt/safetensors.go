@@ -49,8 +49,8 @@ func OpenSafetensors(path string) (*File, error) {
 	}
 	f := &File{Path: path, mapped: m}
 	if f.Tensors, f.Metadata, err = parseSafetensors(m); err != nil {
-		f.Close()
-		return nil, errs.Dataf("%s: not a sound safetensors file: %w; fetch or write it again", path, err)
+		defer f.Close() // the message looks at its bytes once more
+		return nil, errs.Dataf("%s: not a sound safetensors file: %w; %s", path, err, mend(path, m, "fetch or write it again"))
 	}
 	for n, t := range f.Tensors {
 		t.File, t.mapped = path, true

@@ -4,6 +4,7 @@ import (
 	"archive/zip"
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
@@ -39,7 +40,7 @@ func (f *File) parseTorch() error {
 	}
 	v, err := read(f.mapped)
 	if err != nil {
-		return errs.Dataf("%s: not a PyTorch file of plain tensors: %w; fetch it again, or convert it to safetensors", f.Path, err)
+		return errs.Dataf("%s: not a PyTorch file of plain tensors: %w; %s", f.Path, err, mend(f.Path, f.mapped, "fetch it again, or convert it to safetensors"))
 	}
 	return f.addTorch(v)
 }
@@ -107,6 +108,9 @@ func (l *limited) ReadAt(p []byte, at int64) (int, error) {
 func readTorchZip(m []byte) (any, error) {
 	lim := &limited{bytes.NewReader(m), maxDirectory}
 	z, err := zip.NewReader(lim, int64(len(m)))
+	if errors.Is(err, zip.ErrFormat) {
+		return nil, fmt.Errorf("a zip without a sound directory at its end: it is cut off or damaged")
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -147,6 +147,11 @@ func TestNoModel(t *testing.T) {
 			write(t, d+"/1.safetensors", lfs)
 		}, "", "1.safetensors: a git-lfs pointer"},
 		"a pointer as the model": {empty(), func(d string) { write(t, d+"/m", lfs) }, "m", "m: a git-lfs pointer"},
+		"a web page for weights": {whole(), func(d string) { write(t, d+"/model.safetensors", "<!DOCTYPE html><html>") }, "", "it is a web page"},
+		"a web page for a .bin":  {whole(), func(d string) { write(t, d+"/pytorch_model.bin", "\n<html>") }, "", "it is a web page"},
+		"a zip as safetensors":   {whole(), func(d string) { write(t, d+"/model.safetensors", string(zipped(t, "", nil))) }, "", "whose name ends in .bin"},
+		"safetensors as a .bin":  {whole(), func(d string) { write(t, d+"/pytorch_model.bin", string(file("{}", 0))+"x") }, "", "whose name ends in .safetensors"},
+		"a cut zip":              {whole(), func(d string) { write(t, d+"/pytorch_model.bin", string(zipped(t, "", nil)[:60])) }, "", "cut off or damaged; fetch it again, or convert it to safetensors"},
 		"a pipe for weights": {whole(), func(d string) {
 			if err := unix.Mkfifo(d+"/model.safetensors", 0o644); err != nil {
 				t.Fatal(err)
@@ -197,8 +202,10 @@ func TestQuantisedConfigs(t *testing.T) {
 
 // A weight of a type of few bits says so; a head that is missing tells of tying.
 func TestGetSays(t *testing.T) {
-	m := &Model{Dir: "m", Files: []string{"m/model.safetensors"}, Tensors: map[string]Tensor{"q": {File: "m/model.safetensors", foreign: "F8_E4M3"}, embedName: {}}}
-	for name, want := range map[string]string{"q": "is of type F8_E4M3: the weights are quantised", headName: "set tie_word_embeddings to true", "x": "tensor x is missing"} {
+	m := &Model{Dir: "m", Files: []string{"m/model.safetensors"}, Tensors: map[string]Tensor{"q": {File: "m/model.safetensors", foreign: "F8_E4M3"}, embedName: {},
+		"module.model.norm.weight": {}, "layers.0.mlp.up_proj.weight": {}}}
+	for name, want := range map[string]string{"q": "is of type F8_E4M3: the weights are quantised", headName: "set tie_word_embeddings to true", "x": "tensor x is missing",
+		"model.norm.weight": "it holds module.model.norm.weight in its place", "model.layers.0.mlp.up_proj.weight": "it holds layers.0.mlp.up_proj.weight in its place"} {
 		if _, err := m.Get(name, tensor.Shape{1}); errs.Code(err) != 4 || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", name, err, want)
 		}
