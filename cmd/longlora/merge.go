@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"math"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -20,6 +21,7 @@ type mergeOptions struct {
 	config.Rope
 	model, adapter, out, dtype, shard string
 	ctx                               int
+	scale                             float64
 }
 
 func (m *mergeOptions) flags(f *pflag.FlagSet) {
@@ -30,6 +32,7 @@ func (m *mergeOptions) flags(f *pflag.FlagSet) {
 	m.RopeFlags(f)
 	f.StringVar(&m.dtype, "dtype", "auto", "type of the written weights: auto (the base's), fp32, bf16 or fp16")
 	config.OneOf(f, "dtype", "auto", "fp32", "bf16", "fp16")
+	f.Float64Var(&m.scale, "scale", 1, "how much the adapter counts: 1 as it was trained, 0 not at all; any other number between or beyond")
 	f.StringVar(&m.shard, "max-shard-size", "5GiB", "size of a shard")
 	m.Flags(f)
 	m.DeviceFlags(f) // merging is work for the disk and the CPU, wherever it is asked for
@@ -44,7 +47,10 @@ Reads PEFT adapters and the released LongLoRA form. Streams tensor by tensor.`,
 longlora merge --model meta-llama/Llama-2-7b-hf --adapter run --out llama2-7b-16k
 
 # the released LongLoRA form, or an adapter that PEFT wrote, says no positions: give the context
-longlora merge --model base --adapter released --ctx 32768 --dtype bf16 --out merged`,
+longlora merge --model base --adapter released --ctx 32768 --dtype bf16 --out merged
+
+# half of what was trained
+longlora merge --model base --adapter run --scale 0.5 --out half`,
 		m.flags, func(c *cobra.Command, v *config.Values) error {
 			if err := v.Require("model", "adapter", "out"); err != nil {
 				return err
@@ -65,6 +71,9 @@ func (m *mergeOptions) run(c *cobra.Command, v *config.Values) error {
 	if err != nil {
 		return err
 	}
+	if math.IsNaN(m.scale) || math.IsInf(m.scale, 0) {
+		return errs.Usagef("--scale %v: a finite number is wanted", m.scale)
+	}
 	base, err := load.Open(m.model, m.adapter)
 	if err != nil {
 		return err
@@ -72,6 +81,9 @@ func (m *mergeOptions) run(c *cobra.Command, v *config.Values) error {
 	defer base.Close()
 	if ckpt.SameDir(m.out, base.Dir) {
 		return errs.Usagef("--out %s: is the base (--model); choose another folder", m.out)
+	}
+	if base.Adapter.Config.DoRA && m.scale != 1 {
+		return errs.Usagef("--scale %v: the adapter has use_dora, which brings rows to the lengths that were trained; only 1 is computed", m.scale)
 	}
 	for _, n := range base.Notes {
 		fmt.Fprintf(c.ErrOrStderr(), "note: %s\n", n)
@@ -90,13 +102,16 @@ func (m *mergeOptions) run(c *cobra.Command, v *config.Values) error {
 	if pos.Type == "dynamic" {
 		fmt.Fprintf(c.ErrOrStderr(), "note: dynamic positions: max_position_embeddings stays %d\n", pos.MaxPos)
 	}
-	o := lora.MergeOptions{Base: base.Weights, Desc: base.Desc(), Adapter: base.Adapter, Positions: pos, Changed: changed, Out: m.out, ShardSize: size, Threads: m.Threads}
+	o := lora.MergeOptions{Base: base.Weights, Desc: base.Desc(), Adapter: base.Adapter, Scale: m.scale, Positions: pos, Changed: changed, Out: m.out, ShardSize: size, Threads: m.Threads}
 	if ok {
 		o.DType = &d
 	}
 	res, err := lora.Merge(c.Context(), o)
 	if err != nil {
 		return err
+	}
+	if m.scale == 0 {
+		fmt.Fprintln(c.ErrOrStderr(), "note: with --scale 0 the adapter is left out: the weights are the base's")
 	}
 	for _, n := range res.Same {
 		fmt.Fprintf(c.ErrOrStderr(), "note: the adapter leaves %s as it is\n", n)

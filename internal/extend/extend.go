@@ -219,7 +219,7 @@ func (e *extension) merge(ctx context.Context) error {
 	if _, err := os.Stat(filepath.Join(out, "config.json")); err == nil {
 		return nil
 	}
-	o := lora.MergeOptions{Base: e.base.Weights, Desc: e.base.Desc(), Adapter: &ckpt.Adapter{}, Positions: e.pos, Changed: e.change, Out: out, ShardSize: 5 << 30, Threads: e.cfg.Threads}
+	o := lora.MergeOptions{Base: e.base.Weights, Desc: e.base.Desc(), Adapter: &ckpt.Adapter{}, Scale: 1, Positions: e.pos, Changed: e.change, Out: out, ShardSize: 5 << 30, Threads: e.cfg.Threads}
 	if e.cfg.DoTrain {
 		a, err := ckpt.OpenAdapter(filepath.Join(e.cfg.Out, "adapter"))
 		if err != nil {

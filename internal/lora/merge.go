@@ -24,6 +24,7 @@ type MergeOptions struct {
 	Base      *ckpt.Model
 	Desc      model.Desc
 	Adapter   *ckpt.Adapter
+	Scale     float64 // how much the adapter counts: 1 as it was trained, 0 not at all
 	Positions rope.Positions
 	Changed   bool          // the positions differ from the base's
 	DType     *tensor.DType // nil: the base's
@@ -44,6 +45,9 @@ type Merged struct {
 // rounded once. The folder appears under its name when everything in it is whole.
 func Merge(ctx context.Context, o MergeOptions) (Merged, error) {
 	res := Merged{Out: o.Out}
+	if o.Scale == 0 {
+		o.Adapter, o.Desc.Tied = &ckpt.Adapter{}, o.Base.Tied
+	}
 	out, err := filepath.Abs(o.Out)
 	if err != nil {
 		return res, errs.Dataf("%w", err)
@@ -112,7 +116,8 @@ type part struct {
 	d         tensor.DType
 	cols      int
 	change    *Change // nil without factors
-	from      string  // the file of the factors
+	scale     float32
+	from      string // the file of the factors
 
 	v, old   []float32
 	out, was []byte
@@ -122,7 +127,7 @@ type part struct {
 
 // write streams one merged tensor: as many parts at a time as there are cores, written in their order.
 func (o *MergeOptions) write(ctx context.Context, w io.Writer, s model.NamedShape, base ckpt.Tensor, d tensor.DType, used map[string]bool, res *Merged) error {
-	p := part{base: base, src: base, d: d, cols: s.Shape[len(s.Shape)-1]}
+	p := part{base: base, src: base, d: d, cols: s.Shape[len(s.Shape)-1], scale: float32(o.Scale)}
 	saved, whole := o.Adapter.Saved[s.Name]
 	if whole {
 		p.src, used[s.Name] = saved, true
@@ -131,6 +136,7 @@ func (o *MergeOptions) write(ctx context.Context, w io.Writer, s model.NamedShap
 	f, low := o.Adapter.LoRA[path]
 	if low {
 		used[path] = true
+		f.Scale *= o.Scale
 		p.change, p.from = NewChange(f, p.src), f.A.File
 	}
 	threads := o.Threads
@@ -186,6 +192,11 @@ func (p *part) make(r0, r1 int) {
 		p.v, p.old = slices.Grow(p.v[:0], hi-lo)[:hi-lo], slices.Grow(p.old[:0], hi-lo)[:hi-lo]
 		p.src.Range(p.v, lo)
 		p.base.Range(p.old, lo)
+		if p.scale != 1 {
+			for i, b := range p.old {
+				p.v[i] = b + float32(p.scale*(p.v[i]-b))
+			}
+		}
 		if p.change != nil {
 			p.change.Rows(p.v, r0, p.cols)
 		}

@@ -23,7 +23,7 @@ func merge(t *testing.T, model, adapter string, change func(*lora.MergeOptions))
 		t.Fatal(err)
 	}
 	defer b.Close()
-	o := lora.MergeOptions{Base: b.Weights, Desc: b.Desc(), Adapter: b.Adapter, Positions: b.Positions, Out: filepath.Join(t.TempDir(), "merged"), ShardSize: 1 << 30}
+	o := lora.MergeOptions{Base: b.Weights, Desc: b.Desc(), Adapter: b.Adapter, Scale: 1, Positions: b.Positions, Out: filepath.Join(t.TempDir(), "merged"), ShardSize: 1 << 30}
 	if change != nil {
 		change(&o)
 	}
@@ -229,5 +229,47 @@ func TestMergeAndLinks(t *testing.T) {
 	}
 	if _, err := os.Lstat(out); err == nil {
 		t.Error("a merge that was refused wrote something")
+	}
+}
+
+// With a scale, factors count by it, and what was saved whole lies so far from the base: W + S·scale·B·A and
+// base + S·(trained − base). 0 is the base to the bit.
+func TestMergeScaled(t *testing.T) {
+	const cases = "../../testdata/peft/cases/"
+	for _, name := range []string{"all-linear", "saved-ends", "head", "tied-both-saved", "tied-embedding"} {
+		model := "../../testdata/peft/base"
+		if strings.HasPrefix(name, "tied") {
+			model = "../../testdata/peft/tied"
+		}
+		at := func(scale float64) map[string]ckpt.Tensor {
+			out, _, err := merge(t, model, cases+name, func(o *lora.MergeOptions) { o.Scale = scale })
+			if err != nil {
+				t.Fatal(err)
+			}
+			return tensors(t, out)
+		}
+		base, zero, whole := tensors(t, model), at(0), at(1)
+		if len(zero) != len(base) {
+			t.Errorf("%s: scale 0 has %d tensors, the base %d", name, len(zero), len(base))
+		}
+		for n, b := range base {
+			if z := zero[n]; z.Name == "" || !ckpt.Equal(b, z) {
+				t.Errorf("%s: scale 0 changes %s", name, n)
+			}
+		}
+		for _, s := range []float64{0.5, -1, 2} {
+			for n, x := range at(s) {
+				from, ok := base[n]
+				if !ok {
+					from = base["model.embed_tokens.weight"] // the head of a tied base
+				}
+				b, w, got := from.Floats(), whole[n].Floats(), x.Floats()
+				for i := range got {
+					if want := float64(b[i]) + s*(float64(w[i])-float64(b[i])); math.Abs(float64(got[i])-want) > 2e-6 {
+						t.Fatalf("%s: scale %v: element %d of %s is %v, want %v", name, s, i, n, got[i], want)
+					}
+				}
+			}
+		}
 	}
 }
