@@ -135,16 +135,22 @@ func (f *fields) flag(name string) bool {
 	return b
 }
 
+// ReadConfigAs decodes dir/config.json into v. Where there is none it says what the folder is instead.
+func ReadConfigAs(dir string, v any) error {
+	path := filepath.Join(dir, "config.json")
+	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+		if what := instead(dir); what != nil {
+			return what
+		}
+	}
+	return ReadJSON(path, v)
+}
+
 // ReadConfig reads and checks dir/config.json.
 func ReadConfig(dir string) (*Config, error) {
 	path := filepath.Join(dir, "config.json")
 	f := &fields{path: path}
-	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
-		if what := instead(dir); what != nil {
-			return nil, what
-		}
-	}
-	if err := ReadJSON(path, &f.raw); err != nil {
+	if err := ReadConfigAs(dir, &f.raw); err != nil {
 		return nil, err
 	}
 	if f.raw == nil {

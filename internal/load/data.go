@@ -39,7 +39,7 @@ func TokenizerOf(name string) (dir string, vocab int, eos []int, err error) {
 		Vocab *float64        `json:"vocab_size"`
 		EOS   json.RawMessage `json:"eos_token_id"`
 	}
-	if err := ckpt.ReadJSON(path, &c); err != nil {
+	if err := ckpt.ReadConfigAs(dir, &c); err != nil {
 		return "", 0, nil, err
 	}
 	const most = 1 << 24
@@ -51,7 +51,7 @@ func TokenizerOf(name string) (dir string, vocab int, eos []int, err error) {
 		if json.Unmarshal(c.EOS, &one) == nil {
 			eos = []int{one}
 		} else if err := json.Unmarshal(c.EOS, &eos); err != nil {
-			return "", 0, nil, errs.Dataf("%s: eos_token_id: %s is neither a token nor a list of tokens", path, c.EOS)
+			return "", 0, nil, errs.Dataf("%s: eos_token_id: %.80s is neither a token nor a list of tokens", path, c.EOS)
 		}
 	}
 	return dir, int(*c.Vocab), eos, nil
