@@ -44,12 +44,12 @@ longlora man --out pages && man pages/longlora-train.1`,
 
 // writeMan writes a page for the program and for each of its commands.
 func writeMan(root *cobra.Command, dir string) (files []string, err error) {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return nil, err
 	}
 	for _, c := range append([]*cobra.Command{root}, own(root)...) {
 		path := filepath.Join(dir, strings.ReplaceAll(c.CommandPath(), " ", "-")+".1")
-		if err := os.WriteFile(path, []byte(manPage(c)), 0o644); err != nil {
+		if err := os.WriteFile(path, []byte(manPage(c)), 0o666); err != nil {
 			return nil, err
 		}
 		files = append(files, path)

@@ -10,6 +10,7 @@ import (
 	"longlora/internal/ckpt"
 	"longlora/internal/config"
 	"longlora/internal/errs"
+	"longlora/internal/files"
 	"longlora/internal/load"
 	"longlora/internal/lora"
 	"longlora/internal/rope"
@@ -74,14 +75,17 @@ func (m *mergeOptions) run(c *cobra.Command, v *config.Values) error {
 	if math.IsNaN(m.scale) || math.IsInf(m.scale, 0) {
 		return errs.Usagef("--scale %v: a finite number is wanted", m.scale)
 	}
+	if dir, err := ckpt.Resolve(m.model); err == nil && ckpt.SameDir(m.out, dir) {
+		return errs.Usagef("--out %s: is the base (--model); choose another folder", m.out)
+	}
+	if err := files.CheckNew(m.out); err != nil { // before anything is read
+		return err
+	}
 	base, err := load.Open(m.model, m.adapter)
 	if err != nil {
 		return err
 	}
 	defer base.Close()
-	if ckpt.SameDir(m.out, base.Dir) {
-		return errs.Usagef("--out %s: is the base (--model); choose another folder", m.out)
-	}
 	if base.Adapter.Config.DoRA && m.scale != 1 {
 		return errs.Usagef("--scale %v: the adapter has use_dora, which brings rows to the lengths that were trained; only 1 is computed", m.scale)
 	}

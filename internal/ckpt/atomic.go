@@ -13,12 +13,13 @@ import (
 	"syscall"
 
 	"longlora/internal/errs"
+	"longlora/internal/files"
 )
 
 // WriteAtomic writes a file under a temporary name beside it, flushes it to the disk and renames it: a reader
 // sees the old file or the new one, never a part. A failure leaves nothing behind.
 func WriteAtomic(path string, write func(io.Writer) error) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".tmp*")
+	f, err := files.Create(path)
 	if err != nil {
 		return writeError(path, err)
 	}
@@ -36,18 +37,13 @@ func WriteAtomic(path string, write func(io.Writer) error) (err error) {
 	if err = w.Flush(); err != nil {
 		return err
 	}
-	if err = f.Chmod(0o644); err != nil {
-		return err
-	}
 	if err = f.Sync(); err != nil {
 		return err
 	}
-	if err = f.Close(); err != nil {
+	if err = os.Rename(f.Name(), path); err != nil { // before it is closed, which gives its lock up
 		return err
 	}
-	if err = os.Rename(f.Name(), path); err != nil {
-		return err
-	}
+	_ = f.Close() // it is on the disk
 	return SyncDir(filepath.Dir(path))
 }
 
@@ -106,7 +102,7 @@ func WriteJSON(path string, v any) error {
 
 // MakeDir makes a folder and those above it.
 func MakeDir(path string) error {
-	if err := os.MkdirAll(path, 0o755); err != nil {
+	if err := os.MkdirAll(path, 0o777); err != nil {
 		return writeError(path, err)
 	}
 	return nil

@@ -223,7 +223,7 @@ func (p *preparation) open() (err error) {
 		}
 	}()
 	for i, n := range partNames {
-		if p.f[i], err = os.OpenFile(filepath.Join(p.part, n), os.O_RDWR|os.O_CREATE, 0o644); err != nil {
+		if p.f[i], err = os.OpenFile(filepath.Join(p.part, n), os.O_RDWR|os.O_CREATE, 0o666); err != nil {
 			return errs.Dataf("%w", err)
 		}
 	}

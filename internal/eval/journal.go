@@ -61,7 +61,7 @@ func (j *journal) open() error {
 	if err := ckpt.MakeDir(j.dir); err != nil {
 		return err
 	}
-	f, err := os.OpenFile(j.path(), os.O_RDWR|os.O_CREATE, 0o644)
+	f, err := os.OpenFile(j.path(), os.O_RDWR|os.O_CREATE, 0o666)
 	if err != nil {
 		return errs.Dataf("%w", err)
 	}

@@ -78,14 +78,14 @@ func regular(path string, st fs.FileInfo) error {
 }
 
 // Fault says what a call of the system found wrong with a file: the path and the reason, never the call's name. An
-// error that has a kind already stays as it is.
+// error that has a kind already stays as it is, and nil is nil.
 func Fault(path string, err error) error {
 	var known *errs.Error
 	var p *fs.PathError
 	var l *os.LinkError
 	var s *os.SyscallError
 	switch {
-	case errors.As(err, &known):
+	case err == nil || errors.As(err, &known):
 		return err
 	case errors.As(err, &p):
 		err = p.Err

@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -13,6 +12,7 @@ import (
 
 	"longlora/internal/ckpt"
 	"longlora/internal/errs"
+	"longlora/internal/files"
 	"longlora/internal/model"
 	"longlora/internal/par"
 	"longlora/internal/rope"
@@ -42,37 +42,21 @@ type Merged struct {
 }
 
 // Merge writes base + adapter as an ordinary checkpoint, tensor by tensor: W + scale·B·A is added in float32 and
-// rounded once. The folder appears under its name when everything in it is whole.
+// rounded once. The folder appears under its name when everything in it is whole; of two merges into one the second is
+// an error of kind Usage.
 func Merge(ctx context.Context, o MergeOptions) (Merged, error) {
 	res := Merged{Out: o.Out}
 	if o.Scale == 0 {
 		o.Adapter, o.Desc.Tied = &ckpt.Adapter{}, o.Base.Tied
 	}
-	out, err := filepath.Abs(o.Out)
-	if err != nil {
-		return res, errs.Dataf("%w", err)
-	}
-	if st, err := os.Lstat(out); err == nil {
-		if st.Mode()&os.ModeSymlink != 0 { // the folder that it leads to is meant
-			if out, err = filepath.EvalSymlinks(out); err != nil {
-				return res, errs.Usagef("--out %s: a link to nothing; make the folder that it leads to, or choose another", o.Out)
-			}
-		}
-		if list, err := os.ReadDir(out); err != nil || len(list) > 0 {
-			return res, errs.Usagef("--out %s: exists and is not an empty folder; choose another", o.Out)
-		}
-	}
 	if err := ckpt.CanCarry(o.Base.Dir); err != nil {
 		return res, err
 	}
-	tmp := filepath.Join(filepath.Dir(out), ".merging-"+filepath.Base(out))
-	if err := os.RemoveAll(tmp); err != nil {
-		return res, errs.Dataf("%w", err)
-	}
-	if err := ckpt.MakeDir(tmp); err != nil {
+	stage, err := files.NewStage(o.Out, "another merge is writing this folder; wait for it, or choose another --out")
+	if err != nil {
 		return res, err
 	}
-	defer os.RemoveAll(tmp) // gone already when the merge succeeded
+	defer stage.Drop()
 	used := map[string]bool{}
 	var outs []ckpt.Out
 	for _, s := range o.Desc.TensorShapes() {
@@ -89,22 +73,16 @@ func Merge(ctx context.Context, o MergeOptions) (Merged, error) {
 		}})
 	}
 	res.Tensors = len(outs)
-	if err := ckpt.WriteSharded(tmp, outs, o.ShardSize); err != nil {
+	if err := ckpt.WriteSharded(stage.Dir, outs, o.ShardSize); err != nil {
 		return res, err
 	}
 	if err := o.unused(used); err != nil {
 		return res, err
 	}
-	if err := o.writeConfig(tmp); err != nil {
+	if err := o.writeConfig(stage.Dir); err != nil {
 		return res, err
 	}
-	if err := os.Remove(out); err != nil && !os.IsNotExist(err) {
-		return res, errs.Dataf("%w", err)
-	}
-	if err := os.Rename(tmp, out); err != nil {
-		return res, errs.Dataf("%w", err)
-	}
-	return res, ckpt.SyncDir(filepath.Dir(out))
+	return res, stage.Commit("config.json")
 }
 
 // chunk is how many elements a worker converts at a time.

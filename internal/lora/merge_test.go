@@ -210,7 +210,7 @@ func TestMergeAndLinks(t *testing.T) {
 	if err := os.Symlink("gone", nowhere); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := merge(t, c+"model", c+"adapter-trained", func(o *lora.MergeOptions) { o.Out = nowhere }); errs.Code(err) != 2 || !strings.Contains(err.Error(), "a link to nothing") {
+	if _, _, err := merge(t, c+"model", c+"adapter-trained", func(o *lora.MergeOptions) { o.Out = nowhere }); errs.Code(err) != 2 || !strings.Contains(err.Error(), "a link to gone, which is not there") {
 		t.Errorf("a link to nothing: %v", err)
 	}
 	base := filepath.Join(dir, "base")
@@ -272,4 +272,63 @@ func TestMergeScaled(t *testing.T) {
 			}
 		}
 	}
+}
+
+// Of several merges into one folder at most one writes it at a time, and whichever succeeds leaves all of it.
+func TestMergesIntoOneFolder(t *testing.T) {
+	const dir = golden + "mha-linear"
+	shards := func(o *lora.MergeOptions) { o.ShardSize = 50_000 }
+	want, _, err := merge(t, dir+"/model", dir+"/adapter-trained", shards)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 5 {
+		out := filepath.Join(t.TempDir(), "merged")
+		const n = 4
+		done := make(chan error, n)
+		for range n {
+			b, err := load.Open(dir+"/model", dir+"/adapter-trained") // each has files of its own, as processes do
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(b.Close)
+			go func() {
+				o := lora.MergeOptions{Base: b.Weights, Desc: b.Desc(), Adapter: b.Adapter, Positions: b.Positions, Out: out, Scale: 1}
+				shards(&o)
+				_, err := lora.Merge(t.Context(), o)
+				done <- err
+			}()
+		}
+		succeeded := 0
+		for range n {
+			err := <-done
+			if err == nil {
+				succeeded++
+			} else if errs.Code(err) != int(errs.Usage) || !strings.Contains(err.Error(), out) && !strings.Contains(err.Error(), "another merge") {
+				t.Errorf("exit %d: %v", errs.Code(err), err)
+			}
+		}
+		if succeeded != 1 {
+			t.Errorf("%d merges succeeded", succeeded)
+		}
+		if a, b := entries(t, filepath.Dir(out)), entries(t, filepath.Dir(want)); a != b {
+			t.Errorf("beside the merged folder: %s, want %s", a, b)
+		}
+		if a, b := entries(t, out), entries(t, want); a != b {
+			t.Errorf("merged %s, want %s", a, b)
+		}
+	}
+}
+
+func entries(t *testing.T, dir string) string {
+	t.Helper()
+	list, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, e := range list {
+		names = append(names, e.Name())
+	}
+	return strings.Join(names, " ")
 }

@@ -30,7 +30,7 @@ const eventSuffix = ".longlora"
 
 // OpenEvents begins a new event file in dir, in place of those that Events wrote there before.
 func OpenEvents(dir string) (*Events, error) {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return nil, errs.Dataf("%w", err)
 	}
 	old, err := filepath.Glob(filepath.Join(dir, "events.out.tfevents.*"+eventSuffix))

@@ -83,7 +83,7 @@ type Metrics struct{ f *os.File }
 // OpenMetrics cuts a file of {"step": n, …} lines back to those of steps up to step, a torn last line dropped, and
 // opens it for appending.
 func OpenMetrics(path string, step int) (*Metrics, error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o666)
 	if err != nil {
 		return nil, errs.Dataf("%w", err)
 	}

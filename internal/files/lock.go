@@ -1,0 +1,80 @@
+package files
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"longlora/internal/errs"
+)
+
+// Locked is a folder that other processes of this program are kept out of.
+type Locked struct {
+	Dir  string
+	f    *os.File
+	made bool
+}
+
+// Lock keeps others out of a folder while this process lives: flock on the folder itself, so that nothing is left
+// behind. The folder is made when missing. busy is what is said to who comes second, an error of kind Usage.
+func Lock(dir, busy string) (*Locked, error) {
+	l := &Locked{Dir: dir}
+	for {
+		_, err := os.Stat(dir)
+		l.made = errors.Is(err, fs.ErrNotExist)
+		if err := os.MkdirAll(dir, 0o777); err != nil {
+			return nil, Fault(dir, err)
+		}
+		if l.f, err = os.Open(dir); err != nil {
+			return nil, Fault(dir, err)
+		}
+		if err := unix.Flock(int(l.f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+			_ = l.f.Close() // only read
+			if errors.Is(err, unix.EWOULDBLOCK) {
+				return nil, errs.Usagef("%s: %s", dir, busy)
+			}
+			return nil, errs.Dataf("%s: the folder cannot be locked: %w", dir, err)
+		}
+		stands, err := l.stands()
+		if err == nil && stands {
+			return l, nil
+		}
+		_ = l.f.Close() // who held it before took it away in between
+		if err != nil {
+			return nil, err
+		}
+	}
+}
+
+// stands reports whether the folder is still the one under its name.
+func (l *Locked) stands() (bool, error) {
+	mine, err := l.f.Stat()
+	if err != nil {
+		return false, Fault(l.Dir, err)
+	}
+	now, err := os.Stat(l.Dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return false, Fault(l.Dir, err)
+	}
+	return err == nil && os.SameFile(mine, now), nil
+}
+
+// Check refuses to go on where the folder does not stand under its name any more: what is written there would be lost,
+// or land in another folder.
+func (l *Locked) Check() error {
+	stands, err := l.stands()
+	if err == nil && !stands {
+		err = errs.Dataf("%s: the folder was removed or moved away while it was written into", l.Dir)
+	}
+	return err
+}
+
+// Release lets others in. A folder that was made for the lock goes again when nothing was put into it.
+func (l *Locked) Release() {
+	if l.made && l.Check() == nil {
+		_ = os.Remove(l.Dir) // which fails where there is something in it
+	}
+	_ = l.f.Close() // only read
+}

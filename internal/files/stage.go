@@ -1,0 +1,207 @@
+package files
+
+import (
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"longlora/internal/errs"
+)
+
+// Stage is a folder in the making. It is filled under another name, locked, and comes to its own when it is whole.
+type Stage struct {
+	Dir    string // where to write
+	out    string
+	inside bool // out was there, empty: Dir is in it
+	lock   *Locked
+}
+
+const (
+	partName   = "longlora-part"
+	movingName = "longlora-moving.json" // in an inside part: the names that are on their way up
+)
+
+// CheckNew refuses a folder to be made whose name is taken by anything but an empty folder, or by what a killed Stage
+// left in one.
+func CheckNew(out string) error {
+	_, err := newness(out)
+	return err
+}
+
+// newness reports whether out is there, empty but for what a killed Stage left.
+func newness(out string) (inside bool, err error) {
+	st, err := os.Stat(out)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		if to, err := os.Readlink(out); err == nil {
+			return false, errs.Usagef("--out %s: a link to %s, which is not there; make that folder, or give another", out, to)
+		}
+		return false, nil
+	case err != nil:
+		return false, Fault(out, err)
+	case !st.IsDir():
+		return false, errs.Usagef("--out %s: a file of that name is there; give a folder that is empty or not there yet", out)
+	}
+	entries, err := os.ReadDir(out)
+	if err != nil {
+		return false, Fault(out, err)
+	}
+	moving := moved(filepath.Join(out, "."+partName))
+	for _, e := range entries {
+		if e.Name() != "."+partName && !slices.Contains(moving, e.Name()) {
+			return true, errs.Usagef("--out %s: is not empty, it holds %s; give a folder that is empty or not there yet", out, e.Name())
+		}
+	}
+	return true, nil
+}
+
+// moved are the names that a killed Commit was bringing from a part to the folder around it, the last of which did not
+// arrive.
+func moved(part string) (names []string) {
+	b, err := os.ReadFile(filepath.Join(part, movingName))
+	if err != nil || json.Unmarshal(b, &names) != nil || len(names) == 0 {
+		return nil
+	}
+	if _, err := os.Lstat(filepath.Join(filepath.Dir(part), names[len(names)-1])); err == nil {
+		return nil
+	}
+	return names
+}
+
+// NewStage takes a folder's place: one that is not there yet, or is empty. What a killed process left of the same is
+// removed. Who comes second is told busy, an error of kind Usage.
+func NewStage(out, busy string) (*Stage, error) {
+	out, err := filepath.Abs(out)
+	if err != nil {
+		return nil, Fault(out, err)
+	}
+	for {
+		s := &Stage{out: out}
+		if s.inside, err = newness(out); err != nil {
+			return nil, err
+		}
+		s.Dir = filepath.Join(filepath.Dir(out), "."+filepath.Base(out)+"."+partName)
+		if s.inside {
+			s.Dir = filepath.Join(out, "."+partName)
+		}
+		if s.lock, err = Lock(s.Dir, busy); err != nil {
+			return nil, err
+		}
+		inside, err := newness(out)
+		if err == nil && inside == s.inside {
+			if err = s.clear(); err == nil {
+				return s, nil
+			}
+		}
+		s.lock.Release()
+		if err != nil {
+			return nil, err
+		}
+	}
+}
+
+// clear empties the part, and takes back what was on its way out of it.
+func (s *Stage) clear() error {
+	if s.inside {
+		for _, name := range moved(s.Dir) {
+			if err := os.Remove(filepath.Join(s.out, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return Fault(s.out, err)
+			}
+		}
+	}
+	entries, err := os.ReadDir(s.Dir)
+	for _, e := range entries {
+		err = errors.Join(err, os.RemoveAll(filepath.Join(s.Dir, e.Name())))
+	}
+	return Fault(s.Dir, err)
+}
+
+// Commit brings the folder to its name. In one that was there already the file called last comes last, so that no
+// reader takes less than all of it for whole.
+func (s *Stage) Commit(last string) error {
+	defer s.lock.Release()
+	if err := syncDir(s.Dir); err != nil {
+		return err
+	}
+	if s.inside {
+		if err := s.moveUp(last); err != nil {
+			return err
+		}
+		return syncDir(s.out)
+	}
+	if err := unix.Rename(s.Dir, s.out); err != nil { // which replaces an empty folder, and no other
+		s.Drop()
+		return s.late(err)
+	}
+	return syncDir(filepath.Dir(s.out))
+}
+
+// late says that the place was free at first and is not any more.
+func (s *Stage) late(err error) error {
+	if errors.Is(err, fs.ErrExist) || errors.Is(err, unix.ENOTDIR) { // ENOTEMPTY is an ErrExist
+		return errs.Usagef("--out %s: somebody wrote to this place in the meantime; give another folder", s.out)
+	}
+	return Fault(s.out, err)
+}
+
+// moveUp brings the files of a part into the folder around it.
+func (s *Stage) moveUp(last string) error {
+	entries, err := os.ReadDir(s.Dir)
+	if err != nil {
+		return Fault(s.Dir, err)
+	}
+	var names []string
+	for _, e := range entries {
+		if e.Name() != last {
+			names = append(names, e.Name())
+		}
+	}
+	names = append(names, last)
+	list, err := json.Marshal(names)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if _, err := os.Lstat(filepath.Join(s.out, name)); err == nil {
+			s.Drop()
+			return s.late(fs.ErrExist)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(s.Dir, movingName), list, 0o666); err != nil {
+		return Fault(s.Dir, err)
+	}
+	for _, name := range names {
+		if name == last {
+			if err := syncDir(s.out); err != nil {
+				return err
+			}
+		}
+		if err := os.Rename(filepath.Join(s.Dir, name), filepath.Join(s.out, name)); err != nil {
+			return Fault(s.out, err)
+		}
+	}
+	return Fault(s.Dir, os.RemoveAll(s.Dir))
+}
+
+// Drop removes what was staged; after Commit it does nothing.
+func (s *Stage) Drop() {
+	if s.lock.Check() == nil {
+		_ = os.RemoveAll(s.Dir) // what stays is removed by the next one
+	}
+	s.lock.Release()
+}
+
+// syncDir makes renames in a folder last.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return Fault(dir, err)
+	}
+	defer d.Close()
+	return Fault(dir, d.Sync())
+}
