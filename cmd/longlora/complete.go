@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"os"
 	"path/filepath"
 	"slices"
@@ -34,7 +35,7 @@ func completions(f *pflag.Flag, argument, typed string) ([]string, cobra.ShellCo
 		values = []string{"true", "false"}
 	}
 	if f.Name == "model" {
-		values = hubModels()
+		values = ckpt.HubModels()
 	}
 	out := begins(values, before, typed)
 	switch {
@@ -62,21 +63,13 @@ func begins(values []string, before, typed string) (out []string) {
 	return out
 }
 
-// hubModels are the names of the models in the local Hugging Face cache.
-func hubModels() (names []string) {
-	dirs, _ := filepath.Glob(filepath.Join(ckpt.HubCache(), "models--*"))
-	for _, d := range dirs {
-		names = append(names, strings.ReplaceAll(strings.TrimPrefix(filepath.Base(d), "models--"), "--", "/"))
-	}
-	return names
-}
-
 // folders are the folders whose paths begin with what was typed.
 func folders(typed string) (out []string) {
-	paths, _ := filepath.Glob(typed + "*")
-	for _, p := range paths {
-		if info, err := os.Stat(p); err == nil && info.IsDir() && !strings.HasPrefix(filepath.Base(p), ".") {
-			out = append(out, p+"/")
+	dir, begun := filepath.Split(typed)
+	entries, _ := os.ReadDir(cmp.Or(dir, "."))
+	for _, e := range entries {
+		if info, err := os.Stat(dir + e.Name()); err == nil && info.IsDir() && strings.HasPrefix(e.Name(), begun) && !strings.HasPrefix(e.Name(), ".") {
+			out = append(out, dir+e.Name()+"/")
 		}
 	}
 	return out

@@ -2,9 +2,6 @@ package ckpt
 
 import (
 	"bufio"
-	"crypto/sha256"
-	"encoding/binary"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"io"
@@ -100,6 +97,18 @@ func WriteJSON(path string, v any) error {
 	})
 }
 
+// WriteSealed is WriteJSON of a document that ReadSealed can tell from a damaged one.
+func WriteSealed(path string, v any) error {
+	b, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return err
+	}
+	return WriteAtomic(path, func(w io.Writer) error {
+		_, err := w.Write(files.Seal(b))
+		return err
+	})
+}
+
 // MakeDir makes a folder and those above it.
 func MakeDir(path string) error {
 	if err := os.MkdirAll(path, 0o777); err != nil {
@@ -134,40 +143,4 @@ func CopyFile(dst, src string) error {
 		_, err := io.Copy(w, f)
 		return err
 	})
-}
-
-// FilePrint tells one version of a file from another without reading it whole.
-type FilePrint struct {
-	Name  string `json:"name"`
-	Size  int64  `json:"size"`
-	Print string `json:"sha256"` // of the safetensors header where there is one, and the first and last MiB
-}
-
-// PrintFile fingerprints a file under the name given.
-func PrintFile(path, name string) (FilePrint, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return FilePrint{}, errs.Dataf("%w", err)
-	}
-	defer f.Close()
-	st, err := f.Stat()
-	if err != nil {
-		return FilePrint{}, errs.Dataf("%w", err)
-	}
-	const mib = 1 << 20
-	h := sha256.New()
-	n := int64(mib)
-	if filepath.Ext(path) == ".safetensors" { // the header may be longer than a MiB
-		var b [8]byte
-		if _, err := f.ReadAt(b[:], 0); err == nil {
-			n = max(n, 8+min(int64(binary.LittleEndian.Uint64(b[:])), maxHeader))
-		}
-	}
-	if _, err := io.Copy(h, io.NewSectionReader(f, 0, n)); err != nil {
-		return FilePrint{}, errs.Dataf("%s: %w", path, err)
-	}
-	if _, err := io.Copy(h, io.NewSectionReader(f, max(0, st.Size()-mib), mib)); err != nil {
-		return FilePrint{}, errs.Dataf("%s: %w", path, err)
-	}
-	return FilePrint{name, st.Size(), hex.EncodeToString(h.Sum(nil))}, nil
 }

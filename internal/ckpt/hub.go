@@ -29,6 +29,17 @@ func Resolve(name string) (string, error) {
 	return snapshot(name, filepath.Join(cache, "models--"+org+"--"+repo))
 }
 
+// HubModels are the names of the models in the local cache.
+func HubModels() (names []string) {
+	entries, _ := os.ReadDir(HubCache()) // where there is none there are no models
+	for _, e := range entries {
+		if model, ok := strings.CutPrefix(e.Name(), "models--"); ok {
+			names = append(names, strings.ReplaceAll(model, "--", "/"))
+		}
+	}
+	return names
+}
+
 // plainRef is what stands in refs/main: a commit, which names a folder beside the others.
 var plainRef = regexp.MustCompile(`^[0-9A-Za-z][0-9A-Za-z_.-]{0,127}$`)
 

@@ -1,16 +1,14 @@
 package ckpt
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
 	"longlora/internal/errs"
+	"longlora/internal/files"
 	"longlora/internal/tensor"
 )
 
@@ -96,24 +94,17 @@ func (m *Model) fileNames() string {
 
 // Print is a checkpoint's fingerprint: sha256 of config.json, and each weight file's.
 type Print struct {
-	Config string      `json:"config_sha256"`
-	Files  []FilePrint `json:"files"`
+	Config string              `json:"config_sha256"`
+	Files  []files.Fingerprint `json:"files"`
 }
 
 // PrintModel fingerprints config.json and the files given.
-func PrintModel(dir string, files []string) (Print, error) {
-	b, err := os.ReadFile(filepath.Join(dir, "config.json"))
+func PrintModel(dir string, weights []string) (Print, error) {
+	c, err := files.Whole(filepath.Join(dir, "config.json"), "config.json")
 	if err != nil {
-		return Print{}, errs.Dataf("%w", err)
+		return Print{}, err
 	}
-	h := sha256.Sum256(b)
-	p := Print{Config: hex.EncodeToString(h[:])}
-	for _, f := range files {
-		fp, err := PrintFile(f, filepath.Base(f))
-		if err != nil {
-			return Print{}, err
-		}
-		p.Files = append(p.Files, fp)
-	}
-	return p, nil
+	p := Print{Config: c.SHA256}
+	p.Files, err = files.Each(files.Sample, weights)
+	return p, err
 }

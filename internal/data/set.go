@@ -11,8 +11,8 @@ import (
 	"path/filepath"
 	"slices"
 
-	"longlora/internal/ckpt"
 	"longlora/internal/errs"
+	"longlora/internal/files"
 )
 
 // Options say what to read and how.
@@ -231,21 +231,47 @@ func (s *Set) of(source int) (lo, hi int) {
 	return min(lo, s.Rows()), min(lo+s.sources[source].rows, s.Rows())
 }
 
-// Prints fingerprints every file read.
-func (s *Set) Prints() ([]ckpt.FilePrint, error) {
-	var out []ckpt.FilePrint
+// Prints fingerprints every file read, whole, by their paths below --data.
+func (s *Set) Prints() ([]files.Fingerprint, error) {
+	var out []files.Fingerprint
 	for _, src := range s.sources {
-		for _, f := range src.inputs() {
-			name, err := filepath.Rel(src.path, f)
-			if err != nil || name == "." || !filepath.IsLocal(name) {
-				name = filepath.Base(f)
+		var read []string
+		known := map[string]files.Fingerprint{} // prepared files were hashed when they were opened
+		for i, c := range src.prepared {
+			if c != nil {
+				known[src.files[i]], known[indexPath(src.files[i])] = c.Bin, c.Index
 			}
-			p, err := ckpt.PrintFile(f, name)
-			if err != nil {
-				return nil, err
+		}
+		inputs := src.inputs()
+		for _, f := range inputs {
+			if _, ok := known[f]; !ok {
+				read = append(read, f)
+			}
+		}
+		prints, err := files.Each(files.Whole, read)
+		if err != nil {
+			return nil, err
+		}
+		for i, f := range read {
+			known[f] = prints[i]
+		}
+		for _, f := range inputs {
+			p := known[f]
+			if p.Name, err = filepath.Rel(src.path, f); err != nil || p.Name == "." || !filepath.IsLocal(p.Name) {
+				p.Name = filepath.Base(f)
 			}
 			out = append(out, p)
 		}
 	}
 	return out, nil
+}
+
+// Mapped are the files whose tokens are read from where they lie, for as long as the set is open.
+func (s *Set) Mapped() (out []string) {
+	for _, src := range s.sources {
+		if src.format == Tokens {
+			out = append(out, src.files...)
+		}
+	}
+	return out
 }

@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"path/filepath"
 
 	"longlora/internal/ckpt"
 	"longlora/internal/ops"
@@ -153,7 +152,6 @@ func hub() Hub {
 	h := Hub{Path: ckpt.HubCache()}
 	st, err := os.Stat(h.Path)
 	h.Here = err == nil && st.IsDir()
-	models, _ := filepath.Glob(filepath.Join(h.Path, "models--*"))
-	h.Models = len(models)
+	h.Models = len(ckpt.HubModels())
 	return h
 }

@@ -404,7 +404,11 @@ func (e *evaluation) fingerprint() (string, error) {
 		files = append(files, e.enc.Files()...)
 	}
 	p, err := ckpt.PrintModel(e.base.Dir, files)
-	return fmt.Sprint(p, e.be.Act(), e.engine.machine.OnHost), err
+	print := p.Config
+	for _, f := range p.Files {
+		print += " " + f.Name + " " + f.Content()
+	}
+	return fmt.Sprint(print, e.be.Act(), e.engine.machine.OnHost), err
 }
 
 // key begins the keys of the results of a task at a length.

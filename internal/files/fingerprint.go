@@ -4,8 +4,13 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
+	"fmt"
 	"io"
 	"os"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -33,6 +38,27 @@ func Sample(path, name string) (Fingerprint, error) { return take(path, name, fa
 
 // Whole fingerprints a file that this program wrote, by all of its bytes.
 func Whole(path, name string) (Fingerprint, error) { return take(path, name, true) }
+
+// Each takes the fingerprint of every file, several at a time, under the last part of its path.
+func Each(take func(path, name string) (Fingerprint, error), paths []string) ([]Fingerprint, error) {
+	out, faults := make([]Fingerprint, len(paths)), make([]error, len(paths))
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for range min(len(paths), runtime.GOMAXPROCS(0)) {
+		wg.Go(func() {
+			for i := next.Add(1) - 1; i < int64(len(paths)); i = next.Add(1) - 1 {
+				out[i], faults[i] = take(paths[i], filepath.Base(paths[i]))
+			}
+		})
+	}
+	wg.Wait()
+	for _, err := range faults {
+		if err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
 
 func take(path, name string, whole bool) (Fingerprint, error) {
 	f, err := Open(path)
@@ -82,6 +108,15 @@ func hash(f *os.File, size int64, sampled bool) (string, error) {
 		return "", err
 	}
 	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
+// Content is the part of a fingerprint that files of the same content share, in one text; where only samples are hashed
+// the time of change is in it.
+func (p Fingerprint) Content() string {
+	if p.Sampled {
+		return fmt.Sprintf("%d %s %s", p.Size, p.SHA256, p.Time.Format(time.RFC3339Nano))
+	}
+	return fmt.Sprintf("%d %s", p.Size, p.SHA256)
 }
 
 // Change is what two fingerprints of one file, taken one after the other, say of it.

@@ -35,26 +35,14 @@ func CheckNew(out string) error {
 
 // newness reports whether out is there, empty but for what a killed Stage left.
 func newness(out string) (inside bool, err error) {
-	st, err := os.Stat(out)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		if to, err := os.Readlink(out); err == nil {
-			return false, errs.Usagef("--out %s: a link to %s, which is not there; make that folder, or give another", out, to)
-		}
-		return false, nil
-	case err != nil:
-		return false, Fault(out, err)
-	case !st.IsDir():
-		return false, errs.Usagef("--out %s: a file of that name is there; give a folder that is empty or not there yet", out)
-	}
-	entries, err := os.ReadDir(out)
-	if err != nil {
-		return false, Fault(out, err)
+	names, err := Contents(out)
+	if names == nil || err != nil {
+		return false, err
 	}
 	moving := moved(filepath.Join(out, "."+partName))
-	for _, e := range entries {
-		if e.Name() != "."+partName && !slices.Contains(moving, e.Name()) {
-			return true, errs.Usagef("--out %s: is not empty, it holds %s; give a folder that is empty or not there yet", out, e.Name())
+	for _, name := range names {
+		if name != "."+partName && !slices.Contains(moving, name) {
+			return true, errs.Usagef("--out %s: is not empty, it holds %s; give a folder that is empty or not there yet", out, name)
 		}
 	}
 	return true, nil

@@ -11,8 +11,8 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
-	"longlora/internal/ckpt"
 	"longlora/internal/errs"
+	"longlora/internal/files"
 	"longlora/internal/plan"
 	"longlora/internal/train"
 	"longlora/internal/ui"
@@ -233,8 +233,8 @@ func (t *training) facts() Table {
 		add("attention", attn)
 		add("positions", fmt.Sprintf("%v, up to %s tokens", r.Positions.Rope["rope_type"], thousands(int64(r.Positions.MaxPos))))
 		add("parameters trained", thousands(r.Plan.Trainable))
-		add("data", files(r.Data))
-		add("validation data", files(r.EvalData))
+		add("data", listed(r.Data))
+		add("validation data", listed(r.EvalData))
 	}
 	if done := len(t.steps); done > 0 {
 		var tokens int64
@@ -258,8 +258,8 @@ func (t *training) facts() Table {
 	return tab
 }
 
-// files names files with their sizes, the first few of many.
-func files(list []ckpt.FilePrint) string {
+// listed names files with their sizes, the first few of many.
+func listed(list []files.Fingerprint) string {
 	const some = 6
 	var parts []string
 	var size int64

@@ -31,6 +31,9 @@ type Facts struct {
 
 // DryRun says on log what a run would do, and shows its first row; nothing is written.
 func DryRun(ctx context.Context, c *config.Train, be ops.Backend, log io.Writer) (*Facts, error) {
+	if err := checkOut(c); err != nil {
+		return nil, err
+	}
 	s, err := newSetup(ctx, c, be, log)
 	if err != nil {
 		return nil, err

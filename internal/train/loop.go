@@ -34,6 +34,9 @@ func (r *run) loop(ctx context.Context) error {
 		if err := r.validate(ctx, m); err != nil {
 			return r.stopped(err)
 		}
+		if err := r.present(); err != nil {
+			return err
+		}
 		if err := r.metrics.Write(m); err != nil {
 			return err
 		}
@@ -63,6 +66,9 @@ func (r *run) stopped(err error) error {
 func (r *run) checkpoint() error {
 	if r.savedAt == r.rec.State.Step && r.rec.State.Pending == nil {
 		return nil
+	}
+	if err := r.present(); err != nil {
+		return err
 	}
 	if err := r.save(r.engine, r.rec); err != nil {
 		return err

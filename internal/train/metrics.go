@@ -58,6 +58,7 @@ func (m *Metrics) scalars() []ui.Scalar {
 type curves struct {
 	lines  *ui.Metrics
 	events *ui.Events
+	had    int // lines that were there
 }
 
 // openCurves opens --out's metrics with the lines of steps up to step and no others. from is the checkpoint that the
@@ -79,6 +80,7 @@ func openCurves(out, from string, step int) (*curves, error) {
 		return nil, err
 	}
 	before, _, err := ReadMetrics(path)
+	c.had = len(before)
 	if err == nil {
 		c.events, err = ui.OpenEvents(filepath.Join(out, eventsName))
 	}

@@ -87,6 +87,23 @@ func (s *setup) writeOutputs(e *Engine) error {
 	return nil
 }
 
+// resultFiles are the names of the files that the result consists of.
+func (s *setup) resultFiles() ([]string, error) {
+	if s.c.Tune != "full" {
+		return []string{"adapter_config.json", "adapter_model.safetensors"}, nil
+	}
+	m, err := ckpt.OpenModel(s.c.Out)
+	if err != nil {
+		return nil, err
+	}
+	defer m.Close()
+	names := []string{"config.json"}
+	for _, f := range m.Files {
+		names = append(names, filepath.Base(f))
+	}
+	return names, nil
+}
+
 // writeConfig writes longlora.yaml, from which the same run can be started again.
 func (s *setup) writeConfig() error {
 	all := s.effective()

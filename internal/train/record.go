@@ -1,8 +1,11 @@
 package train
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
-	"os"
+	"io"
+	"math"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -15,29 +18,34 @@ import (
 	"longlora/internal/config"
 	"longlora/internal/data"
 	"longlora/internal/errs"
+	"longlora/internal/files"
 	"longlora/internal/model"
+	"longlora/internal/ops"
 	"longlora/internal/plan"
 	"longlora/internal/rope"
 )
 
 // Record is run.json: what a run is made of and how far it is. Each checkpoint holds one too.
 type Record struct {
-	Version   string            `json:"version"`
-	Go        string            `json:"go"`
-	Positions rope.Record       `json:"positions"`
-	Model     ckpt.Print        `json:"model"`
-	Tokenizer []ckpt.FilePrint  `json:"tokenizer"`
-	Adapter   []ckpt.FilePrint  `json:"adapter"`
-	Data      []ckpt.FilePrint  `json:"data"`
-	EvalData  []ckpt.FilePrint  `json:"eval_data"`
-	Options   map[string]string `json:"options"`
-	Seed      uint64            `json:"seed"`
-	Device    string            `json:"device"`
-	DType     string            `json:"dtype"`
-	Steps     int               `json:"steps"` // of the whole run
-	Plan      plan.Plan         `json:"plan"`
-	State     State             `json:"state"`
-	Result    *Result           `json:"result,omitempty"` // of a finished run
+	Kind      string              `json:"longlora"` // recordKind
+	Version   string              `json:"version"`
+	Go        string              `json:"go"`
+	Kernels   string              `json:"kernels"` // the instruction set or the card, on which last bits depend
+	Positions rope.Record         `json:"positions"`
+	Model     ckpt.Print          `json:"model"`
+	Tokenizer []files.Fingerprint `json:"tokenizer"`
+	Adapter   []files.Fingerprint `json:"adapter"`
+	Data      []files.Fingerprint `json:"data"`
+	EvalData  []files.Fingerprint `json:"eval_data"`
+	Options   map[string]string   `json:"options"`
+	Seed      uint64              `json:"seed"`
+	Device    string              `json:"device"`
+	DType     string              `json:"dtype"`
+	Steps     int                 `json:"steps"` // of the whole run
+	Plan      plan.Plan           `json:"plan"`
+	State     State               `json:"state"`
+	Result    *Result             `json:"result,omitempty"` // of a finished run
+	Files     []files.Fingerprint `json:"files,omitempty"`  // what a checkpoint consists of beside its record, or a finished run's result
 }
 
 // State is how far a run is.
@@ -58,9 +66,13 @@ type Result struct {
 	Out     string  `json:"out"`
 }
 
-const recordName = "run.json"
+const (
+	recordName = "run.json"
+	runKind    = "training run "
+	recordKind = runKind + "2"
+)
 
-// ReadRecord reads a run's or a checkpoint's run.json.
+// ReadRecord reads a run's or a checkpoint's run.json as it stands, of any version and changed by hand or not.
 func ReadRecord(dir string) (*Record, error) {
 	r := &Record{}
 	if err := ckpt.ReadJSON(filepath.Join(dir, recordName), r); err != nil {
@@ -69,29 +81,75 @@ func ReadRecord(dir string) (*Record, error) {
 	return r, nil
 }
 
-func (r *Record) write(dir string) error { return ckpt.WriteJSON(filepath.Join(dir, recordName), r) }
+// readOwn reads a record of this version that is as it was written: a record of anything else is an error of kind Usage,
+// a damaged one of kind Data.
+func readOwn(dir string) (*Record, error) {
+	path := filepath.Join(dir, recordName)
+	b, err := files.Read(path, maxRecord)
+	if err != nil {
+		return nil, err
+	}
+	r, err := parseRecord(b)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return r, nil
+}
+
+func (r *Record) write(dir string) error {
+	return ckpt.WriteSealed(filepath.Join(dir, recordName), r)
+}
+
+// maxRecord is longer than the record of a run over a million files.
+const maxRecord = 256 << 20
+
+func parseRecord(b []byte) (*Record, error) {
+	if _, whole := files.Sealed(b); !whole {
+		if bytes.Contains(b[:min(len(b), 200)], []byte(`"longlora": "`+runKind)) {
+			return nil, errs.Dataf("it is not as it was written: damaged, or changed by hand")
+		}
+		return nil, errs.Usagef("not the record of a training run of this version; give another --out")
+	}
+	r := &Record{}
+	dec := json.NewDecoder(bytes.NewReader(b))
+	dec.UseNumber()
+	if err := dec.Decode(r); err != nil || r.Kind != recordKind {
+		return nil, errs.Usagef("of another version of this program, or of another program; go on with that one, or give another --out")
+	}
+	return r, r.check()
+}
+
+// check refuses numbers that no run comes to.
+func (r *Record) check() error {
+	st := r.State
+	finite := func(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }
+	if st.Step < 0 || st.Tokens < 0 || !(st.Seconds >= 0) || !finite(st.Seconds) || !finite(st.Loss) || st.Pending != nil && st.Pending.Step != st.Step {
+		return errs.Dataf("state: %+v is nothing that a run comes to", st)
+	}
+	return nil
+}
 
 // newRecord describes the run that the set-up is for.
 func (s *setup) newRecord() (*Record, error) {
 	r := &Record{
-		Version: Version(), Go: runtime.Version(), Positions: s.pos.Record(), Options: s.options(),
+		Kind: recordKind, Version: Version(), Go: runtime.Version(), Kernels: kernels(s.be), Positions: s.pos.Record(), Options: s.options(),
 		Seed: s.c.Seed, Device: deviceKind(s.be.Name()), DType: s.be.Act().String(), Steps: s.steps, Plan: s.plan,
 	}
 	var err error
-	var files []string
+	var weights []string
 	if s.base.Weights != nil {
-		files = s.base.Weights.Files
+		weights = s.base.Weights.Files
 	}
-	if r.Model, err = ckpt.PrintModel(s.base.Dir, files); err != nil {
+	if r.Model, err = ckpt.PrintModel(s.base.Dir, weights); err != nil {
 		return nil, err
 	}
 	if s.tok != nil {
-		if r.Tokenizer, err = printFiles(s.tok.Files()); err != nil {
+		if r.Tokenizer, err = files.Each(files.Sample, s.tok.Files()); err != nil {
 			return nil, err
 		}
 	}
 	if a := s.base.Adapter; a != nil {
-		if r.Adapter, err = printFiles(append([]string{filepath.Join(a.Dir, "adapter_config.json")}, a.Files...)); err != nil {
+		if r.Adapter, err = files.Each(files.Sample, append([]string{filepath.Join(a.Dir, "adapter_config.json")}, a.Files...)); err != nil {
 			return nil, err
 		}
 	}
@@ -110,16 +168,15 @@ func deviceKind(name string) string {
 	return kind
 }
 
-func printFiles(paths []string) ([]ckpt.FilePrint, error) {
-	var out []ckpt.FilePrint
-	for _, p := range paths {
-		fp, err := ckpt.PrintFile(p, filepath.Base(p))
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, fp)
+// kernels names what the last bits of a step depend on beside the plan and the program.
+func kernels(be ops.Backend) string {
+	switch b := be.(type) {
+	case ops.Card:
+		return b.Chip().Name
+	case interface{ Set() string }:
+		return b.Set()
 	}
-	return out, nil
+	return be.Name()
 }
 
 // Options that a resumed run may change, or that something else compares: model, data and adapter by their
@@ -179,8 +236,9 @@ func (s *setup) effective() map[string]any {
 	return out
 }
 
-// compare refuses to go on with a run that is not the same, naming the first difference with both values.
-func (r *Record) compare(saved *Record, where string, replan bool) error {
+// compare refuses to go on with a run that is not the same, naming the first difference with both values. What may make a
+// difference that cannot be seen is said on log.
+func (r *Record) compare(saved *Record, where string, replan bool, log io.Writer) error {
 	differ := func(what string, was, is any) error {
 		return errs.Usagef("%s: %s was %v, now it is %v; give what the saved run had, or another --out", where, what, was, is)
 	}
@@ -189,12 +247,16 @@ func (r *Record) compare(saved *Record, where string, replan bool) error {
 	}
 	for _, f := range []struct {
 		what    string
-		was, is []ckpt.FilePrint
+		was, is []files.Fingerprint
 	}{{"--model", saved.Model.Files, r.Model.Files}, {"the tokenizer", saved.Tokenizer, r.Tokenizer}, {"--adapter", saved.Adapter, r.Adapter},
 		{"--data", saved.Data, r.Data}, {"--eval-data", saved.EvalData, r.EvalData}} {
 		for i := range max(len(f.was), len(f.is)) {
-			if was, is := describe(f.was, i), describe(f.is, i); was != is {
+			was, is := describe(f.was, i), describe(f.is, i)
+			if was != is {
 				return differ(f.what, was, is)
+			}
+			if f.is[i].Since(f.was[i]) == files.Touched {
+				fmt.Fprintf(log, "note: %s: %s was written or copied again since the run began; its size and samples of it are the same\n", f.what, f.is[i].Name)
 			}
 		}
 	}
@@ -220,6 +282,13 @@ func (r *Record) compare(saved *Record, where string, replan bool) error {
 			return differ("--"+n, orNothing(was), orNothing(is))
 		}
 	}
+	for _, d := range []struct{ what, was, is string }{
+		{"longlora", saved.Version + " (" + saved.Go + ")", r.Version + " (" + r.Go + ")"}, {"kernels for", saved.Kernels, r.Kernels},
+	} {
+		if d.was != d.is && saved.Device == r.Device {
+			fmt.Fprintf(log, "note: the saved run was computed with %s %s, this is %s: the last bits may differ\n", d.what, d.was, d.is)
+		}
+	}
 	if !replan && saved.Device != r.Device {
 		return errs.NoFitf("%s: the saved plan is for %s, this is %s; --replan accepts a new plan and other last bits", where, saved.Device, r.Device)
 	}
@@ -239,19 +308,9 @@ func orNothing(s string) string {
 func short(sum string) string { return sum[:min(12, len(sum))] }
 
 // describe is file i of a list in words.
-func describe(list []ckpt.FilePrint, i int) string {
+func describe(list []files.Fingerprint, i int) string {
 	if i >= len(list) {
 		return "nothing"
 	}
-	return fmt.Sprintf("%s of %d bytes (%s)", list[i].Name, list[i].Size, short(list[i].Print))
-}
-
-// holdsRun reports whether a folder has anything of an earlier run.
-func holdsRun(dir string) bool {
-	for _, n := range []string{recordName, metricsName, checkpointsName} {
-		if _, err := os.Stat(filepath.Join(dir, n)); err == nil {
-			return true
-		}
-	}
-	return false
+	return fmt.Sprintf("%s of %d bytes (%s)", list[i].Name, list[i].Size, short(list[i].SHA256))
 }

@@ -212,17 +212,23 @@ func TestLeftoversOfAKill(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.Close()
-	for _, d := range []string{filepath.Join(out, "checkpoints", ".step-77.tmp"), filepath.Join(out, ".run.json.tmp123")} {
-		if err := os.Mkdir(d, 0o755); err != nil {
-			t.Fatal(err)
-		}
+	foreign := []string{filepath.Join(out, ".config.tmp", "x"), filepath.Join(out, ".notes.tmp-old"), filepath.Join(out, "checkpoints", ".step-77.tmp", "x")}
+	for _, p := range foreign {
+		put(t, p, "precious")
 	}
+	put(t, filepath.Join(out, ".run.json.longlora-0123456789abcdef.tmp"), "half")
+	put(t, filepath.Join(out, "checkpoints", ".step-000003.longlora-0123456789abcdef.tmp", "run.json"), "half")
 	run(t, goldenArgs("mha-linear", e, out, "--save-every=2")...)
 	if n := len(metrics(t, out)); n != 4 {
 		t.Errorf("%d lines", n)
 	}
-	if s := listing(t, out); strings.Contains(s, ".tmp") {
+	if s := listing(t, out); strings.Contains(s, ".longlora-") {
 		t.Errorf("left over:\n%s", s)
+	}
+	for _, p := range foreign {
+		if _, err := os.Stat(p); err != nil {
+			t.Errorf("what is not the run's is gone: %s", p)
+		}
 	}
 }
 

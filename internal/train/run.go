@@ -5,12 +5,11 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"runtime/debug"
 
 	"longlora/internal/config"
-	"longlora/internal/errs"
+	"longlora/internal/files"
 	"longlora/internal/ops"
 )
 
@@ -27,9 +26,14 @@ func Run(ctx context.Context, c *config.Train, be ops.Backend, log io.Writer) (R
 		_, err := DryRun(ctx, c, be, log)
 		return Result{}, err
 	}
-	if c.Resume == "never" && holdsRun(c.Out) {
-		return Result{}, errs.Usagef("--resume never: --out %s holds a run already; choose another folder or remove it", c.Out)
+	if err := checkOut(c); err != nil {
+		return Result{}, err
 	}
+	folder, err := files.Lock(c.Out, "another run is at work in this folder; wait for it, or choose another --out")
+	if err != nil {
+		return Result{}, err
+	}
+	defer folder.Release()
 	s, err := newSetup(ctx, c, be, log)
 	if err != nil {
 		return Result{}, err
@@ -37,12 +41,7 @@ func Run(ctx context.Context, c *config.Train, be ops.Backend, log io.Writer) (R
 	defer s.close()
 	s.notes(log)
 	s.base.Log = log
-	release, err := lock(c.Out)
-	if err != nil {
-		return Result{}, err
-	}
-	defer release()
-	r := &run{setup: s, log: log}
+	r := &run{setup: s, log: log, folder: folder}
 	if done, err := r.findState(); err != nil || done {
 		return r.result(), err
 	}
@@ -60,6 +59,7 @@ func Run(ctx context.Context, c *config.Train, be ops.Backend, log io.Writer) (R
 type run struct {
 	*setup
 	log     io.Writer
+	folder  *files.Locked // --out
 	rec     *Record
 	from    string // the checkpoint that the run goes on from, "" without
 	engine  *Engine
@@ -67,57 +67,6 @@ type run struct {
 	batches builder
 	savedAt int // the step of the newest checkpoint, -1 without any
 	peaks   peaks
-}
-
-// findState looks for a saved state that this run goes on from. done says that there is nothing left to do.
-func (r *run) findState() (done bool, err error) {
-	r.savedAt = -1
-	if r.rec, err = r.newRecord(); err != nil {
-		return false, err
-	}
-	if r.c.Resume == "never" {
-		return false, nil
-	}
-	if finished, err := r.finished(); finished || err != nil {
-		return finished, err
-	}
-	if r.from, err = r.latest(); err != nil || r.from == "" {
-		return false, err
-	}
-	saved, err := ReadRecord(r.from)
-	if err != nil {
-		return false, err
-	}
-	if err := r.rec.compare(saved, "--resume "+r.c.Resume+": "+r.from, r.c.Replan); err != nil {
-		return false, err
-	}
-	if saved.Version != r.rec.Version || saved.Go != r.rec.Go {
-		fmt.Fprintf(r.log, "note: the checkpoint is of longlora %s (%s), this is %s (%s): the last bits may differ\n", saved.Version, saved.Go, r.rec.Version, r.rec.Go)
-	}
-	r.rec.State, r.savedAt = saved.State, saved.State.Step
-	r.rec.Plan = saved.Plan
-	if r.steps < saved.State.Step {
-		fmt.Fprintf(r.log, "note: %d steps are done already, more than the %d asked for\n", saved.State.Step, r.steps)
-		r.steps = saved.State.Step
-	}
-	return false, nil
-}
-
-// finished reports whether --out holds this very run with all steps done; its result is then the record's.
-func (r *run) finished() (bool, error) {
-	if _, err := os.Stat(filepath.Join(r.c.Out, recordName)); err != nil || r.c.Resume != "auto" {
-		return false, nil
-	}
-	saved, err := ReadRecord(r.c.Out)
-	if err != nil || saved.Result == nil || saved.Result.Steps < r.steps {
-		return false, err
-	}
-	if err := r.rec.compare(saved, "--resume auto: "+r.c.Out, r.c.Replan); err != nil {
-		return false, err
-	}
-	r.rec.State = saved.State
-	fmt.Fprintf(r.log, "finished already: %d steps in %s\n", saved.Result.Steps, r.c.Out)
-	return true, nil
 }
 
 // result is what the run reports.
@@ -139,9 +88,6 @@ func (r *run) start() error {
 	if _, err := r.facts(r.log, r.rec.State.Step); err != nil {
 		return err
 	}
-	if err := r.prepareOut(); err != nil {
-		return err
-	}
 	var err error
 	if r.engine, err = r.setup.engine(); err != nil {
 		return err
@@ -153,17 +99,26 @@ func (r *run) start() error {
 			return err
 		}
 	}
+	if err := r.prepareOut(); err != nil { // what cannot be gone on from takes nothing away
+		r.engine.Close()
+		return err
+	}
 	debug.FreeOSMemory() // what loading left behind is not part of the run
 	r.peaks = peaks{machine: r.machine}
 	r.batches = builder{seed: r.c.Seed, drop: r.tr.Drop > 0}
 	return nil
 }
 
-// prepareOut brings --out to the state that is gone on from: what a killed run left half written goes, and so do
-// checkpoints and metrics of steps that will be done again.
+// prepareOut makes --out this run's, in the state that is gone on from: what a killed run left half written goes, and so
+// do checkpoints and metrics of steps that will be done again.
 func (r *run) prepareOut() error {
-	if err := sweep(r.c.Out); err != nil {
+	if err := r.rec.write(r.c.Out); err != nil { // first: from here on the folder is known for a run
 		return err
+	}
+	for _, dir := range []string{r.c.Out, filepath.Join(r.c.Out, checkpointsName)} {
+		if err := files.Sweep(dir); err != nil {
+			return err
+		}
 	}
 	dirs, err := checkpoints(r.c.Out)
 	if err != nil {
@@ -171,7 +126,7 @@ func (r *run) prepareOut() error {
 	}
 	for _, d := range dirs {
 		if stepOf(d) > r.rec.State.Step {
-			if err := dropDir(d); err != nil {
+			if err := files.Drop(d); err != nil {
 				return err
 			}
 		}
@@ -183,18 +138,31 @@ func (r *run) prepareOut() error {
 	if r.metrics, err = openCurves(r.c.Out, r.from, lines); err != nil {
 		return err
 	}
-	if err := r.writeConfig(); err != nil {
-		return err
+	if n := lines - r.metrics.had; n > 0 {
+		fmt.Fprintf(r.log, "warning: %s has lost the lines of %d steps\n", filepath.Join(r.c.Out, metricsName), n)
 	}
-	return r.rec.write(r.c.Out)
+	return r.writeConfig()
 }
 
 // finish writes the outputs; run.json says last that the run is done.
 func (r *run) finish() error {
+	if err := r.folder.Check(); err != nil {
+		return err
+	}
 	if err := r.writeOutputs(r.engine); err != nil {
+		return err
+	}
+	names, err := r.resultFiles()
+	if err != nil {
+		return err
+	}
+	if r.rec.Files, err = files.Each(files.Whole, within(r.c.Out, names)); err != nil {
 		return err
 	}
 	res := r.result()
 	r.rec.Result = &res
-	return r.rec.write(r.c.Out)
+	if err := r.rec.write(r.c.Out); err != nil {
+		return err
+	}
+	return r.folder.Check()
 }

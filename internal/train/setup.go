@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"runtime/debug"
 	"slices"
 
@@ -340,21 +338,4 @@ func (s *setup) refuse(refusal error) error {
 // engine takes the memory and loads the weights.
 func (s *setup) engine() (*Engine, error) {
 	return NewEngine(s.be, s.problem, s.plan, s.base, s.base.Rope(s.pos, s.c.Ctx), s.c.Seed)
-}
-
-// latest is the newest checkpoint of --out, or the one that --resume names; "" without any.
-func (s *setup) latest() (string, error) {
-	if s.c.Resume != "auto" {
-		for _, name := range []string{recordName, momentsName} { // a run's own folder has no moments
-			if _, err := os.Stat(filepath.Join(s.c.Resume, name)); err != nil {
-				return "", errs.Dataf("--resume %s: not a checkpoint's folder, as %s/step-000100 of a run is: %w", s.c.Resume, checkpointsName, err)
-			}
-		}
-		return s.c.Resume, nil
-	}
-	dirs, err := checkpoints(s.c.Out)
-	if err != nil || len(dirs) == 0 {
-		return "", err
-	}
-	return dirs[len(dirs)-1], nil
 }

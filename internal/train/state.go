@@ -5,16 +5,18 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
 	"regexp"
 	"sort"
-	"strings"
+	"strconv"
 	"unsafe"
 
 	"longlora/internal/ckpt"
 	"longlora/internal/errs"
+	"longlora/internal/files"
 	"longlora/internal/model"
 	"longlora/internal/ops"
 	"longlora/internal/tensor"
@@ -37,7 +39,7 @@ func checkpoints(out string) ([]string, error) {
 	}
 	var dirs []string
 	for _, e := range entries {
-		if stepName.MatchString(e.Name()) && e.IsDir() {
+		if stepOf(e.Name()) >= 0 && e.IsDir() {
 			dirs = append(dirs, filepath.Join(out, checkpointsName, e.Name()))
 		}
 	}
@@ -45,28 +47,29 @@ func checkpoints(out string) ([]string, error) {
 	return dirs, nil
 }
 
-// stepOf is the step in a checkpoint folder's name.
+// stepOf is the step in a checkpoint folder's name, -1 in another name.
 func stepOf(dir string) int {
-	n := 0
 	if m := stepName.FindStringSubmatch(filepath.Base(dir)); m != nil {
-		_, _ = fmt.Sscan(strings.TrimLeft(m[1], "0"), &n)
+		if n, err := strconv.Atoi(m[1]); err == nil {
+			return n
+		}
 	}
-	return n
+	return -1
 }
 
 // save writes the state as a checkpoint of --out and drops all but the last keep.
 func (s *setup) save(e *Engine, rec *Record) error {
 	parent := filepath.Join(s.c.Out, checkpointsName)
-	if err := ckpt.MakeDir(parent); err != nil {
-		return err
-	}
-	tmp, err := os.MkdirTemp(parent, ".step-*.tmp")
-	if err != nil {
-		return errs.Dataf("%w", err)
+	if err := os.Mkdir(parent, 0o777); err != nil && !errors.Is(err, fs.ErrExist) { // not --out, should it be gone
+		return files.Fault(parent, err)
 	}
 	dir := filepath.Join(parent, fmt.Sprintf("step-%06d", rec.State.Step))
+	tmp, err := files.MakeTemp(dir)
+	if err != nil {
+		return files.Fault(dir, err)
+	}
 	if err := s.fill(tmp, e, rec); err != nil {
-		_ = os.RemoveAll(tmp)
+		_ = os.RemoveAll(tmp) // what stays is swept by the next run
 		return err
 	}
 	if err := replaceDir(dir, tmp); err != nil {
@@ -77,18 +80,15 @@ func (s *setup) save(e *Engine, rec *Record) error {
 		return err
 	}
 	for _, d := range dirs[:max(0, len(dirs)-s.c.Keep)] {
-		if err := dropDir(d); err != nil {
+		if err := files.Drop(d); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// fill writes a checkpoint's files.
+// fill writes a checkpoint's files, and last its record, which knows them by their hashes.
 func (s *setup) fill(dir string, e *Engine, rec *Record) error {
-	if err := os.Chmod(dir, 0o755); err != nil {
-		return errs.Dataf("%w", err)
-	}
 	if err := s.writeTrained(dir, e, func(string) tensor.DType { return tensor.F32 }); err != nil {
 		return err
 	}
@@ -99,54 +99,40 @@ func (s *setup) fill(dir string, e *Engine, rec *Record) error {
 	if err := ckpt.WriteSafetensors(filepath.Join(dir, momentsName), outs); err != nil {
 		return err
 	}
-	if err := rec.write(dir); err != nil {
+	names, err := files.Contents(dir)
+	if err != nil {
+		return err
+	}
+	own := *rec
+	if own.Files, err = files.Each(files.Whole, within(dir, names)); err != nil {
+		return err
+	}
+	if err := own.write(dir); err != nil {
 		return err
 	}
 	return ckpt.SyncDir(dir)
 }
 
+// within are the paths of names in a folder.
+func within(dir string, names []string) []string {
+	out := make([]string, len(names))
+	for i, n := range names {
+		out[i] = filepath.Join(dir, n)
+	}
+	return out
+}
+
 // replaceDir renames a finished folder to its name; an older one there goes away.
 func replaceDir(dir, tmp string) error {
 	if _, err := os.Stat(dir); err == nil {
-		if err := dropDir(dir); err != nil {
+		if err := files.Drop(dir); err != nil {
 			return err
 		}
 	}
 	if err := os.Rename(tmp, dir); err != nil {
-		return errs.Dataf("%w", err)
+		return files.Fault(dir, err)
 	}
 	return ckpt.SyncDir(filepath.Dir(dir))
-}
-
-// dropDir removes a folder in a way that never leaves half of it under its name.
-func dropDir(dir string) error {
-	gone := filepath.Join(filepath.Dir(dir), "."+filepath.Base(dir)+".old.tmp")
-	if err := os.RemoveAll(gone); err != nil {
-		return errs.Dataf("%w", err)
-	}
-	if err := os.Rename(dir, gone); err != nil {
-		return errs.Dataf("%w", err)
-	}
-	if err := os.RemoveAll(gone); err != nil {
-		return errs.Dataf("%w", err)
-	}
-	return nil
-}
-
-// sweep removes what a killed run left half written.
-func sweep(out string) error {
-	for _, pattern := range []string{filepath.Join(out, ".*.tmp*"), filepath.Join(out, checkpointsName, ".*.tmp*")} {
-		left, err := filepath.Glob(pattern)
-		if err != nil {
-			return err
-		}
-		for _, p := range left {
-			if err := os.RemoveAll(p); err != nil {
-				return errs.Dataf("%w", err)
-			}
-		}
-	}
-	return nil
 }
 
 // chunk is how many elements are read from the device at a time.
@@ -257,7 +243,7 @@ func (s *setup) trainedIn(dir string) (ts map[string]ckpt.Tensor, done func(), e
 func floats(dir string, p *model.Param, ts map[string]ckpt.Tensor, name string) ([]float32, error) {
 	t, ok := ts[name]
 	if !ok || t.DType != tensor.F32 || !t.Shape.Equal(p.Shape) {
-		return nil, errs.Dataf("%s: tensor %s is missing or not float32 of shape %v; the checkpoint is damaged, remove it to go on from the one before", dir, name, p.Shape)
+		return nil, errs.Dataf("%s: tensor %s is missing or not float32 of shape %v: not a checkpoint of this run", dir, name, p.Shape)
 	}
 	return t.Floats(), nil
 }

@@ -7,6 +7,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -25,25 +26,30 @@ type Scalar struct {
 // 1 value; of Value: 1 tag, 2 simple_value.
 type Events struct{ f *os.File }
 
-// eventSuffix marks the files that are ours, so that a run that goes on can replace them.
-const eventSuffix = ".longlora"
+// Files of these names are ours, so that a run that goes on can replace them.
+const (
+	eventPrefix = "events.out.tfevents."
+	eventSuffix = ".longlora"
+)
 
 // OpenEvents begins a new event file in dir, in place of those that Events wrote there before.
 func OpenEvents(dir string) (*Events, error) {
 	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return nil, errs.Dataf("%w", err)
 	}
-	old, err := filepath.Glob(filepath.Join(dir, "events.out.tfevents.*"+eventSuffix))
+	old, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, errs.Dataf("%w", err)
 	}
-	for _, p := range old {
-		if err := os.Remove(p); err != nil {
-			return nil, errs.Dataf("%w", err)
+	for _, e := range old {
+		if strings.HasPrefix(e.Name(), eventPrefix) && strings.HasSuffix(e.Name(), eventSuffix) {
+			if err := os.Remove(filepath.Join(dir, e.Name())); err != nil {
+				return nil, errs.Dataf("%w", err)
+			}
 		}
 	}
 	now := time.Now()
-	f, err := os.Create(filepath.Join(dir, fmt.Sprintf("events.out.tfevents.%d%s", now.Unix(), eventSuffix)))
+	f, err := os.Create(filepath.Join(dir, fmt.Sprintf("%s%d%s", eventPrefix, now.Unix(), eventSuffix)))
 	if err != nil {
 		return nil, errs.Dataf("%w", err)
 	}

@@ -123,6 +123,18 @@ func (m *Metrics) Write(v any) error {
 	return nil
 }
 
+// Check refuses a file that does not stand under its name any more.
+func (m *Metrics) Check() error {
+	mine, err := m.f.Stat()
+	if err != nil {
+		return errs.Dataf("%w", err)
+	}
+	if now, err := os.Stat(m.f.Name()); err != nil || !os.SameFile(mine, now) {
+		return errs.Dataf("%s: the file was removed or replaced while it was written", m.f.Name())
+	}
+	return nil
+}
+
 // Close closes the file.
 func (m *Metrics) Close() error { return m.f.Close() }
 

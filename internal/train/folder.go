@@ -1,0 +1,40 @@
+package train
+
+import (
+	"slices"
+
+	"longlora/internal/config"
+	"longlora/internal/errs"
+	"longlora/internal/files"
+)
+
+// checkOut refuses an --out that holds anything but a training run. It reads nothing else.
+func checkOut(c *config.Train) error {
+	names, err := files.Contents(c.Out)
+	if err != nil || len(names) == 0 {
+		return err
+	}
+	if !slices.Contains(names, recordName) {
+		dirs, err := checkpoints(c.Out)
+		if err != nil {
+			return err
+		}
+		if !slices.ContainsFunc(dirs, func(d string) bool { _, err := readOwn(d); return err == nil }) {
+			return errs.Usagef("--out %s: is not empty and no training run: it holds %s; give a folder that is empty or not there yet", c.Out, names[0])
+		}
+	} else if _, err := readOwn(c.Out); err != nil {
+		return err
+	}
+	if c.Resume == "never" {
+		return errs.Usagef("--resume never: --out %s holds a run already; choose another folder or remove it", c.Out)
+	}
+	return nil
+}
+
+// present refuses to go on where --out, or what is written there step by step, was taken away.
+func (r *run) present() error {
+	if err := r.folder.Check(); err != nil {
+		return err
+	}
+	return r.metrics.lines.Check()
+}

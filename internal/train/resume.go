@@ -1,0 +1,171 @@
+package train
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"longlora/internal/config"
+	"longlora/internal/errs"
+	"longlora/internal/files"
+)
+
+// findState looks for a saved state that this run goes on from. done says that there is nothing left to do.
+func (r *run) findState() (done bool, err error) {
+	r.savedAt = -1
+	if r.rec, err = r.newRecord(); err != nil {
+		return false, err
+	}
+	if r.c.Resume == "never" {
+		return false, nil
+	}
+	if finished, err := r.finished(); finished || err != nil {
+		return finished, err
+	}
+	dirs, err := r.candidates()
+	if err != nil || len(dirs) == 0 {
+		return false, err
+	}
+	r.from = dirs[0]
+	saved, err := readCheckpoint(r.from)
+	if err == nil {
+		if err := r.rec.compare(saved, "--resume "+r.c.Resume+": "+r.from, r.c.Replan, r.log); err != nil {
+			return false, err
+		}
+		err = changedFile(r.from, saved.Files)
+	}
+	if err == nil && !r.c.Replan {
+		err = r.planOf(saved)
+	}
+	if errs.Code(err) == int(errs.Data) {
+		err = r.offer(err, dirs[1:])
+	}
+	if err != nil {
+		return false, err
+	}
+	r.rec.State, r.savedAt = saved.State, saved.State.Step
+	r.rec.Plan = saved.Plan
+	if r.steps < saved.State.Step {
+		fmt.Fprintf(r.log, "note: %d steps are done already, more than the %d asked for\n", saved.State.Step, r.steps)
+		r.steps = saved.State.Step
+	}
+	return false, nil
+}
+
+// candidates are the checkpoint to go on from and those before it in the same run, the newest first.
+func (r *run) candidates() ([]string, error) {
+	out, newest := r.c.Out, ""
+	if r.c.Resume != "auto" {
+		newest = filepath.Clean(r.c.Resume)
+		for _, name := range []string{recordName, momentsName} { // a run's own folder has no moments
+			if _, err := os.Stat(filepath.Join(newest, name)); err != nil {
+				return nil, errs.Dataf("--resume %s: not a checkpoint's folder, as %s/step-000100 of a run is: %w", r.c.Resume, checkpointsName, err)
+			}
+		}
+		out = filepath.Dir(filepath.Dir(newest))
+	}
+	dirs, err := checkpoints(out)
+	if err != nil {
+		return nil, err
+	}
+	var found []string
+	if newest != "" {
+		found = append(found, newest)
+	}
+	for i := len(dirs) - 1; i >= 0; i-- {
+		if newest == "" || stepOf(newest) >= 0 && stepOf(dirs[i]) < stepOf(newest) {
+			found = append(found, dirs[i])
+		}
+	}
+	return found, nil
+}
+
+// readCheckpoint reads a checkpoint's record. It is of the step that the folder is named after.
+func readCheckpoint(dir string) (*Record, error) {
+	rec, err := readOwn(dir)
+	if err != nil {
+		return nil, err
+	}
+	if n := stepOf(dir); n >= 0 && n != rec.State.Step {
+		return nil, errs.Dataf("%s: its %s is of step %d", dir, recordName, rec.State.Step)
+	}
+	if len(rec.Files) == 0 {
+		return nil, errs.Dataf("%s: not a checkpoint's record", filepath.Join(dir, recordName))
+	}
+	return rec, nil
+}
+
+// changedFile refuses a folder of which a file is gone or not the one that was written.
+func changedFile(dir string, written []files.Fingerprint) error {
+	var paths []string
+	for _, f := range written {
+		if f.Name != filepath.Base(f.Name) {
+			return errs.Dataf("%s: %q is no file's name", filepath.Join(dir, recordName), f.Name)
+		}
+		paths = append(paths, filepath.Join(dir, f.Name))
+	}
+	now, err := files.Each(files.Whole, paths)
+	if err != nil {
+		return err
+	}
+	for i, f := range now {
+		if f.Since(written[i]) != files.Unchanged {
+			return errs.Dataf("%s: not the file that was written: %s, now %s", paths[i], describe(written, i), describe(now, i))
+		}
+	}
+	return nil
+}
+
+// planOf refuses a saved plan that no step can be carried out by.
+func (r *run) planOf(saved *Record) error {
+	if err := r.problem.Check(saved.Plan.Tiling); err != nil {
+		return errs.Dataf("%s: plan: %w", filepath.Join(r.from, recordName), err)
+	}
+	return nil
+}
+
+// offer adds to what is wrong with a checkpoint the command that goes on from the newest whole one before it.
+func (r *run) offer(fault error, older []string) error {
+	for _, dir := range older {
+		rec, err := readCheckpoint(dir)
+		if err != nil || changedFile(dir, rec.Files) != nil {
+			continue
+		}
+		return errs.Dataf("%w. The one before it, of step %d, is whole: %s", fault, rec.State.Step, r.c.Values.Command(config.Change{Option: "resume", Value: dir}))
+	}
+	return errs.Dataf("%w. No whole checkpoint is left to go on from; to start again, give another --out or remove %s", fault, filepath.Join(r.c.Out, checkpointsName))
+}
+
+// finished reports whether --out holds this very run with all steps done; its result is then the record's.
+func (r *run) finished() (bool, error) {
+	if _, err := os.Stat(filepath.Join(r.c.Out, recordName)); err != nil || r.c.Resume != "auto" {
+		return false, nil
+	}
+	saved, err := readOwn(r.c.Out)
+	if err != nil || saved.Result == nil || saved.Result.Steps < r.steps {
+		return false, err
+	}
+	if err := r.rec.compare(saved, "--resume auto: "+r.c.Out, r.c.Replan, r.log); err != nil {
+		return false, err
+	}
+	r.rec.State = saved.State
+	fault := changedFile(r.c.Out, saved.Files)
+	if fault == nil {
+		fmt.Fprintf(r.log, "finished already: %d steps in %s\n", saved.Result.Steps, r.c.Out)
+		return true, nil
+	}
+	dirs, err := checkpoints(r.c.Out)
+	last := len(dirs) > 0 && stepOf(dirs[len(dirs)-1]) == saved.State.Step
+	switch {
+	case err != nil:
+		return false, err
+	case !last:
+		return false, errs.Dataf("the run in %s is finished, but %w, and its last checkpoint is gone too; give another --out to train again", r.c.Out, fault)
+	case errors.Is(fault, fs.ErrNotExist):
+		fmt.Fprintf(r.log, "warning: the run is finished, but %v; it is written again from %s\n", errs.Plain(fault), dirs[len(dirs)-1])
+		return false, nil
+	}
+	return false, errs.Dataf("the run is finished, but %w; move that file away, and the same command writes it again from %s", fault, dirs[len(dirs)-1])
+}
