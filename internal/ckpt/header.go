@@ -55,8 +55,8 @@ func decodeHeader(head []byte) (map[string]entry, map[string]string, error) {
 				meta[k], err = text(dec)
 				return err
 			})
-		} else {
-			entries[name], err = decodeEntry(dec)
+		} else if entries[name], err = decodeEntry(dec); err == nil && !plainName(name) {
+			err = fmt.Errorf("a tensor's name is plain text of at most %d bytes", maxName)
 		}
 		if err != nil {
 			return fmt.Errorf("%.200q: %w", name, err)

@@ -36,7 +36,9 @@ func TestHeaderBombs(t *testing.T) {
 		"more than 64 keys":           `{"w":{` + many(maxFields, `"%x":0,`) + `0}}`,
 		"shape: more than 64 numbers": `{"w":{"dtype":"F32","shape":[` + strings.Repeat("0,", 1<<20) + `0],"data_offsets":[0,0]}}`,
 		"exceeded max depth":          `{"w":{"x":` + strings.Repeat("[", 1<<20) + `}}`,
-		"stands twice":                `{` + strings.Repeat(`"`+strings.Repeat("x", 1<<20)+`":`+empty+`,`, 2) + `"z":` + empty + `}`,
+		"stands twice":                `{"w":{` + strings.Repeat(`"`+strings.Repeat("x", 1<<20)+`":0,`, 2) + `"z":0}}`,
+		"plain text of at most":       `{"` + strings.Repeat("x", maxName+1) + `":` + empty + `}`,
+		`"a\nb": a tensor's name`:     `{"a\nb":` + empty + `}`,
 	} {
 		_, _, err := parseSafetensors(file(head, 0))
 		if err == nil || !strings.Contains(err.Error(), want) || len(err.Error()) > 400 {

@@ -11,8 +11,11 @@ import (
 	"math"
 	"path"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
+	"unicode"
+	"unicode/utf8"
 
 	"longlora/internal/errs"
 )
@@ -55,11 +58,12 @@ func (f *File) addTorch(v any) error {
 	for i, v := range d.values {
 		key, named := d.keys[i].(str)
 		t, isTensor := v.(*torchTensor)
-		if isTensor && (!named || len(key) > maxName) {
-			return errs.Dataf("%s: a tensor whose name is no text of at most %d letters", f.Path, maxName)
+		named = named && plainName(string(key[:min(len(key), maxName+1)]))
+		if isTensor && !named {
+			return errs.Dataf("%s: a tensor whose name is no plain text of at most %d bytes", f.Path, maxName)
 		}
 		if !isTensor {
-			if named && len(key) <= maxName {
+			if named {
 				f.Others = append(f.Others, string(key))
 				if _, nested := v.(*dict); nested {
 					inside = string(key)
@@ -87,6 +91,11 @@ func (f *File) addTorch(v any) error {
 
 // maxName is the longest name of a tensor in bytes.
 const maxName = 1024
+
+// plainName reports whether a tensor's name can be shown as it is.
+func plainName(s string) bool {
+	return len(s) <= maxName && utf8.ValidString(s) && !strings.ContainsFunc(s, unicode.IsControl)
+}
 
 // maxDirectory is how much of a zip its directory may take: a hundred bytes a tensor.
 const maxDirectory = 32 << 20

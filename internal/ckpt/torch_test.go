@@ -215,6 +215,8 @@ func TestPickleBombs(t *testing.T) {
 		"negative strides":                             {dictOf(view("K\x04", "K\x03", two, "J\xff\xff\xff\xffJ\xff\xff\xff\xff\x86")), "with strides"},
 		"a storage of another length":                  {dictOf(view("K\x05", "K\x00", two, two)), "has 16 bytes"},
 		"a storage of 2^62 elements":                   {dictOf(view("\x8a\x08\x00\x00\x00\x00\x00\x00\x00\x40", "K\x00", two, two)), "persistent id"},
+		"a name of two lines":                          {"\x80\x02}X\x03\x00\x00\x00a\nb" + view("K\x04", "K\x00", two, two) + "s.", "no plain text"},
+		"a name that is no UTF-8":                      {"\x80\x02}U\x01\xff" + view("K\x04", "K\x00", two, two) + "s.", "no plain text"},
 		"a quantised tensor":                           {dictOf("ctorch._utils\n_rebuild_qtensor\n)R"), "qtensor"},
 		"a hundred transposed views of one storage":    {"\x80\x02}(" + views(100) + "u.", "hold each other"},
 	} {
