@@ -85,7 +85,7 @@ func fit(t Tensor, name string, m Layout) (_ Tensor, note string, err error) {
 	if isEnd(name) && len(t.Shape) == 2 && t.Shape[1] == s[1] {
 		switch {
 		case t.Shape[0] > s[0]:
-			return t.Rows(s[0]), cutNote(t, s[0], t.Shape[0]), nil
+			return t.Rows(s[0]), cutNote(t.File, name, s[0], t.Shape[0]), nil
 		case t.Shape[0] < s[0]:
 			return t, "", errs.Dataf("%s: tensor %s has %d rows, the model's vocabulary %d: the adapter was trained on a smaller one", t.File, t.Name, t.Shape[0], s[0])
 		}
@@ -99,8 +99,8 @@ func fit(t Tensor, name string, m Layout) (_ Tensor, note string, err error) {
 // isEnd reports whether a tensor has a row for each token of the vocabulary.
 func isEnd(name string) bool { return name == embedName || name == headName }
 
-func cutNote(t Tensor, from, to int) string {
-	return fmt.Sprintf("%s: rows %d to %d of %s are beyond the base's vocabulary and are dropped", t.File, from, to-1, t.Name)
+func cutNote(file, name string, from, to int) string {
+	return fmt.Sprintf("%s: rows %d to %d of %s are beyond the base's vocabulary and are dropped", file, from, to-1, name)
 }
 
 // fitFactors checks a module's factors.
@@ -121,7 +121,7 @@ func (a *Adapter) fitFactors(module string, m Layout) (notes []string, err error
 		return nil, errs.Dataf("%s: %s: lora_A %v and lora_B %v do not fit the model's weight %v: the adapter is of another model", f.A.File, module, f.A.Shape, f.B.Shape, s)
 	}
 	if out > s[0] {
-		notes = append(notes, cutNote(f.B, s[0], out))
+		notes = append(notes, cutNote(f.B.File, name, s[0], out))
 		if full, ok := a.bases[name]; ok && full.Shape.Equal(tensor.Shape{out, in}) {
 			f.Full = full
 		}

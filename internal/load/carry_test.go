@@ -77,7 +77,23 @@ func gradients(t *testing.T, be ops.Backend, c attending, tl model.Tiling) (grad
 		return a
 	}
 	targets := map[model.Target]bool{model.Q: true, model.V: true, model.O: true, model.Up: true, model.Down: true}
-	m, err := model.New(be, d, lora.Fresh{Embed: true, Norms: true, Rank: 2, Alpha: 4, Targets: targets}.Train(d), load.Random(d, 0.3, 5), arena(ops.Device))
+	tr := lora.Fresh{Embed: true, Norms: true, Rank: 2, Alpha: 4, Targets: targets}.Train(d)
+	for l, change := range map[int]func(path func(model.Target) string){ // layers differ, the first of all
+		0: func(path func(model.Target) string) { delete(tr.LoRA, path(model.Down)) },
+		2: func(path func(model.Target) string) {
+			tr.LoRA[path(model.Q)] = model.LowRank{Rank: 5, Scale: 0.5}
+			tr.LoRA[path(model.Gate)] = model.LowRank{Rank: 1, Scale: 3}
+		},
+		3: func(path func(model.Target) string) { tr.Whole[path(model.Gate)+".weight"] = true },
+		4: func(path func(model.Target) string) {
+			for t := range targets {
+				delete(tr.LoRA, path(t))
+			}
+		},
+	} {
+		change(func(t model.Target) string { return t.Path(l) })
+	}
+	m, err := model.New(be, d, tr, load.Random(d, 0.3, 5), arena(ops.Device))
 	if err != nil {
 		t.Fatal(err)
 	}

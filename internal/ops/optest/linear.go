@@ -31,6 +31,8 @@ func linears(k *kit) {
 		{5, 33, tensor.F16, 0, []layer{{out: 65, train: true}}},
 		{200, 96, tensor.BF16, 0, []layer{{out: 96, rank: 8}, {out: 32, rank: 8}, {out: 32, rank: 8}}},
 		{97, 201, tensor.F32, 0.25, []layer{{out: 150, rank: 5, train: true}, {out: 7}}},
+		{90, 96, tensor.BF16, 0, []layer{{out: 96, rank: 8}, {out: 32}, {out: 40, rank: 3}, {out: 24, rank: 1}}},
+		{90, 96, tensor.BF16, 0.25, []layer{{out: 40, rank: 3}, {out: 32}, {out: 96, rank: 12}}},
 		{131, 88, tensor.BF16, 0.1, []layer{{out: 88, rank: 8, res: true}}},
 		{160, 256, tensor.F16, 0, []layer{{out: 344}, {out: 344}}},
 		{256, 512, tensor.BF16, 0, []layer{{out: 384, rank: 16, res: true, train: true}}},
