@@ -280,8 +280,9 @@ func (f *fields) refuse(c *Config) {
 	}
 	for _, n := range slices.Sorted(maps.Keys(f.raw)) {
 		dropout := strings.HasSuffix(n, "dropout") || strings.HasSuffix(n, "pdrop")
-		if dropout && f.num(n, 0) != 0 || n == "pretraining_tp" && f.num(n, 1) != 1 {
-			c.Notes = append(c.Notes, fmt.Sprintf("%s: %s %s is ignored", f.path, n, show(f.raw[n])))
+		none := []string{"null", "0", "0.0", "false"}
+		if v := show(f.raw[n]); dropout && !slices.Contains(none, v) || n == "pretraining_tp" && f.num(n, 1) != 1 {
+			c.Notes = append(c.Notes, fmt.Sprintf("%s: %.80s %s is ignored", f.path, n, v))
 		}
 	}
 }

@@ -59,6 +59,10 @@ func TestConfigReads(t *testing.T) {
 	if c, err = ReadConfig(configWith(t, change{"attention_bias": true, "mlp_bias": nil})); err != nil || !c.AttnBias || c.MLPBias {
 		t.Errorf("biases of the attention alone: %+v, %v", c, err)
 	}
+	c, err = ReadConfig(configWith(t, change{"attention_dropout": 0, "resid_pdrop": 0.0, "embd_pdrop": 0.1, "use_dropout": true, "mlp_dropout": nil, "pretraining_tp": 1}))
+	if err != nil || len(c.Notes) != 2 || !strings.HasSuffix(c.Notes[0], "embd_pdrop 0.1 is ignored") || !strings.HasSuffix(c.Notes[1], "use_dropout true is ignored") {
+		t.Errorf("dropouts: %q, %v", c.Notes, err)
+	}
 	for name, extra := range map[string]change{
 		"by model_type":     {"architectures": nil, "model_type": "llama"},
 		"none named":        {"architectures": []string{}, "model_type": "llama"},
