@@ -5,8 +5,8 @@ Made with torch 2.15.0, transformers 5.17.0, peft 0.21.2, safetensors 0.8.0; oth
 
   python3 scripts/gen-peft-cases.py testdata/peft
 
-base, tied and two are random models of 2 layers: embedding and head apart, as one tensor, and config.json saying one where
-the file has two. cases/NAME is an adapter, moved by noise as training would. expected.json has for each the loss under
+base, tied, two and biased are random models of 2 layers: embedding and head apart, as one tensor, config.json saying one
+where the file has two, and with attention_bias. cases/NAME is an adapter, moved by noise as training would. expected.json has for each the loss under
 PeftModel.from_pretrained: windows of 24 tokens, the last left out, the mean over windows of the mean over 23 predictions,
 log-softmax in float64, over the base's vocabulary. names.json has what PEFT's own functions say of the names of modules.
 """
@@ -29,12 +29,12 @@ shutil.rmtree(out, ignore_errors=True); os.makedirs(out + "/cases")
 load = lambda name: LlamaForCausalLM.from_pretrained(f"{out}/{name}", dtype=torch.float32)
 
 
-def base(name, tied):
+def base(name, tied, **more):
     torch.manual_seed(7)
     m = LlamaForCausalLM(LlamaConfig(vocab_size=V, hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1,
-                                     max_position_embeddings=64, rms_norm_eps=1e-5, tie_word_embeddings=tied, bos_token_id=1, eos_token_id=2))
+                                     max_position_embeddings=64, rms_norm_eps=1e-5, tie_word_embeddings=tied, bos_token_id=1, eos_token_id=2, **more))
     with torch.no_grad():
-        for p in m.parameters(): p.normal_(0, .3) if p.dim() > 1 else p.uniform_(.7, 1.3)
+        for p in m.parameters(): p.normal_(0, .3) if p.dim() > 1 else p.uniform_(.7, 1.3)  # biases too
     m.save_pretrained(f"{out}/{name}"); os.remove(f"{out}/{name}/generation_config.json")
 
 
@@ -54,7 +54,7 @@ def loss(m):
     return float(np.mean(ls))
 
 
-base("base", False); base("tied", True); base("two", True)
+base("base", False); base("tied", True); base("two", True); base("biased", False, attention_bias=True)
 s = load_file(out + "/two/model.safetensors"); e = s["model.embed_tokens.weight"]
 s["lm_head.weight"] = e + .3 * torch.randn(e.shape, generator=torch.Generator().manual_seed(3)); save_file(s, out + "/two/model.safetensors", {"format": "pt"})
 tokens = np.random.default_rng(1).integers(3, V, 4 * CTX + 1).astype("<u2"); tokens.tofile(out + "/tokens.bin")
@@ -76,6 +76,7 @@ cases = {
     # saved whole
     "saved-norms": ("base", dict(modules_to_save=["norm"])), "saved-a-norm": ("base", dict(modules_to_save=["model.norm"])), "saved-ends": ("base", dict(modules_to_save=[E, H])),
     "saved-mlp": ("base", dict(target_modules=["q_proj", "down_proj"], modules_to_save=["layers.1.mlp"])), "saved-q": ("base", dict(target_modules=["q_proj", "down_proj"], modules_to_save=["q_proj"])),
+    "biased-all": ("biased", dict(bias="all"), 0, {}, "bias"), "biased-lora": ("biased", dict(bias="lora_only"), 0, {}, "bias"), "biased-saved": ("biased", dict(target_modules=["v_proj"], modules_to_save=["q_proj"])),
     # a vocabulary that grew
     "grown": ("base", {}, 2), "grown-saved": ("base", dict(modules_to_save=[E, H]), 2), "grown-head": ("base", dict(target_modules=["q_proj", H]), 2, {}, "target_modules"),
     "grown-embedding": ("base", dict(target_modules=["q_proj", E]), 2, {}, "target_modules"), "grown-dora-ends": ("base", dict(target_modules=["q_proj", E, H], use_dora=True), 3, {}, "use_dora"),

@@ -51,7 +51,7 @@ func readJSON(t *testing.T, path string, v any) {
 }
 
 // trainedOn are the cases that training goes on from here; the others have nothing that these lack.
-var trainedOn = []string{"expression", "alphas", "ranks-alphas-rslora", "saved-mlp", "grown", "tied"}
+var trainedOn = []string{"expression", "alphas", "ranks-alphas-rslora", "saved-mlp", "biased-saved", "grown", "tied"}
 
 // Every form of adapter gives PEFT's loss under eval and merged, and training goes on from it with what it is, or says which
 // field it does not go on from.

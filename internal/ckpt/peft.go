@@ -134,6 +134,9 @@ func (a *Adapter) put(key string, t Tensor) error {
 		return errs.Dataf("%s: tensor %s is of type %s; F32, BF16 and F16 are supported", t.File, key, t.TypeName())
 	}
 	if module, part, ok := strings.Cut(name, ".lora_"); ok {
+		if strings.Contains(module+".", originalPart) || strings.Contains(module+".", savedPart) {
+			return errs.Dataf("%s: tensor %s: a module that has factors and is saved whole too is not supported; merge the adapter with the PEFT that wrote it", t.File, key)
+		}
 		return a.putFactor(module, "lora_"+part, t)
 	}
 	to := a.Saved

@@ -89,10 +89,9 @@ func (c *AdapterConfig) read(f *fields) {
 		f.fail("peft_type", "%s is not LORA", show(t))
 	}
 	for _, name := range uncomputed {
-		if !means(f.raw[name]) {
-			continue
+		if means(f.raw[name]) {
+			f.fail(name, "%s is not supported; merge the adapter with PEFT and give the merged model", show(f.raw[name]))
 		}
-		f.fail(name, "%s is not supported; merge the adapter with PEFT and give the merged model", show(f.raw[name]))
 	}
 	init, _ := f.raw["init_lora_weights"].(string)
 	for _, k := range baseChanging {

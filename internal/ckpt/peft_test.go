@@ -119,6 +119,7 @@ func TestAdapterRefuses(t *testing.T) {
 		{"two names", nil, append(f(), sample("model.norm.weight", tensor.F32, 4), sample(peftPrefix+"model.norm.weight", tensor.F32, 4)), false},
 		{"two names", nil, append(f(), of([]int{6, 4}, embed+"weight", embed+"modules_to_save.weight")...), false},
 		{"two names", nil, append(f(), sample("model.layers.0.self_attn.q_proj.lora_A.weight", tensor.F32, 2, 4)), false},
+		{"saved whole too", nil, append(f(), of([]int{2, 4}, head+"modules_to_save.default.lora_A.weight")...), false},
 		{"kind of LoRA", nil, append(f(), of([]int{4}, "model.layers.0.self_attn.q_proj.lora_B.bias")...), false},
 		{"not one of the model's", nil, append(f(), of([]int{6, 4}, embed+"token_adapter.trainable_tokens_delta")...), false},
 		{"model.layers.2.self_attn.q_proj is no linear layer", nil, append(f(), sample("model.layers.2.self_attn.q_proj.lora_A.weight", tensor.F32, 2, 4), sample("model.layers.2.self_attn.q_proj.lora_B.weight", tensor.F32, 4, 2)), false},
