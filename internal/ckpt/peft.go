@@ -13,8 +13,8 @@ import (
 // peftPrefix stands before every module path in a PEFT file.
 const peftPrefix = "base_model.model."
 
-// Factors are what an adapter adds to one matrix W (out,in): Scale·B·A, and with DoRA (arXiv 2402.09353) the lengths that
-// the sum's rows are brought to. PEFT has those of the embedding W (V,C) the other way round: Wᵀ + Scale·B·A.
+// Factors are what an adapter adds to one matrix W (out,in): Scale·B·A, and with DoRA (arXiv 2402.09353) the lengths
+// that the sum's rows are brought to. PEFT has those of the embedding W (V,C) the other way round: Wᵀ + Scale·B·A.
 type Factors struct {
 	A, B      Tensor // (R,in) and (out,R); of the embedding (R,V) and (C,R)
 	Magnitude Tensor // (out), of the embedding (C); without a name where there is no DoRA
@@ -46,7 +46,8 @@ func OpenAdapter(dir string) (*Adapter, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &Adapter{Dir: dir, Config: c, LoRA: map[string]Factors{}, Saved: map[string]Tensor{}, bases: map[string]Tensor{}, copies: map[string]Tensor{}}
+	a := &Adapter{Dir: dir, Config: c, LoRA: map[string]Factors{},
+		Saved: map[string]Tensor{}, bases: map[string]Tensor{}, copies: map[string]Tensor{}}
 	if err := a.read(); err != nil {
 		a.Close()
 		return nil, err
@@ -135,7 +136,8 @@ func (a *Adapter) put(key string, t Tensor) error {
 	}
 	if module, part, ok := strings.Cut(name, ".lora_"); ok {
 		if strings.Contains(module+".", originalPart) || strings.Contains(module+".", savedPart) {
-			return errs.Dataf("%s: tensor %s: a module that has factors and is saved whole too is not supported; merge the adapter with the PEFT that wrote it", t.File, key)
+			return errs.Dataf("%s: tensor %s: a module that has factors and is saved whole too is not supported; merge the "+
+				"adapter with the PEFT that wrote it", t.File, key)
 		}
 		return a.putFactor(module, "lora_"+part, t)
 	}
@@ -193,10 +195,12 @@ func (a *Adapter) check() error {
 			return errs.Dataf("%s: %s has only one of lora_A and lora_B", a.Files[0], module)
 		}
 		if r := a.Config.rank(module); len(f.A.Shape) != 2 || len(f.B.Shape) != 2 || f.A.Shape[0] != r || f.B.Shape[1] != r {
-			return errs.Dataf("%s: %s: lora_A %v and lora_B %v do not have rank r = %d of %s", f.A.File, module, f.A.Shape, f.B.Shape, r, adapterConfigName)
+			return errs.Dataf("%s: %s: lora_A %v and lora_B %v do not have rank r = %d of %s",
+				f.A.File, module, f.A.Shape, f.B.Shape, r, adapterConfigName)
 		}
 		if has := f.Magnitude.Name != ""; has != a.Config.DoRA {
-			return errs.Dataf("%s: use_dora: %v, but lora_magnitude_vector of %s is there: %v", a.Config.Path, a.Config.DoRA, module, has)
+			return errs.Dataf("%s: use_dora: %v, but lora_magnitude_vector of %s is there: %v",
+				a.Config.Path, a.Config.DoRA, module, has)
 		}
 		f.Scale = a.Config.scale(module)
 		a.LoRA[module] = f

@@ -43,18 +43,21 @@ func NewAdapterConfig(rank int, alpha float64, targets []string) *AdapterConfig 
 }
 
 // uncomputed are fields whose effect the program does not compute; null, false and empty have none.
-var uncomputed = []string{"lora_bias", "use_qalora", "layer_replication", "target_parameters", "trainable_token_indices",
-	"alora_invocation_tokens", "use_bdlora", "arrow_config", "kasa_config", "monteclora_config", "enable_lora"}
+var uncomputed = []string{"lora_bias", "use_qalora", "layer_replication", "target_parameters",
+	"trainable_token_indices", "alora_invocation_tokens", "use_bdlora", "arrow_config", "kasa_config", "monteclora_config",
+	"enable_lora"}
 
 // harmless are fields that change nothing of what a finished adapter computes.
-var harmless = []string{"auto_mapping", "base_model_name_or_path", "corda_config", "eva_config", "inference_mode", "loftq_config", "lora_ga_config",
-	"megatron_config", "megatron_core", "merge_weights", "peft_version", "qalora_group_size", "revision", "runtime_config", "task_type",
+var harmless = []string{"auto_mapping", "base_model_name_or_path", "corda_config", "eva_config", "inference_mode",
+	"loftq_config", "lora_ga_config", "megatron_config", "megatron_core", "merge_weights", "peft_version",
+	"qalora_group_size", "revision", "runtime_config", "task_type",
 	"fan_in_fan_out", // PEFT itself takes it for false of a linear layer
 	"velora_config"}  // of the backward pass alone
 
 // followed are the fields that are read.
-var followed = []string{"peft_type", "r", "lora_alpha", "lora_dropout", "target_modules", "exclude_modules", "modules_to_save", "rank_pattern",
-	"alpha_pattern", "layers_to_transform", "layers_pattern", "use_rslora", "use_dora", "bias", "init_lora_weights", "ensure_weight_tying"}
+var followed = []string{"peft_type", "r", "lora_alpha", "lora_dropout", "target_modules", "exclude_modules",
+	"modules_to_save", "rank_pattern", "alpha_pattern", "layers_to_transform", "layers_pattern", "use_rslora", "use_dora",
+	"bias", "init_lora_weights", "ensure_weight_tying"}
 
 // baseChanging begins the kinds of initialisation after which the base's own weights are others.
 var baseChanging = []string{"pissa", "olora", "corda", "loftq", "lora_ga"}
@@ -96,7 +99,8 @@ func (c *AdapterConfig) read(f *fields) {
 	init, _ := f.raw["init_lora_weights"].(string)
 	for _, k := range baseChanging {
 		if strings.HasPrefix(strings.ToLower(init), k) {
-			f.fail("init_lora_weights", "%q changes the base's weights and is not supported; convert the adapter to plain LoRA with PEFT (path_initial_model_for_weight_conversion)", init)
+			f.fail("init_lora_weights", "%q changes the base's weights and is not supported; convert the adapter to plain "+
+				"LoRA with PEFT (path_initial_model_for_weight_conversion)", init)
 		}
 	}
 	if b := f.raw["bias"]; b != nil && b != "none" && b != "all" && b != "lora_only" {
@@ -109,8 +113,10 @@ func (c *AdapterConfig) read(f *fields) {
 	c.DoRA, c.RSLoRA, c.KeepTie = f.flag("use_dora"), f.flag("use_rslora"), f.flag("ensure_weight_tying")
 	c.VeLoRA = means(f.raw["velora_config"])
 	c.match = &matcher{f: f}
-	c.targets, c.excluded, c.saved = c.match.selection("target_modules"), c.match.selection("exclude_modules"), c.match.selection("modules_to_save")
-	c.ranks, c.alphas = c.match.patterns("rank_pattern", c.rankPattern), c.match.patterns("alpha_pattern", c.alphaPattern)
+	c.targets, c.excluded = c.match.selection("target_modules"), c.match.selection("exclude_modules")
+	c.saved = c.match.selection("modules_to_save")
+	c.ranks = c.match.patterns("rank_pattern", c.rankPattern)
+	c.alphas = c.match.patterns("alpha_pattern", c.alphaPattern)
 	for _, p := range c.ranks {
 		if p.value != math.Trunc(p.value) || p.value < 1 || p.value > 1<<31 {
 			f.fail("rank_pattern", "%v of %q is not a whole number from 1 to 2^31", p.value, p.key)
@@ -118,7 +124,7 @@ func (c *AdapterConfig) read(f *fields) {
 	}
 	c.layers, c.layersPattern = f.ids("layers_to_transform"), f.texts("layers_pattern")
 	for _, name := range slices.Sorted(maps.Keys(f.raw)) {
-		if means(f.raw[name]) && !slices.Contains(followed, name) && !slices.Contains(harmless, name) && !slices.Contains(uncomputed, name) {
+		if means(f.raw[name]) && !slices.Contains(slices.Concat(followed, harmless, uncomputed), name) {
 			c.Notes = append(c.Notes, fmt.Sprintf("%s: %s is not a field of PEFT's LoRA and is passed over", f.path, name))
 		}
 	}

@@ -31,9 +31,9 @@ func (m Layout) matrix(module string) (s tensor.Shape, ok bool) {
 	return s, len(s) == 2
 }
 
-// Fit checks that the adapter is of this model, and whole: each of its tensors has its place, and what adapter_config.json
-// names is there. Rows of embedding and head beyond the vocabulary are cut; the notes say it. What PEFT computes where the
-// base has one tensor for both is settled here: see tie.
+// Fit checks that the adapter is of this model, and whole: each of its tensors has its place, and what
+// adapter_config.json names is there. Rows of embedding and head beyond the vocabulary are cut; the notes say it. What
+// PEFT computes where the base has one tensor for both is settled here: see tie.
 func (a *Adapter) Fit(m Layout) (notes []string, err error) {
 	notes = a.Config.Notes
 	for _, module := range slices.Sorted(maps.Keys(a.LoRA)) {
@@ -87,11 +87,13 @@ func fit(t Tensor, name string, m Layout) (_ Tensor, note string, err error) {
 		case t.Shape[0] > s[0]:
 			return t.Rows(s[0]), cutNote(t.File, name, s[0], t.Shape[0]), nil
 		case t.Shape[0] < s[0]:
-			return t, "", errs.Dataf("%s: tensor %s has %d rows, the model's vocabulary %d: the adapter was trained on a smaller one", t.File, t.Name, t.Shape[0], s[0])
+			return t, "", errs.Dataf("%s: tensor %s has %d rows, the model's vocabulary %d: the adapter was trained on a "+
+				"smaller one", t.File, t.Name, t.Shape[0], s[0])
 		}
 	}
 	if !t.Shape.Equal(s) {
-		return t, "", errs.Dataf("%s: tensor %s has shape %v, the model's is %v: the adapter is of another model", t.File, t.Name, t.Shape, s)
+		return t, "", errs.Dataf("%s: tensor %s has shape %v, the model's is %v: the adapter is of another model",
+			t.File, t.Name, t.Shape, s)
 	}
 	return t, "", nil
 }
@@ -118,7 +120,8 @@ func (a *Adapter) fitFactors(module string, m Layout) (notes []string, err error
 		out, in, length = in, out, s[1]
 	}
 	if in != s[1] || out != s[0] && !(isEnd(name) && out > s[0]) {
-		return nil, errs.Dataf("%s: %s: lora_A %v and lora_B %v do not fit the model's weight %v: the adapter is of another model", f.A.File, module, f.A.Shape, f.B.Shape, s)
+		return nil, errs.Dataf("%s: %s: lora_A %v and lora_B %v do not fit the model's weight %v: the adapter is of "+
+			"another model", f.A.File, module, f.A.Shape, f.B.Shape, s)
 	}
 	if out > s[0] {
 		notes = append(notes, cutNote(f.B.File, name, s[0], out))
@@ -129,12 +132,14 @@ func (a *Adapter) fitFactors(module string, m Layout) (notes []string, err error
 		case !f.Embedding:
 			f.B, length = f.B.Rows(s[0]), out
 		case a.Config.DoRA && f.Full.Name == "":
-			return nil, errs.Dataf("%s: use_dora: %s has rows beyond the model's vocabulary, and its base_layer, whose lengths they count for, is not in the file", a.Config.Path, module)
+			return nil, errs.Dataf("%s: use_dora: %s has rows beyond the model's vocabulary, and its base_layer, whose "+
+				"lengths they count for, is not in the file", a.Config.Path, module)
 		}
 	}
 	if g := f.Magnitude; g.Name != "" {
 		if !g.Shape.Equal(tensor.Shape{length}) {
-			return nil, errs.Dataf("%s: tensor %s has shape %v where [%d] is wanted: the adapter is of another model", g.File, g.Name, g.Shape, length)
+			return nil, errs.Dataf("%s: tensor %s has shape %v where [%d] is wanted: the adapter is of another model",
+				g.File, g.Name, g.Shape, length)
 		}
 		if !f.Embedding {
 			f.Magnitude = g.Rows(s[0])
@@ -150,7 +155,8 @@ func (a *Adapter) complete(m Layout) error {
 	for _, name := range slices.Sorted(maps.Keys(m.Shapes)) {
 		module := moduleOf(name)
 		if _, ok := a.Saved[name]; !ok && c.Saves(module) && !(c.KeepTie && m.Tied && isEnd(name)) {
-			return errs.Dataf("%s: tensor %s is missing, though modules_to_save of %s names it: the adapter is not whole, or of another model", a.Files[0], name, adapterConfigName)
+			return errs.Dataf("%s: tensor %s is missing, though modules_to_save of %s names it: the adapter is not whole, or "+
+				"of another model", a.Files[0], name, adapterConfigName)
 		}
 		_, has := a.LoRA[module]
 		if _, ok := m.matrix(module); !ok || !c.targets.given {
@@ -160,7 +166,8 @@ func (a *Adapter) complete(m Layout) error {
 		case c.match.f.err != nil:
 			return c.match.f.err
 		case wanted && !has:
-			return errs.Dataf("%s: the factors lora_A and lora_B of %s are missing, though target_modules of %s names it: the adapter is not whole, or of another model", a.Files[0], module, adapterConfigName)
+			return errs.Dataf("%s: the factors lora_A and lora_B of %s are missing, though target_modules of %s names it: "+
+				"the adapter is not whole, or of another model", a.Files[0], module, adapterConfigName)
 		case has && !wanted && !(c.KeepTie && m.Tied && name == headName): // PEFT takes a tied head out of target_modules
 			return errs.Dataf("%s: target_modules does not name %s, of which %s has factors", c.Path, module, a.Files[0])
 		}
@@ -179,14 +186,23 @@ func (a *Adapter) tie(m Layout) error {
 	g, headed := a.LoRA[moduleOf(headName)]
 	if a.Config.KeepTie {
 		if hasE && hasH && !Equal(e, h) {
-			return errs.Dataf("%s: ensure_weight_tying: true, but %s and %s of %s differ", a.Config.Path, embedName, headName, e.File)
+			return errs.Dataf("%s: ensure_weight_tying: true, but %s and %s of %s differ",
+				a.Config.Path, embedName, headName, e.File)
 		}
 		if embedded && (!headed || !a.Config.DoRA && f.Scale == g.Scale && transposed(f.A, g.B) && transposed(f.B, g.A)) {
 			delete(a.LoRA, moduleOf(headName))
 			embedded, headed = false, false
 		}
 	}
-	same := hasE == hasH && (!hasE || Equal(e, h)) || hasE && !hasH && m.is(embedName, e) || hasH && !hasE && m.is(embedName, h)
+	same := !hasE && !hasH
+	switch {
+	case hasE && hasH:
+		same = Equal(e, h)
+	case hasE:
+		same = m.is(embedName, e)
+	case hasH:
+		same = m.is(embedName, h)
+	}
 	a.Untied = !same || embedded || headed
 	if hasE {
 		a.Saved[embedName] = e

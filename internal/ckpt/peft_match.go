@@ -106,7 +106,9 @@ func (m *matcher) selects(s selection, field, module string) bool {
 	case s.whole != "":
 		return m.test(field, `\A(?:`+s.whole+`)\z`, module)
 	}
-	return slices.ContainsFunc(s.names, func(name string) bool { return module == name || strings.HasSuffix(module, "."+name) })
+	return slices.ContainsFunc(s.names, func(name string) bool {
+		return module == name || strings.HasSuffix(module, "."+name)
+	})
 }
 
 // within reports whether a module is one of those named, or part of one; the names are expressions.
@@ -116,8 +118,8 @@ func (m *matcher) within(names []string, module string) bool {
 	})
 }
 
-// layer is the number of the layer that a module lies in, counted from 0; -1 where it lies in none. What stands before the
-// number is one of the expressions, or anything where there are none.
+// layer is the number of the layer that a module lies in, counted from 0; -1 where it lies in none. What stands before
+// the number is one of the expressions, or anything where there are none.
 func (m *matcher) layer(module string, before []string) int {
 	if len(before) == 0 {
 		before = []string{`[^.]*`}

@@ -11,7 +11,8 @@ import (
 	"longlora/internal/tensor"
 )
 
-// addAdapter opens an adapter and checks that it belongs to this model. Rows beyond the vocabulary are left out, with a note.
+// addAdapter opens an adapter and checks that it belongs to this model. Rows beyond the vocabulary are left out, with a
+// note.
 func (b *Base) addAdapter(dir string) error {
 	a, err := ckpt.OpenAdapter(dir)
 	if err != nil {
@@ -44,7 +45,7 @@ func (b *Base) addAdapter(dir string) error {
 	return nil
 }
 
-// tensor is what stands in the place of one of the base's tensors before factors are added: the adapter's where it has one.
+// tensor is what stands in the place of one of the base's before factors are added: the adapter's where it has one.
 func (b *Base) tensor(name string, shape tensor.Shape) (ckpt.Tensor, error) {
 	if b.Adapter != nil {
 		if t, ok := b.Adapter.Saved[name]; ok {
@@ -100,7 +101,8 @@ func (b *Base) Frozen() model.Train { return model.Train{Frozen: true, LoRA: b.l
 func (b *Base) Resume(dropout float64) (model.Train, error) {
 	tr := model.Train{Drop: dropout, LoRA: b.low, Whole: map[string]bool{}}
 	if field, what := b.unresumable(); field != "" {
-		return tr, errs.Dataf("%s: %s: %s. Training goes on from LoRA factors of the layers' linear layers and from modules saved whole; merge this adapter (longlora merge --model %s --adapter %s --out MERGED) and train from MERGED",
+		return tr, errs.Dataf("%s: %s: %s. Training goes on from LoRA factors of the layers' linear layers and from modules "+
+			"saved whole; merge this adapter (longlora merge --model %s --adapter %s --out MERGED) and train from MERGED",
 			b.Adapter.Config.Path, field, what, b.Dir, b.Adapter.Dir)
 	}
 	for name, t := range b.Adapter.Saved {
@@ -111,10 +113,11 @@ func (b *Base) Resume(dropout float64) (model.Train, error) {
 	return tr, nil
 }
 
-// copied reports whether a tensor of the adapter is the base's own: PEFT saves embedding and head beside the factors where
-// the vocabulary grew, trained or not.
+// copied reports whether a tensor of the adapter is the base's own: PEFT saves embedding and head beside the factors
+// where the vocabulary grew, trained or not.
 func (b *Base) copied(name string, t ckpt.Tensor) bool {
-	if b.Weights == nil || b.Adapter.Config.Saves(strings.TrimSuffix(name, ".weight")) || filepath.Base(t.File) == ckpt.SideName {
+	named := b.Adapter.Config.Saves(strings.TrimSuffix(name, ".weight")) || filepath.Base(t.File) == ckpt.SideName
+	if b.Weights == nil || named {
 		return false
 	}
 	base, err := b.Weights.Get(name, t.Shape)
@@ -136,7 +139,8 @@ func (b *Base) unresumable() (field, what string) {
 		}
 	}
 	if a.Untied {
-		return "modules_to_save", model.EmbedName + " and " + model.HeadName + " are two different tensors with it, and the base has one for both"
+		return "modules_to_save", model.EmbedName + " and " + model.HeadName +
+			" are two different tensors with it, and the base has one for both"
 	}
 	for _, s := range b.Desc().TensorShapes() {
 		if _, ok := a.Saved[s.Name]; ok && s.Kind == model.KindBias && !a.Config.Saves(strings.TrimSuffix(s.Name, ".bias")) {

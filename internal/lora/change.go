@@ -10,8 +10,8 @@ import (
 	"longlora/internal/tensor"
 )
 
-// Change is what an adapter's factors do to one matrix W (out,in): W + Scale·B·A, and with DoRA (arXiv 2402.09353, eq. 5)
-// each row of the sum, of an embedding each column, is brought to the length that the adapter has for it.
+// Change is what an adapter's factors do to one matrix W (out,in): W + Scale·B·A, and with DoRA (arXiv 2402.09353,
+// eq. 5) each row of the sum, of an embedding each column, is brought to the length that the adapter has for it.
 type Change struct {
 	rank    int
 	a, b    []float32 // (R,in), (out,R)

@@ -190,9 +190,11 @@ func (p *part) make(r0, r1 int) {
 	case ckpt.NotFinite(p.src.Bytes(lo+i, lo+i+1), p.src.DType) == 0:
 		p.err = errs.Numericf("%s: %s is NaN or infinite; a checkpoint with such a weight is broken", p.src.File, where)
 	case p.change != nil && ckpt.NotFinite(ckpt.AppendFloats(nil, p.v[i:i+1], tensor.F32), tensor.F32) == 0:
-		p.err = errs.Numericf("%s: %s becomes NaN or infinite with the adapter's factors; the adapter is broken", p.from, where)
+		p.err = errs.Numericf("%s: %s becomes NaN or infinite with the adapter's factors; the adapter is broken",
+			p.from, where)
 	default:
-		p.err = errs.Numericf("%s: %s is %v, too large for the type of the merged weights; use another --dtype", p.base.File, where, p.v[i])
+		p.err = errs.Numericf("%s: %s is %v, too large for the type of the merged weights; use another --dtype",
+			p.base.File, where, p.v[i])
 	}
 }
 
