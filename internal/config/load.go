@@ -3,19 +3,13 @@
 package config
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
-	"maps"
 	"os"
 	"slices"
-	"sort"
 	"strconv"
 	"strings"
 
 	"github.com/spf13/pflag"
-	"github.com/spf13/viper"
-	"go.yaml.in/yaml/v3"
 
 	"longlora/internal/errs"
 )
@@ -153,15 +147,9 @@ func keep(f *pflag.Flag) (undo func()) {
 // Notes are what to tell of the values of a shared file that this command does not take.
 func (v *Values) Notes() []string { return v.notes }
 
-// given is a value as its source has it: one text, and its parts where it is a YAML list.
-type given struct {
-	text string
-	list []string
-}
-
 func envLookup(flag string) (value given, where string, ok bool) {
 	text, ok := os.LookupEnv(envName(flag))
-	return given{text: text}, envName(flag), ok
+	return given{text: text, plain: text}, envName(flag), ok
 }
 
 // set gives an option a weaker source's value unless a stronger one has spoken.
@@ -182,11 +170,14 @@ func (v *Values) set(name string, s Source, lookup func(string) (value given, wh
 func assign(f *pflag.Flag, value given) error {
 	sv, isList := f.Value.(pflag.SliceValue)
 	if !isList {
-		return f.Value.Set(value.text)
+		return f.Value.Set(value.as(f))
 	}
-	parts := value.list // a part of a YAML list may hold commas
-	if parts == nil {
-		parts = splitList(value.text)
+	if value.list == nil {
+		return sv.Replace(splitList(value.as(f)))
+	}
+	parts := []string{} // each whole: it may hold commas
+	for _, part := range value.list {
+		parts = append(parts, part.as(f))
 	}
 	return sv.Replace(parts)
 }
@@ -199,81 +190,6 @@ func splitList(s string) []string {
 		}
 	}
 	return out
-}
-
-// read loads the YAML file into option names and values.
-func (v *Values) read(known Known) (map[string]given, error) {
-	path := ""
-	if f := v.fs.Lookup("config"); f != nil {
-		path = f.Value.String()
-	}
-	if path == "" {
-		path = DefaultFile
-		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-			return nil, nil
-		}
-	}
-	v.file = path
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return nil, errs.Usagef("--config: %w", err)
-	}
-	var plain map[string]any
-	if err := yaml.Unmarshal(b, &plain); err != nil {
-		return nil, errs.Usagef("%s: not YAML: %w", path, err)
-	}
-	vp := viper.New()
-	if err := vp.MergeConfigMap(plain); err != nil {
-		return nil, errs.Usagef("%s: %w", path, err)
-	}
-	out := map[string]given{}
-	keys := vp.AllKeys()
-	sort.Strings(keys)
-	for _, k := range keys {
-		name := strings.ReplaceAll(k, "_", "-")
-		if known[name] == nil {
-			return nil, errs.Usagef("%s: %s is no option%s", path, k, suggest(name, slices.Collect(maps.Keys(known))))
-		}
-		value, err := plainValue(vp.Get(k))
-		if err != nil {
-			return nil, errs.Usagef("%s: %s: %w", path, k, err)
-		}
-		if _, twice := out[name]; twice {
-			return nil, errs.Usagef("%s: %s stands twice, with - and with _", path, name)
-		}
-		out[name] = value
-	}
-	return out, nil
-}
-
-// plainValue is a YAML value as a flag has it.
-func plainValue(x any) (given, error) {
-	list, ok := x.([]any)
-	if !ok {
-		text, err := plainText(x)
-		return given{text: text}, err
-	}
-	parts := []string{}
-	for _, e := range list {
-		s, err := plainText(e)
-		if err != nil {
-			return given{}, err
-		}
-		parts = append(parts, s)
-	}
-	return given{strings.Join(parts, ","), parts}, nil
-}
-
-func plainText(x any) (string, error) {
-	switch t := x.(type) {
-	case nil:
-		return "", errors.New("it has no value; give one or remove the line")
-	case float64:
-		return strconv.FormatFloat(t, 'g', -1, 64), nil
-	case string, bool, int, int64, uint64:
-		return fmt.Sprint(t), nil
-	}
-	return "", fmt.Errorf("a value of type %T where a number, text or a list is wanted", x)
 }
 
 // Explicit reports whether anything but the default gave the option.

@@ -287,3 +287,71 @@ func TestSharedValue(t *testing.T) {
 		})
 	}
 }
+
+// Text of a file is text, whatever YAML would make of it; numbers and truth values may be spelled as YAML has them.
+func TestFileText(t *testing.T) {
+	for _, text := range []string{"2024.10", "007", "1e5", "yes", "no", "true", "True", "0x1f", "0o17", "1_000", "12:30", "2024-10-01", ".5", "+1", "~/x"} {
+		c, _, err := load(t, "model: m\ndata: ["+text+", d]\nctx: 64\nout: "+text+"\n")
+		if err != nil || c.Out != text || c.Data[0] != text {
+			t.Errorf("%s: out %q, data %q: %v", text, c.Out, c.Data, err)
+		}
+	}
+	c, _, err := load(t, "model: &m m\ndata: d\nctx: 0x40\nout: *m\nsteps: 1e3\nseed: 1_000\nlr: 1E-4\nshuffle: False\ntargets: [q_proj]\ngroup: .25\n")
+	if err != nil || c.Ctx != 64 || c.Out != "m" || c.Steps != 1000 || c.Seed != 1000 || c.LR != 1e-4 || c.Shuffle || len(c.Targets) != 1 || c.G != 16 {
+		t.Errorf("%+v: %v", c, err)
+	}
+	for _, file := range []string{"", "# nothing\n", "---\n"} {
+		if _, _, err := load(t, file, "--model=m", "--data=d", "--ctx=64", "--out=o"); err != nil {
+			t.Errorf("%q: %v", file, err)
+		}
+	}
+	for file, want := range map[string]string{
+		least + "out: null\n": "out", least + "rank: ~\n": "it has no value", least + "---\nrank: 4\n": "more than one YAML document",
+		least + "rank: 4\nRANK: 5\n": "rank stands twice", least + "max-grad-norm: 1\nmax_grad_norm: 1\n": "max-grad-norm stands twice", "- 1\n": "not a list of options",
+		least + "rank: !x 4\n": "!x", least + "<<: {rank: 4}\n": "<< is no option", least + "? [a]\n: 4\n": "no option", "just text": "not a list of options",
+	} {
+		if _, _, err := load(t, file); errs.Code(err) != 2 || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %q", file, err, want)
+		}
+	}
+}
+
+// roundTrip writes texts as options and reads them again.
+func roundTrip(t *testing.T, out string, data []string) {
+	t.Helper()
+	fs := pflag.NewFlagSet("train", pflag.ContinueOnError)
+	new(config.Train).Flags(fs)
+	known := config.Known{}
+	fs.VisitAll(known.Add)
+	v, err := config.Load(fs, known)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := v.YAML(map[string]any{"model": "m", "data": data, "out": out, "ctx": "64", "train-norm": "false"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, _, err := load(t, string(b))
+	if err != nil || c.Out != out || !reflect.DeepEqual(c.Data, data) || c.Ctx != 64 || c.TrainNorm {
+		t.Errorf("%q and %q came back as %q and %q: %v\n%s", out, data, c.Out, c.Data, err, b)
+	}
+}
+
+// Every text that a run writes down comes back as it was.
+func TestTextComesBack(t *testing.T) {
+	for _, text := range []string{"2024.10", "007", "1e5", "yes", "null", "~", "~/x", "0x1f", "0o17", "true", "Off", "y", "1_0", "12:30:45", ".inf", ".nan", "2024-10-01", "<<", "=",
+		" a b ", "a: b", "a #b", "#a", "- a", "[a]*?", "{a}", "*a", "&a", "!a", "%a", "@a", "`a`", "'a'", `"a"`, `a\nb`, "a\nb\n", "\ta", "a,b", "ä", "日本", "\u0085", "\u2028", "\ufeff", "\x01", "\x7f", "a\xffb", "\xff", strings.Repeat("long words ", 30)} {
+		roundTrip(t, text, []string{text + "x", "d"})
+	}
+}
+
+func FuzzText(f *testing.F) {
+	f.Add("2024.10")
+	f.Add("a\xffb\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		if text == "" || strings.ContainsRune(text, 0) { // no path
+			t.Skip()
+		}
+		roundTrip(t, text, []string{"x" + text})
+	})
+}

@@ -30,7 +30,7 @@ var beside = map[string]string{
 	"internal/ops/cpu":    "internal/ops",
 	"internal/ops/cuda":   "internal/ops internal/errs",
 	"internal/ops/optest": "internal/ops",
-	"internal/config":     "internal/errs",
+	"internal/config":     "internal/errs internal/files",
 	"internal/files":      "internal/errs",
 	"internal/proc":       "internal/errs internal/files",
 	"internal/rope":       "internal/errs",
@@ -42,7 +42,6 @@ var only = map[string]string{
 	"gonum.org/v1/plot":      "internal/report",
 	"github.com/spf13/cobra": "cmd/longlora",
 	"github.com/spf13/pflag": "cmd/longlora internal/config internal/train internal/extend",
-	"github.com/spf13/viper": "internal/config",
 	"C":                      "csrc internal/proc internal/ops/cuda scripts/benchproducts scripts/benchdecode",
 	"gorgonia.org/cu":        "internal/ops/cuda",
 }

@@ -4,11 +4,9 @@ import (
 	"io"
 	"path/filepath"
 	"sort"
-	"strconv"
-
-	"go.yaml.in/yaml/v3"
 
 	"longlora/internal/ckpt"
+	"longlora/internal/config"
 	"longlora/internal/lora"
 	"longlora/internal/model"
 	"longlora/internal/tensor"
@@ -119,41 +117,15 @@ func (s *setup) writeConfig() error {
 	if s.c.Values.Explicit("group-size") {
 		delete(all, "group")
 	}
-	return ckpt.WriteAtomic(filepath.Join(s.c.Out, "longlora.yaml"), func(w io.Writer) error {
-		for _, name := range sortedKeys(all) {
-			v := all[name]
-			if text, ok := v.(string); ok && name != "group" && isPlain(text) {
-				if _, err := io.WriteString(w, name+": "+text+"\n"); err != nil {
-					return err
-				}
-				continue
-			}
-			b, err := yaml.Marshal(map[string]any{name: v})
-			if err != nil {
-				return err
-			}
-			if _, err := w.Write(b); err != nil {
-				return err
-			}
-		}
-		return nil
+	b, err := s.c.Values.YAML(all)
+	if err != nil {
+		return err
+	}
+	return ckpt.WriteAtomic(filepath.Join(s.c.Out, config.DefaultFile), func(w io.Writer) error {
+		_, err := w.Write(b)
+		return err
 	})
 }
 
 // notGiven are options whose default stands for "not given": written out they would exclude others, or be out of range.
 var notGiven = []string{"steps", "epochs", "group-size", "rope-factor", "base-ctx", "tile", "eval-data", "eval-fraction", "eval-attn"}
-
-// isPlain reports whether a value's text is a number or a truth value and stands in YAML without quotes.
-func isPlain(text string) bool {
-	_, err := strconv.ParseFloat(text, 64)
-	return text == "true" || text == "false" || err == nil
-}
-
-func sortedKeys(m map[string]any) []string {
-	var out []string
-	for k := range m {
-		out = append(out, k)
-	}
-	sort.Strings(out)
-	return out
-}

@@ -1,0 +1,201 @@
+package config
+
+import (
+	"bytes"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/spf13/pflag"
+	"go.yaml.in/yaml/v3"
+
+	"longlora/internal/errs"
+	"longlora/internal/files"
+)
+
+// A file of options is a flat YAML mapping. Text comes back as it is written: 2024.10 is not 2024.1 where a folder's
+// name is wanted.
+
+// maxFile is far longer than all options with long lists of paths.
+const maxFile = 1 << 20
+
+// given is a value as its source has it: one text, and its parts where it is a YAML list.
+type given struct {
+	text  string // as it is written
+	plain string // a number or truth value in the spelling that flags have; otherwise text
+	list  []given
+}
+
+// textual reports whether an option's value is text, of which every letter counts.
+func textual(f *pflag.Flag) bool {
+	switch f.Value.Type() {
+	case "string", "stringArray", "stringSlice":
+		return true
+	}
+	return false
+}
+
+// as is the value as an option takes it.
+func (g given) as(f *pflag.Flag) string {
+	if textual(f) {
+		return g.text
+	}
+	return g.plain
+}
+
+// read loads the YAML file into option names and values.
+func (v *Values) read(known Known) (map[string]given, error) {
+	path := ""
+	if f := v.fs.Lookup("config"); f != nil {
+		path = f.Value.String()
+	}
+	if path == "" {
+		path = DefaultFile
+		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+			return nil, nil
+		}
+	}
+	v.file = path
+	b, err := files.Read(path, maxFile)
+	if err != nil {
+		return nil, errs.Usagef("--config: %w", err)
+	}
+	out, err := parseFile(b, known)
+	if err != nil {
+		return nil, errs.Usagef("%s: %w", path, err)
+	}
+	return out, nil
+}
+
+func parseFile(b []byte, known Known) (map[string]given, error) {
+	var doc, second yaml.Node
+	dec := yaml.NewDecoder(bytes.NewReader(b))
+	if err := dec.Decode(&doc); errors.Is(err, io.EOF) {
+		return nil, nil
+	} else if err != nil {
+		return nil, fmt.Errorf("not YAML: %w", err)
+	}
+	if err := dec.Decode(&second); !errors.Is(err, io.EOF) {
+		return nil, errors.New("more than one YAML document; give the options in one")
+	}
+	top := doc.Content[0]
+	if top.Kind == yaml.ScalarNode && top.Tag == "!!null" { // comments alone
+		return nil, nil
+	}
+	if top.Kind != yaml.MappingNode {
+		return nil, errors.New("not a list of options, as rank: 8")
+	}
+	out := map[string]given{}
+	for i := 0; i+1 < len(top.Content); i += 2 {
+		key := top.Content[i].Value
+		name := strings.ToLower(strings.ReplaceAll(key, "_", "-"))
+		if top.Content[i].Kind != yaml.ScalarNode || known[name] == nil {
+			return nil, fmt.Errorf("%.100s is no option%s", key, suggest(name, slices.Collect(maps.Keys(known))))
+		}
+		value, err := valueOf(top.Content[i+1])
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", key, err)
+		}
+		if _, twice := out[name]; twice {
+			return nil, fmt.Errorf("%s stands twice", name)
+		}
+		out[name] = value
+	}
+	return out, nil
+}
+
+// valueOf is a YAML value as an option has it.
+func valueOf(n *yaml.Node) (given, error) {
+	if n.Kind == yaml.AliasNode {
+		n = n.Alias
+	}
+	if n.Kind != yaml.SequenceNode {
+		return scalar(n)
+	}
+	g := given{list: []given{}}
+	var texts []string
+	for _, e := range n.Content {
+		if e.Kind == yaml.AliasNode {
+			e = e.Alias
+		}
+		part, err := scalar(e)
+		if err != nil {
+			return given{}, err
+		}
+		g.list, texts = append(g.list, part), append(texts, part.text)
+	}
+	g.text = strings.Join(texts, ",")
+	g.plain = g.text
+	return g, nil
+}
+
+func scalar(n *yaml.Node) (given, error) {
+	g := given{text: n.Value, plain: n.Value}
+	if n.Kind != yaml.ScalarNode {
+		return g, errors.New("a list or mapping where a number, text or a flat list is wanted")
+	}
+	switch n.ShortTag() {
+	case "!!null":
+		return g, errors.New("it has no value; give one or remove the line")
+	case "!!binary": // text that is no UTF-8
+		b, err := base64.StdEncoding.DecodeString(n.Value)
+		g.text, g.plain = string(b), string(b)
+		return g, err
+	case "!!int", "!!float", "!!bool":
+		var x any
+		if err := n.Decode(&x); err != nil {
+			return g, err
+		}
+		g.plain = fmt.Sprint(x)
+		if f, ok := x.(float64); ok {
+			g.plain = strconv.FormatFloat(f, 'g', -1, 64)
+		}
+	case "!!str", "!!timestamp", "!!merge": // << is text where it is no key
+	default:
+		return g, fmt.Errorf("a value of type %.100s where a number, text or a list is wanted", n.Tag)
+	}
+	return g, nil
+}
+
+// YAML writes options as a file that gives the same ones again.
+func (v *Values) YAML(options map[string]any) ([]byte, error) {
+	var out bytes.Buffer
+	for _, name := range slices.Sorted(maps.Keys(options)) {
+		x := options[name]
+		if text, ok := x.(string); ok && !textual(v.fs.Lookup(name)) {
+			fmt.Fprintf(&out, "%s: %s\n", name, text) // numbers and truth values stand without quotes
+			continue
+		}
+		b, err := yaml.Marshal(map[string]any{name: quotedText(x)})
+		if err != nil {
+			return nil, err
+		}
+		out.Write(b)
+	}
+	return out.Bytes(), nil
+}
+
+// quotedText has texts of several lines in quotes: blocks would lose tabs.
+func quotedText(x any) any {
+	switch x := x.(type) {
+	case string:
+		if strings.ContainsAny(x, "\n\r\t") && utf8.ValidString(x) {
+			return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: x, Style: yaml.DoubleQuotedStyle}
+		}
+	case []string:
+		list := make([]any, len(x))
+		for i, e := range x {
+			list[i] = quotedText(e)
+		}
+		return list
+	}
+	return x
+}
