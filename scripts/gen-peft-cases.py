@@ -82,6 +82,8 @@ cases = {
     "grown-embedding": ("base", dict(target_modules=["q_proj", E]), 2, {}, "target_modules"), "grown-dora-ends": ("base", dict(target_modules=["q_proj", E, H], use_dora=True), 3, {}, "use_dora"),
     "grown-tied": ("tied", dict(modules_to_save=[E, H], ensure_weight_tying=True), 2), "grown-tied-embedding-saved": ("tied", dict(modules_to_save=[E]), 2, {}, "modules_to_save"),
     "grown-tied-head": ("tied", dict(target_modules=["q_proj", H]), 2, {}, "target_modules"),
+    "grown-tied-head-dora-ensured": ("tied", dict(target_modules=["q_proj", H], use_dora=True, ensure_weight_tying=True), 2, {}, "use_dora"),
+    "grown-tied-embedding-rank-ensured": ("tied", dict(target_modules=["q_proj", E], rank_pattern={E: 3}, ensure_weight_tying=True), 2, {}, "target_modules"),
     # factors of embedding and head
     "head": ("base", dict(target_modules=["q_proj", H]), 0, {}, "target_modules"), "head-alone": ("base", dict(target_modules=["q_proj", H]), 0, dict(save_embedding_layers=False), "target_modules"),
     "embedding": ("base", dict(target_modules=["q_proj", E], rank_pattern={E: 3}), 0, {}, "target_modules"), "both-rslora": ("base", dict(target_modules=[E, H], use_rslora=True), 0, {}, "target_modules"),

@@ -172,12 +172,21 @@ func (a *Adapter) putFactor(module, part string, t Tensor) error {
 	default:
 		return errs.Dataf("%s: tensor %s is of a kind of LoRA that is not supported", t.File, t.Name)
 	}
-	if to.Name != "" {
-		return errs.Dataf("%s: tensor %s is there under two names", t.File, t.Name)
+	if to.Name != "" && !Equal(*to, t) {
+		return errs.Dataf("%s: tensor %s is there under two names with different values", t.File, t.Name)
 	}
 	*to = t
 	a.LoRA[module] = f
 	return nil
+}
+
+// rank is what a module's factors must have. With ensure_weight_tying a head's are the embedding's, whatever the patterns
+// say of the head.
+func (a *Adapter) rank(module string) int {
+	if _, both := a.LoRA[moduleOf(embedName)]; both && a.Config.KeepTie && module == moduleOf(headName) {
+		module = moduleOf(embedName)
+	}
+	return a.Config.rank(module)
 }
 
 // check looks for what adapter_config.json promises of the tensors that are there.
@@ -194,7 +203,7 @@ func (a *Adapter) check() error {
 		if f.A.Name == "" || f.B.Name == "" {
 			return errs.Dataf("%s: %s has only one of lora_A and lora_B", a.Files[0], module)
 		}
-		if r := a.Config.rank(module); len(f.A.Shape) != 2 || len(f.B.Shape) != 2 || f.A.Shape[0] != r || f.B.Shape[1] != r {
+		if r := a.rank(module); len(f.A.Shape) != 2 || len(f.B.Shape) != 2 || f.A.Shape[0] != r || f.B.Shape[1] != r {
 			return errs.Dataf("%s: %s: lora_A %v and lora_B %v do not have rank r = %d of %s",
 				f.A.File, module, f.A.Shape, f.B.Shape, r, adapterConfigName)
 		}

@@ -194,6 +194,8 @@ func TestTie(t *testing.T) {
 		"factors of the head":           {change{"target_modules": []string{"q_proj", "lm_head"}}, lowHead, true, nil},
 		"factors of the embedding":      {change{"target_modules": []string{"q_proj", "embed_tokens"}}, lowEmbed, true, nil},
 		"factors of both, tied":         {change{"target_modules": []string{"q_proj", "model.embed_tokens"}, "ensure_weight_tying": true}, tiedFactors, false, nil},
+		"tied, of another rank": {change{"target_modules": []string{"q_proj", "model.embed_tokens"}, "ensure_weight_tying": true,
+			"rank_pattern": change{"q_proj": 2, "embed_tokens": 2}, "r": 5}, tiedFactors, true, nil}, // and so of another scale
 		"tied, of different scales": {change{"target_modules": []string{"q_proj", "model.embed_tokens"}, "ensure_weight_tying": true, "alpha_pattern": change{"lm_head": 1}},
 			tiedFactors, true, nil},
 	} {
