@@ -273,6 +273,9 @@ func TestReleasedForm(t *testing.T) {
 			defer a.Close()
 			got[i] = a
 		}
+		if _, released := got[1].Saved[headName]; !released { // PEFT's form has a tied embedding under both names
+			delete(got[0].Saved, headName)
+		}
 		if len(got[0].LoRA) == 0 || len(got[0].LoRA) != len(got[1].LoRA) || len(got[0].Saved) != len(got[1].Saved) {
 			t.Fatalf("%s: %d and %d pairs, %d and %d whole tensors", c, len(got[0].LoRA), len(got[1].LoRA), len(got[0].Saved), len(got[1].Saved))
 		}

@@ -6,6 +6,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"longlora/internal/ckpt"
@@ -24,6 +25,8 @@ type expected struct {
 	Split      float64 `json:"loss.split"`
 	Roll       float64 `json:"loss.roll"`
 	SFTLoss    float64 `json:"loss.sft"`
+	DocsLoss   float64 `json:"loss.docs"`
+	Docs       []int   // lengths of the documents that a row is cut into
 	SFT        struct {
 		Lengths, Prompt []int
 		Starts          []int `json:"row_starts"`
@@ -156,14 +159,28 @@ type kase struct {
 	loss  float64
 }
 
+// cases are those that a reference case has values of.
 func (g golden) cases() []kase {
 	ctx, group := g.want.Ctx, g.want.Group
-	return []kase{
+	all := []kase{
 		{"full", s2attn.Spec{Mode: s2attn.Full}, row(g.ids[:ctx]), g.want.Full},
 		{"split", s2attn.Spec{Mode: s2attn.Split, Group: group}, row(g.ids[:ctx]), g.want.Split},
 		{"roll", s2attn.Spec{Mode: s2attn.Roll, Group: group}, row(g.ids[:ctx]), g.want.Roll},
 		{"sft", s2attn.Spec{Mode: s2attn.Split, Group: group}, g.sftBatch(), g.want.SFTLoss},
+		{"docs", s2attn.Spec{Mode: s2attn.Split, Group: group}, g.cutRow(), g.want.DocsLoss},
 	}
+	return slices.DeleteFunc(all, func(c kase) bool { return c.loss == 0 })
+}
+
+// cutRow is a row of ctx tokens that is cut into documents.
+func (g golden) cutRow() *model.Batch {
+	var docs [][]int32
+	at := 0
+	for _, n := range g.want.Docs {
+		docs = append(docs, g.ids[at:at+n])
+		at += n
+	}
+	return sft(docs, make([]int, len(docs)))
 }
 
 // tilings are ways of carrying a case out.
@@ -218,7 +235,7 @@ func (g golden) errors(t *testing.T, be ops.Backend, c kase, tl model.Tiling) ma
 	return out
 }
 
-var models = []string{"mha-linear", "gqa-llama3", "odd-heads-yarn"}
+var models = []string{"mha-linear", "gqa-llama3", "odd-heads-yarn", "ragged"}
 
 // Losses and gradients of every trained tensor against transformers and PEFT, for every way of carrying a step out.
 func TestGolden(t *testing.T) {

@@ -1,0 +1,54 @@
+"""The reference cases: what each is made of. make.py makes them; testdata/golden/README.md says what lies in a case."""
+from dataclasses import dataclass, field
+
+ATTENTION = ["q_proj", "k_proj", "v_proj", "o_proj"]
+ALL_LINEAR = ATTENTION + ["gate_proj", "up_proj", "down_proj"]
+
+
+@dataclass
+class Case:
+    name: str
+    config: dict                 # of transformers
+    ctx: int
+    group: int
+    tokens: int                  # length of tokens.bin
+    steps: int = 6
+    targets: list = field(default_factory=lambda: ATTENTION)
+    kinds: tuple = ("full", "split", "roll", "sft")
+    kind: str = "LlamaForCausalLM"
+    old_spelling: bool = False   # config.json as transformers 4 wrote it
+    merged: bool = False         # PEFT's merge, and the released LongLoRA form of the trained adapter
+    docs: tuple = ()             # lengths of the documents that a row of ctx tokens is cut into
+    full_tune: bool = False      # every weight trained, without an adapter
+    decay: float = 0.0
+    seed: int = 0
+
+
+def llama(hidden, mlp, layers, heads, kv, vocab, length, theta=10000.0, scaling=None, tied=False, **more):
+    rope = {"rope_theta": theta, "rope_type": "default"}
+    rope.update(scaling or {})
+    return dict(hidden_size=hidden, intermediate_size=mlp, num_hidden_layers=layers, num_attention_heads=heads, num_key_value_heads=kv,
+                vocab_size=vocab, max_position_embeddings=length, rope_parameters=rope, tie_word_embeddings=tied, rms_norm_eps=1e-5,
+                initializer_range=0.08, bos_token_id=1, eos_token_id=2, **more)
+
+
+# Seeds are free but for one thing: AdamW's first step moves an element by the rate whatever its gradient, so one whose gradient is
+# mere rounding may differ by all of that. Where a test of a trained adapter finds such an element, another seed is taken.
+CASES = [
+    Case("mha-linear", llama(64, 172, 2, 4, 4, 320, 128, scaling={"rope_type": "linear", "factor": 4.0}), 128, 32, 1280,
+         old_spelling=True, merged=True, seed=11),
+    Case("gqa-llama3", llama(96, 200, 3, 6, 2, 515, 256, 500000.0, tied=True, scaling={
+        "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 32}),
+         256, 64, 2560, merged=True, seed=2),
+    Case("odd-heads-yarn", llama(72, 160, 2, 9, 3, 401, 256, 100000.0, tied=True, scaling={
+        "rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64}), 256, 64, 2560, seed=3),
+    # A length that is a multiple of nothing, an odd group, one KV head of 12 for five heads, documents cut inside of segments.
+    Case("ragged", llama(60, 44, 2, 5, 1, 131, 512), 157, 37, 1000, steps=3, targets=ALL_LINEAR, kinds=("full", "split", "sft"),
+         docs=(1, 2, 29, 18, 60, 19, 28), seed=4),
+    Case("families/llama-bias", llama(64, 96, 2, 4, 2, 199, 128, attention_bias=True), 128, 32, 900, steps=4, targets=ALL_LINEAR,
+         kinds=("full", "split"), seed=5),
+    Case("families/mistral-window", llama(64, 112, 2, 4, 2, 199, 128, sliding_window=48), 128, 32, 900, steps=4, targets=ALL_LINEAR,
+         kinds=("full", "split"), kind="MistralForCausalLM", seed=7),
+    Case("biases", llama(32, 40, 2, 4, 2, 96, 64, attention_bias=True, mlp_bias=True), 48, 12, 144, steps=3, kinds=("full",),
+         full_tune=True, decay=0.1, seed=6),
+]

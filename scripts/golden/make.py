@@ -1,0 +1,330 @@
+#!/usr/bin/env python3
+"""Makes the reference cases of testdata/golden again: random models, PEFT adapters, and what transformers, PEFT and a plain
+S²-Attn (s2.py) compute with them, in float32 on one thread.
+
+  python3 -m venv env; env/bin/pip install -r scripts/golden/requirements.txt
+  env/bin/python scripts/golden/make.py            # all cases, and their hashes in SHA256SUMS
+  env/bin/python scripts/golden/make.py --check    # makes them elsewhere and compares: exit 1 where one differs
+
+The same versions on the same kind of processor give the same bits; another instruction set changes last bits, and --check says
+by how much. Cases are the table in cases.py."""
+import argparse
+import hashlib
+import json
+import os
+import shutil
+import sys
+import tempfile
+import warnings
+
+os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", TOKENIZERS_PARALLELISM="false")
+warnings.filterwarnings("ignore")
+import peft
+import torch
+import torch.nn.functional as F
+import transformers
+from safetensors.torch import load_file, save_file
+
+import s2
+import wide
+from cases import CASES
+
+torch.set_num_threads(1)
+transformers.utils.logging.disable_progress_bar()
+transformers.utils.logging.set_verbosity_error()
+GOLDEN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../testdata/golden")
+NORMS = ["input_layernorm", "post_attention_layernorm", "norm"]
+RANK, ALPHA, LR, STRIDE = 4, 8, 2e-3, 64
+
+
+def write_json(path, value):
+    with open(path, "w") as f:
+        json.dump(value, f, indent=1)
+        f.write("\n")
+
+
+def load(case, path, attention="eager"):
+    return getattr(transformers, case.kind).from_pretrained(path, dtype=torch.float32, attn_implementation=attention)
+
+
+def make_model(case, path):
+    """A random model whose norms and biases are not what they would start from."""
+    torch.manual_seed(case.seed)
+    kind = getattr(transformers, case.kind)
+    m = kind(kind.config_class(**case.config))
+    with torch.no_grad():
+        for name, p in m.named_parameters():
+            if name.endswith("bias"):
+                p.normal_(0, 0.1)
+            elif p.dim() == 1:
+                p.normal_(1, 0.2)
+    m.save_pretrained(path)
+    if case.old_spelling:
+        respell(path + "/config.json")
+
+
+def respell(path):
+    """config.json as transformers wrote it until 2025."""
+    with open(path) as f:
+        c = json.load(f)
+    rope = c.pop("rope_parameters")
+    c.pop("head_dim")
+    c.update(rope_theta=rope.pop("rope_theta"), torch_dtype=c.pop("dtype"))
+    c["rope_scaling"] = {"type": rope.pop("rope_type"), **rope}
+    write_json(path, c)
+
+
+def make_adapter(case, model, path):
+    """A PEFT adapter with every factor away from zero, beside embedding and norms saved whole."""
+    torch.manual_seed(case.seed + 100)
+    tied = case.config["tie_word_embeddings"]
+    config = peft.LoraConfig(task_type="CAUSAL_LM", r=RANK, lora_alpha=ALPHA, target_modules=case.targets, ensure_weight_tying=tied,
+                             modules_to_save=["embed_tokens", *NORMS])
+    m = peft.get_peft_model(load(case, model), config)
+    with torch.no_grad():
+        for name, p in m.named_parameters():
+            if "lora_B" in name:
+                p.normal_(0, 0.05)
+    save_adapter(m, path)
+
+
+def save_adapter(m, path):
+    m.save_pretrained(path)
+    os.remove(path + "/README.md")
+    with open(path + "/adapter_config.json") as f:
+        c = json.load(f)
+    c["base_model_name_or_path"] = None  # a folder of the machine that made it
+    c["target_modules"].sort()
+    write_json(path + "/adapter_config.json", c)
+
+
+def adapted(case, model, adapter, attention):
+    return peft.PeftModel.from_pretrained(load(case, model, attention), adapter, is_trainable=True)
+
+
+def summed_loss(m, ids, first_label=1):
+    """The sum of -log p over a document's tokens from first_label on (an answer after its prompt), and how many they are."""
+    logits = m(input_ids=ids[None]).logits[0]
+    return F.cross_entropy(logits[first_label - 1:-1], ids[first_label:], reduction="sum"), len(ids) - first_label
+
+
+def mean_loss(m, documents):
+    """The mean over all scored tokens of documents, each alone: nothing of a document is seen from another one."""
+    parts = [summed_loss(m, ids, first) for ids, first in documents if len(ids) > first]
+    return sum(p[0] for p in parts) / sum(p[1] for p in parts)
+
+
+def documents(case, kind, ids):
+    """What a reference loss is of: documents with the index of their first scored token."""
+    if kind == "sft":
+        return [(ids[at:at + n], prompt) for at, n, prompt in zip([0, case.ctx], sft_lengths(case), SFT_PROMPT)]
+    if kind == "docs":
+        ends = torch.tensor(case.docs).cumsum(0).tolist()
+        return [(ids[end - n:end], 1) for end, n in zip(ends, case.docs)]
+    return [(ids[:case.ctx], 1)]
+
+
+SFT_PROMPT = [40, 25]
+
+
+def sft_lengths(case):
+    return [case.ctx, case.ctx - 37]
+
+
+def trained_name(name):
+    """A parameter's name as this program has it."""
+    for part in ("base_model.model.", ".default", ".modules_to_save"):
+        name = name.replace(part, "")
+    return name
+
+
+def gradients(m, kind):
+    """Gradients by name, each once; a tied head is its embedding."""
+    out, seen = {}, set()
+    for name, p in m.named_parameters():
+        if p.requires_grad and p.grad is not None and id(p) not in seen:
+            seen.add(id(p))
+            out[f"grad.{kind}.{trained_name(name)}"] = p.grad.clone()
+    return out
+
+
+def trainable(m):
+    return list({id(p): p for p in m.parameters() if p.requires_grad}.values())
+
+
+def train(case, m, ids, mode):
+    """AdamW by PyTorch over rows of ctx tokens; the losses and gradient norms of the steps, and the first step's gradients."""
+    ps = trainable(m)
+    kept = [p for p in ps if p.dim() > 1 or case.full_tune and id(p) not in norms_of(m)]
+    groups = [dict(params=kept, weight_decay=case.decay), dict(params=[p for p in ps if all(p is not k for k in kept)], weight_decay=0.0)]
+    opt = torch.optim.AdamW([g for g in groups if g["params"]], lr=LR, betas=(0.9, 0.95), eps=1e-8)
+    losses, sizes, first = [], [], {}
+    for step in range(case.steps):
+        loss = mean_loss(m, [(ids[step * case.ctx:(step + 1) * case.ctx], 1)])
+        loss.backward()
+        if not first:
+            first = gradients(m, mode)
+        losses.append(loss.item())
+        sizes.append(torch.nn.utils.clip_grad_norm_(ps, 1.0).item())
+        opt.step()
+        opt.zero_grad()
+    return losses, sizes, first
+
+
+def norms_of(m):
+    return {id(p) for name, p in m.named_parameters() if "norm" in name}
+
+
+def perplexity(m, ids, ctx):
+    """The mean loss over windows [i, i+ctx) for i = 0, STRIDE, …, i < len - ctx, without the last of them."""
+    with torch.no_grad():
+        windows = [mean_loss(m, [(ids[i:i + ctx], 1)]).item() for i in list(range(0, len(ids) - ctx, STRIDE))[:-1]]
+    mean = sum(windows) / len(windows)
+    return {"stride": STRIDE, "windows": len(windows), "mean_loss": mean, "ppl": float(torch.tensor(mean, dtype=torch.float64).exp()), "losses": windows}
+
+
+def logits(m, ids):
+    with torch.no_grad():
+        return m(input_ids=ids[None]).logits[0, ::8].clone()
+
+
+def spans(case, out, expected, tensors):
+    """The fields that only some cases have."""
+    if "sft" in case.kinds:
+        expected["sft"] = {"lengths": sft_lengths(case), "prompt": SFT_PROMPT, "row_starts": [0, case.ctx]}
+    if case.docs:
+        expected["docs"] = list(case.docs)
+    if case.merged:
+        release(case, out, tensors)
+
+
+def release(case, out, tensors):
+    """PEFT's merge of the trained adapter, and the adapter in the form in which LongLoRA was released."""
+    trained = out + "/adapter-trained"
+    m = adapted(case, out + "/model", trained, "eager").merge_and_unload()
+    m.save_pretrained(out + "/merged")
+    ids = read_tokens(out)[:case.ctx]
+    tensors["logits.merged.full"] = logits(m, ids)
+    tensors["logits.trained.full"] = logits(adapted(case, out + "/model", trained, "eager"), ids)
+    os.makedirs(out + "/adapter-longlora")
+    state = load_file(trained + "/adapter_model.safetensors")
+    torch.save({k: v for k, v in state.items() if "lora_" in k}, out + "/adapter-longlora/adapter_model.bin")
+    whole = {trained_name(k): v for k, v in state.items() if "lora_" not in k and "lm_head" not in k}
+    torch.save(whole, out + "/adapter-longlora/trainable_params.bin")
+    with open(trained + "/adapter_config.json") as f:
+        config = json.load(f)
+    config.update(modules_to_save=None, ensure_weight_tying=False)
+    write_json(out + "/adapter-longlora/adapter_config.json", config)
+
+
+def read_tokens(out):
+    with open(out + "/tokens.bin", "rb") as f:
+        return torch.frombuffer(bytearray(f.read()), dtype=torch.uint16).long()
+
+
+def write_tokens(case, out):
+    """A stream with some order in it: every second token follows from the one before."""
+    g = torch.Generator().manual_seed(case.seed + 200)
+    vocab = case.config["vocab_size"]
+    ids = torch.randint(3, vocab, (case.tokens,), generator=g)
+    ids[1::2] = 3 + (ids[0::2][:len(ids[1::2])] * 7 + 1) % (vocab - 3)
+    with open(out + "/tokens.bin", "wb") as f:
+        f.write(ids.to(torch.uint16).numpy().tobytes())
+
+
+def make(case, out):
+    os.makedirs(out)
+    write_tokens(case, out)
+    make_model(case, out + "/model")
+    ids = read_tokens(out)
+    expected = {"case": case.name, "ctx": case.ctx, "group": case.group, "lr": LR, "steps": case.steps, "betas": [0.9, 0.95], "eps": 1e-8,
+                "weight_decay": case.decay, "clip": 1.0, "versions": {m.__name__: m.__version__ for m in (torch, transformers, peft)}}
+    base = load(case, out + "/model")
+    tensors = {"logits.full": logits(base, ids[:case.ctx])}
+    expected["ppl"] = perplexity(base, ids, case.ctx)
+    if case.full_tune:
+        whole(case, out, ids, expected, tensors)
+    else:
+        with_adapter(case, out, ids, expected, tensors)
+    spans(case, out, expected, tensors)
+    write_json(out + "/expected.json", expected)
+    save_file({k: v.contiguous() for k, v in tensors.items()}, out + "/expected.safetensors")
+
+
+def whole(case, out, ids, expected, tensors):
+    """Every weight trained, under full attention."""
+    m = load(case, out + "/model")
+    losses, sizes, first = train(case, m, ids, "full")
+    expected.update({"loss.full": losses[0], "train": {"mode": "full", "losses": losses, "grad_norms": sizes}})
+    tensors.update(first)
+    tensors.update({"trained." + name: p.detach() for name, p in m.named_parameters()})
+
+
+def with_adapter(case, out, ids, expected, tensors):
+    expected.update(rank=RANK, alpha=ALPHA, targets=case.targets)
+    make_adapter(case, out + "/model", out + "/adapter-init")
+    family = case.name.startswith("families/")  # smaller: gradients under S²-Attn alone
+    for kind in case.kinds + (("docs",) if case.docs else ()):
+        mode = "split" if kind in ("sft", "docs") else kind
+        m = adapted(case, out + "/model", out + "/adapter-init", "eager" if mode == "full" else "s2")
+        with s2.attending(mode, case.group):
+            loss = mean_loss(m, documents(case, kind, ids))
+            loss.backward()
+            expected["loss." + kind] = loss.item()
+            if not family or kind == "split":
+                tensors.update(gradients(m, kind))
+            if kind in ("split", "roll") and not family:
+                tensors["logits." + kind] = logits(m, ids[:case.ctx])
+    m = adapted(case, out + "/model", out + "/adapter-init", "s2")
+    with s2.attending("split", case.group):
+        losses, sizes, _ = train(case, m, ids, "split")
+    expected["train"] = {"mode": "split", "losses": losses, "grad_norms": sizes}
+    save_adapter(m, out + "/adapter-trained")
+
+
+def files(root):
+    for folder, _, names in sorted(os.walk(root)):
+        for n in sorted(names):
+            yield os.path.relpath(os.path.join(folder, n), root)
+
+
+def digest(path):
+    with open(path, "rb") as f:
+        return hashlib.sha256(f.read()).hexdigest()
+
+
+def differs(a, b):
+    """In words how two files of a case differ; "" where they are the same."""
+    if not os.path.exists(b):
+        return "is not in testdata"
+    if digest(a) == digest(b):
+        return ""
+    if a.endswith(".safetensors"):
+        x, y = load_file(a), load_file(b)
+        if x.keys() == y.keys() and all(x[k].shape == y[k].shape for k in x):
+            return f"differs by at most {max((x[k] - y[k]).abs().max().item() for k in x):.2g}"
+    return "differs"
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--check", action="store_true", help="compare with testdata instead of writing it")
+    check = p.parse_args().check
+    with tempfile.TemporaryDirectory() as tmp:
+        for case in CASES:
+            print(case.name, flush=True)
+            make(case, os.path.join(tmp, case.name))
+        wide.make(os.path.join(tmp, "wide-vocab"))
+        made = list(files(tmp))
+        if check:
+            bad = [f"{f} {d}" for f in made if (d := differs(os.path.join(tmp, f), os.path.join(GOLDEN, f)))]
+            print("\n".join(bad) or f"{len(made)} files, all the same")
+            sys.exit(bool(bad))
+        for name in [c.name for c in CASES] + ["wide-vocab"]:
+            shutil.rmtree(os.path.join(GOLDEN, name), ignore_errors=True)
+            shutil.copytree(os.path.join(tmp, name), os.path.join(GOLDEN, name))
+        with open(os.path.join(GOLDEN, "SHA256SUMS"), "w") as f:
+            f.writelines(f"{digest(os.path.join(tmp, n))}  {n}\n" for n in made)
+
+
+main()
