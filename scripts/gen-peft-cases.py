@@ -8,7 +8,9 @@ Made with torch 2.15.0, transformers 5.17.0, peft 0.21.2, safetensors 0.8.0; oth
 base, tied, two and biased are random models of 2 layers: embedding and head apart, as one tensor, config.json saying one
 where the file has two, and with attention_bias. cases/NAME is an adapter, moved by noise as training would. expected.json has for each the loss under
 PeftModel.from_pretrained: windows of 24 tokens, the last left out, the mean over windows of the mean over 23 predictions,
-log-softmax in float64, over the base's vocabulary. names.json has what PEFT's own functions say of the names of modules.
+log-softmax in float64, over the base's vocabulary. Some have "steps": the losses of 3 steps of AdamW (0.9, 0.95, eps 1e-8,
+rate 0.01, no decay, no clipping) from the adapter on, row s = tokens [24s, 24s + 24), full attention, and "after", the loss by
+windows then. "resume" is the field that training does not go on from. names.json has what PEFT's own functions say of the names of modules.
 """
 import json, os, shutil, sys, warnings
 warnings.filterwarnings("ignore")
@@ -52,6 +54,16 @@ def loss(m):
             w = torch.tensor(tokens[i:i + CTX].astype("int64"))[None]
             ls.append(torch.nn.functional.cross_entropy(m(input_ids=w).logits[0, :, :V].double()[:-1], w[0, 1:]).item())
     return float(np.mean(ls))
+
+
+def onward(model, d):
+    """Losses of three steps from an adapter on, and the loss after them."""
+    pm = PeftModel.from_pretrained(load(model), d, is_trainable=True).train(); ls = []
+    opt = torch.optim.AdamW([p for p in pm.parameters() if p.requires_grad], lr=.01, betas=(.9, .95), eps=1e-8, weight_decay=0)
+    for s in range(3):
+        w = torch.tensor(tokens[s * CTX:(s + 1) * CTX].astype("int64"))[None]
+        l = torch.nn.functional.cross_entropy(pm(input_ids=w).logits[0, :-1], w[0, 1:]); opt.zero_grad(); l.backward(); opt.step(); ls.append(l.item())
+    return {"steps": ls, "after": loss(pm)}
 
 
 base("base", False); base("tied", True); base("two", True); base("biased", False, attention_bias=True)
@@ -110,6 +122,7 @@ for name, case in cases.items():
     pm = get_peft_model(fresh(), LoraConfig(**{"task_type": "CAUSAL_LM", "r": 2, "lora_alpha": 4, "target_modules": QV, **kw}))
     shake(pm); d = f"{out}/cases/{name}"; pm.save_pretrained(d, **save); os.remove(d + "/README.md")
     expected[name] = {"model": model, "loss": loss(PeftModel.from_pretrained(fresh(), d)), "resume": refused}
+    if name in ("expression", "alphas", "ranks-alphas-rslora", "saved-mlp", "saved-a-norm", "biased-saved", "tied"): expected[name].update(onward(model, d))
     c = json.load(open(d + "/adapter_config.json")); c["base_model_name_or_path"] = model
     for k in ("target_modules", "exclude_modules"):
         if isinstance(c[k], list): c[k].sort()  # sets, in an order of the moment

@@ -50,45 +50,71 @@ func readJSON(t *testing.T, path string, v any) {
 	}
 }
 
-// trainedOn are the cases that training goes on from here; the others have nothing that these lack.
-var trainedOn = []string{"expression", "alphas", "ranks-alphas-rslora", "saved-mlp", "biased-saved", "grown", "tied"}
-
-// Every form of adapter gives PEFT's loss under eval and merged, and training goes on from it with what it is, or says which
-// field it does not go on from.
+// Every form of adapter gives PEFT's loss under eval and merged. Training goes on from it as it does from PEFT's, or says
+// which field it does not go on from.
 func TestAdaptersAsPEFTComputes(t *testing.T) {
 	var cases map[string]struct {
 		Model, Resume string
-		Loss          float64
+		Loss, After   float64
+		Steps         []float64
 	}
-	if readJSON(t, peftCases+"/expected.json", &cases); len(cases) < 40 {
+	if readJSON(t, peftCases+"/expected.json", &cases); len(cases) < 50 {
 		t.Fatalf("%d cases", len(cases))
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			model, adapter, dir := filepath.Join(peftCases, c.Model), filepath.Join(peftCases, "cases", name), t.TempDir()
-			near := func(what string, got float64) {
-				if !(math.Abs(got-c.Loss) < 1e-5) {
-					t.Errorf("%s: loss %v, PEFT's is %v", what, got, c.Loss)
+			near := func(what string, got, want float64) {
+				if !(math.Abs(got-want) < 1e-5) {
+					t.Errorf("%s: loss %v, PEFT's is %v", what, got, want)
 				}
 			}
-			near("eval", peftLoss(t, model, adapter))
+			near("eval", peftLoss(t, model, adapter), c.Loss)
 			merged := filepath.Join(dir, "merged")
 			succeeds(t, "merge", "--model", model, "--adapter", adapter, "--out", merged)
-			near("merged", peftLoss(t, merged))
-			onward := []string{"train", "--model", model, "--adapter", adapter, "--data", peftCases + "/tokens.bin", "--ctx", "24", "--steps", "1", "--accum", "1", "--lr", "0"}
-			if c.Resume != "" {
+			near("merged", peftLoss(t, merged), c.Loss)
+			onward := []string{"train", "--model", model, "--adapter", adapter, "--data", peftCases + "/tokens.bin", "--ctx", "24", "--attn", "full",
+				"--steps", "3", "--accum", "1", "--max-grad-norm", "0", "--shuffle=false", "--warmup-steps", "0", "--schedule", "constant"}
+			run := filepath.Join(dir, "run")
+			switch {
+			case c.Resume != "":
 				fails(t, 4, onward, "adapter_config.json", c.Resume, "longlora merge")
 				return
-			}
-			if !slices.Contains(trainedOn, name) {
+			case len(c.Steps) > 0:
+				succeeds(t, append(onward, "--out", run, "--lr", "0.01", "--tile", "16")...)
+				for i, m := range metricsOf(t, run) {
+					near("a step", m, c.Steps[i])
+				}
+				near("gone on from", peftLoss(t, model, run), c.After)
+			case name == "grown": // what PEFT saved beside the factors, untrained
+				succeeds(t, append(onward, "--out", run, "--lr", "0")...)
+				near("gone on from", peftLoss(t, model, run), c.Loss)
+			default:
 				return
 			}
-			run := filepath.Join(dir, "run")
-			succeeds(t, append(onward, "--out", run)...)
-			near("gone on from", peftLoss(t, model, run))
 			sameRule(t, filepath.Join(adapter, "adapter_config.json"), filepath.Join(run, "adapter_config.json"))
 		})
 	}
+}
+
+// metricsOf are the losses of a run's steps.
+func metricsOf(t *testing.T, run string) (losses []float64) {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(run, "metrics.jsonl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(b)) {
+		var m struct{ Loss float64 }
+		if err := json.Unmarshal([]byte(line), &m); err != nil {
+			t.Fatal(err)
+		}
+		losses = append(losses, m.Loss)
+	}
+	if len(losses) != 3 {
+		t.Errorf("%d steps", len(losses))
+	}
+	return losses
 }
 
 // sameRule checks that an adapter's configuration, written again, names the same modules, ranks and scales, and nothing
