@@ -2,14 +2,11 @@ package main
 
 import (
 	"fmt"
-	"os"
-	"path/filepath"
 
 	"github.com/spf13/cobra"
 
 	"longlora/internal/ckpt"
 	"longlora/internal/config"
-	"longlora/internal/errs"
 	"longlora/internal/eval"
 	"longlora/internal/ops"
 	"longlora/internal/report"
@@ -38,8 +35,8 @@ longlora eval --model merged --task ppl --data books.txt --ctx 16384 --protocol 
 				e.Out = "" // of the training run that shares the file
 			}
 			if e.Report != "" { // said now, not after hours of work
-				if _, err := os.Stat(filepath.Dir(e.Report)); err != nil {
-					return errs.Dataf("--report %s: %w", e.Report, err)
+				if err := report.CheckFile(e.Report); err != nil {
+					return fmt.Errorf("--report %w", err)
 				}
 			}
 			var rep eval.Report

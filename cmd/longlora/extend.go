@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
@@ -26,6 +27,12 @@ longlora extend --model base --data books/ --ctx 8192 --rope yarn --train=false 
 			if err := e.Finish(v); err != nil {
 				return err
 			}
+			page := filepath.Join(e.Out, reportFile)
+			if _, err := os.Stat(page); err == nil {
+				if err := report.CheckFile(page); err != nil { // said now, not after hours of work
+					return fmt.Errorf("--out: %w", err)
+				}
+			}
 			var rep extend.Report
 			err := onDevice(e.Common, &e.Attend, c.ErrOrStderr(), func(be ops.Backend) (err error) {
 				rep, err = extend.Run(c.Context(), &e, be, c.ErrOrStderr())
@@ -36,7 +43,7 @@ longlora extend --model base --data books/ --ctx 8192 --rope yarn --train=false 
 			}
 			p, err := report.Dir(rep.Out, c.ErrOrStderr())
 			if err == nil {
-				err = p.Write(filepath.Join(rep.Out, reportFile))
+				err = p.Write(page)
 			}
 			if err != nil {
 				return err
@@ -45,7 +52,7 @@ longlora extend --model base --data books/ --ctx 8192 --rope yarn --train=false 
 				return document(c.OutOrStdout(), rep)
 			}
 			rep.Table(c.OutOrStdout())
-			fmt.Fprintf(c.OutOrStdout(), "\nmerged model: %s/merged\nreport: %s\n", rep.Out, filepath.Join(rep.Out, reportFile))
+			fmt.Fprintf(c.OutOrStdout(), "\nmerged model: %s/merged\nreport: %s\n", rep.Out, page)
 			return nil
 		})
 }

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -12,9 +13,10 @@ import (
 
 	"longlora/internal/ckpt"
 	"longlora/internal/errs"
+	"longlora/internal/files"
 )
 
-// line is one kept result.
+// line is one kept result. In the file it is sealed with the sha256 of what stands before it.
 type line struct {
 	Key   string `json:"key"`
 	Score *Score `json:"score,omitempty"`
@@ -22,62 +24,130 @@ type line struct {
 	Said  *Said  `json:"said,omitempty"`
 }
 
-// journal keeps results as they come; without a folder it keeps nothing.
+// journal keeps results as they come in a folder that it holds the lock of; without a folder it keeps nothing.
 type journal struct {
-	dir  string
-	have map[string]line
-	end  int64    // of the whole lines in the file
-	f    *os.File // opened with the first new result
+	dir     string
+	lock    *files.Locked
+	have    map[string]line
+	damaged int      // lines that are none
+	end     int64    // of the whole lines in the file
+	f       *os.File // opened with the first new result
 }
 
+const (
+	journalName = "windows.jsonl"
+	resultsName = "results.json"
+)
+
+// openJournal takes an --out for results, and what is kept there.
 func openJournal(dir string) (*journal, error) {
 	j := &journal{dir: dir, have: map[string]line{}}
 	if dir == "" {
 		return j, nil
 	}
-	f, err := os.Open(j.path())
-	if errors.Is(err, fs.ErrNotExist) {
-		return j, nil
+	names, err := files.Contents(dir)
+	if err != nil {
+		return nil, err
+	}
+	if j.lock, err = files.Lock(dir, "another evaluation writes its results here; wait for it, or choose another --out"); err != nil {
+		return nil, err
+	}
+	if err = j.load(); err == nil {
+		err = j.checkResults()
+	}
+	if err == nil && names != nil {
+		err = files.Sweep(dir)
 	}
 	if err != nil {
-		return nil, errs.Dataf("%w", err)
+		j.close()
+		return nil, err
+	}
+	return j, nil
+}
+
+// load reads what is kept.
+func (j *journal) load() error {
+	f, err := files.Open(j.path())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
 	}
 	defer f.Close()
-	for r := bufio.NewReader(f); ; {
-		b, err := r.ReadBytes('\n')
+	torn, err := j.read(f)
+	if err != nil {
+		return files.Fault(j.path(), err)
+	}
+	if first := []byte(`{"key":"`); len(j.have) == 0 && (j.damaged > 0 || !bytes.HasPrefix(torn, first[:min(len(first), len(torn))])) {
+		return errs.Usagef("--out %s: no line of its %s is a result that eval wrote; it is left alone: give another folder", j.dir, journalName)
+	}
+	return nil
+}
+
+// read takes the lines of a journal, and returns the beginning of what a kill tore off at its end. Lines that are not as
+// they were written are counted, and computed again.
+func (j *journal) read(from io.Reader) (torn []byte, err error) {
+	const longest = 1 << 20 // far above that of any line
+	r := bufio.NewReaderSize(from, longest)
+	for {
+		b, err := r.ReadSlice('\n')
+		n := int64(len(b))
+		for errors.Is(err, bufio.ErrBufferFull) {
+			b, err = r.ReadSlice('\n')
+			n, b = n+int64(len(b)), nil
+		}
+		if errors.Is(err, io.EOF) {
+			return bytes.Clone(b[:min(len(b), 64)]), nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		j.end += n
 		var l line
-		if err != nil || json.Unmarshal(bytes.TrimSpace(b), &l) != nil {
-			return j, nil // the torn end of a killed run
+		if _, whole := files.Sealed(b); !whole || json.Unmarshal(b, &l) != nil {
+			j.damaged++
+			continue
 		}
 		j.have[l.Key] = l
-		j.end += int64(len(b))
 	}
 }
 
-func (j *journal) path() string { return filepath.Join(j.dir, "windows.jsonl") }
-
-// open makes the folder and cuts off what a killed run left torn.
-func (j *journal) open() error {
-	if err := ckpt.MakeDir(j.dir); err != nil {
-		return err
+// checkResults refuses an --out whose results.json is not of an evaluation: it would be overwritten.
+func (j *journal) checkResults() error {
+	var rep Report
+	path := filepath.Join(j.dir, resultsName)
+	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) || len(j.have) > 0 {
+		return nil
 	}
+	if err := ckpt.ReadJSON(path, &rep); err != nil || len(rep.Results) == 0 || rep.Results[0].Task == "" || rep.Results[0].Ctx == 0 {
+		return errs.Usagef("--out %s: its %s was not written by eval; it is left alone: give another folder", j.dir, resultsName)
+	}
+	return nil
+}
+
+func (j *journal) path() string { return filepath.Join(j.dir, journalName) }
+
+// open cuts off what a killed run left torn.
+func (j *journal) open() error {
 	f, err := os.OpenFile(j.path(), os.O_RDWR|os.O_CREATE, 0o666)
 	if err != nil {
-		return errs.Dataf("%w", err)
+		return files.Fault(j.path(), err)
 	}
 	j.f = f
 	if err := f.Truncate(j.end); err != nil {
-		return errs.Dataf("%w", err)
+		return files.Fault(j.path(), err)
 	}
-	if _, err := f.Seek(j.end, io.SeekStart); err != nil {
-		return errs.Dataf("%w", err)
-	}
-	return nil
+	_, err = f.Seek(j.end, io.SeekStart)
+	return files.Fault(j.path(), err)
 }
 
 func (j *journal) add(l line) error {
 	if j.dir == "" {
 		return nil
+	}
+	if err := j.lock.Check(); err != nil {
+		return err
 	}
 	if j.f == nil {
 		if err := j.open(); err != nil {
@@ -89,14 +159,34 @@ func (j *journal) add(l line) error {
 	if err != nil {
 		return err
 	}
-	if _, err := j.f.Write(append(b, '\n')); err != nil {
-		return errs.Dataf("%w", err)
+	_, err = j.f.Write(append(files.Seal(b), '\n'))
+	return files.Fault(j.path(), err)
+}
+
+// finish writes the results that were asked for.
+func (j *journal) finish(rep Report) error {
+	if j.dir == "" {
+		return nil
 	}
-	return nil
+	if err := j.lock.Check(); err != nil {
+		return err
+	}
+	return ckpt.WriteJSON(filepath.Join(j.dir, resultsName), rep)
+}
+
+// note says what of the journal is computed again; "" for nothing.
+func (j *journal) note() string {
+	if j.damaged == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%s: %d lines are damaged; what they held is computed again", j.path(), j.damaged)
 }
 
 func (j *journal) close() {
 	if j.f != nil {
-		j.f.Close()
+		_ = j.f.Close() // each line was written at once
+	}
+	if j.lock != nil {
+		j.lock.Release()
 	}
 }

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"path/filepath"
 
 	"longlora/internal/ckpt"
 	"longlora/internal/config"
@@ -102,6 +101,9 @@ func Run(ctx context.Context, cfg Job, be ops.Backend, log io.Writer) (Report, e
 		return rep, err
 	}
 	defer j.close()
+	if n := j.note(); n != "" {
+		fmt.Fprintf(log, "warning: %s\n", n)
+	}
 	for _, name := range cfg.Models {
 		e := &evaluation{cfg: cfg, be: be, log: log, name: name, words: words, keep: j, stream: cfg.Stream}
 		rs, err := e.run(ctx)
@@ -113,13 +115,7 @@ func Run(ctx context.Context, cfg Job, be ops.Backend, log io.Writer) (Report, e
 		}
 		rep.Results = append(rep.Results, rs...)
 	}
-	if cfg.Out != "" {
-		if err := ckpt.MakeDir(cfg.Out); err != nil {
-			return rep, err
-		}
-		return rep, ckpt.WriteJSON(filepath.Join(cfg.Out, "results.json"), rep)
-	}
-	return rep, nil
+	return rep, j.finish(rep)
 }
 
 // run checks every task at every length before the first is computed.

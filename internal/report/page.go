@@ -3,9 +3,11 @@ package report
 
 import (
 	_ "embed"
+	"errors"
 	"fmt"
 	"html/template"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,6 +16,7 @@ import (
 	"longlora/internal/errs"
 	"longlora/internal/eval"
 	"longlora/internal/extend"
+	"longlora/internal/files"
 )
 
 // Page is a report.
@@ -213,7 +216,41 @@ var pageText string
 
 var page = template.Must(template.New("page").Parse(pageText))
 
-// Write writes the page to a file, atomically.
+// head begins every page, so that one can be told from what else may lie in its place.
+const head = "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta name=\"generator\" content=\"longlora report\">\n"
+
+// CheckFile refuses a place for a page where anything but a page is.
+func CheckFile(path string) error {
+	st, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		if st, err := os.Stat(filepath.Dir(path)); err != nil {
+			return files.Fault(path, err)
+		} else if !st.IsDir() {
+			return errs.Dataf("%s: a file where a folder is wanted", filepath.Dir(path))
+		}
+		return nil
+	case err != nil:
+		return files.Fault(path, err)
+	case st.IsDir():
+		return errs.Usagef("%s is a folder; name a file to write the page to", path)
+	}
+	f, err := files.Open(path)
+	if err != nil {
+		return errs.Usagef("%w; it is left alone: give another name", err)
+	}
+	defer f.Close()
+	begins := make([]byte, len(head))
+	if _, err := io.ReadFull(f, begins); err != nil || string(begins) != head {
+		return errs.Usagef("%s: a file is there that is no page of this program; it is left alone: give another name, or move it away", path)
+	}
+	return nil
+}
+
+// Write writes the page to a file, atomically, in the place of an older page at most.
 func (p *Page) Write(path string) error {
+	if err := CheckFile(path); err != nil {
+		return err
+	}
 	return ckpt.WriteAtomic(path, func(w io.Writer) error { return page.Execute(w, p) })
 }

@@ -298,3 +298,32 @@ func TestBadFolders(t *testing.T) {
 		t.Errorf("a missing folder: %v", err)
 	}
 }
+
+// A page takes the place of a page at most.
+func TestCheckFile(t *testing.T) {
+	dir := t.TempDir()
+	page := filepath.Join(dir, "page.html")
+	p := &Page{Title: "longlora report", About: "a run"}
+	for range 2 { // the second in the first one's place
+		if err := p.Write(page); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, text := range map[string]string{"config.json": "{}", "other.html": "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n", "empty": ""} {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if err := p.Write(path); errs.Code(err) != int(errs.Usage) || !strings.Contains(err.Error(), path) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if b, err := os.ReadFile(path); err != nil || string(b) != text {
+			t.Errorf("%s was written over", name)
+		}
+	}
+	for path, code := range map[string]errs.Kind{dir: errs.Usage, filepath.Join(dir, "nowhere", "p.html"): errs.Data, filepath.Join(page, "p.html"): errs.Data} {
+		if err := CheckFile(path); errs.Code(err) != int(code) {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+}
