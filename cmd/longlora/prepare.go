@@ -9,6 +9,7 @@ import (
 	"longlora/internal/config"
 	"longlora/internal/data"
 	"longlora/internal/load"
+	"longlora/internal/plan"
 	"longlora/internal/train"
 	"longlora/internal/ui"
 )
@@ -50,6 +51,9 @@ func prepare(c *cobra.Command, p *config.Prepare) error {
 	}
 	if tok == nil {
 		return o.NoEncoder
+	}
+	if o.HostMem, err = plan.HostLimit(&p.Common); err != nil {
+		return err
 	}
 	o.Paths, o.NoSpecial, o.Log = p.Data, p.NoSpecial, c.ErrOrStderr()
 	res, err := data.Prepare(c.Context(), o, p.Out, train.Version())

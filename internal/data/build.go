@@ -173,7 +173,7 @@ func (r *reading) run(from place) {
 		if i == from.File {
 			at = from
 		}
-		if err := r.file(i, at); err != nil {
+		if err := r.guarded(i, at); err != nil {
 			r.b.err = err
 			r.flush()
 			return
@@ -182,6 +182,16 @@ func (r *reading) run(from place) {
 	if !r.stop {
 		r.flush()
 	}
+}
+
+// guarded reads a file; a panic is an error, for who waits for the batches.
+func (r *reading) guarded(i int, from place) (err error) {
+	defer func() {
+		if p := par.Recovered(recover()); p != nil {
+			err = p
+		}
+	}()
+	return r.file(i, from)
 }
 
 // flush sends the batch.
@@ -222,7 +232,7 @@ func (r *reading) file(i int, from place) error {
 	case text:
 		err = r.text(x, i, from.Offset)
 	case columns:
-		err = r.rows(x, i, from.Record, k)
+		err = r.rows(x, i, from, k)
 	default:
 		err = r.json(x, i, from, k)
 	}
@@ -300,8 +310,8 @@ func (r *reading) json(x *file, i int, from place, k kind) error {
 }
 
 // rows reads the rows of a table.
-func (r *reading) rows(x *file, i, skip int, k kind) error {
-	t, err := newRows(k, x, r.s.fields, r.s.opt.recordLimit())
+func (r *reading) rows(x *file, i int, from place, k kind) error {
+	t, err := r.s.table(k, x, r.s.fields)
 	if err != nil {
 		return x.fault(err)
 	}
@@ -315,14 +325,45 @@ func (r *reading) rows(x *file, i, skip int, k kind) error {
 			}
 			return nil
 		}
+		if err == nil {
+			err = x.grow(int64(sizeOf(row)))
+		}
 		if err != nil {
 			return x.fault(err)
 		}
-		if n > skip {
-			r.add(item{kind: k, file: i, line: line, number: n, row: row, bad: bad}, sizeOf(row), place{File: i, Record: n})
+		it := item{kind: k, file: i, line: line, number: n, row: row, bad: bad}
+		text, _ := row[r.s.opt.TextField].(string)
+		switch {
+		case n <= from.Record:
+		case r.s.format == Text && len(text) > longRecord:
+			offset := int64(0)
+			if n == from.Record+1 {
+				offset = from.Offset
+			}
+			it.row = nil
+			r.cell(it, text, offset)
+		default:
+			r.add(it, sizeOf(row), place{File: i, Record: n})
 		}
 	}
 	return nil
+}
+
+// cell sends a row's long text in parts.
+func (r *reading) cell(it item, text string, offset int64) {
+	after := place{File: it.file, Record: it.number}
+	p := r.newParts(it, offset, func(n int64) place { return place{it.file, it.number - 1, n} })
+	for len(text) > 0 {
+		n := min(len(text), 1<<16)
+		if err := p.add([]byte(text[:n])); err != nil {
+			if err == errLong {
+				p.drop(err, after)
+			}
+			return
+		}
+		text = text[n:]
+	}
+	p.end(after)
 }
 
 // sizeOf is about the memory of a row's texts.
@@ -355,9 +396,14 @@ func (s *source) try(b *batch) (r result) {
 	return s.work(b)
 }
 
-// work encodes a batch.
-func (s *source) work(b *batch) result {
-	r := result{after: b.after, size: b.size}
+// work encodes a batch. What it panics with goes to who waits for it.
+func (s *source) work(b *batch) (r result) {
+	r = result{after: b.after, size: b.size}
+	defer func() {
+		if p := par.Recovered(recover()); p != nil {
+			r.err = p
+		}
+	}()
 	for k := range b.items {
 		it := &b.items[k]
 		n := len(r.ids)

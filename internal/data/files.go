@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"syscall"
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
@@ -88,6 +89,8 @@ type file struct {
 	read  *atomic.Int64 // bytes taken from the disk
 	r     io.Reader     // decompressed; UTF-8 where the kind is text
 	plain bool          // not compressed
+	room  int64         // bytes of host memory; 0: as much as it takes
+	grown int64         // bytes that came out of it
 	stop  func()
 }
 
@@ -110,13 +113,14 @@ func same(was, is fs.FileInfo) bool {
 	return os.SameFile(was, is) && was.Size() == is.Size() && was.ModTime().Equal(is.ModTime())
 }
 
-// openFile opens a file and its decompression. read counts the bytes taken from the disk.
-func openFile(path string, was fs.FileInfo, read *atomic.Int64) (*file, error) {
+// openFile opens a file and its decompression, for which room bytes of memory are there. read counts the bytes taken
+// from the disk.
+func openFile(path string, was fs.FileInfo, read *atomic.Int64, room int64) (*file, error) {
 	f, err := files.Open(path)
 	if err != nil {
 		return nil, err
 	}
-	x := &file{path: path, f: f, was: was, read: read, plain: true, stop: func() {}}
+	x := &file{path: path, f: f, was: was, read: read, room: room, plain: true, stop: func() {}}
 	if err = x.unchanged(); err == nil && was.Size() == 0 {
 		err = errors.New("the file is empty")
 	}
@@ -159,13 +163,13 @@ func (x *file) decode() error {
 		if err != nil {
 			return err
 		}
-		x.r, x.plain = r, false
+		x.r, x.plain = growing{r, x}, false
 	case bytes.HasPrefix(head, []byte("\x28\xb5\x2f\xfd")), len(head) == 4 && head[0]&0xf0 == 0x50 && string(head[1:]) == "\x2a\x4d\x18":
-		r, err := zstd.NewReader(br, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(1<<31))
+		r, err := zstd.NewReader(br, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(x.window()))
 		if err != nil {
 			return err
 		}
-		x.r, x.stop, x.plain = r, r.Close, false
+		x.r, x.stop, x.plain = growing{r, x}, r.Close, false
 	case named != "":
 		return fmt.Errorf("not %s data, which its name says it is; name it without %s if it is not compressed", strings.TrimPrefix(named, "."), named)
 	}
@@ -191,6 +195,60 @@ func (x *file) fault(err error) error {
 		return errs.Dataf("%s: the file is truncated (%w); get it again", x.path, err)
 	}
 	return files.Fault(x.path, err)
+}
+
+// window is the largest window that a zstd stream may have: 128 MiB, which any decoder allows, or a share of the memory.
+func (x *file) window() uint64 {
+	const least, most = 128 << 20, 1 << 31
+	if x.room == 0 {
+		return most
+	}
+	return uint64(min(most, max(least, x.room/8)))
+}
+
+// What comes out of a file may be at most maxGrowth times what it holds, from growthFrom bytes on. Text compresses to a
+// tenth, the most repetitive to a hundredth; what is beyond says nothing, and was made to fill a machine.
+const (
+	growthFrom = 128 << 20
+	maxGrowth  = 500
+)
+
+// grow counts n bytes that came out of the file.
+func (x *file) grow(n int64) error {
+	if x.grown += n; x.grown > growthFrom && x.grown/maxGrowth > x.was.Size() {
+		return fmt.Errorf("its %d bytes grow to more than %d MiB, over %d-fold: it is damaged, or made to fill a machine", x.was.Size(), x.grown>>20, maxGrowth)
+	}
+	return nil
+}
+
+// growing counts what comes out of a decompressor.
+type growing struct {
+	r io.Reader
+	x *file
+}
+
+func (g growing) Read(p []byte) (int, error) {
+	n, err := g.r.Read(p)
+	if e := g.x.grow(int64(n)); e != nil {
+		return n, e
+	}
+	return n, err
+}
+
+// unpacked is what a compressed file holds, as a file without a name.
+func (x *file) unpacked() (*os.File, error) {
+	f, err := tempFile()
+	if err != nil {
+		return nil, err
+	}
+	if _, err = io.Copy(f, x.r); err != nil {
+		_ = f.Close()
+		if errors.Is(err, syscall.ENOSPC) {
+			err = fmt.Errorf("there is no room to unpack it; set TMPDIR to a folder with room: %w", err)
+		}
+		return nil, err
+	}
+	return f, nil
 }
 
 // counted adds up what is read.

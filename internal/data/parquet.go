@@ -18,7 +18,7 @@ import (
 type parquetRows struct {
 	r     *parquet.GenericReader[any]
 	names []string // all columns
-	buf   [16]any
+	buf   []any
 	at, n int
 	row   int
 	total int64
@@ -27,7 +27,7 @@ type parquetRows struct {
 }
 
 // newParquetRows opens the columns among want. A compressed file is unpacked first: parquet is read from its end.
-func newParquetRows(x *file, want []string) (_ *parquetRows, err error) {
+func newParquetRows(x *file, want []string, most int) (_ *parquetRows, err error) {
 	rr := &parquetRows{}
 	defer caught(&err)
 	defer func() {
@@ -37,13 +37,10 @@ func newParquetRows(x *file, want []string) (_ *parquetRows, err error) {
 	}()
 	f := x.f
 	if !x.plain {
-		if rr.tmp, err = tempFile(); err != nil {
+		if rr.tmp, err = x.unpacked(); err != nil {
 			return nil, err
 		}
 		f = rr.tmp
-		if _, err := io.Copy(f, x.r); err != nil {
-			return nil, err
-		}
 	}
 	st, err := f.Stat()
 	if err != nil {
@@ -66,6 +63,17 @@ func newParquetRows(x *file, want []string) (_ *parquetRows, err error) {
 	rr.total = pf.NumRows()
 	if len(group) == 0 {
 		return rr, nil // rows without a field, which is what is wrong with them
+	}
+	largest, sum, err := checkPages(f, st.Size(), pf, func(c string) bool { return group[c] != nil }, most)
+	if err == nil {
+		err = x.grow(sum)
+	}
+	if err != nil {
+		return nil, err
+	}
+	rr.buf = make([]any, 16)
+	if largest > 8<<20 { // a row may be that large
+		rr.buf = rr.buf[:1]
 	}
 	rr.r = parquet.NewGenericReader[any](pf, parquet.NewSchema(pf.Schema().Name(), group))
 	return rr, nil
@@ -119,8 +127,8 @@ func (r *parquetRows) next() (m map[string]any, row int, bad, err error) {
 		if r.err != nil {
 			return nil, r.row, nil, r.err
 		}
-		clear(r.buf[:])
-		r.n, r.err = r.r.Read(r.buf[:])
+		clear(r.buf)
+		r.n, r.err = r.r.Read(r.buf)
 		r.at = 0
 		if r.n == 0 && r.err == nil {
 			r.err = fmt.Errorf("damaged parquet file: no rows come, of %d", r.total)

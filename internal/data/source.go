@@ -183,7 +183,7 @@ func (s *source) detectIn(path string) (string, error) {
 func (s *source) looker(x *file, k kind) (next func() (m map[string]any, names []string, line int, bad, err error), stop func(), err error) {
 	want := fieldsOf(Auto, s.opt.TextField)
 	if k == columns {
-		t, err := newRows(k, x, want, s.opt.recordLimit())
+		t, err := s.table(k, x, want)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -206,11 +206,22 @@ func (s *source) looker(x *file, k kind) (next func() (m map[string]any, names [
 	}, func() {}, err
 }
 
+// table opens a file of rows for some of its columns.
+func (s *source) table(k kind, x *file, want []string) (rows, error) {
+	t, err := newRows(k, x, want, s.opt.recordLimit())
+	if err == errLong {
+		err = s.opt.tooLong(x.path)
+	}
+	return t, err
+}
+
 // want reports whether a field is one that the source's format reads.
 func (s *source) want(field string) bool { return slices.Contains(s.fields, field) }
 
 // open opens one of the source's files, as it was found.
-func (s *source) open(path string) (*file, error) { return openFile(path, s.was[path], &s.read) }
+func (s *source) open(path string) (*file, error) {
+	return openFile(path, s.was[path], &s.read, s.opt.HostMem)
+}
 
 // where names a record for messages.
 func (s *source) where(path string, k kind, line, number int) string {

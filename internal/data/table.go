@@ -11,5 +11,5 @@ type rows interface {
 
 // newRows opens a table for the columns among want.
 func newRows(k kind, x *file, want []string, most int) (rows, error) {
-	return newParquetRows(x, want)
+	return newParquetRows(x, want, most)
 }

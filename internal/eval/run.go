@@ -17,6 +17,7 @@ import (
 	"longlora/internal/load"
 	"longlora/internal/model"
 	"longlora/internal/ops"
+	"longlora/internal/plan"
 	"longlora/internal/rope"
 	"longlora/internal/s2attn"
 	"longlora/internal/tensor"
@@ -269,6 +270,9 @@ func (e *evaluation) windows(ctx context.Context, n int) ([]Window, error) {
 	if e.stream == nil {
 		o, _, err := load.Documents(e.base.Dir, e.base.Config.Vocab, e.base.Config.EOS, &e.cfg.Documents, e.cfg.Values)
 		if err != nil {
+			return nil, err
+		}
+		if o.HostMem, err = plan.HostLimit(&e.cfg.Common); err != nil {
 			return nil, err
 		}
 		o.Paths, o.Log = e.cfg.Data, e.log

@@ -17,6 +17,7 @@ import (
 	"longlora/internal/load"
 	"longlora/internal/lora"
 	"longlora/internal/ops"
+	"longlora/internal/plan"
 	"longlora/internal/rope"
 	"longlora/internal/train"
 	"longlora/internal/ui"
@@ -108,6 +109,9 @@ func (e *extension) open(ctx context.Context) (err error) {
 	}
 	o, _, err := load.Documents(e.base.Dir, e.base.Config.Vocab, e.base.Config.EOS, &c.Documents, c.Values)
 	if err != nil {
+		return err
+	}
+	if o.HostMem, err = plan.HostLimit(&c.Common); err != nil {
 		return err
 	}
 	options := c.Values.Effective() // before --eval-data is taken from train

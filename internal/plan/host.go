@@ -30,16 +30,23 @@ func LimitsOf(c *config.Common, m Machine, used int64) (Limits, error) {
 			lim.Device = min(lim.Device, m.Memory)
 		}
 	}
+	lim.Host, err = HostLimit(c)
+	if c.HostMem == "" {
+		lim.Host += used
+	}
+	return lim, err
+}
+
+// HostLimit is the host memory that the options give, or else a part of what is available, in bytes.
+func HostLimit(c *config.Common) (int64, error) {
 	if c.HostMem != "" {
-		lim.Host, err = config.ParseBytes("host-mem", c.HostMem)
-		return lim, err
+		return config.ParseBytes("host-mem", c.HostMem)
 	}
 	free, err := HostAvailable()
 	if err != nil {
-		return lim, errs.Usagef("--host-mem: the system does not say what memory is available (%v); give a size", err)
+		return 0, errs.Usagef("--host-mem: the system does not say what memory is available (%v); give a size", err)
 	}
-	lim.Host = used + free/5*4
-	return lim, nil
+	return free / 5 * 4, nil
 }
 
 // HostAvailable is the memory that this process may still take, in bytes: what the kernel says is available, or

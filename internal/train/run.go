@@ -42,8 +42,11 @@ func Run(ctx context.Context, c *config.Train, be ops.Backend, log io.Writer) (R
 	s.notes(log)
 	s.base.Log = log
 	r := &run{setup: s, log: log, folder: folder}
-	if done, err := r.findState(); err != nil || done {
-		return r.result(), err
+	switch done, err := r.findState(); {
+	case err != nil: // the record may not be there
+		return Result{}, err
+	case done:
+		return r.result(), nil
 	}
 	if err := r.start(); err != nil {
 		return Result{}, err

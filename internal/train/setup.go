@@ -166,6 +166,9 @@ func (s *setup) openData(ctx context.Context, log io.Writer) error {
 		return err
 	}
 	s.tok = tok
+	if o.HostMem, err = plan.HostLimit(&c.Common); err != nil {
+		return err
+	}
 	o.Paths, o.Pack, o.Ctx, o.Overlong, o.HoldDocs, o.Log = c.Data, c.Pack, c.Ctx, c.Overlong, c.HoldDocs, log
 	if s.set, err = data.Open(ctx, o); err != nil {
 		return err
