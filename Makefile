@@ -64,4 +64,4 @@ bench: $(BIN)
 	-go run ./scripts/benchproducts
 
 clean:
-	rm -rf bin out build/cuda
+	rm -rf bin build/cuda
