@@ -98,7 +98,7 @@ func TestAskAsTransformersDoes(t *testing.T) {
 			if a.Prompt != c.Text || a.Template != c.Template || a.End != ends[c.Template] {
 				t.Errorf("%s:\n%q ended by %q, want\n%q", a.Template, a.Prompt, a.End, c.Text)
 			}
-			if ids := enc.Encode(a.Prompt); !slices.Equal(ids, c.IDs) {
+			if ids, err := enc.Encode(a.Prompt); err != nil || !slices.Equal(ids, c.IDs) {
 				t.Errorf("%s: %q is\n%v, want\n%v", c.Template, a.Prompt, ids, c.IDs)
 			}
 			if !strings.Contains(log.String(), "by the template "+c.Template) || (name == Auto) != strings.Contains(log.String(), "own chat template writes") {

@@ -17,17 +17,18 @@ import (
 // letters encodes a byte as its value; BOS 1, EOS 2.
 type letters struct{}
 
-func (letters) Encode(s string) (ids []int32) {
+func (letters) Encode(s string) (ids []int32, err error) {
 	for _, b := range []byte(s) {
 		ids = append(ids, int32(b))
 	}
-	return ids
+	return ids, nil
 }
-func (l letters) EncodeSpans(s string) (ids []int32, at []tokenizer.Span) {
+func (l letters) EncodeSpans(s string) (ids []int32, at []tokenizer.Span, err error) {
 	for i := range len(s) {
 		at = append(at, tokenizer.Span{Start: i, End: i + 1})
 	}
-	return l.Encode(s), at
+	ids, err = l.Encode(s)
+	return ids, at, err
 }
 
 func (letters) Decode(ids []int32) string {
@@ -43,6 +44,9 @@ func (letters) Decode(ids []int32) string {
 }
 func (letters) ID(token string) (int32, bool) { return 0, false }
 func (letters) Size() int                     { return 256 }
+func (letters) Describe(id int32) string      { return "" }
+func (letters) Notes() []string               { return nil }
+func (letters) Configured() string            { return "" }
 func (letters) Parts() (drop, ok bool)        { return false, true }
 
 func (letters) BOS() (int32, bool) { return 1, true }

@@ -12,14 +12,20 @@ import (
 
 // Encoder turns text into ids; package tokenizer has it.
 type Encoder interface {
-	Encode(text string) []int32
+	Encode(text string) ([]int32, error)
 	// EncodeSpans also gives the bytes of the text that each token stands for.
-	EncodeSpans(text string) ([]int32, []tokenizer.Span)
+	EncodeSpans(text string) ([]int32, []tokenizer.Span, error)
 	Decode(ids []int32) string
 	BOS() (int32, bool)
 	EOS() (int32, bool)
 	ID(token string) (int32, bool)
 	Size() int // the highest id plus one
+	// Describe names a token for a message: its id, its text and its file.
+	Describe(id int32) string
+	// Configured is a hash of the tokens that other files add to the tokenizer's own, "" where they add none.
+	Configured() string
+	// Notes are what a user should know of how the tokenizer's files were read.
+	Notes() []string
 	// Parts says whether text may be encoded part by part, cut at a space between ASCII letters, and whether that
 	// space is then left out.
 	Parts() (drop, ok bool)
@@ -67,10 +73,18 @@ func (e *encoder) part(out []int32, s string, first, last bool) ([]int32, error)
 			size *= 2
 			continue
 		}
-		out = append(out, e.enc.Encode(s[:at])...)
+		ids, err := e.enc.Encode(s[:at])
+		if err != nil {
+			return out, err
+		}
+		out = append(out, ids...)
 		s, size = s[at+drop:], partBytes
 	}
-	out = append(out, e.enc.Encode(s)...)
+	ids, err := e.enc.Encode(s)
+	if err != nil {
+		return out, err
+	}
+	out = append(out, ids...)
 	if err := e.check(out[from:]); err != nil {
 		return out, err
 	}
@@ -111,12 +125,31 @@ func lastCut[T string | []byte](s T) int {
 	return -1
 }
 
-// check refuses ids outside the model's vocabulary.
+// check refuses ids that the model has no row for.
 func (e *encoder) check(ids []int32) error {
 	for _, id := range ids {
 		if int(id) >= e.vocab {
-			return fmt.Errorf("the tokenizer gives token %d, outside the model's vocabulary of %d", id, e.vocab)
+			return e.noRow(id)
 		}
+	}
+	return nil
+}
+
+func (e *encoder) noRow(id int32) error {
+	return fmt.Errorf("%s has no row in the model, whose vocab_size is %d; take it out of the text, or use a model with that row", e.enc.Describe(id), e.vocab)
+}
+
+// checkEnds refuses ids without a row that every document would have: of text its end, of an example only its beginning,
+// for a template says how it ends.
+func (e *encoder) checkEnds(text bool) error {
+	if e.noSpecial {
+		return nil
+	}
+	if id, ok := e.enc.BOS(); ok && int(id) >= e.vocab {
+		return errs.Dataf("the token that begins each document: %s has no row in the model, whose vocab_size is %d; use the model's own tokenizer", e.enc.Describe(id), e.vocab)
+	}
+	if id, ok := e.enc.EOS(); ok && text && int(id) >= e.vocab {
+		return errs.Dataf("the token that ends each document: %s has no row in the model, whose vocab_size is %d; correct eos_token in tokenizer_config.json, or use a model with that row", e.enc.Describe(id), e.vocab)
 	}
 	return nil
 }
@@ -129,8 +162,11 @@ func (e *encoder) example(out []int32, x *example) ([]int32, document, error) {
 	if err := e.template.write(&r, x); err != nil {
 		return out, d, err
 	}
-	ids, at := e.enc.EncodeSpans(string(r.b))
-	if err := e.check(ids); err != nil {
+	ids, at, err := e.enc.EncodeSpans(string(r.b))
+	if err == nil {
+		err = e.check(ids)
+	}
+	if err != nil {
 		return out, d, err
 	}
 	shift := 0

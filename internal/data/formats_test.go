@@ -259,7 +259,9 @@ func TestBadFiles(t *testing.T) {
 		{"order.jsonl", `{"messages":[{"role":"assistant","content":"a"},{"role":"user","content":"q"}]}`, func(o *Options) { o.Template = "llama2" }, 4, []string{"order.jsonl:1", "assistant"}},
 		{"turns.jsonl", `{"messages":[{"role":"system","content":"s"},{"role":"user","content":"q"},{"role":"assistant","content":"a"}]}`, func(o *Options) { o.Template = "longalpaca" }, 4, []string{"turns.jsonl:1", "messages[0]", "system", "llama2"}},
 		{"more.jsonl", `{"messages":[{"role":"user","content":"q"},{"role":"assistant","content":"a"},{"role":"user","content":"r"}]}`, nil, 4, []string{"more.jsonl:1", "messages[0]", "3 messages"}},
-		{"vocab.txt", "text", func(o *Options) { o.Vocab = 200 }, 4, []string{"288 tokens", "vocab_size of 200"}},
+		{"vocab.txt", "q the", func(o *Options) { o.Vocab = 260 }, 4, []string{"vocab.txt: ", `(" the" of ../../testdata/tokenizer/tokenizer.json)`, "no row", "vocab_size is 260", "take it out of the text"}},
+		{"begins.txt", "q", func(o *Options) { o.Vocab = 1 }, 4, []string{"begins each document", `token 1 ("<s>" of`, "vocab_size is 1"}},
+		{"ends.txt", "q", func(o *Options) { o.Vocab = 2 }, 4, []string{"ends each document", `token 2 ("</s>" of`, "vocab_size is 2", "eos_token"}},
 	} {
 		o := realOptions(t, write(t, c.name, c.content), "", 8)
 		if c.change != nil {
@@ -278,6 +280,23 @@ func TestBadFiles(t *testing.T) {
 				t.Errorf("%s: %q does not say %q", c.name, err, w)
 			}
 		}
+	}
+}
+
+// A tokenizer may have more entries than the model has rows, which is said once.
+func TestMoreEntriesThanRows(t *testing.T) {
+	var log strings.Builder
+	o := realOptions(t, write(t, "a.jsonl", "{\"text\":\"q\"}\n"), "pad", 8)
+	o.Paths = append(o.Paths, write(t, "b.txt", "x y"))
+	o.Vocab, o.Log = 260, &log
+	s, err := Open(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	want := "the tokenizer has 288 entries and the model 260 rows: a text with token 260 ("
+	if s.Rows() != 2 || strings.Count(log.String(), want) != 1 {
+		t.Errorf("%d rows; %s", s.Rows(), log.String())
 	}
 }
 

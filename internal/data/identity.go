@@ -14,11 +14,12 @@ import (
 
 // Identity is what tells one tokenizer from another: what it makes of a text.
 type Identity struct {
-	SHA256 string          `json:"sha256"` // of tokenizer.json, else of tokenizer.model
-	BOS    int32           `json:"bos"`    // -1: none is added
-	EOS    int32           `json:"eos"`    // -1: none is known
-	chat   string          // the chat template
-	said   map[string]bool // what was noted of it, so that several sources note it once
+	SHA256     string          `json:"sha256"`               // of tokenizer.json, else of tokenizer.model
+	Configured string          `json:"configured,omitempty"` // of the tokens that other files add; "": none
+	BOS        int32           `json:"bos"`                  // -1: none is added
+	EOS        int32           `json:"eos"`                  // -1: none is known
+	chat       string          // the chat template
+	said       map[string]bool // what was noted of it, so that several sources note it once
 }
 
 // Identify reads what --template auto and prepared data want to know of the tokenizer in a model's folder; enc is nil
@@ -32,6 +33,7 @@ func Identify(dir string, enc Encoder) (*Identity, error) {
 		if e, ok := enc.EOS(); ok {
 			id.EOS = e
 		}
+		id.Configured = enc.Configured()
 	}
 	for _, name := range []string{"tokenizer.json", "tokenizer.model"} {
 		f, err := files.Open(filepath.Join(dir, name))
@@ -60,5 +62,9 @@ func Identify(dir string, enc Encoder) (*Identity, error) {
 
 // String names a tokenizer in a message.
 func (id *Identity) String() string {
-	return fmt.Sprintf("sha256 %.12s, BOS %d, EOS %d", id.SHA256, id.BOS, id.EOS)
+	more := ""
+	if id.Configured != "" {
+		more = fmt.Sprintf(", tokens of other files %.12s", id.Configured)
+	}
+	return fmt.Sprintf("sha256 %.12s%s, BOS %d, EOS %d", id.SHA256, more, id.BOS, id.EOS)
 }

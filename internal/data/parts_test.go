@@ -15,7 +15,11 @@ func TestLongTextInParts(t *testing.T) {
 	tk, _ := real(t)
 	long := strings.Repeat("the otter is in the inn, on the oven.\n\nAnd  then</s> it was not; to be is to do. ", 50000) // 4 MB
 	src := write(t, "a.txt", long)
-	want := append(append([]int32{1}, tk.Encode(long)...), 2)
+	ids, err := tk.Encode(long)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := append(append([]int32{1}, ids...), 2)
 	o := realOptions(t, src, "pad", len(want))
 	s, err := Open(t.Context(), o)
 	if err != nil {

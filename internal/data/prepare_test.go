@@ -306,7 +306,11 @@ func TestNoSpecial(t *testing.T) {
 	}
 	var want []int32
 	for _, s := range []string{" th", "e </s>"} {
-		want = append(want, o.Encoder.Encode(s)...)
+		ids, err := o.Encoder.Encode(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want = append(want, ids...)
 	}
 	if !reflect.DeepEqual(ids, want) || want[len(want)-1] != 2 {
 		t.Errorf("%v, want %v", ids, want)

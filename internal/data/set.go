@@ -36,6 +36,8 @@ type Options struct {
 	HoldDocs      float64   // share of the documents, at the end, that a set leaves out and a stream is
 	HostMem       int64     // bytes of host memory that may be used; 0: as much as it takes
 	Log           io.Writer // progress and notes; nil: none
+
+	told bool // what is to be said of the tokenizer
 }
 
 func (o *Options) flag() string {

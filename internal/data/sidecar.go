@@ -113,7 +113,7 @@ func (c *sidecar) verify(bin string, o *Options) error {
 }
 
 func (id *Identity) equal(b *Identity) bool {
-	return id.SHA256 == b.SHA256 && id.BOS == b.BOS && id.EOS == b.EOS
+	return id.SHA256 == b.SHA256 && id.Configured == b.Configured && id.BOS == b.BOS && id.EOS == b.EOS
 }
 
 // sourcesUnchanged refuses prepared data whose sources are here and have changed; they may well be elsewhere.

@@ -332,10 +332,19 @@ func (s *source) openEncoder() error {
 	if o.Encoder == nil {
 		return o.NoEncoder
 	}
-	if n := o.Encoder.Size(); n > o.Vocab {
-		return errs.Dataf("the tokenizer has %d tokens, more than the model's vocab_size of %d in config.json; use the model's own tokenizer", n, o.Vocab)
-	}
 	s.encoder = encoder{enc: o.Encoder, vocab: o.Vocab, noSpecial: o.NoSpecial}
+	if err := s.encoder.checkEnds(s.format == Text); err != nil {
+		return err
+	}
+	if !o.told {
+		o.told = true
+		for _, n := range o.Encoder.Notes() {
+			s.note("%s", n)
+		}
+		if n := o.Encoder.Size(); n > o.Vocab {
+			s.note("the tokenizer has %d entries and the model %d rows: a text with %s or a later one is refused", n, o.Vocab, o.Encoder.Describe(int32(o.Vocab)))
+		}
+	}
 	s.encoder.drop, s.encoder.parts = o.Encoder.Parts()
 	if s.format == Text {
 		return nil

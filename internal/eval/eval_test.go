@@ -40,11 +40,11 @@ func TestMeans(t *testing.T) {
 
 type words struct{}
 
-func (words) Encode(s string) (ids []int32) {
+func (words) Encode(s string) (ids []int32, err error) {
 	for range strings.Fields(s) {
 		ids = append(ids, 7)
 	}
-	return ids
+	return ids, nil
 }
 func (words) BOS() (int32, bool) { return 1, true }
 
@@ -54,7 +54,7 @@ type recorder struct {
 	text *string
 }
 
-func (r recorder) Encode(s string) []int32 {
+func (r recorder) Encode(s string) ([]int32, error) {
 	*r.text = s
 	return r.words.Encode(s)
 }

@@ -55,7 +55,10 @@ func Generate(ctx context.Context, g *config.Generate, prompt string, be ops.Bac
 			return nil, err
 		}
 	}
-	ids := enc.Encode(tokenizer.ReplaceInvalid(prompt))
+	ids, err := enc.Encode(tokenizer.ReplaceInvalid(prompt))
+	if err != nil {
+		return nil, err
+	}
 	if id, ok := enc.BOS(); ok && (len(ids) == 0 || ids[0] != id) {
 		ids = append([]int32{id}, ids...)
 	}

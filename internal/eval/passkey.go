@@ -16,8 +16,30 @@ import (
 
 // Encoder is what passkey needs of a tokenizer.
 type Encoder interface {
-	Encode(text string) []int32
+	Encode(text string) ([]int32, error)
 	BOS() (int32, bool)
+}
+
+// encoding encodes texts and keeps the first fault: a search over many lengths asks for it once, at its end.
+type encoding struct {
+	enc Encoder
+	err error
+}
+
+func (e *encoding) ids(text string) []int32 {
+	ids, err := e.enc.Encode(text)
+	if e.err == nil {
+		e.err = err
+	}
+	return ids
+}
+
+func (e *encoding) withBOS(text string) []int32 {
+	ids := e.ids(text)
+	if id, ok := e.enc.BOS(); ok {
+		ids = append([]int32{id}, ids...)
+	}
+	return ids
 }
 
 // Trial is one prompt with the answer that is right.
@@ -48,12 +70,16 @@ func (t Template) Make(enc Encoder, ctx, d, depths, trial int, seed uint64) (Tri
 	}
 	fill := strings.NewReplacer("{key}", key, "{name}", name).Replace
 	filler := fill(t.Filler)
+	e := &encoding{enc: enc}
 	build := func(n int) Trial {
 		at := int((float64(d) + 0.5) / float64(depths) * float64(n))
 		prompt := fill(t.Intro) + strings.Repeat(filler, at) + fill(t.Fact) + strings.Repeat(filler, n-at) + fill(t.Question)
-		return split(enc, prompt, fill(t.Answer))
+		return e.split(prompt, fill(t.Answer))
 	}
 	n, err := most(func(n int) int { x := build(n); return len(x.Prompt) + len(x.Answer) }, ctx, 0)
+	if e.err != nil {
+		err = e.err
+	}
 	if err != nil {
 		return Trial{}, fmt.Errorf("the passkey task: %w", err)
 	}
@@ -66,21 +92,13 @@ func (t Template) Make(enc Encoder, ctx, d, depths, trial int, seed uint64) (Tri
 
 // split encodes a prompt and its answer together. Where the answer's beginning merges with the prompt's end, that token
 // is the answer's first: the prompt is what both ways of encoding agree on.
-func split(enc Encoder, prompt, answer string) Trial {
-	whole, alone := withBOS(enc, prompt+answer), withBOS(enc, prompt)
+func (e *encoding) split(prompt, answer string) Trial {
+	whole, alone := e.withBOS(prompt+answer), e.withBOS(prompt)
 	n := 0
 	for n < min(len(whole), len(alone)) && whole[n] == alone[n] {
 		n++
 	}
 	return Trial{whole[:n:n], whole[n:]}
-}
-
-func withBOS(enc Encoder, text string) []int32 {
-	ids := enc.Encode(text)
-	if id, ok := enc.BOS(); ok {
-		ids = append([]int32{id}, ids...)
-	}
-	return ids
 }
 
 // most is the largest n, from least on, with size(n) ≤ ctx. size must grow with n.

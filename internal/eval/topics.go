@@ -37,7 +37,8 @@ func MakeTopics(enc Encoder, ctx, trial int, seed uint64) (Topics, error) {
 		turns[i] = r.IntN(len(exchanges))
 	}
 	topic := func(i int) string { return aspects[order[i]/len(subjects)] + " " + subjects[order[i]%len(subjects)] }
-	room := len(enc.Encode(" "+topic(0))) + spare
+	e := &encoding{enc: enc}
+	room := len(e.ids(" "+topic(0))) + spare
 	build := func(n int) []int32 {
 		var b strings.Builder
 		b.WriteString(opening)
@@ -45,7 +46,7 @@ func MakeTopics(enc Encoder, ctx, trial int, seed uint64) (Topics, error) {
 			b.WriteString(discussion(topic(i), i == 0, turns[i]))
 		}
 		b.WriteString(closing)
-		return withBOS(enc, b.String())
+		return e.withBOS(b.String())
 	}
 	size := func(n int) int {
 		if n > len(order) {
@@ -54,6 +55,9 @@ func MakeTopics(enc Encoder, ctx, trial int, seed uint64) (Topics, error) {
 		return len(build(n)) + room
 	}
 	n, err := most(size, ctx, 2)
+	if e.err != nil {
+		err = e.err
+	}
 	if err != nil {
 		return Topics{}, fmt.Errorf("the topics task: %w", err)
 	}

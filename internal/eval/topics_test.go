@@ -82,8 +82,9 @@ func TestTopicsPrompt(t *testing.T) {
 // The prompt's last t and the answer's h are one token: it is the answer's first.
 func TestMergedAnswer(t *testing.T) {
 	enc := golden(t)
-	x := split(enc, "say: t", "he end")
-	if !slices.Equal(slices.Concat(x.Prompt, x.Answer), withBOS(enc, "say: the end")) {
+	e := &encoding{enc: enc}
+	x := e.split("say: t", "he end")
+	if !slices.Equal(slices.Concat(x.Prompt, x.Answer), e.withBOS("say: the end")) {
 		t.Error("prompt and answer are not the whole text's tokens")
 	}
 	if p, a := enc.Decode(x.Prompt), enc.Decode(x.Answer); strings.HasSuffix(p, "t") || !strings.HasSuffix(a, "the end") {

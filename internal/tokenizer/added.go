@@ -9,13 +9,20 @@ import (
 
 // addedToken is a token matched in the raw text. Field meanings are those of the tokenizers library.
 type addedToken struct {
-	ID         int32
+	ID         int32 // in a file: what it says, or -1
 	Content    string
-	SingleWord bool `json:"single_word"` // only where no word character touches it
-	LStrip     bool `json:"lstrip"`      // takes the white space before it
-	RStrip     bool `json:"rstrip"`      // takes the white space after it
-	Normalized bool `json:"normalized"`  // is matched in the normalized text
-	Special    bool `json:"special"`
+	SingleWord bool   `json:"single_word"` // only where no word character touches it
+	LStrip     bool   `json:"lstrip"`      // takes the white space before it
+	RStrip     bool   `json:"rstrip"`      // takes the white space after it
+	Normalized bool   `json:"normalized"`  // is matched in the normalized text
+	Special    bool   `json:"special"`
+	file       string // that adds it
+}
+
+// like says whether two tokens are the same but for their ids.
+func (a addedToken) like(b addedToken) bool {
+	b.ID, b.file = a.ID, a.file
+	return a == b
 }
 
 // addedTokens finds added tokens in text: the leftmost, and the longest of those that begin there.
@@ -39,12 +46,12 @@ func newAddedTokens(list []addedToken) *addedTokens {
 
 // scan goes through text and calls token for each added token and plain for what lies between them, each with
 // the bytes from start to stop that it takes up.
-func (a *addedTokens) scan(text string, token func(id int32, start, stop int), plain func(start, stop int)) {
+func (a *addedTokens) scan(text string, token func(id int32, start, stop int) error, plain func(start, stop int) error) error {
 	if len(a.by) == 0 {
-		if text != "" {
-			plain(0, len(text))
+		if text == "" {
+			return nil
 		}
-		return
+		return plain(0, len(text))
 	}
 	done := 0 // text[:done] has been handed on
 	for i := 0; i < len(text); {
@@ -65,14 +72,19 @@ func (a *addedTokens) scan(text string, token func(id int32, start, stop int), p
 			stop = len(text) - len(strings.TrimLeftFunc(text[stop:], unicode.IsSpace))
 		}
 		if done < start {
-			plain(done, start)
+			if err := plain(done, start); err != nil {
+				return err
+			}
 		}
-		token(t.ID, start, stop)
+		if err := token(t.ID, start, stop); err != nil {
+			return err
+		}
 		done = stop
 	}
 	if done < len(text) {
-		plain(done, len(text))
+		return plain(done, len(text))
 	}
+	return nil
 }
 
 // at is the longest added token that text begins with.

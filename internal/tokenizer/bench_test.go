@@ -43,14 +43,14 @@ func BenchmarkEncode(b *testing.B) {
 				switch mode {
 				case "ids":
 					for _, d := range docs {
-						tk.Encode(d)
+						encode(b, tk, d)
 					}
 				case "spans":
 					for _, d := range docs {
-						tk.EncodeSpans(d)
+						encodeSpans(b, tk, d)
 					}
 				default:
-					encodeAll(tk, docs)
+					encodeAll(b, tk, docs)
 				}
 				cpu += cpuSeconds(b)
 			}

@@ -37,6 +37,24 @@ func readCases(t testing.TB) *libraryCases {
 	return c
 }
 
+func encode(t testing.TB, tk *Tokenizer, text string) []int32 {
+	t.Helper()
+	ids, err := tk.Encode(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ids
+}
+
+func encodeSpans(t testing.TB, tk *Tokenizer, text string) ([]int32, []Span) {
+	t.Helper()
+	ids, spans, err := tk.EncodeSpans(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ids, spans
+}
+
 func loadCase(t testing.TB, name string) *Tokenizer {
 	t.Helper()
 	tk, err := Load(filepath.Join(casesDir, name), nil)
@@ -54,11 +72,11 @@ func TestIdsAndTextsAreTheLibrarys(t *testing.T) {
 			if ids[i] == nil {
 				continue
 			}
-			got := tk.Encode(text)
+			got := encode(t, tk, text)
 			if !slices.Equal(got, ids[i]) {
 				t.Errorf("%s: %q: %v, want %v", name, text, got, ids[i])
 			}
-			if again, _ := tk.EncodeSpans(text); !slices.Equal(again, got) {
+			if again, _ := encodeSpans(t, tk, text); !slices.Equal(again, got) {
 				t.Errorf("%s: %q: with spans %v, without %v", name, text, again, got)
 			}
 			if c.Decoded[name] == nil {
@@ -77,7 +95,7 @@ func TestSpansAreTheLibrarys(t *testing.T) {
 	for name, spans := range c.Spans {
 		tk := loadCase(t, name)
 		for i, text := range c.Texts {
-			ids, got := tk.EncodeSpans(text)
+			ids, got := encodeSpans(t, tk, text)
 			if len(got) != len(ids) || len(got) != len(spans[i]) {
 				t.Fatalf("%s: %q: %d spans of %d tokens, want %d", name, text, len(got), len(ids), len(spans[i]))
 			}
@@ -102,7 +120,7 @@ func TestStreamGivesWholeCharacters(t *testing.T) {
 	for _, name := range []string{"gpt2", "llama2", "model", "metaspace"} {
 		tk := loadCase(t, name)
 		for _, text := range c.Texts {
-			ids := tk.Encode(text)
+			ids := encode(t, tk, text)
 			s, whole, got := tk.Stream(), tk.Decode(ids), ""
 			for _, id := range ids {
 				part := s.Next(id)
@@ -122,7 +140,7 @@ func TestStreamGivesWholeCharacters(t *testing.T) {
 
 func TestStreamHoldsAnUnfinishedCharacterBack(t *testing.T) {
 	tk := load(t, func(map[string]any) {})
-	ids := tk.Encode("a€")
+	ids := encode(t, tk, "a€")
 	s := tk.Stream()
 	var got []string
 	for _, id := range ids {
@@ -156,9 +174,9 @@ func TestALongTextIsCutWithoutAnyEffect(t *testing.T) {
 			t.Errorf("%s: no place to cut", name)
 		}
 		tk.longFrom = 1 << 14
-		ids, spans := tk.EncodeSpans(long)
+		ids, spans := encodeSpans(t, tk, long)
 		tk.cuts = nil
-		want, wantSpans := tk.EncodeSpans(long)
+		want, wantSpans := encodeSpans(t, tk, long)
 		if !slices.Equal(ids, want) || !slices.Equal(spans, wantSpans) {
 			t.Errorf("%s: the parts encode to something else", name)
 		}
@@ -170,7 +188,7 @@ func TestAVeryLongWord(t *testing.T) {
 	for _, name := range []string{"gpt2", "llama2", "model", "words"} {
 		tk := loadCase(t, name)
 		word := strings.Repeat("helloworldtheab", 100_000/15)
-		ids := tk.Encode(word)
+		ids := encode(t, tk, word)
 		if name != "words" && strings.TrimPrefix(tk.Decode(ids), " ") != word {
 			t.Errorf("%s: a long word does not come back", name)
 		}

@@ -10,7 +10,7 @@ import (
 )
 
 // encodeAll encodes every text on all cores.
-func encodeAll(tk *Tokenizer, docs []string) [][]int32 {
+func encodeAll(t testing.TB, tk *Tokenizer, docs []string) [][]int32 {
 	out := make([][]int32, len(docs))
 	var at atomic.Int64
 	var wg sync.WaitGroup
@@ -21,7 +21,10 @@ func encodeAll(tk *Tokenizer, docs []string) [][]int32 {
 				if i >= len(docs) {
 					return
 				}
-				out[i] = tk.Encode(docs[i])
+				var err error
+				if out[i], err = tk.Encode(docs[i]); err != nil {
+					t.Error(err)
+				}
 			}
 		})
 	}
@@ -35,8 +38,8 @@ func TestManyGoroutinesEncodeAsOneDoes(t *testing.T) {
 	for i := range docs {
 		docs[i] = strings.Repeat("hello world </s> or ", i)
 	}
-	for i, got := range encodeAll(tk, docs) {
-		if want := tk.Encode(docs[i]); !reflect.DeepEqual(got, want) && len(want) > 0 {
+	for i, got := range encodeAll(t, tk, docs) {
+		if want := encode(t, tk, docs[i]); !reflect.DeepEqual(got, want) && len(want) > 0 {
 			t.Fatalf("document %d differs", i)
 		}
 	}

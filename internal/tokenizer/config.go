@@ -1,148 +1,106 @@
 package tokenizer
 
 import (
-	"cmp"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
-	"slices"
 
 	"longlora/internal/errs"
+	"longlora/internal/files"
 )
 
 // config is what tokenizer_config.json and the files beside it have to say.
 type config struct {
 	path      string
-	eos       string       // "": not said
-	special   []addedToken // the tokens it names
-	added     []addedToken // added_tokens_decoder, else added_tokens.json: for tokenizer.model, by id
-	chat      string       // chat template
+	fields    object // of tokenizer_config.json
+	special   object // of special_tokens_map.json
+	added     object // of added_tokens.json
+	eos       string // "": not said
 	addBOS    bool
 	addPrefix bool // add_prefix_space, true unless it is false
 	legacy    bool // true unless it is false
 }
 
-// specialFields are the named special tokens, in transformers' order.
-var specialFields = []string{"bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"}
+// configLimit is the length in bytes that no file beside a tokenizer has: tables of a thousand tokens take some
+// 100 KB.
+const configLimit = 64 << 20
 
-// readConfig reads tokenizer_config.json; a missing file is an empty one.
+// readConfig reads tokenizer_config.json and the files beside it; a missing file is an empty one.
 func readConfig(dir string) (config, error) {
 	c := config{path: filepath.Join(dir, "tokenizer_config.json"), addBOS: true, addPrefix: true, legacy: true}
-	blob, err := os.ReadFile(c.path)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return c, errs.Dataf("cannot read the tokenizer's configuration: %v", err)
-	}
-	if err == nil {
-		if err := c.parse(blob); err != nil {
-			return c, errs.Dataf("%s: %w", c.path, err)
+	for name, o := range map[string]*object{"tokenizer_config.json": &c.fields, "special_tokens_map.json": &c.special, "added_tokens.json": &c.added} {
+		path := filepath.Join(dir, name)
+		blob, err := files.Read(path, configLimit)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err == nil {
+			if *o, err = parseObject(path, blob); err != nil {
+				err = errs.Dataf("%s: %w", path, err)
+			}
+		}
+		if err != nil {
+			return c, err
 		}
 	}
-	if blob, err := os.ReadFile(filepath.Join(dir, "added_tokens.json")); err == nil && c.added == nil {
-		var ids map[string]int32
-		if err := json.Unmarshal(blob, &ids); err != nil {
-			return c, errs.Dataf("%s: %w", filepath.Join(dir, "added_tokens.json"), err)
-		}
-		for s, id := range ids {
-			c.added = append(c.added, addedToken{ID: id, Content: s})
-		}
+	if err := c.parse(); err != nil {
+		return c, errs.Dataf("%s: %w", c.path, err)
 	}
-	slices.SortFunc(c.added, func(x, y addedToken) int { return cmp.Compare(x.ID, y.ID) })
 	return c, nil
 }
 
-func (c *config) parse(blob []byte) error {
-	var f map[string]json.RawMessage
-	if err := json.Unmarshal(blob, &f); err != nil {
-		return err
-	}
+func (c *config) parse() error {
 	for name, p := range map[string]*bool{"add_bos_token": &c.addBOS, "add_prefix_space": &c.addPrefix, "legacy": &c.legacy} {
-		if !null(f[name]) {
-			if err := json.Unmarshal(f[name], p); err != nil {
+		if v := c.fields.get(name); v != nil {
+			if err := json.Unmarshal(v, p); err != nil {
 				return errors.New(name + " must be true or false")
 			}
 		}
 	}
-	for _, name := range specialFields {
-		if null(f[name]) {
-			continue
-		}
-		a, err := specialToken(f[name])
+	if v := c.fields.get("eos_token"); v != nil {
+		a, err := parseToken(v)
 		if err != nil {
-			return errors.New(name + " must be a string or an object with content")
+			return fmt.Errorf("eos_token %w", err)
 		}
-		if name == "eos_token" {
-			c.eos = a.Content
-		}
-		c.special = append(c.special, a)
-	}
-	for _, name := range []string{"additional_special_tokens", "extra_special_tokens"} {
-		var list []json.RawMessage
-		if json.Unmarshal(f[name], &list) != nil {
-			continue // absent, or a table of names for models of other kinds
-		}
-		for _, raw := range list {
-			a, err := specialToken(raw)
-			if err != nil {
-				return errors.New(name + " must hold strings or objects with content")
-			}
-			c.special = append(c.special, a)
-		}
-	}
-	var decoder map[int32]addedToken
-	if !null(f["added_tokens_decoder"]) {
-		if err := json.Unmarshal(f["added_tokens_decoder"], &decoder); err != nil {
-			return errors.New("added_tokens_decoder must be a table of objects by id")
-		}
-	}
-	for id, a := range decoder {
-		a.ID = id
-		c.added = append(c.added, a)
+		c.eos = a.Content
 	}
 	return nil
 }
 
-// specialToken reads a token that is a string or an object.
-func specialToken(raw json.RawMessage) (addedToken, error) {
-	a := addedToken{Special: true}
-	if json.Unmarshal(raw, &a.Content) == nil {
-		return a, nil
+// checkBOS notes where tokenizer_config.json asks for something else than tokenizer.json does. transformers 4 follows the
+// former for LLaMA's tokenizers, transformers 5 the latter.
+func (t *Tokenizer) checkBOS(c config) {
+	v := c.fields.get("add_bos_token")
+	if v == nil || filepath.Base(t.path) != "tokenizer.json" || c.addBOS == (len(t.prefix) > 0) {
+		return
 	}
-	if err := json.Unmarshal(raw, &a); err != nil || a.Content == "" {
-		return a, errors.New("no token")
+	does := "puts none"
+	if len(t.prefix) > 0 {
+		does = "puts one"
 	}
-	a.Special = true
-	return a, nil
-}
-
-// missing are the special tokens of the configuration that the vocabulary holds but the tokenizer's own file does not
-// list as added: transformers parses those too. One that the vocabulary does not hold is left alone; no model has
-// a row for it.
-func (c *config) missing(t *Tokenizer) []addedToken {
-	var out []addedToken
-	for _, a := range c.special {
-		if _, ok := t.ids[a.Content]; ok {
-			continue
-		}
-		if _, ok := t.model.vocab[a.Content]; ok {
-			out = append(out, a)
-		}
-	}
-	return out
+	t.note("%s: add_bos_token is %s, but tokenizer.json %s in front of a text, and that counts, as in transformers 5; transformers 4 may do otherwise", c.path, v, does)
 }
 
 // findEOS applies the rule of Load.
 func (t *Tokenizer) findEOS(c config, cfgEOS []int) error {
 	switch {
 	case c.eos != "":
-		id, ok := t.ID(c.eos)
-		if !ok {
-			return errs.Dataf("%s: eos_token %q is not in the tokenizer's vocabulary; correct the field or add the token", c.path, c.eos)
-		}
-		t.eos = id
+		t.eos, _ = t.ID(c.eos) // it is among the tokens that the configuration adds
 	case t.eos < 0 && len(cfgEOS) > 0:
 		t.eos = int32(cfgEOS[0])
+	}
+	v := c.special.get("eos_token")
+	if v == nil || c.fields.has("added_tokens_decoder") || t.eos < 0 {
+		return nil
+	}
+	a, err := parseToken(v)
+	if err != nil {
+		return errs.Dataf("%s: eos_token %w", filepath.Join(t.dir, "special_tokens_map.json"), err)
+	}
+	if id, ok := t.ID(a.Content); !ok || id != t.eos {
+		t.note("%s: its eos_token %q is not used; token %d ends documents", filepath.Join(t.dir, "special_tokens_map.json"), a.Content, t.eos)
 	}
 	return nil
 }

@@ -57,7 +57,10 @@ func decoderOf(raw json.RawMessage) (decoder, error) {
 			return nil, fmt.Errorf("in Replace: %w", err)
 		}
 		r := replace(find, p.Content)
-		return each(func(s string) string { return r(text{s: s}, false).s }), nil
+		return each(func(s string) string {
+			t, _ := r(text{s: s}, false)
+			return t.s
+		}), nil
 	case "Metaspace":
 		return unspace(p.Replacement, p.PrependScheme != "never" && (p.AddPrefixSpace == nil || *p.AddPrefixSpace)), nil
 	case "BPEDecoder":

@@ -1,9 +1,11 @@
 package tokenizer
 
 import (
+	"cmp"
 	"runtime"
 	"unicode/utf8"
 
+	"longlora/internal/errs"
 	"longlora/internal/par"
 )
 
@@ -11,14 +13,17 @@ import (
 const parallelFrom = 1 << 20
 
 // Encode returns the ids of text; nothing is added in front or behind. Special tokens written out in it are parsed.
-// Invalid UTF-8 is read as Python's errors="replace" reads it.
-func (t *Tokenizer) Encode(text string) []int32 {
+// Invalid UTF-8 is read as Python's errors="replace" reads it. It fails, as a data error that names the tokenizer's
+// file, only where that file asks for more memory than a text may take (see bound).
+func (t *Tokenizer) Encode(text string) ([]int32, error) {
 	e := &encoder{t: t, cache: t.takeCache()}
+	defer t.putCache(e.cache)
 	text = ReplaceInvalid(text)
 	e.out.ids = make([]int32, 0, len(text)/3+4)
-	e.encode(text)
-	t.putCache(e.cache)
-	return e.out.ids
+	if err := e.encode(text); err != nil {
+		return nil, errs.Dataf("%s: %w", t.path, err)
+	}
+	return e.out.ids, nil
 }
 
 // EncodeSpans is Encode with the span of each token. text must be valid UTF-8 (ReplaceInvalid makes it so), so that
@@ -27,12 +32,14 @@ func (t *Tokenizer) Encode(text string) []int32 {
 // written for. A space that the tokenizer puts in front of a text has the span of the first character, as in the
 // tokenizers library; so spans may overlap, but neither Start nor End ever falls from one token to the next
 // within what lies between two added tokens.
-func (t *Tokenizer) EncodeSpans(text string) ([]int32, []Span) {
+func (t *Tokenizer) EncodeSpans(text string) ([]int32, []Span, error) {
 	e := &encoder{t: t, cache: t.takeCache()}
+	defer t.putCache(e.cache)
 	e.out.track = true
-	e.encode(text)
-	t.putCache(e.cache)
-	return e.out.ids, e.spans
+	if err := e.encode(text); err != nil {
+		return nil, nil, errs.Dataf("%s: %w", t.path, err)
+	}
+	return e.out.ids, e.spans, nil
 }
 
 // encoder is the state of encoding one text.
@@ -45,16 +52,20 @@ type encoder struct {
 
 // encode goes the way of the tokenizers library: added tokens that stand for themselves are cut out of the input,
 // what lies between is normalized, added tokens that are matched after that are cut out, the rest is cut into words.
-func (e *encoder) encode(input string) {
-	whole := text{s: input}
-	e.t.raw.scan(input, func(id int32, i, j int) { e.added(id, whole, i, j) }, func(i, j int) {
-		part := whole.cut(i, j)
-		for _, r := range e.t.normalizers {
-			part = r(part, e.out.track)
+func (e *encoder) encode(input string) error {
+	whole := text{s: input, bound: newBound(len(input))}
+	token := func(t text) func(id int32, i, j int) error {
+		return func(id int32, i, j int) error {
+			e.added(id, t, i, j)
+			return nil
 		}
-		e.t.normal.scan(part.s, func(id int32, i, j int) { e.added(id, part, i, j) }, func(i, j int) {
-			e.part(part.cut(i, j))
-		})
+	}
+	return e.t.raw.scan(input, token(whole), func(i, j int) error {
+		part, err := rewriteAll(whole.cut(i, j), e.t.normalizers, e.out.track)
+		if err != nil {
+			return err
+		}
+		return e.t.normal.scan(part.s, token(part), func(i, j int) error { return e.part(part.cut(i, j)) })
 	})
 }
 
@@ -66,18 +77,20 @@ func (e *encoder) added(id int32, t text, i, j int) {
 }
 
 // part encodes what lies between added tokens, a long one by several goroutines.
-func (e *encoder) part(t text) {
+func (e *encoder) part(t text) error {
 	k := 0
 	for ; k < len(e.t.steps) && e.t.steps[k].rewrite != nil; k++ {
-		t = e.t.steps[k].rewrite(t, e.out.track)
+		var err error
+		if t, err = e.t.steps[k].rewrite(t, e.out.track); err != nil {
+			return err
+		}
 	}
 	workers := runtime.GOMAXPROCS(0)
 	if len(t.s) < e.t.longFrom || workers == 1 || e.t.cuts == nil {
-		e.pieces(t, k)
-		return
+		return e.pieces(t, k)
 	}
 	chunks := cutUp(t, e.t.longFrom/4, e.t.cuts)
-	parts := make([]encoder, len(chunks))
+	parts, faults := make([]encoder, len(chunks)), make([]error, len(chunks))
 	var group par.Group
 	for w := range workers {
 		group.Go(func() {
@@ -85,7 +98,8 @@ func (e *encoder) part(t text) {
 			for i := w; i < len(chunks); i += workers {
 				parts[i] = encoder{t: e.t, cache: c}
 				parts[i].out.track = e.out.track
-				parts[i].pieces(chunks[i], k)
+				chunks[i].bound = newBound(len(chunks[i].s))
+				faults[i] = parts[i].pieces(chunks[i], k)
 			}
 			e.t.putCache(c)
 		})
@@ -94,28 +108,45 @@ func (e *encoder) part(t text) {
 	for _, p := range parts {
 		e.out.ids, e.spans = append(e.out.ids, p.out.ids...), append(e.spans, p.spans...)
 	}
+	return cmp.Or(faults...)
 }
 
 // pieces runs the steps from k on and encodes the words that come out.
-func (e *encoder) pieces(t text, k int) {
+func (e *encoder) pieces(t text, k int) error {
 	if t.s == "" {
-		return
+		return nil
 	}
 	if k == len(e.t.steps) {
 		e.word(t)
-		return
+		return nil
 	}
 	switch s := e.t.steps[k]; {
 	case s.rewrite != nil:
-		e.pieces(s.rewrite(t, e.out.track), k+1)
+		t, err := s.rewrite(t, e.out.track)
+		if err != nil {
+			return err
+		}
+		return e.pieces(t, k+1)
 	case s.next != nil:
 		for t.s != "" {
 			n := s.next(t.s)
-			e.pieces(t.cut(0, n), k+1)
+			if err := e.pieces(t.cut(0, n), k+1); err != nil {
+				return err
+			}
 			t = t.cut(n, len(t.s))
 		}
+		return nil
 	default:
-		s.find(t.s, func(i, j int) { e.pieces(t.cut(i, j), k+1) })
+		var fault error
+		err := s.find(t.s, func(i, j int) {
+			if fault == nil {
+				fault = e.pieces(t.cut(i, j), k+1)
+			}
+		})
+		if fault != nil {
+			return fault
+		}
+		return err
 	}
 }
 

@@ -70,10 +70,14 @@ func parseJSON(path string, blob []byte) (*Tokenizer, error) {
 	if err := json.Unmarshal(blob, &f); err != nil {
 		return nil, errs.Dataf("%s: %w", path, err)
 	}
+	for i := range f.Added {
+		f.Added[i].file = path
+	}
 	t, err := f.build()
 	if err != nil {
 		return nil, errs.Dataf("%s: %w", path, err)
 	}
+	t.path = path
 	return t, nil
 }
 
@@ -108,7 +112,7 @@ func (f *file) build() (*Tokenizer, error) {
 	for id, s := range f.tokens() {
 		t.put(id, s)
 	}
-	if err := t.addTokens(f.Added, true); err != nil {
+	if err := t.addTokens(f.Added); err != nil {
 		return nil, err
 	}
 	for _, id := range t.prefix {

@@ -17,9 +17,9 @@ func normalForm(name string) rewrite {
 	if form == norm.NFKC || form == norm.NFKD {
 		decompose = norm.NFKD
 	}
-	return func(t text, track bool) text {
+	return func(t text, track bool) (text, error) {
 		if normal(form, t.s) {
-			return t
+			return t, nil
 		}
 		w := newRewriter(t, track)
 		var run []normRune

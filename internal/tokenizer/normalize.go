@@ -9,7 +9,18 @@ import (
 )
 
 // rewrite changes a text; track says whether the origin of its bytes is wanted.
-type rewrite func(t text, track bool) text
+type rewrite func(t text, track bool) (text, error)
+
+// rewriteAll changes a text by each in turn.
+func rewriteAll(t text, list []rewrite, track bool) (text, error) {
+	for _, r := range list {
+		var err error
+		if t, err = r(t, track); err != nil {
+			return t, err
+		}
+	}
+	return t, nil
+}
 
 // normalizer reads the rewrites that a normalizer of tokenizer.json stands for.
 func normalizer(raw json.RawMessage) ([]rewrite, error) {
@@ -61,9 +72,9 @@ func normalizer(raw json.RawMessage) ([]rewrite, error) {
 
 // prepend puts s in front; it stands for the text's first character, as in the library.
 func prepend(s string) rewrite {
-	return func(t text, track bool) text {
+	return func(t text, track bool) (text, error) {
 		if t.s == "" || s == "" {
-			return t
+			return t, nil
 		}
 		_, n := utf8.DecodeRuneInString(t.s)
 		w := newRewriter(t, track)
@@ -75,10 +86,10 @@ func prepend(s string) rewrite {
 
 // replace writes content in place of each match.
 func replace(find finder, content string) rewrite {
-	return func(t text, track bool) text {
+	return func(t text, track bool) (text, error) {
 		var w *rewriter
 		done := 0
-		find(t.s, func(i, j int, match bool) {
+		err := find(t.s, func(i, j int, match bool) {
 			if !match {
 				return
 			}
@@ -89,8 +100,8 @@ func replace(find finder, content string) rewrite {
 			w.put(content, i, j)
 			done = j
 		})
-		if w == nil {
-			return t
+		if w == nil || err != nil {
+			return t, err
 		}
 		w.keep(done, len(t.s))
 		return w.text()
@@ -99,7 +110,7 @@ func replace(find finder, content string) rewrite {
 
 // strip takes white space off the ends.
 func strip(left, right bool) rewrite {
-	return func(t text, track bool) text {
+	return func(t text, track bool) (text, error) {
 		i, j := 0, len(t.s)
 		if left {
 			i = j - len(strings.TrimLeftFunc(t.s, unicode.IsSpace))
@@ -108,7 +119,7 @@ func strip(left, right bool) rewrite {
 			j = max(i, len(strings.TrimRightFunc(t.s, unicode.IsSpace)))
 		}
 		if i == 0 && j == len(t.s) {
-			return t
+			return t, nil
 		}
 		w := newRewriter(t, track)
 		w.keep(i, j)
@@ -116,7 +127,7 @@ func strip(left, right bool) rewrite {
 	}
 }
 
-func lowercase(t text, track bool) text {
+func lowercase(t text, track bool) (text, error) {
 	w := newRewriter(t, track)
 	for i := 0; i < len(t.s); {
 		r, n := utf8.DecodeRuneInString(t.s[i:])
@@ -131,7 +142,7 @@ func lowercase(t text, track bool) text {
 }
 
 // spellBytes writes each byte as the character that byte-level BPE has for it.
-func spellBytes(t text, track bool) text {
+func spellBytes(t text, track bool) (text, error) {
 	w := newRewriter(t, track)
 	for i := range len(t.s) {
 		w.put(string(byteRunes[t.s[i]]), i, i+1)

@@ -13,14 +13,14 @@ func TestParts(t *testing.T) {
 	if drop || !ok {
 		t.Fatalf("byte-level: drop %v, ok %v", drop, ok)
 	}
-	whole := tk.Encode(text)
+	whole := encode(t, tk, text)
 	cuts := 0
 	for i := range text {
 		if !beforeWord(text, i) || i == 0 {
 			continue
 		}
 		cuts++
-		if got := append(tk.Encode(text[:i]), tk.Encode(text[i:])...); !slices.Equal(got, whole) {
+		if got := append(encode(t, tk, text[:i]), encode(t, tk, text[i:])...); !slices.Equal(got, whole) {
 			t.Errorf("cut at %q", text[i:])
 		}
 	}

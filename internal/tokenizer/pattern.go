@@ -11,7 +11,7 @@ import (
 )
 
 // finder goes through s from its beginning to its end and yields what matches and what lies between, in order.
-type finder func(s string, yield func(i, j int, match bool))
+type finder func(s string, yield func(i, j int, match bool)) error
 
 // pattern is the "pattern" of tokenizer.json: a literal or a regular expression of Oniguruma.
 type pattern struct{ Regex, String *string }
@@ -22,12 +22,13 @@ func (p pattern) finder() (finder, error) {
 		return literal(*p.String), nil
 	case p.Regex != nil:
 		if next := known(*p.Regex); next != nil {
-			return func(s string, yield func(i, j int, match bool)) {
+			return func(s string, yield func(i, j int, match bool)) error {
 				for i := 0; i < len(s); {
 					n := next(s[i:])
 					yield(i, i+n, true)
 					i += n
 				}
+				return nil
 			}, nil
 		}
 		expr, err := translate(*p.Regex)
@@ -44,12 +45,12 @@ func (p pattern) finder() (finder, error) {
 }
 
 func literal(sep string) finder {
-	return func(s string, yield func(i, j int, match bool)) {
+	return func(s string, yield func(i, j int, match bool)) error {
 		for i := 0; i < len(s); {
 			k := strings.Index(s[i:], sep)
 			if k < 0 {
 				yield(i, len(s), false)
-				return
+				return nil
 			}
 			if k > 0 {
 				yield(i, i+k, false)
@@ -57,12 +58,13 @@ func literal(sep string) finder {
 			yield(i+k, i+k+len(sep), true)
 			i += k + len(sep)
 		}
+		return nil
 	}
 }
 
 // where finds the single characters that is holds for.
 func where(is func(r rune) bool) finder {
-	return func(s string, yield func(i, j int, match bool)) {
+	return func(s string, yield func(i, j int, match bool)) error {
 		done := 0
 		for i := 0; i < len(s); {
 			r, n := utf8.DecodeRuneInString(s[i:])
@@ -78,12 +80,13 @@ func where(is func(r rune) bool) finder {
 		if done < len(s) {
 			yield(done, len(s), false)
 		}
+		return nil
 	}
 }
 
 // matches finds what a regular expression matches.
 func matches(re *regexp2.Regexp) finder {
-	return func(s string, yield func(i, j int, match bool)) {
+	return func(s string, yield func(i, j int, match bool)) error {
 		runes := []rune(s)
 		at, byteAt := 0, 0 // the same place, in runes and in bytes
 		to := func(rune int) int {
@@ -93,7 +96,8 @@ func matches(re *regexp2.Regexp) finder {
 			return byteAt
 		}
 		done := 0
-		for m, _ := re.FindRunesMatch(runes); m != nil; m, _ = re.FindNextMatch(m) {
+		m, err := re.FindRunesMatch(runes)
+		for ; m != nil; m, err = re.FindNextMatch(m) {
 			i := to(m.Index)
 			if done < i {
 				yield(done, i, false)
@@ -101,9 +105,10 @@ func matches(re *regexp2.Regexp) finder {
 			done = to(m.Index + m.Length)
 			yield(i, done, true)
 		}
-		if done < len(s) {
+		if err == nil && done < len(s) {
 			yield(done, len(s), false)
 		}
+		return err
 	}
 }
 

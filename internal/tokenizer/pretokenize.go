@@ -11,8 +11,8 @@ import (
 // step is a part of pre-tokenization: it changes a piece or cuts it. Exactly one field of the three is set.
 type step struct {
 	rewrite rewrite
-	next    func(s string) int                          // the length of the first piece of s; pieces cover the text
-	find    func(s string, piece func(start, stop int)) // calls piece for each piece in order
+	next    func(s string) int                                // the length of the first piece of s; pieces cover the text
+	find    func(s string, piece func(start, stop int)) error // calls piece for each piece in order
 	// local says that a cut between a letter and a space that a letter follows is always made, whatever stands
 	// before or behind (first) or, where false, that this is not known.
 	local bool
@@ -78,7 +78,7 @@ func preTokenizers(raw json.RawMessage) (steps []step, byteLevel bool, err error
 			}
 			steps = append(steps, s...)
 		case "Whitespace":
-			steps = append(steps, step{find: words})
+			steps = append(steps, step{find: wordPieces})
 		case "WhitespaceSplit":
 			s, _ := splitStep(where(unicode.IsSpace), "Removed", false)
 			steps = append(steps, s)
@@ -129,9 +129,9 @@ func isNumeric(r rune) bool {
 // leadWith puts s in front of a text that does not begin with it.
 func leadWith(s string) rewrite {
 	put := prepend(s)
-	return func(t text, track bool) text {
+	return func(t text, track bool) (text, error) {
 		if strings.HasPrefix(t.s, s) {
-			return t
+			return t, nil
 		}
 		return put(t, track)
 	}
@@ -171,9 +171,9 @@ func (p preTokenizer) metaspace() ([]step, error) {
 	case "always":
 		steps = append(steps, step{rewrite: lead})
 	case "first":
-		steps = append(steps, step{rewrite: func(t text, track bool) text {
+		steps = append(steps, step{rewrite: func(t text, track bool) (text, error) {
 			if t.base != 0 {
-				return t
+				return t, nil
 			}
 			return lead(t, track)
 		}})
@@ -191,8 +191,8 @@ func (p preTokenizer) metaspace() ([]step, error) {
 	return steps, nil
 }
 
-// words is Whitespace: \w+|[^\w\s]+, what is left out of the matches removed.
-func words(s string, piece func(start, stop int)) {
+// wordPieces is Whitespace: \w+|[^\w\s]+, what is left out of the matches removed.
+func wordPieces(s string, piece func(start, stop int)) error {
 	kind := func(r rune) int {
 		switch {
 		case r < utf8.RuneSelf && (asciiLetter(byte(r)) || r >= '0' && r <= '9' || r == '_'), r >= utf8.RuneSelf && unicode.Is(wordly, r):
@@ -214,6 +214,7 @@ func words(s string, piece func(start, stop int)) {
 	if now != 0 {
 		piece(start, len(s))
 	}
+	return nil
 }
 
 type behavior int
@@ -238,10 +239,13 @@ func splitStep(find finder, name string, invert bool) (step, error) {
 	if !ok {
 		return step{}, fmt.Errorf("behavior %q is not supported", name)
 	}
-	return step{find: func(s string, piece func(start, stop int)) {
+	return step{find: func(s string, piece func(start, stop int)) error {
 		join := joiner{how: how, piece: piece}
-		find(s, func(i, j int, match bool) { join.add(i, j, match != invert) })
+		if err := find(s, func(i, j int, match bool) { join.add(i, j, match != invert) }); err != nil {
+			return err
+		}
 		join.flush()
+		return nil
 	}}, nil
 }
 

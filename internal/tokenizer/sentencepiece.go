@@ -61,6 +61,10 @@ func parseModel(path string, blob []byte, cfg config) (*Tokenizer, error) {
 	if err != nil {
 		return nil, errs.Dataf("%s: %w", path, err)
 	}
+	t.path = path
+	for i := range t.added {
+		t.added[i].file = path
+	}
 	return t, nil
 }
 
@@ -145,7 +149,7 @@ func (m *spModel) build(cfg config) (*Tokenizer, error) {
 	if cfg.addBOS && m.bos >= 0 {
 		t.prefix = []int32{m.bos}
 	}
-	if err := t.addTokens(added, true); err != nil {
+	if err := t.addTokens(added); err != nil {
 		return nil, err
 	}
 	t.cuts = t.findCuts()
@@ -164,9 +168,9 @@ func (m *spModel) spaces(t *Tokenizer, cfg config) {
 		t.normalizers = append(t.normalizers, prepend(string(metaspace)), escape)
 	case prefix:
 		lead := leadWith(string(metaspace))
-		t.steps = []step{{rewrite: escape}, {rewrite: func(s text, track bool) text {
+		t.steps = []step{{rewrite: escape}, {rewrite: func(s text, track bool) (text, error) {
 			if s.base != 0 {
-				return s
+				return s, nil
 			}
 			return lead(s, track)
 		}}}
@@ -181,7 +185,7 @@ func (m *spModel) spaces(t *Tokenizer, cfg config) {
 }
 
 // squeeze takes spaces off the ends, and ▁ off the right one, and makes one of each run of spaces.
-func squeeze(t text, track bool) text {
+func squeeze(t text, track bool) (text, error) {
 	w := newRewriter(t, track)
 	end := len(strings.TrimRight(t.s, " "+string(metaspace)))
 	for i := 0; i < end; {

@@ -12,19 +12,25 @@
 package tokenizer
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 
 	"longlora/internal/errs"
+	"longlora/internal/files"
 )
 
 // Tokenizer is a loaded tokenizer. Its methods may be called from many goroutines at once.
 type Tokenizer struct {
 	dir         string
+	path        string // of tokenizer.json or tokenizer.model
+	notes       []string
 	raw, normal *addedTokens // matched in the input and in the normalized text
 	ids         map[string]int32
 	normalizers []rewrite
@@ -62,39 +68,57 @@ func Load(dir string, cfgEOS []int) (*Tokenizer, error) {
 	}
 	jsonPath := filepath.Join(dir, "tokenizer.json")
 	modelPath := filepath.Join(dir, "tokenizer.model")
-	blob, err := os.ReadFile(jsonPath)
+	blob, err := files.Read(jsonPath, fileLimit)
 	var t *Tokenizer
 	switch {
 	case err == nil:
 		t, err = parseJSON(jsonPath, blob)
 	case errors.Is(err, fs.ErrNotExist):
-		if blob, err = os.ReadFile(modelPath); err != nil {
-			return nil, errs.Dataf("cannot read a tokenizer: neither %s nor %s: %v", jsonPath, modelPath, err)
+		if blob, err = files.Read(modelPath, fileLimit); errors.Is(err, fs.ErrNotExist) {
+			return nil, errs.Dataf("cannot read a tokenizer: neither %s nor %s: %w", jsonPath, modelPath, fs.ErrNotExist)
 		}
-		if t, err = parseModel(modelPath, blob, cfg); err != nil {
-			return nil, err
+		if err == nil {
+			t, err = parseModel(modelPath, blob, cfg)
 		}
-		for i := range cfg.added {
-			cfg.added[i].Normalized = false // LlamaTokenizer has nothing that would normalize them
-		}
-		if err := t.addTokens(cfg.added, true); err != nil {
-			return nil, errs.Dataf("%s: %v", cfg.path, err)
-		}
-	default:
-		return nil, errs.Dataf("cannot read the tokenizer: %v", err)
 	}
 	if err != nil {
 		return nil, err
 	}
 	t.dir = dir
-	if err := t.addTokens(cfg.missing(t), false); err != nil {
-		return nil, errs.Dataf("%s: %v", cfg.path, err)
-	}
-	if err := t.findEOS(cfg, cfgEOS); err != nil {
+	if err := t.addConfigured(cfg); err != nil {
 		return nil, err
 	}
-	return t, nil
+	t.checkBOS(cfg)
+	return t, t.findEOS(cfg, cfgEOS)
 }
+
+// fileLimit is the length in bytes that no tokenizer's file has; the largest known, of 260,000 tokens, has 35 MB.
+const fileLimit = 256 << 20
+
+// addConfigured adds the tokens that the files beside the tokenizer's own name.
+func (t *Tokenizer) addConfigured(cfg config) error {
+	list, err := cfg.tokens(t.added)
+	if err != nil {
+		return err
+	}
+	if filepath.Base(t.path) == "tokenizer.model" {
+		for i := range list {
+			list[i].Normalized = false // LlamaTokenizer has nothing that would normalize them
+		}
+	}
+	if err := t.addTokens(list); err != nil {
+		return errs.Dataf("%s: %w", cfg.path, err)
+	}
+	return nil
+}
+
+// note keeps something to tell the user.
+func (t *Tokenizer) note(format string, a ...any) {
+	t.notes = append(t.notes, fmt.Sprintf(format, a...))
+}
+
+// Notes are what a user should know of how the files were read.
+func (t *Tokenizer) Notes() []string { return t.notes }
 
 // put records the text of a token.
 func (t *Tokenizer) put(id int32, s string) {
@@ -105,9 +129,8 @@ func (t *Tokenizer) put(id int32, s string) {
 }
 
 // addTokens puts added tokens into their tables, beside those that are there. One that the vocabulary holds has its
-// id; any other gets the next free one, as in the library, which does not look at what the file says (checked:
-// the file must say the same).
-func (t *Tokenizer) addTokens(list []addedToken, checked bool) error {
+// id; any other gets the next free one, as in the library, which does not look at what the file says.
+func (t *Tokenizer) addTokens(list []addedToken) error {
 	if t.ids == nil {
 		t.ids = map[string]int32{}
 	}
@@ -124,8 +147,8 @@ func (t *Tokenizer) addTokens(list []addedToken, checked bool) error {
 			id = next
 			next++
 		}
-		if checked && id != a.ID {
-			return fmt.Errorf("added_tokens: %q has id %d but transformers gives it %d; put it into model.vocab with the id that is meant", a.Content, a.ID, id)
+		if a.ID >= 0 && id != a.ID {
+			t.note("%s: the added token %q has id %d there and gets id %d, as in transformers, which counts on from the vocabulary", a.file, a.Content, a.ID, id)
 		}
 		a.ID = id
 		t.ids[a.Content] = id
@@ -144,9 +167,9 @@ func (t *Tokenizer) addTokens(list []addedToken, checked bool) error {
 			raw = append(raw, a)
 			continue
 		}
-		n := text{s: a.Content}
-		for _, r := range t.normalizers {
-			n = r(n, false)
+		n, err := rewriteAll(text{s: a.Content, bound: newBound(len(a.Content))}, t.normalizers, false)
+		if err != nil {
+			return fmt.Errorf("the added token %q: %w", a.Content, err)
 		}
 		if n.s != "" {
 			a.Content = n.s
@@ -156,6 +179,39 @@ func (t *Tokenizer) addTokens(list []addedToken, checked bool) error {
 	}
 	t.raw, t.normal = newAddedTokens(raw), newAddedTokens(normal)
 	return nil
+}
+
+// Describe names a token for a message: its id, its text and the file that it stands in.
+func (t *Tokenizer) Describe(id int32) string {
+	if id < 0 || int(id) >= len(t.tokens) {
+		return fmt.Sprintf("token %d, which %s does not have", id, t.path)
+	}
+	file := t.path
+	for _, a := range t.added {
+		if a.ID == id {
+			file = a.file
+		}
+	}
+	text := t.Decode([]int32{id})
+	if text == "" || strings.Contains(text, "\uFFFD") {
+		text = t.tokens[id]
+	}
+	return fmt.Sprintf("token %d (%q of %s)", id, text, file)
+}
+
+// Configured is a hash of the tokens that the files beside the tokenizer's own add, "" where they add none.
+func (t *Tokenizer) Configured() string {
+	h, n := sha256.New(), 0
+	for _, a := range t.added {
+		if a.file != t.path {
+			fmt.Fprintf(h, "%d %q %v %v %v %v\n", a.ID, a.Content, a.SingleWord, a.LStrip, a.RStrip, a.Normalized)
+			n++
+		}
+	}
+	if n == 0 {
+		return ""
+	}
+	return hex.EncodeToString(h.Sum(nil))
 }
 
 // BOS is the token that stands in front of a text, if the tokenizer puts one there.
@@ -169,7 +225,7 @@ func (t *Tokenizer) BOS() (int32, bool) {
 // EOS is the token that ends a document, if any file says which.
 func (t *Tokenizer) EOS() (int32, bool) { return t.eos, t.eos >= 0 }
 
-// Size is the highest id plus one; a model's vocab_size must be at least that.
+// Size is the highest id plus one. A model may have fewer rows: ids beyond them must not occur.
 func (t *Tokenizer) Size() int { return len(t.tokens) }
 
 // ID is the id of a token by its text, added tokens first.
