@@ -50,6 +50,9 @@ func Generate(ctx context.Context, g *config.Generate, prompt string, be ops.Bac
 		return nil, err
 	}
 	w := &writer{g: g, enc: enc, ends: ends(base, enc), stops: g.Stop, out: out, res: &Generated{Model: g.Model, IDs: []int32{}, Stop: "length"}}
+	for _, n := range enc.Notes() {
+		fmt.Fprintf(log, "note: %s\n", n)
+	}
 	if g.Chat {
 		if prompt, err = w.chat(base.Dir, prompt, log); err != nil {
 			return nil, err
@@ -67,7 +70,7 @@ func Generate(ctx context.Context, g *config.Generate, prompt string, be ops.Bac
 	}
 	for _, id := range ids {
 		if int(id) >= base.Desc().V {
-			return nil, errs.Dataf("%s: the tokenizer gives id %d, the model's vocabulary ends at %d", base.Dir, id, base.Desc().V)
+			return nil, errs.Dataf("%s has no row in the model, whose vocab_size is %d; take it out of the prompt", enc.Describe(id), base.Desc().V)
 		}
 	}
 	if ids, err = room(g, base, ids); err != nil {

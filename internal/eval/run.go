@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 
 	"longlora/internal/ckpt"
 	"longlora/internal/config"
@@ -139,6 +140,11 @@ func (e *evaluation) run(ctx context.Context) (rs []Result, err error) {
 		fmt.Fprintf(e.log, "note: %s\n", n)
 	}
 	e.enc, e.encErr = tokenizer.Load(e.base.Dir, e.base.Config.EOS)
+	if e.encErr == nil && !slices.Contains(e.cfg.Tasks, "ppl") { // which reads data, and that tells them
+		for _, n := range e.enc.Notes() {
+			fmt.Fprintf(e.log, "note: %s\n", n)
+		}
+	}
 	if e.print, err = e.fingerprint(); err != nil {
 		return nil, err
 	}
