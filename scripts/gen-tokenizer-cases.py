@@ -6,6 +6,7 @@ usage: python3 scripts/gen-tokenizer-cases.py
 Needs `pip install tokenizers==0.23.3 sentencepiece==0.2.3`. Run it in the repository's root. It writes
 internal/tokenizer/testdata/cases/NAME/{tokenizer.json,tokenizer.model} and cases.json.
 """
+import collections
 import io
 import json
 import os
@@ -29,6 +30,9 @@ PARTS = [
 LLAMA3 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+")
 CASED = (r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+%s|"
          r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*%s|%s| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+")
+HAN = "[一-龥ࠀ-一가-퟿]+"
+DEEPSEEK3 = (r"[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|"
+             r"\s*[\r\n]+|\s+(?!\S)|\s+")
 FOLDED = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
 
 
@@ -71,10 +75,21 @@ def split(pattern):
     return P.Sequence([P.Split(Regex(pattern), "isolated"), P.ByteLevel(add_prefix_space=False, use_regex=False)])
 
 
+def isolated(*patterns):
+    return [P.Split(Regex(p), "isolated") for p in patterns]
+
+
+def deepseek(*patterns):
+    return P.Sequence([*isolated(*patterns), P.Digits(individual_digits=True), P.ByteLevel(add_prefix_space=False, use_regex=False)])
+
+
 def characters(texts, pre, decoder, **options):
     t = Tokenizer(models.BPE(unk_token="<unk>", **options))
     t.pre_tokenizer, t.decoder = pre, decoder
-    t.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=600, special_tokens=["<unk>", "<s>", "</s>"], limit_alphabet=90, show_progress=False))
+    counts = collections.Counter(c for x in texts for piece, _ in pre.pre_tokenize_str(x) for c in piece)
+    alphabet = [c for _, c in sorted((-n, c) for c, n in counts.items())[:90]]  # a limit alone would choose among equals by chance
+    t.train_from_iterator(texts, trainers.BpeTrainer(
+        vocab_size=600, special_tokens=["<unk>", "<s>", "</s>"], initial_alphabet=alphabet, limit_alphabet=90, show_progress=False))
     return t
 
 
@@ -123,6 +138,11 @@ def main():
         "qwen2": byte_level("qwen2", texts, split(LLAMA3.replace("{1,3}", "")), N.NFC()),
         "gpt4o": byte_level("gpt4o", texts, split(CASED % (FOLDED, FOLDED, r"\p{N}{1,3}"))),
         "tekken": byte_level("tekken", texts, split(CASED % ("", "", r"\p{N}"))),
+        "deepseek-llm": byte_level("deepseek-llm", texts, deepseek("[\r\n]", r"\s?[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓ]+", r"\s?[!-/:-~！-／：-～‘-‟　-。]+", r"\s+$", HAN)),
+        "deepseek-coder": byte_level("deepseek-coder", texts, deepseek("[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", HAN)),
+        "deepseek-v3": byte_level("deepseek-v3", texts, P.Sequence([*isolated(r"\p{N}{1,3}", "[一-龥぀-ゟ゠-ヿ]+", DEEPSEEK3), P.ByteLevel(add_prefix_space=False, use_regex=False)])),
+        "bloom": byte_level("bloom", texts, split(" ?[^(\\s|[.,!?…。，、।۔،])]+")),
+        "borders": byte_level("borders", texts, P.Sequence([*isolated(r"\b(?=\w)|^\s+", r"[\p{L}&&[^\p{Lu}]]+"), P.ByteLevel(add_prefix_space=False, use_regex=False)])),
         "nfkd": byte_level("nfkd", texts, split(r"\p{L}++|[^\S\n]?\d{2}|[\p{P}\p{S}]+(?=\s)|\s+?".replace(r"[^\S\n]", r"[ \t]")), N.NFKD()),
         "falcon": byte_level("falcon", texts, P.Sequence([
             P.Punctuation("contiguous"), plain, P.Digits(individual_digits=False), P.Split(Regex("[0-9][0-9][0-9]"), "isolated")])),

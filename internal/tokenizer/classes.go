@@ -1,75 +1,37 @@
 package tokenizer
 
 import (
-	"fmt"
-	"strings"
 	"unicode"
 
 	"golang.org/x/text/unicode/rangetable"
+
+	"longlora/internal/tokenizer/onig"
 )
 
 // What the tokenizers library takes for a letter, a digit and so on follows the Unicode version of the tables that
-// each part of it has: 16 in its regular expressions (Oniguruma) and in Rust's own, 9 in its normal forms, 8 in
+// each part of it has: 16 in its regular expressions (package onig) and in Rust's own, 9 in its normal forms, 8 in
 // Punctuation. Go's tables are of version 15. The tables here are the difference, found by asking the library
 // (version 0.23.3) about every code point.
 
-// ranges reads "lo-hi lo-hi ..." in hexadecimal.
-func ranges(s string) *unicode.RangeTable {
-	t := &unicode.RangeTable{}
-	for _, f := range strings.Fields(s) {
-		var lo, hi rune
-		if n, _ := fmt.Sscanf(f, "%x-%x", &lo, &hi); n == 1 {
-			hi = lo
-		}
-		if hi < 1<<16 {
-			t.R16 = append(t.R16, unicode.Range16{Lo: uint16(lo), Hi: uint16(hi), Stride: 1})
-		} else {
-			t.R32 = append(t.R32, unicode.Range32{Lo: uint32(lo), Hi: uint32(hi), Stride: 1})
-		}
-	}
-	return t
-}
-
-// categories are the properties \p{...} of the library's regular expressions.
-var categories = map[string]*unicode.RangeTable{
-	"L": rangetable.Merge(unicode.L, ranges(`1c89-1c8a a7cb-a7cd a7da-a7dc 105c0-105f3 10d4a-10d65 10d6f-10d85 10ec2-10ec4 11380-11389 1138b 1138e `+
-		`11390-113b5 113b7 113d1 113d3 11bc0-11be0 13460-143fa 16100-1611d 16d40-16d6c 18cff 1e5d0-1e5ed 1e5f0 `+
-		`2ebf0-2ee5d`)),
-	"Lu": rangetable.Merge(unicode.Lu, ranges(`1c89 a7cb-a7cc a7da a7dc 10d50-10d65`)),
-	"Ll": rangetable.Merge(unicode.Ll, ranges(`1c8a a7cd a7db 10d70-10d85`)),
-	"Lm": rangetable.Merge(unicode.Lm, ranges(`10d4e 10d6f 16d40-16d42 16d6b-16d6c`)),
-	"Lo": rangetable.Merge(unicode.Lo, ranges(`105c0-105f3 10d4a-10d4d 10d4f 10ec2-10ec4 11380-11389 1138b 1138e 11390-113b5 113b7 113d1 113d3 `+
-		`11bc0-11be0 13460-143fa 16100-1611d 16d43-16d6a 18cff 1e5d0-1e5ed 1e5f0 2ebf0-2ee5d`)),
-	"M": rangetable.Merge(unicode.M, ranges(`897 10d69-10d6d 10efc 113b8-113c0 113c2 113c5 113c7-113ca 113cc-113d0 113d2 113e1-113e2 11f5a 1611e-1612f `+
-		`1e5ee-1e5ef`)),
-	"N":  rangetable.Merge(unicode.N, ranges(`10d40-10d49 116d0-116e3 11bf0-11bf9 16130-16139 16d70-16d79 1ccf0-1ccf9 1e5f1-1e5fa`)),
-	"Nd": rangetable.Merge(unicode.Nd, ranges(`10d40-10d49 116d0-116e3 11bf0-11bf9 16130-16139 16d70-16d79 1ccf0-1ccf9 1e5f1-1e5fa`)),
-	"P":  rangetable.Merge(unicode.P, ranges(`1b4e-1b4f 1b7f 10d6e 113d4-113d5 113d7-113d8 11be1 16d6d-16d6f 1e5ff`)),
-	"S": rangetable.Merge(unicode.S, ranges(`2427-2429 2ffc-2fff 31e4-31e5 31ef 10d8e-10d8f 1cc00-1ccef 1cd00-1ceb3 1f8b2-1f8bb 1f8c0-1f8c1 1fa89 1fa8f `+
-		`1fabe 1fac6 1fadc 1fadf 1fae9 1fbcb-1fbef`)),
-	"Han": rangetable.Merge(unicode.Han, ranges(`2ebf0-2ee5d`)),
-	"Lt":  unicode.Lt,
-}
-
 var (
 	// numeric is what Digits cuts off: char::is_numeric of Rust.
-	numeric = rangetable.Merge(unicode.N, ranges(`10d40-10d49 116d0-116e3 11bf0-11bf9 11de0-11de9 16130-16139 16d70-16d79 16ff4-16ff6 1ccf0-1ccf9 `+
+	numeric = rangetable.Merge(unicode.N, onig.Ranges(`10d40-10d49 116d0-116e3 11bf0-11bf9 11de0-11de9 16130-16139 16d70-16d79 16ff4-16ff6 1ccf0-1ccf9 `+
 		`1e5f1-1e5fa`))
 	// wordly is \w of Rust's regular expressions (Unicode Technical Standard 18): alphabetic, mark, decimal digit,
 	// connector, joiner.
 	wordly = rangetable.Merge(unicode.L, unicode.M, unicode.Nd, unicode.Nl, unicode.Pc, unicode.Other_Alphabetic, unicode.Join_Control,
-		ranges(`897 1c89-1c8a a7cb-a7cd a7da-a7dc 105c0-105f3 10d40-10d65 10d69-10d6d 10d6f-10d85 10ec2-10ec4 10efc `+
+		onig.Ranges(`897 1c89-1c8a a7cb-a7cd a7da-a7dc 105c0-105f3 10d40-10d65 10d69-10d6d 10d6f-10d85 10ec2-10ec4 10efc `+
 			`11380-11389 1138b 1138e 11390-113b5 113b7-113c0 113c2 113c5 113c7-113ca 113cc-113d3 113e1-113e2 `+
 			`116d0-116e3 11bc0-11be0 11bf0-11bf9 11f5a 13460-143fa 16100-16139 16d40-16d6c 16d70-16d79 18cff `+
 			`1ccf0-1ccf9 1e5d0-1e5fa 2ebf0-2ee5d`))
 	// newPunctuation is P here but not in Punctuation, oldPunctuation the reverse.
-	newPunctuation = ranges(`61d 9fd a76 c77 c84 1b7d-1b7e 2e43-2e4f 2e52-2e5d 10ead 10f55-10f59 10f86-10f89 1144b-1144f 1145a-1145b ` +
+	newPunctuation = onig.Ranges(`61d 9fd a76 c77 c84 1b7d-1b7e 2e43-2e4f 2e52-2e5d 10ead 10f55-10f59 10f86-10f89 1144b-1144f 1145a-1145b ` +
 		`1145d 11660-1166c 116b9 1183b 11944-11946 119e2 11a3f-11a46 11a9a-11a9c 11a9e-11aa2 11b00-11b09 ` +
 		`11c41-11c45 11c70-11c71 11ef7-11ef8 11f43-11f4f 11fff 12ff1-12ff2 16e97-16e9a 16fe2 1e95e-1e95f`)
-	oldPunctuation = ranges(`166d 111c9`)
+	oldPunctuation = onig.Ranges(`166d 111c9`)
 	// inert are characters younger than Unicode 9 that have a decomposition or a combining class now: the library
 	// normalizes them to themselves.
-	inert = ranges(`7fd 898-89f 8ca-8d3 9fe c3c d3b-d3c eba 1715 1abf-1ace 1df6-1dfa 32ff a7f2-a7f4 a82c ab69 10781-10785 ` +
+	inert = onig.Ranges(`7fd 898-89f 8ca-8d3 9fe c3c d3b-d3c eba 1715 1abf-1ace 1df6-1dfa 32ff a7f2-a7f4 a82c ab69 10781-10785 ` +
 		`10787-107b0 107b2-107ba 10d24-10d27 10eab-10eac 10efd-10eff 10f46-10f50 10f82-10f85 11070 1133b 1145e ` +
 		`11839-1183a 11930 11935 11938 1193d-1193e 11943 119e0 11a34 11a47 11a99 11d42 11d44-11d45 11d97 ` +
 		`11f41-11f42 16ff0-16ff1 1e030-1e06d 1e08f 1e130-1e136 1e2ae 1e2ec-1e2ef 1e4ec-1e4ef 1f16c 1fbf0-1fbf9`)
@@ -96,9 +58,9 @@ var classes = func() []class {
 
 func lookUpClass(r rune) class {
 	switch {
-	case unicode.Is(categories["L"], r):
+	case unicode.Is(onig.Letter, r):
 		return letter
-	case unicode.Is(categories["N"], r):
+	case unicode.Is(onig.Number, r):
 		return number
 	case unicode.IsSpace(r):
 		return space

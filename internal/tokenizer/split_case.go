@@ -3,6 +3,8 @@ package tokenizer
 import (
 	"unicode"
 	"unicode/utf8"
+
+	"longlora/internal/tokenizer/onig"
 )
 
 // The patterns of GPT-4o and of Mistral's Tekken: words are cut where upper case follows lower.
@@ -34,11 +36,11 @@ func casingOf(r rune) casing {
 			return lowerSet
 		}
 		return 0
-	case unicode.Is(categories["Ll"], r):
+	case unicode.Is(onig.Lower, r):
 		return lowerSet
-	case unicode.Is(categories["Lu"], r), unicode.Is(unicode.Lt, r):
+	case unicode.Is(onig.Upper, r), unicode.Is(unicode.Lt, r):
 		return upperSet
-	case classOf(r) == letter, unicode.Is(categories["M"], r):
+	case classOf(r) == letter, unicode.Is(onig.Mark, r):
 		return upperSet | lowerSet
 	}
 	return 0
