@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/spf13/pflag"
+	"github.com/spf13/viper"
 
 	"longlora/internal/errs"
 )
@@ -147,9 +148,21 @@ func keep(f *pflag.Flag) (undo func()) {
 // Notes are what to tell of the values of a shared file that this command does not take.
 func (v *Values) Notes() []string { return v.notes }
 
+// environment reads the options' variables.
+var environment = func() *viper.Viper {
+	e := viper.New()
+	e.SetEnvPrefix("longlora")
+	e.SetEnvKeyReplacer(strings.NewReplacer("-", "_"))
+	e.AllowEmptyEnv(true) // an empty value is a wrong one, not none
+	return e
+}()
+
 func envLookup(flag string) (value given, where string, ok bool) {
-	text, ok := os.LookupEnv(envName(flag))
-	return given{text: text, plain: text}, envName(flag), ok
+	if err := environment.BindEnv(flag); err != nil {
+		panic(err) // no name was given
+	}
+	text := environment.GetString(flag)
+	return given{text: text, plain: text}, envName(flag), environment.IsSet(flag)
 }
 
 // set gives an option a weaker source's value unless a stronger one has spoken.

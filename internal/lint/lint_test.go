@@ -41,6 +41,7 @@ var beside = map[string]string{
 var only = map[string]string{
 	"gonum.org/v1/plot":      "internal/report",
 	"github.com/spf13/cobra": "cmd/longlora",
+	"github.com/spf13/viper": "internal/config",
 	"github.com/spf13/pflag": "cmd/longlora internal/config internal/train internal/extend",
 	"C":                      "csrc internal/proc internal/ops/cuda scripts/benchproducts scripts/benchdecode",
 	"gorgonia.org/cu":        "internal/ops/cuda",
