@@ -63,9 +63,12 @@ func (s Set) Gemm(terms []Term, c ptr, ldc int, cin ptr, ldcin int, bias ptr, m0
 		}
 		ta, lda := blas.NoTrans, t.ARS
 		a := floats(unsafe.Add(t.A, 4*m0*t.ARS), (m1-m0-1)*t.ARS+t.K)
-		if t.ARS == 1 && t.ACS != 1 {
+		if t.ARS == 1 && t.ACS != 1 && t.K > 1 {
 			ta, lda = blas.Trans, t.ACS
 			a = floats(unsafe.Add(t.A, 4*m0), (t.K-1)*t.ACS+m1-m0)
+		}
+		if ta == blas.NoTrans && m1-m0 == 1 { // of one row the stride is not used, and may be less than gonum takes
+			lda = max(lda, t.K)
 		}
 		b, ldb := t.block(n0, n1)
 		gonum.Implementation{}.Sgemm(ta, blas.NoTrans, m1-m0, n1-n0, t.K, t.Alpha, a, max(lda, 1), b, ldb, 1, out, ldc)
@@ -81,7 +84,7 @@ func (s Set) Gemm(terms []Term, c ptr, ldc int, cin ptr, ldcin int, bias ptr, m0
 // block is B's columns [n0,n1) as rows, copied unless they lie so already: gonum adds a product of such operands
 // up in the order of k, whatever rows and columns are asked for, so an element's bits do not depend on them.
 func (t Term) block(n0, n1 int) ([]float32, int) {
-	if t.BType == 0 && t.BCS == 1 {
+	if t.BType == 0 && t.BCS == 1 && t.BRS >= n1-n0 { // a B of one row may have both strides 1
 		return floats(unsafe.Add(t.B, 4*n0), (t.K-1)*t.BRS+n1-n0), t.BRS
 	}
 	n := n1 - n0
