@@ -1,4 +1,3 @@
-// Package csrc holds the kernels of the CPU backend in C, chosen at run time by what the processor has, and the
-// same in plain Go for builds without cgo. It is a Go package so that Go's build cache sees every edit of the C
-// files. Addresses that it takes are of memory that Go does not move: mapped files and regions from the kernel.
+// Package csrc is C's copy of the segment function, which the CUDA kernels compute with; a test holds it equal to package
+// s2attn. The kernels themselves are in cpu and cuda.
 package csrc

@@ -3,8 +3,6 @@
 package csrc
 
 /*
-#cgo CFLAGS: -O3 -std=gnu11 -Wall -Wno-psabi
-#cgo LDFLAGS: -lm
 #include "segments.h"
 */
 import "C"

@@ -17,9 +17,10 @@ NVCC := PATH="$(CUDA_ROOT)/bin:$$PATH" nvcc
 NVCCFLAGS := -std=c++17 -O3 --expt-relaxed-constexpr -Xcompiler -fPIC,-Wall,-Wno-unknown-pragmas \
     $(addprefix -I,$(wildcard $(CUDA_ROOT)/include/cccl))
 OBJ := $(OUT)/obj$(addprefix -,$(CUDA_ARCH))
-OBJECTS := $(patsubst csrc/%.cu,$(OBJ)/%.o,$(wildcard csrc/*.cu))
+SRC := csrc/cuda
+OBJECTS := $(patsubst $(SRC)/%.cu,$(OBJ)/%.o,$(wildcard $(SRC)/*.cu $(SRC)/*/*.cu))
 
-export CGO_CFLAGS := -O2 -g -I$(CURDIR)/csrc/driver -I$(CUDA_ROOT)/include
+export CGO_CFLAGS := -O2 -g -I$(CURDIR)/$(SRC)/driver -I$(CUDA_ROOT)/include
 export CGO_LDFLAGS := -O2 -g -L$(CURDIR)/$(OUT) -L$(CUDA_LIB)
 # Go does not see the library's contents; its checksum in a variable makes it link anew.
 GOFLAGS_CUDA = -tags cuda -ldflags "-X longlora/internal/ops/cuda.kernels=$$(sha256sum < $(OUT)/liblonglora.a | head -c 16)"
@@ -42,20 +43,20 @@ $(OUT)/liblonglora.a: $(OBJECTS) $(OBJ)/list
 	rm -f $@
 	ar rcs $@ $(OBJECTS)
 
-$(OBJ)/list: FORCE | $(OBJ)
+$(OBJ)/list: FORCE
+	@mkdir -p $(@D)
 	@echo '$(OBJECTS)' | cmp -s - $@ || echo '$(OBJECTS)' > $@
 
-$(OBJ)/%_sm90.o: csrc/%_sm90.cu | $(OBJ)
+$(OBJ)/%_sm90.o: $(SRC)/%_sm90.cu
+	@mkdir -p $(@D)
 	$(NVCC) $(NVCCFLAGS) $(HOPPER) -MD -MF $(@:.o=.d) -c $< -o $@
 
-$(OBJ)/%.o: csrc/%.cu | $(OBJ)
+$(OBJ)/%.o: $(SRC)/%.cu
+	@mkdir -p $(@D)
 	$(NVCC) $(NVCCFLAGS) $(GENCODE) -MD -MF $(@:.o=.d) -c $< -o $@
 
-$(OBJ):
-	mkdir -p $@
-
 # takes the place of the driver's library at link time
-$(OUT)/libcuda.a: csrc/driver/forward.c
+$(OUT)/libcuda.a: $(SRC)/driver/forward.c
 	$(CC) -O2 -Wall -fPIC -c $< -o $(OUT)/forward.o
 	rm -f $@
 	ar rcs $@ $(OUT)/forward.o
@@ -63,6 +64,6 @@ $(OUT)/libcuda.a: csrc/driver/forward.c
 $(OUT)/toolchain.mk: scripts/cuda-toolchain.sh
 	scripts/cuda-toolchain.sh $@
 
--include $(wildcard $(OBJ)/*.d)
+-include $(wildcard $(OBJ)/*.d $(OBJ)/*/*.d)
 
 FORCE:

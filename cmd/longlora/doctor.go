@@ -7,7 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"longlora/csrc"
+	kernels "longlora/csrc/cpu"
 	"longlora/internal/config"
 	"longlora/internal/doctor"
 	"longlora/internal/ops"
@@ -56,8 +56,8 @@ longlora doctor --device cuda:0 --json`,
 func examine(o config.Common, stderr io.Writer) (doctor.Given, error) {
 	n := threads(o)
 	b := cpu.New(n)
-	g := doctor.Given{CPU: b, Kernels: b.Set(), Best: csrc.Best().String(), Threads: n, Driver: doctor.Driver{Here: driverHere()},
-		Build: doctor.Build{Version: train.Version(), Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH, Cgo: csrc.Cgo, CUDA: cuda.Built}}
+	g := doctor.Given{CPU: b, Kernels: b.Set(), Best: kernels.Best().String(), Threads: n, Driver: doctor.Driver{Here: driverHere()},
+		Build: doctor.Build{Version: train.Version(), Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH, Cgo: kernels.Cgo, CUDA: cuda.Built}}
 	where, files := cuda.BLASPlaces()
 	for i := range where {
 		g.Places = append(g.Places, doctor.Place{Where: where[i], Files: files[i]})

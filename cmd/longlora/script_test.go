@@ -9,7 +9,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
-	"longlora/csrc"
+	kernels "longlora/csrc/cpu"
 	"longlora/internal/ops/cuda"
 )
 
@@ -32,7 +32,7 @@ func TestScripts(t *testing.T) {
 		Condition: func(cond string) (bool, error) {
 			switch cond {
 			case "cgo":
-				return csrc.Cgo, nil
+				return kernels.Cgo, nil
 			case "cuda": // this build has CUDA and there is a GPU
 				found, err := cuda.Devices()
 				return len(found) > 0, err

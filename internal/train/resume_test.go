@@ -11,7 +11,7 @@ import (
 	"strings"
 	"testing"
 
-	"longlora/csrc"
+	kernels "longlora/csrc/cpu"
 	"longlora/internal/ckpt"
 	"longlora/internal/errs"
 	disk "longlora/internal/files"
@@ -357,7 +357,7 @@ func firstOf(a, b error) error {
 
 // Going on with another instruction set is allowed, and said.
 func TestOtherKernels(t *testing.T) {
-	if csrc.Best() == csrc.Plain {
+	if kernels.Best() == kernels.Plain {
 		t.Skip("there is one instruction set only")
 	}
 	e := readExpected(t, "mha-linear")
@@ -366,10 +366,10 @@ func TestOtherKernels(t *testing.T) {
 	run(t, goldenArgs("mha-linear", e, out)...)
 	e.Steps = 2
 	var log bytes.Buffer
-	if _, err := train.Run(t.Context(), options(t, goldenArgs("mha-linear", e, out)...), cpu.NewSet(2, csrc.Plain), &log); err != nil {
+	if _, err := train.Run(t.Context(), options(t, goldenArgs("mha-linear", e, out)...), cpu.NewSet(2, kernels.Plain), &log); err != nil {
 		t.Fatal(err)
 	}
-	if want := fmt.Sprintf("computed with kernels for %s, this is plain: the last bits may differ", csrc.Best()); !strings.Contains(log.String(), want) {
+	if want := fmt.Sprintf("computed with kernels for %s, this is plain: the last bits may differ", kernels.Best()); !strings.Contains(log.String(), want) {
 		t.Errorf("%q is not in\n%s", want, log.String())
 	}
 }

@@ -3,7 +3,7 @@ package cpu
 import (
 	"unsafe"
 
-	"longlora/csrc"
+	kernels "longlora/csrc/cpu"
 	"longlora/internal/ops"
 	"longlora/internal/s2attn"
 )
@@ -55,9 +55,9 @@ func (s segment) cut() []segment {
 }
 
 // head fills in what the kernel needs of query head h over a segment.
-func head(a *ops.Attn, h int, s segment, q, k, v ops.Tensor) csrc.Attn {
+func head(a *ops.Attn, h int, s segment, q, k, v ops.Tensor) kernels.Attn {
 	j := h / (a.H / a.Hkv)
-	return csrc.Attn{Q: at(q, h*a.D), K: at(k, j*a.D), V: at(v, j*a.D), QS: a.H * a.D, KS: a.Hkv * a.D,
+	return kernels.Attn{Q: at(q, h*a.D), K: at(k, j*a.D), V: at(v, j*a.D), QS: a.H * a.D, KS: a.Hkv * a.D,
 		Q0: a.Q0, K0: a.K0, Lo: s.lo, Hi: s.hi, QLo: s.qlo, QHi: s.qhi, Window: a.Spec.Window, D: a.D, Scale: a.Scale}
 }
 
@@ -68,7 +68,7 @@ func (b *Backend) attnScratch(worker, d int) unsafe.Pointer {
 // AttnForward implements ops.Attention.
 func (b *Backend) AttnForward(o, lse, q, k, v ops.Tensor, a *ops.Attn) {
 	t := q.Dim(0)
-	var items []csrc.Attn
+	var items []kernels.Attn
 	for _, shifted := range []bool{false, true} {
 		var cut []segment
 		for _, s := range segments(a, a.Q0, a.Q0+t, shifted) {
@@ -100,12 +100,12 @@ func (b *Backend) AttnBackward(dq, dk, dv, do, o, q, k, v, lse, delta ops.Tensor
 	for _, shifted := range []bool{false, true} {
 		segs[shifted] = segments(a, a.Q0, a.Q0+t, shifted)
 	}
-	var items [][]csrc.Attn
+	var items [][]kernels.Attn
 	for j := range a.Hkv {
 		plain, shifted := s2attn.KVClass(j, a.H, a.Hkv)
-		var mixed []csrc.Attn
+		var mixed []kernels.Attn
 		for si, s := range segs[!plain] {
-			var own []csrc.Attn
+			var own []kernels.Attn
 			for h := j * group; h < (j+1)*group; h++ {
 				list := []segment{s}
 				if s2attn.Shifted(h, a.H) == plain { // a head of the other class, in an item of both

@@ -11,7 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"longlora/csrc"
+	kernels "longlora/csrc/cpu"
 	"longlora/internal/errs"
 	"longlora/internal/ops"
 	"longlora/internal/tensor"
@@ -20,7 +20,7 @@ import (
 // Backend implements ops.Backend. Its methods finish before they return.
 type Backend struct {
 	pool *pool
-	set  csrc.Set
+	set  kernels.Set
 	work []scratch // one a worker
 	err  error
 }
@@ -32,14 +32,14 @@ var _ ops.Backend = (*Backend)(nil)
 func New(threads int) *Backend { return NewSet(threads, bestSet()) }
 
 // NewSet makes a backend with a given instruction set.
-func NewSet(threads int, set csrc.Set) *Backend {
+func NewSet(threads int, set kernels.Set) *Backend {
 	p := newPool(threads)
 	return &Backend{pool: p, set: set, work: make([]scratch, p.workers)}
 }
 
-func bestSet() csrc.Set {
-	best := csrc.Best()
-	for s := csrc.Plain; s < best; s++ {
+func bestSet() kernels.Set {
+	best := kernels.Best()
+	for s := kernels.Plain; s < best; s++ {
 		if s.String() == os.Getenv("LONGLORA_CPU") {
 			return s
 		}

@@ -6,7 +6,7 @@ import (
 	"math/rand/v2"
 	"testing"
 
-	"longlora/csrc"
+	kernels "longlora/csrc/cpu"
 	"longlora/internal/ops"
 	"longlora/internal/ops/optest"
 	"longlora/internal/tensor"
@@ -14,7 +14,7 @@ import (
 
 // Every operation against float64, on every instruction set that this machine has.
 func TestOps(t *testing.T) {
-	for s := csrc.Plain; s <= csrc.Best(); s++ {
+	for s := kernels.Plain; s <= kernels.Best(); s++ {
 		t.Run(s.String(), func(t *testing.T) {
 			for _, r := range optest.Run(NewSet(2, s), "", nil) {
 				if !r.OK() {
@@ -57,7 +57,7 @@ func TestBitsDependOnTheRowAlone(t *testing.T) {
 
 // Every float16, as 32 equal weights and one: products by ones are 32 times the value, and it.
 func TestHalves(t *testing.T) {
-	for s := csrc.Plain; s <= csrc.Best(); s++ {
+	for s := kernels.Plain; s <= kernels.Best(); s++ {
 		b := NewSet(2, s)
 		matrix := func(d tensor.DType, m, n int) ops.Tensor {
 			p, err := b.Reserve(ops.Device, int64(d.Size()*m*n), "test")

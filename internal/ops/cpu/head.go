@@ -1,7 +1,7 @@
 package cpu
 
 import (
-	"longlora/csrc"
+	kernels "longlora/csrc/cpu"
 	"longlora/internal/ops"
 )
 
@@ -39,11 +39,11 @@ func (b *Backend) headRows(h *ops.HeadLoss, lo, hi int) {
 		}
 	})
 	if grad {
-		b.gemm(rows, c, []csrc.Term{{A: h.Logits.P, ARS: v, ACS: 1, Alpha: 1, B: h.W.P, BRS: c, BCS: 1, BType: btype(h.W), K: v}},
+		b.gemm(rows, c, []kernels.Term{{A: h.Logits.P, ARS: v, ACS: 1, Alpha: 1, B: h.W.P, BRS: c, BCS: 1, BType: btype(h.W), K: v}},
 			h.DX.Rows(lo, hi).P, c, nil, 0)
 	}
 	if !h.DW.None() {
-		b.gemm(v, c, []csrc.Term{{A: h.Logits.P, ARS: 1, ACS: v, Alpha: 1, B: x.P, BRS: c, BCS: 1, K: rows}}, h.DW.P, c, h.DW.P, c)
+		b.gemm(v, c, []kernels.Term{{A: h.Logits.P, ARS: 1, ACS: v, Alpha: 1, B: x.P, BRS: c, BCS: 1, K: rows}}, h.DW.P, c, h.DW.P, c)
 	}
 }
 

@@ -3,7 +3,7 @@ package cpu
 import (
 	"unsafe"
 
-	"longlora/csrc"
+	kernels "longlora/csrc/cpu"
 	"longlora/internal/ops"
 	"longlora/internal/tensor"
 )
@@ -33,12 +33,12 @@ func at(t ops.Tensor, i int) unsafe.Pointer { return unsafe.Add(t.P, 4*i) }
 
 // gemm computes the (m,n) matrix c = cin + Σ terms; cin nil is zero. Every element is one chain of
 // multiply-adds, so the division among workers does not show in the result.
-func (b *Backend) gemm(m, n int, terms []csrc.Term, c unsafe.Pointer, ldc int, cin unsafe.Pointer, ldcin int) {
+func (b *Backend) gemm(m, n int, terms []kernels.Term, c unsafe.Pointer, ldc int, cin unsafe.Pointer, ldcin int) {
 	b.gemmBias(m, n, terms, c, ldc, cin, ldcin, nil)
 }
 
 // gemmBias is gemm that adds bias, (n) or nil, to every row at the end.
-func (b *Backend) gemmBias(m, n int, terms []csrc.Term, c unsafe.Pointer, ldc int, cin unsafe.Pointer, ldcin int, bias unsafe.Pointer) {
+func (b *Backend) gemmBias(m, n int, terms []kernels.Term, c unsafe.Pointer, ldc int, cin unsafe.Pointer, ldcin int, bias unsafe.Pointer) {
 	if m == 0 || n == 0 {
 		return
 	}
@@ -81,10 +81,10 @@ func (b *Backend) LinearForward(x, keys ops.Tensor, p []ops.Proj) {
 	}
 	for _, q := range p {
 		out := q.L.W.Dim(0)
-		terms := []csrc.Term{{A: x.P, ARS: in, ACS: 1, Alpha: 1, B: q.L.W.P, BRS: 1, BCS: in, BType: btype(q.L.W), K: in}}
+		terms := []kernels.Term{{A: x.P, ARS: in, ACS: 1, Alpha: 1, B: q.L.W.P, BRS: 1, BCS: in, BType: btype(q.L.W), K: in}}
 		if l := q.L.LoRA; l != nil {
 			r := l.A.Dim(0)
-			terms = append(terms, csrc.Term{A: q.XA.P, ARS: r, ACS: 1, Alpha: l.Scale, B: l.B.P, BRS: 1, BCS: r, K: r})
+			terms = append(terms, kernels.Term{A: q.XA.P, ARS: r, ACS: 1, Alpha: l.Scale, B: l.B.P, BRS: 1, BCS: r, K: r})
 		}
 		b.gemmBias(t, out, terms, q.Y.P, out, q.Res.P, out, q.L.Bias.P)
 	}
@@ -109,8 +109,8 @@ func (b *Backend) lowRank(xa, x, keys ops.Tensor, l *ops.LoRA) {
 }
 
 // drop is a layer's dropout of the tokens from t on.
-func drop(keys ops.Tensor, t int, l *ops.LoRA) csrc.Drop {
-	return csrc.Drop{Keys: unsafe.Pointer(&keys.U64()[t]), Salt: l.Drop.Salt(), Bound: l.Drop.Bound(), Factor: 1 / (1 - l.Drop.P)}
+func drop(keys ops.Tensor, t int, l *ops.LoRA) kernels.Drop {
+	return kernels.Drop{Keys: unsafe.Pointer(&keys.U64()[t]), Salt: l.Drop.Salt(), Bound: l.Drop.Bound(), Factor: 1 / (1 - l.Drop.P)}
 }
 
 // decodeCols is how many outputs of a projection are one work item of decode: few, for the workers to end together.
@@ -173,7 +173,7 @@ func (b *Backend) LinearBackward(dx, x, keys ops.Tensor, p []ops.ProjGrad) {
 			b.lowRankBackward(x, keys, q)
 		}
 		if !q.L.DW.None() {
-			b.gemm(out, in, []csrc.Term{{A: q.DY.P, ARS: 1, ACS: out, Alpha: 1, B: x.P, BRS: in, BCS: 1, K: t}}, q.L.DW.P, in, q.L.DW.P, in)
+			b.gemm(out, in, []kernels.Term{{A: q.DY.P, ARS: 1, ACS: out, Alpha: 1, B: x.P, BRS: in, BCS: 1, K: t}}, q.L.DW.P, in, q.L.DW.P, in)
 		}
 		if !q.L.DBias.None() {
 			b.sumRows(q.L.DBias, q.DY)
@@ -181,11 +181,11 @@ func (b *Backend) LinearBackward(dx, x, keys ops.Tensor, p []ops.ProjGrad) {
 		if dx.None() {
 			continue
 		}
-		terms := []csrc.Term{{A: q.DY.P, ARS: out, ACS: 1, Alpha: 1, B: q.L.W.P, BRS: in, BCS: 1, BType: btype(q.L.W), K: out}}
+		terms := []kernels.Term{{A: q.DY.P, ARS: out, ACS: 1, Alpha: 1, B: q.L.W.P, BRS: in, BCS: 1, BType: btype(q.L.W), K: out}}
 		l := q.L.LoRA
 		if l != nil && l.Drop.P == 0 {
 			r := l.A.Dim(0)
-			terms = append(terms, csrc.Term{A: q.DXA.P, ARS: r, ACS: 1, Alpha: l.Scale, B: l.A.P, BRS: in, BCS: 1, K: r})
+			terms = append(terms, kernels.Term{A: q.DXA.P, ARS: r, ACS: 1, Alpha: l.Scale, B: l.A.P, BRS: in, BCS: 1, K: r})
 		}
 		b.gemm(t, in, terms, dx.P, in, cin, in)
 		if l != nil && l.Drop.P > 0 {
@@ -212,16 +212,16 @@ func (b *Backend) sumRows(sum, x ops.Tensor) {
 func (b *Backend) lowRankBackward(x, keys ops.Tensor, q ops.ProjGrad) {
 	l := q.L.LoRA
 	t, in, out, r := q.DY.Dim(0), q.L.W.Dim(1), q.L.W.Dim(0), l.A.Dim(0)
-	b.gemm(t, r, []csrc.Term{{A: q.DY.P, ARS: out, ACS: 1, Alpha: 1, B: l.B.P, BRS: r, BCS: 1, K: out}}, q.DXA.P, r, nil, 0)
+	b.gemm(t, r, []kernels.Term{{A: q.DY.P, ARS: out, ACS: 1, Alpha: 1, B: l.B.P, BRS: r, BCS: 1, K: out}}, q.DXA.P, r, nil, 0)
 	if l.DA.None() {
 		return
 	}
-	b.gemm(out, r, []csrc.Term{{A: q.DY.P, ARS: 1, ACS: out, Alpha: l.Scale, B: q.XA.P, BRS: r, BCS: 1, K: t}}, l.DB.P, r, l.DB.P, r)
+	b.gemm(out, r, []kernels.Term{{A: q.DY.P, ARS: 1, ACS: out, Alpha: l.Scale, B: q.XA.P, BRS: r, BCS: 1, K: t}}, l.DB.P, r, l.DB.P, r)
 	if l.Drop.P == 0 {
-		b.gemm(r, in, []csrc.Term{{A: q.DXA.P, ARS: 1, ACS: r, Alpha: l.Scale, B: x.P, BRS: in, BCS: 1, K: t}}, l.DA.P, in, l.DA.P, in)
+		b.gemm(r, in, []kernels.Term{{A: q.DXA.P, ARS: 1, ACS: r, Alpha: l.Scale, B: x.P, BRS: in, BCS: 1, K: t}}, l.DA.P, in, l.DA.P, in)
 		return
 	}
-	b.pool.blocks(in, csrc.DropWidth, func(lo, hi, _ int) {
+	b.pool.blocks(in, kernels.DropWidth, func(lo, hi, _ int) {
 		b.set.DropDA(l.DA.P, q.DXA.P, x.P, drop(keys, 0, l), l.Scale, t, in, r, lo, hi-lo)
 	})
 }

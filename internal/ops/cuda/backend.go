@@ -3,7 +3,7 @@
 package cuda
 
 /*
-#cgo CFLAGS: -I${SRCDIR}/../../../csrc
+#cgo CFLAGS: -I${SRCDIR}/../../../csrc/cuda
 #cgo LDFLAGS: -L${SRCDIR}/../../../build/cuda -llonglora -lcudart_static -lstdc++ -ldl -lrt -lpthread -lm
 #cgo noescape ll_gemm
 #cgo nocallback ll_gemm
@@ -85,7 +85,7 @@ func Devices() ([]Info, error) {
 // Statuses of the driver that mean that there is no GPU to be used, rather than that something is wrong.
 const (
 	statusNoDevice = 100
-	statusStub     = 34 // no driver: csrc/driver/forward.c
+	statusStub     = 34 // no driver: csrc/cuda/driver/forward.c
 )
 
 // deviceCount is 0 without an error where there is no driver or no GPU.
@@ -260,7 +260,7 @@ func (b *Backend) keep(what string, err error) {
 	}
 }
 
-// check turns a status of csrc into an error that names the operation and the tensors it was given.
+// check turns a status of the kernels into an error that names the operation and the tensors it was given.
 func (b *Backend) check(op string, status C.int, ts ...ops.Tensor) {
 	if status == 0 || b.err != nil {
 		return

@@ -1,5 +1,5 @@
 // Package cuda is the backend for NVIDIA GPUs: package ops on bfloat16 activations and weights with float32
-// sums, by our own kernels (csrc/*.cu behind csrc/longlora.h) and cuBLASLt. It is built with -tags cuda; in
+// sums, by our own kernels (csrc/cuda behind its longlora.h) and cuBLASLt. It is built with -tags cuda; in
 // any other build Open says so. The driver and cuBLASLt are opened when a device is, so the binary starts
 // on machines that have neither.
 package cuda

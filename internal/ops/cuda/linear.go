@@ -2,7 +2,6 @@
 
 package cuda
 
-// #include "kernels.h"
 // #include "longlora.h"
 import "C"
 

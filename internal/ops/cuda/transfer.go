@@ -3,7 +3,6 @@
 package cuda
 
 // #include "longlora.h"
-// #include "kernels.h"
 import "C"
 
 import (

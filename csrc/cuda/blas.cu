@@ -10,7 +10,6 @@
 
 #include <unordered_map>
 
-#include "kernels.h"
 #include "longlora.h"
 
 namespace {

@@ -1,6 +1,6 @@
 //go:build !cgo
 
-package csrc
+package cpu
 
 import (
 	"math"

@@ -1,5 +1,5 @@
 // Chooses the attention kernels: those for Hopper where the device is one and the head size suits, else the portable ones.
-#include "attn_tile.cuh"
+#include "attn.cuh"
 
 namespace {
 

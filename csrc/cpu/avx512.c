@@ -7,4 +7,4 @@
 #define MR 4
 #endif
 #define FN(name) ll_##name##_avx512
-#include "kernels_impl.h"
+#include "vec.h"

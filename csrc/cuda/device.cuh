@@ -11,7 +11,6 @@
 #include <cuda_runtime.h>
 #include <math_constants.h>
 
-#include "kernels.h"
 #include "longlora.h"
 
 namespace ll {

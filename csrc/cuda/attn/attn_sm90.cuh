@@ -2,7 +2,7 @@
 #ifndef LONGLORA_ATTN_SM90_CUH
 #define LONGLORA_ATTN_SM90_CUH
 
-#include "attn_tile.cuh"
+#include "attn.cuh"
 #include "sm90.cuh"
 
 namespace sm90 {

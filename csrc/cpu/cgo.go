@@ -1,8 +1,10 @@
 //go:build cgo
 
-package csrc
+package cpu
 
 /*
+#cgo CFLAGS: -O3 -std=gnu11 -Wall -Wno-psabi
+#cgo LDFLAGS: -lm
 #include "kernels.h"
 
 typedef struct {
@@ -225,4 +227,11 @@ func (s Set) Rope(dst, src, cs ptr, n, heads, d int, sign float32) {
 // AdamW updates n elements: decay is 1 - lr·wd, r1 1-β1, r2 1-β2, step lr/(1-β1^s), root 1/√(1-β2^s).
 func (s Set) AdamW(w, m, v, g ptr, n int, gscale, decay, r1, b2, r2, step, root, eps float32) {
 	C.ll_adamw(C.int(s), f32(w), f32(m), f32(v), f32(g), C.int64_t(n), C.float(gscale), C.float(decay), C.float(r1), C.float(b2), C.float(r2), C.float(step), C.float(root), C.float(eps))
+}
+
+func cbool(b bool) C.int {
+	if b {
+		return 1
+	}
+	return 0
 }

@@ -1,4 +1,4 @@
 #define VL 4
 #define MR 4
 #define FN(name) ll_##name##_plain
-#include "kernels_impl.h"
+#include "vec.h"

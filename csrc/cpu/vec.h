@@ -60,6 +60,6 @@ INLINE void vpartstore(float *p, V x, int64_t n) {
     for (int i = 0; i < n; i++) p[i] = x[i];
 }
 
-#include "kernels_gemm.h"
-#include "kernels_attn.h"
-#include "kernels_elem.h"
+#include "linear.h"
+#include "attn.h"
+#include "elem.h"

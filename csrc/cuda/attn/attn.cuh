@@ -10,8 +10,8 @@
 
 #include <cuda_runtime.h>
 
-#include "longlora.h"
-#include "segments.h"
+#include "../longlora.h"
+#include "../../segments.h"
 
 // The kernels for compute capability 9.0 (wgmma and TMA); D is 64 or 128.
 int ll_attn_fwd_sm90(const ll_attn_args *a, cudaStream_t s);

@@ -9,8 +9,8 @@
 // add writes the result.
 #include <math_constants.h>
 
-#include "attn_mma.cuh"
-#include "attn_tile.cuh"
+#include "mma.cuh"
+#include "attn.cuh"
 
 namespace {
 

@@ -3,7 +3,7 @@
 //
 // Letters and layouts are those of package ops: T tokens of a tile, C width, H and Hkv heads, D head size,
 // F MLP width, V vocabulary, R rank; row-major, token-major. "bf16" is an array of bfloat16, "dt" an LL_F32,
-// LL_BF16 or LL_F16 of kernels.h. Every operation gives the same bits for the same arguments.
+// LL_BF16 or LL_F16. Every operation gives the same bits for the same arguments.
 #ifndef LONGLORA_H
 #define LONGLORA_H
 
@@ -13,6 +13,8 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+
+enum { LL_F32 = 0, LL_BF16 = 1, LL_F16 = 2 };
 
 typedef void *ll_stream; // a CUstream
 

@@ -3,8 +3,8 @@
 // take turns: one is fetched while the other is multiplied.
 #include <math_constants.h>
 
-#include "attn_mma.cuh"
-#include "attn_tile.cuh"
+#include "mma.cuh"
+#include "attn.cuh"
 
 namespace {
 
