@@ -61,5 +61,10 @@ INLINE void vpartstore(float *p, V x, int64_t n) {
 }
 
 #include "linear.h"
-#include "attn.h"
-#include "elem.h"
+#include "attn.h" // with linear.h's micro-tiles
+#include "adamw.h"
+#include "drop.h"
+#include "loss.h"
+#include "rms.h"
+#include "rope.h"
+#include "swiglu.h"

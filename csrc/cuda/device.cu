@@ -1,5 +1,4 @@
 // Memory and what else of the device the driver binding of the Go side lacks.
-#include <cuda_bf16.h>
 #include <cuda_runtime.h>
 #include <dlfcn.h>
 
@@ -14,25 +13,6 @@ extern "C" int ll_host_free(void *p) { return cudaFreeHost(p); }
 extern "C" int ll_host_lock(void *p, size_t bytes) { return cudaHostRegister(p, bytes, cudaHostRegisterPortable); }
 
 extern "C" int ll_host_unlock(void *p) { return cudaHostUnregister(p); }
-
-extern "C" int ll_copy2d(void *dst, size_t dpitch, const void *src, size_t spitch, size_t width, size_t rows, ll_stream s) {
-    if (width == 0 || rows == 0) return cudaSuccess;
-    if (dpitch == width && spitch == width)
-        return cudaMemcpyAsync(dst, src, width * rows, cudaMemcpyDefault, (cudaStream_t)s);
-    return cudaMemcpy2DAsync(dst, dpitch, src, spitch, width, rows, cudaMemcpyDefault, (cudaStream_t)s);
-}
-
-__global__ void add_bf16(__nv_bfloat16 *dst, const __nv_bfloat16 *src, int64_t n) {
-    for (int64_t i = blockIdx.x * (int64_t)blockDim.x + threadIdx.x; i < n; i += (int64_t)gridDim.x * blockDim.x)
-        dst[i] = __float2bfloat16_rn(__bfloat162float(dst[i]) + __bfloat162float(src[i]));
-}
-
-extern "C" int ll_add(void *dst, const void *src, int64_t n, ll_stream s) {
-    if (n == 0) return cudaSuccess;
-    int64_t blocks = (n + 1023) / 1024;
-    add_bf16<<<blocks < 4096 ? (int)blocks : 4096, 256, 0, (cudaStream_t)s>>>((__nv_bfloat16 *)dst, (const __nv_bfloat16 *)src, n);
-    return cudaGetLastError();
-}
 
 // NVIDIA's management library counts a device's memory without a context on it. It comes with the driver.
 namespace {

@@ -5,7 +5,7 @@
 
 namespace ll {
 
-// The finalizer of splitmix64, as in ops/dropout.go.
+// The finalizer of splitmix64, as in ops/drop.go.
 __device__ __forceinline__ uint64_t mix(uint64_t z) {
     z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9ull;
     z = (z ^ z >> 27) * 0x94d049bb133111ebull;

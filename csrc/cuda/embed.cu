@@ -1,4 +1,4 @@
-// The embedding: ops.Layers.EmbedForward, EmbedBackward.
+// The embedding: ops.Embedding.
 //
 // Backward, tokens are sorted by id, equal ids in the order of t, and each id's rows are added up in that order by one
 // thread a pair of columns: no atomic, the same bits every time. The sum starts at 0 and is added to the table's row.

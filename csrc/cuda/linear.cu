@@ -1,4 +1,5 @@
-// The gradient of a linear layer's bias: DBias += Σ_t dY[t] of ops.Linears.LinearBackward.
+// What linear layers want besides products, which are in blas.cu: the gradient of a bias, DBias += Σ_t dY[t], and a sum of
+// two gradients. See ops.Linears.
 #include "parts.cuh"
 
 namespace ll {
@@ -28,6 +29,11 @@ __global__ void __launch_bounds__(BIAS_THREADS) bias_grad_kernel(float *part, co
     store8<VEC>(part + blockIdx.y * c + i, sum, c - i);
 }
 
+__global__ void add_bf16(bf16 *dst, const bf16 *src, int64_t n) {
+    for (int64_t i = blockIdx.x * (int64_t)blockDim.x + threadIdx.x; i < n; i += (int64_t)gridDim.x * blockDim.x)
+        dst[i] = from_float<bf16>(to_float(dst[i]) + to_float(src[i]));
+}
+
 } // namespace ll
 
 extern "C" size_t ll_bias_grad_work(int64_t t, int64_t c) { return (size_t)ll::bias_parts(t, c) * c * sizeof(float); }
@@ -41,4 +47,11 @@ extern "C" int ll_bias_grad(float *db, const void *dy, int64_t t, int64_t c, voi
         (float *)work, (const bf16 *)dy, t, c);
     if (int e = launched()) return e;
     return add_parts(db, (const float *)work, parts, c, s);
+}
+
+extern "C" int ll_add(void *dst, const void *src, int64_t n, ll_stream s) {
+    if (n == 0) return cudaSuccess;
+    int64_t blocks = (n + 1023) / 1024;
+    ll::add_bf16<<<blocks < 4096 ? (int)blocks : 4096, 256, 0, (cudaStream_t)s>>>((ll::bf16 *)dst, (const ll::bf16 *)src, n);
+    return ll::launched();
 }

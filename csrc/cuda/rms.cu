@@ -1,4 +1,4 @@
-// RMSNorm, forward and backward: ops.Layers.RMSNormForward, RMSNormBackward (arXiv 1910.07467, eq. 4).
+// RMSNorm, forward and backward: ops.RMSNorm (arXiv 1910.07467, eq. 4).
 //
 // A block takes a row whole: N groups a thread stay in registers between the sum over the row and its use, so that
 // each element is read once. Blocks hold up to 1024 threads: N = 1 is enough for widths of up to 8192, 2 for 16384;

@@ -1,4 +1,4 @@
-// Rotary position embedding: ops.Layers.RopeTable and Rope (RoFormer, arXiv 2104.09864, eq. 34, with the pairs
+// Rotary position embedding: ops.Rotary (RoFormer, arXiv 2104.09864, eq. 34, with the pairs
 // (i, i+D/2) of LLaMA).
 #include "device.cuh"
 

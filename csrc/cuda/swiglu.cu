@@ -1,4 +1,4 @@
-// SwiGLU, forward and backward: ops.Layers.SwiGLUForward, SwiGLUBackward.
+// SwiGLU, forward and backward: ops.SwiGLU.
 #include "device.cuh"
 
 namespace ll {

@@ -1,5 +1,5 @@
-// Converts between the three float types: ops.Transfer.Convert. By float32, which holds every half and bfloat16, so
-// each element is rounded once.
+// Conversion between the three float types and copies of rows: ops.Transfer. Conversion goes by float32, which holds every
+// half and bfloat16, so each element is rounded once.
 #include "device.cuh"
 
 namespace ll {
@@ -39,4 +39,11 @@ extern "C" int ll_convert(void *dst, int ddt, const void *src, int sdt, int64_t 
     case LL_F16: return ll::convert_to<ll::f16>(dst, src, sdt, n, s);
     }
     return cudaErrorInvalidValue;
+}
+
+extern "C" int ll_copy2d(void *dst, size_t dpitch, const void *src, size_t spitch, size_t width, size_t rows, ll_stream s) {
+    if (width == 0 || rows == 0) return cudaSuccess;
+    if (dpitch == width && spitch == width)
+        return cudaMemcpyAsync(dst, src, width * rows, cudaMemcpyDefault, (cudaStream_t)s);
+    return cudaMemcpy2DAsync(dst, dpitch, src, spitch, width, rows, cudaMemcpyDefault, (cudaStream_t)s);
 }

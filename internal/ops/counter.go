@@ -178,28 +178,28 @@ func (c *Counter) product(l *Linear, t int, base, back float64) {
 	c.Cost.Calls++
 }
 
-// EmbedForward implements Layers.
+// EmbedForward implements Embedding.
 func (c *Counter) EmbedForward(y, _, _ Tensor) { c.touch(y, y) }
 
-// EmbedBackward implements Layers.
+// EmbedBackward implements Embedding.
 func (c *Counter) EmbedBackward(_, dy, _ Tensor) { c.touch(dy, dy, dy) }
 
-// RMSNormForward implements Layers.
+// RMSNormForward implements RMSNorm.
 func (c *Counter) RMSNormForward(y, _, x, _ Tensor, _ float32) { c.touch(y, x) }
 
-// RMSNormBackward implements Layers.
+// RMSNormBackward implements RMSNorm.
 func (c *Counter) RMSNormBackward(dx, _, dy, x, _, _ Tensor) { c.touch(dx, dx, dy, x) }
 
-// RopeTable implements Layers.
+// RopeTable implements Rotary.
 func (c *Counter) RopeTable(cs, _, _ Tensor, _ float32) { c.touch(cs) }
 
-// Rope implements Layers.
+// Rope implements Rotary.
 func (c *Counter) Rope(dst, src, _ Tensor, _ bool) { c.touch(dst, src) }
 
-// SwiGLUForward implements Layers.
+// SwiGLUForward implements SwiGLU.
 func (c *Counter) SwiGLUForward(h, g, u Tensor) { c.touch(h, g, u) }
 
-// SwiGLUBackward implements Layers.
+// SwiGLUBackward implements SwiGLU.
 func (c *Counter) SwiGLUBackward(dg, du, dh, g, u Tensor) { c.touch(dg, du, dh, g, u) }
 
 // AttnForward implements Attention.
@@ -212,24 +212,6 @@ func (c *Counter) AttnForward(o, _, q, _, _ Tensor, a *Attn) {
 func (c *Counter) AttnBackward(dq, _, _, _, _, _, _, _, _, _ Tensor, a *Attn) {
 	c.Cost.Attention += 10 * float64(a.D) * a.Pairs(dq.Dim(0))
 	c.Cost.Calls++
-}
-
-// Pairs is the number of (query, key, head) triples of t queries from Q0 on.
-func (a *Attn) Pairs(t int) float64 {
-	n := 0.0
-	for _, shifted := range []bool{false, true} {
-		heads := a.H / 2
-		if shifted {
-			heads = a.H - a.H/2
-		}
-		pairs := 0.0
-		for i := 0; i+1 < len(a.Docs); i++ {
-			d0, d1 := int(a.Docs[i]), int(a.Docs[i+1])
-			pairs += a.Spec.Pairs(max(a.Q0, d0)-d0, min(a.Q0+t, d1)-d0, d1-d0, shifted)
-		}
-		n += pairs * float64(heads)
-	}
-	return n
 }
 
 // HeadLoss implements Losses.

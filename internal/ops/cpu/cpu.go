@@ -1,5 +1,5 @@
 // Package cpu is the backend that runs everywhere: the definitions of package ops made executable, on
-// float32, with all cores. With cgo the inner loops are C kernels of package csrc chosen at run time by
+// float32, with all cores. With cgo the inner loops are C kernels of package csrc/cpu chosen at run time by
 // what the processor has; without, they are plain Go. Work is divided so that every element is computed
 // by the same additions in the same order whatever the number of threads.
 package cpu

@@ -45,3 +45,8 @@ func (p *pool) blocks(n, size int, f func(lo, hi, worker int)) {
 		f(i*size, min((i+1)*size, n), worker)
 	})
 }
+
+const (
+	tokenBlock   = 32 // tokens of an elementwise work item
+	channelBlock = 16 // channels of a work item that runs over all tokens: a cache line
+)

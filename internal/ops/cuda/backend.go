@@ -280,6 +280,10 @@ func (b *Backend) check(op string, status C.int, ts ...ops.Tensor) {
 	b.err = fmt.Errorf("%s: %s of%s: %s", b.Name(), op, s.String(), text)
 }
 
+func f32(t ops.Tensor) *C.float         { return (*C.float)(t.P) }
+func i32(t ops.Tensor) *C.int32_t       { return (*C.int32_t)(t.P) }
+func dim(t ops.Tensor, i int) C.int64_t { return C.int64_t(t.Dim(i)) }
+
 // s is the stream as the kernels take it.
 func (b *Backend) s() C.ll_stream { return C.ll_stream(unsafe.Pointer(b.stream.C())) }
 

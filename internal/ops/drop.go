@@ -2,6 +2,13 @@ package ops
 
 import "math"
 
+// Dropout zeroes elements with probability P and scales the others by 1/(1-P). Whether element (t,c) falls
+// is a function of keys[t], Stream and c alone (see DropKeep), so that it can be made again in the backward pass.
+type Dropout struct {
+	P      float32
+	Stream uint64 // tells layers and targets apart
+}
+
 // mix is the finalizer of splitmix64 (Steele, Lea, Flood, OOPSLA 2014): a bijection that spreads every bit.
 func mix(z uint64) uint64 {
 	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9

@@ -1,0 +1,42 @@
+// The loss of a row of logits, and its gradient: ops.Losses.
+
+// The loss of one row of n logits and, with grad, scale·(softmax - onehot(target)) in place. Returns -log p.
+// best, when wanted, is the lowest index of the largest logit. NaN and Inf come through as NaN.
+float FN(softmax)(float *row, int64_t n, int32_t target, float scale, int32_t grad, int32_t *best) {
+    V m = vset(-INFINITY);
+    int64_t i = 0;
+    for (; i + VL <= n; i += VL) m = vmax(vload(row + i), m);
+    float top = -INFINITY;
+    for (int l = 0; l < VL; l++) top = m[l] > top ? m[l] : top;
+    for (; i < n; i++) top = row[i] > top ? row[i] : top;
+    if (best) {
+        *best = 0;
+        for (int64_t j = 0; j < n; j++)
+            if (row[j] == top) {
+                *best = (int32_t)j;
+                break;
+            }
+    }
+    if (target < 0) return 0;
+    float hit = row[target], tail = 0;
+    V sum = vset(0);
+    const V t = vset(top);
+    for (i = 0; i + VL <= n; i += VL) {
+        V e = vexp(vload(row + i) - t);
+        sum += e;
+        if (grad) vstore(row + i, e);
+    }
+    if (i < n) {
+        V e = vexp(vpart(row + i, n - i, -INFINITY) - t);
+        tail = vsum(e);
+        if (grad) vpartstore(row + i, e, n - i);
+    }
+    float z = vsum(sum) + tail;
+    if (grad) {
+        float f = scale / z;
+        for (i = 0; i + VL <= n; i += VL) vstore(row + i, vload(row + i) * f);
+        for (; i < n; i++) row[i] *= f;
+        row[target] -= scale;
+    }
+    return logf(z) + (top - hit);
+}

@@ -1,0 +1,25 @@
+// RMSNorm, forward and backward: ops.RMSNorm.
+
+void FN(rms_fwd)(float *y, float *rstd, const float *x, const float *w, int64_t c, float eps) {
+    double s = 0;
+    for (int64_t i = 0; i < c; i++) s += (double)x[i] * x[i];
+    float r = (float)(1.0 / sqrt(s / (double)c + eps));
+    *rstd = r;
+    for (int64_t i = 0; i < c; i++) y[i] = x[i] * r * w[i];
+}
+
+void FN(rms_bwd)(float *dx, const float *dy, const float *x, float rstd, const float *w, int64_t c) {
+    V s = vset(0);
+    int64_t i = 0;
+    for (; i + VL <= c; i += VL) s += vload(dy + i) * vload(w + i) * vload(x + i);
+    float t = vsum(s);
+    for (; i < c; i++) t += dy[i] * w[i] * x[i];
+    float f = rstd * rstd * t / (float)c;
+    for (i = 0; i < c; i++) dx[i] += rstd * (dy[i] * w[i] - x[i] * f);
+}
+
+// dw[i] += r[t]·dy[t][i]·x[t][i] for w adjacent channels of n tokens of c channels, in the order of t.
+void FN(rms_weight)(float *dw, const float *r, const float *dy, const float *x, int64_t n, int64_t c, int64_t w) {
+    for (int64_t t = 0; t < n; t++, dy += c, x += c)
+        for (int64_t i = 0; i < w; i++) dw[i] += r[t] * dy[i] * x[i];
+}

@@ -1,0 +1,12 @@
+// Rotary position embedding: ops.Rotary.
+
+// One token's heads: cs holds d/2 cosines and d/2 sines.
+void FN(rope)(float *dst, const float *src, const float *cs, int64_t heads, int64_t d, float sign) {
+    int64_t e = d / 2;
+    for (int64_t h = 0; h < heads; h++, dst += d, src += d)
+        for (int64_t i = 0; i < e; i++) {
+            float a = src[i], b = src[i + e], c = cs[i], s = sign * cs[i + e];
+            dst[i] = a * c - b * s;
+            dst[i + e] = b * c + a * s;
+        }
+}

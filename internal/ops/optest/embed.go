@@ -1,0 +1,44 @@
+package optest
+
+import (
+	"longlora/internal/tensor"
+)
+
+// embeds: rows of the table, and their gradients added up where tokens repeat.
+func embeds(k *kit) {
+	// the last two: a token that fills the tile, and a tile that is long enough for any way of sorting it
+	for _, c := range [][3]int{{1, 1, 3}, {37, 50, 24}, {300, 7, 33}, {260, 1000, 512}, {130, 1, 16}, {6000, 900, 10}} {
+		n, v, w := c[0], c[1], c[2]
+		ids := func() *arg {
+			x := make([]float64, n)
+			for i := range x {
+				x[i] = float64(k.r.IntN(v))
+			}
+			return k.given("ids", tensor.I32, x, n)
+		}
+		for _, d := range []tensor.DType{tensor.F32, tensor.BF16, tensor.F16} {
+			k.start("forward, %d tokens of %d, width %d, table %s", n, v, w, d)
+			id, table, y := ids(), k.weight(d, v, w), k.out("y", k.act, n, w)
+			k.judge(0, func() { k.b.EmbedForward(y.Tensor, table.Tensor, id.Tensor) }, func(r round) [][]float64 {
+				var want []float64
+				for _, i := range id.v {
+					for _, x := range table.v[int(i)*w : (int(i)+1)*w] {
+						want = append(want, stored(k.act, x))
+					}
+				}
+				return [][]float64{want}
+			}, y)
+		}
+		k.start("backward, %d tokens of %d, width %d", n, v, w)
+		id, dy, dt := ids(), k.normal("dy", k.act, n, w), k.sum("dTable", tensor.F32, v, w)
+		k.judge(1e-6, func() { k.b.EmbedBackward(dt.Tensor, dy.Tensor, id.Tensor) }, func(round) [][]float64 {
+			want := append([]float64{}, dt.v...)
+			for t, i := range id.v {
+				for c, g := range dy.v[t*w : (t+1)*w] {
+					want[int(i)*w+c] += g
+				}
+			}
+			return [][]float64{want}
+		}, dt)
+	}
+}

@@ -1,0 +1,47 @@
+package ops
+
+// Transfer moves data.
+type Transfer interface {
+	// Upload copies host bytes into dst; src may be reused when it returns.
+	Upload(dst Tensor, src []byte)
+	// Download waits for everything enqueued and copies src into dst.
+	Download(dst []byte, src Tensor) error
+	// Zero clears dst.
+	Zero(dst Tensor)
+	// Convert writes src's values into dst, which has as many elements and any float type.
+	Convert(dst, src Tensor)
+	// CopyRows copies a strided block of equal element types: rows r in [0, Rows), of Cols elements each,
+	// from element SrcOff + r·SrcStride of src to element DstOff + r·DstStride of dst.
+	CopyRows(dst, src Tensor, c Block)
+	Carrier
+}
+
+// Carrier copies blocks between device and host memory beside the operations: on a GPU by streams of their own.
+type Carrier interface {
+	// Send starts copying a block of src, in device memory, to dst, in host memory, once all that was enqueued before
+	// is done. Later operations are not held up, so they must not write the block of src before Wait.
+	Send(dst, src Tensor, c Block) Ticket
+	// Fetch starts copying a block of src, in host memory, to dst, in device memory, once all that was enqueued before
+	// is done, sends too. Later operations must neither read nor write the block of dst before Wait.
+	Fetch(dst, src Tensor, c Block) Ticket
+	// Wait holds operations that are enqueued later up until the copy is done. Copies of one direction are done in
+	// their order, so all before it are done too.
+	Wait(t Ticket)
+}
+
+// Ticket is one of a Carrier's copies. The zero Ticket is of a copy that is done.
+type Ticket struct {
+	N     int64 // counted from 1 in its direction
+	Fetch bool  // to the device
+}
+
+// Block is a strided block of elements for CopyRows.
+type Block struct {
+	DstOff, DstStride, SrcOff, SrcStride, Rows, Cols int
+}
+
+// Whole is the block of all elements of a tensor of one shape at both ends.
+func Whole(t Tensor) Block {
+	n := t.Elems()
+	return Block{DstStride: n, SrcStride: n, Rows: 1, Cols: n}
+}
