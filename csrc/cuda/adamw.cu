@@ -31,8 +31,8 @@ struct AdamW {
 
 } // namespace ll
 
-extern "C" int ll_adamw(float *w, float *m, float *v, const float *grad, void *copy, int64_t n, float grad_scale,
-                        float keep, float r1, float b2, float r2, float step_size, float root, float eps, ll_stream s) {
-    ll::AdamW f{w, m, v, grad, (ll::bf16 *)copy, grad_scale, keep, r1, b2, r2, step_size, root, eps};
-    return ll::flat(f, n, ll::aligned(0, w, m, v, grad, copy), s);
+extern "C" int ll_adamw(ll_device *, ll_stream s, const ll_adamw_args *a) {
+    ll::AdamW f{a->w, a->m, a->v, a->grad, (ll::bf16 *)a->copy, a->grad_scale, a->keep, a->r1, a->b2, a->r2, a->step_size,
+                a->root, a->eps};
+    return ll::flat(f, a->n, ll::aligned(0, a->w, a->m, a->v, a->grad, a->copy), s);
 }

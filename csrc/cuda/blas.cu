@@ -10,7 +10,7 @@
 
 #include <unordered_map>
 
-#include "longlora.h"
+#include "ll_device.h"
 
 namespace {
 
@@ -36,7 +36,7 @@ enum { PREF_WORKSPACE = 1, PREF_REDUCTION = 3, PREF_ALIGN = 5 };  // cublasLtMat
 enum { REDUCTION_COMPUTE_TYPE = 2 };                         // parts in float32 in the workspace, added in order
 enum { STATUS_NOT_INITIALIZED = 1, STATUS_NOT_SUPPORTED = 15 };
 
-struct {
+struct functions_t {
     size_t (*GetVersion)(void);
     status_t (*Create)(object_t *);
     status_t (*Destroy)(object_t);
@@ -53,9 +53,7 @@ struct {
     status_t (*Matmul)(object_t, object_t desc, const void *alpha, const void *a, object_t la, const void *b, object_t lb,
                        const void *beta, const void *c, object_t lc, void *d, object_t ld, const algo_t *, void *work,
                        size_t work_bytes, cudaStream_t);
-} lt;
-
-object_t handle;
+};
 
 // What a plan depends on.
 struct shape_t {
@@ -81,8 +79,6 @@ struct plan_t {
     heuristic_t best;
 };
 
-std::unordered_map<shape_t, plan_t, hash_t> plans;
-
 uint32_t align_of(const void *p) {
     uintptr_t x = (uintptr_t)p | 256;
     return (uint32_t)(x & -x);
@@ -94,9 +90,26 @@ uint32_t align_of(const void *p) {
         if (s_) return s_;    \
     } while (0)
 
+}  // namespace
+
+// cuBLASLt on one device: its functions, its handle, and a plan for each shape of product so far.
+struct ll_blas {
+    functions_t lt;
+    object_t handle;
+    std::unordered_map<shape_t, plan_t, hash_t> plans;
+
+    status_t layouts(const shape_t &s, plan_t *p);
+    status_t set_bias(plan_t *p, const void *bias);
+    status_t choose(const shape_t &s, plan_t *p, object_t pref);
+    status_t make(const shape_t &s, const void *bias, plan_t *p);
+    status_t plan(const shape_t &s, const void *bias, plan_t **out);
+    void destroy(plan_t *p);
+    bool open(const char *path, char *msg, size_t msg_len);
+};
+
 // Row-major D = op(A) op(B) is column-major D' = op(B)' op(A)': the operands change places, and a matrix stored by
 // rows is its own transpose stored by columns.
-status_t layouts(const shape_t &s, plan_t *p) {
+status_t ll_blas::layouts(const shape_t &s, plan_t *p) {
     int ta = s.tb ? OP_T : OP_N, tb = s.ta ? OP_T : OP_N;
     int type = s.ddt == LL_F32 ? CUDA_R_32F : CUDA_R_16BF;
     TRY(lt.MatmulDescCreate(&p->desc, COMPUTE_32F, CUDA_R_32F));
@@ -109,11 +122,11 @@ status_t layouts(const shape_t &s, plan_t *p) {
 }
 
 // The address of a plan's bias: choosing looks at how it is aligned, each product has its own.
-status_t set_bias(plan_t *p, const void *bias) {
+status_t ll_blas::set_bias(plan_t *p, const void *bias) {
     return lt.MatmulDescSetAttribute(p->desc, DESC_BIAS, &bias, sizeof bias);
 }
 
-status_t choose(const shape_t &s, plan_t *p, object_t pref) {
+status_t ll_blas::choose(const shape_t &s, plan_t *p, object_t pref) {
     uint32_t scheme = REDUCTION_COMPUTE_TYPE, align[4] = {s.align[1], s.align[0], s.align[2], s.align[3]};
     TRY(lt.MatmulPreferenceSetAttribute(pref, PREF_WORKSPACE, &s.work, sizeof s.work));
     TRY(lt.MatmulPreferenceSetAttribute(pref, PREF_REDUCTION, &scheme, sizeof scheme));
@@ -123,25 +136,31 @@ status_t choose(const shape_t &s, plan_t *p, object_t pref) {
     return got == 0 ? STATUS_NOT_SUPPORTED : p->best.state;
 }
 
-void destroy(plan_t *p) {
+void ll_blas::destroy(plan_t *p) {
     if (p->desc) lt.MatmulDescDestroy(p->desc);
     for (object_t o : {p->a, p->b, p->c, p->d})
         if (o) lt.MatrixLayoutDestroy(o);
 }
 
-status_t plan(const shape_t &s, const void *bias, plan_t **out) {
+status_t ll_blas::make(const shape_t &s, const void *bias, plan_t *p) {
+    TRY(layouts(s, p));
+    if (bias) {
+        const int epilogue = EPILOGUE_BIAS;
+        TRY(lt.MatmulDescSetAttribute(p->desc, DESC_EPILOGUE, &epilogue, sizeof epilogue));
+        TRY(set_bias(p, bias));
+    }
+    object_t pref = nullptr;
+    TRY(lt.MatmulPreferenceCreate(&pref));
+    status_t st = choose(s, p, pref);
+    lt.MatmulPreferenceDestroy(pref);
+    return st;
+}
+
+status_t ll_blas::plan(const shape_t &s, const void *bias, plan_t **out) {
     auto it = plans.find(s);
     if (it == plans.end()) {
         plan_t p = {};
-        object_t pref = nullptr;
-        status_t st = lt.MatmulPreferenceCreate(&pref);
-        if (!st) st = layouts(s, &p);
-        const int epilogue = EPILOGUE_BIAS;
-        if (!st && bias) st = lt.MatmulDescSetAttribute(p.desc, DESC_EPILOGUE, &epilogue, sizeof epilogue);
-        if (!st && bias) st = set_bias(&p, bias);
-        if (!st) st = choose(s, &p, pref);
-        if (pref) lt.MatmulPreferenceDestroy(pref);
-        if (st) {
+        if (status_t st = make(s, bias, &p)) {
             destroy(&p);
             return st;
         }
@@ -151,18 +170,16 @@ status_t plan(const shape_t &s, const void *bias, plan_t **out) {
     return 0;
 }
 
-}  // namespace
-
-extern "C" int ll_blas_open(const char *path, char *msg, size_t msg_len) {
-    void *lib = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+bool ll_blas::open(const char *path, char *msg, size_t msg_len) {
+    void *lib = dlopen(path, RTLD_NOW | RTLD_LOCAL); // stays loaded
     if (!lib) {
         snprintf(msg, msg_len, "%s", dlerror());
-        return 1;
+        return false;
     }
 #define LOOK(f)                                                            \
     if (!(*(void **)&lt.f = dlsym(lib, "cublasLt" #f))) {                  \
         snprintf(msg, msg_len, "%s has no function cublasLt" #f, path);    \
-        return 1;                                                          \
+        return false;                                                      \
     }
     LOOK(GetVersion) LOOK(Create) LOOK(Destroy)
     LOOK(MatmulDescCreate) LOOK(MatmulDescDestroy) LOOK(MatmulDescSetAttribute)
@@ -171,38 +188,45 @@ extern "C" int ll_blas_open(const char *path, char *msg, size_t msg_len) {
     LOOK(MatmulAlgoGetHeuristic) LOOK(Matmul)
 #undef LOOK
     status_t st = lt.Create(&handle);
-    if (st) {
-        snprintf(msg, msg_len, "%s: cublasLtCreate returned %d", path, st);
-        handle = nullptr;
+    if (st) snprintf(msg, msg_len, "%s: cublasLtCreate returned %d", path, st);
+    return st == 0;
+}
+
+extern "C" int ll_blas_open(ll_device *d, const char *path, char *msg, size_t msg_len) {
+    ll_blas *b = new ll_blas{};
+    if (!b->open(path, msg, msg_len)) {
+        delete b;
         return 1;
     }
+    if (d->blas) ll_blas_close(d->blas);
+    d->blas = b;
     return 0;
 }
 
-extern "C" void ll_blas_close(void) {
-    for (auto &p : plans) destroy(&p.second);
-    plans.clear();
-    if (handle) lt.Destroy(handle);
-    handle = nullptr;
+void ll_blas_close(ll_blas *b) {
+    for (auto &p : b->plans) b->destroy(&p.second);
+    b->lt.Destroy(b->handle);
+    delete b;
 }
 
-extern "C" size_t ll_blas_version(void) { return handle ? lt.GetVersion() : 0; }
+extern "C" size_t ll_blas_version(const ll_device *d) { return d->blas ? d->blas->lt.GetVersion() : 0; }
 
-extern "C" int ll_gemm(const ll_gemm_args *g, void *work, size_t work_bytes, ll_stream s) {
-    if (!handle) return LL_BLAS + STATUS_NOT_INITIALIZED;
+extern "C" int ll_gemm(ll_device *d, ll_stream s, const ll_gemm_args *g) {
+    ll_blas *b = d->blas;
+    if (!b) return LL_BLAS + STATUS_NOT_INITIALIZED;
     if (g->m == 0 || g->n == 0) return cudaSuccess;
     const void *c = g->beta != 0 ? g->c : g->d;
     shape_t key = {};
     key.m = g->m, key.n = g->n, key.k = g->k;
     key.lda = g->lda, key.ldb = g->ldb, key.ldc = g->beta != 0 ? g->ldc : g->ldd, key.ldd = g->ldd;
-    key.work = work_bytes, key.ta = g->ta, key.tb = g->tb, key.ddt = g->ddt, key.beta = g->beta != 0;
+    key.work = g->work_bytes, key.ta = g->ta, key.tb = g->tb, key.ddt = g->ddt, key.beta = g->beta != 0;
     key.align[0] = align_of(g->a), key.align[1] = align_of(g->b), key.align[2] = align_of(c), key.align[3] = align_of(g->d);
     key.bias = g->bias ? align_of(g->bias) : 0;
     plan_t *p;
-    status_t st = plan(key, g->bias, &p);
-    if (!st && g->bias) st = set_bias(p, g->bias);
+    status_t st = b->plan(key, g->bias, &p);
+    if (!st && g->bias) st = b->set_bias(p, g->bias);
     if (!st)
-        st = lt.Matmul(handle, p->desc, &g->alpha, g->b, p->a, g->a, p->b, &g->beta, c, p->c, g->d, p->d, &p->best.algo,
-                       work, work_bytes, (cudaStream_t)s);
+        st = b->lt.Matmul(b->handle, p->desc, &g->alpha, g->b, p->a, g->a, p->b, &g->beta, c, p->c, g->d, p->d,
+                          &p->best.algo, g->work, g->work_bytes, (cudaStream_t)s);
     return st ? LL_BLAS + st : cudaSuccess;
 }

@@ -1,10 +1,39 @@
-// Memory and what else of the device the driver binding of the Go side lacks.
-#include <cuda_runtime.h>
+// The device's handle, and memory that the driver binding of the Go side lacks.
 #include <dlfcn.h>
 
-#include "longlora.h"
+#include "ll_device.h"
 
 extern "C" const char *ll_status(int status) { return cudaGetErrorString((cudaError_t)status); }
+
+extern "C" int ll_device_open(ll_device **out) {
+    ll_device d = {};
+    int index;
+    cudaError_t e = cudaGetDevice(&index);
+    const struct {
+        int *to;
+        cudaDeviceAttr what;
+    } attributes[] = {{&d.major, cudaDevAttrComputeCapabilityMajor},
+                      {&d.minor, cudaDevAttrComputeCapabilityMinor},
+                      {&d.multiprocessors, cudaDevAttrMultiProcessorCount},
+                      {&d.shared, cudaDevAttrMaxSharedMemoryPerBlockOptin}};
+    for (auto a : attributes)
+        if (e == cudaSuccess) e = cudaDeviceGetAttribute(a.to, a.what, index);
+    if (e != cudaSuccess) return e;
+    void *encode = nullptr;
+    cudaDriverEntryPointQueryResult found;
+    e = cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &encode, 12000, cudaEnableDefault, &found);
+    if (e == cudaSuccess && found == cudaDriverEntryPointSuccess) d.encode = (decltype(d.encode))encode;
+    else (void)cudaGetLastError(); // it is missed where it is wanted
+    *out = new ll_device(d);
+    return cudaSuccess;
+}
+
+extern "C" void ll_device_close(ll_device *d) {
+    if (d && d->blas) ll_blas_close(d->blas);
+    delete d;
+}
+
+extern "C" void ll_device_portable(ll_device *d, int yes) { d->portable = yes; }
 
 extern "C" int ll_host_alloc(void **p, size_t bytes) { return cudaHostAlloc(p, bytes, cudaHostAllocPortable); }
 
@@ -14,30 +43,47 @@ extern "C" int ll_host_lock(void *p, size_t bytes) { return cudaHostRegister(p, 
 
 extern "C" int ll_host_unlock(void *p) { return cudaHostUnregister(p); }
 
-// NVIDIA's management library counts a device's memory without a context on it. It comes with the driver.
 namespace {
-struct nvml_memory {
-    unsigned long long total, free, used;
-};
-typedef int (*nvml_init_t)(void);
-typedef int (*nvml_handle_t)(const char *bus, void **device);
-typedef int (*nvml_memory_t)(void *device, nvml_memory *m);
-}  // namespace
 
-extern "C" int ll_memory_outside(int device, size_t *free, size_t *total) {
-    static void *lib = dlopen("libnvidia-ml.so.1", RTLD_NOW);
-    if (!lib) return cudaErrorNotSupported;
-    nvml_init_t init = (nvml_init_t)dlsym(lib, "nvmlInit_v2");
-    nvml_handle_t handle = (nvml_handle_t)dlsym(lib, "nvmlDeviceGetHandleByPciBusId_v2");
-    nvml_memory_t memory = (nvml_memory_t)dlsym(lib, "nvmlDeviceGetMemoryInfo");
+// NVIDIA's management library counts a device's memory without a context on it. It comes with the driver.
+struct nvml {
+    struct memory {
+        unsigned long long total, free, used;
+    };
+    int (*init)(void);
+    int (*shutdown)(void);
+    int (*handle)(const char *bus, void **device);
+    int (*info)(void *device, memory *m);
+
+    bool open(void *lib) {
+        *(void **)&init = dlsym(lib, "nvmlInit_v2");
+        *(void **)&shutdown = dlsym(lib, "nvmlShutdown");
+        *(void **)&handle = dlsym(lib, "nvmlDeviceGetHandleByPciBusId_v2");
+        *(void **)&info = dlsym(lib, "nvmlDeviceGetMemoryInfo");
+        return init && shutdown && handle && info && init() == 0;
+    }
+};
+
+} // namespace
+
+extern "C" int ll_memory_outside(int index, size_t *free, size_t *total) {
     char bus[32];
-    void *h;
-    nvml_memory m;
-    if (!init || !handle || !memory || init() != 0) return cudaErrorNotSupported;
-    cudaError_t e = cudaDeviceGetPCIBusId(bus, sizeof bus, device);
+    cudaError_t e = cudaDeviceGetPCIBusId(bus, sizeof bus, index);
     if (e != cudaSuccess) return e;
-    if (handle(bus, &h) != 0 || memory(h, &m) != 0) return cudaErrorNotSupported;
-    *free = m.free;
-    *total = m.total;
-    return cudaSuccess;
+    void *lib = dlopen("libnvidia-ml.so.1", RTLD_NOW);
+    if (!lib) return cudaErrorNotSupported;
+    nvml n;
+    int r = cudaErrorNotSupported;
+    if (n.open(lib)) {
+        void *device;
+        nvml::memory m;
+        if (n.handle(bus, &device) == 0 && n.info(device, &m) == 0) {
+            *free = m.free;
+            *total = m.total;
+            r = cudaSuccess;
+        }
+        n.shutdown();
+    }
+    dlclose(lib);
+    return r;
 }

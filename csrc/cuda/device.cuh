@@ -11,7 +11,7 @@
 #include <cuda_runtime.h>
 #include <math_constants.h>
 
-#include "longlora.h"
+#include "ll_device.h"
 
 namespace ll {
 

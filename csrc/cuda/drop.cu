@@ -29,16 +29,16 @@ __global__ void drop_kernel(bf16 *dst, const bf16 *src, const uint64_t *keys, ui
 
 } // namespace ll
 
-extern "C" int ll_drop(void *dst, const void *src, const uint64_t *keys, uint64_t drop_stream, float p, int64_t t,
-                       int64_t c, ll_stream s) {
+extern "C" int ll_drop(ll_device *, ll_stream s, const ll_drop_args *a) {
     using namespace ll;
-    if (t <= 0 || c <= 0) return cudaSuccess;
+    if (a->t <= 0 || a->c <= 0) return cudaSuccess;
     // float64(u>>11)·2^-53 >= p, all of it exact, is u>>11 >= ceil(p·2^53), and so u >= that shifted back
-    uint64_t bound = (uint64_t)ceil(ldexp((double)p, 53)) << 11;
-    uint64_t salt = drop_stream * 0x9e3779b97f4a7c15ull;
-    float factor = 1.0f / (1.0f - p);
-    int threads = (int)(ceil_div(c, GROUP * WARP) < 8 ? ceil_div(c, GROUP * WARP) * WARP : 256);
-    auto kernel = aligned(c, dst, src) ? drop_kernel<true> : drop_kernel<false>;
-    kernel<<<(unsigned)t, threads, 0, (cudaStream_t)s>>>((bf16 *)dst, (const bf16 *)src, keys, salt, bound, factor, c);
+    uint64_t bound = (uint64_t)ceil(ldexp((double)a->p, 53)) << 11;
+    uint64_t salt = a->stream * 0x9e3779b97f4a7c15ull;
+    float factor = 1.0f / (1.0f - a->p);
+    int64_t warps = ceil_div(a->c, GROUP * WARP);
+    auto kernel = aligned(a->c, a->dst, a->src) ? drop_kernel<true> : drop_kernel<false>;
+    kernel<<<(unsigned)a->t, (int)(warps < 8 ? warps : 8) * WARP, 0, (cudaStream_t)s>>>(
+        (bf16 *)a->dst, (const bf16 *)a->src, a->keys, salt, bound, factor, a->c);
     return launched();
 }

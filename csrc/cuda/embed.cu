@@ -96,31 +96,32 @@ static size_t sort_bytes(int64_t t) { return (size_t)t + (64 << 10); }
 
 } // namespace ll
 
-extern "C" int ll_embed_fwd(void *y, const void *table, const int32_t *ids, int64_t t, int64_t c, ll_stream s) {
+extern "C" int ll_embed_fwd(ll_device *, ll_stream s, const ll_embed_fwd_args *a) {
     using namespace ll;
-    if (t <= 0 || c <= 0) return cudaSuccess;
-    auto kernel = aligned(c, y, table) ? embed_fwd_kernel<true> : embed_fwd_kernel<false>;
-    kernel<<<(unsigned)t, c >= 2048 ? 256 : 64, 0, (cudaStream_t)s>>>((bf16 *)y, (const bf16 *)table, ids, c);
+    if (a->t <= 0 || a->c <= 0) return cudaSuccess;
+    auto kernel = aligned(a->c, a->y, a->table) ? embed_fwd_kernel<true> : embed_fwd_kernel<false>;
+    kernel<<<(unsigned)a->t, a->c >= 2048 ? 256 : 64, 0, (cudaStream_t)s>>>((bf16 *)a->y, (const bf16 *)a->table, a->ids,
+                                                                            a->c);
     return launched();
 }
 
 extern "C" size_t ll_embed_bwd_work(int64_t t) { return 2 * t * sizeof(uint64_t) + ll::sort_bytes(t); }
 
-extern "C" int ll_embed_bwd(float *dtable, const void *dy, const int32_t *ids, int64_t t, int64_t c, int64_t v,
-                            void *work, ll_stream s) {
+extern "C" int ll_embed_bwd(ll_device *, ll_stream s, const ll_embed_bwd_args *a) {
     using namespace ll;
-    if (t <= 0 || c <= 0) return cudaSuccess;
+    if (a->t <= 0 || a->c <= 0) return cudaSuccess;
     cudaStream_t stream = (cudaStream_t)s;
-    cub::DoubleBuffer<uint64_t> keys((uint64_t *)work, (uint64_t *)work + t);
-    embed_keys_kernel<<<(unsigned)ceil_div(t, FLAT_THREADS), FLAT_THREADS, 0, stream>>>(keys.Current(), ids, t);
+    uint64_t *const work = (uint64_t *)a->work;
+    cub::DoubleBuffer<uint64_t> keys(work, work + a->t);
+    embed_keys_kernel<<<(unsigned)ceil_div(a->t, FLAT_THREADS), FLAT_THREADS, 0, stream>>>(keys.Current(), a->ids, a->t);
     int bits = 1;
-    while (bits < 32 && (int64_t)1 << bits < v) bits++;
-    size_t temp = sort_bytes(t);
-    cudaError_t e = cub::DeviceRadixSort::SortKeys((uint64_t *)work + 2 * t, temp, keys, t, 32, 32 + bits, stream);
+    while (bits < 32 && (int64_t)1 << bits < a->v) bits++;
+    size_t temp = sort_bytes(a->t);
+    cudaError_t e = cub::DeviceRadixSort::SortKeys(work + 2 * a->t, temp, keys, a->t, 32, 32 + bits, stream);
     if (e != cudaSuccess) return e;
-    bool pairs = c % 2 == 0 && (uintptr_t)dy % 4 == 0;
+    bool pairs = a->c % 2 == 0 && (uintptr_t)a->dy % 4 == 0;
     auto kernel = pairs ? embed_bwd_kernel<2> : embed_bwd_kernel<1>;
-    dim3 grid((unsigned)ceil_div(t, EMBED_SLICE), (unsigned)ceil_div(c, EMBED_THREADS * (pairs ? 2 : 1)));
-    kernel<<<grid, EMBED_THREADS, 0, stream>>>(dtable, (const bf16 *)dy, keys.Current(), t, c);
+    dim3 grid((unsigned)ceil_div(a->t, EMBED_SLICE), (unsigned)ceil_div(a->c, EMBED_THREADS * (pairs ? 2 : 1)));
+    kernel<<<grid, EMBED_THREADS, 0, stream>>>(a->dtable, (const bf16 *)a->dy, keys.Current(), a->t, a->c);
     return launched();
 }

@@ -29,7 +29,8 @@ __global__ void __launch_bounds__(BIAS_THREADS) bias_grad_kernel(float *part, co
     store8<VEC>(part + blockIdx.y * c + i, sum, c - i);
 }
 
-__global__ void add_bf16(bf16 *dst, const bf16 *src, int64_t n) {
+// dst += src
+__global__ void add_kernel(bf16 *dst, const bf16 *src, int64_t n) {
     for (int64_t i = blockIdx.x * (int64_t)blockDim.x + threadIdx.x; i < n; i += (int64_t)gridDim.x * blockDim.x)
         dst[i] = from_float<bf16>(to_float(dst[i]) + to_float(src[i]));
 }
@@ -38,20 +39,22 @@ __global__ void add_bf16(bf16 *dst, const bf16 *src, int64_t n) {
 
 extern "C" size_t ll_bias_grad_work(int64_t t, int64_t c) { return (size_t)ll::bias_parts(t, c) * c * sizeof(float); }
 
-extern "C" int ll_bias_grad(float *db, const void *dy, int64_t t, int64_t c, void *work, ll_stream s) {
+extern "C" int ll_bias_grad(ll_device *, ll_stream s, const ll_bias_grad_args *a) {
     using namespace ll;
-    if (t <= 0 || c <= 0) return cudaSuccess;
-    const int64_t parts = bias_parts(t, c);
-    auto kernel = aligned(c, dy, work) ? bias_grad_kernel<true> : bias_grad_kernel<false>;
-    kernel<<<dim3((unsigned)ceil_div(c, BIAS_THREADS * GROUP), (unsigned)parts), BIAS_THREADS, 0, (cudaStream_t)s>>>(
-        (float *)work, (const bf16 *)dy, t, c);
+    if (a->t <= 0 || a->c <= 0) return cudaSuccess;
+    const int64_t parts = bias_parts(a->t, a->c);
+    float *part = (float *)a->work;
+    auto kernel = aligned(a->c, a->dy, part) ? bias_grad_kernel<true> : bias_grad_kernel<false>;
+    dim3 grid((unsigned)ceil_div(a->c, BIAS_THREADS * GROUP), (unsigned)parts);
+    kernel<<<grid, BIAS_THREADS, 0, (cudaStream_t)s>>>(part, (const bf16 *)a->dy, a->t, a->c);
     if (int e = launched()) return e;
-    return add_parts(db, (const float *)work, parts, c, s);
+    return add_parts(a->db, part, parts, a->c, s);
 }
 
-extern "C" int ll_add(void *dst, const void *src, int64_t n, ll_stream s) {
-    if (n == 0) return cudaSuccess;
-    int64_t blocks = (n + 1023) / 1024;
-    ll::add_bf16<<<blocks < 4096 ? (int)blocks : 4096, 256, 0, (cudaStream_t)s>>>((ll::bf16 *)dst, (const ll::bf16 *)src, n);
+extern "C" int ll_add(ll_device *, ll_stream s, const ll_add_args *a) {
+    if (a->n == 0) return cudaSuccess;
+    int64_t blocks = ll::ceil_div(a->n, 1024);
+    ll::add_kernel<<<blocks < 4096 ? (int)blocks : 4096, 256, 0, (cudaStream_t)s>>>((ll::bf16 *)a->dst,
+                                                                                   (const ll::bf16 *)a->src, a->n);
     return ll::launched();
 }

@@ -1,9 +1,10 @@
-// The C ABI of the CUDA kernels: all that Go knows of them. One launcher an operation, each enqueues on a
-// stream and returns a status: 0, or a CUDA runtime error (cudaError_t). Formulas stand in package ops.
+// The C ABI of the CUDA kernels: all that Go knows of them. A launcher takes the device, a stream of it and a struct of
+// arguments, enqueues, and returns a status: 0, or a CUDA runtime error (cudaError_t). Formulas stand in package ops.
 //
 // Letters and layouts are those of package ops: T tokens of a tile, C width, H and Hkv heads, D head size,
-// F MLP width, V vocabulary, R rank; row-major, token-major. "bf16" is an array of bfloat16, "dt" an LL_F32,
-// LL_BF16 or LL_F16. Every operation gives the same bits for the same arguments.
+// F MLP width, V vocabulary, R rank; row-major, token-major. "bf16" is an array of bfloat16; a type is LL_F32, LL_BF16 or
+// LL_F16. "work" is device memory that the caller lends, of as many bytes as the function beside says. Every operation
+// gives the same bits for the same arguments.
 #ifndef LONGLORA_H
 #define LONGLORA_H
 
@@ -21,53 +22,120 @@ typedef void *ll_stream; // a CUstream
 // The text of a status.
 const char *ll_status(int status);
 
-// ---- memory -------------------------------------------------------------------------------------------
+// ---- the device ---------------------------------------------------------------------------------------
 
-// Page-locked host memory, addressable by the device.
+// What launchers know of a device, and what libraries keep there. Nothing is kept anywhere else, so devices do not see each
+// other; one thread at a time uses one.
+typedef struct ll_device ll_device;
+
+// Opens the device whose context is current on this thread, and closes it; NULL may be closed.
+int ll_device_open(ll_device **d);
+void ll_device_close(ll_device *d);
+// For tests: the portable kernels of attention even where Hopper's would be chosen.
+void ll_device_portable(ll_device *d, int yes);
+// A device's memory in bytes as the driver counts it, all processes together, without making a context.
+// Not 0 where NVIDIA's management library is not there.
+int ll_memory_outside(int index, size_t *free, size_t *total);
+
+// Page-locked host memory, addressable by every device.
 int ll_host_alloc(void **p, size_t bytes);
 int ll_host_free(void *p);
 // Page-locks memory that the caller has, and undoes it.
 int ll_host_lock(void *p, size_t bytes);
 int ll_host_unlock(void *p);
-// Copies rows of width bytes between any two memories, pitches in bytes.
-int ll_copy2d(void *dst, size_t dpitch, const void *src, size_t spitch, size_t width, size_t rows, ll_stream s);
-// dst[i] = src[i] over n elements, rounding to nearest even. dst and src of any of the three types.
-int ll_convert(void *dst, int ddt, const void *src, int sdt, int64_t n, ll_stream s);
 
-// dst[i] += src[i] over n elements, bf16
-int ll_add(void *dst, const void *src, int64_t n, ll_stream s);
-// The device's memory in bytes as the driver counts it, all processes together, without making a context.
-// Not 0 where NVIDIA's management library is not there.
-int ll_memory_outside(int device, size_t *free, size_t *total);
+// ---- transfer -----------------------------------------------------------------------------------------
+
+// Copies rows of width bytes between any two memories, pitches in bytes.
+typedef struct {
+    void *dst;
+    const void *src;
+    size_t dpitch, spitch, width, rows;
+} ll_copy_args;
+int ll_copy(ll_device *d, ll_stream s, const ll_copy_args *a);
+
+// dst[i] = src[i] over n elements of types ddt and sdt, rounding to nearest even.
+typedef struct {
+    void *dst;
+    const void *src;
+    int32_t ddt, sdt;
+    int64_t n;
+} ll_convert_args;
+int ll_convert(ll_device *d, ll_stream s, const ll_convert_args *a);
 
 // ---- between the products -----------------------------------------------------------------------------
 
-// y (T,C) bf16 = table[ids]; table (V,C) bf16, ids (T) int32
-int ll_embed_fwd(void *y, const void *table, const int32_t *ids, int64_t t, int64_t c, ll_stream s);
-// dtable (V,C) float32 += dy (T,C) bf16 by ids, in the order of t. work: ll_embed_bwd_work(t) bytes
+typedef struct {
+    void *y;            // (T,C) bf16, written: table[ids]
+    const void *table;  // (V,C) bf16
+    const int32_t *ids; // (T)
+    int64_t t, c;
+} ll_embed_fwd_args;
+int ll_embed_fwd(ll_device *d, ll_stream s, const ll_embed_fwd_args *a);
+
+typedef struct {
+    float *dtable;      // (V,C), added to: dy by ids, in the order of t
+    const void *dy;     // (T,C) bf16
+    const int32_t *ids; // (T)
+    int64_t t, c, v;
+    void *work;
+} ll_embed_bwd_args;
 size_t ll_embed_bwd_work(int64_t t);
-int ll_embed_bwd(float *dtable, const void *dy, const int32_t *ids, int64_t t, int64_t c, int64_t v, void *work,
-                 ll_stream s);
-// y, x (T,C) bf16; rstd (T) float32; w (C) float32
-int ll_rms_fwd(void *y, float *rstd, const void *x, const float *w, int64_t t, int64_t c, float eps, ll_stream s);
-// dx (T,C) bf16 added to; dw (C) float32 added to, NULL when frozen. work: ll_rms_bwd_work(t, c) bytes
+int ll_embed_bwd(ll_device *d, ll_stream s, const ll_embed_bwd_args *a);
+
+typedef struct {
+    void *y;        // (T,C) bf16, written
+    float *rstd;    // (T), written
+    const void *x;  // (T,C) bf16
+    const float *w; // (C)
+    int64_t t, c;
+    float eps;
+} ll_rms_fwd_args;
+int ll_rms_fwd(ll_device *d, ll_stream s, const ll_rms_fwd_args *a);
+
+typedef struct {
+    void *dx;                // (T,C) bf16, added to
+    float *dw;               // (C), added to; NULL when frozen
+    const void *dy, *x;      // (T,C) bf16
+    const float *rstd, *w;   // (T), (C)
+    int64_t t, c;
+    void *work;              // wanted with dw
+} ll_rms_bwd_args;
 size_t ll_rms_bwd_work(int64_t t, int64_t c);
-int ll_rms_bwd(void *dx, float *dw, const void *dy, const void *x, const float *rstd, const float *w, int64_t t,
-               int64_t c, void *work, ll_stream s);
-// cs (T,D) float32 = [cos·scale | sin·scale] of float32(pos·inv); sine and cosine as exact as the CPU's
-int ll_rope_table(float *cs, const int32_t *pos, const float *inv, int64_t t, int64_t d, float scale, ll_stream s);
-// dst (T,heads,D) bf16 or float32 from src, bf16 or float32; may be the same memory where the types are
-int ll_rope(void *dst, int ddt, const void *src, int sdt, const float *cs, int64_t t, int64_t heads, int64_t d,
-            int inverse, ll_stream s);
-// db (C) float32 += the sum over the rows of dy (T,C) bf16. work: ll_bias_grad_work(t, c) bytes
-size_t ll_bias_grad_work(int64_t t, int64_t c);
-int ll_bias_grad(float *db, const void *dy, int64_t t, int64_t c, void *work, ll_stream s);
-// h, g, u (n) bf16
-int ll_swiglu_fwd(void *h, const void *g, const void *u, int64_t n, ll_stream s);
-int ll_swiglu_bwd(void *dg, void *du, const void *dh, const void *g, const void *u, int64_t n, ll_stream s);
-// dst (T,C) bf16 = drop(src): the factor of ops.DropKeep for (keys[t], stream, c), else 0
-int ll_drop(void *dst, const void *src, const uint64_t *keys, uint64_t drop_stream, float p, int64_t t, int64_t c,
-            ll_stream s);
+int ll_rms_bwd(ll_device *d, ll_stream s, const ll_rms_bwd_args *a);
+
+typedef struct {
+    float *cs;          // (T,D), written: [cos·scale | sin·scale] of float32(pos·inv), as exact as the CPU's
+    const int32_t *pos; // (T)
+    const float *inv;   // (D/2)
+    int64_t t, d;
+    float scale;
+} ll_rope_table_args;
+int ll_rope_table(ll_device *d, ll_stream s, const ll_rope_table_args *a);
+
+typedef struct {
+    void *dst;          // (T,heads,D) of type ddt, bf16 or float32; may be src where the types are one
+    const void *src;    // (T,heads,D) of type sdt, bf16 or float32
+    const float *cs;    // (T,D)
+    int32_t ddt, sdt;
+    int64_t t, heads, d;
+    int32_t inverse;
+} ll_rope_args;
+int ll_rope(ll_device *d, ll_stream s, const ll_rope_args *a);
+
+typedef struct {
+    void *h;           // (n) bf16, written
+    const void *g, *u; // (n) bf16
+    int64_t n;
+} ll_swiglu_fwd_args;
+int ll_swiglu_fwd(ll_device *d, ll_stream s, const ll_swiglu_fwd_args *a);
+
+typedef struct {
+    void *dg, *du;          // (n) bf16, written; may be g, u
+    const void *dh, *g, *u; // (n) bf16
+    int64_t n;
+} ll_swiglu_bwd_args;
+int ll_swiglu_bwd(ll_device *d, ll_stream s, const ll_swiglu_bwd_args *a);
 
 // ---- attention ----------------------------------------------------------------------------------------
 
@@ -81,7 +149,7 @@ typedef struct {
     void *dq;               // (T,H,D) bf16, written
     float *dk, *dv;         // (W,Hkv,D), added to; with fresh, rows from token q0 on are written
     float *delta;           // (H,T) scratch: sum over D of dout·o
-    void *work;             // ll_attn_work bytes
+    void *work;             // wanted backward
     const int32_t *docs;    // (ndocs+1) on the device: boundaries along the sequence, docs[0] <= q0 < q0+t <= docs[ndocs]
     int32_t ndocs;
     int32_t h, hkv, d;
@@ -92,51 +160,109 @@ typedef struct {
     int32_t fresh;
 } ll_attn_args;
 
-size_t ll_attn_work(const ll_attn_args *a, int backward);
-int ll_attn_fwd_cuda(const ll_attn_args *a, ll_stream s);
-int ll_attn_bwd_cuda(const ll_attn_args *a, ll_stream s);
-// For tests: the portable kernels even where Hopper's would be chosen.
-void ll_attn_portable(int yes);
+// The same for every device, so that a plan can be made without one.
+size_t ll_attn_bwd_work(const ll_attn_args *a);
+int ll_attn_fwd(ll_device *d, ll_stream s, const ll_attn_args *a);
+int ll_attn_bwd(ll_device *d, ll_stream s, const ll_attn_args *a);
 
 // ---- the ends of the step -----------------------------------------------------------------------------
 
-// One row of logits (float32) a target: nll[r] = lse - logit[target], 0 where target < 0; best[r] (NULL: not
-// wanted) the lowest index of the greatest. With grad the row is overwritten by scale·(softmax - onehot) as
-// bf16, in its first half (so row r of the gradient begins at element 2·V·r of a bf16 array); zeros where target < 0.
-int ll_softmax(float *logits, const int32_t *target, float *nll, int32_t *best, int64_t rows, int64_t v, float scale,
-               int grad, ll_stream s);
-// idx[r] = index of the greatest of a row of bf16 or float32 logits, the lowest of equals
-int ll_argmax(int32_t *idx, const void *logits, int dt, int64_t rows, int64_t v, ll_stream s);
-// out (1) float64 += sum of x, or of its squares, in float64 in a fixed order. work: ll_sum_work(n) bytes
-size_t ll_sum_work(int64_t n);
-int ll_sum(double *out, const float *x, int64_t n, int squares, void *work, ll_stream s);
-// One AdamW update of n elements as ops.Optimizer defines it; copy (n) bf16 or NULL. keep = 1 - lr·weight decay, r1 = 1-b1,
-// r2 = 1-b2, step_size = lr/(1-b1^s), root = sqrt(1-b2^s), each rounded once from float64.
-int ll_adamw(float *w, float *m, float *v, const float *grad, void *copy, int64_t n, float grad_scale, float keep,
-             float r1, float b2, float r2, float step_size, float root, float eps, ll_stream s);
-
-// ---- products (cuBLASLt, opened at run time) ----------------------------------------------------------
-
-// Opens cuBLASLt for the current context; path is a file, or a name for the dynamic linker to look for. On failure
-// returns 1 and writes why to msg.
-int ll_blas_open(const char *path, char *msg, size_t msg_len);
-// Forgets every plan and the handle; the library stays loaded.
-void ll_blas_close(void);
-// cuBLASLt's version, 130100 for 13.1.0; 0 before it is open.
-size_t ll_blas_version(void);
-// D (m,n) = alpha · op(A) (m,k) · op(B) (k,n) + beta · C + bias in every row, row-major, float32 accumulation. a, b
-// bf16; c, d, bias of type ddt (bf16 or float32); bias (n) or NULL; ld in elements between rows as stored. trans: the
-// matrix is stored as (k,m), (n,k).
+// One row of logits a target. With grad the row is overwritten by scale·(softmax - onehot) as bf16, in its first half (so
+// row r of the gradient begins at element 2·V·r of a bf16 array); zeros where target < 0.
 typedef struct {
-    const void *a, *b, *c, *bias;
-    void *d;
-    int64_t m, n, k, lda, ldb, ldc, ldd;
+    float *logits;         // (rows,V)
+    const int32_t *target; // (rows)
+    float *nll;            // (rows), written: lse - logit[target], 0 where target < 0
+    int32_t *best;         // (rows), written: the lowest index of the greatest; NULL: not wanted
+    int64_t rows, v;
+    float scale;
+    int32_t grad;
+} ll_softmax_args;
+int ll_softmax(ll_device *d, ll_stream s, const ll_softmax_args *a);
+
+typedef struct {
+    int32_t *idx;       // (rows), written: index of the greatest of a row, the lowest of equals
+    const void *logits; // (rows,V) of type dt, bf16 or float32
+    int32_t dt;
+    int64_t rows, v;
+} ll_argmax_args;
+int ll_argmax(ll_device *d, ll_stream s, const ll_argmax_args *a);
+
+typedef struct {
+    double *out;    // (1), added to: the sum of x, or of its squares, in float64 in a fixed order
+    const float *x; // (n)
+    int64_t n;
+    int32_t squares;
+    void *work;
+} ll_sum_args;
+size_t ll_sum_work(int64_t n);
+int ll_sum(ll_device *d, ll_stream s, const ll_sum_args *a);
+
+// One AdamW update of n elements as ops.Optimizer defines it; each factor is rounded once from float64.
+typedef struct {
+    float *w, *m, *v;  // (n), updated
+    const float *grad; // (n)
+    void *copy;        // (n) bf16, written: w; or NULL
+    int64_t n;
+    float grad_scale;
+    float keep;        // 1 - lr·weight decay
+    float r1, b2, r2;  // 1-b1, b2, 1-b2
+    float step_size;   // lr/(1-b1^s)
+    float root;        // sqrt(1-b2^s)
+    float eps;
+} ll_adamw_args;
+int ll_adamw(ll_device *d, ll_stream s, const ll_adamw_args *a);
+
+// ---- linear layers ------------------------------------------------------------------------------------
+
+// Opens cuBLASLt for the device; path is a file, or a name for the dynamic linker to look for. On failure returns 1 and
+// writes why to msg.
+int ll_blas_open(ll_device *d, const char *path, char *msg, size_t msg_len);
+// cuBLASLt's version, 130100 for 13.1.0; 0 before it is open.
+size_t ll_blas_version(const ll_device *d);
+
+// D (m,n) = alpha · op(A) (m,k) · op(B) (k,n) + beta · C + bias in every row, row-major, float32 accumulation.
+typedef struct {
+    const void *a, *b; // bf16; ta, tb: stored as (k,m), (n,k)
+    const void *c;     // of type ddt
+    const void *bias;  // (n) of type ddt, or NULL
+    void *d;           // of type ddt, bf16 or float32
+    int64_t m, n, k;
+    int64_t lda, ldb, ldc, ldd; // elements between rows as stored
     int32_t ta, tb, ddt;
     float alpha, beta;
+    void *work;
+    size_t work_bytes; // what is lent; more may be quicker
 } ll_gemm_args;
 // Returns a CUDA runtime error, or LL_BLAS plus a cublasStatus_t.
 enum { LL_BLAS = 100000 };
-int ll_gemm(const ll_gemm_args *g, void *work, size_t work_bytes, ll_stream s);
+int ll_gemm(ll_device *d, ll_stream s, const ll_gemm_args *a);
+
+typedef struct {
+    float *db;      // (C), added to: the sum over the rows of dy
+    const void *dy; // (T,C) bf16
+    int64_t t, c;
+    void *work;
+} ll_bias_grad_args;
+size_t ll_bias_grad_work(int64_t t, int64_t c);
+int ll_bias_grad(ll_device *d, ll_stream s, const ll_bias_grad_args *a);
+
+typedef struct {
+    void *dst;       // (n) bf16, added to
+    const void *src; // (n) bf16
+    int64_t n;
+} ll_add_args;
+int ll_add(ll_device *d, ll_stream s, const ll_add_args *a);
+
+typedef struct {
+    void *dst;            // (T,C) bf16, written: src times the factor of ops.DropKeep for (keys[t], stream, c), else 0
+    const void *src;      // (T,C) bf16; may be dst
+    const uint64_t *keys; // (T)
+    uint64_t stream;
+    float p;
+    int64_t t, c;
+} ll_drop_args;
+int ll_drop(ll_device *d, ll_stream s, const ll_drop_args *a);
 
 #ifdef __cplusplus
 }

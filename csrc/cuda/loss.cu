@@ -165,40 +165,41 @@ __global__ void __launch_bounds__(SUM_THREADS) sum_parts_kernel(double *out, con
 
 } // namespace ll
 
-extern "C" int ll_softmax(float *logits, const int32_t *target, float *nll, int32_t *best, int64_t rows, int64_t v,
-                          float scale, int grad, ll_stream s) {
+extern "C" int ll_softmax(ll_device *, ll_stream s, const ll_softmax_args *a) {
     using namespace ll;
-    if (rows <= 0 || v <= 0) return cudaSuccess;
-    auto kernel = v % 4 == 0 && (uintptr_t)logits % 16 == 0 ? softmax_kernel<4> : softmax_kernel<1>;
-    kernel<<<(unsigned)rows, ROW_THREADS, 0, (cudaStream_t)s>>>(logits, target, nll, best, v, scale, grad != 0);
+    if (a->rows <= 0 || a->v <= 0) return cudaSuccess;
+    auto kernel = a->v % 4 == 0 && (uintptr_t)a->logits % 16 == 0 ? softmax_kernel<4> : softmax_kernel<1>;
+    kernel<<<(unsigned)a->rows, ROW_THREADS, 0, (cudaStream_t)s>>>(a->logits, a->target, a->nll, a->best, a->v, a->scale,
+                                                                   a->grad != 0);
     return launched();
 }
 
-extern "C" int ll_argmax(int32_t *idx, const void *logits, int dt, int64_t rows, int64_t v, ll_stream s) {
+template <class T> static int argmax(const ll_argmax_args *a, ll_stream s) {
     using namespace ll;
-    if (rows <= 0 || v <= 0) return cudaSuccess;
-    bool vec = aligned(v, logits);
-    if (dt == LL_BF16) {
-        auto kernel = vec ? argmax_kernel<GROUP, bf16> : argmax_kernel<1, bf16>;
-        kernel<<<(unsigned)rows, ROW_THREADS, 0, (cudaStream_t)s>>>(idx, (const bf16 *)logits, v);
-    } else if (dt == LL_F32) {
-        auto kernel = vec ? argmax_kernel<GROUP, float> : argmax_kernel<1, float>;
-        kernel<<<(unsigned)rows, ROW_THREADS, 0, (cudaStream_t)s>>>(idx, (const float *)logits, v);
-    } else {
-        return cudaErrorInvalidValue;
-    }
+    auto kernel = aligned(a->v, a->logits) ? argmax_kernel<GROUP, T> : argmax_kernel<1, T>;
+    kernel<<<(unsigned)a->rows, ROW_THREADS, 0, (cudaStream_t)s>>>(a->idx, (const T *)a->logits, a->v);
     return launched();
+}
+
+extern "C" int ll_argmax(ll_device *, ll_stream s, const ll_argmax_args *a) {
+    if (a->rows <= 0 || a->v <= 0) return cudaSuccess;
+    switch (a->dt) {
+    case LL_BF16: return argmax<ll::bf16>(a, s);
+    case LL_F32: return argmax<float>(a, s);
+    }
+    return cudaErrorInvalidValue;
 }
 
 extern "C" size_t ll_sum_work(int64_t) { return ll::SUM_PARTS * sizeof(double); }
 
-extern "C" int ll_sum(double *out, const float *x, int64_t n, int squares, void *work, ll_stream s) {
+extern "C" int ll_sum(ll_device *, ll_stream s, const ll_sum_args *a) {
     using namespace ll;
-    if (n <= 0) return cudaSuccess;
-    int64_t blocks = ceil_div(n, SUM_THREADS * GROUP);
+    if (a->n <= 0) return cudaSuccess;
+    int64_t blocks = ceil_div(a->n, SUM_THREADS * GROUP);
     int parts = (int)(blocks < SUM_PARTS ? blocks : SUM_PARTS);
-    auto kernel = squares ? sum_kernel<true> : sum_kernel<false>;
-    kernel<<<(unsigned)parts, SUM_THREADS, 0, (cudaStream_t)s>>>((double *)work, x, n, aligned(0, x));
-    sum_parts_kernel<<<1, SUM_THREADS, 0, (cudaStream_t)s>>>(out, (const double *)work, parts);
+    double *const part = (double *)a->work;
+    auto kernel = a->squares ? sum_kernel<true> : sum_kernel<false>;
+    kernel<<<(unsigned)parts, SUM_THREADS, 0, (cudaStream_t)s>>>(part, a->x, a->n, aligned(0, a->x));
+    sum_parts_kernel<<<1, SUM_THREADS, 0, (cudaStream_t)s>>>(a->out, part, parts);
     return launched();
 }

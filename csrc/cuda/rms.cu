@@ -106,30 +106,27 @@ rms_bwd_kernel(bf16 *dx, float *part, const bf16 *dy, const bf16 *x, const float
 // Threads of a block for rows of c elements, each with N groups.
 static int rms_threads(int64_t c, int n) { return (int)(ceil_div(ceil_div(c, GROUP), (int64_t)n * WARP) * WARP); }
 
-template <bool VEC, int N>
-static int rms_fwd(bf16 *y, float *rstd, const bf16 *x, const float *w, int64_t t, int64_t c, float eps, ll_stream s) {
-    rms_fwd_kernel<VEC, N><<<(unsigned)t, rms_threads(c, N), 0, (cudaStream_t)s>>>(y, rstd, x, w, (int)c, eps);
+template <bool VEC, int N> static int rms_fwd(const ll_rms_fwd_args *a, ll_stream s) {
+    rms_fwd_kernel<VEC, N><<<(unsigned)a->t, rms_threads(a->c, N), 0, (cudaStream_t)s>>>(
+        (bf16 *)a->y, a->rstd, (const bf16 *)a->x, a->w, (int)a->c, a->eps);
     return launched();
 }
 
-template <bool VEC, int N>
-static int rms_bwd(bf16 *dx, float *dw, const bf16 *dy, const bf16 *x, const float *rstd, const float *w, int64_t t,
-                   int64_t c, float *part, ll_stream s) {
-    if (!dw) {
-        rms_bwd_kernel<VEC, N, false><<<(unsigned)t, rms_threads(c, N), 0, (cudaStream_t)s>>>(dx, nullptr, dy, x, rstd, w,
-                                                                                             t, (int)c);
+template <bool VEC, int N> static int rms_bwd(const ll_device *d, const ll_rms_bwd_args *a, ll_stream s) {
+    const int threads = rms_threads(a->c, N);
+    const bf16 *dy = (const bf16 *)a->dy, *x = (const bf16 *)a->x;
+    if (!a->dw) {
+        rms_bwd_kernel<VEC, N, false><<<(unsigned)a->t, threads, 0, (cudaStream_t)s>>>((bf16 *)a->dx, nullptr, dy, x,
+                                                                                      a->rstd, a->w, a->t, (int)a->c);
         return launched();
     }
-    int device, sms;
-    cudaError_t e = cudaGetDevice(&device);
-    if (e == cudaSuccess) e = cudaDeviceGetAttribute(&sms, cudaDevAttrMultiProcessorCount, device);
-    if (e != cudaSuccess) return e;
-    int64_t parts = 2 * sms < RMS_PARTS ? 2 * sms : RMS_PARTS;
-    if (t < parts) parts = t;
-    rms_bwd_kernel<VEC, N, true><<<(unsigned)parts, rms_threads(c, N), 0, (cudaStream_t)s>>>(dx, part, dy, x, rstd, w, t,
-                                                                                            (int)c);
+    int64_t parts = 2 * d->multiprocessors < RMS_PARTS ? 2 * d->multiprocessors : RMS_PARTS;
+    if (a->t < parts) parts = a->t;
+    float *part = (float *)a->work;
+    rms_bwd_kernel<VEC, N, true><<<(unsigned)parts, threads, 0, (cudaStream_t)s>>>((bf16 *)a->dx, part, dy, x, a->rstd, a->w,
+                                                                                  a->t, (int)a->c);
     if (int e = launched()) return e;
-    return add_parts(dw, part, parts, c, s);
+    return add_parts(a->dw, part, parts, a->c, s);
 }
 
 // Calls f with the number of groups that a thread must hold for rows of c.
@@ -143,13 +140,11 @@ template <class F> static int rms_width(int64_t c, F f) {
 
 } // namespace ll
 
-extern "C" int ll_rms_fwd(void *y, float *rstd, const void *x, const float *w, int64_t t, int64_t c, float eps,
-                          ll_stream s) {
+extern "C" int ll_rms_fwd(ll_device *, ll_stream s, const ll_rms_fwd_args *a) {
     using namespace ll;
-    if (t <= 0 || c <= 0) return cudaSuccess;
-    return rms_width(c, [&](auto n) {
-        auto f = aligned(c, y, x, w) ? rms_fwd<true, n.value> : rms_fwd<false, n.value>;
-        return f((bf16 *)y, rstd, (const bf16 *)x, w, t, c, eps, s);
+    if (a->t <= 0 || a->c <= 0) return cudaSuccess;
+    return rms_width(a->c, [&](auto n) {
+        return aligned(a->c, a->y, a->x, a->w) ? rms_fwd<true, n.value>(a, s) : rms_fwd<false, n.value>(a, s);
     });
 }
 
@@ -157,12 +152,11 @@ extern "C" size_t ll_rms_bwd_work(int64_t t, int64_t c) {
     return (size_t)(t < ll::RMS_PARTS ? t : ll::RMS_PARTS) * c * sizeof(float);
 }
 
-extern "C" int ll_rms_bwd(void *dx, float *dw, const void *dy, const void *x, const float *rstd, const float *w,
-                          int64_t t, int64_t c, void *work, ll_stream s) {
+extern "C" int ll_rms_bwd(ll_device *d, ll_stream s, const ll_rms_bwd_args *a) {
     using namespace ll;
-    if (t <= 0 || c <= 0) return cudaSuccess;
-    return rms_width(c, [&](auto n) {
-        auto f = aligned(c, dx, dy, x, w, work) ? rms_bwd<true, n.value> : rms_bwd<false, n.value>;
-        return f((bf16 *)dx, dw, (const bf16 *)dy, (const bf16 *)x, rstd, w, t, c, (float *)work, s);
+    if (a->t <= 0 || a->c <= 0) return cudaSuccess;
+    return rms_width(a->c, [&](auto n) {
+        return aligned(a->c, a->dx, a->dy, a->x, a->w, a->work) ? rms_bwd<true, n.value>(d, a, s)
+                                                                : rms_bwd<false, n.value>(d, a, s);
     });
 }

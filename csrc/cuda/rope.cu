@@ -46,38 +46,35 @@ rope_kernel(D *dst, const S *src, const float *cs, unsigned work, unsigned heads
 
 // In launches of fewer than 2^31 threads, so that they find their head by 32-bit divisions: those of 64 bits take a hundred
 // instructions each.
-template <class D, class S>
-static int rope(void *dst, const void *src, const float *cs, int64_t t, int64_t heads, int64_t d, int inverse,
-                ll_stream s) {
-    int64_t half = d / 2, row = heads * ceil_div(half, GROUP), most = INT32_MAX / row;
-    auto kernel = aligned(half, dst, src, cs) ? rope_kernel<true, D, S> : rope_kernel<false, D, S>;
-    for (int64_t lo = 0; lo < t; lo += most) {
-        int64_t work = (t - lo < most ? t - lo : most) * row;
+template <class D, class S> static int rope(const ll_rope_args *a, ll_stream s) {
+    int64_t half = a->d / 2, row = a->heads * ceil_div(half, GROUP), most = INT32_MAX / row;
+    auto kernel = aligned(half, a->dst, a->src, a->cs) ? rope_kernel<true, D, S> : rope_kernel<false, D, S>;
+    for (int64_t lo = 0; lo < a->t; lo += most) {
+        int64_t work = (a->t - lo < most ? a->t - lo : most) * row, at = lo * a->heads * a->d;
         kernel<<<(unsigned)ceil_div(work, FLAT_THREADS), FLAT_THREADS, 0, (cudaStream_t)s>>>(
-            (D *)dst + lo * heads * d, (const S *)src + lo * heads * d, cs + lo * d, (unsigned)work, (unsigned)heads,
-            (unsigned)half, inverse ? -1.0f : 1.0f);
+            (D *)a->dst + at, (const S *)a->src + at, a->cs + lo * a->d, (unsigned)work, (unsigned)a->heads, (unsigned)half,
+            a->inverse ? -1.0f : 1.0f);
     }
     return launched();
 }
 
 } // namespace ll
 
-extern "C" int ll_rope_table(float *cs, const int32_t *pos, const float *inv, int64_t t, int64_t d, float scale,
-                             ll_stream s) {
-    int64_t n = t * (d / 2);
+extern "C" int ll_rope_table(ll_device *, ll_stream s, const ll_rope_table_args *a) {
+    using namespace ll;
+    int64_t n = a->t * (a->d / 2);
     if (n <= 0) return cudaSuccess;
-    ll::rope_table_kernel<<<(unsigned)ll::ceil_div(n, ll::FLAT_THREADS), ll::FLAT_THREADS, 0, (cudaStream_t)s>>>(
-        cs, pos, inv, n, d / 2, scale);
-    return ll::launched();
+    rope_table_kernel<<<(unsigned)ceil_div(n, FLAT_THREADS), FLAT_THREADS, 0, (cudaStream_t)s>>>(a->cs, a->pos, a->inv, n,
+                                                                                                a->d / 2, a->scale);
+    return launched();
 }
 
-extern "C" int ll_rope(void *dst, int ddt, const void *src, int sdt, const float *cs, int64_t t, int64_t heads,
-                       int64_t d, int inverse, ll_stream s) {
+extern "C" int ll_rope(ll_device *, ll_stream s, const ll_rope_args *a) {
     using namespace ll;
-    if (t <= 0 || heads <= 0 || d <= 0) return cudaSuccess;
-    if (ddt == LL_BF16 && sdt == LL_BF16) return rope<bf16, bf16>(dst, src, cs, t, heads, d, inverse, s);
-    if (ddt == LL_BF16 && sdt == LL_F32) return rope<bf16, float>(dst, src, cs, t, heads, d, inverse, s);
-    if (ddt == LL_F32 && sdt == LL_F32) return rope<float, float>(dst, src, cs, t, heads, d, inverse, s);
-    if (ddt == LL_F32 && sdt == LL_BF16) return rope<float, bf16>(dst, src, cs, t, heads, d, inverse, s);
+    if (a->t <= 0 || a->heads <= 0 || a->d <= 0) return cudaSuccess;
+    if (a->ddt == LL_BF16 && a->sdt == LL_BF16) return rope<bf16, bf16>(a, s);
+    if (a->ddt == LL_BF16 && a->sdt == LL_F32) return rope<bf16, float>(a, s);
+    if (a->ddt == LL_F32 && a->sdt == LL_F32) return rope<float, float>(a, s);
+    if (a->ddt == LL_F32 && a->sdt == LL_BF16) return rope<float, bf16>(a, s);
     return cudaErrorInvalidValue;
 }

@@ -42,11 +42,13 @@ struct SwiGLUGrad {
 
 } // namespace ll
 
-extern "C" int ll_swiglu_fwd(void *h, const void *g, const void *u, int64_t n, ll_stream s) {
-    return ll::flat(ll::SwiGLU{(ll::bf16 *)h, (const ll::bf16 *)g, (const ll::bf16 *)u}, n, ll::aligned(0, h, g, u), s);
+extern "C" int ll_swiglu_fwd(ll_device *, ll_stream s, const ll_swiglu_fwd_args *a) {
+    ll::SwiGLU f{(ll::bf16 *)a->h, (const ll::bf16 *)a->g, (const ll::bf16 *)a->u};
+    return ll::flat(f, a->n, ll::aligned(0, a->h, a->g, a->u), s);
 }
 
-extern "C" int ll_swiglu_bwd(void *dg, void *du, const void *dh, const void *g, const void *u, int64_t n, ll_stream s) {
-    ll::SwiGLUGrad f{(ll::bf16 *)dg, (ll::bf16 *)du, (const ll::bf16 *)dh, (const ll::bf16 *)g, (const ll::bf16 *)u};
-    return ll::flat(f, n, ll::aligned(0, dg, du, dh, g, u), s);
+extern "C" int ll_swiglu_bwd(ll_device *, ll_stream s, const ll_swiglu_bwd_args *a) {
+    ll::SwiGLUGrad f{(ll::bf16 *)a->dg, (ll::bf16 *)a->du, (const ll::bf16 *)a->dh, (const ll::bf16 *)a->g,
+                     (const ll::bf16 *)a->u};
+    return ll::flat(f, a->n, ll::aligned(0, a->dg, a->du, a->dh, a->g, a->u), s);
 }

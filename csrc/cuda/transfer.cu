@@ -29,21 +29,22 @@ template <class D> static int convert_to(void *dst, const void *src, int sdt, in
 
 } // namespace ll
 
-extern "C" int ll_convert(void *dst, int ddt, const void *src, int sdt, int64_t n, ll_stream s) {
-    if (n <= 0) return cudaSuccess;
-    if (ddt == sdt) // the bits as they are, NaNs' too
-        return cudaMemcpyAsync(dst, src, n * (ddt == LL_F32 ? 4 : 2), cudaMemcpyDeviceToDevice, (cudaStream_t)s);
-    switch (ddt) {
-    case LL_F32: return ll::convert_to<float>(dst, src, sdt, n, s);
-    case LL_BF16: return ll::convert_to<ll::bf16>(dst, src, sdt, n, s);
-    case LL_F16: return ll::convert_to<ll::f16>(dst, src, sdt, n, s);
+extern "C" int ll_convert(ll_device *, ll_stream s, const ll_convert_args *a) {
+    if (a->n <= 0) return cudaSuccess;
+    if (a->ddt == a->sdt) // the bits as they are, NaNs' too
+        return cudaMemcpyAsync(a->dst, a->src, a->n * (a->ddt == LL_F32 ? 4 : 2), cudaMemcpyDeviceToDevice, (cudaStream_t)s);
+    switch (a->ddt) {
+    case LL_F32: return ll::convert_to<float>(a->dst, a->src, a->sdt, a->n, s);
+    case LL_BF16: return ll::convert_to<ll::bf16>(a->dst, a->src, a->sdt, a->n, s);
+    case LL_F16: return ll::convert_to<ll::f16>(a->dst, a->src, a->sdt, a->n, s);
     }
     return cudaErrorInvalidValue;
 }
 
-extern "C" int ll_copy2d(void *dst, size_t dpitch, const void *src, size_t spitch, size_t width, size_t rows, ll_stream s) {
-    if (width == 0 || rows == 0) return cudaSuccess;
-    if (dpitch == width && spitch == width)
-        return cudaMemcpyAsync(dst, src, width * rows, cudaMemcpyDefault, (cudaStream_t)s);
-    return cudaMemcpy2DAsync(dst, dpitch, src, spitch, width, rows, cudaMemcpyDefault, (cudaStream_t)s);
+extern "C" int ll_copy(ll_device *, ll_stream s, const ll_copy_args *a) {
+    cudaStream_t stream = (cudaStream_t)s;
+    if (a->width == 0 || a->rows == 0) return cudaSuccess;
+    if (a->dpitch == a->width && a->spitch == a->width)
+        return cudaMemcpyAsync(a->dst, a->src, a->width * a->rows, cudaMemcpyDefault, stream);
+    return cudaMemcpy2DAsync(a->dst, a->dpitch, a->src, a->spitch, a->width, a->rows, cudaMemcpyDefault, stream);
 }

@@ -90,10 +90,12 @@ func (r *Runner) forwardKV(l int, p *pass, s *saved) {
 
 // forwardAttn goes on from forwardKV to s.xmid.
 func (r *Runner) forwardAttn(l int, p *pass, s *saved) {
-	m, n := r.M, p.n()
+	n := p.n()
 	k, v := p.store.own(l, p.at, s.k.Rows(0, n), s.v.Rows(0, n))
 	wk, wv, k0 := p.store.window(l, p.at, k, v)
-	r.B.AttnForward(s.o.Rows(0, n), s.lseT(m.H, n), s.q.Rows(0, n), wk, wv, p.attn(l, k0))
+	a := p.attn(l, k0, s)
+	a.K, a.V = wk, wv
+	r.B.AttnForward(a)
 	r.forwardO(l, p, s)
 }
 
@@ -189,7 +191,10 @@ func (r *Runner) backwardAttn(l int, p *pass, s *saved, dx ops.Tensor) {
 	k, v := p.store.own(l, p.at, s.k.Rows(0, n), s.v.Rows(0, n))
 	wk, wv, k0 := p.store.window(l, p.at, k, v)
 	wdk, wdv := p.store.grads(l, p.at)
-	b.AttnBackward(dq, wdk, wdv, do, o, s.q.Rows(0, n), wk, wv, s.lseT(m.H, n), p.delta.Rows(0, m.H*n).Reshape(m.H, n), p.attn(l, k0))
+	a := p.attn(l, k0, s)
+	a.K, a.V, a.DO, a.DQ, a.DK, a.DV = wk, wv, do, dq, wdk, wdv
+	a.Delta, a.Work, a.Fresh = p.delta.Rows(0, m.H*n).Reshape(m.H, n), p.work, p.at.i+1 == p.g.tiles()
+	b.AttnBackward(a)
 	p.store.ahead(l-1, p.at)
 	p.store.owe(l, p.at, wdk, wdv)
 	own := wdk.Dim(0) - n

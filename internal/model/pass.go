@@ -153,10 +153,11 @@ func (p *pass) keysRows(lo, hi int) ops.Tensor {
 }
 
 // attn describes the tile's attention in layer l over keys that begin at token k0.
-func (p *pass) attn(l, k0 int) *ops.Attn {
-	m := p.r.M
+func (p *pass) attn(l, k0 int, s *saved) *ops.Attn {
+	m, n := p.r.M, p.n()
 	return &ops.Attn{H: m.H, Hkv: m.Hkv, D: m.D, Scale: m.scoreScale(), Spec: p.g.reach[l].spec,
-		Q0: p.at.t0, K0: k0, Docs: p.g.docsOf(p.at.t0, p.at.t1), Fresh: p.at.i+1 == p.g.tiles(), Work: p.work}
+		Q0: p.at.t0, K0: k0, Docs: p.g.docsOf(p.at.t0, p.at.t1),
+		Q: s.q.Rows(0, n), O: s.o.Rows(0, n), LSE: s.lseT(m.H, n)}
 }
 
 // reads reports whether the backward pass of a linear layer wants its input.

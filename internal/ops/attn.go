@@ -2,16 +2,27 @@ package ops
 
 import "longlora/internal/s2attn"
 
-// Attn describes one tile's attention. Tokens are counted along the sequence.
+// Attn is one tile's attention. Tokens are counted along the sequence; the tile has T of them.
 type Attn struct {
 	H, Hkv, D int
 	Scale     float32 // of the scores, 1/√D for LLaMA
 	Spec      s2attn.Spec
 	Q0        int     // sequence index of the first query
-	K0        int     // sequence index of the first row of k and v
+	K0        int     // sequence index of the first row of K and V
 	Docs      []int32 // documents that overlap the queries: boundaries along the sequence, Docs[i] ≤ t < Docs[i+1]
-	Fresh     bool    // AttnBackward finds nothing in dk and dv from token Q0 on: it writes these rows instead of adding
-	Work      Tensor  // AttnWork bytes of scratch for AttnBackward; None where act is float32, or where little is wanted
+
+	Q    Tensor // (T,H,D) act
+	K, V Tensor // (W,Hkv,D) act, row j is token K0+j, W ≥ Q0+T-K0
+	O    Tensor // (T,H,D) act, written forward, read backward
+	LSE  Tensor // (H,T) float32, written forward, read backward
+
+	// Of the backward pass alone.
+	DO     Tensor // (T,H,D) act
+	DQ     Tensor // (T,H,D) act, written
+	DK, DV Tensor // (W,Hkv,D) float32, added to
+	Fresh  bool   // there is nothing in DK and DV from token Q0 on: these rows are written instead
+	Delta  Tensor // (H,T) float32, scratch
+	Work   Tensor // AttnWork bytes of scratch; None where act is float32, or where little is wanted
 }
 
 // MaxHead is the largest head size of a backend whose act is not float32.
@@ -29,15 +40,13 @@ func AttnWork(t, h, d int) int64 {
 
 // Attention is segmented causal attention (LongLoRA, arXiv 2309.12307, sec. 3.2; computed as FlashAttention-2,
 // arXiv 2307.08691, alg. 1 and 2). Query t of head h sees keys lo..t of its segment [lo,hi), see s2attn; the
-// keys' head is h·Hkv/H. Rows of k and v before lo may hold anything, NaN included: they are never read for h.
+// keys' head is h·Hkv/H. Rows of K and V before lo may hold anything, NaN included: they are never read for h.
 type Attention interface {
-	// AttnForward: o = softmax(Scale·q·kᵀ)·v, lse = log Σ exp(Scale·q·kᵀ).
-	// o, q (T,H,D) act; lse (H,T) float32; k, v (W,Hkv,D) act, row j is token K0+j, W ≥ Q0+T-K0.
-	AttnForward(o, lse, q, k, v Tensor, a *Attn)
-	// AttnBackward: with p = exp(Scale·q·kᵀ - lse), delta = Σ_D do·o and ds = p·(do·vᵀ - delta),
-	// dq = Scale·ds·k, dk += Scale·dsᵀ·q, dv += pᵀ·do.
-	// dq, do, o, q (T,H,D) act; dk, dv (W,Hkv,D) float32, added to (see Attn.Fresh); delta (H,T) float32 is scratch.
-	AttnBackward(dq, dk, dv, do, o, q, k, v, lse, delta Tensor, a *Attn)
+	// AttnForward: O = softmax(Scale·Q·Kᵀ)·V, LSE = log Σ exp(Scale·Q·Kᵀ).
+	AttnForward(a *Attn)
+	// AttnBackward: with p = exp(Scale·Q·Kᵀ - LSE), Delta = Σ_D DO·O and ds = p·(DO·Vᵀ - Delta),
+	// DQ = Scale·ds·K, DK += Scale·dsᵀ·Q, DV += pᵀ·DO.
+	AttnBackward(a *Attn)
 }
 
 // Pairs is the number of (query, key, head) triples of t queries from Q0 on.

@@ -203,14 +203,14 @@ func (c *Counter) SwiGLUForward(h, g, u Tensor) { c.touch(h, g, u) }
 func (c *Counter) SwiGLUBackward(dg, du, dh, g, u Tensor) { c.touch(dg, du, dh, g, u) }
 
 // AttnForward implements Attention.
-func (c *Counter) AttnForward(o, _, q, _, _ Tensor, a *Attn) {
-	c.Cost.Attention += 4 * float64(a.D) * a.Pairs(q.Dim(0))
+func (c *Counter) AttnForward(a *Attn) {
+	c.Cost.Attention += 4 * float64(a.D) * a.Pairs(a.Q.Dim(0))
 	c.Cost.Calls++
 }
 
 // AttnBackward implements Attention.
-func (c *Counter) AttnBackward(dq, _, _, _, _, _, _, _, _, _ Tensor, a *Attn) {
-	c.Cost.Attention += 10 * float64(a.D) * a.Pairs(dq.Dim(0))
+func (c *Counter) AttnBackward(a *Attn) {
+	c.Cost.Attention += 10 * float64(a.D) * a.Pairs(a.Q.Dim(0))
 	c.Cost.Calls++
 }
 

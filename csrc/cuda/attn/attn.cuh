@@ -8,18 +8,16 @@
 #ifndef LONGLORA_ATTN_TILE_CUH
 #define LONGLORA_ATTN_TILE_CUH
 
-#include <cuda_runtime.h>
-
-#include "../longlora.h"
+#include "../ll_device.h"
 #include "../../segments.h"
 
 // The kernels for compute capability 9.0 (wgmma and TMA); D is 64 or 128.
-int ll_attn_fwd_sm90(const ll_attn_args *a, cudaStream_t s);
-int ll_attn_bwd_sm90(const ll_attn_args *a, cudaStream_t s);
+int ll_attn_fwd_sm90(const ll_device *d, cudaStream_t s, const ll_attn_args *a);
+int ll_attn_bwd_sm90(const ll_device *d, cudaStream_t s, const ll_attn_args *a);
 size_t ll_attn_bwd_sm90_work(const ll_attn_args *a);
 // The portable ones: mma.sync, compute capability 8.0 and later, even D up to 256.
-int ll_attn_fwd_mma(const ll_attn_args *a, cudaStream_t s);
-int ll_attn_bwd_mma(const ll_attn_args *a, cudaStream_t s);
+int ll_attn_fwd_mma(const ll_device *d, cudaStream_t s, const ll_attn_args *a);
+int ll_attn_bwd_mma(const ll_device *d, cudaStream_t s, const ll_attn_args *a);
 size_t ll_attn_bwd_mma_work(const ll_attn_args *a);
 
 // The half-open interval [lo, hi) of tokens.

@@ -79,12 +79,10 @@ __device__ __forceinline__ Rows rows_of(const ll_attn_args &a, const Queries &t,
 
 // Launches a kernel of as many blocks as there are multiprocessors, or tiles if these are fewer.
 template <class... P, class... A>
-int launch(void (*kernel)(P...), int64_t tiles, int shared, cudaStream_t stream, const A &...args) {
-    int device, sms, r = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared);
-    if (!r) r = cudaGetDevice(&device);
-    if (!r) r = cudaDeviceGetAttribute(&sms, cudaDevAttrMultiProcessorCount, device);
+int launch(void (*kernel)(P...), const ll_device *d, int64_t tiles, int shared, cudaStream_t stream, const A &...args) {
+    const int r = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared);
     if (r) return r;
-    kernel<<<int(tiles < sms ? tiles : sms), THREADS, shared, stream>>>(args...);
+    kernel<<<int(tiles < d->multiprocessors ? tiles : d->multiprocessors), THREADS, shared, stream>>>(args...);
     return cudaGetLastError();
 }
 

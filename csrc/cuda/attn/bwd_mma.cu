@@ -285,7 +285,7 @@ __global__ void __launch_bounds__(shape<C, BM, BN, KT, SPLIT, STAGES, EXACT>::TH
     }
 }
 
-template <int C, int BM, int BN, int KT, int SPLIT, int STAGES, bool EXACT> int launch(const ll_attn_args &a, cudaStream_t s) {
+template <int C, int BM, int BN, int KT, int SPLIT, int STAGES, bool EXACT> int launch(cudaStream_t s, const ll_attn_args &a) {
     using S = shape<C, BM, BN, KT, SPLIT, STAGES, EXACT>;
     auto kernel = attn_bwd<C, BM, BN, KT, SPLIT, STAGES, EXACT>;
     cudaError_t e = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, S::SMEM);
@@ -309,20 +309,17 @@ int padded(int d) { return d <= 32 ? 32 : d <= 64 ? 64 : d <= 128 ? 128 : 256; }
 
 size_t ll_attn_bwd_mma_work(const ll_attn_args *a) { return cut(*a, padded(a->d)).bytes; }
 
-int ll_attn_bwd_mma(const ll_attn_args *a, cudaStream_t s) {
-    int device, room;
-    cudaError_t e = cudaGetDevice(&device);
-    if (e == cudaSuccess) e = cudaDeviceGetAttribute(&room, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
-    if (e != cudaSuccess) return e;
-    const bool large = room >= 163 * 1024; // 8.0 and 9.0; 8.6 and 8.9 have 99 KB
+int ll_attn_bwd_mma(const ll_device *device, cudaStream_t s, const ll_attn_args *a) {
+    const bool large = device->shared >= 163 * 1024; // 8.0 and 9.0; 8.6 and 8.9 have 99 KB
     switch (padded(a->d)) {
-    case 32: return launch<32, 64, 128, 2, 2, 2, false>(*a, s);
+    case 32: return launch<32, 64, 128, 2, 2, 2, false>(s, *a);
     case 64:
-        if (a->d == 64) return large ? launch<64, 128, 128, 2, 2, 2, true>(*a, s) : launch<64, 64, 128, 2, 2, 2, true>(*a, s);
-        return launch<64, 64, 128, 2, 2, 2, false>(*a, s);
+        if (a->d < 64) return launch<64, 64, 128, 2, 2, 2, false>(s, *a);
+        return large ? launch<64, 128, 128, 2, 2, 2, true>(s, *a) : launch<64, 64, 128, 2, 2, 2, true>(s, *a);
     case 128:
-        if (a->d == 128) return large ? launch<128, 64, 128, 2, 2, 2, true>(*a, s) : launch<128, 32, 64, 2, 2, 2, true>(*a, s);
-        return large ? launch<128, 64, 128, 2, 2, 2, false>(*a, s) : launch<128, 32, 64, 2, 2, 2, false>(*a, s);
+        if (a->d < 128)
+            return large ? launch<128, 64, 128, 2, 2, 2, false>(s, *a) : launch<128, 32, 64, 2, 2, 2, false>(s, *a);
+        return large ? launch<128, 64, 128, 2, 2, 2, true>(s, *a) : launch<128, 32, 64, 2, 2, 2, true>(s, *a);
     }
-    return launch<256, 32, 32, 1, 2, 1, false>(*a, s);
+    return launch<256, 32, 32, 1, 2, 1, false>(s, *a);
 }

@@ -400,18 +400,18 @@ template <int D> __global__ void __launch_bounds__(128) attn_dq(const __grid_con
     store_rows<D / 2>(row < a.t ? out : nullptr, row + 8 < a.t ? out + int64_t(8) * a.h * D : nullptr, d);
 }
 
-template <int D> int backward(const ll_attn_args *a, cudaStream_t stream) {
+template <int D> int backward(const ll_device *device, cudaStream_t stream, const ll_attn_args *a) {
     using L = Shared<D>;
     const Work w = work_of(*a);
     const int64_t end = a->q0 + a->t - a->k0; // rows after the last query's are never keys
     CUtensorMap q, dout, k, v, stats, dk, dv;
-    int r = tensor_map(&q, a->q, a->t, a->h, D, BQ);
-    if (!r) r = tensor_map(&dout, a->dout, a->t, a->h, D, BQ);
-    if (!r) r = tensor_map(&k, a->k, end, a->hkv, D, BM);
-    if (!r) r = tensor_map(&v, a->v, end, a->hkv, D, BM);
-    if (!r) r = stats_map(&stats, w.stats, a->t, w.stride, a->h, BQ);
-    if (!r) r = sums_map(&dk, a->dk, end, a->hkv, D, 64);
-    if (!r) r = sums_map(&dv, a->dv, end, a->hkv, D, 64);
+    int r = tensor_map(device, &q, a->q, a->t, a->h, D, BQ);
+    if (!r) r = tensor_map(device, &dout, a->dout, a->t, a->h, D, BQ);
+    if (!r) r = tensor_map(device, &k, a->k, end, a->hkv, D, BM);
+    if (!r) r = tensor_map(device, &v, a->v, end, a->hkv, D, BM);
+    if (!r) r = stats_map(device, &stats, w.stats, a->t, w.stride, a->h, BQ);
+    if (!r) r = sums_map(device, &dk, a->dk, end, a->hkv, D, 64);
+    if (!r) r = sums_map(device, &dv, a->dv, end, a->hkv, D, 64);
     // Of the rows to be written, these may lie in one box with rows that are added to.
     const int64_t own = a->q0 - a->k0, row = int64_t(a->hkv) * D, mixed = a->fresh && own > 0 ? (a->t < 63 ? a->t : 63) * row : 0;
     if (!r && mixed) r = cudaMemsetAsync(a->dk + own * row, 0, mixed * sizeof(float), stream);
@@ -419,7 +419,7 @@ template <int D> int backward(const ll_attn_args *a, cudaStream_t stream) {
     if (!r) r = cudaMemsetAsync(a->work, 0, w.zeroed, stream);
     if (r) return r;
     attn_stats<D><<<unsigned((a->t * a->h * (D / 8) + 255) / 256), 256, 0, stream>>>(*a);
-    r = launch(attn_bwd<D>, (end + BM - 1) / BM * a->hkv, L::bytes, stream, q, dout, k, v, stats, dk, dv, *a);
+    r = launch(attn_bwd<D>, device, (end + BM - 1) / BM * a->hkv, L::bytes, stream, q, dout, k, v, stats, dk, dv, *a);
     if (r) return r;
     attn_dq<D><<<2 * w.blocks * a->h, 128, 0, stream>>>(*a);
     return cudaGetLastError();
@@ -429,9 +429,8 @@ template <int D> int backward(const ll_attn_args *a, cudaStream_t stream) {
 
 size_t ll_attn_bwd_sm90_work(const ll_attn_args *a) { return work_of(*a).bytes; }
 
-int ll_attn_bwd_sm90(const ll_attn_args *a, cudaStream_t stream) {
-    if (a->t == 0) return cudaSuccess;
-    if (a->d == 128) return backward<128>(a, stream);
-    if (a->d == 64) return backward<64>(a, stream);
+int ll_attn_bwd_sm90(const ll_device *device, cudaStream_t stream, const ll_attn_args *a) {
+    if (a->d == 128) return backward<128>(device, stream, a);
+    if (a->d == 64) return backward<64>(device, stream, a);
     return cudaErrorInvalidValue;
 }

@@ -141,7 +141,7 @@ __global__ void __launch_bounds__(WARPS * 32) attn_fwd(const __grid_constant__ l
     }
 }
 
-template <int C, int BM, int BN, int WARPS, bool EXACT> int launch(const ll_attn_args &a, cudaStream_t s) {
+template <int C, int BM, int BN, int WARPS, bool EXACT> int launch(cudaStream_t s, const ll_attn_args &a) {
     auto kernel = attn_fwd<C, BM, BN, WARPS, EXACT>;
     constexpr int bytes = (BM + 2 * BN) * C * 2;
     cudaError_t e = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
@@ -152,13 +152,13 @@ template <int C, int BM, int BN, int WARPS, bool EXACT> int launch(const ll_attn
 
 } // namespace
 
-int ll_attn_fwd_mma(const ll_attn_args *a, cudaStream_t s) {
+int ll_attn_fwd_mma(const ll_device *, cudaStream_t s, const ll_attn_args *a) {
     switch (a->d) {
-    case 64: return launch<64, 128, 128, 4, true>(*a, s);
-    case 128: return launch<128, 128, 64, 4, true>(*a, s);
+    case 64: return launch<64, 128, 128, 4, true>(s, *a);
+    case 128: return launch<128, 128, 64, 4, true>(s, *a);
     }
-    if (a->d <= 32) return launch<32, 128, 64, 4, false>(*a, s);
-    if (a->d <= 64) return launch<64, 128, 64, 4, false>(*a, s);
-    if (a->d <= 128) return launch<128, 128, 64, 4, false>(*a, s);
-    return launch<256, 64, 64, 4, false>(*a, s);
+    if (a->d <= 32) return launch<32, 128, 64, 4, false>(s, *a);
+    if (a->d <= 64) return launch<64, 128, 64, 4, false>(s, *a);
+    if (a->d <= 128) return launch<128, 128, 64, 4, false>(s, *a);
+    return launch<256, 64, 64, 4, false>(s, *a);
 }

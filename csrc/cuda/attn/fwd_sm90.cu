@@ -164,22 +164,21 @@ __global__ void __launch_bounds__(THREADS, 1)
     }
 }
 
-template <int D, int BN, int STAGES, int QSTAGES> int forward(const ll_attn_args *a, cudaStream_t stream) {
+template <int D, int BN, int STAGES, int QSTAGES> int forward(const ll_device *device, cudaStream_t stream, const ll_attn_args *a) {
     CUtensorMap q, k, v;
     const int64_t end = a->q0 + a->t - a->k0; // rows after the last query's are never keys
-    int r = tensor_map(&q, a->q, a->t, a->h, D, BM);
-    if (!r) r = tensor_map(&k, a->k, end, a->hkv, D, BN);
-    if (!r) r = tensor_map(&v, a->v, end, a->hkv, D, BN);
+    int r = tensor_map(device, &q, a->q, a->t, a->h, D, BM);
+    if (!r) r = tensor_map(device, &k, a->k, end, a->hkv, D, BN);
+    if (!r) r = tensor_map(device, &v, a->v, end, a->hkv, D, BN);
     if (r) return r;
-    return launch(attn_fwd<D, BN, STAGES, QSTAGES>, (a->t + BM - 1) / BM * a->h, Shared<D, BN, STAGES, QSTAGES>::bytes,
-                  stream, q, k, v, *a);
+    return launch(attn_fwd<D, BN, STAGES, QSTAGES>, device, (a->t + BM - 1) / BM * a->h,
+                  Shared<D, BN, STAGES, QSTAGES>::bytes, stream, q, k, v, *a);
 }
 
 } // namespace
 
-int ll_attn_fwd_sm90(const ll_attn_args *a, cudaStream_t stream) {
-    if (a->t == 0) return cudaSuccess;
-    if (a->d == 128) return forward<128, 128, 2, 2>(a, stream);
-    if (a->d == 64) return forward<64, 128, 4, 2>(a, stream);
+int ll_attn_fwd_sm90(const ll_device *device, cudaStream_t stream, const ll_attn_args *a) {
+    if (a->d == 128) return forward<128, 128, 2, 2>(device, stream, a);
+    if (a->d == 64) return forward<64, 128, 4, 2>(device, stream, a);
     return cudaErrorInvalidValue;
 }

@@ -3,10 +3,9 @@
 #ifndef LONGLORA_SM90_CUH
 #define LONGLORA_SM90_CUH
 
-#include <cuda.h>
 #include <cuda_bf16.h>
-#include <cuda_runtime.h>
-#include <stdint.h>
+
+#include "../ll_device.h"
 
 namespace sm90 {
 
@@ -302,12 +301,12 @@ __device__ __forceinline__ void store_rows(__nv_bfloat16 *row0, __nv_bfloat16 *r
 // ---- host ---------------------------------------------------------------------------------------------
 
 // The tensor map of x (tokens, heads, D) bf16 whose box is rows tokens of one head and 64 columns.
-int tensor_map(CUtensorMap *map, const void *x, int64_t tokens, int heads, int d, int rows);
+int tensor_map(const ll_device *device, CUtensorMap *map, const void *x, int64_t tokens, int heads, int d, int rows);
 // The same of float32, with 32 columns.
-int sums_map(CUtensorMap *map, float *x, int64_t tokens, int heads, int d, int rows);
+int sums_map(const ll_device *device, CUtensorMap *map, float *x, int64_t tokens, int heads, int d, int rows);
 // The tensor map of two numbers a query and head, x (2,heads,stride) float32 with t <= stride used, stride a
 // multiple of 4. Its box (2,n) is of n queries of one head; past t it holds zeros.
-int stats_map(CUtensorMap *map, const float *x, int64_t t, int64_t stride, int heads, int n);
+int stats_map(const ll_device *device, CUtensorMap *map, const float *x, int64_t t, int64_t stride, int heads, int n);
 
 } // namespace sm90
 

@@ -55,9 +55,9 @@ func (s segment) cut() []segment {
 }
 
 // head fills in what the kernel needs of query head h over a segment.
-func head(a *ops.Attn, h int, s segment, q, k, v ops.Tensor) kernels.Attn {
+func head(a *ops.Attn, h int, s segment) kernels.Attn {
 	j := h / (a.H / a.Hkv)
-	return kernels.Attn{Q: at(q, h*a.D), K: at(k, j*a.D), V: at(v, j*a.D), QS: a.H * a.D, KS: a.Hkv * a.D,
+	return kernels.Attn{Q: at(a.Q, h*a.D), K: at(a.K, j*a.D), V: at(a.V, j*a.D), QS: a.H * a.D, KS: a.Hkv * a.D,
 		Q0: a.Q0, K0: a.K0, Lo: s.lo, Hi: s.hi, QLo: s.qlo, QHi: s.qhi, Window: a.Spec.Window, D: a.D, Scale: a.Scale}
 }
 
@@ -66,8 +66,8 @@ func (b *Backend) attnScratch(worker, d int) unsafe.Pointer {
 }
 
 // AttnForward implements ops.Attention.
-func (b *Backend) AttnForward(o, lse, q, k, v ops.Tensor, a *ops.Attn) {
-	t := q.Dim(0)
+func (b *Backend) AttnForward(a *ops.Attn) {
+	t := a.Q.Dim(0)
 	var items []kernels.Attn
 	for _, shifted := range []bool{false, true} {
 		var cut []segment
@@ -79,8 +79,8 @@ func (b *Backend) AttnForward(o, lse, q, k, v ops.Tensor, a *ops.Attn) {
 				continue
 			}
 			for _, s := range cut {
-				x := head(a, h, s, q, k, v)
-				x.Out, x.LSE = at(o, h*a.D), at(lse, h*t)
+				x := head(a, h, s)
+				x.Out, x.LSE = at(a.O, h*a.D), at(a.LSE, h*t)
 				items = append(items, x)
 			}
 		}
@@ -90,11 +90,11 @@ func (b *Backend) AttnForward(o, lse, q, k, v ops.Tensor, a *ops.Attn) {
 
 // AttnBackward implements ops.Attention. One work item owns the rows of dk and dv that it adds to: a segment of
 // a key/value head with its query heads in order, or a whole key/value head when both classes of queries read it.
-func (b *Backend) AttnBackward(dq, dk, dv, do, o, q, k, v, lse, delta ops.Tensor, a *ops.Attn) {
-	t, group := q.Dim(0), a.H/a.Hkv
+func (b *Backend) AttnBackward(a *ops.Attn) {
+	t, group := a.Q.Dim(0), a.H/a.Hkv
 	if a.Fresh {
-		b.Zero(dk.Rows(a.Q0-a.K0, a.Q0-a.K0+t))
-		b.Zero(dv.Rows(a.Q0-a.K0, a.Q0-a.K0+t))
+		b.Zero(a.DK.Rows(a.Q0-a.K0, a.Q0-a.K0+t))
+		b.Zero(a.DV.Rows(a.Q0-a.K0, a.Q0-a.K0+t))
 	}
 	segs := map[bool][]segment{}
 	for _, shifted := range []bool{false, true} {
@@ -114,9 +114,10 @@ func (b *Backend) AttnBackward(dq, dk, dv, do, o, q, k, v, lse, delta ops.Tensor
 					}
 				}
 				for _, x := range list {
-					c := head(a, h, x, q, k, v)
-					c.O, c.DOut, c.DQ, c.DK, c.DV = at(o, h*a.D), at(do, h*a.D), at(dq, h*a.D), at(dk, j*a.D), at(dv, j*a.D)
-					c.LSE, c.Delta = at(lse, h*t), at(delta, h*t)
+					c := head(a, h, x)
+					c.O, c.DOut, c.DQ = at(a.O, h*a.D), at(a.DO, h*a.D), at(a.DQ, h*a.D)
+					c.DK, c.DV = at(a.DK, j*a.D), at(a.DV, j*a.D)
+					c.LSE, c.Delta = at(a.LSE, h*t), at(a.Delta, h*t)
 					own = append(own, c)
 				}
 			}

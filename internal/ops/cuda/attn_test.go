@@ -17,8 +17,8 @@ import (
 // The attention of other devices, judged on this one.
 func TestPortableAttention(t *testing.T) {
 	b := open(t)
-	portableAttention(true)
-	defer portableAttention(false)
+	b.portable(true)
+	defer b.portable(false)
 	optest.Run(b, "attention", func(r optest.Result) {
 		if !r.OK() {
 			t.Error(r)
@@ -73,9 +73,10 @@ func benchAttention(bench *testing.B, a *ops.Attn, t int) {
 	o, dq := arena(tensor.BF16, t, a.H, a.D), arena(tensor.BF16, t, a.H, a.D)
 	dk, dv := arena(tensor.F32, t, a.Hkv, a.D), arena(tensor.F32, t, a.Hkv, a.D)
 	lse, delta := arena(tensor.F32, a.H, t), arena(tensor.F32, a.H, t)
+	a.Q, a.K, a.V, a.O, a.LSE, a.DO, a.DQ, a.DK, a.DV, a.Delta = q, k, v, o, lse, do, dq, dk, dv, delta
 	a.Work = arena(tensor.F32, int(ops.AttnWork(t, a.H, a.D)/4))
 	for _, portable := range []bool{false, true} {
-		portableAttention(portable)
+		b.portable(portable)
 		time := func(name string, operations float64, call func()) {
 			bench.Run(fmt.Sprintf("%s/portable=%v", name, portable), func(bench *testing.B) {
 				for range bench.N {
@@ -87,8 +88,8 @@ func benchAttention(bench *testing.B, a *ops.Attn, t int) {
 				bench.ReportMetric(operations*a.Pairs(t)*float64(bench.N)/bench.Elapsed().Seconds()/1e12, "TFLOP/s")
 			})
 		}
-		time("forward", 4*float64(a.D), func() { b.AttnForward(o, lse, q, k, v, a) })
-		time("backward", 10*float64(a.D), func() { b.AttnBackward(dq, dk, dv, do, o, q, k, v, lse, delta, a) })
+		time("forward", 4*float64(a.D), func() { b.AttnForward(a) })
+		time("backward", 10*float64(a.D), func() { b.AttnBackward(a) })
 	}
-	portableAttention(false)
+	b.portable(false)
 }

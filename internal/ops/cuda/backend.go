@@ -5,8 +5,48 @@ package cuda
 /*
 #cgo CFLAGS: -I${SRCDIR}/../../../csrc/cuda
 #cgo LDFLAGS: -L${SRCDIR}/../../../build/cuda -llonglora -lcudart_static -lstdc++ -ldl -lrt -lpthread -lm
+#cgo noescape ll_copy
+#cgo nocallback ll_copy
+#cgo noescape ll_convert
+#cgo nocallback ll_convert
+#cgo noescape ll_embed_fwd
+#cgo nocallback ll_embed_fwd
+#cgo noescape ll_embed_bwd
+#cgo nocallback ll_embed_bwd
+#cgo noescape ll_rms_fwd
+#cgo nocallback ll_rms_fwd
+#cgo noescape ll_rms_bwd
+#cgo nocallback ll_rms_bwd
+#cgo noescape ll_rope_table
+#cgo nocallback ll_rope_table
+#cgo noescape ll_rope
+#cgo nocallback ll_rope
+#cgo noescape ll_swiglu_fwd
+#cgo nocallback ll_swiglu_fwd
+#cgo noescape ll_swiglu_bwd
+#cgo nocallback ll_swiglu_bwd
+#cgo noescape ll_attn_bwd_work
+#cgo nocallback ll_attn_bwd_work
+#cgo noescape ll_attn_fwd
+#cgo nocallback ll_attn_fwd
+#cgo noescape ll_attn_bwd
+#cgo nocallback ll_attn_bwd
+#cgo noescape ll_softmax
+#cgo nocallback ll_softmax
+#cgo noescape ll_argmax
+#cgo nocallback ll_argmax
+#cgo noescape ll_sum
+#cgo nocallback ll_sum
+#cgo noescape ll_adamw
+#cgo nocallback ll_adamw
 #cgo noescape ll_gemm
 #cgo nocallback ll_gemm
+#cgo noescape ll_bias_grad
+#cgo nocallback ll_bias_grad
+#cgo noescape ll_add
+#cgo nocallback ll_add
+#cgo noescape ll_drop
+#cgo nocallback ll_drop
 #include <stdlib.h>
 #include "longlora.h"
 
@@ -48,9 +88,10 @@ type Backend struct {
 	dev     cu.Device
 	ctx     cu.CUContext
 	stream  cu.Stream
-	context int64  // bytes before any arena
-	blas    string // the file that cuBLASLt came from
-	err     error  // the first since the last Sync
+	ll      *C.ll_device // the same device as the kernels know it
+	context int64        // bytes before any arena
+	blas    string       // the file that cuBLASLt came from
+	err     error        // the first since the last Sync
 
 	sends   side           // copies to host memory
 	fetches side           // and from there
@@ -165,6 +206,9 @@ func (b *Backend) start() (err error) {
 	if b.stream, err = cu.MakeStream(cu.NonBlocking); err != nil {
 		return fmt.Errorf("making a stream: %w", err)
 	}
+	if st := C.ll_device_open(&b.ll); st != 0 {
+		return fmt.Errorf("asking for the device's attributes: %s", C.GoString(C.ll_status(st)))
+	}
 	for _, s := range []*side{&b.sends, &b.fetches} {
 		if err = s.open(); err != nil {
 			return err
@@ -174,7 +218,7 @@ func (b *Backend) start() (err error) {
 		p := C.CString(path)
 		defer C.free(unsafe.Pointer(p))
 		var msg [512]C.char
-		if C.ll_blas_open(p, &msg[0], C.size_t(len(msg))) != 0 {
+		if C.ll_blas_open(b.ll, p, &msg[0], C.size_t(len(msg))) != 0 {
 			return fmt.Errorf("%s", C.GoString(&msg[0]))
 		}
 		return nil
@@ -222,7 +266,7 @@ func (b *Backend) Close() error {
 	b.enter()
 	defer b.leave()
 	err := cu.Synchronize()
-	C.ll_blas_close()
+	C.ll_device_close(b.ll)
 	if b.work != nil {
 		err = join(err, cu.MemFree(pointer(b.work)))
 	}
@@ -280,12 +324,20 @@ func (b *Backend) check(op string, status C.int, ts ...ops.Tensor) {
 	b.err = fmt.Errorf("%s: %s of%s: %s", b.Name(), op, s.String(), text)
 }
 
-func f32(t ops.Tensor) *C.float         { return (*C.float)(t.P) }
-func i32(t ops.Tensor) *C.int32_t       { return (*C.int32_t)(t.P) }
+func f32(t ops.Tensor) *C.float   { return (*C.float)(t.P) }
+func i32(t ops.Tensor) *C.int32_t { return (*C.int32_t)(t.P) }
+func yes(b bool) C.int32_t {
+	if b {
+		return 1
+	}
+	return 0
+}
 func dim(t ops.Tensor, i int) C.int64_t { return C.int64_t(t.Dim(i)) }
 
-// s is the stream as the kernels take it.
-func (b *Backend) s() C.ll_stream { return C.ll_stream(unsafe.Pointer(b.stream.C())) }
+// s is the stream of operations as the kernels take it.
+func (b *Backend) s() C.ll_stream { return streamOf(b.stream) }
+
+func streamOf(s cu.Stream) C.ll_stream { return C.ll_stream(unsafe.Pointer(s.C())) }
 
 // Name implements ops.Backend.
 func (b *Backend) Name() string { return fmt.Sprintf("cuda:%d", b.info.Index) }
@@ -297,7 +349,7 @@ func (b *Backend) Act() tensor.DType { return tensor.BF16 }
 func (b *Backend) Info() Info { return b.info }
 
 // BLAS is the file that cuBLASLt was loaded from, and its version: 130100 is 13.1.0.
-func (b *Backend) BLAS() (file string, version int) { return b.blas, int(C.ll_blas_version()) }
+func (b *Backend) BLAS() (file string, version int) { return b.blas, int(C.ll_blas_version(b.ll)) }
 
 // ContextBytes is the device memory that the context, the kernels' code and the libraries took before any
 // arena, measured at Open.

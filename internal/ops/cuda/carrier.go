@@ -2,12 +2,8 @@
 
 package cuda
 
-// #include "longlora.h"
-import "C"
-
 import (
 	"fmt"
-	"unsafe"
 
 	"gorgonia.org/cu"
 
@@ -84,9 +80,7 @@ func (b *Backend) carry(s *side, what string, dst, src ops.Tensor, c ops.Block, 
 		err = first()
 	}
 	b.keep(fmt.Sprintf("%s of %v %s: waiting", what, src.Shape, src.DType), err)
-	size := dst.DType.Size()
-	b.check(what, C.ll_copy2d(unsafe.Add(dst.P, c.DstOff*size), C.size_t(c.DstStride*size), unsafe.Add(src.P, c.SrcOff*size), C.size_t(c.SrcStride*size),
-		C.size_t(c.Cols*size), C.size_t(c.Rows), C.ll_stream(unsafe.Pointer(s.stream.C()))), dst, src)
+	b.copy(what, streamOf(s.stream), dst, src, c)
 	s.n++
 	b.keep(what, s.mark(s.n).Record(s.stream))
 	return s.n

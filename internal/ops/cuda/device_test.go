@@ -128,7 +128,8 @@ func TestErrorsAreKept(t *testing.T) {
 	}
 	x := ops.Tensor{P: p, DType: tensor.BF16, Shape: tensor.Shape{4, 1, 8}}
 	f := ops.Tensor{P: p, DType: tensor.F32, Shape: tensor.Shape{1, 4}}
-	b.AttnForward(x, f, x, x, x, &ops.Attn{H: 1, Hkv: 1, D: 8, Scale: 1, Docs: []int32{0, 4}, Spec: s2attn.Spec{Mode: s2attn.Roll, Group: 2}})
+	b.AttnForward(&ops.Attn{H: 1, Hkv: 1, D: 8, Scale: 1, Docs: []int32{0, 4}, Spec: s2attn.Spec{Mode: s2attn.Roll, Group: 2},
+		Q: x, K: x, V: x, O: x, LSE: f})
 	if err := b.Sync(); errs.Code(err) != int(errs.Usage) {
 		t.Errorf("roll on a GPU: %v", err)
 	}

@@ -5,23 +5,23 @@ package cuda
 // #include "longlora.h"
 import "C"
 
-import (
-	"longlora/internal/ops"
-)
+import "longlora/internal/ops"
 
 // EmbedForward implements ops.Embedding.
 func (b *Backend) EmbedForward(y, table, ids ops.Tensor) {
 	b.enter()
 	defer b.leave()
-	b.check("embedding", C.ll_embed_fwd(y.P, table.P, i32(ids), dim(y, 0), dim(y, 1), b.s()), y, table)
+	a := C.ll_embed_fwd_args{y: y.P, table: table.P, ids: i32(ids), t: dim(y, 0), c: dim(y, 1)}
+	b.check("embedding", C.ll_embed_fwd(b.ll, b.s(), &a), y, table)
 }
 
 // EmbedBackward implements ops.Embedding.
 func (b *Backend) EmbedBackward(dTable, dy, ids ops.Tensor) {
+	const what = "embedding's gradient"
 	b.enter()
 	defer b.leave()
-	t := dim(dy, 0)
-	if work := b.room("embedding's gradient", C.ll_embed_bwd_work(t), dy); work != nil {
-		b.check("embedding's gradient", C.ll_embed_bwd(f32(dTable), dy.P, i32(ids), t, dim(dy, 1), dim(dTable, 0), work, b.s()), dTable, dy)
+	a := C.ll_embed_bwd_args{dtable: f32(dTable), dy: dy.P, ids: i32(ids), t: dim(dy, 0), c: dim(dy, 1), v: dim(dTable, 0)}
+	if a.work = b.room(what, C.ll_embed_bwd_work(a.t), dy); a.work != nil {
+		b.check(what, C.ll_embed_bwd(b.ll, b.s(), &a), dTable, dy)
 	}
 }

@@ -36,17 +36,12 @@ func (b *Backend) columns(op string, d ops.Tensor, ld int, x, y matrix, k int, a
 func (b *Backend) biased(op string, d ops.Tensor, ld int, x, y matrix, k int, alpha float32, c, bias unsafe.Pointer) {
 	m, n := d.Dim(0), d.Dim(1)
 	g := C.ll_gemm_args{a: x.p, b: y.p, c: c, bias: bias, d: d.P, m: C.int64_t(m), n: C.int64_t(n), k: C.int64_t(k),
-		lda: C.int64_t(x.ld), ldb: C.int64_t(y.ld), ldc: C.int64_t(ld), ldd: C.int64_t(ld), ddt: C.int32_t(dtype(d.DType)), alpha: C.float(alpha)}
-	if x.t {
-		g.ta = 1
-	}
-	if y.t {
-		g.tb = 1
-	}
+		lda: C.int64_t(x.ld), ldb: C.int64_t(y.ld), ldc: C.int64_t(ld), ldd: C.int64_t(ld), ta: yes(x.t), tb: yes(y.t),
+		ddt: dtype(d.DType), alpha: C.float(alpha), work: b.work, work_bytes: blasBytes}
 	if c != nil {
 		g.beta = 1
 	}
-	b.check(op, C.ll_gemm(&g, b.work, blasBytes, b.s()), d, ops.Tensor{DType: tensor.BF16, Shape: tensor.Shape{m, k}})
+	b.check(op, C.ll_gemm(b.ll, b.s(), &g), d, ops.Tensor{DType: tensor.BF16, Shape: tensor.Shape{m, k}})
 }
 
 // LinearForward implements ops.Linears. The low-rank term is written first: the large product adds to it while it
@@ -96,8 +91,9 @@ func (b *Backend) byRows(x ops.Tensor, f func(lo, hi int, room ops.Tensor)) {
 }
 
 func (b *Backend) drop(dst, src, keys ops.Tensor, l *ops.LoRA) {
-	b.check("dropout", C.ll_drop(dst.P, src.P, (*C.uint64_t)(keys.P), C.uint64_t(l.Drop.Stream), C.float(l.Drop.P),
-		C.int64_t(src.Dim(0)), C.int64_t(src.Dim(1)), b.s()), src)
+	a := C.ll_drop_args{dst: dst.P, src: src.P, keys: (*C.uint64_t)(keys.P), stream: C.uint64_t(l.Drop.Stream),
+		p: C.float(l.Drop.P), t: dim(src, 0), c: dim(src, 1)}
+	b.check("dropout", C.ll_drop(b.ll, b.s(), &a), src)
 }
 
 // LinearBackward implements ops.Linears. Low-rank terms are written to dx first, as in LinearForward: those without
@@ -140,9 +136,10 @@ func (b *Backend) LinearBackward(dx, x, keys ops.Tensor, p []ops.ProjGrad) {
 
 // biasGrad adds the rows of dy up.
 func (b *Backend) biasGrad(db, dy ops.Tensor) {
-	t, c := dim(dy, 0), dim(dy, 1)
-	if work := b.room("bias's gradient", C.ll_bias_grad_work(t, c), dy); work != nil {
-		b.check("bias's gradient", C.ll_bias_grad(f32(db), dy.P, t, c, work, b.s()), dy)
+	const what = "bias's gradient"
+	a := C.ll_bias_grad_args{db: f32(db), dy: dy.P, t: dim(dy, 0), c: dim(dy, 1)}
+	if a.work = b.room(what, C.ll_bias_grad_work(a.t, a.c), dy); a.work != nil {
+		b.check(what, C.ll_bias_grad(b.ll, b.s(), &a), dy)
 	}
 }
 
@@ -219,6 +216,7 @@ func (b *Backend) lowRankInput(dx, keys ops.Tensor, q ops.ProjGrad, c unsafe.Poi
 			return
 		}
 		b.drop(room, room, keys.Rows(lo, hi), l)
-		b.check("sum of gradients", C.ll_add(to.P, room.P, C.int64_t(to.Elems()), b.s()), to)
+		a := C.ll_add_args{dst: to.P, src: room.P, n: C.int64_t(to.Elems())}
+		b.check("sum of gradients", C.ll_add(b.ll, b.s(), &a), to)
 	})
 }

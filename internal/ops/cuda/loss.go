@@ -6,8 +6,6 @@ package cuda
 import "C"
 
 import (
-	"unsafe"
-
 	"longlora/internal/ops"
 	"longlora/internal/tensor"
 )
@@ -28,15 +26,12 @@ func (b *Backend) headRows(h *ops.HeadLoss, lo, hi int) {
 	c, v, n := h.W.Dim(1), h.W.Dim(0), hi-lo
 	x, logits := h.X.Rows(lo, hi), h.Logits.Rows(0, n)
 	b.product("logits", logits, rows(x), turned(h.W), c, 1, nil)
-	var best *C.int32_t
+	a := C.ll_softmax_args{logits: f32(logits), target: i32(h.Targets.Rows(lo, hi)), nll: f32(h.NLL.Rows(lo, hi)),
+		rows: C.int64_t(n), v: C.int64_t(v), scale: C.float(h.Scale), grad: yes(!h.DX.None() || !h.DW.None())}
 	if !h.Best.None() {
-		best = i32(h.Best.Rows(lo, hi))
+		a.best = i32(h.Best.Rows(lo, hi))
 	}
-	grad := C.int(0)
-	if !h.DX.None() || !h.DW.None() {
-		grad = 1
-	}
-	b.check("loss", C.ll_softmax(f32(logits), i32(h.Targets.Rows(lo, hi)), f32(h.NLL.Rows(lo, hi)), best, C.int64_t(n), C.int64_t(v), C.float(h.Scale), grad, b.s()), logits)
+	b.check("loss", C.ll_softmax(b.ll, b.s(), &a), logits)
 	g := matrix{p: logits.P, ld: 2 * v}
 	if !h.DX.None() {
 		b.product("gradient of the head's input", h.DX.Rows(lo, hi), g, rows(h.W), v, 1, nil)
@@ -51,23 +46,24 @@ func (b *Backend) headRows(h *ops.HeadLoss, lo, hi int) {
 func (b *Backend) ArgMax(idx, logits ops.Tensor) {
 	b.enter()
 	defer b.leave()
-	b.check("argmax", C.ll_argmax(i32(idx), logits.P, dtype(logits.DType), dim(logits, 0), dim(logits, 1), b.s()), logits)
+	a := C.ll_argmax_args{idx: i32(idx), logits: logits.P, dt: dtype(logits.DType), rows: dim(logits, 0), v: dim(logits, 1)}
+	b.check("argmax", C.ll_argmax(b.ll, b.s(), &a), logits)
 }
 
 // SumF32 implements ops.Losses.
-func (b *Backend) SumF32(out, x ops.Tensor) { b.sum(out, x, 0) }
+func (b *Backend) SumF32(out, x ops.Tensor) { b.sum(out, x, false) }
 
 // SumSquares implements ops.Losses.
-func (b *Backend) SumSquares(out, x ops.Tensor) { b.sum(out, x, 1) }
+func (b *Backend) SumSquares(out, x ops.Tensor) { b.sum(out, x, true) }
 
-func (b *Backend) sum(out, x ops.Tensor, squares C.int) {
+func (b *Backend) sum(out, x ops.Tensor, squares bool) {
 	if out.DType != tensor.F64 {
 		panic("cuda: a sum into " + out.DType.String())
 	}
 	b.enter()
 	defer b.leave()
-	n := C.int64_t(x.Elems())
-	if work := b.room("sum", C.ll_sum_work(n), x); work != nil {
-		b.check("sum", C.ll_sum((*C.double)(unsafe.Pointer(out.P)), f32(x), n, squares, work, b.s()), x)
+	a := C.ll_sum_args{out: (*C.double)(out.P), x: f32(x), n: C.int64_t(x.Elems()), squares: yes(squares)}
+	if a.work = b.room("sum", C.ll_sum_work(a.n), x); a.work != nil {
+		b.check("sum", C.ll_sum(b.ll, b.s(), &a), x)
 	}
 }

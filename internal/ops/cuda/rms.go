@@ -5,28 +5,26 @@ package cuda
 // #include "longlora.h"
 import "C"
 
-import (
-	"unsafe"
-
-	"longlora/internal/ops"
-)
+import "longlora/internal/ops"
 
 // RMSNormForward implements ops.RMSNorm.
 func (b *Backend) RMSNormForward(y, rstd, x, w ops.Tensor, eps float32) {
 	b.enter()
 	defer b.leave()
-	b.check("norm", C.ll_rms_fwd(y.P, f32(rstd), x.P, f32(w), dim(x, 0), dim(x, 1), C.float(eps), b.s()), x)
+	a := C.ll_rms_fwd_args{y: y.P, rstd: f32(rstd), x: x.P, w: f32(w), t: dim(x, 0), c: dim(x, 1), eps: C.float(eps)}
+	b.check("norm", C.ll_rms_fwd(b.ll, b.s(), &a), x)
 }
 
 // RMSNormBackward implements ops.RMSNorm.
 func (b *Backend) RMSNormBackward(dx, dw, dy, x, rstd, w ops.Tensor) {
+	const what = "norm's gradient"
 	b.enter()
 	defer b.leave()
-	work := unsafe.Pointer(nil)
+	a := C.ll_rms_bwd_args{dx: dx.P, dw: f32(dw), dy: dy.P, x: x.P, rstd: f32(rstd), w: f32(w), t: dim(x, 0), c: dim(x, 1)}
 	if !dw.None() {
-		if work = b.room("norm's gradient", C.ll_rms_bwd_work(dim(x, 0), dim(x, 1)), x); work == nil {
+		if a.work = b.room(what, C.ll_rms_bwd_work(a.t, a.c), x); a.work == nil {
 			return
 		}
 	}
-	b.check("norm's gradient", C.ll_rms_bwd(dx.P, f32(dw), dy.P, x.P, f32(rstd), f32(w), dim(x, 0), dim(x, 1), work, b.s()), x)
+	b.check(what, C.ll_rms_bwd(b.ll, b.s(), &a), x)
 }

@@ -5,20 +5,20 @@ package cuda
 // #include "longlora.h"
 import "C"
 
-import (
-	"longlora/internal/ops"
-)
+import "longlora/internal/ops"
 
 // SwiGLUForward implements ops.SwiGLU.
 func (b *Backend) SwiGLUForward(h, g, u ops.Tensor) {
 	b.enter()
 	defer b.leave()
-	b.check("SwiGLU", C.ll_swiglu_fwd(h.P, g.P, u.P, C.int64_t(h.Elems()), b.s()), h)
+	a := C.ll_swiglu_fwd_args{h: h.P, g: g.P, u: u.P, n: C.int64_t(h.Elems())}
+	b.check("SwiGLU", C.ll_swiglu_fwd(b.ll, b.s(), &a), h)
 }
 
 // SwiGLUBackward implements ops.SwiGLU.
 func (b *Backend) SwiGLUBackward(dg, du, dh, g, u ops.Tensor) {
 	b.enter()
 	defer b.leave()
-	b.check("SwiGLU's gradient", C.ll_swiglu_bwd(dg.P, du.P, dh.P, g.P, u.P, C.int64_t(dh.Elems()), b.s()), dh)
+	a := C.ll_swiglu_bwd_args{dg: dg.P, du: du.P, dh: dh.P, g: g.P, u: u.P, n: C.int64_t(dh.Elems())}
+	b.check("SwiGLU's gradient", C.ll_swiglu_bwd(b.ll, b.s(), &a), dh)
 }

@@ -16,7 +16,7 @@ import (
 )
 
 // dtype numbers a float type as the kernels do.
-func dtype(d tensor.DType) C.int {
+func dtype(d tensor.DType) C.int32_t {
 	switch d {
 	case tensor.F32:
 		return C.LL_F32
@@ -44,7 +44,8 @@ func (b *Backend) Convert(dst, src ops.Tensor) {
 	}
 	b.enter()
 	defer b.leave()
-	b.check("convert", C.ll_convert(dst.P, dtype(dst.DType), src.P, dtype(src.DType), C.int64_t(src.Elems()), b.s()), dst, src)
+	a := C.ll_convert_args{dst: dst.P, src: src.P, ddt: dtype(dst.DType), sdt: dtype(src.DType), n: C.int64_t(src.Elems())}
+	b.check("convert", C.ll_convert(b.ll, b.s(), &a), dst, src)
 }
 
 // CopyRows implements ops.Transfer.
@@ -54,7 +55,14 @@ func (b *Backend) CopyRows(dst, src ops.Tensor, c ops.Block) {
 	}
 	b.enter()
 	defer b.leave()
+	b.copy("copy of rows", b.s(), dst, src, c)
+}
+
+// copy enqueues a copy of a block on a stream.
+func (b *Backend) copy(what string, s C.ll_stream, dst, src ops.Tensor, c ops.Block) {
 	size := dst.DType.Size()
-	b.check("copy of rows", C.ll_copy2d(unsafe.Add(dst.P, c.DstOff*size), C.size_t(c.DstStride*size), unsafe.Add(src.P, c.SrcOff*size), C.size_t(c.SrcStride*size),
-		C.size_t(c.Cols*size), C.size_t(c.Rows), b.s()), dst, src)
+	a := C.ll_copy_args{dst: unsafe.Add(dst.P, c.DstOff*size), src: unsafe.Add(src.P, c.SrcOff*size),
+		dpitch: C.size_t(c.DstStride * size), spitch: C.size_t(c.SrcStride * size),
+		width: C.size_t(c.Cols * size), rows: C.size_t(c.Rows)}
+	b.check(what, C.ll_copy(b.ll, s, &a), dst, src)
 }

@@ -128,8 +128,10 @@ func (k *kit) attention(a *ops.Attn, t int, masks map[bool][][]bool, seen []int)
 		dk.v[i], dv.v[i] = math.NaN(), math.NaN()
 	}
 	k.judge(1e-5, func() { // float32 rounding over a few hundred keys
-		k.b.AttnForward(o.Tensor, lse.Tensor, q.Tensor, key.Tensor, v.Tensor, a)
-		k.b.AttnBackward(dq.Tensor, dk.Tensor, dv.Tensor, do.Tensor, o.Tensor, q.Tensor, key.Tensor, v.Tensor, lse.Tensor, delta.Tensor, a)
+		a.Q, a.K, a.V, a.O, a.LSE = q.Tensor, key.Tensor, v.Tensor, o.Tensor, lse.Tensor
+		a.DO, a.DQ, a.DK, a.DV, a.Delta = do.Tensor, dq.Tensor, dk.Tensor, dv.Tensor, delta.Tensor
+		k.b.AttnForward(a)
+		k.b.AttnBackward(a)
 	}, func(r round) [][]float64 {
 		x := attend(a, masks, q.v, key.v, v.v, do.v, r)
 		for i := range own {

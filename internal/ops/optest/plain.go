@@ -231,18 +231,20 @@ func (b *plain) SwiGLUBackward(dg, du, dh, g, u ops.Tensor) {
 	b.drop(dhw, gw, uw)
 }
 
-func (b *plain) AttnForward(o, lse, q, k, v ops.Tensor, a *ops.Attn) {
-	ow, qw, kw, vw := b.temp(o), b.wide(q), b.wide(k), b.wide(v)
-	b.Backend.AttnForward(ow, lse, qw, kw, vw, a)
-	b.narrow(o, ow)
-	b.drop(qw, kw, vw)
+func (b *plain) AttnForward(a *ops.Attn) {
+	w := *a
+	w.Q, w.K, w.V, w.O = b.wide(a.Q), b.wide(a.K), b.wide(a.V), b.temp(a.O)
+	b.Backend.AttnForward(&w)
+	b.narrow(a.O, w.O)
+	b.drop(w.Q, w.K, w.V)
 }
 
-func (b *plain) AttnBackward(dq, dk, dv, do, o, q, k, v, lse, delta ops.Tensor, a *ops.Attn) {
-	dqw, dow, ow, qw, kw, vw := b.temp(dq), b.wide(do), b.wide(o), b.wide(q), b.wide(k), b.wide(v)
-	b.Backend.AttnBackward(dqw, dk, dv, dow, ow, qw, kw, vw, lse, delta, a)
-	b.narrow(dq, dqw)
-	b.drop(dow, ow, qw, kw, vw)
+func (b *plain) AttnBackward(a *ops.Attn) {
+	w := *a
+	w.Q, w.K, w.V, w.O, w.DO, w.DQ = b.wide(a.Q), b.wide(a.K), b.wide(a.V), b.wide(a.O), b.wide(a.DO), b.temp(a.DQ)
+	b.Backend.AttnBackward(&w)
+	b.narrow(a.DQ, w.DQ)
+	b.drop(w.Q, w.K, w.V, w.O, w.DO)
 }
 
 // HeadLoss rounds the gradient of the logits, which a plain program stores.
