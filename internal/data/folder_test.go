@@ -169,3 +169,43 @@ func TestFileChangesWhileRead(t *testing.T) {
 		}
 	}
 }
+
+// A folder's files are read in the order of their paths' bytes; what is no data is passed over.
+func TestFolder(t *testing.T) {
+	dir := t.TempDir()
+	for name, content := range map[string]string{"b/x.txt": "2", "B.jsonl": "{\"text\":\"1\"}", "b.txt": "3", "b-.md": "0", "LICENSE": "no", ".git/a.txt": "no"} {
+		p := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(p), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(p, []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink(dir, link); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"<s>1</s>", "<s>0</s>", "<s>3</s>", "<s>2</s>"} // B < b-.md < b.txt < b/x.txt
+	for _, p := range []string{dir, link} {
+		if got := texts(t, realOptions(t, p, "", 0)); !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: %q", p, got)
+		}
+	}
+}
+
+// The README beside examples is left out, and said to be.
+func TestTextBesideExamples(t *testing.T) {
+	dir := t.TempDir()
+	for name, content := range map[string]string{"README.md": "about", "d.json": `[{"instruction":"q","output":"a"}]`} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var log bytes.Buffer
+	o := realOptions(t, dir, "", 0)
+	o.Log = &log
+	if got := texts(t, o); len(got) != 1 || !strings.Contains(log.String(), "left out, text that accompanies the data: README.md") {
+		t.Errorf("%q\n%s", got, log.String())
+	}
+}

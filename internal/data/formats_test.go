@@ -4,18 +4,12 @@ import (
 	"bytes"
 	"fmt"
 	"io"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"reflect"
 	"strings"
-	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
-	"github.com/parquet-go/parquet-go"
 
 	"longlora/internal/errs"
 	"longlora/internal/tokenizer"
@@ -82,36 +76,6 @@ func packed(t *testing.T, ext, content string) string {
 	return b.String()
 }
 
-func parquetOf[T any](t *testing.T, rows ...T) string {
-	t.Helper()
-	var b bytes.Buffer
-	if err := parquet.Write(&b, rows, parquet.Compression(&parquet.Zstd)); err != nil {
-		t.Fatal(err)
-	}
-	return b.String()
-}
-
-type textRow struct {
-	Text string `parquet:"text"`
-	N    int64  `parquet:"n"`
-}
-
-type alpacaRow struct {
-	Instruction string  `parquet:"instruction"`
-	Input       *string `parquet:"input,optional"`
-	Output      string  `parquet:"output"`
-}
-
-type turnRow struct {
-	Role    string `parquet:"role"`
-	Content string `parquet:"content"`
-}
-
-type chatRow struct {
-	Messages []turnRow `parquet:"messages,list"`
-	ID       string    `parquet:"id"`
-}
-
 // Every format, plain and compressed, gives the documents that it holds.
 func TestFormats(t *testing.T) {
 	two := []string{"<s>one</s>", "<s>zwei\n\n</s>"}
@@ -145,46 +109,6 @@ func TestFormats(t *testing.T) {
 				t.Errorf("%s%s: %q, want %q", c.name, ext, got, c.want)
 			}
 		}
-	}
-}
-
-// A folder's files are read in the order of their paths' bytes; what is no data is passed over.
-func TestFolder(t *testing.T) {
-	dir := t.TempDir()
-	for name, content := range map[string]string{"b/x.txt": "2", "B.jsonl": "{\"text\":\"1\"}", "b.txt": "3", "b-.md": "0", "LICENSE": "no", ".git/a.txt": "no"} {
-		p := filepath.Join(dir, name)
-		if err := os.MkdirAll(filepath.Dir(p), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(p, []byte(content), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	link := filepath.Join(t.TempDir(), "link")
-	if err := os.Symlink(dir, link); err != nil {
-		t.Fatal(err)
-	}
-	want := []string{"<s>1</s>", "<s>0</s>", "<s>3</s>", "<s>2</s>"} // B < b-.md < b.txt < b/x.txt
-	for _, p := range []string{dir, link} {
-		if got := texts(t, realOptions(t, p, "", 0)); !reflect.DeepEqual(got, want) {
-			t.Errorf("%s: %q", p, got)
-		}
-	}
-}
-
-// The README beside examples is left out, and said to be.
-func TestTextBesideExamples(t *testing.T) {
-	dir := t.TempDir()
-	for name, content := range map[string]string{"README.md": "about", "d.json": `[{"instruction":"q","output":"a"}]`} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	var log bytes.Buffer
-	o := realOptions(t, dir, "", 0)
-	o.Log = &log
-	if got := texts(t, o); len(got) != 1 || !strings.Contains(log.String(), "left out, text that accompanies the data: README.md") {
-		t.Errorf("%q\n%s", got, log.String())
 	}
 }
 
@@ -322,186 +246,5 @@ func TestSkipBad(t *testing.T) {
 			t.Errorf("%s: %+v", name, st)
 		}
 		s.Close()
-	}
-}
-
-func FuzzLines(f *testing.F) {
-	for _, s := range []string{`{"messages":[{"role":"user","content":[{"text":"q"}]},{"from":"function_call","value":{"a":1}},{"role":"tool","content":"r"},{"role":"bot","content":"","tool_calls":[{"name":"f","arguments":"{}"}]}],"tools":"[{}]"}`,
-		`{"prompt":"q","completion":[{"role":"assistant","content":"a","weight":1.0}],"history":[["a","b"]],"system":"s"}`, "{\"text\":\"a\"}\n\n{}", "\xef\xbb\xbf{\"text\":\"\xff\"}", "\r\n", "{\"instruction\":\"\",\"output\":1}", `{"messages":[{"role":"user"}]}`} {
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, s string) { readAll(t, lines, s) })
-}
-
-func FuzzObjects(f *testing.F) {
-	for _, s := range []string{"[{\"text\":\"a\"},{}]", "{\"text\":\"]\\\"\"} {}", "[[[[", "[1,\"", "{\"a\":}]", "[]x"} {
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, s string) { readAll(t, objects, s) })
-}
-
-// readAll reads every record as every format; whatever comes, it ends, within the input's length.
-func readAll(t *testing.T, k kind, s string) {
-	rs, err := newRecords(k, strings.NewReader(s), 1<<20)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for n := 0; ; n++ {
-		b, line, bad, err := rs.next(nil)
-		if err != nil {
-			return
-		}
-		if n > len(s) || line < 1 || line > len(s)+1 || len(b) > len(s) {
-			t.Fatalf("record %d at line %d with %d bytes, of %q", n, line, len(b), s)
-		}
-		if bad != nil {
-			continue
-		}
-		m, _, err := decodeObject(b, func(string) bool { return true })
-		if err != nil {
-			continue
-		}
-		if writtenOut(m) {
-			if m, err = inOrder(b); err != nil {
-				continue
-			}
-		}
-		for _, format := range []string{Alpaca, Chat} {
-			if e, err := exampleOf(format, m, nil); err == nil {
-				for _, name := range TemplateNames {
-					var r rendering
-					if builtin(name, "</s>", "").write(&r, e) == nil && len(r.answers) == 0 {
-						t.Fatalf("%s: no answer in %q", name, r.b)
-					}
-				}
-			}
-		}
-	}
-}
-
-func FuzzParquet(f *testing.F) {
-	var b bytes.Buffer
-	if err := parquet.Write(&b, []textRow{{"one", 1}, {"two", 2}}); err != nil {
-		f.Fatal(err)
-	}
-	f.Add(b.Bytes())
-	f.Add([]byte("PAR1PAR1"))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		if len(b) == 0 || len(b) > 1<<16 {
-			return
-		}
-		x, err := opened(t, write(t, "a.parquet", string(b)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer x.close()
-		r, err := newParquetRows(x, []string{"text"}, 1<<30)
-		if err != nil {
-			return
-		}
-		defer r.close()
-		for range 1000 {
-			if _, _, _, err := r.next(); err != nil {
-				return
-			}
-		}
-	})
-}
-
-// opened opens a data file by itself.
-func opened(t *testing.T, path string) (*file, error) {
-	t.Helper()
-	st, err := look(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return openFile(path, st, new(atomic.Int64), 0)
-}
-
-// grower is a text that compresses to nothing.
-type grower struct{ n int64 }
-
-func (g *grower) Read(p []byte) (int, error) {
-	if g.n <= 0 {
-		return 0, io.EOF
-	}
-	n := copy(p, strings.Repeat("a b ", 1+len(p)/4)[:min(int64(len(p)), g.n)])
-	g.n -= int64(n)
-	return n, nil
-}
-
-// A small file that grows to fill a machine is refused before it does, and so is a record or a page that is larger than
-// its share of the memory; a file that merely compresses well is read.
-func TestBombs(t *testing.T) {
-	x := &file{path: "a.gz", was: sized(1000)}
-	for range growthFrom >> 20 {
-		if err := x.grow(1 << 20); err != nil {
-			t.Fatalf("after %d MiB: %v", x.grown>>20, err)
-		}
-	}
-	if err := x.grow(1 << 20); err == nil {
-		t.Error("128 MiB of a file of 1000 bytes are believed")
-	}
-	x = &file{path: "a.gz", was: sized(1 << 20)}
-	if err := x.grow(400 << 20); err != nil {
-		t.Error(err)
-	}
-	var b bytes.Buffer
-	w, err := zstd.NewWriter(&b)
-	if err == nil {
-		_, err = io.Copy(w, &grower{growthFrom + 1<<20})
-	}
-	if err == nil {
-		err = w.Close()
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	big := strings.Repeat("a b ", 1<<16)
-	for name, c := range map[string]struct {
-		content string
-		room    int64
-		code    int
-		want    string
-	}{
-		"a.parquet.zst": {b.String(), 0, 4, "500-fold"},
-		"cell.parquet":  {parquetOf(t, textRow{big, 1}), 1 << 20, 3, "cell.parquet"},
-		"dict.parquet":  {parquetOf(t, repeatedRow{big, 1}, repeatedRow{big, 2}), 1 << 20, 3, "dict.parquet"},
-		"two.parquet":   {parquetOf(t, textRow{"a", 1}, textRow{"b", 2}), 1 << 20, 0, ""},
-	} {
-		o := realOptions(t, write(t, name, c.content), "pad", 1<<20)
-		o.HostMem = c.room
-		s, err := Open(t.Context(), o)
-		if err == nil {
-			s.Close()
-		}
-		if errs.Code(err) != c.code || err != nil && !strings.Contains(err.Error(), c.want) {
-			t.Errorf("%s: exit %d, want %d: %v", name, errs.Code(err), c.code, err)
-		}
-	}
-}
-
-type repeatedRow struct {
-	Text string `parquet:"text,dict"`
-	N    int64  `parquet:"n"`
-}
-
-// sized is the description of a file of so many bytes.
-type sized int64
-
-func (s sized) Size() int64        { return int64(s) }
-func (s sized) Name() string       { return "" }
-func (s sized) Mode() fs.FileMode  { return 0 }
-func (s sized) ModTime() time.Time { return time.Time{} }
-func (s sized) IsDir() bool        { return false }
-func (s sized) Sys() any           { return nil }
-
-// Long cells of a table are the documents that they would be elsewhere.
-func TestLongCells(t *testing.T) {
-	smallParts(t)
-	long := strings.Repeat("the otter is in the inn. ", 1000)
-	want := []string{"<s>a</s>", "<s>" + long + "</s>", "<s>b</s>"}
-	if got := texts(t, realOptions(t, write(t, "a.parquet", parquetOf(t, textRow{"a", 1}, textRow{long, 2}, textRow{"b", 3})), "", 0)); !reflect.DeepEqual(got, want) {
-		t.Errorf("%d documents: %.200q", len(got), got)
 	}
 }

@@ -269,3 +269,57 @@ func FuzzLexer(f *testing.F) {
 		}
 	})
 }
+
+func FuzzLines(f *testing.F) {
+	for _, s := range []string{`{"messages":[{"role":"user","content":[{"text":"q"}]},{"from":"function_call","value":{"a":1}},{"role":"tool","content":"r"},{"role":"bot","content":"","tool_calls":[{"name":"f","arguments":"{}"}]}],"tools":"[{}]"}`,
+		`{"prompt":"q","completion":[{"role":"assistant","content":"a","weight":1.0}],"history":[["a","b"]],"system":"s"}`, "{\"text\":\"a\"}\n\n{}", "\xef\xbb\xbf{\"text\":\"\xff\"}", "\r\n", "{\"instruction\":\"\",\"output\":1}", `{"messages":[{"role":"user"}]}`} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) { readAll(t, lines, s) })
+}
+
+func FuzzObjects(f *testing.F) {
+	for _, s := range []string{"[{\"text\":\"a\"},{}]", "{\"text\":\"]\\\"\"} {}", "[[[[", "[1,\"", "{\"a\":}]", "[]x"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) { readAll(t, objects, s) })
+}
+
+// readAll reads every record as every format; whatever comes, it ends, within the input's length.
+func readAll(t *testing.T, k kind, s string) {
+	rs, err := newRecords(k, strings.NewReader(s), 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := 0; ; n++ {
+		b, line, bad, err := rs.next(nil)
+		if err != nil {
+			return
+		}
+		if n > len(s) || line < 1 || line > len(s)+1 || len(b) > len(s) {
+			t.Fatalf("record %d at line %d with %d bytes, of %q", n, line, len(b), s)
+		}
+		if bad != nil {
+			continue
+		}
+		m, _, err := decodeObject(b, func(string) bool { return true })
+		if err != nil {
+			continue
+		}
+		if writtenOut(m) {
+			if m, err = inOrder(b); err != nil {
+				continue
+			}
+		}
+		for _, format := range []string{Alpaca, Chat} {
+			if e, err := exampleOf(format, m, nil); err == nil {
+				for _, name := range TemplateNames {
+					var r rendering
+					if builtin(name, "</s>", "").write(&r, e) == nil && len(r.answers) == 0 {
+						t.Fatalf("%s: no answer in %q", name, r.b)
+					}
+				}
+			}
+		}
+	}
+}
