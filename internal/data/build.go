@@ -2,6 +2,7 @@ package data
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"runtime"
 	"slices"
@@ -231,7 +232,7 @@ func (r *reading) file(i int, from place) error {
 	switch k {
 	case text:
 		err = r.text(x, i, from.Offset)
-	case columns:
+	case columns, delimited:
 		err = r.rows(x, i, from, k)
 	default:
 		err = r.json(x, i, from, k)
@@ -311,7 +312,7 @@ func (r *reading) json(x *file, i int, from place, k kind) error {
 
 // rows reads the rows of a table.
 func (r *reading) rows(x *file, i int, from place, k kind) error {
-	t, err := r.s.table(k, x, r.s.fields)
+	t, err := r.s.table(k, x, r.s.fields, &r.s.unread)
 	if err != nil {
 		return x.fault(err)
 	}
@@ -325,45 +326,53 @@ func (r *reading) rows(x *file, i int, from place, k kind) error {
 			}
 			return nil
 		}
-		if err == nil {
+		if err == nil && k != delimited { // whose bytes are its rows'
 			err = x.grow(int64(sizeOf(row)))
 		}
 		if err != nil {
 			return x.fault(err)
 		}
 		it := item{kind: k, file: i, line: line, number: n, row: row, bad: bad}
-		text, _ := row[r.s.opt.TextField].(string)
-		switch {
-		case n <= from.Record:
-		case r.s.format == Text && len(text) > longRecord:
+		if text, _ := row[r.s.opt.TextField].(string); r.s.format == Text && n > from.Record && (bad == errLong || bad == nil && len(text) > longRecord) {
 			offset := int64(0)
 			if n == from.Record+1 {
 				offset = from.Offset
 			}
-			it.row = nil
-			r.cell(it, text, offset)
-		default:
+			if err := r.cell(it, t, text, offset); err != nil {
+				return x.fault(err)
+			}
+			continue
+		}
+		if bad == errLong {
+			if it.bad, err = t.rest(nil); err != nil {
+				return x.fault(err)
+			}
+			if it.bad == nil {
+				it.bad = errLong
+			}
+		}
+		if n > from.Record {
 			r.add(it, sizeOf(row), place{File: i, Record: n})
 		}
 	}
 	return nil
 }
 
-// cell sends a row's long text in parts.
-func (r *reading) cell(it item, text string, offset int64) {
-	after := place{File: it.file, Record: it.number}
+// cell sends a row's long text in parts: the text, or, where the row is not held, what comes of it.
+func (r *reading) cell(it item, t rows, text string, offset int64) error {
 	p := r.newParts(it, offset, func(n int64) place { return place{it.file, it.number - 1, n} })
-	for len(text) > 0 {
+	p.it.row = nil
+	if it.bad == errLong {
+		bad, err := t.rest(p.add)
+		return p.finish(bad, err)
+	}
+	var bad error
+	for len(text) > 0 && bad == nil {
 		n := min(len(text), 1<<16)
-		if err := p.add([]byte(text[:n])); err != nil {
-			if err == errLong {
-				p.drop(err, after)
-			}
-			return
-		}
+		bad = p.add([]byte(text[:n]))
 		text = text[n:]
 	}
-	p.end(after)
+	return p.finish(bad, nil)
 }
 
 // sizeOf is about the memory of a row's texts.
@@ -412,6 +421,9 @@ func (s *source) work(b *batch) (r result) {
 			if err == errLong && !s.opt.SkipBad {
 				err = s.opt.tooLong(s.where(s.files[it.file], it.kind, it.line, it.number))
 			}
+			if err != errLong && it.kind == delimited && hasNull(it.row) {
+				err = fmt.Errorf("%w (an empty cell, NA, null and the like are null)", err)
+			}
 			if fatal(err) && (!s.opt.SkipBad || it.kind != text) {
 				r.err = err
 				return r
@@ -433,6 +445,16 @@ func (s *source) work(b *batch) (r result) {
 	}
 	r.err = b.err
 	return r
+}
+
+// hasNull reports whether a field of a row is null.
+func hasNull(row map[string]any) bool {
+	for _, v := range row {
+		if v == nil {
+			return true
+		}
+	}
+	return false
 }
 
 // document encodes one record.

@@ -93,7 +93,8 @@ func turnsIn(m map[string]any) string {
 		if list, _ := m[f].([]any); len(list) > 0 {
 			return f
 		}
-		if s, _ := m[f].(string); strings.HasPrefix(strings.TrimSpace(s), "[{") {
+		s, _ := m[f].(string)
+		if rest, ok := strings.CutPrefix(strings.TrimSpace(s), "["); ok && strings.HasPrefix(strings.TrimSpace(rest), "{") {
 			return f
 		}
 	}

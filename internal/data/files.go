@@ -26,15 +26,16 @@ type kind int
 
 // The kinds; each but tokens may be compressed.
 const (
-	unknown kind = iota
-	text         // one document
-	lines        // one JSON object a line
-	objects      // a JSON array of objects, or objects one after another
-	columns      // parquet rows
-	tokens       // ids as they are
+	unknown   kind = iota
+	text           // one document
+	lines          // one JSON object a line
+	objects        // a JSON array of objects, or objects one after another
+	columns        // parquet rows
+	delimited      // rows of text, cells separated by commas or tabs
+	tokens         // ids as they are
 )
 
-const knownFiles = ".txt, .md, .jsonl, .ndjson, .json, .parquet (each also .gz or .zst) or .bin"
+const knownFiles = ".txt, .md, .jsonl, .ndjson, .json, .csv, .tsv, .parquet (each also .gz or .zst) or .bin"
 
 // kindOf reads a file's name: what it holds and how it is compressed ("", ".gz", ".zst").
 func kindOf(path string) (k kind, compressed string) {
@@ -51,6 +52,8 @@ func kindOf(path string) (k kind, compressed string) {
 		k = objects
 	case ".parquet":
 		k = columns
+	case ".csv", ".tsv":
+		k = delimited
 	case ".bin":
 		if compressed == "" {
 			k = tokens
@@ -60,7 +63,10 @@ func kindOf(path string) (k kind, compressed string) {
 }
 
 // structured reports whether a kind holds records with fields.
-func (k kind) structured() bool { return k == lines || k == objects || k == columns }
+func (k kind) structured() bool { return k == lines || k == objects || k.table() }
+
+// table reports whether a kind holds rows.
+func (k kind) table() bool { return k == columns || k == delimited }
 
 // splitWeight reads PATH:0.3; the number is a weight only when no file has the whole name.
 func splitWeight(s string) (path string, weight float64, err error) {

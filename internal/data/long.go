@@ -89,9 +89,24 @@ func (p *parts) drop(bad error, after place) {
 	p.r.add(p.it, 0, after)
 }
 
+// finish ends the document; bad is what is wrong with it, err why there is no going on.
+func (p *parts) finish(bad, err error) error {
+	after := place{File: p.it.file, Record: p.it.number}
+	switch {
+	case errors.Is(err, errStopped) || errors.Is(bad, errStopped):
+		return nil
+	case err != nil:
+		return err
+	case bad != nil:
+		p.drop(bad, after)
+	default:
+		p.end(after)
+	}
+	return nil
+}
+
 // long goes through a record that is not held, whose text field is the document. offset bytes of that were sent before.
 func (r *reading) long(rs records, it item, offset int64) error {
-	after := place{File: it.file, Record: it.number}
 	p := r.newParts(it, offset, func(n int64) place { return place{it.file, it.number - 1, n} })
 	field, found := r.s.opt.TextField, false
 	var names []string
@@ -122,17 +137,7 @@ func (r *reading) long(rs records, it item, offset int64) error {
 			_, bad = textOf(nil, names, field, " (--text-field)")
 		}
 	}
-	switch {
-	case errors.Is(err, errStopped) || errors.Is(bad, errStopped):
-		return nil
-	case err != nil:
-		return err
-	case bad != nil:
-		p.drop(bad, after)
-	default:
-		p.end(after)
-	}
-	return nil
+	return p.finish(bad, err)
 }
 
 // lookInto is what detection wants to know of a record that is not held: its fields, and how their values begin.

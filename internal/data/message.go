@@ -68,7 +68,11 @@ func listOf(v any, field string) ([]any, error) {
 	if s, ok := v.(string); ok {
 		var err error
 		if v, err = valueInOrder([]byte(s)); err != nil {
-			return nil, fmt.Errorf("field %q is a string, not a list, and none in JSON either (%w)", field, err)
+			mend := ""
+			if strings.Contains(s, "{'") {
+				mend = "; as Python prints a list it does not come back: write it with json.dumps"
+			}
+			return nil, fmt.Errorf("field %q is a string, not a list, and none in JSON either (%w)%s", field, err, mend)
 		}
 	}
 	list, ok := v.([]any)

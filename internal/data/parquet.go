@@ -16,6 +16,7 @@ import (
 
 // parquetRows gives the rows of a parquet file, only the columns that a format may want.
 type parquetRows struct {
+	wholeRows
 	r     *parquet.GenericReader[any]
 	names []string // all columns
 	buf   []any

@@ -25,7 +25,7 @@ type source struct {
 	was     map[string]fs.FileInfo // the files as they were found
 	format  string                 // Text, Alpaca, Chat or Tokens
 	fields  []string               // that the format reads
-	columns [][]string             // of each parquet file
+	columns [][]string             // of each table
 	encoder encoder
 	read    atomic.Int64 // bytes taken from the disk
 
@@ -110,7 +110,7 @@ func (s *source) findFormat() (string, error) {
 		return Text, nil
 	}
 	if structured == 0 {
-		return "", errs.Usagef("--format %s: %s is text; examples come as .jsonl, .json or .parquet", format, s.path)
+		return "", errs.Usagef("--format %s: %s is text; examples come as .jsonl, .json, .csv or .parquet", format, s.path)
 	}
 	s.files = slices.DeleteFunc(s.files, func(f string) bool {
 		k, _ := kindOf(f)
@@ -182,13 +182,16 @@ func (s *source) detectIn(path string) (string, error) {
 // looker gives a file's records as detection wants them: the fields of a long one without what they say.
 func (s *source) looker(x *file, k kind) (next func() (m map[string]any, names []string, line int, bad, err error), stop func(), err error) {
 	want := fieldsOf(Auto, s.opt.TextField)
-	if k == columns {
-		t, err := s.table(k, x, want)
+	if k.table() {
+		t, err := s.table(k, x, want, nil)
 		if err != nil {
 			return nil, nil, err
 		}
 		return func() (map[string]any, []string, int, error, error) {
 			m, n, bad, err := t.next()
+			if err == nil && bad == errLong {
+				bad, err = t.rest(nil)
+			}
 			return m, t.columns(), n, bad, err
 		}, t.close, nil
 	}
@@ -207,8 +210,13 @@ func (s *source) looker(x *file, k kind) (next func() (m map[string]any, names [
 }
 
 // table opens a file of rows for some of its columns.
-func (s *source) table(k kind, x *file, want []string) (rows, error) {
-	t, err := newRows(k, x, want, s.opt.recordLimit())
+func (s *source) table(k kind, x *file, want []string, passed *unread) (rows, error) {
+	most := s.opt.recordLimit()
+	a := asked{columns: want, text: s.opt.TextField, long: most, most: most, passed: passed}
+	if s.format == Text || s.format == "" {
+		a.long = min(most, longRecord)
+	}
+	t, err := newRows(k, x, a)
 	if err == errLong {
 		err = s.opt.tooLong(x.path)
 	}
@@ -226,7 +234,7 @@ func (s *source) open(path string) (*file, error) {
 // where names a record for messages.
 func (s *source) where(path string, k kind, line, number int) string {
 	switch {
-	case k == lines:
+	case k == lines || k == delimited:
 		return fmt.Sprintf("%s:%d", path, line)
 	case k == objects && number > 0:
 		return fmt.Sprintf("%s:%d (object %d)", path, line, number)
