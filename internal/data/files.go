@@ -215,7 +215,7 @@ func (x *file) window() uint64 {
 // What comes out of a file may be at most maxGrowth times what it holds, from growthFrom bytes on. Text compresses to a
 // tenth, the most repetitive to a hundredth; what is beyond says nothing, and was made to fill a machine.
 const (
-	growthFrom = 128 << 20
+	growthFrom = 64 << 20
 	maxGrowth  = 500
 )
 

@@ -32,9 +32,6 @@ const (
 	// maxCachedWords and maxCachedTokens bound a cache to some 20 MB; a full one starts afresh.
 	maxCachedWords  = 1 << 17
 	maxCachedTokens = 1 << 20
-	// maxWord bounds the memory of merging, some 64 bytes for each byte of a word. A longer one, which is no word of any
-	// language, is merged in pieces of this many bytes.
-	maxWord = 1 << 20
 )
 
 // wordCache remembers the tokens of words and lends the merging its memory. One goroutine uses it at a time.
@@ -88,14 +85,6 @@ func (m *bpe) encodeWord(w string, c *wordCache, out *tokens) {
 
 // encodePart merges a word, or a part of one that no merge leads out of.
 func (m *bpe) encodePart(w string, c *wordCache, out *tokens) {
-	for len(w) > maxWord {
-		cut := maxWord
-		for !utf8.RuneStart(w[cut]) {
-			cut--
-		}
-		m.encodePart(w[:cut], c, out)
-		w = w[cut:]
-	}
 	if s, ok := c.at[w]; ok {
 		out.add(c.ids[s[0]:s[1]], c.lens[s[0]:s[1]])
 		return
@@ -106,8 +95,19 @@ func (m *bpe) encodePart(w string, c *wordCache, out *tokens) {
 	}
 	from := len(c.ids)
 	m.symbols(w, c)
+	if len(c.syms) > longWord {
+		m.mergeLong(c.syms)
+		for i := int32(0); int(i) < len(c.syms); i += c.syms[i].span {
+			out.ids = append(out.ids, c.syms[i].id)
+			if out.track {
+				out.lens = append(out.lens, c.syms[i].len)
+			}
+		}
+		c.syms = nil // so large a table is not kept
+		return
+	}
 	m.mergeAll(c)
-	for i := int32(0); i < int32(len(c.syms)); i = c.syms[i].next {
+	for i := int32(0); int(i) < len(c.syms); i += c.syms[i].span {
 		c.ids, c.lens = append(c.ids, c.syms[i].id), append(c.lens, c.syms[i].len)
 	}
 	out.add(c.ids[from:], c.lens[from:])
@@ -118,18 +118,15 @@ func (m *bpe) encodePart(w string, c *wordCache, out *tokens) {
 	c.at[strings.Clone(w)] = [2]uint32{uint32(from), uint32(len(c.ids))}
 }
 
-// symbol is a token of a word in the making; len 0: it has been merged into another. prev and next are indices,
-// -1 and the number of symbols at the ends.
-type symbol struct{ id, len, prev, next int32 }
-
 // symbols fills c.syms with the tokens that a word starts from. The order in which unknown characters come out is
 // the tokenizers library's: one waits for a known one, bytes of byte_fallback do not end the waiting.
 func (m *bpe) symbols(w string, c *wordCache) {
-	c.syms = c.syms[:0]
+	if c.syms = c.syms[:0]; len(w) > longWord {
+		c.syms = make([]symbol, 0, len(w))
+	}
 	lost := int32(0) // bytes that no symbol has taken yet
 	add := func(id, n int32) {
-		k := int32(len(c.syms))
-		c.syms = append(c.syms, symbol{id, n + lost, k - 1, k + 1})
+		c.syms = append(c.syms, symbol{id, n + lost, 1})
 		lost = 0
 	}
 	if m.byteLevel && m.prefix == "" && m.suffix == "" && m.unk < 0 {
@@ -196,84 +193,6 @@ func (m *bpe) hasBytes(s string) bool {
 		}
 	}
 	return true
-}
-
-// mergeAll merges c.syms in O(n log n): they are a linked list, what may be merged lies in a heap. An entry is
-// dropped when it comes up after its symbols have changed, unless the pair that stands there now becomes the same
-// token: so does the tokenizers library.
-func (m *bpe) mergeAll(c *wordCache) {
-	s, h := c.syms, c.heap[:0]
-	n := int32(len(s))
-	try := func(l int32) {
-		if l >= 0 && s[l].next < n {
-			if mg, ok := m.merges[pairKey(s[l].id, s[s[l].next].id)]; ok {
-				h = append(h, entry{uint64(mg.rank)<<32 | uint64(l), mg.id})
-				h.up(len(h) - 1)
-			}
-		}
-	}
-	for i := range n {
-		try(i)
-	}
-	for len(h) > 0 {
-		top := h[0]
-		last := len(h) - 1
-		h[0], h = h[last], h[:last]
-		h.down()
-		l := int32(uint32(top.key))
-		if s[l].len == 0 || s[l].next >= n {
-			continue
-		}
-		r := s[l].next
-		if mg, ok := m.merges[pairKey(s[l].id, s[r].id)]; !ok || mg.id != top.id {
-			continue
-		}
-		s[l].id, s[l].len, s[l].next = top.id, s[l].len+s[r].len, s[r].next
-		s[r].len = 0
-		if s[r].next < n {
-			s[s[r].next].prev = l
-		}
-		try(s[l].prev)
-		try(l)
-	}
-	c.heap = h
-}
-
-// entry is a merge that may be due: key is rank<<32 | position of its left symbol, id what the pair becomes.
-type entry struct {
-	key uint64
-	id  int32
-}
-
-// queue is a binary heap, the next merge on top.
-type queue []entry
-
-func (h queue) up(i int) {
-	for i > 0 {
-		k := (i - 1) / 2
-		if h[k].key <= h[i].key {
-			return
-		}
-		h[i], h[k] = h[k], h[i]
-		i = k
-	}
-}
-
-func (h queue) down() {
-	for i := 0; ; {
-		k := 2*i + 1
-		if k >= len(h) {
-			return
-		}
-		if k+1 < len(h) && h[k+1].key < h[k].key {
-			k++
-		}
-		if h[i].key <= h[k].key {
-			return
-		}
-		h[i], h[k] = h[k], h[i]
-		i = k
-	}
 }
 
 // joins are the pairs of neighbouring characters over which some merge leads. A text may be cut between any others

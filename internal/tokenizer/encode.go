@@ -2,6 +2,8 @@ package tokenizer
 
 import (
 	"cmp"
+	"fmt"
+	"math"
 	"runtime"
 	"unicode/utf8"
 
@@ -117,8 +119,7 @@ func (e *encoder) pieces(t text, k int) error {
 		return nil
 	}
 	if k == len(e.t.steps) {
-		e.word(t)
-		return nil
+		return e.word(t)
 	}
 	switch s := e.t.steps[k]; {
 	case s.rewrite != nil:
@@ -150,7 +151,10 @@ func (e *encoder) pieces(t text, k int) error {
 	}
 }
 
-func (e *encoder) word(t text) {
+func (e *encoder) word(t text) error {
+	if len(t.s) > math.MaxInt32 {
+		return fmt.Errorf("a word of %d bytes; at most %d are merged", len(t.s), math.MaxInt32)
+	}
 	e.out.lens = e.out.lens[:0]
 	e.t.model.encodeWord(t.s, e.cache, &e.out)
 	at := 0
@@ -158,6 +162,7 @@ func (e *encoder) word(t text) {
 		e.spans = append(e.spans, t.span(at, at+int(n)))
 		at += int(n)
 	}
+	return nil
 }
 
 // cutUp cuts a text into parts of about size bytes at places where cut allows it; without such places it stays whole.

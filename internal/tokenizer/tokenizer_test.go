@@ -5,7 +5,6 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
-	"slices"
 	"strings"
 	"testing"
 
@@ -174,17 +173,4 @@ func FuzzRoundTrip(f *testing.F) {
 			t.Errorf("%q came back as %q", s, got)
 		}
 	})
-}
-
-// A word of many megabytes is merged in pieces, so that its memory is bounded; one up to a piece's length is as ever.
-func TestLongWordInPieces(t *testing.T) {
-	tk, err := Load("../../testdata/tokenizer", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	word := strings.Repeat("the", maxWord/3) + "t"
-	want := append(encode(t, tk, word[:maxWord]), encode(t, tk, "the"+"then")...)
-	if got := encode(t, tk, word[:maxWord]+"the"+"then"); len(word) != maxWord || !slices.Equal(got, want) {
-		t.Errorf("%d bytes: %d tokens, want %d", len(word), len(got), len(want))
-	}
 }
