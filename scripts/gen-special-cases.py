@@ -68,6 +68,7 @@ def cases():
         yield base, "added with holes", {"added": {a: N[base] + 7, b: N[base] + 3}}
         yield base, "added beside a decoder", {"config": decoder(base, tok("<x>")), "added": {a: N[base], b: N[base] + 1}}
         yield base, "added and map", {"added": {a: N[base], "[PAD]": N[base] + 1}, "map": {"pad_token": "[PAD]"}}
+        yield base, "special tokens split", {"config": {"split_special_tokens": True, **decoder(base, tok(a), tok("hello", special=False))}}
         if base == "model":
             continue  # transformers 5 passes over a map's additional_special_tokens there; 4.46 does not, and neither do we
         yield base, "map, additional", {"map": {"additional_special_tokens": [a, b], "pad_token": "[PAD]"}}

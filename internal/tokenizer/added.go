@@ -1,10 +1,14 @@
 package tokenizer
 
 import (
+	"fmt"
 	"slices"
+	"sort"
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"longlora/internal/tokenizer/onig"
 )
 
 // addedToken is a token matched in the raw text. Field meanings are those of the tokenizers library.
@@ -27,79 +31,90 @@ func (a addedToken) like(b addedToken) bool {
 
 // addedTokens finds added tokens in text: the leftmost, and the longest of those that begin there.
 type addedTokens struct {
-	begins [256]bool               // some token begins with that byte
-	by     map[string][]addedToken // by the first two bytes, or the only one, longest first
+	list   []addedToken // by content
+	begins [257]int     // list[begins[c]:begins[c+1]] begin with the byte c
+	split  bool         // a special token written in a text is no token (split_special_tokens)
 }
 
-func newAddedTokens(list []addedToken) *addedTokens {
-	a := &addedTokens{by: map[string][]addedToken{}}
+func newAddedTokens(list []addedToken, split bool) *addedTokens {
+	slices.SortStableFunc(list, func(x, y addedToken) int { return strings.Compare(x.Content, y.Content) })
+	a := &addedTokens{list: list, split: split}
 	for _, t := range list {
-		key := t.Content[:min(2, len(t.Content))]
-		a.begins[key[0]] = true
-		a.by[key] = append(a.by[key], t)
+		a.begins[int(t.Content[0])+1]++
 	}
-	for _, l := range a.by {
-		slices.SortFunc(l, func(x, y addedToken) int { return len(y.Content) - len(x.Content) })
+	for c := range 256 {
+		a.begins[c+1] += a.begins[c]
 	}
 	return a
 }
 
-// scan goes through text and calls token for each added token and plain for what lies between them, each with
+// scan goes through a text and calls token for each added token and plain for what lies between them, each with
 // the bytes from start to stop that it takes up.
-func (a *addedTokens) scan(text string, token func(id int32, start, stop int) error, plain func(start, stop int) error) error {
-	if len(a.by) == 0 {
-		if text == "" {
-			return nil
+func (a *addedTokens) scan(t text, token func(id int32, start, stop int) error, plain func(start, stop int) error) error {
+	s := t.s
+	done := 0             // s[:done] has been handed on
+	var blank, behind int // s[blank:behind] is white space, as is known of the last token with rstrip
+	for i := 0; len(a.list) > 0 && i < len(s); {
+		k, err := a.at(s[i:], t.bound)
+		if err != nil {
+			return err
 		}
-		return plain(0, len(text))
-	}
-	done := 0 // text[:done] has been handed on
-	for i := 0; i < len(text); {
-		t, ok := a.at(text[i:])
-		if !ok {
+		if k < 0 {
 			i++
 			continue
 		}
-		start, stop := i, i+len(t.Content)
+		x := &a.list[k]
+		start, stop := i, i+len(x.Content)
 		i = stop
-		if t.SingleWord && (endsInWord(text[:start]) || startsWithWord(text[stop:])) {
+		if a.split && x.Special || x.SingleWord && (endsInWord(s[:start]) || startsWithWord(s[stop:])) {
 			continue
 		}
-		if t.LStrip {
-			start = max(len(strings.TrimRightFunc(text[:start], unicode.IsSpace)), done)
+		if x.LStrip {
+			start = done + len(strings.TrimRightFunc(s[done:max(start, done)], unicode.IsSpace))
 		}
-		if t.RStrip {
-			stop = len(text) - len(strings.TrimLeftFunc(text[stop:], unicode.IsSpace))
+		if x.RStrip {
+			if stop < blank || stop > behind {
+				blank, behind = stop, len(s)-len(strings.TrimLeftFunc(s[stop:], unicode.IsSpace))
+			}
+			stop = behind
 		}
 		if done < start {
 			if err := plain(done, start); err != nil {
 				return err
 			}
 		}
-		if err := token(t.ID, start, stop); err != nil {
+		if err := token(x.ID, start, stop); err != nil {
 			return err
 		}
 		done = stop
 	}
-	if done < len(text) {
-		return plain(done, len(text))
+	if done < len(s) {
+		return plain(done, len(s))
 	}
 	return nil
 }
 
-// at is the longest added token that text begins with.
-func (a *addedTokens) at(text string) (addedToken, bool) {
-	if !a.begins[text[0]] {
-		return addedToken{}, false
-	}
-	for n := min(2, len(text)); n > 0; n-- {
-		for _, t := range a.by[text[:n]] {
-			if strings.HasPrefix(text, t.Content) {
-				return t, true
+// at is the longest added token that s begins with, as a place in the list, -1 for none.
+func (a *addedTokens) at(s string, b *bound) (int, error) {
+	lo, hi := a.begins[s[0]], a.begins[int(s[0])+1]
+	found := -1
+	for n := 1; lo < hi; n++ { // list[lo:hi] begin with s[:n]
+		if len(a.list[lo].Content) == n {
+			for found = lo; lo < hi && len(a.list[lo].Content) == n; lo++ {
 			}
 		}
+		if lo == hi || n == len(s) {
+			break
+		}
+		if b.steps--; b.steps < 0 {
+			return 0, fmt.Errorf("the added tokens: %w", onig.ErrWork)
+		}
+		if c := s[n]; a.list[lo].Content[n] != c || a.list[hi-1].Content[n] != c {
+			lo += sort.Search(hi-lo, func(i int) bool { return a.list[lo+i].Content[n] >= c })
+			hi = lo + sort.Search(hi-lo, func(i int) bool { return a.list[lo+i].Content[n] > c })
+		}
 	}
-	return addedToken{}, false
+	return found, nil
 }
 
 func endsInWord(s string) bool {

@@ -21,6 +21,7 @@ type config struct {
 	addBOS    bool
 	addPrefix bool // add_prefix_space, true unless it is false
 	legacy    bool // true unless it is false
+	split     bool // split_special_tokens
 }
 
 // configLimit is the length in bytes that no file beside a tokenizer has: tables of a thousand tokens take some
@@ -52,7 +53,7 @@ func readConfig(dir string) (config, error) {
 }
 
 func (c *config) parse() error {
-	for name, p := range map[string]*bool{"add_bos_token": &c.addBOS, "add_prefix_space": &c.addPrefix, "legacy": &c.legacy} {
+	for name, p := range map[string]*bool{"add_bos_token": &c.addBOS, "add_prefix_space": &c.addPrefix, "legacy": &c.legacy, "split_special_tokens": &c.split} {
 		if v := c.fields.get(name); v != nil {
 			if err := json.Unmarshal(v, p); err != nil {
 				return errors.New(name + " must be true or false")

@@ -2,11 +2,15 @@ package tokenizer
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"longlora/internal/tokenizer/onig"
 )
 
 // decoder changes the texts of tokens; the results joined are the text.
@@ -17,65 +21,107 @@ func decoderOf(raw json.RawMessage) (decoder, error) {
 	if null(raw) {
 		return func(tokens []string) []string { return []string{strings.Join(tokens, " ")} }, nil
 	}
-	var p struct {
-		Type           string            `json:"type"`
-		Decoders       []json.RawMessage `json:"decoders"`
-		Pattern        pattern           `json:"pattern"`
-		Content        string            `json:"content"`
-		Start          int               `json:"start"`
-		Stop           int               `json:"stop"`
-		Replacement    string            `json:"replacement"`
-		PrependScheme  string            `json:"prepend_scheme"`
-		AddPrefixSpace *bool             `json:"add_prefix_space"`
-		Suffix         string            `json:"suffix"`
-	}
-	if err := json.Unmarshal(raw, &p); err != nil {
+	parts, err := sequence(raw, "decoders")
+	if err != nil {
 		return nil, err
 	}
-	switch p.Type {
-	case "Sequence":
-		var all []decoder
-		for _, q := range p.Decoders {
-			d, err := decoderOf(q)
-			if err != nil {
-				return nil, err
-			}
-			all = append(all, d)
+	var all []decoder
+	times := 1
+	for _, p := range parts {
+		d, grows, err := decoderPart(p)
+		if err != nil {
+			return nil, err
 		}
-		return chain(all...), nil
+		if times *= grows; times > maxDecoded {
+			return nil, fmt.Errorf("it writes more than %d letters for one; take out the parts that lengthen a text", maxDecoded)
+		}
+		all = append(all, d)
+	}
+	return chain(all...), nil
+}
+
+// maxDecoded is how many bytes a decoder may make of one, by the worst of each of its parts.
+const maxDecoded = 1 << 10
+
+// decoderPart reads a decoder that is no Sequence. It makes at most grows bytes of one.
+func decoderPart(raw json.RawMessage) (d decoder, grows int, err error) {
+	var p struct {
+		Type           string  `json:"type"`
+		Pattern        pattern `json:"pattern"`
+		Content        string  `json:"content"`
+		Start          int     `json:"start"`
+		Stop           int     `json:"stop"`
+		Replacement    string  `json:"replacement"`
+		PrependScheme  string  `json:"prepend_scheme"`
+		AddPrefixSpace *bool   `json:"add_prefix_space"`
+		Suffix         string  `json:"suffix"`
+	}
+	if err := json.Unmarshal(raw, &p); err != nil {
+		return nil, 0, err
+	}
+	switch p.Type {
 	case "ByteLevel":
-		return unspellAll, nil
+		return unspellAll, 3, nil // a byte that is no text becomes U+FFFD
 	case "ByteFallback":
-		return joinBytes, nil
+		return joinBytes, 1, nil
 	case "Fuse":
-		return fuse, nil
+		return fuse, 1, nil
 	case "Strip":
-		return each(func(s string) string { return stripEnds(s, p.Content, p.Start, p.Stop) }), nil
+		return each(func(s string) string { return stripEnds(s, p.Content, p.Start, p.Stop) }), 1, nil
 	case "Replace":
 		find, err := p.Pattern.finder()
 		if err != nil {
-			return nil, fmt.Errorf("in Replace: %w", err)
+			return nil, 0, fmt.Errorf("in Replace: %w", err)
 		}
-		r := replace(find, p.Content)
-		return each(func(s string) string {
-			t, _ := r(text{s: s}, false)
-			return t.s
-		}), nil
+		grows = 1 + len(p.Content) // a match of nothing before each letter
+		if p.Pattern.String != nil {
+			grows = max(1, (len(p.Content)+len(*p.Pattern.String)-1)/len(*p.Pattern.String))
+		}
+		return replaceAll(replace(find, p.Content)), grows, nil
 	case "Metaspace":
-		return unspace(p.Replacement, p.PrependScheme != "never" && (p.AddPrefixSpace == nil || *p.AddPrefixSpace)), nil
+		if p.Replacement == "" {
+			return nil, 0, errors.New("in Metaspace: replacement is missing")
+		}
+		return unspace(p.Replacement, p.PrependScheme != "never" && (p.AddPrefixSpace == nil || *p.AddPrefixSpace)), 1, nil
 	case "BPEDecoder":
-		return func(tokens []string) []string {
-			for i, s := range tokens {
-				with := " "
-				if i == len(tokens)-1 {
-					with = ""
-				}
-				tokens[i] = strings.ReplaceAll(s, p.Suffix, with)
-			}
-			return tokens
-		}, nil
+		if p.Suffix == "" {
+			return nil, 0, errors.New("in BPEDecoder: suffix is missing")
+		}
+		return unsuffix(p.Suffix), 1, nil
 	}
-	return nil, fmt.Errorf("type %q is not supported", p.Type)
+	return nil, 0, fmt.Errorf("type %q is not supported", p.Type)
+}
+
+// unsuffix writes a space for the suffix of each token but the last.
+func unsuffix(suffix string) decoder {
+	return func(tokens []string) []string {
+		for i, s := range tokens {
+			with := " "
+			if i == len(tokens)-1 {
+				with = ""
+			}
+			tokens[i] = strings.ReplaceAll(s, suffix, with)
+		}
+		return tokens
+	}
+}
+
+// replaceAll applies a replacement to each token. All tokens share the steps that a text of their length may take; one
+// whose turn comes after those stays as it is.
+func replaceAll(r rewrite) decoder {
+	return func(tokens []string) []string {
+		all := 0
+		for _, s := range tokens {
+			all += len(s)
+		}
+		b := &bound{most: math.MaxInt, room: math.MaxInt, steps: onig.Steps(all)} // how much it writes is bounded by maxDecoded
+		for i, s := range tokens {
+			if t, err := r(text{s: s, bound: b}, false); err == nil {
+				tokens[i] = t.s
+			}
+		}
+		return tokens
+	}
 }
 
 func chain(all ...decoder) decoder {

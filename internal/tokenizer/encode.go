@@ -62,12 +62,12 @@ func (e *encoder) encode(input string) error {
 			return nil
 		}
 	}
-	return e.t.raw.scan(input, token(whole), func(i, j int) error {
+	return e.t.raw.scan(whole, token(whole), func(i, j int) error {
 		part, err := rewriteAll(whole.cut(i, j), e.t.normalizers, e.out.track)
 		if err != nil {
 			return err
 		}
-		return e.t.normal.scan(part.s, token(part), func(i, j int) error { return e.part(part.cut(i, j)) })
+		return e.t.normal.scan(part, token(part), func(i, j int) error { return e.part(part.cut(i, j)) })
 	})
 }
 
@@ -139,7 +139,7 @@ func (e *encoder) pieces(t text, k int) error {
 		return nil
 	default:
 		var fault error
-		err := s.find(t.s, func(i, j int) {
+		err := s.find(t, func(i, j int) {
 			if fault == nil {
 				fault = e.pieces(t.cut(i, j), k+1)
 			}

@@ -93,7 +93,7 @@ func (f *file) build() (*Tokenizer, error) {
 	}
 	t := &Tokenizer{eos: -1, longFrom: parallelFrom}
 	var err error
-	if t.normalizers, err = normalizer(f.Normalizer); err != nil {
+	if t.normalizers, err = normalizers(f.Normalizer); err != nil {
 		return nil, fmt.Errorf("normalizer: %w", err)
 	}
 	byteLevel := false
@@ -138,6 +138,9 @@ func (f *file) tokens() func(yield func(int32, string) bool) {
 // maxID is far above every vocabulary; it keeps a corrupt file from taking all memory.
 const maxID = 1 << 22
 
+// maxAffix is longer than every known prefix or suffix, of four bytes.
+const maxAffix = 64
+
 // bpe builds the model's tables.
 func (f *file) bpe(byteLevel bool) (*bpe, error) {
 	s := &f.Model
@@ -147,6 +150,9 @@ func (f *file) bpe(byteLevel bool) (*bpe, error) {
 	}
 	if s.Suffix != nil {
 		m.suffix = *s.Suffix
+	}
+	if n := len(m.prefix) + len(m.suffix); n > maxAffix { // they are written beside each character
+		return nil, fmt.Errorf("model.continuing_subword_prefix and end_of_word_suffix have %d bytes; at most %d are supported", n, maxAffix)
 	}
 	if s.IgnoreMerges {
 		m.whole = map[string]int32{}
@@ -209,15 +215,29 @@ func (f *file) bpe(byteLevel bool) (*bpe, error) {
 
 // prefixOf reads what a post-processor puts in front of a text. What it puts behind is not read: the end of a
 // document is marked by EOS.
-func prefixOf(raw json.RawMessage) ([]int32, error) {
-	if null(raw) {
-		return nil, nil
+func prefixOf(raw json.RawMessage) (all []int32, err error) {
+	parts, err := sequence(raw, "processors")
+	if err != nil {
+		return nil, err
 	}
+	for _, p := range parts {
+		ids, err := lead(p)
+		if err != nil {
+			return nil, err
+		}
+		if all = append(ids, all...); len(all) > maxParts {
+			return nil, fmt.Errorf("more than %d tokens in front of a text", maxParts)
+		}
+	}
+	return all, nil
+}
+
+// lead reads what a post-processor that is no Sequence puts in front.
+func lead(raw json.RawMessage) ([]int32, error) {
 	var p struct {
-		Type       string                           `json:"type"`
-		Processors []json.RawMessage                `json:"processors"`
-		Single     []map[string]struct{ ID string } `json:"single"`
-		Specials   map[string]struct{ IDs []int32 } `json:"special_tokens"`
+		Type     string                           `json:"type"`
+		Single   []map[string]struct{ ID string } `json:"single"`
+		Specials map[string]struct{ IDs []int32 } `json:"special_tokens"`
 	}
 	if err := json.Unmarshal(raw, &p); err != nil {
 		return nil, err
@@ -225,16 +245,6 @@ func prefixOf(raw json.RawMessage) ([]int32, error) {
 	switch p.Type {
 	case "ByteLevel": // trims spans only, which EncodeSpans does not
 		return nil, nil
-	case "Sequence":
-		var all []int32
-		for _, q := range p.Processors {
-			ids, err := prefixOf(q)
-			if err != nil {
-				return nil, err
-			}
-			all = append(ids, all...)
-		}
-		return all, nil
 	case "TemplateProcessing":
 		var ids []int32
 		for _, piece := range p.Single {
@@ -250,7 +260,9 @@ func prefixOf(raw json.RawMessage) ([]int32, error) {
 					return nil, fmt.Errorf("in TemplateProcessing: special token %q has id %d", piece["SpecialToken"].ID, id)
 				}
 			}
-			ids = append(ids, s.IDs...)
+			if ids = append(ids, s.IDs...); len(ids) > maxParts {
+				return nil, fmt.Errorf("in TemplateProcessing: more than %d tokens in front of a text", maxParts)
+			}
 		}
 		return nil, fmt.Errorf("in TemplateProcessing: single holds no text")
 	}

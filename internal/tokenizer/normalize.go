@@ -22,50 +22,52 @@ func rewriteAll(t text, list []rewrite, track bool) (text, error) {
 	return t, nil
 }
 
-// normalizer reads the rewrites that a normalizer of tokenizer.json stands for.
-func normalizer(raw json.RawMessage) ([]rewrite, error) {
-	if null(raw) {
-		return nil, nil
+// normalizers reads the rewrites that a normalizer of tokenizer.json stands for.
+func normalizers(raw json.RawMessage) (all []rewrite, err error) {
+	parts, err := sequence(raw, "normalizers")
+	if err != nil {
+		return nil, err
 	}
+	for _, p := range parts {
+		r, err := normalizer(p)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, r)
+	}
+	return all, nil
+}
+
+// normalizer reads one that is no Sequence.
+func normalizer(raw json.RawMessage) (rewrite, error) {
 	var p struct {
-		Type        string            `json:"type"`
-		Normalizers []json.RawMessage `json:"normalizers"`
-		Prepend     string            `json:"prepend"`
-		Pattern     pattern           `json:"pattern"`
-		Content     string            `json:"content"`
-		Left        bool              `json:"strip_left"`
-		Right       bool              `json:"strip_right"`
+		Type    string  `json:"type"`
+		Prepend string  `json:"prepend"`
+		Pattern pattern `json:"pattern"`
+		Content string  `json:"content"`
+		Left    bool    `json:"strip_left"`
+		Right   bool    `json:"strip_right"`
 	}
 	if err := json.Unmarshal(raw, &p); err != nil {
 		return nil, err
 	}
 	switch p.Type {
-	case "Sequence":
-		var all []rewrite
-		for _, q := range p.Normalizers {
-			r, err := normalizer(q)
-			if err != nil {
-				return nil, err
-			}
-			all = append(all, r...)
-		}
-		return all, nil
 	case "NFC", "NFD", "NFKC", "NFKD":
-		return []rewrite{normalForm(p.Type)}, nil
+		return normalForm(p.Type), nil
 	case "Lowercase":
-		return []rewrite{lowercase}, nil
+		return lowercase, nil
 	case "Strip":
-		return []rewrite{strip(p.Left, p.Right)}, nil
+		return strip(p.Left, p.Right), nil
 	case "Prepend":
-		return []rewrite{prepend(p.Prepend)}, nil
+		return prepend(p.Prepend), nil
 	case "ByteLevel":
-		return []rewrite{spellBytes}, nil
+		return spellBytes, nil
 	case "Replace":
 		find, err := p.Pattern.finder()
 		if err != nil {
 			return nil, fmt.Errorf("in Replace: %w", err)
 		}
-		return []rewrite{replace(find, p.Content)}, nil
+		return replace(find, p.Content), nil
 	}
 	return nil, fmt.Errorf("type %q is not supported", p.Type)
 }
@@ -89,7 +91,7 @@ func replace(find finder, content string) rewrite {
 	return func(t text, track bool) (text, error) {
 		var w *rewriter
 		done := 0
-		err := find(t.s, func(i, j int, match bool) {
+		err := find(t, func(i, j int, match bool) {
 			if !match {
 				return
 			}

@@ -83,15 +83,21 @@ func (o object) has(name string) bool {
 	return false
 }
 
-// set gives a field a new value where it stands, or appends it.
-func (o object) set(m member) object {
-	for i := range o {
-		if o[i].name == m.name {
-			o[i] = m
-			return o
-		}
+// with gives fields new values where they stand, or appends them.
+func (o object) with(more object) object {
+	at := make(map[string]int, len(o)+len(more))
+	for i := len(o) - 1; i >= 0; i-- {
+		at[o[i].name] = i
 	}
-	return append(o, m)
+	for _, m := range more {
+		if i, ok := at[m.name]; ok {
+			o[i] = m
+			continue
+		}
+		at[m.name] = len(o)
+		o = append(o, m)
+	}
+	return o
 }
 
 // without leaves out the fields that drop names.

@@ -33,11 +33,9 @@ func (t *Tokenizer) Parts() (drop, ok bool) {
 // local reports whether a match depends on nothing but the token's own bytes and whether none holds white space, so
 // that text may be cut at a space without changing what is matched.
 func (a *addedTokens) local() bool {
-	for _, list := range a.by {
-		for _, t := range list {
-			if t.SingleWord || t.LStrip || t.RStrip || strings.IndexFunc(t.Content, unicode.IsSpace) >= 0 {
-				return false
-			}
+	for _, t := range a.list {
+		if t.SingleWord || t.LStrip || t.RStrip || strings.IndexFunc(t.Content, unicode.IsSpace) >= 0 {
+			return false
 		}
 	}
 	return true

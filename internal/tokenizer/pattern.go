@@ -9,8 +9,8 @@ import (
 	"longlora/internal/tokenizer/onig"
 )
 
-// finder goes through s from its beginning to its end and yields what matches and what lies between, in order.
-type finder func(s string, yield func(i, j int, match bool)) error
+// finder goes through a text from its beginning to its end and yields what matches and what lies between, in order.
+type finder func(t text, yield func(i, j int, match bool)) error
 
 // pattern is the "pattern" of tokenizer.json: a literal or a regular expression of Oniguruma.
 type pattern struct{ Regex, String *string }
@@ -21,8 +21,8 @@ func (p pattern) finder() (finder, error) {
 		return literal(*p.String), nil
 	case p.Regex != nil:
 		if next := known(*p.Regex); next != nil {
-			return func(s string, yield func(i, j int, match bool)) error {
-				for i := 0; i < len(s); {
+			return func(t text, yield func(i, j int, match bool)) error {
+				for s, i := t.s, 0; i < len(s); {
 					n := next(s[i:])
 					yield(i, i+n, true)
 					i += n
@@ -40,8 +40,8 @@ func (p pattern) finder() (finder, error) {
 }
 
 func literal(sep string) finder {
-	return func(s string, yield func(i, j int, match bool)) error {
-		for i := 0; i < len(s); {
+	return func(t text, yield func(i, j int, match bool)) error {
+		for s, i := t.s, 0; i < len(s); {
 			k := strings.Index(s[i:], sep)
 			if k < 0 {
 				yield(i, len(s), false)
@@ -59,8 +59,8 @@ func literal(sep string) finder {
 
 // where finds the single characters that is holds for.
 func where(is func(r rune) bool) finder {
-	return func(s string, yield func(i, j int, match bool)) error {
-		done := 0
+	return func(t text, yield func(i, j int, match bool)) error {
+		s, done := t.s, 0
 		for i := 0; i < len(s); {
 			r, n := utf8.DecodeRuneInString(s[i:])
 			if is(r) {
@@ -81,9 +81,9 @@ func where(is func(r rune) bool) finder {
 
 // matches finds what a regular expression matches.
 func matches(expr string, re *onig.Regexp) finder {
-	return func(s string, yield func(i, j int, match bool)) error {
-		done := 0
-		err := re.Find(s, func(i, j int) bool {
+	return func(t text, yield func(i, j int, match bool)) error {
+		s, done := t.s, 0
+		err := re.Find(s, &t.bound.steps, func(i, j int) bool {
 			if done < i {
 				yield(done, i, false)
 			}

@@ -20,21 +20,21 @@ func TestKnownPatternsMatchAsTheirExpressionsDo(t *testing.T) {
 		}
 		find, next := matches(p, re), known(p)
 		for range 2000 {
-			s := make([]rune, 1+rng.IntN(14))
-			for i := range s {
-				s[i] = alphabet[rng.IntN(len(alphabet))]
+			runes := make([]rune, 1+rng.IntN(14))
+			for i := range runes {
+				runes[i] = alphabet[rng.IntN(len(alphabet))]
 			}
-			text := string(s)
+			s := string(runes)
 			var want, got []int
-			if err := find(text, func(_, j int, _ bool) { want = append(want, j) }); err != nil {
+			if err := find(text{s: s, bound: newBound(len(s))}, func(_, j int, _ bool) { want = append(want, j) }); err != nil {
 				t.Fatal(err)
 			}
-			for i := 0; i < len(text); {
-				i += next(text[i:])
+			for i := 0; i < len(s); {
+				i += next(s[i:])
 				got = append(got, i)
 			}
 			if !slices.Equal(got, want) {
-				t.Fatalf("%q by %s: ends at %v, want %v", text, p, got, want)
+				t.Fatalf("%q by %s: ends at %v, want %v", s, p, got, want)
 			}
 		}
 	}
@@ -46,8 +46,8 @@ func TestSplitBehaviors(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		const text = "the-final--countdown-"
-		if err := s.find(text, func(i, j int) { out = append(out, text[i:j]) }); err != nil {
+		const final = "the-final--countdown-"
+		if err := s.find(text{s: final}, func(i, j int) { out = append(out, final[i:j]) }); err != nil {
 			t.Fatal(err)
 		}
 		return out

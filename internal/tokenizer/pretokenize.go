@@ -11,8 +11,8 @@ import (
 // step is a part of pre-tokenization: it changes a piece or cuts it. Exactly one field of the three is set.
 type step struct {
 	rewrite rewrite
-	next    func(s string) int                                // the length of the first piece of s; pieces cover the text
-	find    func(s string, piece func(start, stop int)) error // calls piece for each piece in order
+	next    func(s string) int                              // the length of the first piece of s; pieces cover the text
+	find    func(t text, piece func(start, stop int)) error // calls piece for each piece in order
 	// local says that a cut between a letter and a space that a letter follows is always made, whatever stands
 	// before or behind (first) or, where false, that this is not known.
 	local bool
@@ -20,28 +20,31 @@ type step struct {
 
 // preTokenizer is a typed object under pre_tokenizer.
 type preTokenizer struct {
-	Type           string            `json:"type"`
-	Pretokenizers  []json.RawMessage `json:"pretokenizers"`
-	AddPrefixSpace *bool             `json:"add_prefix_space"`
-	UseRegex       *bool             `json:"use_regex"`
-	Pattern        pattern           `json:"pattern"`
-	Behavior       string            `json:"behavior"`
-	Invert         bool              `json:"invert"`
-	Individual     bool              `json:"individual_digits"`
-	Replacement    string            `json:"replacement"`
-	PrependScheme  string            `json:"prepend_scheme"`
-	Split          *bool             `json:"split"`
+	Type           string  `json:"type"`
+	AddPrefixSpace *bool   `json:"add_prefix_space"`
+	UseRegex       *bool   `json:"use_regex"`
+	Pattern        pattern `json:"pattern"`
+	Behavior       string  `json:"behavior"`
+	Invert         bool    `json:"invert"`
+	Individual     bool    `json:"individual_digits"`
+	Replacement    string  `json:"replacement"`
+	PrependScheme  string  `json:"prepend_scheme"`
+	Split          *bool   `json:"split"`
 }
 
 // preTokenizers reads the steps of a pre-tokenizer. byteLevel says that the last of them spells bytes; that step is
 // left out, the model works on bytes.
 func preTokenizers(raw json.RawMessage) (steps []step, byteLevel bool, err error) {
-	var list []preTokenizer
-	if err := flatten(raw, &list); err != nil {
+	list, err := sequence(raw, "pretokenizers")
+	if err != nil {
 		return nil, false, err
 	}
-	for i, p := range list {
+	for i, raw := range list {
 		last := i == len(list)-1
+		var p preTokenizer
+		if err := json.Unmarshal(raw, &p); err != nil {
+			return nil, false, err
+		}
 		switch p.Type {
 		case "ByteLevel":
 			if p.AddPrefixSpace == nil || *p.AddPrefixSpace {
@@ -96,27 +99,6 @@ func preTokenizers(raw json.RawMessage) (steps []step, byteLevel bool, err error
 		}
 	}
 	return steps, byteLevel, nil
-}
-
-// flatten lists what a pre-tokenizer and the Sequences in it hold.
-func flatten(raw json.RawMessage, list *[]preTokenizer) error {
-	if null(raw) {
-		return nil
-	}
-	var p preTokenizer
-	if err := json.Unmarshal(raw, &p); err != nil {
-		return err
-	}
-	if p.Type != "Sequence" {
-		*list = append(*list, p)
-		return nil
-	}
-	for _, q := range p.Pretokenizers {
-		if err := flatten(q, list); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 func isNumeric(r rune) bool {
@@ -192,7 +174,7 @@ func (p preTokenizer) metaspace() ([]step, error) {
 }
 
 // wordPieces is Whitespace: \w+|[^\w\s]+, what is left out of the matches removed.
-func wordPieces(s string, piece func(start, stop int)) error {
+func wordPieces(t text, piece func(start, stop int)) error {
 	kind := func(r rune) int {
 		switch {
 		case r < utf8.RuneSelf && (asciiLetter(byte(r)) || r >= '0' && r <= '9' || r == '_'), r >= utf8.RuneSelf && unicode.Is(wordly, r):
@@ -202,7 +184,7 @@ func wordPieces(s string, piece func(start, stop int)) error {
 		}
 		return 2
 	}
-	start, now := 0, 0
+	s, start, now := t.s, 0, 0
 	for i, r := range s {
 		if k := kind(r); k != now {
 			if now != 0 {
@@ -239,9 +221,9 @@ func splitStep(find finder, name string, invert bool) (step, error) {
 	if !ok {
 		return step{}, fmt.Errorf("behavior %q is not supported", name)
 	}
-	return step{find: func(s string, piece func(start, stop int)) error {
+	return step{find: func(t text, piece func(start, stop int)) error {
 		join := joiner{how: how, piece: piece}
-		if err := find(s, func(i, j int, match bool) { join.add(i, j, match != invert) }); err != nil {
+		if err := find(t, func(i, j int, match bool) { join.add(i, j, match != invert) }); err != nil {
 			return err
 		}
 		join.flush()

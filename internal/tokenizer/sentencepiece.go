@@ -143,7 +143,11 @@ func (m *spModel) build(cfg config) (*Tokenizer, error) {
 		}
 		b.byteID[i] = id
 	}
-	b.findJoins(m.merges(b))
+	left, right, err := m.merges(b)
+	if err != nil {
+		return nil, err
+	}
+	b.findJoins(left, right)
 	t.model = b
 	m.spaces(t, cfg)
 	if cfg.addBOS && m.bos >= 0 {
@@ -206,9 +210,13 @@ func squeeze(t text, track bool) (text, error) {
 	return w.text()
 }
 
+// maxPieces bounds the sum of the squares of the pieces' lengths, which is the work of taking them apart. A vocabulary of
+// a million pieces of the longest usual length, 16 letters of 4 bytes, has it.
+const maxPieces = 1 << 32
+
 // merges fills b.merges: each normal piece may come of any two others that it is made of, the best scores first,
 // the leftmost first among equals. It returns the two sides of each.
-func (m *spModel) merges(b *bpe) (left, right []string) {
+func (m *spModel) merges(b *bpe) (left, right []string, err error) {
 	scores := make([]float32, 0, len(m.pieces))
 	for _, p := range m.pieces {
 		scores = append(scores, p.score)
@@ -223,6 +231,7 @@ func (m *spModel) merges(b *bpe) (left, right []string) {
 		return 0
 	})
 	scores = slices.Compact(scores)
+	work := 0
 	rank := make(map[float32]int32, len(scores))
 	for i, s := range scores {
 		rank[s] = int32(i)
@@ -230,6 +239,9 @@ func (m *spModel) merges(b *bpe) (left, right []string) {
 	for id, p := range m.pieces {
 		if p.kind != normalPiece {
 			continue
+		}
+		if work += len(p.text) * len(p.text); work > maxPieces {
+			return nil, nil, fmt.Errorf("piece %d has %d bytes; with those before it that is more than is split up", id, len(p.text))
 		}
 		for i := range p.text {
 			if i == 0 {
@@ -243,7 +255,7 @@ func (m *spModel) merges(b *bpe) (left, right []string) {
 			}
 		}
 	}
-	return left, right
+	return left, right, nil
 }
 
 var errTruncated = errors.New("the file ends within a field")

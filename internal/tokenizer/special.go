@@ -100,17 +100,14 @@ func takeSpecific(f object) (specific, rest object, err error) {
 	var own object
 	for _, m := range f {
 		if isSpecific(m) {
-			own = own.set(m)
+			own = append(own, m)
 		}
 	}
 	more, err := objectOf(f, extraField)
 	if err != nil {
 		return nil, nil, err
 	}
-	for _, m := range more {
-		own = own.set(m)
-	}
-	if own != nil {
+	if own = (object{}).with(own).with(more); len(own) > 0 {
 		specific = own
 	}
 	return specific, f.without(func(m member) bool { return isSpecific(m) || m.name == extraField && isObject(m.value) }), nil
@@ -139,7 +136,8 @@ func objectOf(f object, name string) (object, error) {
 
 // overlay lays special_tokens_map.json over the fields, which counts only where no decoder lists the added tokens.
 func (c *config) overlay(f, specific object) (object, object, error) {
-	for _, m := range c.special {
+	special := slices.Clone(c.special)
+	for i, m := range special {
 		if m.name == extraField && bytes.HasPrefix(m.value, []byte{'['}) {
 			list, err := listOf(f, extraField)
 			if err != nil {
@@ -149,19 +147,17 @@ func (c *config) overlay(f, specific object) (object, object, error) {
 			if err != nil {
 				return nil, nil, err
 			}
-			if m.value, err = json.Marshal(append(list, more...)); err != nil {
+			if special[i].value, err = json.Marshal(append(list, more...)); err != nil {
 				return nil, nil, err
 			}
 		}
-		f = f.set(m)
 	}
+	f = f.with(special)
 	more, err := objectOf(f, extraField)
 	if err != nil || more == nil {
 		return f, specific, err
 	}
-	for _, m := range more {
-		specific = specific.set(m)
-	}
+	specific = specific.with(more)
 	return f.without(func(m member) bool { return m.name == extraField }), specific, nil
 }
 
@@ -259,13 +255,10 @@ func (c *config) named(f, specific object, known map[string]addedToken) ([]added
 	models := object{}
 	for _, m := range f {
 		if isSpecific(m) {
-			models = models.set(m)
+			models = append(models, m)
 		}
 	}
-	for _, m := range specific {
-		models = models.set(m)
-	}
-	members = append(members, models...)
+	members = append(members, (object{}).with(models).with(specific)...)
 	extra, err := listOf(f, extraField)
 	if err != nil {
 		return nil, err

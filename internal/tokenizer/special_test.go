@@ -108,6 +108,7 @@ func TestFaultsBesideATokenizer(t *testing.T) {
 		{"tokenizer_config.json", `{"pad_token": 5}`, "pad_token"},
 		{"tokenizer_config.json", `{"eos_token": {"lstrip": true}}`, "eos_token"},
 		{"tokenizer_config.json", `{"add_bos_token": "yes"}`, "add_bos_token"},
+		{"tokenizer_config.json", `{"split_special_tokens": 1}`, "split_special_tokens"},
 		{"tokenizer_config.json", `[]`, "not a JSON object"},
 		{"tokenizer_config.json", `{"a": 1`, "unexpected EOF"},
 		{"tokenizer_config.json", `{} {}`, "something stands behind"},
@@ -138,6 +139,9 @@ func TestConfigured(t *testing.T) {
 	if none := sum("tokenizer_config.json", `{"pad_token": "<|end|>"}`); none != "" || one == "" {
 		t.Errorf("nothing added %q, a token added %q", none, one)
 	}
+	if split := sum("tokenizer_config.json", `{"split_special_tokens": true}`); split == "" || split == one {
+		t.Errorf("special tokens split: %q", split)
+	}
 	if sum("special_tokens_map.json", `{"pad_token": "<x>"}`) != one || sum("tokenizer_config.json", `{"pad_token": "<y>"}`) == one ||
 		sum("tokenizer_config.json", `{"pad_token": {"content": "<x>", "lstrip": true, "special": true}}`) == one {
 		t.Error("another token or other flags, or the same ones in another file")
@@ -153,6 +157,8 @@ func TestNotesOnAddedTokens(t *testing.T) {
 		{"special_tokens_map.json", `{"pad_token": "<|end|>"}`, ""},
 		{"tokenizer_config.json", `{"add_bos_token": true}`, `add_bos_token is true, but tokenizer.json puts none`},
 		{"tokenizer_config.json", `{"add_bos_token": false}`, ""},
+		{"tokenizer_config.json", `{"split_special_tokens": true}`, "split_special_tokens is true"},
+		{"tokenizer_config.json", `{"split_special_tokens": false}`, ""},
 		{"tokenizer_config.json", `{"added_tokens_decoder": {"520": {"content": "<x>"}}}`, ""},
 	} {
 		tk, err := Load(writeAround(t, "gpt2", nil, map[string]json.RawMessage{c.file: json.RawMessage(c.text)}), []int{7})

@@ -1,6 +1,10 @@
 package tokenizer
 
-import "fmt"
+import (
+	"fmt"
+
+	"longlora/internal/tokenizer/onig"
+)
 
 // text is a stretch of text on its way to becoming tokens. It remembers which bytes of the input it came from.
 type text struct {
@@ -11,10 +15,12 @@ type text struct {
 }
 
 // bound keeps rewriting from making very much of a little: ten normalizers that each write ten letters for one make
-// 10^10 bytes of one. Real ones write at most 13 bytes for one (NFKD of U+FDFA, its spaces then spelled as ▁).
+// 10^10 bytes of one. Real ones write at most 13 bytes for one (NFKD of U+FDFA, its spaces then spelled as ▁). It also
+// keeps a text's patterns and added tokens from taking more steps than its length warrants.
 type bound struct {
-	most int // bytes that one rewriting may give
-	room int // bytes that all of them may still write
+	most  int // bytes that one rewriting may give
+	room  int // bytes that all of them may still write
+	steps int // of matching that are left
 }
 
 const (
@@ -24,7 +30,7 @@ const (
 )
 
 func newBound(length int) *bound {
-	return &bound{most: growthFrom + growth*length, room: growthFrom + growthAll*length}
+	return &bound{most: growthFrom + growth*length, room: growthFrom + growthAll*length, steps: onig.Steps(length)}
 }
 
 var errGrows = fmt.Errorf("normalizer and pre_tokenizer write more than %d times as much as the text has; take out the parts that lengthen it", growth)
@@ -65,7 +71,7 @@ func newRewriter(src text, track bool) *rewriter {
 
 // fits says whether n more bytes may be written.
 func (w *rewriter) fits(n int) bool {
-	if b := w.src.bound; b != nil && len(w.out)+n > min(b.most, b.room) {
+	if b := w.src.bound; len(w.out)+n > min(b.most, b.room) {
 		w.full = true
 	}
 	return !w.full
@@ -102,9 +108,7 @@ func (w *rewriter) text() (text, error) {
 	if w.full {
 		return text{}, errGrows
 	}
-	if b := w.src.bound; b != nil {
-		b.room -= len(w.out)
-	}
+	w.src.bound.room -= len(w.out)
 	t := text{s: string(w.out), base: w.src.base, from: w.from, bound: w.src.bound}
 	if w.track && t.from == nil {
 		t.from = []Span{}

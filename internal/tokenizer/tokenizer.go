@@ -32,6 +32,7 @@ type Tokenizer struct {
 	path        string // of tokenizer.json or tokenizer.model
 	notes       []string
 	raw, normal *addedTokens // matched in the input and in the normalized text
+	split       bool         // split_special_tokens
 	ids         map[string]int32
 	normalizers []rewrite
 	steps       []step                     // pre-tokenizers, in order
@@ -85,6 +86,9 @@ func Load(dir string, cfgEOS []int) (*Tokenizer, error) {
 		return nil, err
 	}
 	t.dir = dir
+	if t.split = cfg.split; t.split {
+		t.note("%s: split_special_tokens is true, so a special token that is written in a text is cut up like any other word, as in transformers", cfg.path)
+	}
 	if err := t.addConfigured(cfg); err != nil {
 		return nil, err
 	}
@@ -156,6 +160,12 @@ func (t *Tokenizer) addTokens(list []addedToken) error {
 		t.added = append(t.added, a)
 	}
 	var raw, normal []addedToken
+	all := 0
+	for _, a := range t.added {
+		all += len(a.Content)
+	}
+	shared := newBound(all) // of what normalizers write for all of them
+	shared.room = shared.most
 	seen := map[string]bool{}
 	for i := len(t.added) - 1; i >= 0; i-- { // the last of the same content counts
 		a := t.added[i]
@@ -167,7 +177,7 @@ func (t *Tokenizer) addTokens(list []addedToken) error {
 			raw = append(raw, a)
 			continue
 		}
-		n, err := rewriteAll(text{s: a.Content, bound: newBound(len(a.Content))}, t.normalizers, false)
+		n, err := rewriteAll(text{s: a.Content, bound: shared}, t.normalizers, false)
 		if err != nil {
 			return fmt.Errorf("the added token %q: %w", a.Content, err)
 		}
@@ -177,7 +187,7 @@ func (t *Tokenizer) addTokens(list []addedToken) error {
 			t.put(a.ID, n.s) // and is decoded from that, as in the library
 		}
 	}
-	t.raw, t.normal = newAddedTokens(raw), newAddedTokens(normal)
+	t.raw, t.normal = newAddedTokens(raw, t.split), newAddedTokens(normal, t.split)
 	return nil
 }
 
@@ -199,7 +209,8 @@ func (t *Tokenizer) Describe(id int32) string {
 	return fmt.Sprintf("token %d (%q of %s)", id, text, file)
 }
 
-// Configured is a hash of the tokens that the files beside the tokenizer's own add, "" where they add none.
+// Configured is a hash of what the files beside the tokenizer's own change: the tokens that they add, and whether special
+// ones are split; "" where they change nothing.
 func (t *Tokenizer) Configured() string {
 	h, n := sha256.New(), 0
 	for _, a := range t.added {
@@ -207,6 +218,10 @@ func (t *Tokenizer) Configured() string {
 			fmt.Fprintf(h, "%d %q %v %v %v %v\n", a.ID, a.Content, a.SingleWord, a.LStrip, a.RStrip, a.Normalized)
 			n++
 		}
+	}
+	if t.split {
+		fmt.Fprintln(h, "split special tokens")
+		n++
 	}
 	if n == 0 {
 		return ""

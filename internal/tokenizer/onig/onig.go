@@ -20,11 +20,10 @@ var ErrWork = errors.New("it takes too many steps on a text")
 
 // Regexp is a compiled expression. Many goroutines may use it at once.
 type Regexp struct {
-	prog     []inst
-	starts   *set // what a match begins with; nil: anything, or nothing
-	splits   int  // choices in prog, numbered
-	loops    int  // loops in prog, numbered
-	maxSteps int  // for tests; 0: as the text is long
+	prog   []inst
+	starts *set // what a match begins with; nil: anything, or nothing
+	splits int  // choices in prog, numbered
+	loops  int  // loops in prog, numbered
 }
 
 // Compile reads an expression.
@@ -37,13 +36,15 @@ func Compile(expr string) (*Regexp, error) {
 	return compile(n)
 }
 
+// Steps is how many steps a text of n bytes may take.
+func Steps(n int) int { return stepsFrom + stepsPerByte*n }
+
 // Find goes through s and yields each match, leftmost first, as the bytes from i to j. A match of nothing counts but for
-// one just behind a match. It stops with ErrWork, or when yield returns false.
-func (re *Regexp) Find(s string, yield func(i, j int) bool) error {
-	m := matcher{re: re, s: s, left: re.maxSteps}
-	if m.left == 0 {
-		m.left = stepsFrom + stepsPerByte*len(s)
-	}
+// one just behind a match. It stops when yield returns false, and with ErrWork once it has taken the steps that are left,
+// of which it takes off its own: the parts of one text share them.
+func (re *Regexp) Find(s string, left *int, yield func(i, j int) bool) error {
+	m := matcher{re: re, s: s, left: *left}
+	defer func() { *left = max(m.left, 0) }()
 	at, last := 0, -1 // where to go on, and where the last match ended
 	for at <= len(s) {
 		i, j, err := m.search(at)

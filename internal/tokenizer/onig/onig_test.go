@@ -46,7 +46,7 @@ func readCases(t testing.TB) *libraryCases {
 func ends(t testing.TB, re *Regexp, text string) string {
 	t.Helper()
 	var at []int
-	err := re.Find(text, func(i, j int) bool {
+	err := re.Find(text, allowed(text), func(i, j int) bool {
 		at = append(at, i, j)
 		return true
 	})
@@ -129,8 +129,8 @@ func TestWorkIsLinear(t *testing.T) {
 			continue
 		}
 		steps := func(n int) int {
-			re.maxSteps = 1 << 40
-			m := matcher{re: re, s: c.text(n), left: re.maxSteps}
+			const most = 1 << 40
+			m := matcher{re: re, s: c.text(n), left: most}
 			for at := 0; at <= len(m.s); {
 				i, j, err := m.search(at)
 				if err != nil {
@@ -141,7 +141,7 @@ func TestWorkIsLinear(t *testing.T) {
 				}
 				at = max(j, at+1)
 			}
-			return re.maxSteps - m.left
+			return most - m.left
 		}
 		if few, many := steps(10_000), steps(80_000); many > 12*few {
 			t.Errorf("%s: %d steps on 10,000 bytes, %d on 80,000", c.expr, few, many)
@@ -156,13 +156,13 @@ func TestWorkIsBounded(t *testing.T) {
 		t.Fatal(err)
 	}
 	text := strings.Repeat("a", 1<<17) + "x"
-	if err := re.Find(text, func(i, j int) bool { return true }); !errors.Is(err, ErrWork) {
+	if err := re.Find(text, allowed(text), func(i, j int) bool { return true }); !errors.Is(err, ErrWork) {
 		t.Errorf("%v", err)
 	}
 	if re, err = Compile(`(?:ab)+`); err != nil {
 		t.Fatal(err)
 	}
-	if err := re.Find(strings.Repeat("ab", maxFrames+1), func(i, j int) bool { return true }); !errors.Is(err, ErrWork) {
+	if err := re.Find(strings.Repeat("ab", maxFrames+1), allowed(strings.Repeat("ab", maxFrames+1)), func(i, j int) bool { return true }); !errors.Is(err, ErrWork) {
 		t.Errorf("%v", err)
 	}
 }
@@ -193,9 +193,9 @@ func FuzzFind(f *testing.F) {
 		if err != nil {
 			return
 		}
-		re.maxSteps = 1 << 20
+		left := 1 << 20
 		last := 0
-		err = re.Find(strings.ToValidUTF8(text, "?"), func(i, j int) bool {
+		err = re.Find(strings.ToValidUTF8(text, "?"), &left, func(i, j int) bool {
 			if i < last || j < i {
 				t.Fatalf("%q: a match from %d to %d behind one that ends at %d", text, i, j, last)
 			}
@@ -206,4 +206,10 @@ func FuzzFind(f *testing.F) {
 			t.Error(err)
 		}
 	})
+}
+
+// allowed are the steps that a text may take.
+func allowed(s string) *int {
+	n := Steps(len(s))
+	return &n
 }
