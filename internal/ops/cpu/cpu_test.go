@@ -55,8 +55,32 @@ func TestBitsDependOnTheRowAlone(t *testing.T) {
 	}
 }
 
-// Every float16, as 32 equal weights and one: products by ones are 32 times the value, and it.
+// value is what a 16-bit float is by its definition.
+func value(d tensor.DType, u int) float64 {
+	fraction, bias := 10, 15
+	if d == tensor.BF16 {
+		fraction, bias = 7, 127
+	}
+	e, m, top := u>>fraction&(1<<(15-fraction)-1), float64(u&(1<<fraction-1)), 1<<(15-fraction)-1
+	v := math.Ldexp(m+float64(int(1)<<fraction), e-bias-fraction)
+	switch {
+	case e == 0:
+		v = math.Ldexp(m, 1-bias-fraction)
+	case e == top && m > 0:
+		v = math.NaN()
+	case e == top:
+		v = math.Inf(1)
+	}
+	if u>>15 == 1 {
+		return -v
+	}
+	return v
+}
+
+// Every 16-bit pattern, wherever a kernel widens stored weights: products by ones are the value, or 32 times it, which
+// is as exact, and infinities and NaN stay.
 func TestHalves(t *testing.T) {
+	const all = 1 << 16
 	for s := kernels.Plain; s <= kernels.Best(); s++ {
 		b := NewSet(2, s)
 		matrix := func(d tensor.DType, m, n int) ops.Tensor {
@@ -64,33 +88,63 @@ func TestHalves(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			return ops.Tensor{P: p, DType: d, Shape: tensor.Shape{m, n}}
+			x := ops.Tensor{P: p, DType: d, Shape: tensor.Shape{m, n}}
+			t.Cleanup(func() { b.Free(ops.Device, p, x.Bytes()) })
+			return x
 		}
-		for _, n := range []int{32, 1} {
-			x, w, y := matrix(tensor.F32, 1, n), matrix(tensor.F16, 1<<16, n), matrix(tensor.F32, 1, 1<<16)
-			for i := range n {
+		ones := func(m, n int) ops.Tensor {
+			x := matrix(tensor.F32, m, n)
+			for i := range x.F32() {
 				x.F32()[i] = 1
 			}
+			return x
+		}
+		patterns := func(d tensor.DType, n int, shape ...int) ops.Tensor { // each n times
+			w := matrix(d, shape[0], shape[1])
 			for i := range w.Half() {
 				w.Half()[i] = uint16(i / n)
 			}
-			b.LinearForward(x, ops.Tensor{}, []ops.Proj{{L: &ops.Linear{W: w}, Y: y}})
-			for h, got := range y.F32() {
-				e, m := h>>10&31, float64(h&0x3ff)
-				want := math.Ldexp(1+m/1024, e-15)
-				switch {
-				case e == 0:
-					want = math.Ldexp(m, -24)
-				case e == 31 && m > 0:
-					want = math.NaN()
-				case e == 31:
-					want = math.Inf(1)
-				}
-				if h>>15 == 1 {
-					want = -want
-				}
-				if want *= float64(n); float64(got) != want && !(math.IsNaN(want) && math.IsNaN(float64(got))) {
-					t.Fatalf("%s: %d times %#04x is %g, want %g", s, n, h, got, want)
+			return w
+		}
+		forward := func(rows, n int) func(tensor.DType) []float32 {
+			return func(d tensor.DType) []float32 {
+				y := matrix(tensor.F32, rows, all)
+				b.LinearForward(ones(rows, n), ops.Tensor{}, []ops.Proj{{L: &ops.Linear{W: patterns(d, n, all, n)}, Y: y}})
+				return y.F32()
+			}
+		}
+		for way, c := range map[string]struct {
+			times int
+			call  func(tensor.DType) []float32
+		}{
+			"one row, 32 columns":  {32, forward(1, 32)},
+			"one row, one column":  {1, forward(1, 1)},
+			"ten rows, 32 columns": {32, forward(10, 32)},
+			"ten rows, one column": {1, forward(10, 1)},
+			"backward": {1, func(d tensor.DType) []float32 {
+				dx := matrix(tensor.F32, 10, all)
+				b.LinearBackward(dx, ops.Tensor{}, ops.Tensor{}, []ops.ProjGrad{{L: &ops.Linear{W: patterns(d, 1, 1, all)}, DY: ones(10, 1)}})
+				return dx.F32()
+			}},
+			"embedding": {1, func(d tensor.DType) []float32 {
+				id, y := matrix(tensor.I32, 1, 1).Reshape(1), matrix(tensor.F32, 1, all)
+				b.EmbedForward(y, patterns(d, 1, 1, all), id)
+				return y.F32()
+			}},
+			"converted": {1, func(d tensor.DType) []float32 {
+				y := matrix(tensor.F32, 1, all)
+				b.Convert(y, patterns(d, 1, 1, all))
+				return y.F32()
+			}},
+		} {
+			for _, d := range []tensor.DType{tensor.BF16, tensor.F16} {
+				got := c.call(d)
+				for i, g := range got {
+					want := float64(float32(value(d, i%all) * float64(c.times))) // infinite above bfloat16's 2^123
+					if float64(g) != want && !(math.IsNaN(want) && math.IsNaN(float64(g))) {
+						t.Errorf("%s, %s, %s: %d times %#04x is %g, want %g", s, way, d, c.times, i%all, g, want)
+						break
+					}
 				}
 			}
 		}

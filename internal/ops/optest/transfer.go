@@ -111,16 +111,6 @@ func converts(k *kit) {
 func convert(k *kit, from, to tensor.DType, n int) {
 	k.start("%s to %s, %d elements", from, to, n)
 	src, dst := k.given("src", from, nil, n), k.out("dst", to, n)
-	wide := func(i int) float32 { // what source element i stands for
-		switch b := src.raw; from {
-		case tensor.BF16:
-			return tensor.BF16ToF32(binary.LittleEndian.Uint16(b[2*i:]))
-		case tensor.F16:
-			return tensor.F16ToF32(binary.LittleEndian.Uint16(b[2*i:]))
-		default:
-			return math.Float32frombits(binary.LittleEndian.Uint32(b[4*i:]))
-		}
-	}
 	for i := range n {
 		switch u := k.r.Uint32(); {
 		case from != tensor.F32:
@@ -135,17 +125,16 @@ func convert(k *kit, from, to tensor.DType, n int) {
 	}
 	k.check(func() { k.b.Convert(dst.Tensor, src.Tensor) }, func(after func(*arg) []byte) string {
 		got, size := after(dst), to.Size()
-		for i := range n {
-			x, one := wide(i), got[i*size:(i+1)*size]
+		for i, x := range decode(from, src.raw) {
+			one := got[i*size : (i+1)*size]
 			if x != x {
 				if v := decode(to, one)[0]; v == v {
 					return fmt.Sprintf("element %d: a NaN became %v", i, v)
 				}
 				continue
 			}
-			want := encode(to, []float64{float64(x)})
-			if !bytes.Equal(one, want) {
-				return fmt.Sprintf("element %d: %v (%x) became %x, want %x", i, x, math.Float32bits(x), one, want)
+			if want := encode(to, []float64{x}); !bytes.Equal(one, want) {
+				return fmt.Sprintf("element %d: %v became %x, want %x", i, x, one, want)
 			}
 		}
 		return ""
