@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"longlora/internal/errs"
+	"longlora/internal/testkit"
 )
 
 // The tokenizer's files come along, from the model's folder and from its own blobs in a cache, and nothing else.
@@ -16,18 +17,18 @@ func TestCarryOver(t *testing.T) {
 	t.Setenv("HF_HUB_CACHE", hub)
 	snap := cached(t, hub)
 	secret := filepath.Join(t.TempDir(), "secret")
-	write(t, secret, "secret")
-	write(t, filepath.Join(hub, "models--org--other", "blobs", "2"), "another's")
+	testkit.Write(t, secret, "secret")
+	testkit.Write(t, filepath.Join(hub, "models--org--other", "blobs", "2"), "another's")
 
 	plain := t.TempDir()
-	write(t, plain+"/tokenizer.json", "{}")
-	write(t, plain+"/files/t", "model")
+	testkit.Write(t, plain+"/tokenizer.json", "{}")
+	testkit.Write(t, plain+"/files/t", "model")
 	link(t, "files/t", plain+"/tokenizer.model")
-	write(t, plain+"/additional_chat_templates/rag.jinja", "x")
-	write(t, plain+"/.env", "password")
-	write(t, plain+"/README.md", "x")
+	testkit.Write(t, plain+"/additional_chat_templates/rag.jinja", "x")
+	testkit.Write(t, plain+"/.env", "password")
+	testkit.Write(t, plain+"/README.md", "x")
 	link(t, filepath.Join(hub, "models--org--other", "blobs", "2"), plain+"/vocab.json") // as hf download --local-dir has linked
-	write(t, filepath.Join(hub, "models--org--name", "blobs", "3"), "template")
+	testkit.Write(t, filepath.Join(hub, "models--org--name", "blobs", "3"), "template")
 	link(t, "../../blobs/3", filepath.Join(snap, "chat_template.jinja"))
 	away := t.TempDir()
 	link(t, snap, away+"/model")
@@ -47,18 +48,21 @@ func TestCarryOver(t *testing.T) {
 	}
 	for what, make := range map[string]func(dir string){
 		"a link out of the folder": func(d string) { link(t, secret, d+"/chat_template.jinja") },
-		"a relative one":           func(d string) { link(t, "../x", d+"/tokenizer.json"); write(t, d+"/../x", "x") },
+		"a relative one":           func(d string) { link(t, "../x", d+"/tokenizer.json"); testkit.Write(t, d+"/../x", "x") },
 		"one through a folder":     func(d string) { link(t, filepath.Dir(secret), d+"/w"); link(t, "w/secret", d+"/tokenizer.json") },
-		"a folder of templates":    func(d string) { write(t, secret+"s/a.jinja", "x"); link(t, secret+"s", d+"/additional_chat_templates") },
-		"a pipe, by a link":        func(d string) { link(t, "/dev/zero", d+"/merges.txt") },
-		"a folder":                 func(d string) { write(t, d+"/tokenizer.json/x", "") },
-		"a pointer":                func(d string) { write(t, d+"/tokenizer.model", lfs) },
-		"a link to nothing":        func(d string) { link(t, "nothing", d+"/tokenizer.json") },
+		"a folder of templates": func(d string) {
+			testkit.Write(t, secret+"s/a.jinja", "x")
+			link(t, secret+"s", d+"/additional_chat_templates")
+		},
+		"a pipe, by a link": func(d string) { link(t, "/dev/zero", d+"/merges.txt") },
+		"a folder":          func(d string) { testkit.Write(t, d+"/tokenizer.json/x", "") },
+		"a pointer":         func(d string) { testkit.Write(t, d+"/tokenizer.model", lfs) },
+		"a link to nothing": func(d string) { link(t, "nothing", d+"/tokenizer.json") },
 		"code out of the folder": func(d string) {
 			link(t, secret, d+"/tok.py")
-			write(t, d+"/tokenizer_config.json", `{"auto_map":{"AutoTokenizer":["tok.T",null]}}`)
+			testkit.Write(t, d+"/tokenizer_config.json", `{"auto_map":{"AutoTokenizer":["tok.T",null]}}`)
 		},
-		"a tokenizer_config.json of []": func(d string) { write(t, d+"/tokenizer_config.json", "[]") },
+		"a tokenizer_config.json of []": func(d string) { testkit.Write(t, d+"/tokenizer_config.json", "[]") },
 	} {
 		dir := filepath.Join(t.TempDir(), "m")
 		if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -110,9 +114,9 @@ func TestAutoMap(t *testing.T) {
 		"a path":               {`{"auto_map":{"AutoTokenizer":"../tok.T"}}`, "", false, "tokenizer_config.json"},
 	} {
 		dir, out := t.TempDir(), t.TempDir()
-		write(t, dir+"/tokenizer_config.json", c.config)
+		testkit.Write(t, dir+"/tokenizer_config.json", c.config)
 		for _, f := range strings.Fields(c.files) {
-			write(t, filepath.Join(dir, f), "x")
+			testkit.Write(t, filepath.Join(dir, f), "x")
 		}
 		if err := CarryOver(out, dir); err != nil || tree(t, out) != c.want {
 			t.Errorf("%s: %v, copied %q, want %q", name, err, tree(t, out), c.want)

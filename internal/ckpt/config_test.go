@@ -3,13 +3,13 @@ package ckpt
 import (
 	"bytes"
 	"encoding/json"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"longlora/internal/errs"
 	"longlora/internal/tensor"
+	"longlora/internal/testkit"
 )
 
 const llama = `{"architectures":["LlamaForCausalLM"],"hidden_size":64,"intermediate_size":172,"num_hidden_layers":2,
@@ -32,9 +32,7 @@ func configWith(t *testing.T, change map[string]any) string {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "config.json"), b, 0o644); err != nil {
-		t.Fatal(err)
-	}
+	testkit.Write(t, filepath.Join(dir, "config.json"), b)
 	return dir
 }
 
@@ -136,9 +134,7 @@ func TestConfigRefuses(t *testing.T) {
 	}
 	for _, text := range []string{"", "null", "[]", "{", llama + "x", `{"hidden_size":1e999}`} {
 		dir := t.TempDir()
-		if err := os.WriteFile(filepath.Join(dir, "config.json"), []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		testkit.Write(t, filepath.Join(dir, "config.json"), text)
 		if _, err := ReadConfig(dir); errs.Code(err) != 4 || !strings.Contains(err.Error(), "config.json") {
 			t.Errorf("%q: %v", text, err)
 		}

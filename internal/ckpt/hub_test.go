@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"longlora/internal/errs"
+	"longlora/internal/testkit"
 )
 
 // noCache takes every variable away that places the cache.
@@ -21,8 +22,8 @@ func noCache(t *testing.T) {
 func cached(t *testing.T, hub string) string {
 	t.Helper()
 	root := filepath.Join(hub, "models--org--name")
-	write(t, filepath.Join(root, "blobs", "1"), llama)
-	write(t, filepath.Join(root, "refs", "main"), "abc\n")
+	testkit.Write(t, filepath.Join(root, "blobs", "1"), llama)
+	testkit.Write(t, filepath.Join(root, "refs", "main"), "abc\n")
 	snap := filepath.Join(root, "snapshots", "abc")
 	if err := os.MkdirAll(snap, 0o755); err != nil {
 		t.Fatal(err)
@@ -107,7 +108,7 @@ func TestRefsStayInside(t *testing.T) {
 		t.Setenv("HF_HUB_CACHE", hub)
 		cached(t, hub)
 		link(t, t.TempDir(), filepath.Join(hub, "models--org--name", "snapshots", "out"))
-		write(t, filepath.Join(hub, "models--org--name", "refs", "main"), ref)
+		testkit.Write(t, filepath.Join(hub, "models--org--name", "refs", "main"), ref)
 		_, err := Resolve("org/name")
 		if want == "" && err != nil || want != "" && (errs.Code(err) != 4 || !strings.Contains(err.Error(), want)) {
 			t.Errorf("%.20q: %v, want %q", ref, err, want)

@@ -10,6 +10,7 @@ import (
 
 	"longlora/internal/errs"
 	"longlora/internal/tensor"
+	"longlora/internal/testkit"
 )
 
 // sharded writes a checkpoint of three shards.
@@ -51,9 +52,7 @@ func TestOpenModelRefuses(t *testing.T) {
 func TestGet(t *testing.T) {
 	dir := configWith(t, nil)
 	path := filepath.Join(dir, "model.safetensors")
-	if err := os.WriteFile(path, file(`{"w":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"q":{"dtype":"U8","shape":[2],"data_offsets":[8,10]}}`, 10), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	testkit.Write(t, path, file(`{"w":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"q":{"dtype":"U8","shape":[2],"data_offsets":[8,10]}}`, 10))
 	m, err := OpenModel(dir)
 	if err != nil {
 		t.Fatal(err)
@@ -95,14 +94,9 @@ func TestPrint(t *testing.T) {
 	if err != nil || len(a.Files) != 3 {
 		t.Fatalf("%v, %v", a, err)
 	}
-	b, err := os.ReadFile(files[1])
-	if err != nil {
-		t.Fatal(err)
-	}
+	b := testkit.Read(t, files[1])
 	b[len(b)-1] ^= 1
-	if err := os.WriteFile(files[1], b, 0o644); err != nil {
-		t.Fatal(err)
-	}
+	testkit.Write(t, files[1], b)
 	c, err := PrintModel(dir, files)
 	if err != nil || a.Config != c.Config || a.Files[0] != c.Files[0] || a.Files[1] == c.Files[1] {
 		t.Errorf("a changed bit: %v, then %v, %v", a, c, err)

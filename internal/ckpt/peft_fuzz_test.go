@@ -7,6 +7,7 @@ import (
 
 	"longlora/internal/errs"
 	"longlora/internal/tensor"
+	"longlora/internal/testkit"
 )
 
 // Whatever stands in adapter_config.json, an adapter is read or refused as data; what is read can be written again, and is
@@ -24,9 +25,7 @@ func FuzzAdapterConfig(f *testing.F) {
 	modules := []string{"model.embed_tokens", "model.layers.0.self_attn.q_proj", "model.layers.11.mlp.down_proj", "lm_head"}
 	f.Fuzz(func(t *testing.T, config []byte) {
 		dir := t.TempDir()
-		if err := os.WriteFile(filepath.Join(dir, adapterConfigName), config, 0o644); err != nil {
-			t.Fatal(err)
-		}
+		testkit.Write(t, filepath.Join(dir, adapterConfigName), config)
 		c, err := readAdapterConfig(dir)
 		if err != nil {
 			if errs.Code(err) != 4 {

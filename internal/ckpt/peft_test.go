@@ -13,6 +13,7 @@ import (
 
 	"longlora/internal/errs"
 	"longlora/internal/tensor"
+	"longlora/internal/testkit"
 )
 
 // tiny is the layout of a model of two layers, of which only the query layers are of interest.
@@ -46,9 +47,7 @@ func adapterDir(t *testing.T, change change, ts []Out) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, "adapter_config.json"), b, 0o644); err != nil {
-		t.Fatal(err)
-	}
+	testkit.Write(t, filepath.Join(dir, "adapter_config.json"), b)
 	if err := WriteSafetensors(filepath.Join(dir, "adapter_model.safetensors"), ts); err != nil {
 		t.Fatal(err)
 	}
@@ -235,9 +234,7 @@ func TestAdapterNames(t *testing.T) {
 	}
 	for _, c := range ref.Cases {
 		dir := t.TempDir()
-		if err := os.WriteFile(filepath.Join(dir, adapterConfigName), c.Config, 0o644); err != nil {
-			t.Fatal(err)
-		}
+		testkit.Write(t, filepath.Join(dir, adapterConfigName), c.Config)
 		a, err := readAdapterConfig(dir)
 		if err != nil {
 			t.Errorf("%s: %v", c.Config, err)

@@ -13,6 +13,7 @@ import (
 
 	"longlora/internal/errs"
 	"longlora/internal/tensor"
+	"longlora/internal/testkit"
 )
 
 // file makes a safetensors file of a header and n bytes of data.
@@ -100,9 +101,7 @@ func TestParseRefuses(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "x.safetensors")
-			if err := os.WriteFile(path, c.file, 0o644); err != nil {
-				t.Fatal(err)
-			}
+			testkit.Write(t, path, c.file)
 			_, err := OpenSafetensors(path)
 			if errs.Code(err) != 4 || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), path) {
 				t.Errorf("got %v, want exit code 4, the path and %q", err, c.want)
@@ -226,9 +225,7 @@ func TestWriteSharded(t *testing.T) {
 		{1, []string{"model-00001-of-00003.safetensors", "model-00002-of-00003.safetensors", "model-00003-of-00003.safetensors", "model.safetensors.index.json"}},
 	} {
 		dir := t.TempDir()
-		if err := os.WriteFile(filepath.Join(dir, "config.json"), []byte(llama), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		testkit.Write(t, filepath.Join(dir, "config.json"), llama)
 		in := []Out{sample("c", tensor.F32, 20), sample("a", tensor.F32, 5), sample("b", tensor.F32, 10)}
 		if err := WriteSharded(dir, in, c.limit); err != nil {
 			t.Fatal(err)

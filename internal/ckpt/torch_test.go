@@ -13,6 +13,7 @@ import (
 
 	"longlora/internal/errs"
 	"longlora/internal/tensor"
+	"longlora/internal/testkit"
 )
 
 // Files of torch.save hold the tensors that safetensors wrote of the same dictionary: dense, transposed, cut out,
@@ -53,18 +54,11 @@ func TestTorchFiles(t *testing.T) {
 
 func TestTorchRefuses(t *testing.T) {
 	dir := t.TempDir()
-	whole, err := os.ReadFile("testdata/torch/legacy.bin")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(dir, "cut.bin"), whole[:len(whole)-3], 0o644); err != nil {
-		t.Fatal(err)
-	}
+	whole := testkit.Read(t, "testdata/torch/legacy.bin")
+	testkit.Write(t, filepath.Join(dir, "cut.bin"), whole[:len(whole)-3])
 	// BINUNICODE8 with a length of 2^60: nothing may be asked for on its word
 	huge := append([]byte("\x80\x04\x8d"), 0, 0, 0, 0, 0, 0, 0, 0x10)
-	if err := os.WriteFile(filepath.Join(dir, "huge.bin"), huge, 0o644); err != nil {
-		t.Fatal(err)
-	}
+	testkit.Write(t, filepath.Join(dir, "huge.bin"), huge)
 	for path, want := range map[string]string{
 		"testdata/torch/evil.bin":        "nothing in a pickle is run",
 		"testdata/torch/evil2.bin":       "nothing in a pickle is run",

@@ -11,17 +11,8 @@ import (
 
 	"longlora/internal/errs"
 	"longlora/internal/tensor"
+	"longlora/internal/testkit"
 )
-
-func write(t *testing.T, path, text string) {
-	t.Helper()
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
-}
 
 func link(t *testing.T, to, path string) {
 	t.Helper()
@@ -67,7 +58,7 @@ func TestIndexes(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		write(t, filepath.Join(dir, indexFile), `{"weight_map":`+c.index+`}`)
+		testkit.Write(t, filepath.Join(dir, indexFile), `{"weight_map":`+c.index+`}`)
 		m, err := OpenModel(dir)
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
@@ -83,7 +74,7 @@ func TestIndexes(t *testing.T) {
 	}
 	for _, index := range []string{`{"a":"../a.safetensors"}`, `{"a":"/a.safetensors"}`, `{"a":"w/../../a.safetensors"}`, `{"a":""}`, `{"a":"w/"}`} {
 		dir := configWith(t, nil)
-		write(t, filepath.Join(dir, indexFile), `{"weight_map":`+index+`}`)
+		testkit.Write(t, filepath.Join(dir, indexFile), `{"weight_map":`+index+`}`)
 		if _, err := OpenModel(dir); errs.Code(err) != 4 || !strings.Contains(err.Error(), "is not a file in this folder") {
 			t.Errorf("%s: %v", index, err)
 		}
@@ -125,33 +116,33 @@ func TestNoModel(t *testing.T) {
 		name string // under dir, what is given
 		want string
 	}{
-		"a GGUF file":               {empty(), func(d string) { write(t, d+"/m.gguf", "GGUF....") }, "m.gguf", "a GGUF file"},
-		"a GGUF file by its bytes":  {empty(), func(d string) { write(t, d+"/m.bin", "GGUF....") }, "m.bin", "a GGUF file"},
-		"a folder of it":            {empty(), func(d string) { write(t, d+"/m.gguf", "GGUF....") }, "", "m.gguf: a GGUF file"},
-		"a folder of it and config": {whole(), func(d string) { write(t, d+"/m.gguf", "GGUF....") }, "", "m.gguf: a GGUF file"},
-		"GGUF as safetensors":       {whole(), func(d string) { write(t, d+"/model.safetensors", "GGUF....") }, "", "model.safetensors: a GGUF file"},
-		"a weight file":             {whole(), func(d string) { write(t, d+"/model.safetensors", "x") }, "model.safetensors", "give the folder: --model "},
+		"a GGUF file":               {empty(), func(d string) { testkit.Write(t, d+"/m.gguf", "GGUF....") }, "m.gguf", "a GGUF file"},
+		"a GGUF file by its bytes":  {empty(), func(d string) { testkit.Write(t, d+"/m.bin", "GGUF....") }, "m.bin", "a GGUF file"},
+		"a folder of it":            {empty(), func(d string) { testkit.Write(t, d+"/m.gguf", "GGUF....") }, "", "m.gguf: a GGUF file"},
+		"a folder of it and config": {whole(), func(d string) { testkit.Write(t, d+"/m.gguf", "GGUF....") }, "", "m.gguf: a GGUF file"},
+		"GGUF as safetensors":       {whole(), func(d string) { testkit.Write(t, d+"/model.safetensors", "GGUF....") }, "", "model.safetensors: a GGUF file"},
+		"a weight file":             {whole(), func(d string) { testkit.Write(t, d+"/model.safetensors", "x") }, "model.safetensors", "give the folder: --model "},
 		"config.json":               {whole(), func(d string) {}, "config.json", "give the folder: --model "},
-		"an adapter":                {empty(), func(d string) { write(t, d+"/adapter_config.json", "{}") }, "", "give it as --adapter"},
-		"a cache's folder":          {empty(), func(d string) { write(t, d+"/snapshots/abc/config.json", llama) }, "", "/snapshots/abc"},
-		"Meta's form":               {empty(), func(d string) { write(t, d+"/consolidated.00.pth", "x") }, "", "consolidated.00.pth: weights in the form of their makers"},
-		"another name":              {whole(), func(d string) { write(t, d+"/llama.safetensors", "x") }, "", "if llama.safetensors is the whole model"},
+		"an adapter":                {empty(), func(d string) { testkit.Write(t, d+"/adapter_config.json", "{}") }, "", "give it as --adapter"},
+		"a cache's folder":          {empty(), func(d string) { testkit.Write(t, d+"/snapshots/abc/config.json", llama) }, "", "/snapshots/abc"},
+		"Meta's form":               {empty(), func(d string) { testkit.Write(t, d+"/consolidated.00.pth", "x") }, "", "consolidated.00.pth: weights in the form of their makers"},
+		"another name":              {whole(), func(d string) { testkit.Write(t, d+"/llama.safetensors", "x") }, "", "if llama.safetensors is the whole model"},
 		"nothing":                   {whole(), func(d string) {}, "", "no weights: none of model.safetensors"},
 		"no config":                 {empty(), func(d string) {}, "", "is "},
-		"a pointer for weights":     {whole(), func(d string) { write(t, d+"/model.safetensors", lfs) }, "", "model.safetensors: a git-lfs pointer"},
-		"a pointer for a .bin":      {whole(), func(d string) { write(t, d+"/pytorch_model.bin", lfs) }, "", "pytorch_model.bin: a git-lfs pointer"},
-		"a pointer for an index":    {whole(), func(d string) { write(t, d+"/"+indexFile, lfs) }, "", indexFile + ": a git-lfs pointer"},
-		"a pointer for config":      {empty(), func(d string) { write(t, d+"/config.json", lfs) }, "", "config.json: a git-lfs pointer"},
+		"a pointer for weights":     {whole(), func(d string) { testkit.Write(t, d+"/model.safetensors", lfs) }, "", "model.safetensors: a git-lfs pointer"},
+		"a pointer for a .bin":      {whole(), func(d string) { testkit.Write(t, d+"/pytorch_model.bin", lfs) }, "", "pytorch_model.bin: a git-lfs pointer"},
+		"a pointer for an index":    {whole(), func(d string) { testkit.Write(t, d+"/"+indexFile, lfs) }, "", indexFile + ": a git-lfs pointer"},
+		"a pointer for config":      {empty(), func(d string) { testkit.Write(t, d+"/config.json", lfs) }, "", "config.json: a git-lfs pointer"},
 		"a pointer for a shard": {whole(), func(d string) {
-			write(t, d+"/"+indexFile, `{"weight_map":{"a":"1.safetensors"}}`)
-			write(t, d+"/1.safetensors", lfs)
+			testkit.Write(t, d+"/"+indexFile, `{"weight_map":{"a":"1.safetensors"}}`)
+			testkit.Write(t, d+"/1.safetensors", lfs)
 		}, "", "1.safetensors: a git-lfs pointer"},
-		"a pointer as the model": {empty(), func(d string) { write(t, d+"/m", lfs) }, "m", "m: a git-lfs pointer"},
-		"a web page for weights": {whole(), func(d string) { write(t, d+"/model.safetensors", "<!DOCTYPE html><html>") }, "", "it is a web page"},
-		"a web page for a .bin":  {whole(), func(d string) { write(t, d+"/pytorch_model.bin", "\n<html>") }, "", "it is a web page"},
-		"a zip as safetensors":   {whole(), func(d string) { write(t, d+"/model.safetensors", string(zipped(t, "", nil))) }, "", "whose name ends in .bin"},
-		"safetensors as a .bin":  {whole(), func(d string) { write(t, d+"/pytorch_model.bin", string(file("{}", 0))+"x") }, "", "whose name ends in .safetensors"},
-		"a cut zip":              {whole(), func(d string) { write(t, d+"/pytorch_model.bin", string(zipped(t, "", nil)[:60])) }, "", "cut off or damaged; fetch it again, or convert it to safetensors"},
+		"a pointer as the model": {empty(), func(d string) { testkit.Write(t, d+"/m", lfs) }, "m", "m: a git-lfs pointer"},
+		"a web page for weights": {whole(), func(d string) { testkit.Write(t, d+"/model.safetensors", "<!DOCTYPE html><html>") }, "", "it is a web page"},
+		"a web page for a .bin":  {whole(), func(d string) { testkit.Write(t, d+"/pytorch_model.bin", "\n<html>") }, "", "it is a web page"},
+		"a zip as safetensors":   {whole(), func(d string) { testkit.Write(t, d+"/model.safetensors", string(zipped(t, "", nil))) }, "", "whose name ends in .bin"},
+		"safetensors as a .bin":  {whole(), func(d string) { testkit.Write(t, d+"/pytorch_model.bin", string(file("{}", 0))+"x") }, "", "whose name ends in .safetensors"},
+		"a cut zip":              {whole(), func(d string) { testkit.Write(t, d+"/pytorch_model.bin", string(zipped(t, "", nil)[:60])) }, "", "cut off or damaged; fetch it again, or convert it to safetensors"},
 		"a pipe for weights": {whole(), func(d string) {
 			if err := unix.Mkfifo(d+"/model.safetensors", 0o644); err != nil {
 				t.Fatal(err)
@@ -162,12 +153,12 @@ func TestNoModel(t *testing.T) {
 				t.Fatal(err)
 			}
 		}, "", "config.json: a pipe"},
-		"a folder for weights":    {whole(), func(d string) { write(t, d+"/model.safetensors/x", "") }, "", "model.safetensors: a folder"},
+		"a folder for weights":    {whole(), func(d string) { testkit.Write(t, d+"/model.safetensors/x", "") }, "", "model.safetensors: a folder"},
 		"a device for weights":    {whole(), func(d string) { link(t, "/dev/zero", d+"/pytorch_model.bin") }, "", "pytorch_model.bin: a device"},
 		"a link to nothing":       {whole(), func(d string) { link(t, "../blobs/x", d+"/model.safetensors") }, "", "model.safetensors: a link to ../blobs/x"},
-		"config.json of an array": {empty(), func(d string) { write(t, d+"/config.json", "[]") }, "", "config.json: array where an object is wanted"},
-		"a long config.json":      {empty(), func(d string) { write(t, d+"/config.json", "["+strings.Repeat("0,", 3<<20)+"0]") }, "", "more than such a file has"},
-		"an index of numbers":     {whole(), func(d string) { write(t, d+"/"+indexFile, `{"weight_map":{"a":1}}`) }, "", "weight_map: number where something else is wanted"},
+		"config.json of an array": {empty(), func(d string) { testkit.Write(t, d+"/config.json", "[]") }, "", "config.json: array where an object is wanted"},
+		"a long config.json":      {empty(), func(d string) { testkit.Write(t, d+"/config.json", "["+strings.Repeat("0,", 3<<20)+"0]") }, "", "more than such a file has"},
+		"an index of numbers":     {whole(), func(d string) { testkit.Write(t, d+"/"+indexFile, `{"weight_map":{"a":1}}`) }, "", "weight_map: number where something else is wanted"},
 	} {
 		c.make(c.dir)
 		_, err := OpenModel(filepath.Join(c.dir, c.name))
@@ -224,9 +215,7 @@ func FuzzIndex(f *testing.F) {
 	}
 	path := filepath.Join(dir, indexFile)
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if err := os.WriteFile(path, b, 0o644); err != nil {
-			t.Fatal(err)
-		}
+		testkit.Write(t, path, b)
 		m := &Model{Dir: dir, Tensors: map[string]Tensor{}}
 		defer m.Close()
 		if err := m.openIndex(path); err != nil {

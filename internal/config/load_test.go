@@ -11,6 +11,7 @@ import (
 
 	"longlora/internal/config"
 	"longlora/internal/errs"
+	"longlora/internal/testkit"
 )
 
 // load reads train's options from a command line, a longlora.yaml in the working directory ("" for none) and the
@@ -19,7 +20,7 @@ func load(t *testing.T, file string, args ...string) (*config.Train, *config.Val
 	t.Helper()
 	t.Chdir(t.TempDir())
 	if file != "" {
-		write(t, config.DefaultFile, file)
+		testkit.Write(t, config.DefaultFile, file)
 	}
 	return parse(t, args...)
 }
@@ -43,13 +44,6 @@ func parse(t *testing.T, args ...string) (*config.Train, *config.Values, error) 
 		err = c.Finish(v, "model", "data", "ctx", "out")
 	}
 	return c, v, err
-}
-
-func write(t *testing.T, path, text string) {
-	t.Helper()
-	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
 }
 
 const least = "model: m\ndata: d\nout: o\nctx: 64\n"
@@ -166,8 +160,8 @@ func TestFileKeys(t *testing.T) {
 	}
 	// --config names another file, which is then the only one.
 	other := filepath.Join(t.TempDir(), "other.yaml")
-	write(t, other, least+"rank: 2\n")
-	write(t, config.DefaultFile, "rank: 9\nalpha: 1\n")
+	testkit.Write(t, other, least+"rank: 2\n")
+	testkit.Write(t, config.DefaultFile, "rank: 9\nalpha: 1\n")
 	if c, _, err = parse(t, "--config", other); err != nil || c.Rank != 2 || c.Alpha != 16 {
 		t.Errorf("rank %d, alpha %v: %v", c.Rank, c.Alpha, err)
 	}

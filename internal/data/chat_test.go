@@ -3,13 +3,13 @@ package data
 import (
 	"bytes"
 	"encoding/json"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	"longlora/internal/errs"
+	"longlora/internal/testkit"
 	"longlora/internal/tokenizer"
 )
 
@@ -25,10 +25,7 @@ type chatCase struct {
 // chatCases are the cases, and the tokenizer that encoded them.
 func chatCases(t testing.TB) ([]chatCase, *tokenizer.Tokenizer) {
 	t.Helper()
-	b, err := os.ReadFile("testdata/chat/cases.json")
-	if err != nil {
-		t.Fatal(err)
-	}
+	b := testkit.Read(t, "testdata/chat/cases.json")
 	var all struct{ Cases []chatCase }
 	if err := json.Unmarshal(b, &all); err != nil {
 		t.Fatal(err)
@@ -150,9 +147,7 @@ func TestChatTemplate(t *testing.T) {
 	} {
 		dir := t.TempDir()
 		for name, text := range c.files {
-			if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
-				t.Fatal(err)
-			}
+			testkit.Write(t, filepath.Join(dir, name), text)
 		}
 		if got, err := ChatTemplate(dir); err != nil || got != c.want {
 			t.Errorf("%v: %q, %v", c.files, got, err)

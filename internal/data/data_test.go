@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"longlora/internal/errs"
+	"longlora/internal/testkit"
 	"longlora/internal/tokenizer"
 )
 
@@ -54,11 +55,7 @@ func (letters) EOS() (int32, bool) { return 2, true }
 
 func write(t *testing.T, name, text string) string {
 	t.Helper()
-	p := filepath.Join(t.TempDir(), name)
-	if err := os.WriteFile(p, []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	return p
+	return testkit.Temp(t, name, text)
 }
 
 func options(path, pack string, ctx int) Options {

@@ -13,6 +13,7 @@ import (
 	"longlora/internal/ckpt"
 	"longlora/internal/errs"
 	"longlora/internal/files"
+	"longlora/internal/testkit"
 )
 
 // alpacas are n examples of growing length.
@@ -177,9 +178,7 @@ func TestPrepareEndsEarly(t *testing.T) {
 func TestPreparedMismatch(t *testing.T) {
 	dir := t.TempDir()
 	src := filepath.Join(dir, "a.jsonl")
-	if err := os.WriteFile(src, []byte(alpacas(30)), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	testkit.Write(t, src, alpacas(30))
 	bin := filepath.Join(dir, "a.bin")
 	o := realOptions(t, src, "", 0)
 	o.Template = "llama2"
@@ -188,21 +187,13 @@ func TestPreparedMismatch(t *testing.T) {
 	}
 	edit := func(path string, f func([]byte) []byte) func() {
 		return func() {
-			b, err := os.ReadFile(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := os.WriteFile(path, f(b), 0o644); err != nil {
-				t.Fatal(err)
-			}
+			b := testkit.Read(t, path)
+			testkit.Write(t, path, f(b))
 		}
 	}
 	keep := map[string][]byte{}
 	for _, p := range []string{src, bin, bin + ".json", bin + ".idx"} {
-		b, err := os.ReadFile(p)
-		if err != nil {
-			t.Fatal(err)
-		}
+		b := testkit.Read(t, p)
 		keep[p] = b
 	}
 	flip := func(b []byte) []byte { b[len(b)/2]++; return b }
@@ -232,9 +223,7 @@ func TestPreparedMismatch(t *testing.T) {
 		{"torn description", edit(bin+".json", func(b []byte) []byte { return b[:9] }), nil, 4, "a.bin.json"},
 	} {
 		for p, b := range keep {
-			if err := os.WriteFile(p, b, 0o644); err != nil {
-				t.Fatal(err)
-			}
+			testkit.Write(t, p, b)
 		}
 		if c.damage != nil {
 			c.damage()
@@ -262,14 +251,9 @@ func TestDamagedIndexRecords(t *testing.T) {
 			if _, err := Prepare(t.Context(), realOptions(t, src, "", 0), bin, "test"); err != nil {
 				t.Fatal(err)
 			}
-			b, err := os.ReadFile(bin + ".idx")
-			if err != nil {
-				t.Fatal(err)
-			}
+			b := testkit.Read(t, bin+".idx")
 			binary.LittleEndian.PutUint32(b[indexHeader+i*exampleRecord+at:], 1<<31)
-			if err := os.WriteFile(bin+".idx", b, 0o644); err != nil {
-				t.Fatal(err)
-			}
+			testkit.Write(t, bin+".idx", b)
 			c, err := readSidecar(bin)
 			if err != nil {
 				t.Fatal(err)
@@ -296,10 +280,7 @@ func TestNoSpecial(t *testing.T) {
 	if err != nil || res.Documents != 3 {
 		t.Fatalf("%+v, %v", res, err)
 	}
-	b, err := os.ReadFile(bin)
-	if err != nil {
-		t.Fatal(err)
-	}
+	b := testkit.Read(t, bin)
 	var ids []int32
 	for i := 0; i < len(b); i += 2 {
 		ids = append(ids, int32(binary.LittleEndian.Uint16(b[i:])))
@@ -321,9 +302,7 @@ func TestNoSpecial(t *testing.T) {
 func TestFolderOfPreparedFiles(t *testing.T) {
 	src := t.TempDir()
 	for name, content := range map[string]string{"a.jsonl": alpacas(40), "b.jsonl": alpacas(31)} {
-		if err := os.WriteFile(filepath.Join(src, name), []byte(content), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		testkit.Write(t, filepath.Join(src, name), content)
 	}
 	dir := t.TempDir()
 	for _, n := range []string{"a", "b"} {
@@ -349,9 +328,7 @@ func TestFolderOfPreparedFiles(t *testing.T) {
 			t.Fatalf("row %d differs", i)
 		}
 	}
-	if err := os.WriteFile(filepath.Join(dir, "c.bin"), []byte{5, 0}, 0o644); err != nil {
-		t.Fatal(err)
-	}
+	testkit.Write(t, filepath.Join(dir, "c.bin"), []byte{5, 0})
 	if _, err := Open(t.Context(), realOptions(t, dir, "auto", 200)); errs.Code(err) != 4 || !strings.Contains(err.Error(), "plain") {
 		t.Errorf("plain ids beside prepared ones: %v", err)
 	}
@@ -451,14 +428,9 @@ func TestIDsOutside(t *testing.T) {
 	if _, err := Prepare(t.Context(), realOptions(t, src, "", 0), bin, "test"); err != nil {
 		t.Fatal(err)
 	}
-	b, err := os.ReadFile(bin)
-	if err != nil {
-		t.Fatal(err)
-	}
+	b := testkit.Read(t, bin)
 	binary.LittleEndian.PutUint16(b[200:], 65535)
-	if err := os.WriteFile(bin, b, 0o644); err != nil {
-		t.Fatal(err)
-	}
+	testkit.Write(t, bin, b)
 	c, err := readSidecar(bin)
 	if err != nil {
 		t.Fatal(err)

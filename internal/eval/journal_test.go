@@ -10,6 +10,7 @@ import (
 
 	"longlora/internal/errs"
 	"longlora/internal/files"
+	"longlora/internal/testkit"
 )
 
 // keep writes n results into a journal.
@@ -32,19 +33,14 @@ func TestJournalDamaged(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "kept")
 	keep(t, dir, 0, 5)
 	path := filepath.Join(dir, journalName)
-	b, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	b := testkit.Read(t, path)
 	lines := bytes.SplitAfter(b, []byte("\n"))
 	lines[2] = bytes.Replace(lines[2], []byte(`"sum":0.66`), []byte(`"sum":0.65`), 1) // still JSON, still with a hash
 	torn := append(bytes.Join(lines, nil), lines[1][:20]...)
 	if bytes.Contains(torn[:len(torn)-20], []byte(`"sum":0.66`)) {
 		t.Fatal("nothing is damaged")
 	}
-	if err := os.WriteFile(path, torn, 0o644); err != nil {
-		t.Fatal(err)
-	}
+	testkit.Write(t, path, torn)
 	j, err := openJournal(dir)
 	if err != nil {
 		t.Fatal(err)
@@ -78,9 +74,7 @@ func TestJournalForeign(t *testing.T) {
 	} {
 		dir := t.TempDir()
 		path := filepath.Join(dir, c.file)
-		if err := os.WriteFile(path, []byte(c.text), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		testkit.Write(t, path, c.text)
 		_, err := openJournal(dir)
 		if errs.Code(err) != int(errs.Usage) || !strings.Contains(err.Error(), c.file) {
 			t.Errorf("%s: %v", name, err)
@@ -91,9 +85,7 @@ func TestJournalForeign(t *testing.T) {
 	}
 	for name, text := range map[string]string{"nothing": "", "a torn first line": `{"key":"ab`, "its first letters": `{"k`} {
 		dir := t.TempDir()
-		if err := os.WriteFile(filepath.Join(dir, journalName), []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		testkit.Write(t, filepath.Join(dir, journalName), text)
 		keep(t, dir, 0, 1)
 		j, err := openJournal(dir)
 		if err != nil || len(j.have) != 1 || j.damaged != 0 {

@@ -1,13 +1,13 @@
 package eval
 
 import (
-	"os"
 	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
 
 	"longlora/internal/errs"
+	"longlora/internal/testkit"
 )
 
 const words4 = "filler: 'a b '\nfact: ' f {key}'\nquestion: q\nanswer: ' {key}'\n"
@@ -77,9 +77,7 @@ func TestTemplateIsBounded(t *testing.T) {
 	for name, text := range map[string]string{"many": many.String(), "bomb": bomb.String(), "deep": strings.Repeat("[", 1<<20),
 		"flow": "{" + strings.Repeat("a,", 1<<18) + "}", "long": strings.Repeat("#", maxTemplate+1)} {
 		path := filepath.Join(dir, name)
-		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		testkit.Write(t, path, text)
 		if _, err := ReadTemplate(path); errs.Code(err) != 2 || !strings.Contains(err.Error(), "--passkey-template") || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s: %.200v", name, err)
 		}

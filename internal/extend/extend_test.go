@@ -11,12 +11,12 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/spf13/pflag"
-
 	"longlora/internal/config"
 	"longlora/internal/errs"
 	"longlora/internal/extend"
 	"longlora/internal/ops/cpu"
+	"longlora/internal/testkit"
+	"longlora/internal/testkit/flags"
 )
 
 const (
@@ -27,20 +27,10 @@ const (
 // options reads a command line of extend; the model was trained on 32 tokens, reads 128 and goes to 256.
 func options(t *testing.T, data, out string, more ...string) *config.Extend {
 	t.Helper()
-	c, fs := &config.Extend{}, pflag.NewFlagSet("extend", pflag.ContinueOnError)
-	c.Flags(fs)
+	c := &config.Extend{}
 	args := append([]string{"--model=" + golden + "/model", "--data=" + data, "--out=" + out, "--ctx=256", "--base-ctx=32",
 		"--steps=6", "--accum=1", "--warmup-steps=0", "--lr=1e-3", "--save-every=2"}, more...)
-	if err := fs.Parse(args); err != nil {
-		t.Fatal(err)
-	}
-	known := config.Known{}
-	fs.VisitAll(known.Add)
-	v, err := config.Load(fs, known)
-	if err == nil {
-		err = c.Finish(v)
-	}
-	if err != nil {
+	if err := c.Finish(flags.Parse(t, "extend", c, args)); err != nil {
 		t.Fatal(err)
 	}
 	return c
@@ -75,14 +65,9 @@ func run(t *testing.T, c *config.Extend, stopWhen string) (extend.Report, string
 // evalData is 700 tokens: windows of 128 and of 256, none of 512.
 func evalData(t *testing.T) string {
 	t.Helper()
-	b, err := os.ReadFile(tokens)
-	if err != nil {
-		t.Fatal(err)
-	}
+	b := testkit.Read(t, tokens)
 	path := filepath.Join(t.TempDir(), "eval.bin")
-	if err := os.WriteFile(path, b[:2*700], 0o644); err != nil {
-		t.Fatal(err)
-	}
+	testkit.Write(t, path, b[:2*700])
 	return path
 }
 
@@ -156,10 +141,7 @@ func TestLengthsAndWhatIsLeftOut(t *testing.T) {
 			t.Errorf("the log does not say %q:\n%s", s, log)
 		}
 	}
-	b, err := os.ReadFile(filepath.Join(out, "report.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	b := testkit.Read(t, filepath.Join(out, "report.json"))
 	want, err := json.Marshal(rep)
 	if err != nil {
 		t.Fatal(err)
@@ -212,23 +194,16 @@ func TestOnlyInterpolated(t *testing.T) {
 // The last 5 % of the documents are evaluated on and never trained on.
 func TestHeldOut(t *testing.T) {
 	dir := t.TempDir()
-	once, err := os.ReadFile(tokens)
-	if err != nil {
-		t.Fatal(err)
-	}
+	once := testkit.Read(t, tokens)
 	data := filepath.Join(dir, "data.bin")
 	all := bytes.Repeat(once, 16) // 20,480 tokens: the last 1024 are held out
-	if err := os.WriteFile(data, all, 0o644); err != nil {
-		t.Fatal(err)
-	}
+	testkit.Write(t, data, all)
 	rep, log, err := run(t, options(t, data, filepath.Join(dir, "a"), "--steps=1"), "")
 	if err != nil {
 		t.Fatal(err)
 	}
 	held := filepath.Join(dir, "held.bin")
-	if err := os.WriteFile(held, all[len(all)-2*1024:], 0o644); err != nil {
-		t.Fatal(err)
-	}
+	testkit.Write(t, held, all[len(all)-2*1024:])
 	same, _, err := run(t, options(t, data, filepath.Join(dir, "b"), "--steps=1", "--eval-data="+held), "")
 	if err != nil {
 		t.Fatal(err)

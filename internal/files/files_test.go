@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"longlora/internal/errs"
+	"longlora/internal/testkit"
 )
 
 const lfs = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393\nsize 12345\n"
@@ -21,9 +22,7 @@ func TestOpen(t *testing.T) {
 	dir := t.TempDir()
 	at := func(name string) string { return filepath.Join(dir, name) }
 	write := func(name, text string) {
-		if err := os.WriteFile(at(name), []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		testkit.Write(t, at(name), text)
 	}
 	must := func(err error) {
 		t.Helper()
@@ -73,9 +72,7 @@ func TestOpen(t *testing.T) {
 
 func TestRead(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x")
-	if err := os.WriteFile(path, []byte("12345"), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	testkit.Write(t, path, "12345")
 	if b, err := Read(path, 5); err != nil || string(b) != "12345" {
 		t.Errorf("%q, %v", b, err)
 	}

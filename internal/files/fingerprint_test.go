@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"longlora/internal/errs"
+	"longlora/internal/testkit"
 )
 
 // A change anywhere in a file is seen, its length and time set back as they were: to the byte where the file is hashed
@@ -29,9 +30,7 @@ func TestFingerprint(t *testing.T) {
 		{size: large, at: edgeBytes + blockBytes + 1, n: 1, want: Touched},
 		{size: large, at: edgeBytes + blockBytes + 1, n: 1, whole: true, want: Changed},
 	} {
-		if err := os.WriteFile(path, nil, 0o644); err != nil {
-			t.Fatal(err)
-		}
+		testkit.Write(t, path, "")
 		if err := os.Truncate(path, c.size); err != nil {
 			t.Fatal(err)
 		}
@@ -80,9 +79,7 @@ func TestFingerprint(t *testing.T) {
 // The hash of a whole file is the one that sha256sum prints.
 func TestWholeIsSHA256(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x")
-	if err := os.WriteFile(path, []byte("hello"), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	testkit.Write(t, path, "hello")
 	want := fmt.Sprintf("%x", sha256.Sum256([]byte("hello")))
 	for _, take := range []func(string, string) (Fingerprint, error){Sample, Whole} {
 		if p, err := take(path, "a name"); err != nil || p.SHA256 != want || p.Size != 5 || p.Name != "a name" || p.Sampled {

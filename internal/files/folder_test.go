@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"longlora/internal/errs"
+	"longlora/internal/testkit"
 )
 
 func names(t *testing.T, dir string) string {
@@ -27,22 +28,12 @@ func names(t *testing.T, dir string) string {
 	return strings.Join(out, " ")
 }
 
-func write(t *testing.T, path, text string) {
-	t.Helper()
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // Of what lies in a folder Sweep takes only what this program named and nobody writes any more.
 func TestSweep(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "a[1]*") // what a pattern would trip over
 	foreign := []string{".config.tmp/x", ".notes.tmp-old", ".run.json.tmp123", "run.json", ".x.longlora-12.tmp", "x.longlora-0123456789abcdef.tmp", ".longlora-0123456789abcdef.tmp"}
 	for _, n := range foreign {
-		write(t, filepath.Join(dir, n), "x")
+		testkit.Write(t, filepath.Join(dir, n), "x")
 	}
 	live, err := Create(filepath.Join(dir, "live"))
 	if err != nil {
@@ -58,7 +49,7 @@ func TestSweep(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	write(t, filepath.Join(folder, "run.json"), "x")
+	testkit.Write(t, filepath.Join(folder, "run.json"), "x")
 	if of, ok := TempOf(filepath.Base(folder)); of != "step-000001" || !ok {
 		t.Errorf("%s is of %q, %v", folder, of, ok)
 	}
@@ -150,8 +141,8 @@ func TestStage(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	write(t, at("full/thesis.txt"), "precious")
-	write(t, at("file"), "precious")
+	testkit.Write(t, at("full/thesis.txt"), "precious")
+	testkit.Write(t, at("file"), "precious")
 	for link, to := range map[string]string{"link": "target", "dangling": "nowhere"} {
 		if err := os.Symlink(to, at(link)); err != nil {
 			t.Fatal(err)
@@ -167,7 +158,7 @@ func TestStage(t *testing.T) {
 			t.Errorf("%s: a second one: %v", n, err)
 		}
 		for _, f := range []string{"config.json", "model-00001.safetensors", "tokenizer.json"} {
-			write(t, filepath.Join(s.Dir, f), f)
+			testkit.Write(t, filepath.Join(s.Dir, f), f)
 		}
 		if err := s.Commit("config.json"); err != nil {
 			t.Errorf("%s: %v", n, err)
@@ -210,16 +201,16 @@ func TestStageAfterAKill(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			write(t, filepath.Join(part, movingName), string(list))
+			testkit.Write(t, filepath.Join(part, movingName), string(list))
 			for i, n := range all {
 				dir := part
 				if i < arrived {
 					dir = out
 				}
-				write(t, filepath.Join(dir, n), "old")
+				testkit.Write(t, filepath.Join(dir, n), "old")
 			}
 			if strange != "" {
-				write(t, filepath.Join(out, strange), "precious")
+				testkit.Write(t, filepath.Join(out, strange), "precious")
 			}
 			s, err := NewStage(out, "busy")
 			if refused := errs.Code(err) == int(errs.Usage); refused != (strange != "" || arrived == len(all)) {
@@ -234,14 +225,14 @@ func TestStageAfterAKill(t *testing.T) {
 			if got := names(t, s.Dir); got != "" {
 				t.Errorf("the part still holds %s", got)
 			}
-			write(t, filepath.Join(s.Dir, "config.json"), "new")
+			testkit.Write(t, filepath.Join(s.Dir, "config.json"), "new")
 			if err := s.Commit("config.json"); err != nil || names(t, out) != "config.json" {
 				t.Errorf("%v: %s", err, names(t, out))
 			}
 		}
 	}
 	out := filepath.Join(t.TempDir(), "out")
-	write(t, filepath.Join(filepath.Dir(out), ".out."+partName, "half"), "x")
+	testkit.Write(t, filepath.Join(filepath.Dir(out), ".out."+partName, "half"), "x")
 	s, err := NewStage(out, "busy")
 	if err != nil || names(t, s.Dir) != "" {
 		t.Fatal(err, names(t, s.Dir))
@@ -249,7 +240,7 @@ func TestStageAfterAKill(t *testing.T) {
 	if err := os.Mkdir(out, 0o755); err != nil { // who comes in between keeps what is his
 		t.Fatal(err)
 	}
-	write(t, filepath.Join(out, "thesis.txt"), "precious")
+	testkit.Write(t, filepath.Join(out, "thesis.txt"), "precious")
 	if err := s.Commit("config.json"); errs.Code(err) != int(errs.Usage) || names(t, out) != "thesis.txt" || names(t, filepath.Dir(out)) != "out" {
 		t.Errorf("%v: %s in %s", err, names(t, out), names(t, filepath.Dir(out)))
 	}

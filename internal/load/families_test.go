@@ -1,9 +1,7 @@
 package load_test
 
 import (
-	"encoding/json"
 	"math"
-	"os"
 	"path/filepath"
 	"testing"
 
@@ -12,6 +10,7 @@ import (
 	"longlora/internal/ops/cpu"
 	"longlora/internal/ops/optest"
 	"longlora/internal/s2attn"
+	"longlora/internal/testkit/gpu"
 )
 
 // families are reference cases of one kind of model each: of the base's loss, of the adapter's, and of gradients.
@@ -23,8 +22,8 @@ func TestFamilies(t *testing.T) {
 	for _, name := range families {
 		g := open(t, name)
 		g.baseLoss(t)
-		ctx, group := g.want.Ctx, g.want.Group
-		full := kase{"full", s2attn.Spec{Mode: s2attn.Full}, row(g.ids[:ctx]), g.want.Full}
+		ctx, group := g.Ctx, g.Group
+		full := kase{"full", s2attn.Spec{Mode: s2attn.Full}, row(g.IDs[:ctx]), g.Full}
 		if e := g.loss(t, full); !(e < 1e-5) {
 			t.Errorf("%s: the loss under full attention is off by %g", name, e)
 		}
@@ -46,12 +45,12 @@ func TestFamilies(t *testing.T) {
 // The same in bfloat16: a step may have twice the error of one whose every operation is done plainly.
 func TestFamiliesBF16(t *testing.T) {
 	plain := optest.Plain(cpu.New(2))
-	for _, be := range append(gpu(t), plain) {
+	for _, be := range append(gpu.All(t), plain) {
 		for _, name := range families {
 			g := open(t, name)
 			c := g.split()
 			yard := g.yardstick(t, plain, c)
-			for _, tl := range tilings(c, g.want.Ctx, g.want.Group, g.want.Ctx, g.want.Group/2-3) {
+			for _, tl := range tilings(c, g.Ctx, g.Group, g.Ctx, g.Group/2-3) {
 				for what, e := range g.errors(t, be, c, tl) {
 					if limit := 2 * yard[what]; !(e <= limit) {
 						t.Errorf("%s: %s %+v: %s is off by %g, at most %g", be.Name(), name, tl, what, e, limit)
@@ -65,8 +64,8 @@ func TestFamiliesBF16(t *testing.T) {
 // With every weight trained, each bias has the gradient that PyTorch gives it.
 func TestBiasGradients(t *testing.T) {
 	g := open(t, "biases")
-	c := kase{"full", s2attn.Spec{Mode: s2attn.Full}, row(g.ids[:g.want.Ctx]), g.want.Full}
-	for _, tl := range tilings(c, g.want.Ctx, 0, g.want.Ctx, 16, 11) {
+	c := kase{"full", s2attn.Spec{Mode: s2attn.Full}, row(g.IDs[:g.Ctx]), g.Full}
+	for _, tl := range tilings(c, g.Ctx, 0, g.Ctx, 16, 11) {
 		for what, e := range g.errors(t, cpu.New(2), c, tl) {
 			if !(e <= 1e-5) {
 				t.Errorf("%+v: %s is off by %g", tl, what, e)
@@ -76,7 +75,7 @@ func TestBiasGradients(t *testing.T) {
 }
 
 func (g golden) split() kase {
-	return kase{"split", s2attn.Spec{Mode: s2attn.Split, Group: g.want.Group}, row(g.ids[:g.want.Ctx]), g.want.Split}
+	return kase{"split", s2attn.Spec{Mode: s2attn.Split, Group: g.Group}, row(g.IDs[:g.Ctx]), g.Split}
 }
 
 // loss is the error of a case's loss.
@@ -92,30 +91,17 @@ func (g golden) loss(t *testing.T, c kase) float64 {
 // baseLoss holds the base's loss over windows, the mean of their means, without the adapter.
 func (g golden) baseLoss(t *testing.T) {
 	t.Helper()
-	var want struct {
-		PPL struct {
-			Stride, Windows int
-			Loss            float64 `json:"mean_loss"`
-		}
-	}
-	b, err := os.ReadFile(filepath.Join(g.dir, "expected.json"))
-	if err == nil {
-		err = json.Unmarshal(b, &want)
-	}
+	base, err := load.Open(filepath.Join(g.Dir, "model"), "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	base, err := load.Open(filepath.Join(g.dir, "model"), "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	n := g.want.Ctx
+	n := g.Ctx
 	r, _, done := g.run(t, cpu.New(2), base, model.Train{Frozen: true}, s2attn.Spec{Mode: s2attn.Full}, model.Tiling{Tile: n, MLPRows: n, HeadRows: n})
 	defer done()
 	sum := 0.0
-	for i := range want.PPL.Windows {
-		at := i * want.PPL.Stride
-		nll, err := r.Score(row(g.ids[at : at+n]))
+	for i := range g.PPL.Windows {
+		at := i * g.PPL.Stride
+		nll, err := r.Score(row(g.IDs[at : at+n]))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -123,7 +109,7 @@ func (g golden) baseLoss(t *testing.T) {
 			sum += float64(v)
 		}
 	}
-	if got := sum / float64(want.PPL.Windows*(n-1)); !(math.Abs(got-want.PPL.Loss) < 1e-5) {
-		t.Errorf("%s: the base's loss over %d windows is %v, want %v", g.dir, want.PPL.Windows, got, want.PPL.Loss)
+	if got := sum / float64(g.PPL.Windows*(n-1)); !(math.Abs(got-g.PPL.Loss) < 1e-5) {
+		t.Errorf("%s: the base's loss over %d windows is %v, want %v", g.Dir, g.PPL.Windows, got, g.PPL.Loss)
 	}
 }

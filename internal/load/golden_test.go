@@ -1,70 +1,26 @@
 package load_test
 
 import (
-	"encoding/binary"
-	"encoding/json"
 	"math"
 	"os"
 	"path/filepath"
 	"slices"
 	"testing"
 
-	"longlora/internal/ckpt"
 	"longlora/internal/load"
 	"longlora/internal/model"
 	"longlora/internal/ops"
 	"longlora/internal/ops/cpu"
-	"longlora/internal/ops/cuda"
 	"longlora/internal/ops/optest"
 	"longlora/internal/s2attn"
+	"longlora/internal/testkit"
+	"longlora/internal/testkit/gpu"
 )
 
-type expected struct {
-	Ctx, Group int
-	Full       float64 `json:"loss.full"`
-	Split      float64 `json:"loss.split"`
-	Roll       float64 `json:"loss.roll"`
-	SFTLoss    float64 `json:"loss.sft"`
-	DocsLoss   float64 `json:"loss.docs"`
-	Docs       []int   // lengths of the documents that a row is cut into
-	SFT        struct {
-		Lengths, Prompt []int
-		Starts          []int `json:"row_starts"`
-	}
-}
+// golden is a reference case.
+type golden struct{ *testkit.Case }
 
-type golden struct {
-	dir  string
-	want expected
-	ids  []int32
-	ref  map[string]ckpt.Tensor
-}
-
-func open(t *testing.T, name string) golden {
-	t.Helper()
-	g := golden{dir: filepath.Join("../../testdata/golden", name)}
-	b, err := os.ReadFile(filepath.Join(g.dir, "expected.json"))
-	if err == nil {
-		err = json.Unmarshal(b, &g.want)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	b, err = os.ReadFile(filepath.Join(g.dir, "tokens.bin"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i := 0; i < len(b); i += 2 {
-		g.ids = append(g.ids, int32(binary.LittleEndian.Uint16(b[i:])))
-	}
-	f, err := ckpt.OpenSafetensors(filepath.Join(g.dir, "expected.safetensors"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { f.Close() })
-	g.ref = f.Tensors
-	return g
-}
+func open(t *testing.T, name string) golden { return golden{testkit.Golden(t, name)} }
 
 // row is one uncut row as a batch.
 func row(ids []int32) *model.Batch {
@@ -91,11 +47,11 @@ func sft(rows [][]int32, prompt []int) *model.Batch {
 // opened is the case's model with its first adapter; a case without one trains every weight.
 func (g golden) opened(t *testing.T) (*load.Base, model.Train) {
 	t.Helper()
-	adapter := filepath.Join(g.dir, "adapter-init")
+	adapter := filepath.Join(g.Dir, "adapter-init")
 	if _, err := os.Stat(adapter); err != nil {
 		adapter = ""
 	}
-	base, err := load.Open(filepath.Join(g.dir, "model"), adapter)
+	base, err := load.Open(filepath.Join(g.Dir, "model"), adapter)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -132,23 +88,13 @@ func (g golden) run(t *testing.T, be ops.Backend, base *load.Base, tr model.Trai
 	if m, err = base.New(be, tr, arenas["params"], 0); err != nil {
 		t.Fatal(err)
 	}
-	r = model.NewRunner(m, be, spec, base.Rope(base.Positions, g.want.Ctx), tl, arenas["act"], arenas["halo"])
+	r = model.NewRunner(m, be, spec, base.Rope(base.Positions, g.Ctx), tl, arenas["act"], arenas["halo"])
 	return r, m, func() {
 		for _, a := range arenas {
 			a.Free(be)
 		}
 		base.Close()
 	}
-}
-
-func relative(got, want []float32) float64 {
-	d, n := 0.0, 0.0
-	for i := range want {
-		e := float64(got[i]) - float64(want[i])
-		d += e * e
-		n += float64(want[i]) * float64(want[i])
-	}
-	return math.Sqrt(d / n)
 }
 
 // kase is one reference case of a model.
@@ -161,13 +107,13 @@ type kase struct {
 
 // cases are those that a reference case has values of.
 func (g golden) cases() []kase {
-	ctx, group := g.want.Ctx, g.want.Group
+	ctx, group := g.Ctx, g.Group
 	all := []kase{
-		{"full", s2attn.Spec{Mode: s2attn.Full}, row(g.ids[:ctx]), g.want.Full},
-		{"split", s2attn.Spec{Mode: s2attn.Split, Group: group}, row(g.ids[:ctx]), g.want.Split},
-		{"roll", s2attn.Spec{Mode: s2attn.Roll, Group: group}, row(g.ids[:ctx]), g.want.Roll},
-		{"sft", s2attn.Spec{Mode: s2attn.Split, Group: group}, g.sftBatch(), g.want.SFTLoss},
-		{"docs", s2attn.Spec{Mode: s2attn.Split, Group: group}, g.cutRow(), g.want.DocsLoss},
+		{"full", s2attn.Spec{Mode: s2attn.Full}, row(g.IDs[:ctx]), g.Full},
+		{"split", s2attn.Spec{Mode: s2attn.Split, Group: group}, row(g.IDs[:ctx]), g.Split},
+		{"roll", s2attn.Spec{Mode: s2attn.Roll, Group: group}, row(g.IDs[:ctx]), g.Roll},
+		{"sft", s2attn.Spec{Mode: s2attn.Split, Group: group}, g.sftBatch(), g.SFTLoss},
+		{"docs", s2attn.Spec{Mode: s2attn.Split, Group: group}, g.cutRow(), g.DocsLoss},
 	}
 	return slices.DeleteFunc(all, func(c kase) bool { return c.loss == 0 })
 }
@@ -176,8 +122,8 @@ func (g golden) cases() []kase {
 func (g golden) cutRow() *model.Batch {
 	var docs [][]int32
 	at := 0
-	for _, n := range g.want.Docs {
-		docs = append(docs, g.ids[at:at+n])
+	for _, n := range g.Docs {
+		docs = append(docs, g.IDs[at:at+n])
 		at += n
 	}
 	return sft(docs, make([]int, len(docs)))
@@ -219,9 +165,9 @@ func (g golden) errors(t *testing.T, be ops.Backend, c kase, tl model.Tiling) ma
 	}
 	out := map[string]float64{"loss": math.Abs(sum/float64(scored) - c.loss)}
 	for _, p := range m.Params.List {
-		ref, ok := g.ref["grad."+c.kind+"."+p.Name]
+		ref, ok := g.Ref["grad."+c.kind+"."+p.Name]
 		if !ok {
-			ref, ok = g.ref["grad."+c.kind+".base_model.model."+p.Name]
+			ref, ok = g.Ref["grad."+c.kind+".base_model.model."+p.Name]
 		}
 		if !ok {
 			t.Fatalf("no reference for %s", p.Name)
@@ -230,7 +176,7 @@ func (g golden) errors(t *testing.T, be ops.Backend, c kase, tl model.Tiling) ma
 		if err != nil {
 			t.Fatal(err)
 		}
-		out[p.Name] = relative(got, ref.Floats())
+		out[p.Name] = testkit.Relative(got, ref)
 	}
 	return out
 }
@@ -242,9 +188,9 @@ func TestGolden(t *testing.T) {
 	be := cpu.New(2)
 	for _, name := range models {
 		g := open(t, name)
-		group := g.want.Group
+		group := g.Group
 		for _, c := range g.cases() {
-			for _, tl := range tilings(c, g.want.Ctx, group, len(c.batch.IDs), group, group+7, group/2-3, 11) {
+			for _, tl := range tilings(c, g.Ctx, group, len(c.batch.IDs), group, group+7, group/2-3, 11) {
 				for what, e := range g.errors(t, be, c, tl) {
 					limit := 1e-4
 					if what == "loss" {
@@ -290,35 +236,13 @@ func (g golden) yardstick(t *testing.T, plain ops.Backend, c kase) map[string]fl
 	return yard
 }
 
-// gpu is the first GPU, where this build and this machine have one.
-func gpu(t *testing.T) []ops.Backend {
-	t.Helper()
-	found, err := cuda.Devices()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(found) == 0 {
-		return nil
-	}
-	b, err := cuda.Open(0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := b.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return []ops.Backend{b}
-}
-
 // In bfloat16 a step may have twice the error of the yardstick.
 func TestGoldenBF16(t *testing.T) {
 	plain := optest.Plain(cpu.New(2))
-	judged := append(gpu(t), plain)
+	judged := append(gpu.All(t), plain)
 	for _, name := range models {
 		g := open(t, name)
-		group := g.want.Group
+		group := g.Group
 		for _, c := range g.cases() {
 			n := len(c.batch.IDs)
 			yard := g.yardstick(t, plain, c)
@@ -327,7 +251,7 @@ func TestGoldenBF16(t *testing.T) {
 					continue
 				}
 				worst := 0.0
-				for _, tl := range tilings(c, g.want.Ctx, group, n, group/2-3) {
+				for _, tl := range tilings(c, g.Ctx, group, n, group/2-3) {
 					for what, e := range g.errors(t, be, c, tl) {
 						limit := 2 * yard[what]
 						worst = max(worst, e/limit)
@@ -350,8 +274,8 @@ func TestGoldenBF16(t *testing.T) {
 
 func (g golden) sftBatch() *model.Batch {
 	var rows [][]int32
-	for i, s := range g.want.SFT.Starts {
-		rows = append(rows, g.ids[s:s+g.want.SFT.Lengths[i]])
+	for i, s := range g.SFT.Starts {
+		rows = append(rows, g.IDs[s:s+g.SFT.Lengths[i]])
 	}
-	return sft(rows, g.want.SFT.Prompt)
+	return sft(rows, g.SFT.Prompt)
 }

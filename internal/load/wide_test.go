@@ -1,9 +1,7 @@
 package load_test
 
 import (
-	"encoding/json"
 	"math"
-	"os"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -14,6 +12,7 @@ import (
 	"longlora/internal/ops/cpu"
 	"longlora/internal/s2attn"
 	"longlora/internal/tensor"
+	"longlora/internal/testkit"
 )
 
 // hashed are n numbers in [-0.5, 0.5), as scripts/golden/wide.py computes them.
@@ -28,19 +27,13 @@ func hashed(n, salt int) []float32 {
 
 // A vocabulary of more than 65,536: the loss is transformers' on weights that are a formula, through a checkpoint on disk.
 func TestWideVocabulary(t *testing.T) {
-	b, err := os.ReadFile("../../testdata/golden/wide-vocab/expected.json")
-	if err != nil {
-		t.Fatal(err)
-	}
 	var want struct {
 		Ctx     int
 		Tensors []string
 		Config  map[string]any
 		Full    float64 `json:"loss.full"`
 	}
-	if err := json.Unmarshal(b, &want); err != nil {
-		t.Fatal(err)
-	}
+	testkit.ReadJSON(t, "../../testdata/golden/wide-vocab/expected.json", &want)
 	dir := t.TempDir()
 	want.Config["architectures"] = []string{"LlamaForCausalLM"}
 	if err := ckpt.WriteJSON(filepath.Join(dir, "config.json"), want.Config); err != nil {
@@ -63,17 +56,16 @@ func TestWideVocabulary(t *testing.T) {
 	if err := ckpt.WriteSafetensors(filepath.Join(dir, "model.safetensors"), outs); err != nil {
 		t.Fatal(err)
 	}
-	g := golden{dir: dir}
-	g.want.Ctx = want.Ctx
+	g := golden{&testkit.Case{Dir: dir, Ctx: want.Ctx}}
 	for _, x := range hashed(want.Ctx, 1000) {
-		g.ids = append(g.ids, int32((float64(x)+0.5)*float64(base.Desc().V)))
+		g.IDs = append(g.IDs, int32((float64(x)+0.5)*float64(base.Desc().V)))
 	}
 	if base, err = load.Open(dir, ""); err != nil {
 		t.Fatal(err)
 	}
 	r, _, done := g.run(t, cpu.New(2), base, model.Train{Frozen: true}, s2attn.Spec{Mode: s2attn.Full}, model.Tiling{Tile: 20, MLPRows: 20, HeadRows: 7})
 	defer done()
-	nll, err := r.Score(row(g.ids))
+	nll, err := r.Score(row(g.IDs))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,6 +12,7 @@ import (
 	"longlora/internal/load"
 	"longlora/internal/lora"
 	"longlora/internal/tensor"
+	"longlora/internal/testkit"
 )
 
 const golden = "../../testdata/golden/"
@@ -127,9 +128,7 @@ func copyModel(t *testing.T, spoil func(name string, v []float32)) string {
 	if err := ckpt.CopyFile(filepath.Join(dir, "config.json"), golden+"mha-linear/model/config.json"); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, "notes.txt"), []byte("foreign"), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	testkit.Write(t, filepath.Join(dir, "notes.txt"), "foreign")
 	var outs []ckpt.Out
 	for n, x := range tensors(t, golden+"mha-linear/model") {
 		v := x.Floats()
@@ -217,9 +216,7 @@ func TestMergeAndLinks(t *testing.T) {
 	if err := os.CopyFS(base, os.DirFS(c+"model")); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, "secret"), []byte("secret"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	testkit.Write(t, filepath.Join(dir, "secret"), "secret")
 	if err := os.Symlink("../secret", filepath.Join(base, "chat_template.jinja")); err != nil {
 		t.Fatal(err)
 	}

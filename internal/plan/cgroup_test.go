@@ -4,6 +4,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"longlora/internal/testkit"
 )
 
 // A limit binds wherever it stands between the process's group and the root, in either version.
@@ -31,9 +33,7 @@ func TestCgroup(t *testing.T) {
 			if err := os.MkdirAll(filepath.Dir(p), 0o755); err != nil {
 				t.Fatal(err)
 			}
-			if err := os.WriteFile(p, []byte(text), 0o644); err != nil {
-				t.Fatal(err)
-			}
+			testkit.Write(t, p, text)
 		}
 		limit, free, ok := cgroup(c.membership, dir)
 		if ok != (c.limit > 0) || ok && (limit != c.limit || free != c.free) {

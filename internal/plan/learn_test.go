@@ -10,7 +10,8 @@ import (
 	"longlora/internal/errs"
 	"longlora/internal/ops"
 	"longlora/internal/ops/cpu"
-	"longlora/internal/ops/cuda"
+	"longlora/internal/testkit"
+	"longlora/internal/testkit/gpu"
 )
 
 // named is a card of which only the name is asked for.
@@ -37,9 +38,7 @@ func TestLearned(t *testing.T) {
 		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		testkit.Write(t, file, text)
 	}
 	write(`{"Linear":2e14,"Attention":1e14,"Bytes":6e11,"Moved":2e10,"Call":9e-6}`)
 	var log bytes.Buffer
@@ -67,28 +66,11 @@ func TestCalibrate(t *testing.T) {
 	if err != nil || !(r.Linear > 1e8 && r.Attention > 1e8 && r.Bytes > 1e8 && r.Moved > 1e8 && r.Linear < 1e13) {
 		t.Errorf("CPU: %+v, %v", r, err)
 	}
-	found, err := cuda.Devices()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(found) == 0 {
-		return
-	}
-	b, err := cuda.Open(0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := b.Close(); err != nil {
-			t.Error(err)
+	for _, b := range gpu.All(t) {
+		card := b.(ops.Card)
+		if r, err = Calibrate(card); err != nil || !(r.Linear > 1e12 && r.Attention > 1e12 && r.Bytes > 1e10 && r.Moved > 1e8) {
+			t.Errorf("%+v, %v", r, err)
 		}
-	}()
-	card, ok := any(b).(ops.Card)
-	if !ok {
-		t.Fatal("the CUDA backend is no card")
+		t.Logf("%s: %+v", card.Chip().Name, r)
 	}
-	if r, err = Calibrate(card); err != nil || !(r.Linear > 1e12 && r.Attention > 1e12 && r.Bytes > 1e10 && r.Moved > 1e8) {
-		t.Errorf("%+v, %v", r, err)
-	}
-	t.Logf("%s: %+v", card.Chip().Name, r)
 }

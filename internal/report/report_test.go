@@ -20,21 +20,12 @@ import (
 	"longlora/internal/errs"
 	"longlora/internal/eval"
 	"longlora/internal/extend"
+	"longlora/internal/testkit"
 	"longlora/internal/train"
 )
 
 // evil is a name that would break a page which does not escape it.
 const evil = `<script>alert("1")</script>&'x`
-
-func put(t *testing.T, path, text string) {
-	t.Helper()
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
-}
 
 // written is the page as it stands in its file; what holds for every page is checked.
 func written(t *testing.T, p *Page) string {
@@ -43,10 +34,7 @@ func written(t *testing.T, p *Page) string {
 	if err := p.Write(path); err != nil {
 		t.Fatal(err)
 	}
-	b, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	b := testkit.Read(t, path)
 	text := string(b)
 	if strings.Contains(text, "<script") || regexp.MustCompile(`(src|href)=`).MatchString(text) {
 		t.Error("the page has a script or refers to something outside it")
@@ -101,8 +89,8 @@ func metrics(n int) string {
 // A long run's curves keep their peaks in a few hundred points, damaged lines are counted, a missing run.json is said.
 func TestTrainingRun(t *testing.T) {
 	dir := t.TempDir()
-	put(t, filepath.Join(dir, metricsFile), metrics(1000)+"{\"step\": 4\nnonsense\n")
-	put(t, filepath.Join(dir, configFile), "model: '"+strings.ReplaceAll(evil, "'", "''")+"'\nctx: 512\n")
+	testkit.Write(t, filepath.Join(dir, metricsFile), metrics(1000)+"{\"step\": 4\nnonsense\n")
+	testkit.Write(t, filepath.Join(dir, configFile), "model: '"+strings.ReplaceAll(evil, "'", "''")+"'\nctx: 512\n")
 	var log bytes.Buffer
 	p, err := Dir(dir, &log)
 	if err != nil {
@@ -237,8 +225,8 @@ func TestExtend(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	put(t, filepath.Join(dir, extendFile), string(b))
-	put(t, filepath.Join(dir, "adapter", metricsFile), metrics(10))
+	testkit.Write(t, filepath.Join(dir, extendFile), string(b))
+	testkit.Write(t, filepath.Join(dir, "adapter", metricsFile), metrics(10))
 	p, err := Dir(dir, io.Discard)
 	if err != nil {
 		t.Fatal(err)
@@ -288,7 +276,7 @@ func TestBadFolders(t *testing.T) {
 	} {
 		dir := t.TempDir()
 		for f, text := range c.files {
-			put(t, filepath.Join(dir, f), text)
+			testkit.Write(t, filepath.Join(dir, f), text)
 		}
 		if _, err := Dir(dir, io.Discard); errs.Code(err) != 4 || !strings.Contains(fmt.Sprint(err), c.want) {
 			t.Errorf("%s: %v, want %q", name, err, c.want)
@@ -311,9 +299,7 @@ func TestCheckFile(t *testing.T) {
 	}
 	for name, text := range map[string]string{"config.json": "{}", "other.html": "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n", "empty": ""} {
 		path := filepath.Join(dir, name)
-		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		testkit.Write(t, path, text)
 		if err := p.Write(path); errs.Code(err) != int(errs.Usage) || !strings.Contains(err.Error(), path) {
 			t.Errorf("%s: %v", name, err)
 		}

@@ -3,21 +3,18 @@ package rope
 import (
 	"encoding/json"
 	"math"
-	"os"
 	"reflect"
 	"strings"
 	"testing"
 
 	"longlora/internal/errs"
+	"longlora/internal/testkit"
 )
 
 // Every spelling that transformers reads has the length and the frequencies that it gives them; what it refuses is
 // exit 4.
 func TestSpellingsAreTransformers(t *testing.T) {
-	b, err := os.ReadFile("testdata/spellings.json")
-	if err != nil {
-		t.Fatal(err)
-	}
+	b := testkit.Read(t, "testdata/spellings.json")
 	var cases []struct {
 		Config json.RawMessage
 		MaxPos int `json:"max_position_embeddings"`

@@ -3,10 +3,10 @@ package rope
 import (
 	"encoding/json"
 	"math"
-	"os"
 	"testing"
 
 	"longlora/internal/errs"
+	"longlora/internal/testkit"
 )
 
 func parse(t *testing.T, s string) map[string]any {
@@ -20,10 +20,7 @@ func parse(t *testing.T, s string) map[string]any {
 
 // Inverse frequencies of every type against transformers' own functions.
 func TestInvFreqIsTransformers(t *testing.T) {
-	b, err := os.ReadFile("testdata/transformers.json")
-	if err != nil {
-		t.Fatal(err)
-	}
+	b := testkit.Read(t, "testdata/transformers.json")
 	var cases []struct {
 		Config  json.RawMessage
 		HeadDim int `json:"head_dim"`

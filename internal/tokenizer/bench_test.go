@@ -5,6 +5,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"longlora/internal/testkit"
 )
 
 // cpuSeconds is the processor time that this process has taken.
@@ -23,10 +25,7 @@ func BenchmarkEncode(b *testing.B) {
 	if dir == "" || file == "" {
 		b.Skip("BENCH_TOKENIZER and BENCH_TEXT are not set")
 	}
-	blob, err := os.ReadFile(file)
-	if err != nil {
-		b.Fatal(err)
-	}
+	blob := testkit.Read(b, file)
 	docs := strings.Split(string(blob), "\x00")
 	for _, mode := range []string{"ids", "spans", "parallel"} {
 		b.Run(mode, func(b *testing.B) {

@@ -2,12 +2,13 @@ package tokenizer
 
 import (
 	"encoding/json"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
+
+	"longlora/internal/testkit"
 )
 
 // casesDir holds small tokenizers and what the tokenizers and sentencepiece libraries make of some texts
@@ -23,10 +24,7 @@ type libraryCases struct {
 
 func readCases(t testing.TB) *libraryCases {
 	t.Helper()
-	blob, err := os.ReadFile(filepath.Join(casesDir, "cases.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	blob := testkit.Read(t, filepath.Join(casesDir, "cases.json"))
 	c := &libraryCases{}
 	if err := json.Unmarshal(blob, c); err != nil {
 		t.Fatal(err)

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"longlora/internal/errs"
+	"longlora/internal/testkit"
 )
 
 // varint and data are fields of a protobuf message.
@@ -42,9 +43,7 @@ func writeFiles(t *testing.T, files map[string][]byte) string {
 	t.Helper()
 	dir := t.TempDir()
 	for name, b := range files {
-		if err := os.WriteFile(filepath.Join(dir, name), b, 0o644); err != nil {
-			t.Fatal(err)
-		}
+		testkit.Write(t, filepath.Join(dir, name), b)
 	}
 	return dir
 }
@@ -97,14 +96,8 @@ func TestWhatAModelHasAndWeDoNotIsNamed(t *testing.T) {
 
 func TestWhereBosAndEosComeFrom(t *testing.T) {
 	model := smallModel(nil, nil, nil)
-	jsonFile, err := os.ReadFile(filepath.Join(casesDir, "llama2", "tokenizer.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	plain, err := os.ReadFile(filepath.Join(casesDir, "gpt2", "tokenizer.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	jsonFile := testkit.Read(t, filepath.Join(casesDir, "llama2", "tokenizer.json"))
+	plain := testkit.Read(t, filepath.Join(casesDir, "gpt2", "tokenizer.json"))
 	for _, c := range []struct {
 		name     string
 		files    map[string]string

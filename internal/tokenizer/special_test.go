@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"longlora/internal/errs"
+	"longlora/internal/testkit"
 )
 
 // writeAround copies a case's tokenizer and writes files beside it; listed are added to those that tokenizer.json lists.
@@ -31,14 +32,10 @@ func writeAround(t *testing.T, base string, listed []any, beside map[string]json
 				t.Fatal(err)
 			}
 		}
-		if err := os.WriteFile(filepath.Join(dir, name), blob, 0o644); err != nil {
-			t.Fatal(err)
-		}
+		testkit.Write(t, filepath.Join(dir, name), blob)
 	}
 	for name, blob := range beside {
-		if err := os.WriteFile(filepath.Join(dir, name), blob, 0o644); err != nil {
-			t.Fatal(err)
-		}
+		testkit.Write(t, filepath.Join(dir, name), blob)
 	}
 	return dir
 }
@@ -46,10 +43,7 @@ func writeAround(t *testing.T, base string, listed []any, beside map[string]json
 // Tokens that only the files beside a tokenizer add have the ids and flags that transformers gives them
 // (scripts/gen-special-cases.py).
 func TestTokensOfTheConfigurationAreTransformers(t *testing.T) {
-	blob, err := os.ReadFile("testdata/special.json")
-	if err != nil {
-		t.Fatal(err)
-	}
+	blob := testkit.Read(t, "testdata/special.json")
 	var all struct {
 		Text  string
 		Cases []struct {

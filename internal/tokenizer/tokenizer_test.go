@@ -2,13 +2,13 @@ package tokenizer
 
 import (
 	"encoding/json"
-	"os"
 	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
 
 	"longlora/internal/errs"
+	"longlora/internal/testkit"
 )
 
 // small writes a byte-level tokenizer of 256 bytes, a few merges and two special tokens.
@@ -37,9 +37,7 @@ func small(t testing.TB, change func(map[string]any)) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, "tokenizer.json"), b, 0o644); err != nil {
-		t.Fatal(err)
-	}
+	testkit.Write(t, filepath.Join(dir, "tokenizer.json"), b)
 	return dir
 }
 

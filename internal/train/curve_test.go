@@ -8,15 +8,16 @@ import (
 
 	"longlora/internal/ops"
 	"longlora/internal/ops/cpu"
-	"longlora/internal/ops/cuda"
 	"longlora/internal/ops/optest"
+	"longlora/internal/testkit"
+	"longlora/internal/testkit/gpu"
 	"longlora/internal/train"
 )
 
 // curve trains a reference case on a backend and returns the losses and the gradients' norms of its steps.
 func curve(t *testing.T, name string, be ops.Backend, steps int) (losses, norms []float64) {
 	t.Helper()
-	e, out := readExpected(t, name), t.TempDir()
+	e, out := testkit.Golden(t, name), t.TempDir()
 	args := goldenArgs(name, e, out, fmt.Sprint("--steps=", steps), "--lr=1e-3", "--warmup-steps=5", "--shuffle=true", "--save-every=1000")
 	var log bytes.Buffer
 	if _, err := train.Run(t.Context(), options(t, args...), be, &log); err != nil {
@@ -41,21 +42,6 @@ func apart(a, b []float64) float64 {
 // every operation is done plainly in bfloat16. The loss falls by far more than that.
 func TestCurves(t *testing.T) {
 	const steps = 40
-	judged := []ops.Backend{}
-	if found, err := cuda.Devices(); err != nil {
-		t.Fatal(err)
-	} else if len(found) > 0 {
-		b, err := cuda.Open(0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer func() {
-			if err := b.Close(); err != nil {
-				t.Error(err)
-			}
-		}()
-		judged = append(judged, b)
-	}
 	for _, name := range []string{"mha-linear", "gqa-llama3"} {
 		loss, norm := curve(t, name, cpu.New(2), steps)
 		plainLoss, plainNorm := curve(t, name, optest.Plain(cpu.New(2)), steps)
@@ -64,7 +50,7 @@ func TestCurves(t *testing.T) {
 		if fall := loss[0] - loss[steps-1]; !(fall > 10*yardLoss) {
 			t.Errorf("%s: the loss fell by %g, bfloat16 is apart by %g: the curves say nothing", name, fall, yardLoss)
 		}
-		for _, be := range judged {
+		for _, be := range gpu.All(t) {
 			l, n := curve(t, name, be, steps)
 			t.Logf("%s: %s apart by %.2g, norms by %.2g", name, be.Name(), apart(l, loss), apart(n, norm))
 			if !(apart(l, loss) <= 2*yardLoss) || !(apart(n, norm) <= 2*yardNorm) {

@@ -3,7 +3,6 @@ package train_test
 import (
 	"fmt"
 	"math"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -13,6 +12,7 @@ import (
 	"longlora/internal/data"
 	"longlora/internal/errs"
 	"longlora/internal/load"
+	"longlora/internal/testkit"
 )
 
 // withTokenizer is a reference model's folder with the tokenizer of testdata in it.
@@ -25,15 +25,6 @@ func withTokenizer(t *testing.T, name string) string {
 		}
 	}
 	return dir
-}
-
-func writeFile(t *testing.T, name, content string) string {
-	t.Helper()
-	p := filepath.Join(t.TempDir(), name)
-	if err := os.WriteFile(p, []byte(content), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	return p
 }
 
 // prepare tokenizes a file for a model.
@@ -67,7 +58,7 @@ var documents = map[string]string{
 func TestPreparedTrainsAsItsSource(t *testing.T) {
 	model := withTokenizer(t, "mha-linear")
 	for name, content := range documents {
-		src := writeFile(t, name+".jsonl", content)
+		src := testkit.Temp(t, name+".jsonl", content)
 		bin := prepare(t, model, src, "llama2")
 		for _, pack := range []string{"concat", "cut", "pad"} {
 			train := func(data string) (string, string) {
@@ -100,7 +91,7 @@ func TestPackingChangesNothing(t *testing.T) {
 				"{\"messages\":[{\"role\":\"user\",\"content\":\"the longer question of the two\"},{\"role\":\"assistant\",\"content\":\"no\"}]}\n" +
 				"{\"messages\":[{\"role\":\"user\",\"content\":\"a\"},{\"role\":\"assistant\",\"content\":\"b\"},{\"role\":\"user\",\"content\":\"c\"},{\"role\":\"assistant\",\"content\":\"d\"}]}\n",
 		} {
-			src := writeFile(t, kind+".jsonl", content)
+			src := testkit.Temp(t, kind+".jsonl", content)
 			rows := strings.Count(content, "\n")
 			for _, attn := range [][]string{{"--attn=s2", "--group-size=16"}, {"--attn=full"}} {
 				step := func(more ...string) (float64, int64, map[string][]float32) {
@@ -109,7 +100,7 @@ func TestPackingChangesNothing(t *testing.T) {
 						"--adapter=" + filepath.Join(goldenDir, name, "adapter-init"), "--warmup-steps=0", "--max-grad-norm=0"}, attn...), more...)
 					run(t, args...)
 					m := metrics(t, out)[0]
-					return m.Loss, m.Tokens, tensors(t, filepath.Join(out, "checkpoints", "step-000001", "optimizer.safetensors"))
+					return m.Loss, m.Tokens, testkit.Floats(t, filepath.Join(out, "checkpoints", "step-000001", "optimizer.safetensors"))
 				}
 				loss, tokens, want := step("--pack=pad", "--batch=1", fmt.Sprint("--accum=", rows))
 				for what, args := range map[string][]string{
@@ -122,8 +113,8 @@ func TestPackingChangesNothing(t *testing.T) {
 						t.Errorf("%s %s %v: %s: loss %v of %d tokens, alone %v of %d", name, kind, attn, what, l, n, loss, tokens)
 					}
 					for k, w := range want {
-						if strings.HasPrefix(k, "m.") && distance(got[k], w) > 1e-6 {
-							t.Errorf("%s %s %v: %s: %s is off by %g", name, kind, attn, what, k, distance(got[k], w))
+						if strings.HasPrefix(k, "m.") && testkit.Relative(got[k], w) > 1e-6 {
+							t.Errorf("%s %s %v: %s: %s is off by %g", name, kind, attn, what, k, testkit.Relative(got[k], w))
 						}
 					}
 				}
@@ -135,7 +126,7 @@ func TestPackingChangesNothing(t *testing.T) {
 // What is scored, dropped, shortened and filled is said before step 1, and the first row is shown with its marks.
 func TestFactsOfExamples(t *testing.T) {
 	model := withTokenizer(t, "mha-linear")
-	src := writeFile(t, "a.jsonl", "{\"instruction\":\"q\",\"output\":\"one\"}\n{\"instruction\":\"r\",\"output\":\"two\"}\n{\"instruction\":\""+strings.Repeat("long ", 60)+"\",\"output\":\"b\"}\nnonsense\n")
+	src := testkit.Temp(t, "a.jsonl", "{\"instruction\":\"q\",\"output\":\"one\"}\n{\"instruction\":\"r\",\"output\":\"two\"}\n{\"instruction\":\""+strings.Repeat("long ", 60)+"\",\"output\":\"b\"}\nnonsense\n")
 	args := []string{"--model=" + model, "--data=" + src, "--out=" + t.TempDir(), "--ctx=128", "--group-size=16", "--template=longalpaca", "--steps=1", "--accum=1", "--shuffle=false", "--skip-bad"}
 	_, log := run(t, args...)
 	for _, w := range []string{"packed by cut", "filled      19.5 %", "dropped     1 examples", "1 malformed documents", "alpaca examples by the template longalpaca"} {
@@ -159,7 +150,7 @@ func TestFactsOfExamples(t *testing.T) {
 // Validation rows are held out from the rows' end, and --eval-data is packed as the training data is.
 func TestValidationOfExamples(t *testing.T) {
 	model := withTokenizer(t, "mha-linear")
-	src := writeFile(t, "a.jsonl", documents["alpaca"])
+	src := testkit.Temp(t, "a.jsonl", documents["alpaca"])
 	base := []string{"--model=" + model, "--data=" + src, "--ctx=128", "--group-size=16", "--template=longalpaca", "--pack=pad", "--steps=2", "--accum=1", "--eval-every=1", "--eval-attn=s2,full"}
 	for _, more := range [][]string{{"--eval-fraction=0.2"}, {"--eval-data=" + src}} {
 		out := t.TempDir()

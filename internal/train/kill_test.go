@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"longlora/internal/ops/cpu"
+	"longlora/internal/testkit"
 	"longlora/internal/train"
 )
 
@@ -29,7 +30,7 @@ func TestTrainProcess(t *testing.T) {
 // A run that is killed (SIGKILL) again and again, at random moments, ends with the bits of an unbroken one.
 func TestKillAnywhere(t *testing.T) {
 	const steps, kills = 40, 12
-	e := readExpected(t, "mha-linear")
+	e := testkit.Golden(t, "mha-linear")
 	e.Steps = steps
 	args := func(out string) []string {
 		return goldenArgs("mha-linear", e, out, "--shuffle=true", "--save-every=3", "--eval-fraction=0.2", "--eval-every=4", "--warmup-steps=5")

@@ -16,27 +16,9 @@ import (
 	"longlora/internal/errs"
 	disk "longlora/internal/files"
 	"longlora/internal/ops/cpu"
+	"longlora/internal/testkit"
 	"longlora/internal/train"
 )
-
-func put(t *testing.T, path, text string) {
-	t.Helper()
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func readFile(t *testing.T, path string) string {
-	t.Helper()
-	b, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(b)
-}
 
 // copyRun is a copy of a run's folder.
 func copyRun(t *testing.T, from string) string {
@@ -55,9 +37,9 @@ func flip(t *testing.T, path string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := []byte(readFile(t, path))
+	b := testkit.Read(t, path)
 	b[len(b)/2] ^= 1
-	put(t, path, string(b))
+	testkit.Write(t, path, string(b))
 	if err := os.Chtimes(path, st.ModTime(), st.ModTime()); err != nil {
 		t.Fatal(err)
 	}
@@ -65,11 +47,11 @@ func flip(t *testing.T, path string) {
 
 // An --out that is neither empty nor a run is refused before anything is read: no model is there either.
 func TestForeignOut(t *testing.T) {
-	e := readExpected(t, "mha-linear")
+	e := testkit.Golden(t, "mha-linear")
 	done1 := t.TempDir()
 	e.Steps = 1
 	run(t, goldenArgs("mha-linear", e, done1)...)
-	own := readFile(t, filepath.Join(done1, "run.json"))
+	own := string(testkit.Read(t, filepath.Join(done1, "run.json")))
 	old := string(disk.Seal([]byte(strings.Replace(own[:strings.LastIndex(own, `,`)]+"\n}", "training run 2", "training run 1", 1))))
 	for name, c := range map[string]struct {
 		holds map[string]string
@@ -93,7 +75,7 @@ func TestForeignOut(t *testing.T) {
 	} {
 		out := filepath.Join(t.TempDir(), "a[1]*")
 		for f, text := range c.holds {
-			put(t, filepath.Join(out, f), text)
+			testkit.Write(t, filepath.Join(out, f), text)
 		}
 		before := listing(t, out)
 		err := runError(t, append([]string{"--model=nowhere", "--data=nowhere", "--ctx=64", "--out=" + out}, c.more...)...)
@@ -115,7 +97,7 @@ func TestForeignOut(t *testing.T) {
 
 // A run in a folder whose name is full of what patterns mean goes on there; one run at a time.
 func TestOutOfAnyName(t *testing.T) {
-	e := readExpected(t, "mha-linear")
+	e := testkit.Golden(t, "mha-linear")
 	out := filepath.Join(t.TempDir(), "[a]*?\\{b}", "2024.10")
 	e.Steps = 2
 	run(t, goldenArgs("mha-linear", e, out, "--save-every=1")...)
@@ -142,13 +124,13 @@ func TestOutOfAnyName(t *testing.T) {
 
 // adapterOf is a run's adapter.
 func adapterOf(t *testing.T, out string) string {
-	return readFile(t, filepath.Join(out, "adapter_model.safetensors"))
+	return string(testkit.Read(t, filepath.Join(out, "adapter_model.safetensors")))
 }
 
 // Whatever is wrong with the newest checkpoint is said, nothing is removed, and the command that is offered goes on from
 // the one before it, to the bits of an unbroken run.
 func TestDamagedCheckpoints(t *testing.T) {
-	e := readExpected(t, "mha-linear")
+	e := testkit.Golden(t, "mha-linear")
 	const more1, more2 = "--save-every=2", "--keep=3"
 	broken, whole := t.TempDir(), t.TempDir()
 	e.Steps = 6
@@ -158,11 +140,11 @@ func TestDamagedCheckpoints(t *testing.T) {
 	edit := func(old, new string) func(string) {
 		return func(dir string) {
 			path := filepath.Join(dir, "run.json")
-			text := readFile(t, path)
+			text := string(testkit.Read(t, path))
 			if strings.Replace(text, old, new, 1) == text {
 				t.Fatalf("%s is not in %s", old, path)
 			}
-			put(t, path, strings.Replace(text, old, new, 1))
+			testkit.Write(t, path, strings.Replace(text, old, new, 1))
 		}
 	}
 	resealed := func(change func(*train.Record)) func(string) {
@@ -188,12 +170,14 @@ func TestDamagedCheckpoints(t *testing.T) {
 		damage func(dir string)
 		want   string
 	}{
-		"a flipped bit of the adapter":   {func(d string) { flip(t, filepath.Join(d, "adapter_model.safetensors")) }, "adapter_model.safetensors: not the file"},
-		"a flipped bit of its config":    {func(d string) { flip(t, filepath.Join(d, "adapter_config.json")) }, "adapter_config.json: not the file"},
-		"a flipped bit of the moments":   {func(d string) { flip(t, filepath.Join(d, "optimizer.safetensors")) }, "optimizer.safetensors: not the file"},
-		"no moments":                     {remove("optimizer.safetensors"), "optimizer.safetensors: no such file"},
-		"no record":                      {remove("run.json"), "run.json: no such file"},
-		"half a record":                  {func(d string) { put(t, filepath.Join(d, "run.json"), readFile(t, filepath.Join(d, "run.json"))[:900]) }, "run.json: it is not as it was written"},
+		"a flipped bit of the adapter": {func(d string) { flip(t, filepath.Join(d, "adapter_model.safetensors")) }, "adapter_model.safetensors: not the file"},
+		"a flipped bit of its config":  {func(d string) { flip(t, filepath.Join(d, "adapter_config.json")) }, "adapter_config.json: not the file"},
+		"a flipped bit of the moments": {func(d string) { flip(t, filepath.Join(d, "optimizer.safetensors")) }, "optimizer.safetensors: not the file"},
+		"no moments":                   {remove("optimizer.safetensors"), "optimizer.safetensors: no such file"},
+		"no record":                    {remove("run.json"), "run.json: no such file"},
+		"half a record": {func(d string) {
+			testkit.Write(t, filepath.Join(d, "run.json"), string(testkit.Read(t, filepath.Join(d, "run.json")))[:900])
+		}, "run.json: it is not as it was written"},
 		"another step in the record":     {edit(`"step": 6`, `"step": 1`), "run.json: it is not as it was written"},
 		"another step, sealed":           {resealed(func(r *train.Record) { r.State.Step = 1 }), "is of step 1"},
 		"no files in the record":         {resealed(func(r *train.Record) { r.Files = nil }), "not a checkpoint's record"},
@@ -244,7 +228,7 @@ func TestDamagedCheckpoints(t *testing.T) {
 // A finished run whose result is gone gets it again from its last checkpoint; one whose result is another file is not
 // called finished.
 func TestFinishedResultGone(t *testing.T) {
-	e := readExpected(t, "mha-linear")
+	e := testkit.Golden(t, "mha-linear")
 	e.Steps = 2
 	done := t.TempDir()
 	first, _ := run(t, goldenArgs("mha-linear", e, done)...)
@@ -256,7 +240,7 @@ func TestFinishedResultGone(t *testing.T) {
 		}
 		first.Out = out
 		res, log := run(t, goldenArgs("mha-linear", e, out)...)
-		if res != first || strings.Contains(log, "finished already") || !strings.Contains(log, gone+": no such file") || readFile(t, filepath.Join(out, gone)) != readFile(t, filepath.Join(done, gone)) {
+		if res != first || strings.Contains(log, "finished already") || !strings.Contains(log, gone+": no such file") || string(testkit.Read(t, filepath.Join(out, gone))) != string(testkit.Read(t, filepath.Join(done, gone))) {
 			t.Errorf("%s gone: %+v, want %+v\n%s", gone, res, first, log)
 		}
 		if _, log := run(t, goldenArgs("mha-linear", e, out)...); !strings.Contains(log, "finished already") {
@@ -282,7 +266,7 @@ func TestFinishedResultGone(t *testing.T) {
 
 // The record of the run itself may be gone: its checkpoints tell whose folder it is. Lost lines of metrics are said.
 func TestLostRecordAndLines(t *testing.T) {
-	e := readExpected(t, "mha-linear")
+	e := testkit.Golden(t, "mha-linear")
 	e.Steps = 2
 	out, whole := t.TempDir(), t.TempDir()
 	run(t, goldenArgs("mha-linear", e, out)...)
@@ -319,7 +303,7 @@ func (m *meddler) Err() error {
 // A run whose folder or metrics are taken away while it trains ends with exit 4 at the next step, and writes into no
 // folder of somebody else.
 func TestOutTakenAway(t *testing.T) {
-	e := readExpected(t, "mha-linear")
+	e := testkit.Golden(t, "mha-linear")
 	e.Steps = 500
 	for name, c := range map[string]struct {
 		f    func(out string) error
@@ -360,7 +344,7 @@ func TestOtherKernels(t *testing.T) {
 	if kernels.Best() == kernels.Plain {
 		t.Skip("there is one instruction set only")
 	}
-	e := readExpected(t, "mha-linear")
+	e := testkit.Golden(t, "mha-linear")
 	e.Steps = 1
 	out := t.TempDir()
 	run(t, goldenArgs("mha-linear", e, out)...)
@@ -376,12 +360,12 @@ func TestOtherKernels(t *testing.T) {
 
 // A change anywhere in what a run was made of is seen, also in the middle of a file and with its time set back.
 func TestChangedInTheMiddle(t *testing.T) {
-	e := readExpected(t, "mha-linear")
+	e := testkit.Golden(t, "mha-linear")
 	dir := filepath.Join(t.TempDir(), "inputs")
 	if err := os.CopyFS(dir, os.DirFS(filepath.Join(goldenDir, "mha-linear"))); err != nil {
 		t.Fatal(err)
 	}
-	tokens := []byte(strings.Repeat(readFile(t, filepath.Join(dir, "tokens.bin")), 400)) // several MiB
+	tokens := []byte(strings.Repeat(string(testkit.Read(t, filepath.Join(dir, "tokens.bin"))), 400)) // several MiB
 	args := func(out string) []string {
 		a := goldenArgs("mha-linear", e, out)
 		for i := range a {
@@ -389,7 +373,7 @@ func TestChangedInTheMiddle(t *testing.T) {
 		}
 		return a
 	}
-	put(t, filepath.Join(dir, "tokens.bin"), string(tokens))
+	testkit.Write(t, filepath.Join(dir, "tokens.bin"), string(tokens))
 	e.Steps = 1
 	out := t.TempDir()
 	run(t, args(out)...)
@@ -399,7 +383,7 @@ func TestChangedInTheMiddle(t *testing.T) {
 		{"adapter-init/adapter_model.safetensors", "--adapter was adapter_model.safetensors"}, {"model/config.json", "--model: config.json"},
 	} {
 		path := filepath.Join(dir, c.file)
-		was := readFile(t, path)
+		was := string(testkit.Read(t, path))
 		if strings.HasSuffix(c.file, ".json") {
 			var v map[string]any
 			if err := json.Unmarshal([]byte(was), &v); err != nil {
@@ -410,14 +394,14 @@ func TestChangedInTheMiddle(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			put(t, path, string(b))
+			testkit.Write(t, path, string(b))
 		} else {
 			flip(t, path)
 		}
 		if err := runError(t, args(out)...); errs.Code(err) != 2 || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: exit %d, want 2 saying %q: %v", c.file, errs.Code(err), c.want, err)
 		}
-		put(t, path, was)
+		testkit.Write(t, path, was)
 	}
 	run(t, args(out)...) // the same again: copies with other times are no change
 }

@@ -13,19 +13,20 @@ import (
 	"longlora/internal/errs"
 	"longlora/internal/ops/cpu"
 	"longlora/internal/tensor"
+	"longlora/internal/testkit"
 	"longlora/internal/train"
 )
 
 // How rows are divided into micro-batches changes rounding only, with documents cut and dropout on too.
 func TestBatchAndAccumulationAgree(t *testing.T) {
-	e := readExpected(t, "gqa-llama3")
+	e := testkit.Golden(t, "gqa-llama3")
 	e.Steps = 2
 	var first map[string][]float32
 	var lines []train.Metrics
 	for _, split := range [][]string{{"--batch=1", "--accum=6"}, {"--batch=3", "--accum=2", "--tile=100"}, {"--batch=6", "--accum=1", "--tile=77"}} {
 		out := t.TempDir()
 		run(t, goldenArgs("gqa-llama3", e, out, append(split, "--dropout=0.2", "--shuffle=true")...)...)
-		got, ms := tensors(t, filepath.Join(out, "adapter_model.safetensors")), metrics(t, out)
+		got, ms := testkit.Floats(t, filepath.Join(out, "adapter_model.safetensors")), metrics(t, out)
 		if first == nil {
 			first, lines = got, ms
 			continue
@@ -36,7 +37,7 @@ func TestBatchAndAccumulationAgree(t *testing.T) {
 			}
 		}
 		for n, w := range first {
-			if d := distance(got[n], w); d > 1e-3 {
+			if d := testkit.Relative(got[n], w); d > 1e-3 {
 				t.Errorf("%v: %s is off by %g", split, n, d)
 			}
 		}
@@ -45,7 +46,7 @@ func TestBatchAndAccumulationAgree(t *testing.T) {
 
 // The same command gives the same bits, for any number of threads; another seed gives others.
 func TestDeterminism(t *testing.T) {
-	e := readExpected(t, "mha-linear")
+	e := testkit.Golden(t, "mha-linear")
 	e.Steps = 2
 	adapter := func(threads int, more ...string) string {
 		out := t.TempDir()
@@ -53,10 +54,7 @@ func TestDeterminism(t *testing.T) {
 		if _, err := train.Run(t.Context(), c, cpu.New(threads), &bytes.Buffer{}); err != nil {
 			t.Fatal(err)
 		}
-		b, err := os.ReadFile(filepath.Join(out, "adapter_model.safetensors"))
-		if err != nil {
-			t.Fatal(err)
-		}
+		b := testkit.Read(t, filepath.Join(out, "adapter_model.safetensors"))
 		return string(b)
 	}
 	one := adapter(1)
@@ -70,7 +68,7 @@ func TestDeterminism(t *testing.T) {
 
 // A finished run prints its result again and touches nothing; more steps go on; what must not change is named.
 func TestFinishedAndChangedRuns(t *testing.T) {
-	e := readExpected(t, "mha-linear")
+	e := testkit.Golden(t, "mha-linear")
 	e.Steps = 2
 	out := t.TempDir()
 	first, _ := run(t, goldenArgs("mha-linear", e, out)...)
@@ -132,7 +130,7 @@ func listing(t *testing.T, dir string) string {
 
 // Under full attention the group matters where validation is under s2.
 func TestChangedGroupOfValidation(t *testing.T) {
-	e := readExpected(t, "mha-linear")
+	e := testkit.Golden(t, "mha-linear")
 	e.Steps = 1
 	args := goldenArgs("mha-linear", e, t.TempDir(), "--attn=full", "--eval-attn=s2", "--eval-every=1", "--eval-fraction=0.5")
 	run(t, args...)
@@ -144,7 +142,7 @@ func TestChangedGroupOfValidation(t *testing.T) {
 
 // The same files divided otherwise among --data are other rows.
 func TestChangedSources(t *testing.T) {
-	e := readExpected(t, "mha-linear")
+	e := testkit.Golden(t, "mha-linear")
 	e.Steps = 1
 	dir, out := t.TempDir(), t.TempDir()
 	for _, n := range []string{"a.bin", "b.bin"} {
@@ -169,7 +167,7 @@ func TestChangedSources(t *testing.T) {
 
 // A checkpoint's folder is gone on from, in its own run and in another's; --keep drops the oldest.
 func TestResumeFromFolder(t *testing.T) {
-	e := readExpected(t, "mha-linear")
+	e := testkit.Golden(t, "mha-linear")
 	e.Steps = 4
 	out, whole := t.TempDir(), ""
 	run(t, goldenArgs("mha-linear", e, out, "--save-every=1", "--keep=3")...)
@@ -197,7 +195,7 @@ func TestResumeFromFolder(t *testing.T) {
 
 // Torn lines and half-written checkpoints of a killed run disappear.
 func TestLeftoversOfAKill(t *testing.T) {
-	e := readExpected(t, "mha-linear")
+	e := testkit.Golden(t, "mha-linear")
 	e.Steps = 4
 	out := t.TempDir()
 	c := options(t, goldenArgs("mha-linear", e, out, "--save-every=2")...)
@@ -214,10 +212,10 @@ func TestLeftoversOfAKill(t *testing.T) {
 	f.Close()
 	foreign := []string{filepath.Join(out, ".config.tmp", "x"), filepath.Join(out, ".notes.tmp-old"), filepath.Join(out, "checkpoints", ".step-77.tmp", "x")}
 	for _, p := range foreign {
-		put(t, p, "precious")
+		testkit.Write(t, p, "precious")
 	}
-	put(t, filepath.Join(out, ".run.json.longlora-0123456789abcdef.tmp"), "half")
-	put(t, filepath.Join(out, "checkpoints", ".step-000003.longlora-0123456789abcdef.tmp", "run.json"), "half")
+	testkit.Write(t, filepath.Join(out, ".run.json.longlora-0123456789abcdef.tmp"), "half")
+	testkit.Write(t, filepath.Join(out, "checkpoints", ".step-000003.longlora-0123456789abcdef.tmp", "run.json"), "half")
 	run(t, goldenArgs("mha-linear", e, out, "--save-every=2")...)
 	if n := len(metrics(t, out)); n != 4 {
 		t.Errorf("%d lines", n)
@@ -234,7 +232,7 @@ func TestLeftoversOfAKill(t *testing.T) {
 
 // NaN in the weights ends with exit 5 and names the step; no update is applied.
 func TestNaN(t *testing.T) {
-	e := readExpected(t, "mha-linear")
+	e := testkit.Golden(t, "mha-linear")
 	dir := t.TempDir()
 	m, err := ckpt.OpenModel(filepath.Join(goldenDir, "mha-linear", "model"))
 	if err != nil {
@@ -263,7 +261,7 @@ func TestNaN(t *testing.T) {
 
 // Options that disagree with the adapter, an --out that is read from, what does not fit.
 func TestRefusals(t *testing.T) {
-	e := readExpected(t, "mha-linear")
+	e := testkit.Golden(t, "mha-linear")
 	dir := filepath.Join(goldenDir, "mha-linear")
 	for _, c := range []struct {
 		args []string
@@ -306,10 +304,7 @@ func TestInitRandom(t *testing.T) {
 		out := t.TempDir()
 		run(t, "--model="+filepath.Join(dir, "model"), "--data="+filepath.Join(dir, "tokens.bin"), "--out="+out, "--ctx=64", "--init=random", "--tune=full",
 			"--steps=3", "--accum=2", "--lr=0.001", "--warmup-steps=0", "--save-every=1")
-		b, err := os.ReadFile(filepath.Join(out, "model.safetensors"))
-		if err != nil {
-			t.Fatal(err)
-		}
+		b := testkit.Read(t, filepath.Join(out, "model.safetensors"))
 		if first != "" && first != string(b) {
 			t.Error("two runs of one seed differ")
 		}

@@ -7,68 +7,32 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
-	"github.com/spf13/pflag"
-
-	"longlora/internal/ckpt"
 	"longlora/internal/config"
 	"longlora/internal/errs"
 	"longlora/internal/ops/cpu"
+	"longlora/internal/testkit"
+	"longlora/internal/testkit/flags"
 	"longlora/internal/train"
 )
 
 const goldenDir = "../../testdata/golden"
 
-// expected is what expected.json says of a case's training.
-type expected struct {
-	Ctx, Group, Steps int
-	LR                float64
-	Train             struct {
-		Losses []float64
-		Norms  []float64 `json:"grad_norms"`
-	}
-}
-
-func readExpected(t *testing.T, name string) expected {
-	t.Helper()
-	var e expected
-	b, err := os.ReadFile(filepath.Join(goldenDir, name, "expected.json"))
-	if err == nil {
-		err = json.Unmarshal(b, &e)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	return e
-}
-
 // options reads a command line of train.
 func options(t *testing.T, args ...string) *config.Train {
 	t.Helper()
 	c := &config.Train{}
-	fs := pflag.NewFlagSet("train", pflag.ContinueOnError)
-	c.Flags(fs)
-	if err := fs.Parse(args); err != nil {
-		t.Fatal(err)
-	}
-	known := config.Known{}
-	fs.VisitAll(known.Add)
-	v, err := config.Load(fs, known)
-	if err == nil {
-		err = c.Finish(v, "model", "data", "ctx", "out")
-	}
-	if err != nil {
+	if err := c.Finish(flags.Parse(t, "train", c, args), "model", "data", "ctx", "out"); err != nil {
 		t.Fatal(err)
 	}
 	return c
 }
 
 // goldenArgs is the command line that made a reference case's adapter.
-func goldenArgs(name string, e expected, out string, more ...string) []string {
+func goldenArgs(name string, e *testkit.Case, out string, more ...string) []string {
 	dir := filepath.Join(goldenDir, name)
 	return append([]string{"--model=" + filepath.Join(dir, "model"), "--data=" + filepath.Join(dir, "tokens.bin"), "--adapter=" + filepath.Join(dir, "adapter-init"),
 		"--out=" + out, fmt.Sprint("--ctx=", e.Ctx), fmt.Sprint("--group-size=", e.Group), fmt.Sprint("--lr=", e.LR), "--warmup-steps=0",
@@ -93,10 +57,7 @@ func runError(t *testing.T, args ...string) error {
 
 func metrics(t *testing.T, out string) []train.Metrics {
 	t.Helper()
-	b, err := os.ReadFile(filepath.Join(out, "metrics.jsonl"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	b := testkit.Read(t, filepath.Join(out, "metrics.jsonl"))
 	var ms []train.Metrics
 	for i, line := range strings.Split(strings.TrimSuffix(string(b), "\n"), "\n") {
 		var m train.Metrics
@@ -111,35 +72,11 @@ func metrics(t *testing.T, out string) []train.Metrics {
 	return ms
 }
 
-// tensors are an adapter's tensors as floats.
-func tensors(t *testing.T, path string) map[string][]float32 {
-	t.Helper()
-	f, err := ckpt.OpenSafetensors(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	out := map[string][]float32{}
-	for n, x := range f.Tensors {
-		out[n] = x.Floats()
-	}
-	return out
-}
-
-func distance(got, want []float32) float64 {
-	d, n := 0.0, 0.0
-	for i := range want {
-		e := float64(got[i]) - float64(want[i])
-		d, n = d+e*e, n+float64(want[i])*float64(want[i])
-	}
-	return math.Sqrt(d / n)
-}
-
 // Training from the reference adapter gives the reference's losses, norms and adapter, however it is tiled.
 func TestGoldenTraining(t *testing.T) {
 	for _, name := range []string{"mha-linear", "gqa-llama3", "odd-heads-yarn", "families/llama-bias"} {
-		e := readExpected(t, name)
-		want := tensors(t, filepath.Join(goldenDir, name, "adapter-trained", "adapter_model.safetensors"))
+		e := testkit.Golden(t, name)
+		want := testkit.Floats(t, filepath.Join(goldenDir, name, "adapter-trained", "adapter_model.safetensors"))
 		for _, tile := range []int{e.Ctx, e.Group, e.Group/2 + 5} {
 			out := t.TempDir()
 			run(t, goldenArgs(name, e, out, fmt.Sprint("--tile=", tile))...)
@@ -151,14 +88,14 @@ func TestGoldenTraining(t *testing.T) {
 					t.Errorf("%s tile %d step %d: norm %v, want %v", name, tile, i+1, m.GradNorm, e.Train.Norms[i])
 				}
 			}
-			got := tensors(t, filepath.Join(out, "adapter_model.safetensors"))
+			got := testkit.Floats(t, filepath.Join(out, "adapter_model.safetensors"))
 			if len(got) != len(want) {
 				t.Errorf("%s: %d tensors, want %d", name, len(got), len(want))
 			}
 			for n, w := range want {
 				if len(got[n]) != len(w) {
 					t.Errorf("%s: %s has %d elements, want %d", name, n, len(got[n]), len(w))
-				} else if d := distance(got[n], w); d > 1e-5 {
+				} else if d := testkit.Relative(got[n], w); d > 1e-5 {
 					t.Errorf("%s tile %d: %s is off by %g", name, tile, n, d)
 				}
 			}
@@ -168,8 +105,8 @@ func TestGoldenTraining(t *testing.T) {
 
 // With --tune full the biases are trained too, and decay as all but norms do: losses, norms and weights are PyTorch's.
 func TestGoldenFullTuning(t *testing.T) {
-	e := readExpected(t, "biases")
-	want := tensors(t, filepath.Join(goldenDir, "biases", "expected.safetensors"))
+	e := testkit.Golden(t, "biases")
+	want := testkit.Floats(t, filepath.Join(goldenDir, "biases", "expected.safetensors"))
 	dir, out := filepath.Join(goldenDir, "biases"), t.TempDir()
 	run(t, "--model="+filepath.Join(dir, "model"), "--data="+filepath.Join(dir, "tokens.bin"), "--out="+out, fmt.Sprint("--ctx=", e.Ctx), "--tune=full", "--attn=full",
 		fmt.Sprint("--lr=", e.LR), "--weight-decay=0.1", "--warmup-steps=0", "--accum=1", "--shuffle=false", fmt.Sprint("--steps=", e.Steps))
@@ -178,10 +115,10 @@ func TestGoldenFullTuning(t *testing.T) {
 			t.Errorf("step %d: loss %v and norm %v, want %v and %v", i+1, m.Loss, m.GradNorm, e.Train.Losses[i], e.Train.Norms[i])
 		}
 	}
-	got := tensors(t, filepath.Join(out, "model.safetensors"))
+	got := testkit.Floats(t, filepath.Join(out, "model.safetensors"))
 	biases := 0
 	for n, v := range got {
-		if d := distance(v, want["trained."+n]); !(d < 1e-5) {
+		if d := testkit.Relative(v, want["trained."+n]); !(d < 1e-5) {
 			t.Errorf("%s is off by %g", n, d)
 		}
 		if strings.HasSuffix(n, ".bias") {
@@ -201,10 +138,7 @@ func files(t *testing.T, out string, steps int) map[string]string {
 	got := map[string]string{}
 	last := filepath.Join("checkpoints", fmt.Sprintf("step-%06d", steps))
 	for _, n := range []string{"adapter_model.safetensors", "adapter_config.json", filepath.Join(last, "adapter_model.safetensors"), filepath.Join(last, "optimizer.safetensors")} {
-		b, err := os.ReadFile(filepath.Join(out, n))
-		if err != nil {
-			t.Fatal(err)
-		}
+		b := testkit.Read(t, filepath.Join(out, n))
 		got[n] = string(b)
 	}
 	return got
@@ -226,7 +160,7 @@ func (f *fuse) Err() error {
 // A run that is interrupted at any place and started again ends with the bits of an unbroken one.
 func TestResumeIsExact(t *testing.T) {
 	const name, steps = "gqa-llama3", 3
-	e := readExpected(t, name)
+	e := testkit.Golden(t, name)
 	e.Steps = steps
 	args := func(out string) []string {
 		return goldenArgs(name, e, out, "--shuffle=true", "--dropout=0.1", "--accum=2", "--tile=50", "--eval-fraction=0.1", "--eval-every=2", "--schedule=cosine", "--save-every=2")
@@ -284,8 +218,6 @@ func tokenFile(t *testing.T, ids []uint16) string {
 		b = binary.LittleEndian.AppendUint16(b, id)
 	}
 	p := filepath.Join(t.TempDir(), "tokens.bin")
-	if err := os.WriteFile(p, b, 0o644); err != nil {
-		t.Fatal(err)
-	}
+	testkit.Write(t, p, b)
 	return p
 }

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"longlora/internal/testkit"
+
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
@@ -15,9 +17,7 @@ import (
 func TestEvents(t *testing.T) {
 	dir := t.TempDir()
 	other := filepath.Join(dir, "events.out.tfevents.1.somebody")
-	if err := os.WriteFile(other, []byte("theirs"), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	testkit.Write(t, other, "theirs")
 	for range 2 { // the second takes the first one's place
 		e, err := OpenEvents(dir)
 		if err != nil {
@@ -37,10 +37,7 @@ func TestEvents(t *testing.T) {
 	if len(ours) != 1 {
 		t.Fatalf("%d event files", len(ours))
 	}
-	b, err := os.ReadFile(ours[0])
-	if err != nil {
-		t.Fatal(err)
-	}
+	b := testkit.Read(t, ours[0])
 	var records [][]byte
 	for len(b) > 0 {
 		n := binary.LittleEndian.Uint64(b)

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"longlora/internal/errs"
+	"longlora/internal/testkit"
 	"longlora/internal/ui"
 )
 
@@ -29,9 +30,7 @@ func TestMetricsAreCutBack(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "metrics.jsonl")
 			if c.have != "" {
-				if err := os.WriteFile(path, []byte(c.have), 0o644); err != nil {
-					t.Fatal(err)
-				}
+				testkit.Write(t, path, c.have)
 			}
 			m, err := ui.OpenMetrics(path, c.step)
 			if err != nil {

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"longlora/internal/errs"
+	"longlora/internal/testkit"
 )
 
 // touch makes an empty file and its folders.
@@ -17,9 +18,7 @@ func touch(t *testing.T, path ...string) string {
 	if err := os.MkdirAll(filepath.Dir(p), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(p, nil, 0o644); err != nil {
-		t.Fatal(err)
-	}
+	testkit.Write(t, p, "")
 	return p
 }
 

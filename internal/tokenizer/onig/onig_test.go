@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"longlora/internal/testkit"
 )
 
 type libraryCases struct {
@@ -28,10 +30,7 @@ func readCases(t testing.TB) *libraryCases {
 	if path == "" {
 		path = "testdata/cases.json"
 	}
-	blob, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	blob := testkit.Read(t, path)
 	c := &libraryCases{}
 	if err := json.Unmarshal(blob, c); err != nil {
 		t.Fatal(err)

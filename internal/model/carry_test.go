@@ -1,4 +1,4 @@
-package load_test
+package model_test
 
 import (
 	"fmt"
@@ -13,6 +13,8 @@ import (
 	"longlora/internal/ops"
 	"longlora/internal/ops/cpu"
 	"longlora/internal/s2attn"
+	"longlora/internal/testkit"
+	"longlora/internal/testkit/gpu"
 )
 
 // lazy is a backend that copies between device and host as late as the contract lets it, and that spoils what is
@@ -152,7 +154,7 @@ func attendings() []attending {
 // same bits for one tile length.
 func TestKeptAndMoved(t *testing.T) {
 	ways := map[string][2]func() ops.Backend{"cpu": {func() ops.Backend { return cpu.New(2) }, func() ops.Backend { return newLazy() }}}
-	for _, b := range gpu(t) {
+	for _, b := range gpu.All(t) {
 		ways[b.Name()] = [2]func() ops.Backend{func() ops.Backend { return b }, func() ops.Backend { return b }}
 	}
 	for name, be := range ways {
@@ -188,7 +190,7 @@ func TestTilesAgree(t *testing.T) {
 		for _, tile := range []int{32, 16, 11} {
 			got, _ := gradients(t, cpu.New(2), c, model.Tiling{Tile: tile, MLPRows: tile, HeadRows: 32})
 			for i := range want {
-				if e := relative(got[i], want[i]); !(e < 5e-6) {
+				if e := testkit.Relative(got[i], want[i]); !(e < 5e-6) {
 					t.Errorf("%s, tile %d: gradient %d differs from one tile's by %.3g", c.name, tile, i, e)
 				}
 			}
@@ -199,7 +201,7 @@ func TestTilesAgree(t *testing.T) {
 // On a GPU too, at lengths where a tile is thousands of tokens: the tile's length may change a gradient by no more
 // than bfloat16 changes it.
 func TestTilesAgreeBF16(t *testing.T) {
-	found := gpu(t)
+	found := gpu.All(t)
 	if len(found) == 0 {
 		t.Skip("no GPU here")
 	}
@@ -222,8 +224,8 @@ func TestTilesAgreeBF16(t *testing.T) {
 			got, _ := gradients(t, found[0], a, model.Tiling{Tile: tile, Keep: model.KeepAttn, Moved: 2, MLPRows: tile, HeadRows: 300})
 			worst := 0.0
 			for i := range want {
-				bf16 := relative(want[i], exact[i])
-				e := relative(got[i], want[i])
+				bf16 := testkit.Relative(want[i], exact[i])
+				e := testkit.Relative(got[i], want[i])
 				if !(e <= 1.5*bf16) {
 					t.Errorf("%d tokens, windows %v, tile %d: gradient %d differs from one tile's by %.3g, that one from float32's by %.3g", c.n, c.windows, tile, i, e, bf16)
 				}
@@ -238,7 +240,7 @@ func TestTilesAgreeBF16(t *testing.T) {
 func differ(got, want [][]float32) string {
 	for i := range want {
 		if !slices.Equal(got[i], want[i]) {
-			return fmt.Sprintf("gradient %d differs by %.3g", i, relative(got[i], want[i]))
+			return fmt.Sprintf("gradient %d differs by %.3g", i, testkit.Relative(got[i], want[i]))
 		}
 	}
 	return ""
