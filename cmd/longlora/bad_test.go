@@ -10,8 +10,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-
-	"longlora/internal/testkit"
 )
 
 const golden = "../../testdata/golden/mha-linear"
@@ -42,8 +40,14 @@ func copied(t *testing.T, name string) bad {
 func (b bad) json(t *testing.T, name string, change map[string]any) {
 	t.Helper()
 	path := filepath.Join(b.dir, name)
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
 	var m map[string]any
-	testkit.ReadJSON(t, path, &m)
+	if err := json.Unmarshal(data, &m); err != nil {
+		t.Fatal(err)
+	}
 	for k, v := range change {
 		if v == nil {
 			delete(m, k)
@@ -51,8 +55,7 @@ func (b bad) json(t *testing.T, name string, change map[string]any) {
 			m[k] = v
 		}
 	}
-	data, err := json.Marshal(m)
-	if err != nil {
+	if data, err = json.Marshal(m); err != nil {
 		t.Fatal(err)
 	}
 	b.write(t, name, data)
@@ -60,13 +63,18 @@ func (b bad) json(t *testing.T, name string, change map[string]any) {
 
 func (b bad) write(t *testing.T, name string, data []byte) {
 	t.Helper()
-	testkit.Write(t, filepath.Join(b.dir, name), data)
+	if err := os.WriteFile(filepath.Join(b.dir, name), data, 0o644); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // tensors changes a safetensors file: its header's entries by name, and its data.
 func (b bad) tensors(t *testing.T, name string, change func(h map[string]map[string]any, data []byte) []byte) {
 	t.Helper()
-	file := testkit.Read(t, filepath.Join(b.dir, name))
+	file, err := os.ReadFile(filepath.Join(b.dir, name))
+	if err != nil {
+		t.Fatal(err)
+	}
 	n := 8 + binary.LittleEndian.Uint64(file)
 	var h map[string]map[string]any
 	if err := json.Unmarshal(file[8:n], &h); err != nil {

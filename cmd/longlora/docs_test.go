@@ -22,7 +22,6 @@ import (
 	"longlora/internal/files"
 	"longlora/internal/lora"
 	"longlora/internal/rope"
-	"longlora/internal/testkit"
 	"longlora/internal/train"
 )
 
@@ -108,7 +107,10 @@ func documents(t *testing.T) map[string]string {
 	}
 	out := map[string]string{}
 	for _, f := range append(files, "../../README.md", "../../CHANGELOG.md") {
-		b := testkit.Read(t, f)
+		b, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
 		out[filepath.Base(f)] = string(b)
 	}
 	for _, c := range own(newRoot()) {
@@ -234,7 +236,10 @@ func near(a, b string) bool {
 // checkMake looks for the targets of a make line.
 func checkMake(t *testing.T, s shown, makefile string, args []string) {
 	t.Helper()
-	b := testkit.Read(t, makefile)
+	b, err := os.ReadFile(makefile)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, a := range args {
 		if !strings.Contains(a, "=") && !strings.HasPrefix(a, "-") && !regexp.MustCompile(`(?m)^`+regexp.QuoteMeta(a)+`:`).Match(b) {
 			t.Errorf("%s: make %s: the Makefile has no such target", s.where, a)

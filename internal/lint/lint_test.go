@@ -20,7 +20,7 @@ var layers = map[string]int{
 	"internal/model": 2, "internal/lora": 2, "internal/ckpt": 2, "internal/data": 2,
 	"internal/ops": 1, "internal/ops/cpu": 1, "internal/ops/cuda": 1, "internal/ops/optest": 1, "internal/tokenizer": 1, "internal/tokenizer/onig": 0, "internal/ui": 1,
 	"internal/tensor": 0, "internal/s2attn": 0, "internal/rope": 0, "internal/config": 0, "internal/errs": 0, "internal/par": 0, "internal/proc": 0, "internal/files": 0, "csrc": 0, "csrc/cpu": 0,
-	"internal/testkit": 0, "internal/testkit/flags": 1, "internal/testkit/gpu": 2,
+	"internal/testkit": 0, "internal/testkit/flags": 1, "internal/testkit/backend": 2,
 	"internal/lint": 0, "scripts/demotext": 0, "scripts/benchproducts": 7, "scripts/benchdecode": 7,
 }
 
@@ -73,7 +73,7 @@ func TestImportsPointDownward(t *testing.T) {
 			if strings.HasPrefix(dep, "internal/testkit") {
 				t.Errorf("%s imports %s, which is for tests alone", path, dep)
 			}
-			if dir == "internal/testkit/gpu" && dep == "internal/ops/cuda" {
+			if dir == "internal/testkit/backend" && dep == "internal/ops/cuda" {
 				continue // for tests, which may choose a backend
 			}
 			if (dep == "internal/ops/cpu" || dep == "internal/ops/cuda") && dir != "cmd/longlora" && dir != "scripts/benchproducts" {

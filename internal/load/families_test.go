@@ -10,7 +10,7 @@ import (
 	"longlora/internal/ops/cpu"
 	"longlora/internal/ops/optest"
 	"longlora/internal/s2attn"
-	"longlora/internal/testkit/gpu"
+	"longlora/internal/testkit/backend"
 )
 
 // families are reference cases of one kind of model each: of the base's loss, of the adapter's, and of gradients.
@@ -45,7 +45,7 @@ func TestFamilies(t *testing.T) {
 // The same in bfloat16: a step may have twice the error of one whose every operation is done plainly.
 func TestFamiliesBF16(t *testing.T) {
 	plain := optest.Plain(cpu.New(2))
-	for _, be := range append(gpu.All(t), plain) {
+	for _, be := range append(backend.GPU(t), plain) {
 		for _, name := range families {
 			g := open(t, name)
 			c := g.split()

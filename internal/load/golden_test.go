@@ -14,7 +14,7 @@ import (
 	"longlora/internal/ops/optest"
 	"longlora/internal/s2attn"
 	"longlora/internal/testkit"
-	"longlora/internal/testkit/gpu"
+	"longlora/internal/testkit/backend"
 )
 
 // golden is a reference case.
@@ -239,7 +239,7 @@ func (g golden) yardstick(t *testing.T, plain ops.Backend, c kase) map[string]fl
 // In bfloat16 a step may have twice the error of the yardstick.
 func TestGoldenBF16(t *testing.T) {
 	plain := optest.Plain(cpu.New(2))
-	judged := append(gpu.All(t), plain)
+	judged := append(backend.GPU(t), plain)
 	for _, name := range models {
 		g := open(t, name)
 		group := g.Group

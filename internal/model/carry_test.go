@@ -14,56 +14,8 @@ import (
 	"longlora/internal/ops/cpu"
 	"longlora/internal/s2attn"
 	"longlora/internal/testkit"
-	"longlora/internal/testkit/gpu"
+	"longlora/internal/testkit/backend"
 )
-
-// lazy is a backend that copies between device and host as late as the contract lets it, and that spoils what is
-// being fetched until then: whoever does not wait reads or sends something else.
-type lazy struct {
-	*cpu.Backend
-	sent, fetched int64
-	pending       map[ops.Ticket]func()
-	before        map[ops.Ticket]int64 // sends that a fetch comes after
-}
-
-func newLazy() *lazy {
-	return &lazy{Backend: cpu.New(2), pending: map[ops.Ticket]func(){}, before: map[ops.Ticket]int64{}}
-}
-
-func (b *lazy) Send(dst, src ops.Tensor, c ops.Block) ops.Ticket {
-	b.sent++
-	t := ops.Ticket{N: b.sent}
-	b.pending[t] = func() { b.CopyRows(dst, src, c) }
-	return t
-}
-
-func (b *lazy) Fetch(dst, src ops.Tensor, c ops.Block) ops.Ticket {
-	b.fetched++
-	t := ops.Ticket{N: b.fetched, Fetch: true}
-	b.before[t] = b.sent
-	size := dst.DType.Size()
-	for r := range c.Rows {
-		at := (c.DstOff + r*c.DstStride) * size
-		for i := range dst.Raw()[at : at+c.Cols*size] {
-			dst.Raw()[at+i] = 0xff // a NaN, and no index
-		}
-	}
-	b.pending[t] = func() { b.CopyRows(dst, src, c) }
-	return t
-}
-
-func (b *lazy) Wait(t ops.Ticket) {
-	for n := int64(1); n <= t.N; n++ {
-		one := ops.Ticket{N: n, Fetch: t.Fetch}
-		if do, ok := b.pending[one]; ok {
-			if t.Fetch {
-				b.Wait(ops.Ticket{N: b.before[one]})
-			}
-			do()
-			delete(b.pending, one)
-		}
-	}
-}
 
 // gradients are those of one step of a small random model, and its loss.
 func gradients(t *testing.T, be ops.Backend, c attending, tl model.Tiling) (grads [][]float32, loss float64) {
@@ -153,8 +105,8 @@ func attendings() []attending {
 // Whatever a layer keeps, makes again or moves to host memory, and however late copies are done, gradients are the
 // same bits for one tile length.
 func TestKeptAndMoved(t *testing.T) {
-	ways := map[string][2]func() ops.Backend{"cpu": {func() ops.Backend { return cpu.New(2) }, func() ops.Backend { return newLazy() }}}
-	for _, b := range gpu.All(t) {
+	ways := map[string][2]func() ops.Backend{"cpu": {func() ops.Backend { return cpu.New(2) }, func() ops.Backend { return backend.NewLate() }}}
+	for _, b := range backend.GPU(t) {
 		ways[b.Name()] = [2]func() ops.Backend{func() ops.Backend { return b }, func() ops.Backend { return b }}
 	}
 	for name, be := range ways {
@@ -201,7 +153,7 @@ func TestTilesAgree(t *testing.T) {
 // On a GPU too, at lengths where a tile is thousands of tokens: the tile's length may change a gradient by no more
 // than bfloat16 changes it.
 func TestTilesAgreeBF16(t *testing.T) {
-	found := gpu.All(t)
+	found := backend.GPU(t)
 	if len(found) == 0 {
 		t.Skip("no GPU here")
 	}
@@ -244,22 +196,4 @@ func differ(got, want [][]float32) string {
 		}
 	}
 	return ""
-}
-
-// A Moved plan's layers keep what the policy says, the last layer apart, and every layer is in at most one place.
-func TestKeptSays(t *testing.T) {
-	tl := model.Tiling{Tile: 64, Keep: model.KeepOut, More: 2, Moved: 3, MLPRows: 32}
-	if got := tl.Kept(); got != "attn in 2 layers, out in the others, 3 layers moved to host memory" {
-		t.Error(got)
-	}
-	const L = 12
-	more := 0
-	for l := range L - 1 {
-		if tl.KeepOf(l, L) == model.KeepAttn {
-			more++
-		}
-	}
-	if more != 2 || model.MostMoved(L) != 9 {
-		t.Errorf("%d layers keep more, want 2; at most %d can be moved", more, model.MostMoved(L))
-	}
 }

@@ -11,7 +11,7 @@ import (
 	"longlora/internal/ops"
 	"longlora/internal/ops/cpu"
 	"longlora/internal/testkit"
-	"longlora/internal/testkit/gpu"
+	"longlora/internal/testkit/backend"
 )
 
 // named is a card of which only the name is asked for.
@@ -66,7 +66,7 @@ func TestCalibrate(t *testing.T) {
 	if err != nil || !(r.Linear > 1e8 && r.Attention > 1e8 && r.Bytes > 1e8 && r.Moved > 1e8 && r.Linear < 1e13) {
 		t.Errorf("CPU: %+v, %v", r, err)
 	}
-	for _, b := range gpu.All(t) {
+	for _, b := range backend.GPU(t) {
 		card := b.(ops.Card)
 		if r, err = Calibrate(card); err != nil || !(r.Linear > 1e12 && r.Attention > 1e12 && r.Bytes > 1e10 && r.Moved > 1e8) {
 			t.Errorf("%+v, %v", r, err)

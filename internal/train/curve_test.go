@@ -10,7 +10,7 @@ import (
 	"longlora/internal/ops/cpu"
 	"longlora/internal/ops/optest"
 	"longlora/internal/testkit"
-	"longlora/internal/testkit/gpu"
+	"longlora/internal/testkit/backend"
 	"longlora/internal/train"
 )
 
@@ -50,7 +50,7 @@ func TestCurves(t *testing.T) {
 		if fall := loss[0] - loss[steps-1]; !(fall > 10*yardLoss) {
 			t.Errorf("%s: the loss fell by %g, bfloat16 is apart by %g: the curves say nothing", name, fall, yardLoss)
 		}
-		for _, be := range gpu.All(t) {
+		for _, be := range backend.GPU(t) {
 			l, n := curve(t, name, be, steps)
 			t.Logf("%s: %s apart by %.2g, norms by %.2g", name, be.Name(), apart(l, loss), apart(n, norm))
 			if !(apart(l, loss) <= 2*yardLoss) || !(apart(n, norm) <= 2*yardNorm) {

@@ -1,5 +1,5 @@
-// Package gpu gives tests the GPU, where this build and this machine have one.
-package gpu
+// Package backend gives tests backends: the GPU where this build and this machine have one, and one that copies late.
+package backend
 
 import (
 	"sync"
@@ -18,8 +18,8 @@ var open = sync.OnceValues(func() (ops.Card, error) {
 	return cuda.Open(0)
 })
 
-// All is a list of the first GPU, empty where there is none.
-func All(t testing.TB) []ops.Backend {
+// GPU is a list of the first GPU, empty where there is none.
+func GPU(t testing.TB) []ops.Backend {
 	t.Helper()
 	b, err := open()
 	if err != nil {
