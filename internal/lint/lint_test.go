@@ -73,10 +73,7 @@ func TestImportsPointDownward(t *testing.T) {
 			if strings.HasPrefix(dep, "internal/testkit") {
 				t.Errorf("%s imports %s, which is for tests alone", path, dep)
 			}
-			if dir == "internal/testkit/backend" && dep == "internal/ops/cuda" {
-				continue // for tests, which may choose a backend
-			}
-			if (dep == "internal/ops/cpu" || dep == "internal/ops/cuda") && dir != "cmd/longlora" && dir != "scripts/benchproducts" {
+			if (dep == "internal/ops/cpu" || dep == "internal/ops/cuda") && dir != "cmd/longlora" && dir != "scripts/benchproducts" && dir != "internal/testkit/backend" {
 				t.Errorf("%s chooses a backend; only cmd/longlora does", path)
 			}
 			if l := layers[dep]; l > layer || l == layer && !strings.Contains(" "+beside[dir]+" ", " "+dep+" ") {
