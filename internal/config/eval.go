@@ -34,7 +34,7 @@ func (e *Eval) Flags(f *pflag.FlagSet) {
 	f.StringVar(&e.Adapter, "adapter", "", "PEFT adapter to apply")
 	f.StringSliceVar(&e.Tasks, "task", nil, "ppl, passkey, topics, or several by comma")
 	OneOf(f, "task", "ppl", "passkey", "topics")
-	f.StringArrayVar(&e.Data, "data", nil, "text, JSON, CSV, parquet or token files, or a folder, read as one stream")
+	f.StringArrayVar(&e.Data, "data", nil, "text, JSON, CSV, parquet, Arrow or token files, or a folder, read as one stream")
 	tokensListVar(f, &e.Ctx, "ctx", "lengths, by comma, as 8k,32k")
 	f.StringVar(&e.Protocol, "protocol", "longlora", "ppl: longlora (whole windows, the reference's) or sliding (each token once)")
 	OneOf(f, "protocol", "longlora", "sliding")

@@ -20,7 +20,7 @@ type Prepare struct {
 // Flags defines prepare's options.
 func (p *Prepare) Flags(f *pflag.FlagSet) {
 	f.StringVar(&p.Model, "model", "", "whose tokenizer: a folder with config.json and a tokenizer, or a Hugging Face name in the local cache")
-	f.StringArrayVar(&p.Data, "data", nil, "text, JSON, CSV or parquet files, or a folder")
+	f.StringArrayVar(&p.Data, "data", nil, "text, JSON, CSV, parquet or Arrow files, or a folder")
 	f.StringVar(&p.Out, "out", "", "token file to write, F.bin; F.bin.json and F.bin.idx beside it")
 	p.DocumentFlags(f)
 	p.ScoreFlags(f)

@@ -51,7 +51,7 @@ type Train struct {
 func (t *Train) Flags(f *pflag.FlagSet) {
 	f.SortFlags = false
 	f.StringVar(&t.Model, "model", "", "the base: a folder, or a Hugging Face name in the local cache")
-	f.StringArrayVar(&t.Data, "data", nil, "text, JSON, CSV, parquet or token files, or a folder; repeat for more, PATH:0.3 for a share")
+	f.StringArrayVar(&t.Data, "data", nil, "text, JSON, CSV, parquet, Arrow or token files, or a folder; repeat for more, PATH:0.3 for a share")
 	TokensVar(f, &t.Ctx, "ctx", 0, "tokens of a row: the context to extend to, as 32768 or 32k")
 	f.StringVar(&t.Out, "out", "", "folder to write the adapter and checkpoints into")
 	f.StringVar(&t.Adapter, "adapter", "", "PEFT adapter to go on from")

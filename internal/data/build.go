@@ -232,7 +232,7 @@ func (r *reading) file(i int, from place) error {
 	switch k {
 	case text:
 		err = r.text(x, i, from.Offset)
-	case columns, delimited:
+	case columns, delimited, arrow:
 		err = r.rows(x, i, from, k)
 	default:
 		err = r.json(x, i, from, k)

@@ -32,10 +32,11 @@ const (
 	objects        // a JSON array of objects, or objects one after another
 	columns        // parquet rows
 	delimited      // rows of text, cells separated by commas or tabs
+	arrow          // rows as Arrow lays them out
 	tokens         // ids as they are
 )
 
-const knownFiles = ".txt, .md, .jsonl, .ndjson, .json, .csv, .tsv, .parquet (each also .gz or .zst) or .bin"
+const knownFiles = ".txt, .md, .jsonl, .ndjson, .json, .csv, .tsv, .parquet, .arrow, .feather (each also .gz or .zst) or .bin"
 
 // kindOf reads a file's name: what it holds and how it is compressed ("", ".gz", ".zst").
 func kindOf(path string) (k kind, compressed string) {
@@ -52,6 +53,8 @@ func kindOf(path string) (k kind, compressed string) {
 		k = objects
 	case ".parquet":
 		k = columns
+	case ".arrow", ".feather":
+		k = arrow
 	case ".csv", ".tsv":
 		k = delimited
 	case ".bin":
@@ -66,7 +69,7 @@ func kindOf(path string) (k kind, compressed string) {
 func (k kind) structured() bool { return k == lines || k == objects || k.table() }
 
 // table reports whether a kind holds rows.
-func (k kind) table() bool { return k == columns || k == delimited }
+func (k kind) table() bool { return k == columns || k == delimited || k == arrow }
 
 // splitWeight reads PATH:0.3; the number is a weight only when no file has the whole name.
 func splitWeight(s string) (path string, weight float64, err error) {
@@ -179,7 +182,7 @@ func (x *file) decode() error {
 	case named != "":
 		return fmt.Errorf("not %s data, which its name says it is; name it without %s if it is not compressed", strings.TrimPrefix(named, "."), named)
 	}
-	if k == tokens || k == columns {
+	if k == tokens || k == columns || k == arrow {
 		return nil
 	}
 	x.r, err = utf8Reader(x.r)
@@ -247,14 +250,20 @@ func (x *file) unpacked() (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err = io.Copy(f, x.r); err != nil {
+	if _, err = unpackTo(f, x.r); err != nil {
 		_ = f.Close()
-		if errors.Is(err, syscall.ENOSPC) {
-			err = fmt.Errorf("there is no room to unpack it; set TMPDIR to a folder with room: %w", err)
-		}
 		return nil, err
 	}
 	return f, nil
+}
+
+// unpackTo writes what comes out of a decompressor.
+func unpackTo(f *os.File, r io.Reader) (int64, error) {
+	n, err := io.Copy(f, r)
+	if errors.Is(err, syscall.ENOSPC) {
+		err = fmt.Errorf("there is no room to unpack it; set TMPDIR to a folder with room: %w", err)
+	}
+	return n, err
 }
 
 // counted adds up what is read.

@@ -31,7 +31,7 @@ func listFiles(path string) (list, notes []string, err error) {
 		return nil, nil, files.Fault(path, err)
 	}
 	if !st.IsDir() {
-		return []string{path}, nil, nil
+		return []string{path}, nil, checkSaved(path)
 	}
 	d := &folder{root: path, seen: map[[2]uint64]string{}}
 	if err := d.enter("."); err != nil {
@@ -44,7 +44,9 @@ func listFiles(path string) (list, notes []string, err error) {
 			return nil, nil, err
 		}
 	}
-	d.sift()
+	if err := d.sift(); err != nil {
+		return nil, nil, err
+	}
 	if len(d.files) == 0 {
 		hint := ""
 		if len(d.other) > 0 {
@@ -55,7 +57,6 @@ func listFiles(path string) (list, notes []string, err error) {
 	if len(d.other) > 0 {
 		d.note("%s passed over, no data files: %s", number(len(d.other)), few(d.other))
 	}
-	slices.Sort(d.files)
 	for _, f := range d.files {
 		list = append(list, d.at(f))
 	}
@@ -155,13 +156,18 @@ func paper(name string) bool {
 
 // sift leaves out what is no document of the folder: metadata, the texts that accompany structured data, and the files
 // of other splits than the one to train on.
-func (d *folder) sift() {
+func (d *folder) sift() error {
+	slices.Sort(d.files)
+	if err := d.saved(); err != nil {
+		return err
+	}
 	d.drop(func(f string) bool { return slices.Contains(metadata, filepath.Base(f)) }, "left out as metadata: ")
 	if slices.ContainsFunc(d.files, func(f string) bool { k, _ := kindOf(f); return k.structured() }) {
 		d.drop(func(f string) bool { k, _ := kindOf(f); return k == text && paper(f) }, "left out, text that accompanies the data: ")
 	}
 	other := otherSplits(d.files)
 	d.drop(func(f string) bool { return other[f] }, "left out, of other splits than the one to train on (name one to read it): ")
+	return nil
 }
 
 // drop takes files out and says which.

@@ -3,7 +3,9 @@ package data
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -145,12 +147,14 @@ func writeJSON(b *strings.Builder, v any, indent, depth int) {
 		fields(slices.Sorted(maps.Keys(x)), x)
 	case json.Number:
 		b.WriteString(pythonNumber(string(x)))
-	default:
-		raw, err := json.Marshal(x)
-		if err != nil { // NaN and the like, which Python writes without quotes
-			raw = []byte("NaN")
-		}
-		b.WriteString(pythonNumber(string(raw)))
+	case float64:
+		b.WriteString(pythonFloat(x))
+	case float32:
+		b.WriteString(pythonFloat(float64(x)))
+	case int32, int64, uint32, uint64:
+		fmt.Fprint(b, x)
+	default: // of a table
+		writeString(b, fmt.Sprint(x))
 	}
 }
 
@@ -166,12 +170,23 @@ func pythonNumber(s string) string {
 	if err != nil {
 		return s
 	}
+	return pythonFloat(f)
+}
+
+// pythonFloat is a float as Python's json writes it.
+func pythonFloat(f float64) string {
+	switch {
+	case math.IsNaN(f):
+		return "NaN"
+	case math.IsInf(f, 0):
+		return strings.TrimPrefix(strconv.FormatFloat(f, 'f', -1, 64), "+") + "inity"
+	}
 	short := strconv.FormatFloat(f, 'e', -1, 64)
 	exp, err := strconv.Atoi(short[strings.IndexByte(short, 'e')+1:])
 	if err != nil || exp < -4 || exp >= 16 {
 		return short
 	}
-	s = strconv.FormatFloat(f, 'f', -1, 64)
+	s := strconv.FormatFloat(f, 'f', -1, 64)
 	if !strings.Contains(s, ".") {
 		s += ".0"
 	}

@@ -110,7 +110,7 @@ func (s *source) findFormat() (string, error) {
 		return Text, nil
 	}
 	if structured == 0 {
-		return "", errs.Usagef("--format %s: %s is text; examples come as .jsonl, .json, .csv or .parquet", format, s.path)
+		return "", errs.Usagef("--format %s: %s is text; examples come as .jsonl, .json, .csv, .parquet or .arrow", format, s.path)
 	}
 	s.files = slices.DeleteFunc(s.files, func(f string) bool {
 		k, _ := kindOf(f)
@@ -240,7 +240,7 @@ func (s *source) where(path string, k kind, line, number int) string {
 		return fmt.Sprintf("%s:%d (object %d)", path, line, number)
 	case k == objects:
 		return fmt.Sprintf("%s:%d", path, line)
-	case k == columns:
+	case k == columns || k == arrow:
 		return fmt.Sprintf("%s: row %d", path, line)
 	}
 	return path

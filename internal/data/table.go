@@ -28,8 +28,11 @@ type asked struct {
 
 // newRows opens a table.
 func newRows(k kind, x *file, a asked) (rows, error) {
-	if k == delimited {
+	switch k {
+	case delimited:
 		return newCSVRows(x, a)
+	case arrow:
+		return newArrowRows(x, a)
 	}
 	return newParquetRows(x, a.columns, a.most)
 }

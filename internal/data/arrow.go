@@ -1,0 +1,361 @@
+package data
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+)
+
+// Arrow's files are read by our own code (https://arrow.apache.org/docs/format/Columnar.html): a few columns of the types
+// that text and conversations have, a window at a time, and no allocation that a file merely asks for.
+
+const (
+	arrowMagic = "ARROW1"
+	arrowV4    = 3 // versions as files number them, from 0
+	arrowV5    = 4
+
+	// what a message holds
+	arrowSchemaMessage     = 1
+	arrowDictionaryMessage = 2
+	arrowBatchMessage      = 3
+
+	maxArrowMeta = 64 << 20 // bytes of a message's description
+	arrowHeld    = 64 << 20 // bytes of all values that are held, at most
+	arrowWindow  = 64 << 10 // of a buffer
+)
+
+// arrowWhole is how many bytes of a compressed buffer, or one of a dictionary, are held.
+var arrowWhole = int64(8 << 20)
+
+// arrowRows gives the rows of an Arrow file, in its stream format, which datasets writes, or its file format (Feather
+// version 2).
+type arrowRows struct {
+	wholeRows
+	arrowValues
+	x      *file
+	r      io.ReaderAt
+	size   int64
+	most   int      // bytes that a row may have
+	tmp    *os.File // where a compressed file was unpacked
+	fields []*arrowField
+	wanted []*arrowField // of them
+	names  []string
+
+	at      int64   // of the next message in a stream
+	batches []int64 // where they lie, in the file format
+	inFile  bool
+
+	columnsOf []*arrowColumn // of the batch, nil for columns that are not wanted
+	temp      spool          // its buffers that were unpacked
+	kept      spool          // those of dictionaries
+	i, n      int64          // the next row of the batch, and how many it has
+	row       int
+}
+
+// newArrowRows reads the schema, and in the file format the dictionaries.
+func newArrowRows(x *file, a asked) (_ *arrowRows, err error) {
+	r := &arrowRows{x: x, most: a.most, arrowValues: arrowValues{dicts: map[int64][]*arrowColumn{}}}
+	defer func() {
+		if err != nil {
+			r.close()
+		}
+	}()
+	f := x.f
+	if !x.plain {
+		if r.tmp, err = x.unpacked(); err != nil {
+			return nil, err
+		}
+		f = r.tmp
+	}
+	st, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	r.r, r.size = readerAt{f, x}, st.Size()
+	if err := r.open(a.columns); err != nil {
+		return nil, arrowFault(err)
+	}
+	return r, nil
+}
+
+// arrowFault says of an error that it is the file's.
+func arrowFault(err error) error {
+	if err == nil || err == errLong || errors.Is(err, io.ErrUnexpectedEOF) {
+		return err
+	}
+	return fmt.Errorf("the Arrow file cannot be read: %w", err)
+}
+
+func (r *arrowRows) open(want []string) error {
+	head := make([]byte, min(r.size, 8))
+	if _, err := r.r.ReadAt(head, 0); err != nil {
+		return cutOff(err)
+	}
+	var schema flatTable
+	var dicts []int64
+	version := 0
+	if r.inFile = bytes.HasPrefix(head, []byte(arrowMagic)); r.inFile {
+		footer, err := r.footer()
+		if err != nil {
+			return err
+		}
+		version, schema = footer.short(0, 0), footer.table(1)
+		dicts, r.batches = blocks(footer, 2), blocks(footer, 3)
+		if footer.f.err != nil {
+			return footer.f.err
+		}
+	} else {
+		if bytes.HasPrefix(head, []byte("FEA1")) {
+			return errors.New("it is a Feather file of version 1, which is not read; write it anew with pyarrow.feather.write_feather")
+		}
+		m, err := r.message(0)
+		if err == io.EOF || err == nil && m.kind != arrowSchemaMessage {
+			return errors.New("it does not begin with a schema; is it an Arrow file?")
+		}
+		if err != nil {
+			return err
+		}
+		version, schema, r.at = m.version, m.head, m.next
+	}
+	if version != arrowV4 && version != arrowV5 {
+		return fmt.Errorf("its metadata are of version %d, and 4 and 5 are read; write it anew", version+1)
+	}
+	if err := r.setFields(schema, version, want); err != nil {
+		return err
+	}
+	for _, at := range dicts {
+		m, err := r.message(at)
+		if err == nil && m.kind != arrowDictionaryMessage {
+			err = errFlat
+		}
+		if err == nil {
+			err = r.dictionary(m)
+		}
+		if err != nil {
+			return cutOff(err)
+		}
+	}
+	return nil
+}
+
+// setFields reads the schema; what is wanted must be readable.
+func (r *arrowRows) setFields(schema flatTable, version int, want []string) (err error) {
+	if r.fields, err = arrowSchema(schema, version); err != nil {
+		return err
+	}
+	for _, f := range r.fields {
+		wanted := slices.Contains(want, f.name)
+		if wanted {
+			if slices.Contains(r.names, f.name) {
+				return fmt.Errorf("two of its columns are named %q", f.name)
+			}
+			if err := f.readable(f.name); err != nil {
+				return err
+			}
+			r.wanted = append(r.wanted, f)
+		}
+		r.names = append(r.names, f.name)
+	}
+	return nil
+}
+
+// window is how much of each buffer is held, so that all of the wanted columns' hold little together.
+func (r *arrowRows) window(most int64) int64 {
+	const buffers, least = 3, 512
+	n := 1
+	for _, f := range r.wanted {
+		n += f.count()
+	}
+	return max(least, min(most, arrowHeld/int64(buffers*n)))
+}
+
+// footer is what stands at the end of the file format.
+func (r *arrowRows) footer() (flatTable, error) {
+	tail := make([]byte, 4+len(arrowMagic))
+	if _, err := r.r.ReadAt(tail, max(0, r.size-int64(len(tail)))); err != nil || string(tail[4:]) != arrowMagic {
+		return flatTable{}, fmt.Errorf("it does not end as it begins, with %s (%w)", arrowMagic, io.ErrUnexpectedEOF)
+	}
+	n := int64(int32(binary.LittleEndian.Uint32(tail)))
+	if n < 8 || n > maxArrowMeta || n > r.size-int64(len(tail)) {
+		return flatTable{}, errFlat
+	}
+	f := &flat{b: make([]byte, n)}
+	if _, err := r.r.ReadAt(f.b, r.size-int64(len(tail))-n); err != nil {
+		return flatTable{}, cutOff(err)
+	}
+	return f.root(), f.err
+}
+
+// blocks are where the messages begin that a footer lists.
+func blocks(footer flatTable, field int) (out []int64) {
+	const size = 24
+	at, n := footer.vector(field, size)
+	for i := range n {
+		out = append(out, footer.f.i64(at+i*size))
+		if i > 0 && out[i] <= out[i-1] { // none is read twice
+			footer.f.err = errFlat
+		}
+	}
+	return out
+}
+
+// arrowMessage is a part of the file: what is in it, and where its values lie.
+type arrowMessage struct {
+	kind, version int
+	head          flatTable
+	body, size    int64
+	next          int64
+}
+
+// message reads a message's description; io.EOF is the end of a stream.
+func (r *arrowRows) message(at int64) (m arrowMessage, err error) {
+	const mark = 0xffffffff // before the length, since version 0.15
+	var b [8]byte
+	if at < 0 || at > r.size {
+		return m, errFlat
+	}
+	if at == r.size {
+		return m, io.EOF
+	}
+	if _, err := r.r.ReadAt(b[:4], at); err != nil {
+		return m, cutOff(err)
+	}
+	at += 4
+	if binary.LittleEndian.Uint32(b[:]) == mark {
+		if _, err := r.r.ReadAt(b[:4], at); err != nil {
+			return m, cutOff(err)
+		}
+		at += 4
+	}
+	n := int64(int32(binary.LittleEndian.Uint32(b[:])))
+	switch {
+	case n == 0:
+		return m, io.EOF
+	case n < 8 || n > maxArrowMeta:
+		return m, fmt.Errorf("a description of %d bytes at byte %d; is it an Arrow file?", n, at)
+	case n > r.size-at:
+		return m, io.ErrUnexpectedEOF
+	}
+	f := &flat{b: make([]byte, n)}
+	if _, err := r.r.ReadAt(f.b, at); err != nil {
+		return m, cutOff(err)
+	}
+	t := f.root()
+	m = arrowMessage{kind: t.byte(1), version: t.short(0, 0), head: t.table(2), body: at + n, size: t.long(3)}
+	if f.err != nil || m.size < 0 {
+		return m, errFlat
+	}
+	if m.size > r.size-m.body {
+		return m, io.ErrUnexpectedEOF
+	}
+	m.next = m.body + m.size
+	return m, nil
+}
+
+// dictionary takes up values that columns name by number: new ones, or more of them.
+func (r *arrowRows) dictionary(m arrowMessage) error {
+	id := m.head.long(0)
+	f := dictionary(r.wanted, id)
+	if f == nil {
+		return nil
+	}
+	t := arrowBatch{r: r, m: m, t: m.head.table(1), window: r.window(arrowWhole), temp: &r.kept}
+	if err := t.open(); err != nil {
+		return err
+	}
+	c, err := t.column(f, true)
+	if err != nil {
+		return err
+	}
+	if m.head.byte(2) == 0 {
+		r.dicts[id] = nil
+	}
+	r.dicts[id] = append(r.dicts[id], c)
+	return nil
+}
+
+// batch goes to the next batch of rows.
+func (r *arrowRows) batch() error {
+	r.temp.clear()
+	r.columnsOf, r.i, r.n = nil, 0, 0
+	if r.inFile {
+		if len(r.batches) == 0 {
+			return io.EOF
+		}
+		r.at, r.batches = r.batches[0], r.batches[1:]
+	}
+	m, err := r.message(r.at)
+	if err == io.EOF && r.inFile {
+		err = errFlat
+	}
+	if err != nil {
+		return err
+	}
+	r.at = m.next
+	switch {
+	case m.kind == arrowDictionaryMessage && !r.inFile:
+		return r.dictionary(m)
+	case m.kind != arrowBatchMessage:
+		return fmt.Errorf("a part of the kind %d where rows are wanted", m.kind)
+	}
+	b := arrowBatch{r: r, m: m, t: m.head, window: r.window(arrowWindow), temp: &r.temp}
+	if err := b.open(); err != nil {
+		return err
+	}
+	for _, f := range r.fields {
+		c, err := b.column(f, slices.Contains(r.wanted, f))
+		if err != nil {
+			return err
+		}
+		if c != nil && c.n != b.rows {
+			return errFlat
+		}
+		r.columnsOf = append(r.columnsOf, c)
+	}
+	r.n = b.rows
+	return nil
+}
+
+func (r *arrowRows) columns() []string { return r.names }
+
+// next is the next row; row counts from 1.
+func (r *arrowRows) next() (m map[string]any, row int, bad, err error) {
+	r.row++
+	for r.i == r.n {
+		if err := r.batch(); err != nil {
+			if err == io.EOF {
+				return nil, r.row, nil, err
+			}
+			return nil, r.row, nil, arrowFault(err)
+		}
+	}
+	i := r.i
+	r.i++
+	m, r.left = map[string]any{}, r.most
+	for k, c := range r.columnsOf {
+		if c == nil {
+			continue
+		}
+		v, err := r.value(c, i, 0)
+		if err == errLong {
+			return nil, r.row, err, nil
+		}
+		if err != nil {
+			return nil, r.row, nil, arrowFault(fmt.Errorf("row %d, %q: %w", r.row, r.names[k], err))
+		}
+		m[r.names[k]] = v
+	}
+	return m, r.row, nil, nil
+}
+
+func (r *arrowRows) close() {
+	r.temp.close()
+	r.kept.close()
+	if r.tmp != nil {
+		_ = r.tmp.Close() // only read
+	}
+}

@@ -1,0 +1,255 @@
+package data
+
+import (
+	"encoding/binary"
+	"errors"
+	"io"
+	"math"
+
+	"longlora/internal/tokenizer"
+)
+
+// arrowBuffer is a stretch of a file, read through a window.
+type arrowBuffer struct {
+	r      io.ReaderAt
+	off, n int64
+	window int64 // bytes that are held
+	held   []byte
+	at     int64 // of held
+}
+
+var errArrow = errors.New("its values lie outside what the file holds for them")
+
+// bytes are n bytes from a place on, to be read before the next call.
+func (b *arrowBuffer) bytes(at, n int64) ([]byte, error) {
+	if at < 0 || n < 0 || at > b.n-n {
+		return nil, errArrow
+	}
+	if at >= b.at && at+n <= b.at+int64(len(b.held)) {
+		return b.held[at-b.at:][:n], nil
+	}
+	size := min(max(n, b.window), b.n-at)
+	if int64(cap(b.held)) < size {
+		b.held = make([]byte, size)
+	}
+	buf := b.held[:size]
+	b.held = nil // in case that it cannot be read
+	if _, err := b.r.ReadAt(buf, b.off+at); err != nil {
+		return nil, cutOff(err)
+	}
+	b.held, b.at = buf, at
+	if n > b.window { // it is not wanted twice
+		b.held = nil
+	}
+	return buf[:n], nil
+}
+
+// word is a little-endian number of 1, 2, 4 or 8 bytes, the i-th.
+func (b *arrowBuffer) word(i int64, size int) (uint64, error) {
+	if i < 0 || i > math.MaxInt64/8 {
+		return 0, errArrow
+	}
+	p, err := b.bytes(i*int64(size), int64(size))
+	if err != nil {
+		return 0, err
+	}
+	var w [8]byte
+	copy(w[:], p)
+	return binary.LittleEndian.Uint64(w[:]), nil
+}
+
+// bit is a bit of a bitmap.
+func (b *arrowBuffer) bit(i int64) (bool, error) {
+	p, err := b.bytes(i/8, 1)
+	return err == nil && p[0]>>(i%8)&1 == 1, err
+}
+
+// arrowColumn is a column of a batch, or what a list or struct in it holds.
+type arrowColumn struct {
+	f        *arrowField
+	n, nulls int64
+	buffers  []*arrowBuffer
+	children []*arrowColumn
+}
+
+// arrowValues reads values.
+type arrowValues struct {
+	dicts map[int64][]*arrowColumn
+	left  int // bytes that the row may still have
+}
+
+// cost of a value beside its text.
+const valueBytes = 16
+
+// value is value i of a column: nil, bool, a number, a text, []any or *object.
+func (r *arrowValues) value(c *arrowColumn, i int64, depth int) (any, error) {
+	if r.left -= valueBytes; r.left < 0 {
+		return nil, errLong
+	}
+	if depth > 2*maxArrowDepth || i < 0 || i >= c.n {
+		return nil, errArrow
+	}
+	if c.f.kind == arrowNull && c.f.index == nil {
+		return nil, nil
+	}
+	if c.nulls != 0 && c.buffers[0].n > 0 {
+		if ok, err := c.buffers[0].bit(i); !ok || err != nil {
+			return nil, err
+		}
+	}
+	if c.f.index != nil {
+		return r.looked(c, i, depth)
+	}
+	switch c.f.kind {
+	case arrowBool:
+		return c.buffers[1].bit(i)
+	case arrowInt, arrowFloat, arrowDate, arrowTime, arrowTimestamp, arrowDuration:
+		return numeral(c, c.f, i)
+	case arrowBinary, arrowUtf8, arrowLargeBinary, arrowLargeUtf8:
+		lo, hi, err := c.offsets(i, c.f.kind == arrowLargeBinary || c.f.kind == arrowLargeUtf8)
+		if err != nil {
+			return nil, err
+		}
+		return r.text(c.buffers[2], lo, hi-lo)
+	case arrowFixedBinary:
+		return r.text(c.buffers[1], i*int64(c.f.size), int64(c.f.size))
+	case arrowBinaryView, arrowUtf8View:
+		return r.view(c, i)
+	case arrowList, arrowLargeList, arrowFixedList:
+		lo, hi := i*int64(c.f.size), (i+1)*int64(c.f.size)
+		if c.f.kind != arrowFixedList {
+			var err error
+			if lo, hi, err = c.offsets(i, c.f.kind == arrowLargeList); err != nil {
+				return nil, err
+			}
+		}
+		list := []any{}
+		for ; lo < hi; lo++ {
+			v, err := r.value(c.children[0], lo, depth+1)
+			if err != nil {
+				return nil, err
+			}
+			list = append(list, v)
+		}
+		return list, nil
+	case arrowStruct:
+		o := &object{of: map[string]any{}}
+		for _, child := range c.children {
+			v, err := r.value(child, i, depth+1)
+			if err != nil {
+				return nil, err
+			}
+			if _, again := o.of[child.f.name]; !again {
+				o.keys = append(o.keys, child.f.name)
+			}
+			o.of[child.f.name] = v
+		}
+		return o, nil
+	}
+	return nil, errArrow // readable has refused it
+}
+
+// looked is a value of a dictionary, which may have come in several parts.
+func (r *arrowValues) looked(c *arrowColumn, i int64, depth int) (any, error) {
+	w, err := c.buffers[1].word(i, c.f.index.bits/8)
+	if err != nil {
+		return nil, err
+	}
+	at := int64(w)
+	for _, d := range r.dicts[c.f.dict] {
+		if at >= 0 && at < d.n {
+			return r.value(d, at, depth+1)
+		}
+		at -= d.n
+	}
+	return nil, errors.New("it names a value that its dictionary does not have")
+}
+
+// numeral is a number as Go has it.
+func numeral(c *arrowColumn, f *arrowField, i int64) (any, error) {
+	w, err := c.buffers[1].word(i, f.bits/8)
+	switch {
+	case err != nil:
+		return nil, err
+	case f.kind == arrowFloat && f.bits == 64:
+		return math.Float64frombits(w), nil
+	case f.kind == arrowFloat && f.bits == 32:
+		return math.Float32frombits(uint32(w)), nil
+	case f.kind == arrowFloat:
+		return half(uint16(w)), nil
+	case !f.signed:
+		return w, nil
+	}
+	shift := 64 - f.bits
+	return int64(w<<shift) >> shift, nil
+}
+
+// half is a float of 16 bits.
+func half(h uint16) float32 {
+	sign, exp, frac := float64(1), int(h>>10&31), float64(h&1023)
+	if h>>15 == 1 {
+		sign = -1
+	}
+	switch exp {
+	case 0:
+		return float32(sign * math.Ldexp(frac, -24))
+	case 31:
+		if frac != 0 {
+			return float32(math.NaN())
+		}
+		return float32(math.Inf(int(sign)))
+	}
+	return float32(sign * math.Ldexp(1024+frac, exp-25))
+}
+
+// offsets are where value i begins and ends among what the column's values lie in.
+func (c *arrowColumn) offsets(i int64, large bool) (lo, hi int64, err error) {
+	size := 4
+	if large {
+		size = 8
+	}
+	p, err := c.buffers[1].bytes(i*int64(size), 2*int64(size))
+	if err != nil {
+		return 0, 0, err
+	}
+	if large {
+		lo, hi = int64(binary.LittleEndian.Uint64(p)), int64(binary.LittleEndian.Uint64(p[8:]))
+	} else {
+		lo, hi = int64(int32(binary.LittleEndian.Uint32(p))), int64(int32(binary.LittleEndian.Uint32(p[4:])))
+	}
+	if lo < 0 || hi < lo {
+		return 0, 0, errArrow
+	}
+	return lo, hi, nil
+}
+
+// text is a text of n bytes, valid UTF-8.
+func (r *arrowValues) text(b *arrowBuffer, at, n int64) (any, error) {
+	if n > int64(r.left) {
+		return nil, errLong
+	}
+	r.left -= int(n)
+	p, err := b.bytes(at, n)
+	if err != nil {
+		return nil, err
+	}
+	return tokenizer.ReplaceInvalid(string(p)), nil
+}
+
+// view is a text that lies in its view, or in one of the further buffers.
+func (r *arrowValues) view(c *arrowColumn, i int64) (any, error) {
+	p, err := c.buffers[1].bytes(i*16, 16)
+	if err != nil {
+		return nil, err
+	}
+	const inside = 12
+	n := int64(int32(binary.LittleEndian.Uint32(p)))
+	if n <= inside {
+		return r.text(c.buffers[1], i*16+4, n)
+	}
+	b, at := int(int32(binary.LittleEndian.Uint32(p[8:]))), int64(int32(binary.LittleEndian.Uint32(p[12:])))
+	if b < 0 || b >= len(c.buffers)-2 {
+		return nil, errArrow
+	}
+	return r.text(c.buffers[2+b], at, n)
+}
