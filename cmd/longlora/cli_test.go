@@ -14,8 +14,8 @@ import (
 	"github.com/spf13/pflag"
 
 	"longlora/internal/config"
+	"longlora/internal/machine"
 	"longlora/internal/model"
-	"longlora/internal/plan"
 )
 
 var rewrite = flag.Bool("rewrite", false, "write docs/cli.md again")
@@ -125,7 +125,7 @@ func TestNames(t *testing.T) {
 		t.Errorf("shapes %v, the models have %v", got, model.ShapeNames())
 	}
 	for _, c := range config.Chips {
-		if _, ok := plan.ChipNamed(c); !ok && c != "auto" && c != "cpu" {
+		if _, ok := machine.Named(c); !ok && c != "auto" && c != "cpu" {
 			t.Errorf("--chip %s is no chip", c)
 		}
 	}

@@ -3,29 +3,17 @@ package main
 import (
 	"fmt"
 	"io"
-	"os"
 	"runtime"
 
 	"longlora/internal/config"
 	"longlora/internal/errs"
+	"longlora/internal/machine"
 	"longlora/internal/ops"
 	"longlora/internal/ops/cpu"
 	"longlora/internal/ops/cuda"
 	"longlora/internal/plan"
+	"longlora/internal/ui"
 )
-
-// driverFiles are where an NVIDIA driver shows on Linux; the last is under Windows' Linux.
-var driverFiles = []string{"/proc/driver/nvidia/version", "/dev/nvidiactl", "/usr/lib/wsl/lib/libcuda.so.1"}
-
-// driverHere reports whether there is a driver, whatever this build can do with it.
-func driverHere() bool {
-	for _, f := range driverFiles {
-		if _, err := os.Stat(f); err == nil {
-			return true
-		}
-	}
-	return false
-}
 
 // onDevice runs f with the backend that the options ask for; stderr says which that is. a is nil where the command has
 // no attention to choose.
@@ -64,9 +52,9 @@ func onDevice(c config.Common, a *config.Attend, log io.Writer, f func(ops.Backe
 		return err
 	}
 	i := b.Info()
-	fmt.Fprintf(log, "device      %s, %s, %s of %s free\n", b.Name(), i.Name, plan.Bytes(i.Free), plan.Bytes(i.Total))
+	fmt.Fprintf(log, "device      %s, %s, %s of %s free\n", b.Name(), i.Name, ui.Bytes(i.Free), ui.Bytes(i.Total))
 	if err = plan.Warm(b); err == nil {
-		err = plan.Learn(b, log)
+		err = machine.Learn(b, log)
 	}
 	if err == nil {
 		err = f(b)
@@ -83,7 +71,7 @@ func gpus(kind string, log io.Writer) ([]cuda.Info, error) {
 		switch {
 		case kind == "cuda":
 			return nil, errs.Usagef("--device cuda: this build has no CUDA; build it with 'make cuda', or use --device cpu")
-		case driverHere():
+		case machine.DriverHere():
 			fmt.Fprintln(log, "warning: there is an NVIDIA driver here, but this build has no CUDA: computing on the CPU. Build with 'make cuda', or say --device cpu")
 		}
 		return nil, nil

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"longlora/internal/errs"
+	"longlora/internal/machine"
 	"longlora/internal/ops/cuda"
 )
 
@@ -15,10 +16,10 @@ func TestDriverWithoutCUDA(t *testing.T) {
 	if cuda.Built {
 		t.Skip("this build has CUDA")
 	}
-	was := driverFiles
-	defer func() { driverFiles = was }()
+	was := machine.DriverFiles
+	defer func() { machine.DriverFiles = was }()
 	for files, warns := range map[string]bool{"device_test.go": true, "nothing-here": false} {
-		driverFiles = []string{filepath.Join(".", files)}
+		machine.DriverFiles = []string{filepath.Join(".", files)}
 		var log bytes.Buffer
 		found, err := gpus("auto", &log)
 		if len(found) != 0 || err != nil {

@@ -10,6 +10,7 @@ import (
 	kernels "longlora/csrc/cpu"
 	"longlora/internal/config"
 	"longlora/internal/doctor"
+	"longlora/internal/machine"
 	"longlora/internal/ops"
 	"longlora/internal/ops/cpu"
 	"longlora/internal/ops/cuda"
@@ -56,7 +57,7 @@ longlora doctor --device cuda:0 --json`,
 func examine(o config.Common, stderr io.Writer) (doctor.Given, error) {
 	n := threads(o)
 	b := cpu.New(n)
-	g := doctor.Given{CPU: b, Kernels: b.Set(), Best: kernels.Best().String(), Threads: n, Driver: doctor.Driver{Here: driverHere()},
+	g := doctor.Given{CPU: b, Kernels: b.Set(), Best: kernels.Best().String(), Threads: n, Driver: doctor.Driver{Here: machine.DriverHere()},
 		Build: doctor.Build{Version: train.Version(), Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH, Cgo: kernels.Cgo, CUDA: cuda.Built}}
 	where, files := cuda.BLASPlaces()
 	for i := range where {

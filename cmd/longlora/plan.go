@@ -4,8 +4,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"longlora/internal/config"
+	"longlora/internal/machine"
 	"longlora/internal/ops"
-	"longlora/internal/plan"
 	"longlora/internal/train"
 )
 
@@ -26,19 +26,19 @@ longlora plan --shape llama2-7b --chip rtx4090 --max-ctx --host-mem 64GiB`,
 			if err := p.Finish(v); err != nil {
 				return err
 			}
-			if m, ok := plan.ChipNamed(p.Chip); ok {
+			if m, ok := machine.Named(p.Chip); ok {
 				return runPlan(c, &p, v, m)
 			}
 			if p.Chip == "cpu" {
 				p.Device = "cpu"
 			}
 			return onDevice(p.Common, &p.Attend, c.ErrOrStderr(), func(be ops.Backend) error {
-				return runPlan(c, &p, v, plan.Here(be))
+				return runPlan(c, &p, v, machine.Here(be))
 			})
 		})
 }
 
-func runPlan(c *cobra.Command, p *config.Plan, v *config.Values, m plan.Machine) error {
+func runPlan(c *cobra.Command, p *config.Plan, v *config.Values, m machine.Machine) error {
 	res, err := train.Plan(p, v, m)
 	if err != nil {
 		return err

@@ -8,6 +8,7 @@ import (
 	"os"
 
 	"longlora/internal/ckpt"
+	"longlora/internal/machine"
 	"longlora/internal/ops"
 )
 
@@ -67,17 +68,17 @@ type Note struct {
 
 // Report is all that there is to say.
 type Report struct {
-	OK       bool       `json:"ok"` // every self-test passed
-	Build    Build      `json:"build"`
-	CPU      CPU        `json:"cpu"`
-	Memory   Memory     `json:"memory"`
-	Driver   Driver     `json:"driver"`
-	GPUs     []GPU      `json:"gpus"`
-	CuBLASLt []Place    `json:"cublaslt_places"`
-	Disks    []Disk     `json:"disks"`
-	Hub      Hub        `json:"hub"`
-	SelfTest []SelfTest `json:"self_test"`
-	Notes    []Note     `json:"notes"`
+	OK       bool           `json:"ok"` // every self-test passed
+	Build    Build          `json:"build"`
+	CPU      machine.CPU    `json:"cpu"`
+	Memory   machine.Memory `json:"memory"`
+	Driver   Driver         `json:"driver"`
+	GPUs     []GPU          `json:"gpus"`
+	CuBLASLt []Place        `json:"cublaslt_places"`
+	Disks    []Disk         `json:"disks"`
+	Hub      Hub            `json:"hub"`
+	SelfTest []SelfTest     `json:"self_test"`
+	Notes    []Note         `json:"notes"`
 }
 
 // Given is what only the command knows: the build and its backends.
@@ -95,15 +96,13 @@ type Given struct {
 // Run examines the machine; it takes a few seconds. begun is told what comes next.
 func Run(ctx context.Context, g Given, begun func(what string)) (*Report, error) {
 	r := &Report{OK: true, Build: g.Build, Driver: g.Driver, GPUs: append([]GPU{}, g.GPUs...), CuBLASLt: append([]Place{}, g.Places...)}
-	text, _ := os.ReadFile("/proc/cpuinfo") // without it the model is only the architecture
-	r.CPU = parseCPU(string(text))
+	r.CPU = machine.ThisCPU()
 	r.CPU.Threads, r.CPU.Kernels = g.Threads, g.Kernels
 	var err error
-	if r.Memory, err = memory(); err != nil {
+	if r.Memory, err = machine.HostMemory(); err != nil {
 		return nil, fmt.Errorf("memory: %w", err)
 	}
-	text, _ = os.ReadFile("/proc/driver/nvidia/version")
-	r.Driver.Version, r.Driver.Cards = parseDriver(string(text)), nvidiaCards("/sys/bus/pci/devices")
+	r.Driver.Version, r.Driver.Cards = machine.NVIDIA()
 	begun("disks")
 	r.Disks = disks()
 	r.Hub = hub()

@@ -5,7 +5,7 @@ import (
 	"io"
 	"strings"
 
-	"longlora/internal/plan"
+	"longlora/internal/ui"
 )
 
 // most is how many failures are printed; --json has all.
@@ -24,12 +24,12 @@ func (r *Report) Print(w io.Writer) {
 	row("", "has %s; kernels: %s", strings.Join(r.CPU.Sets, " "), r.CPU.Kernels)
 	limit := ""
 	if r.Memory.Limit > 0 {
-		limit = "; the control group allows " + plan.Bytes(r.Memory.Limit)
+		limit = "; the control group allows " + ui.Bytes(r.Memory.Limit)
 	}
-	row("memory", "%s of %s available%s", plan.Bytes(r.Memory.Available), plan.Bytes(r.Memory.Total), limit)
+	row("memory", "%s of %s available%s", ui.Bytes(r.Memory.Available), ui.Bytes(r.Memory.Total), limit)
 	row("driver", "%s", r.Driver.text())
 	for _, g := range r.GPUs {
-		row(g.Device, "%s, compute %d.%d, %d multiprocessors, %s of %s free", g.Name, g.Major, g.Minor, g.SMs, plan.Bytes(g.Free), plan.Bytes(g.Total))
+		row(g.Device, "%s, compute %d.%d, %d multiprocessors, %s of %s free", g.Name, g.Major, g.Minor, g.SMs, ui.Bytes(g.Free), ui.Bytes(g.Total))
 		switch {
 		case g.Error != "":
 			row("", "%s", g.Error)
@@ -58,7 +58,7 @@ func (r *Report) Print(w io.Writer) {
 		case d.Write > 0:
 			rate = fmt.Sprintf(", writes %.0f and reads %.0f MB/s", d.Write/1e6, d.Read/1e6)
 		}
-		row("disk", "%s %s: %s of %s free%s", d.Of, d.Path, plan.Bytes(d.Free), plan.Bytes(d.Total), rate)
+		row("disk", "%s %s: %s of %s free%s", d.Of, d.Path, ui.Bytes(d.Free), ui.Bytes(d.Total), rate)
 	}
 	models := "not there"
 	if r.Hub.Here {

@@ -6,11 +6,13 @@ import (
 	"longlora/internal/config"
 	"longlora/internal/errs"
 	"longlora/internal/load"
+	"longlora/internal/machine"
 	"longlora/internal/model"
 	"longlora/internal/ops"
 	"longlora/internal/plan"
 	"longlora/internal/s2attn"
 	"longlora/internal/tensor"
+	"longlora/internal/ui"
 )
 
 // engine is one model in a backend's memory, loaded when it is first wanted and used at every length.
@@ -18,7 +20,7 @@ type engine struct {
 	be      ops.Backend
 	base    *load.Base
 	train   model.Train
-	machine plan.Machine
+	machine machine.Machine
 	limits  plan.Limits
 	hostUse int64  // host bytes in use before anything was taken
 	flag    string // the option that sets the length
@@ -29,9 +31,9 @@ type engine struct {
 }
 
 func newEngine(be ops.Backend, base *load.Base, c *config.Common) (*engine, error) {
-	e := &engine{be: be, base: base, flag: "--ctx", machine: plan.Here(be), train: base.Frozen()}
+	e := &engine{be: be, base: base, flag: "--ctx", machine: machine.Here(be), train: base.Frozen()}
 	var err error
-	if e.hostUse, err = plan.RssAnon(); err != nil {
+	if e.hostUse, err = machine.RssAnon(); err != nil {
 		return nil, err
 	}
 	e.limits, err = plan.LimitsOf(c, e.machine, e.hostUse)
@@ -142,9 +144,9 @@ func (e *engine) refuse(n int, s need, spec s2attn.Spec) error {
 			hi = mid
 		}
 	}
-	needs, raise := fmt.Sprintf("%s of host memory, --host-mem allows %s", plan.Bytes(s.host), plan.Bytes(e.limits.Host)), "--host-mem"
+	needs, raise := fmt.Sprintf("%s of host memory, --host-mem allows %s", ui.Bytes(s.host), ui.Bytes(e.limits.Host)), "--host-mem"
 	if !e.machine.OnHost {
-		needs = fmt.Sprintf("%s of device memory, --device-mem allows %s, and %s", plan.Bytes(s.device), plan.Bytes(e.limits.Device), needs)
+		needs = fmt.Sprintf("%s of device memory, --device-mem allows %s, and %s", ui.Bytes(s.device), ui.Bytes(e.limits.Device), needs)
 		raise = "--device-mem or --host-mem"
 	}
 	if lo == 0 {

@@ -7,6 +7,7 @@ import (
 	"longlora/internal/errs"
 	"longlora/internal/model"
 	"longlora/internal/s2attn"
+	"longlora/internal/ui"
 )
 
 // tiles lists the tile lengths to choose from, the longest first.
@@ -264,13 +265,13 @@ func (z *counted) smallest() []model.Tiling {
 // refusal says what the smallest plan needs of what there is.
 func (p Problem) refusal(least Plan, lim Limits) string {
 	s := fmt.Sprintf("--ctx %d does not fit: the smallest plan (tile %d, keeping %s) needs %s of host memory",
-		p.Ctx, least.Tile, least.Kept(), Bytes(least.Host))
+		p.Ctx, least.Tile, least.Kept(), ui.Bytes(least.Host))
 	if !p.OnHost {
-		s += fmt.Sprintf(" and %s of device memory", Bytes(least.Device))
+		s += fmt.Sprintf(" and %s of device memory", ui.Bytes(least.Device))
 	}
-	s += fmt.Sprintf("; --host-mem allows %s", Bytes(lim.Host))
+	s += fmt.Sprintf("; --host-mem allows %s", ui.Bytes(lim.Host))
 	if !p.OnHost {
-		s += fmt.Sprintf(", --device-mem %s", Bytes(lim.Device))
+		s += fmt.Sprintf(", --device-mem %s", ui.Bytes(lim.Device))
 	}
 	return s
 }

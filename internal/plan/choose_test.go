@@ -7,6 +7,7 @@ import (
 
 	"longlora/internal/errs"
 	"longlora/internal/lora"
+	"longlora/internal/machine"
 	"longlora/internal/model"
 	"longlora/internal/s2attn"
 	"longlora/internal/tensor"
@@ -15,7 +16,7 @@ import (
 // on7b is the paper's recipe on LLaMA-2 7B on an H100 that is not here.
 func on7b(t *testing.T, ctx int) Problem {
 	t.Helper()
-	m, ok := ChipNamed("h100")
+	m, ok := machine.Named("h100")
 	if !ok {
 		t.Fatal("h100 is not known")
 	}
@@ -179,12 +180,12 @@ func TestMaxCtx(t *testing.T) {
 
 func TestChips(t *testing.T) {
 	for name, peak := range map[string]float64{"a100": 312e12, "h100": 989e12, "h200": 989e12, "rtx4090": 165e12} {
-		m, ok := ChipNamed(name)
+		m, ok := machine.Named(name)
 		if !ok || m.Peak != peak || m.Act != tensor.BF16 || m.OnHost || !(m.Rates.Linear < peak) || m.Memory < 20*gib {
 			t.Errorf("%s: %+v", name, m)
 		}
 	}
-	if _, ok := ChipNamed("cpu"); ok {
+	if _, ok := machine.Named("cpu"); ok {
 		t.Error("the CPU is not a GPU")
 	}
 }

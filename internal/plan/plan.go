@@ -8,8 +8,7 @@
 package plan
 
 import (
-	"fmt"
-
+	"longlora/internal/machine"
 	"longlora/internal/model"
 	"longlora/internal/ops"
 	"longlora/internal/s2attn"
@@ -28,7 +27,7 @@ type Problem struct {
 	Forced Forced
 	Score  []s2attn.Spec // ways of attending that rows are also scored with, in the same arenas
 
-	Machine
+	machine.Machine
 	Base int64 // host bytes in use before anything is taken
 	IDs  int64 // host bytes of token ids and row tables
 }
@@ -62,17 +61,3 @@ type Plan struct {
 
 // Limits are bytes that may be used.
 type Limits struct{ Device, Host int64 }
-
-// Bytes writes a size in the largest binary unit that keeps it readable.
-func Bytes(n int64) string {
-	const unit = 1024
-	f, names := float64(n), []string{"B", "KiB", "MiB", "GiB", "TiB"}
-	i := 0
-	for f >= unit && i < len(names)-1 {
-		f, i = f/unit, i+1
-	}
-	if i == 0 {
-		return fmt.Sprintf("%d B", n)
-	}
-	return fmt.Sprintf("%.2f %s", f, names[i])
-}

@@ -4,6 +4,7 @@ import (
 	"runtime/debug"
 
 	"longlora/internal/lora"
+	"longlora/internal/machine"
 	"longlora/internal/model"
 	"longlora/internal/ops"
 	"longlora/internal/s2attn"
@@ -25,7 +26,7 @@ var warming = Problem{
 func Warm(card ops.Card) error {
 	defer debug.FreeOSMemory()
 	p := warming
-	p.Machine = Here(card)
+	p.Machine = machine.Here(card)
 	tl := model.Tiling{Tile: p.Ctx, MLPRows: p.Ctx, HeadRows: p.Ctx / 8}
 	z, err := newCounted(p)
 	if err != nil {

@@ -13,7 +13,6 @@ import (
 
 	"longlora/internal/errs"
 	"longlora/internal/files"
-	"longlora/internal/plan"
 	"longlora/internal/train"
 	"longlora/internal/ui"
 )
@@ -265,11 +264,11 @@ func listed(list []files.Fingerprint) string {
 	var size int64
 	for i, f := range list {
 		if size += f.Size; i < some {
-			parts = append(parts, fmt.Sprintf("%s (%s)", f.Name, plan.Bytes(f.Size)))
+			parts = append(parts, fmt.Sprintf("%s (%s)", f.Name, ui.Bytes(f.Size)))
 		}
 	}
 	if n := len(list) - some; n > 0 {
-		parts = append(parts, fmt.Sprintf("and %d more, %s in all", n, plan.Bytes(size)))
+		parts = append(parts, fmt.Sprintf("and %d more, %s in all", n, ui.Bytes(size)))
 	}
 	return strings.Join(parts, ", ")
 }
@@ -288,7 +287,7 @@ func (t *training) planned() Table {
 		{"driver and libraries", p.Context}, {"frozen weights", p.Weights}, {"token ids", p.IDs}, {"the process itself", p.Base},
 		{"host, in all", p.Host}, {"device, in all", p.Device}} {
 		if row.n > 0 {
-			tab.Rows = append(tab.Rows, []string{row.what, plan.Bytes(row.n)})
+			tab.Rows = append(tab.Rows, []string{row.what, ui.Bytes(row.n)})
 		}
 	}
 	if p.Tile > 0 {
@@ -352,7 +351,7 @@ func (t *training) sayMemory() (out []string) {
 		used, planned int64
 	}{{"device", device, t.record.Plan.Device}, {"host", host, t.record.Plan.Host}} {
 		if x.used > 0 && x.planned > 0 {
-			out = append(out, fmt.Sprintf("At most %s of %s memory was used; %s was planned.", plan.Bytes(x.used), x.what, plan.Bytes(x.planned)))
+			out = append(out, fmt.Sprintf("At most %s of %s memory was used; %s was planned.", ui.Bytes(x.used), x.what, ui.Bytes(x.planned)))
 		}
 	}
 	return out

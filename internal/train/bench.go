@@ -14,12 +14,14 @@ import (
 	"longlora/internal/config"
 	"longlora/internal/errs"
 	"longlora/internal/load"
+	"longlora/internal/machine"
 	"longlora/internal/model"
 	"longlora/internal/ops"
 	"longlora/internal/plan"
 	"longlora/internal/rope"
 	"longlora/internal/s2attn"
 	"longlora/internal/tensor"
+	"longlora/internal/ui"
 )
 
 // BenchResult is what one shape and context took. Operations are counted without anything that is made again.
@@ -57,15 +59,15 @@ func Bench(ctx context.Context, c *config.Bench, v *config.Values, be ops.Backen
 	if err != nil {
 		return nil, err
 	}
-	m := plan.Here(be)
-	free, err := plan.HostAvailable()
+	m := machine.Here(be)
+	free, err := machine.HostAvailable()
 	if err != nil {
 		free = math.MaxInt64 // where the system does not say it, it must say no by itself
 	}
 	// A device copies every layer's weights for itself, so the copies may come from one layer's.
 	weights := load.NewStandIn(d, m.OnHost)
 	if weights.Size() > free {
-		return nil, errs.NoFitf("random weights of this shape take %s of host memory, %s are available; measure a smaller --shape, or on a GPU", plan.Bytes(weights.Size()), plan.Bytes(free))
+		return nil, errs.NoFitf("random weights of this shape take %s of host memory, %s are available; measure a smaller --shape, or on a GPU", ui.Bytes(weights.Size()), ui.Bytes(free))
 	}
 	rates, err := m.Predicting()
 	if err != nil {
@@ -117,7 +119,7 @@ type bench struct {
 	c             *config.Train
 	d             model.Desc
 	be            ops.Backend
-	machine       plan.Machine
+	machine       machine.Machine
 	rates         ops.Rates
 	weights       *load.StandIn
 	steps, warmup int
@@ -126,10 +128,10 @@ type bench struct {
 }
 
 // problem is what is planned for a row of a model of which nothing is open.
-func problem(c *config.Train, d model.Desc, tr model.Train, weight tensor.DType, m plan.Machine) (plan.Problem, plan.Limits, error) {
+func problem(c *config.Train, d model.Desc, tr model.Train, weight tensor.DType, m machine.Machine) (plan.Problem, plan.Limits, error) {
 	runtime.GC()
 	debug.FreeOSMemory()
-	anon, err := plan.RssAnon()
+	anon, err := machine.RssAnon()
 	if err != nil {
 		return plan.Problem{}, plan.Limits{}, err
 	}
@@ -205,7 +207,7 @@ func (b *bench) measure(ctx context.Context) (BenchResult, error) {
 
 // peaks are the most memory that was seen in use.
 type peaks struct {
-	machine      plan.Machine
+	machine      machine.Machine
 	device, host int64
 }
 
@@ -216,7 +218,7 @@ func (p *peaks) look() error {
 		return err
 	}
 	p.device = max(p.device, d)
-	if rss, err := plan.RssAnon(); err == nil { // where the kernel does not say it, nothing else depends on it
+	if rss, err := machine.RssAnon(); err == nil { // where the kernel does not say it, nothing else depends on it
 		p.host = max(p.host, rss)
 	}
 	return nil

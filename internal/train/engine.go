@@ -5,10 +5,12 @@ import (
 	"math"
 
 	"longlora/internal/errs"
+	"longlora/internal/machine"
 	"longlora/internal/model"
 	"longlora/internal/ops"
 	"longlora/internal/plan"
 	"longlora/internal/s2attn"
+	"longlora/internal/ui"
 )
 
 // Engine carries out optimizer steps on one backend by one plan. Train and bench share it.
@@ -29,9 +31,9 @@ type Weights interface {
 // NewEngine takes the memory that the plan counted and loads the weights.
 func NewEngine(b ops.Backend, p plan.Problem, pl plan.Plan, base Weights, rope model.Rope, seed uint64) (*Engine, error) {
 	// Taking more than there is would end the process without a word.
-	if free, err := plan.HostAvailable(); err == nil && pl.Host-pl.Base > free {
+	if free, err := machine.HostAvailable(); err == nil && pl.Host-pl.Base > free {
 		return nil, errs.NoFitf("the plan takes %s of host memory besides what the process has, and %s are available; lower --host-mem, or end what else uses memory",
-			plan.Bytes(pl.Host-pl.Base), plan.Bytes(free))
+			ui.Bytes(pl.Host-pl.Base), ui.Bytes(free))
 	}
 	e := &Engine{Backend: b, Scorers: map[s2attn.Mode]*model.Runner{}}
 	for _, a := range []struct {

@@ -9,7 +9,6 @@ import (
 	"longlora/internal/config"
 	"longlora/internal/data"
 	"longlora/internal/ops"
-	"longlora/internal/plan"
 	"longlora/internal/rope"
 	"longlora/internal/s2attn"
 	"longlora/internal/ui"
@@ -130,7 +129,7 @@ func extendsNothing(ctx, reads int) string {
 
 // memoryFacts says where the planned bytes go.
 func (s *setup) memoryFacts(line func(name, format string, a ...any)) {
-	p, size := s.plan, plan.Bytes
+	p, size := s.plan, ui.Bytes
 	how := how(p)
 	if s.machine.OnHost {
 		line("memory", "%s planned of %s: parameters %s, activations %s, halos %s, moved activations %s, token ids %s, process %s (%s); weights mapped %s",

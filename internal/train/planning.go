@@ -7,6 +7,7 @@ import (
 	"longlora/internal/config"
 	"longlora/internal/errs"
 	"longlora/internal/load"
+	"longlora/internal/machine"
 	"longlora/internal/model"
 	"longlora/internal/ops"
 	"longlora/internal/plan"
@@ -66,7 +67,7 @@ type Planned struct {
 
 // Plan says what a step would need and take on a machine. One that does not fit is a Planned with Fits false; see
 // Refusal.
-func Plan(c *config.Plan, v *config.Values, m plan.Machine) (*Planned, error) {
+func Plan(c *config.Plan, v *config.Values, m machine.Machine) (*Planned, error) {
 	s, err := newSubject(c)
 	if err != nil {
 		return nil, err
@@ -228,7 +229,7 @@ func (p *Planned) Print(w io.Writer) {
 	}
 	table := [][]string{{"where", "bytes"}}
 	for _, r := range rows {
-		table = append(table, []string{r.what, plan.Bytes(r.n)})
+		table = append(table, []string{r.what, ui.Bytes(r.n)})
 	}
 	fmt.Fprintf(w, "%s, %d tokens, G = %d, %s on %s\n", p.Shape, p.Ctx, p.Group, p.DType, p.Chip)
 	if p.positions != "" {
@@ -255,9 +256,9 @@ func (p *Planned) Print(w io.Writer) {
 		}
 	}
 	if p.MaxCtx != nil {
-		memory := plan.Bytes(p.HostLimit) + " of host memory"
+		memory := ui.Bytes(p.HostLimit) + " of host memory"
 		if !p.onHost {
-			memory = plan.Bytes(p.DeviceLimit) + " of device memory and " + memory
+			memory = ui.Bytes(p.DeviceLimit) + " of device memory and " + memory
 		}
 		fmt.Fprintf(w, "the longest context that fits %s: %d\n", memory, *p.MaxCtx)
 	}

@@ -6,6 +6,7 @@ import (
 
 	"longlora/internal/config"
 	"longlora/internal/errs"
+	"longlora/internal/machine"
 	"longlora/internal/plan"
 )
 
@@ -70,7 +71,7 @@ type advice struct {
 
 // advise looks for what fits in the place of a step that does not, with the least change, and completes the refusal by it.
 // The options are tried one by one, then together; then contexts are shortened. problem poses what options state.
-func advise(refusal error, c *config.Train, problem func(*config.Train) (plan.Problem, error), lim plan.Limits, m plan.Machine) (advice, error) {
+func advise(refusal error, c *config.Train, problem func(*config.Train) (plan.Problem, error), lim plan.Limits, m machine.Machine) (advice, error) {
 	at := func(c config.Train, ctx int) (plan.Problem, error) {
 		c.Ctx = ctx
 		var err error

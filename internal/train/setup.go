@@ -13,6 +13,7 @@ import (
 	"longlora/internal/errs"
 	"longlora/internal/load"
 	"longlora/internal/lora"
+	"longlora/internal/machine"
 	"longlora/internal/model"
 	"longlora/internal/ops"
 	"longlora/internal/plan"
@@ -20,13 +21,14 @@ import (
 	"longlora/internal/s2attn"
 	"longlora/internal/tensor"
 	"longlora/internal/tokenizer"
+	"longlora/internal/ui"
 )
 
 // setup is everything about a run that is known before its first step.
 type setup struct {
 	c       *config.Train
 	be      ops.Backend
-	machine plan.Machine
+	machine machine.Machine
 	base    *load.Base
 	pos     rope.Positions
 	changed bool // the positions differ from the base's
@@ -45,7 +47,7 @@ type setup struct {
 
 // newSetup opens and checks everything that the options name. The plan is made later: see choose.
 func newSetup(ctx context.Context, c *config.Train, be ops.Backend, log io.Writer) (*setup, error) {
-	s := &setup{c: c, be: be, machine: plan.Here(be)}
+	s := &setup{c: c, be: be, machine: machine.Here(be)}
 	if err := s.open(ctx, log); err != nil {
 		s.close()
 		return nil, err
@@ -238,7 +240,7 @@ func (s *setup) evalSpecs() error {
 func (s *setup) pose() error {
 	c := s.c
 	debug.FreeOSMemory() // what reading left behind is not part of the run
-	anon, err := plan.RssAnon()
+	anon, err := machine.RssAnon()
 	if err != nil {
 		return err
 	}
@@ -250,7 +252,7 @@ func (s *setup) pose() error {
 }
 
 // pose is the problem that train's options state, but for what the data and the process take.
-func pose(c *config.Train, d model.Desc, tr model.Train, weight tensor.DType, m plan.Machine) plan.Problem {
+func pose(c *config.Train, d model.Desc, tr model.Train, weight tensor.DType, m machine.Machine) plan.Problem {
 	p := plan.Problem{Desc: d, Train: tr, Weight: weight, Spec: spec(c), Ctx: c.Ctx, Batch: c.Batch,
 		Cuts: c.Pack == "cut" || c.Pack == "pad" && c.Batch > 1, Machine: m}
 	if p.Spec.Mode != s2attn.Roll { // under roll all rows of a micro-batch are one tile
@@ -267,7 +269,7 @@ func pose(c *config.Train, d model.Desc, tr model.Train, weight tensor.DType, m 
 }
 
 // moveNote says that --move-layers frees nothing where all memory is the host's; "" where it does.
-func moveNote(c *config.Train, m plan.Machine) string {
+func moveNote(c *config.Train, m machine.Machine) string {
 	if c.MoveLayers > 0 && m.OnHost {
 		return fmt.Sprintf("--move-layers %d frees nothing on a CPU, where all memory is the host's", c.MoveLayers)
 	}
@@ -315,10 +317,10 @@ func (s *setup) choose(saved *plan.Plan, replan bool) error {
 }
 
 // needs says what a plan takes of which memory, and what it may.
-func needs(p plan.Plan, lim plan.Limits, m plan.Machine) string {
-	s := fmt.Sprintf("%s of host memory, where --host-mem allows %s", plan.Bytes(p.Host), plan.Bytes(lim.Host))
+func needs(p plan.Plan, lim plan.Limits, m machine.Machine) string {
+	s := fmt.Sprintf("%s of host memory, where --host-mem allows %s", ui.Bytes(p.Host), ui.Bytes(lim.Host))
 	if !m.OnHost {
-		s = fmt.Sprintf("%s of device memory, where --device-mem allows %s, and %s", plan.Bytes(p.Device), plan.Bytes(lim.Device), s)
+		s = fmt.Sprintf("%s of device memory, where --device-mem allows %s, and %s", ui.Bytes(p.Device), ui.Bytes(lim.Device), s)
 	}
 	return s
 }

@@ -65,6 +65,20 @@ func (p *Progress) Done() {
 	}
 }
 
+// Bytes writes a size in the largest binary unit that keeps it readable.
+func Bytes(n int64) string {
+	const unit = 1024
+	f, names := float64(n), []string{"B", "KiB", "MiB", "GiB", "TiB"}
+	i := 0
+	for f >= unit && i < len(names)-1 {
+		f, i = f/unit, i+1
+	}
+	if i == 0 {
+		return fmt.Sprintf("%d B", n)
+	}
+	return fmt.Sprintf("%.2f %s", f, names[i])
+}
+
 // Duration writes seconds as 1h02m, 3m04s or 5s.
 func Duration(s float64) string {
 	n := int(s + 0.5)

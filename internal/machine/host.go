@@ -1,4 +1,4 @@
-package doctor
+package machine
 
 import (
 	"os"
@@ -7,8 +7,6 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-
-	"longlora/internal/plan"
 )
 
 // CPU is the processor and what this program makes of it.
@@ -24,6 +22,12 @@ type CPU struct {
 // sets are the features that are worth a word, by the names of Linux.
 var sets = []string{"sse4_2", "avx", "fma", "f16c", "avx2", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_bf16", "amx_bf16",
 	"asimd", "asimdhp", "sve", "bf16"}
+
+// ThisCPU is the processor here; without /proc/cpuinfo its model is only the architecture.
+func ThisCPU() CPU {
+	text, _ := os.ReadFile("/proc/cpuinfo")
+	return parseCPU(string(text))
+}
 
 // parseCPU reads /proc/cpuinfo.
 func parseCPU(text string) CPU {
@@ -57,15 +61,35 @@ type Memory struct {
 	Limit     int64 `json:"cgroup_limit"` // 0: none
 }
 
-func memory() (m Memory, err error) {
-	if m.Total, err = plan.HostTotal(); err != nil {
+// HostMemory is the memory here.
+func HostMemory() (m Memory, err error) {
+	if m.Total, err = procKiB("/proc/meminfo", "MemTotal"); err != nil {
 		return m, err
 	}
-	if limit, _, ok := plan.Cgroup(); ok {
+	if limit, _, ok := cgroupMemory(); ok {
 		m.Limit = limit
 	}
-	m.Available, err = plan.HostAvailable()
+	m.Available, err = HostAvailable()
 	return m, err
+}
+
+// DriverFiles are where an NVIDIA driver shows on Linux; the last is under Windows' Linux. A
+// test names others.
+var DriverFiles = []string{"/proc/driver/nvidia/version", "/dev/nvidiactl", "/usr/lib/wsl/lib/libcuda.so.1"}
+
+// DriverHere reports whether there is an NVIDIA driver, whatever this build can do with it.
+func DriverHere() bool {
+	return slices.ContainsFunc(DriverFiles, func(f string) bool {
+		_, err := os.Stat(f)
+		return err == nil
+	})
+}
+
+// NVIDIA is the driver's version, "" where the system does not say it, and the number of NVIDIA's display controllers on
+// the PCI bus, whether or not there is a driver.
+func NVIDIA() (version string, cards int) {
+	text, _ := os.ReadFile("/proc/driver/nvidia/version")
+	return parseDriver(string(text)), nvidiaCards("/sys/bus/pci/devices")
 }
 
 var versionNumber = regexp.MustCompile(`\s(\d+\.\d+(?:\.\d+)?)\s`)
@@ -79,7 +103,7 @@ func parseDriver(text string) string {
 	return ""
 }
 
-// nvidiaCards counts NVIDIA's display controllers on the PCI bus, whether or not there is a driver.
+// nvidiaCards counts NVIDIA's display controllers in a folder of PCI devices.
 func nvidiaCards(devices string) int {
 	n := 0
 	dirs, _ := filepath.Glob(filepath.Join(devices, "*"))

@@ -1,8 +1,8 @@
-package plan
+// Package machine is what is here: the processor, its memory and its limits, GPUs, how fast they are, and how much of them is in use.
+package machine
 
 import (
 	"fmt"
-	"sort"
 	"strings"
 
 	"longlora/internal/ops"
@@ -23,6 +23,23 @@ type Machine struct {
 	Peak      float64 // operations a second in dense bf16 products, by the datasheet; 0 where there is none
 
 	be ops.Backend // nil for a chip by name
+}
+
+// driverSlack is left free where no limit is given: the driver rounds regions up and loads kernels when they are first used.
+const driverSlack = 64 << 20
+
+// DeviceLimit is the device memory that may be used, in bytes: what is asked for, but on a card that is here no more than
+// what others leave; 0 asks for all that there is. It is 0 where the memory is the host's.
+func (m Machine) DeviceLimit(asked int64) int64 {
+	switch {
+	case m.OnHost:
+		return 0
+	case asked == 0:
+		return m.Memory - driverSlack
+	case m.be != nil:
+		return min(asked, m.Memory)
+	}
+	return asked
 }
 
 // chip are figures of a GPU that is known by name.
@@ -50,24 +67,17 @@ var chips = map[string]chip{
 	"rtx4090": {"RTX 4090", 23 << 30, 165e12, ops.Rates{Linear: 130e12, Attention: 70e12, Bytes: 0.7e12, Moved: 22e9, Call: 9e-6}},
 }
 
+// cpuRates are round figures for choosing between plans on a CPU; only their proportions matter there.
+var cpuRates = ops.Rates{Linear: 1e11, Attention: 6e10, Bytes: 1e10, Moved: 1e10, Call: 2e-6}
+
 // What a CUDA process holds on a card that is not here: measured on an H100 with driver 13.0.
 const (
 	assumedContext   = 526 << 20
 	assumedWorkspace = 132 << 20
 )
 
-// ChipNames lists the GPUs that can be planned for without one.
-func ChipNames() []string {
-	var names []string
-	for n := range chips {
-		names = append(names, n)
-	}
-	sort.Strings(names)
-	return names
-}
-
-// ChipNamed is a GPU that is not here, with nothing else on it; ok is false for an unknown name.
-func ChipNamed(name string) (m Machine, ok bool) {
+// Named is a GPU that is not here, with nothing else on it; ok is false for an unknown name.
+func Named(name string) (m Machine, ok bool) {
 	c, ok := chips[name]
 	return Machine{Chip: name, Device: "cuda", Act: tensor.BF16, Workspace: assumedWorkspace, Context: assumedContext, Memory: c.memory,
 		Rates: c.rates, Peak: c.peak}, ok
@@ -75,7 +85,7 @@ func ChipNamed(name string) (m Machine, ok bool) {
 
 // Here is the machine that the backend runs on.
 func Here(b ops.Backend) Machine {
-	m := Machine{Chip: "cpu", Device: "cpu", Act: b.Act(), OnHost: true, Workspace: b.WorkspaceBytes(), Rates: ChipCPU, be: b}
+	m := Machine{Chip: "cpu", Device: "cpu", Act: b.Act(), OnHost: true, Workspace: b.WorkspaceBytes(), Rates: cpuRates, be: b}
 	card, ok := b.(ops.Card)
 	if !ok {
 		return m
@@ -108,7 +118,7 @@ func (m Machine) Predicting() (ops.Rates, error) {
 	if m.be == nil || !m.OnHost {
 		return m.Rates, nil
 	}
-	return Calibrate(m.be)
+	return calibrate(m.be)
 }
 
 // DeviceUsed is the device memory that this process holds, by the driver's count less what others held before; 0 where

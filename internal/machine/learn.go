@@ -1,4 +1,4 @@
-package plan
+package machine
 
 import (
 	"encoding/json"
@@ -13,7 +13,7 @@ import (
 	"longlora/internal/ops"
 )
 
-// Shares of a short measurement's rates that whole steps sustain. On an H200 Calibrate (plan.test -test.run
+// Shares of a short measurement's rates that whole steps sustain. On an H200 calibrate (machine.test -test.run
 // Calibrate -test.v) found 834 and 604 TFLOP/s, 3.8 TB/s and 53 GB/s, where steps are predicted right by what is built in for it.
 const (
 	lastingLinear    = 0.76
@@ -32,7 +32,7 @@ func Learn(card ops.Card, log io.Writer) error {
 	if _, kept, err := learned(name); kept || err != nil {
 		return err
 	}
-	r, err := Calibrate(card)
+	r, err := calibrate(card)
 	if err != nil {
 		return fmt.Errorf("measuring the rates of %s: %w", name, err)
 	}

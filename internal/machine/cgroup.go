@@ -1,4 +1,4 @@
-package plan
+package machine
 
 import (
 	"os"
@@ -7,9 +7,9 @@ import (
 	"strings"
 )
 
-// Cgroup is the smallest memory limit of the control groups that this process is in, and the least that one of them
+// cgroupMemory is the smallest memory limit of the control groups that this process is in, and the least that one of them
 // leaves free, in bytes; ok is false without a limit.
-func Cgroup() (limit, free int64, ok bool) {
+func cgroupMemory() (limit, free int64, ok bool) {
 	b, err := os.ReadFile("/proc/self/cgroup")
 	if err != nil {
 		return 0, 0, false

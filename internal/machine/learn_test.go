@@ -1,4 +1,4 @@
-package plan
+package machine
 
 import (
 	"bytes"
@@ -62,13 +62,13 @@ func TestLearned(t *testing.T) {
 
 // Rates that are measured are rates.
 func TestCalibrate(t *testing.T) {
-	r, err := Calibrate(cpu.New(1))
+	r, err := calibrate(cpu.New(1))
 	if err != nil || !(r.Linear > 1e8 && r.Attention > 1e8 && r.Bytes > 1e8 && r.Moved > 1e8 && r.Linear < 1e13) {
 		t.Errorf("CPU: %+v, %v", r, err)
 	}
 	for _, b := range backend.GPU(t) {
 		card := b.(ops.Card)
-		if r, err = Calibrate(card); err != nil || !(r.Linear > 1e12 && r.Attention > 1e12 && r.Bytes > 1e10 && r.Moved > 1e8) {
+		if r, err = calibrate(card); err != nil || !(r.Linear > 1e12 && r.Attention > 1e12 && r.Bytes > 1e10 && r.Moved > 1e8) {
 			t.Errorf("%+v, %v", r, err)
 		}
 		t.Logf("%s: %+v", card.Chip().Name, r)
