@@ -5,9 +5,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"longlora/internal/bench"
 	"longlora/internal/config"
 	"longlora/internal/ops"
-	"longlora/internal/train"
 	"longlora/internal/ui"
 )
 
@@ -26,9 +26,9 @@ longlora bench --shape llama2-7b --ctx 8192,32768 --device-mem 72GiB`,
 			if err := b.Finish(v); err != nil {
 				return err
 			}
-			var res []train.BenchResult
+			var res []bench.Result
 			err := onDevice(b.Common, &b.Attend, c.ErrOrStderr(), func(be ops.Backend) (err error) {
-				res, err = train.Bench(c.Context(), &b, v, be, c.ErrOrStderr())
+				res, err = bench.Run(c.Context(), &b, v, be, c.ErrOrStderr())
 				return err
 			})
 			if err != nil {

@@ -12,6 +12,7 @@ import (
 	"longlora/internal/config"
 	"longlora/internal/ops"
 	"longlora/internal/ops/cpu"
+	"longlora/internal/proc"
 	"longlora/internal/train"
 )
 
@@ -93,7 +94,7 @@ longlora version
 # for a program to read
 longlora version --json`, common.Flags,
 		func(c *cobra.Command, _ *config.Values) error {
-			v := map[string]string{"version": train.Version(), "go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH, "cpu": cpu.New(1).Set()}
+			v := map[string]string{"version": proc.Version(), "go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH, "cpu": cpu.New(1).Set()}
 			if common.JSON {
 				return document(c.OutOrStdout(), v)
 			}

@@ -14,7 +14,7 @@ import (
 	"longlora/internal/ops"
 	"longlora/internal/ops/cpu"
 	"longlora/internal/ops/cuda"
-	"longlora/internal/train"
+	"longlora/internal/proc"
 )
 
 func newDoctor() *cobra.Command {
@@ -58,7 +58,7 @@ func examine(o config.Common, stderr io.Writer) (doctor.Given, error) {
 	n := threads(o)
 	b := cpu.New(n)
 	g := doctor.Given{CPU: b, Kernels: b.Set(), Best: kernels.Best().String(), Threads: n, Driver: doctor.Driver{Here: machine.DriverHere()},
-		Build: doctor.Build{Version: train.Version(), Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH, Cgo: kernels.Cgo, CUDA: cuda.Built}}
+		Build: doctor.Build{Version: proc.Version(), Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH, Cgo: kernels.Cgo, CUDA: cuda.Built}}
 	where, files := cuda.BLASPlaces()
 	for i := range where {
 		g.Places = append(g.Places, doctor.Place{Where: where[i], Files: files[i]})

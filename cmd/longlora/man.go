@@ -11,7 +11,7 @@ import (
 
 	"longlora/internal/config"
 	"longlora/internal/errs"
-	"longlora/internal/train"
+	"longlora/internal/proc"
 )
 
 func newMan() *cobra.Command {
@@ -71,7 +71,7 @@ func own(root *cobra.Command) (out []*cobra.Command) {
 func manPage(c *cobra.Command) string {
 	var b strings.Builder
 	name := strings.ReplaceAll(c.CommandPath(), " ", "-")
-	fmt.Fprintf(&b, ".TH %s 1 \"\" \"longlora %s\" \"longlora manual\"\n", strings.ToUpper(name), train.Version())
+	fmt.Fprintf(&b, ".TH %s 1 \"\" \"longlora %s\" \"longlora manual\"\n", strings.ToUpper(name), proc.Version())
 	fmt.Fprintf(&b, ".SH NAME\n%s \\- %s\n.SH SYNOPSIS\n%s\n.SH DESCRIPTION\n%s\n", name, roff(c.Short), roff(c.UseLine()), roff(c.Long))
 	if !c.HasParent() {
 		b.WriteString(".SH COMMANDS\n")

@@ -6,7 +6,7 @@ import (
 	"longlora/internal/config"
 	"longlora/internal/machine"
 	"longlora/internal/ops"
-	"longlora/internal/train"
+	"longlora/internal/plan"
 )
 
 func newPlan() *cobra.Command {
@@ -39,7 +39,7 @@ longlora plan --shape llama2-7b --chip rtx4090 --max-ctx --host-mem 64GiB`,
 }
 
 func runPlan(c *cobra.Command, p *config.Plan, v *config.Values, m machine.Machine) error {
-	res, err := train.Plan(p, v, m)
+	res, err := plan.Run(p, v, m)
 	if err != nil {
 		return err
 	}

@@ -10,7 +10,7 @@ import (
 	"longlora/internal/data"
 	"longlora/internal/load"
 	"longlora/internal/plan"
-	"longlora/internal/train"
+	"longlora/internal/proc"
 	"longlora/internal/ui"
 )
 
@@ -56,7 +56,7 @@ func prepare(c *cobra.Command, p *config.Prepare) error {
 		return err
 	}
 	o.Paths, o.NoSpecial, o.Log = p.Data, p.NoSpecial, c.ErrOrStderr()
-	res, err := data.Prepare(c.Context(), o, p.Out, train.Version())
+	res, err := data.Prepare(c.Context(), o, p.Out, proc.Version())
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"sort"
 	"strings"
 
 	"longlora/internal/errs"
@@ -79,4 +80,16 @@ func Targets(list []string) (map[model.Target]bool, error) {
 		return nil, errs.Usagef("--targets: names no linear layer; there are %s, or all-linear", strings.Join(names, ", "))
 	}
 	return out, nil
+}
+
+// Names are targets by name, in alphabetical order.
+func Names(t map[model.Target]bool) []string {
+	var names []string
+	for k, on := range t {
+		if on {
+			names = append(names, k.String())
+		}
+	}
+	sort.Strings(names)
+	return names
 }

@@ -134,3 +134,22 @@ func (m Machine) DeviceUsed() (int64, error) {
 	}
 	return max(0, used-m.Others), nil
 }
+
+// Peaks are the most memory that was seen in use.
+type Peaks struct {
+	Machine      Machine
+	Device, Host int64 // bytes
+}
+
+// Look takes the present figures into account.
+func (p *Peaks) Look() error {
+	d, err := p.Machine.DeviceUsed()
+	if err != nil {
+		return err
+	}
+	p.Device = max(p.Device, d)
+	if rss, err := RssAnon(); err == nil { // where the kernel does not say it, nothing else depends on it
+		p.Host = max(p.Host, rss)
+	}
+	return nil
+}

@@ -8,6 +8,8 @@
 package plan
 
 import (
+	"fmt"
+
 	"longlora/internal/machine"
 	"longlora/internal/model"
 	"longlora/internal/ops"
@@ -61,3 +63,6 @@ type Plan struct {
 
 // Limits are bytes that may be used.
 type Limits struct{ Device, Host int64 }
+
+// How says how the plan is carried out.
+func (pl Plan) How() string { return fmt.Sprintf("tile %d, keeping %s", pl.Tile, pl.Kept()) }

@@ -102,8 +102,8 @@ func (e *Engine) Gradients(ctx context.Context, n int, micro func(a int) *model.
 	return sum / float64(scored), norm, err
 }
 
-// checkFinite is the error for a step whose loss or gradient norm is no number.
-func checkFinite(step int, loss, norm float64) error {
+// CheckFinite is the error for a step whose loss or gradient norm is no number.
+func CheckFinite(step int, loss, norm float64) error {
 	bad := func(v float64) bool { return math.IsNaN(v) || math.IsInf(v, 0) }
 	switch {
 	case bad(loss):
@@ -114,8 +114,8 @@ func checkFinite(step int, loss, norm float64) error {
 	return nil
 }
 
-// clip is the factor that gradients are scaled by: min(1, limit/(norm+1e-6)), 1 where the limit is 0.
-func clip(norm, limit float64) float64 {
+// Clip is the factor that gradients are scaled by: min(1, limit/(norm+1e-6)), 1 where the limit is 0.
+func Clip(norm, limit float64) float64 {
 	if limit == 0 {
 		return 1
 	}

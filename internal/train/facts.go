@@ -8,7 +8,9 @@ import (
 
 	"longlora/internal/config"
 	"longlora/internal/data"
+	"longlora/internal/load"
 	"longlora/internal/ops"
+	"longlora/internal/plan"
 	"longlora/internal/rope"
 	"longlora/internal/s2attn"
 	"longlora/internal/ui"
@@ -70,7 +72,7 @@ func (s *setup) facts(log io.Writer, done int) (float64, error) {
 	} else {
 		line("positions", "%s, the base's own, for %d tokens; the base reads %d", s.pos, c.Ctx, reads)
 	}
-	if note := extendsNothing(c.Ctx, reads); note != "" {
+	if note := load.ExtendsNothing(c.Ctx, reads); note != "" {
 		line("note", "%s", note)
 	}
 	if s.spec.Mode == s2attn.Full {
@@ -107,7 +109,7 @@ func (s *setup) facts(log io.Writer, done int) (float64, error) {
 	line("trainable", "%d parameters", s.plan.Trainable)
 	p := s.plan
 	s.memoryFacts(line)
-	if note := moveNote(c, s.machine); note != "" {
+	if note := plan.MoveNote(c, s.machine); note != "" {
 		line("note", "%s", note)
 	}
 	rates, err := s.machine.Predicting()
@@ -119,18 +121,10 @@ func (s *setup) facts(log io.Writer, done int) (float64, error) {
 	return sec, nil
 }
 
-// extendsNothing says so of a context that the base reads already; "" of a longer one.
-func extendsNothing(ctx, reads int) string {
-	if ctx > reads {
-		return ""
-	}
-	return fmt.Sprintf("the base reads %d tokens already: a context of %d fine-tunes it but extends nothing", reads, ctx)
-}
-
 // memoryFacts says where the planned bytes go.
 func (s *setup) memoryFacts(line func(name, format string, a ...any)) {
 	p, size := s.plan, ui.Bytes
-	how := how(p)
+	how := p.How()
 	if s.machine.OnHost {
 		line("memory", "%s planned of %s: parameters %s, activations %s, halos %s, moved activations %s, token ids %s, process %s (%s); weights mapped %s",
 			size(p.Host), size(s.limits.Host), size(p.Params), size(p.Act+p.Workspace), size(p.Halo), size(p.Carried), size(p.IDs), size(p.Base), how, size(p.Weights))
@@ -144,7 +138,7 @@ func (s *setup) memoryFacts(line func(name, format string, a ...any)) {
 // firstRow shows the first row decoded, with its cuts and its scored tokens marked.
 func (s *setup) firstRow(log io.Writer) {
 	row := s.set.Row(s.order.Row(0))
-	fmt.Fprintf(log, "first row   %d tokens, %d scored; scored tokens in ⟦ ⟧, documents cut at ┃\n", len(row.IDs), scored(row))
+	fmt.Fprintf(log, "first row   %d tokens, %d scored; scored tokens in ⟦ ⟧, documents cut at ┃\n", len(row.IDs), load.Scored(row))
 	var text strings.Builder
 	for i, lo := range row.Docs {
 		hi := len(row.IDs)

@@ -9,6 +9,7 @@ import (
 
 	"longlora/internal/data"
 	"longlora/internal/errs"
+	"longlora/internal/load"
 	"longlora/internal/model"
 	"longlora/internal/ops"
 	"longlora/internal/proc"
@@ -84,7 +85,7 @@ func (r *run) step(ctx context.Context, sched Schedule) error {
 	targets, tokens := 0, int64(0)
 	for i := range int64(c.Accum) * int64(c.Batch) {
 		row := r.sample(s, i)
-		targets += scored(row)
+		targets += load.Scored(row)
 		tokens += int64(len(row.IDs))
 	}
 	if targets == 0 {
@@ -92,7 +93,7 @@ func (r *run) step(ctx context.Context, sched Schedule) error {
 	}
 	loss, norm, err := r.engine.Gradients(ctx, c.Accum, func(a int) *model.Batch { return r.micro(s, a) }, targets)
 	if err == nil {
-		err = checkFinite(s, loss, norm)
+		err = CheckFinite(s, loss, norm)
 	}
 	if err == nil {
 		err = ctx.Err()
@@ -100,17 +101,17 @@ func (r *run) step(ctx context.Context, sched Schedule) error {
 	if err != nil {
 		return err
 	}
-	h := ops.AdamW{LR: sched.At(s), Beta1: c.Beta1, Beta2: c.Beta2, Eps: c.Eps, Decay: c.WeightDecay, GradScale: clip(norm, c.MaxGradNorm), Step: s}
+	h := ops.AdamW{LR: sched.At(s), Beta1: c.Beta1, Beta2: c.Beta2, Eps: c.Eps, Decay: c.WeightDecay, GradScale: Clip(norm, c.MaxGradNorm), Step: s}
 	r.engine.Model.Params.Update(h)
 	if err := r.be.Sync(); err != nil {
 		return err
 	}
 	sec := time.Since(begun).Seconds()
-	if err := r.peaks.look(); err != nil {
+	if err := r.peaks.Look(); err != nil {
 		return err
 	}
 	st.Step, st.Loss, st.Tokens, st.Seconds = s, loss, st.Tokens+tokens, st.Seconds+sec
-	st.Pending = &Metrics{Step: s, Loss: loss, GradNorm: norm, LR: h.LR, Tokens: tokens, TokPerS: float64(tokens) / sec, StepS: sec, DevicePeak: r.peaks.device, HostPeak: r.peaks.host}
+	st.Pending = &Metrics{Step: s, Loss: loss, GradNorm: norm, LR: h.LR, Tokens: tokens, TokPerS: float64(tokens) / sec, StepS: sec, DevicePeak: r.peaks.Device, HostPeak: r.peaks.Host}
 	return nil
 }
 
@@ -125,12 +126,12 @@ func (r *run) sampleNumber(s int, i int64) int64 {
 
 // micro lays the rows of micro-batch a of step s end to end.
 func (r *run) micro(s, a int) *model.Batch {
-	r.batches.start()
+	r.batches.Start()
 	for b := range r.c.Batch {
 		i := int64(a)*int64(r.c.Batch) + int64(b)
-		r.batches.add(r.sample(s, i), int64(s), r.sampleNumber(s, i))
+		r.batches.Add(r.sample(s, i), int64(s), r.sampleNumber(s, i))
 	}
-	return r.batches.batch()
+	return r.batches.Batch()
 }
 
 // validate fills in the mean loss of the held-out rows where the step's line shall have it.
@@ -161,21 +162,21 @@ func (r *run) validate(ctx context.Context, m *Metrics) error {
 // evalLoss is the mean over all scored tokens of the validation rows under one way of attending.
 func (r *run) evalLoss(ctx context.Context, spec s2attn.Spec) (float64, error) {
 	n, row := r.evalRows()
-	w := builder{}
+	w := load.Batches{}
 	sum, count := 0.0, 0
 	for i := range n {
 		if err := ctx.Err(); err != nil {
 			return 0, err
 		}
 		y := row(i)
-		nll, err := r.engine.Scorers[spec.Mode].Score(w.row(y))
+		nll, err := r.engine.Scorers[spec.Mode].Score(w.Row(y))
 		if err != nil {
 			return 0, err
 		}
 		for _, v := range nll {
 			sum += float64(v)
 		}
-		count += scored(y)
+		count += load.Scored(y)
 	}
 	if count == 0 {
 		return 0, errs.Dataf("--eval-data: no token to predict in the rows for validation")

@@ -3,12 +3,10 @@ package train
 import (
 	"io"
 	"path/filepath"
-	"sort"
 
 	"longlora/internal/ckpt"
 	"longlora/internal/config"
 	"longlora/internal/lora"
-	"longlora/internal/model"
 	"longlora/internal/tensor"
 )
 
@@ -28,7 +26,7 @@ func (s *setup) writeTrained(dir string, e *Engine, dtype func(name string) tens
 			if err != nil {
 				return err
 			}
-			a.Config = ckpt.NewAdapterConfig(s.c.Rank, s.c.Alpha, targetNames(targets))
+			a.Config = ckpt.NewAdapterConfig(s.c.Rank, s.c.Alpha, lora.Names(targets))
 		}
 		for _, t := range s.base.Desc().TensorShapes() {
 			a.Model = append(a.Model, t.Name)
@@ -51,17 +49,6 @@ func (s *setup) writeTrained(dir string, e *Engine, dtype func(name string) tens
 		s.pos.WriteConfig(raw)
 	}
 	return ckpt.WriteJSON(filepath.Join(dir, "config.json"), raw)
-}
-
-func targetNames(t map[model.Target]bool) []string {
-	var names []string
-	for k, on := range t {
-		if on {
-			names = append(names, k.String())
-		}
-	}
-	sort.Strings(names)
-	return names
 }
 
 // baseType is the type that a tensor has in the base, what config.json says where the base has no weights.

@@ -22,6 +22,7 @@ import (
 	"longlora/internal/model"
 	"longlora/internal/ops"
 	"longlora/internal/plan"
+	"longlora/internal/proc"
 	"longlora/internal/rope"
 )
 
@@ -132,7 +133,7 @@ func (r *Record) check() error {
 // newRecord describes the run that the set-up is for.
 func (s *setup) newRecord() (*Record, error) {
 	r := &Record{
-		Kind: recordKind, Version: Version(), Go: runtime.Version(), Kernels: kernels(s.be), Positions: s.pos.Record(), Options: s.options(),
+		Kind: recordKind, Version: proc.Version(), Go: runtime.Version(), Kernels: kernels(s.be), Positions: s.pos.Record(), Options: s.options(),
 		Seed: s.c.Seed, Device: deviceKind(s.be.Name()), DType: s.be.Act().String(), Steps: s.steps, Plan: s.plan,
 	}
 	var err error

@@ -10,18 +10,20 @@ import (
 
 	"longlora/internal/config"
 	"longlora/internal/files"
+	"longlora/internal/load"
+	"longlora/internal/machine"
 	"longlora/internal/ops"
 )
 
-// gcPercent keeps Go's heap close to what is alive: the token ids are most of it, and garbage as large as they are
+// GCPercent keeps Go's heap close to what is alive: the token ids are most of it, and garbage as large as they are
 // would be memory that no plan counted.
-const gcPercent = 10
+const GCPercent = 10
 
 // Run trains as the options say and returns what the run's end reports. log receives facts and progress. A cancelled
 // ctx drops the step in progress, saves the last completed one and ends with an error of kind Interrupted. A dry run
 // only says what would be done: see DryRun.
 func Run(ctx context.Context, c *config.Train, be ops.Backend, log io.Writer) (Result, error) {
-	defer debug.SetGCPercent(debug.SetGCPercent(gcPercent))
+	defer debug.SetGCPercent(debug.SetGCPercent(GCPercent))
 	if c.DryRun {
 		_, err := DryRun(ctx, c, be, log)
 		return Result{}, err
@@ -67,9 +69,9 @@ type run struct {
 	from    string // the checkpoint that the run goes on from, "" without
 	engine  *Engine
 	metrics *curves
-	batches builder
+	batches load.Batches
 	savedAt int // the step of the newest checkpoint, -1 without any
-	peaks   peaks
+	peaks   machine.Peaks
 }
 
 // result is what the run reports.
@@ -107,8 +109,8 @@ func (r *run) start() error {
 		return err
 	}
 	debug.FreeOSMemory() // what loading left behind is not part of the run
-	r.peaks = peaks{machine: r.machine}
-	r.batches = builder{seed: r.c.Seed, drop: r.tr.Drop > 0}
+	r.peaks = machine.Peaks{Machine: r.machine}
+	r.batches = load.Batches{Seed: r.c.Seed, Drop: r.tr.Drop > 0}
 	return nil
 }
 

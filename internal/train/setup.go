@@ -2,7 +2,6 @@ package train
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"runtime/debug"
 	"slices"
@@ -12,16 +11,13 @@ import (
 	"longlora/internal/data"
 	"longlora/internal/errs"
 	"longlora/internal/load"
-	"longlora/internal/lora"
 	"longlora/internal/machine"
 	"longlora/internal/model"
 	"longlora/internal/ops"
 	"longlora/internal/plan"
 	"longlora/internal/rope"
 	"longlora/internal/s2attn"
-	"longlora/internal/tensor"
 	"longlora/internal/tokenizer"
-	"longlora/internal/ui"
 )
 
 // setup is everything about a run that is known before its first step.
@@ -76,13 +72,13 @@ func (s *setup) open(ctx context.Context, log io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if s.tr, err = trained(c, s.base, s.base.Desc()); err != nil {
+	if s.tr, err = load.Trains(c, s.base, s.base.Desc()); err != nil {
 		return err
 	}
 	if err := s.openData(ctx, log); err != nil {
 		return err
 	}
-	s.spec = spec(c)
+	s.spec = plan.Spec(c)
 	if err := s.evalSpecs(); err != nil {
 		return err
 	}
@@ -122,41 +118,6 @@ func (s *setup) openBase() error {
 		}
 	}
 	return s.base.CheckWindow(c.Ctx)
-}
-
-// trained says what is trained: what the flags say, or what the adapter holds, with which explicit flags must agree.
-func trained(c *config.Train, base *load.Base, d model.Desc) (model.Train, error) {
-	if c.Tune == "full" {
-		return model.Train{Full: true}, nil
-	}
-	targets, err := lora.Targets(c.Targets)
-	if err != nil {
-		return model.Train{}, err
-	}
-	if base.Adapter == nil {
-		return lora.Fresh{Rank: c.Rank, Alpha: c.Alpha, Drop: c.Dropout, Targets: targets, Embed: c.TrainEmbed, Norms: c.TrainNorm}.Train(d), nil
-	}
-	tr, err := base.Resume(c.Dropout)
-	if err != nil {
-		return tr, err
-	}
-	has := base.Adapter.Config
-	for _, d := range []struct {
-		flag      string
-		asked, is any
-		differs   bool
-	}{
-		{"rank", c.Rank, has.Rank, c.Rank != has.Rank},
-		{"alpha", c.Alpha, has.Alpha, c.Alpha != has.Alpha},
-		{"targets", targetNames(targets), base.Adapter.Targets(), !slices.Equal(targetNames(targets), base.Adapter.Targets())},
-		{"train-embed", c.TrainEmbed, tr.Whole[model.EmbedName], c.TrainEmbed != tr.Whole[model.EmbedName]},
-		{"train-norm", c.TrainNorm, d.TrainsNorms(tr), c.TrainNorm != d.TrainsNorms(tr)},
-	} {
-		if d.differs && c.Values.Explicit(d.flag) {
-			return tr, errs.Usagef("--%s %v: the adapter in %s has %v; leave the flag out or start without --adapter", d.flag, d.asked, c.Adapter, d.is)
-		}
-	}
-	return tr, nil
 }
 
 // openData reads and packs the rows, and those for validation.
@@ -244,56 +205,11 @@ func (s *setup) pose() error {
 	if err != nil {
 		return err
 	}
-	s.problem = pose(c, s.base.Desc(), s.tr, s.base.WeightType(), s.machine)
+	s.problem = plan.Pose(c, s.base.Desc(), s.tr, s.base.WeightType(), s.machine)
 	s.problem.Cuts, s.problem.Score = s.set.Cut() || s.set.Padded() && c.Batch > 1, s.evals
-	s.problem.Base, s.problem.IDs = anon, s.order.Bytes()+batchBytes(c, s.tr)
+	s.problem.Base, s.problem.IDs = anon, s.order.Bytes()+plan.BatchBytes(c, s.tr)
 	s.limits, err = plan.LimitsOf(&c.Common, s.machine, anon)
 	return err
-}
-
-// pose is the problem that train's options state, but for what the data and the process take.
-func pose(c *config.Train, d model.Desc, tr model.Train, weight tensor.DType, m machine.Machine) plan.Problem {
-	p := plan.Problem{Desc: d, Train: tr, Weight: weight, Spec: spec(c), Ctx: c.Ctx, Batch: c.Batch,
-		Cuts: c.Pack == "cut" || c.Pack == "pad" && c.Batch > 1, Machine: m}
-	if p.Spec.Mode != s2attn.Roll { // under roll all rows of a micro-batch are one tile
-		p.Forced.Tile = c.Tile
-	}
-	p.Forced.Keep = c.KeepActivations
-	if p.Forced.Keep == "auto" {
-		p.Forced.Keep = ""
-	}
-	if c.MoveLayers >= 0 {
-		p.Forced.Moved = &c.MoveLayers
-	}
-	return p
-}
-
-// moveNote says that --move-layers frees nothing where all memory is the host's; "" where it does.
-func moveNote(c *config.Train, m machine.Machine) string {
-	if c.MoveLayers > 0 && m.OnHost {
-		return fmt.Sprintf("--move-layers %d frees nothing on a CPU, where all memory is the host's", c.MoveLayers)
-	}
-	return ""
-}
-
-// spec is how training attends.
-func spec(c *config.Train) s2attn.Spec {
-	switch {
-	case c.Attn == "full":
-		return s2attn.Spec{Mode: s2attn.Full}
-	case c.Shift == "roll":
-		return s2attn.Spec{Mode: s2attn.Roll, Group: c.G}
-	}
-	return s2attn.Spec{Mode: s2attn.Split, Group: c.G}
-}
-
-// batchBytes is the host memory of a micro-batch: a row's copy, its ids, targets and dropout keys.
-func batchBytes(c *config.Train, tr model.Train) int64 {
-	perToken := int64(12)
-	if tr.Drop > 0 {
-		perToken += 8
-	}
-	return perToken * int64(c.Ctx) * int64(c.Batch)
 }
 
 // choose makes the plan, or takes the saved one when it still fits.
@@ -311,26 +227,17 @@ func (s *setup) choose(saved *plan.Plan, replan bool) error {
 	}
 	if s.plan.Host > s.limits.Host || s.plan.Device > s.limits.Device && !s.machine.OnHost {
 		return errs.NoFitf("the saved plan (tile %d, keeping %s) needs %s; raise the limits, or accept a new plan and other last bits with --replan",
-			s.plan.Tile, s.plan.Kept(), needs(s.plan, s.limits, s.machine))
+			s.plan.Tile, s.plan.Kept(), plan.Needs(s.plan, s.limits, s.machine))
 	}
 	return nil
 }
 
-// needs says what a plan takes of which memory, and what it may.
-func needs(p plan.Plan, lim plan.Limits, m machine.Machine) string {
-	s := fmt.Sprintf("%s of host memory, where --host-mem allows %s", ui.Bytes(p.Host), ui.Bytes(lim.Host))
-	if !m.OnHost {
-		s = fmt.Sprintf("%s of device memory, where --device-mem allows %s, and %s", ui.Bytes(p.Device), ui.Bytes(lim.Device), s)
-	}
-	return s
-}
-
 // refuse adds to the planner's refusal what would fit.
 func (s *setup) refuse(refusal error) error {
-	_, err := advise(refusal, s.c, func(c *config.Train) (plan.Problem, error) {
+	_, err := plan.Advise(refusal, s.c, func(c *config.Train) (plan.Problem, error) {
 		p := s.problem
-		tr, err := trained(c, s.base, p.Desc)
-		q := pose(c, p.Desc, tr, p.Weight, s.machine)
+		tr, err := load.Trains(c, s.base, p.Desc)
+		q := plan.Pose(c, p.Desc, tr, p.Weight, s.machine)
 		q.Cuts, q.Base, q.IDs = p.Cuts, p.Base, p.IDs
 		if c.Ctx == s.c.Ctx {
 			q.Score = p.Score

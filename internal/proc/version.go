@@ -1,4 +1,4 @@
-package train
+package proc
 
 import "runtime/debug"
 

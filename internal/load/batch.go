@@ -1,4 +1,4 @@
-package train
+package load
 
 import (
 	"longlora/internal/data"
@@ -6,24 +6,24 @@ import (
 	"longlora/internal/ops"
 )
 
-// builder lays rows end to end as micro-batches, in buffers that are used again.
-type builder struct {
-	seed uint64
-	drop bool
+// Batches lays rows end to end as micro-batches, in buffers that are used again.
+type Batches struct {
+	Seed uint64 // of dropout
+	Drop bool
 	b    model.Batch
 }
 
-// start empties the batch.
-func (w *builder) start() {
+// Start empties the batch.
+func (w *Batches) Start() {
 	b := &w.b
 	b.IDs, b.Targets, b.Keys = b.IDs[:0], b.Targets[:0], b.Keys[:0]
 	b.Docs = append(b.Docs[:0], 0)
 }
 
-// add appends a row. A token's target is the next one of its document, where that is scored; the last of a document
+// Add appends a row. A token's target is the next one of its document, where that is scored; the last of a document
 // has none. Dropout
 // keys are a function of seed, step, sample and place in the row, so they do not depend on how rows are batched.
-func (w *builder) add(r data.Row, step, sample int64) {
+func (w *Batches) Add(r data.Row, step, sample int64) {
 	b := &w.b
 	first := len(b.IDs)
 	b.IDs = append(b.IDs, r.IDs...)
@@ -46,22 +46,22 @@ func (w *builder) add(r data.Row, step, sample int64) {
 		b.Docs = append(b.Docs, int32(first+end))
 	}
 	for t := range r.IDs {
-		if w.drop {
-			b.Keys = append(b.Keys, ops.DropKey(w.seed, step, sample, int32(t)))
+		if w.Drop {
+			b.Keys = append(b.Keys, ops.DropKey(w.Seed, step, sample, int32(t)))
 		}
 	}
 }
 
-// batch is what was added since start.
-func (w *builder) batch() *model.Batch {
-	if !w.drop {
+// Batch is what was added since start.
+func (w *Batches) Batch() *model.Batch {
+	if !w.Drop {
 		w.b.Keys = nil
 	}
 	return &w.b
 }
 
-// scored is the number of targets in a row: tokens that may be one, but for the first of each document.
-func scored(r data.Row) int {
+// Scored is the number of targets in a row: tokens that may be one, but for the first of each document.
+func Scored(r data.Row) int {
 	if r.Scored == nil {
 		return len(r.IDs) - len(r.Docs)
 	}
@@ -77,9 +77,9 @@ func scored(r data.Row) int {
 	return n
 }
 
-// row makes one row a batch of its own, to be scored.
-func (w *builder) row(r data.Row) *model.Batch {
-	w.start()
-	w.add(r, 0, 0)
-	return w.batch()
+// Row makes one row a batch of its own, to be scored.
+func (w *Batches) Row(r data.Row) *model.Batch {
+	w.Start()
+	w.Add(r, 0, 0)
+	return w.Batch()
 }

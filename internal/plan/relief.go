@@ -1,4 +1,4 @@
-package train
+package plan
 
 import (
 	"strconv"
@@ -7,7 +7,6 @@ import (
 	"longlora/internal/config"
 	"longlora/internal/errs"
 	"longlora/internal/machine"
-	"longlora/internal/plan"
 )
 
 // A relief is a change of options after which a step needs less memory; it applies where the options leave room for it.
@@ -63,29 +62,29 @@ var reliefs = []relief{
 	},
 }
 
-// advice is what to do about a step that does not fit.
-type advice struct {
-	longest int    // context that fits as asked, 0 for none
-	command string // the whole command line that fits, "" for none
+// Advice is what to do about a step that does not fit.
+type Advice struct {
+	Longest int    // context that fits as asked, 0 for none
+	Command string // the whole command line that fits, "" for none
 }
 
-// advise looks for what fits in the place of a step that does not, with the least change, and completes the refusal by it.
+// Advise looks for what fits in the place of a step that does not, with the least change, and completes the refusal by it.
 // The options are tried one by one, then together; then contexts are shortened. problem poses what options state.
-func advise(refusal error, c *config.Train, problem func(*config.Train) (plan.Problem, error), lim plan.Limits, m machine.Machine) (advice, error) {
-	at := func(c config.Train, ctx int) (plan.Problem, error) {
+func Advise(refusal error, c *config.Train, problem func(*config.Train) (Problem, error), lim Limits, m machine.Machine) (Advice, error) {
+	at := func(c config.Train, ctx int) (Problem, error) {
 		c.Ctx = ctx
 		var err error
 		if c.G, err = c.GroupFor(c.Values, ctx); err != nil {
-			return plan.Problem{}, err
+			return Problem{}, err
 		}
 		return problem(&c)
 	}
 	longest := func(c config.Train) (int, error) {
-		return plan.MaxCtx(func(ctx int) (plan.Problem, error) { return at(c, ctx) }, lim)
+		return MaxCtx(func(ctx int) (Problem, error) { return at(c, ctx) }, lim)
 	}
-	var a advice
+	var a Advice
 	var err error
-	if a.longest, err = longest(*c); err != nil {
+	if a.Longest, err = longest(*c); err != nil {
 		return a, err
 	}
 	tries := relieved(*c)
@@ -99,17 +98,17 @@ func advise(refusal error, c *config.Train, problem func(*config.Train) (plan.Pr
 			return a, err
 		}
 		if fits {
-			a.command = c.Values.Command(t.changes...)
-			return a, errs.NoFitf("%w. What fits, with %s%s: %s", refusal, said(t.changes), asAsked(a.longest), a.command)
+			a.Command = c.Values.Command(t.changes...)
+			return a, errs.NoFitf("%w. What fits, with %s%s: %s", refusal, said(t.changes), asAsked(a.Longest), a.Command)
 		}
 	}
 	raise := "--host-mem"
 	if !m.OnHost {
 		raise = "--device-mem or --host-mem"
 	}
-	if a.longest > 0 {
-		a.command = c.Values.Command(config.Change{Option: "ctx", Value: strconv.Itoa(a.longest)})
-		return a, errs.NoFitf("%w; the longest context that fits is %d: %s. For more raise %s", refusal, a.longest, a.command, raise)
+	if a.Longest > 0 {
+		a.Command = c.Values.Command(config.Change{Option: "ctx", Value: strconv.Itoa(a.Longest)})
+		return a, errs.NoFitf("%w; the longest context that fits is %d: %s. For more raise %s", refusal, a.Longest, a.Command, raise)
 	}
 	if len(tries) > 0 {
 		most := tries[len(tries)-1]
@@ -118,8 +117,8 @@ func advise(refusal error, c *config.Train, problem func(*config.Train) (plan.Pr
 			return a, err
 		}
 		if n > 0 {
-			a.command = c.Values.Command(append(most.changes, config.Change{Option: "ctx", Value: strconv.Itoa(n)})...)
-			return a, errs.NoFitf("%w. What fits, with %s, is at most %d tokens: %s", refusal, said(most.changes), n, a.command)
+			a.Command = c.Values.Command(append(most.changes, config.Change{Option: "ctx", Value: strconv.Itoa(n)})...)
+			return a, errs.NoFitf("%w. What fits, with %s, is at most %d tokens: %s", refusal, said(most.changes), n, a.Command)
 		}
 	}
 	return a, errs.NoFitf("%w; no context fits, however short, and training less does not help: use a smaller model or another machine, or raise %s", refusal, raise)

@@ -1,4 +1,4 @@
-package train
+package plan
 
 import (
 	"fmt"
@@ -10,7 +10,6 @@ import (
 	"longlora/internal/machine"
 	"longlora/internal/model"
 	"longlora/internal/ops"
-	"longlora/internal/plan"
 	"longlora/internal/rope"
 	"longlora/internal/tensor"
 	"longlora/internal/ui"
@@ -65,21 +64,21 @@ type Planned struct {
 	refusal   error
 }
 
-// Plan says what a step would need and take on a machine. One that does not fit is a Planned with Fits false; see
+// Run says what a step would need and take on a machine. One that does not fit is a Planned with Fits false; see
 // Refusal.
-func Plan(c *config.Plan, v *config.Values, m machine.Machine) (*Planned, error) {
+func Run(c *config.Plan, v *config.Values, m machine.Machine) (*Planned, error) {
 	s, err := newSubject(c)
 	if err != nil {
 		return nil, err
 	}
-	at := func(ctx int) (plan.Problem, plan.Limits, error) {
+	at := func(ctx int) (Problem, Limits, error) {
 		t := c.Train
 		t.Ctx = ctx
 		var err error
 		if t.G, err = t.GroupFor(v, ctx); err != nil {
-			return plan.Problem{}, plan.Limits{}, err
+			return Problem{}, Limits{}, err
 		}
-		return problem(&t, s.desc, s.train, s.weight, m)
+		return Asked(&t, s.desc, s.train, s.weight, m)
 	}
 	p, lim, err := at(c.Ctx)
 	if err != nil {
@@ -100,32 +99,32 @@ func Plan(c *config.Plan, v *config.Values, m machine.Machine) (*Planned, error)
 	if err != nil {
 		return nil, err
 	}
-	pl, next, refusal := plan.ChooseTwo(p, lim)
+	pl, next, refusal := ChooseTwo(p, lim)
 	if refusal != nil && errs.Code(refusal) != int(errs.NoFit) {
 		return nil, refusal
 	}
-	var advised advice
+	var advised Advice
 	if refusal != nil {
-		advised, refusal = advise(refusal, &c.Train, func(t *config.Train) (plan.Problem, error) {
-			tr, err := trained(t, s.opened, s.desc)
-			q := pose(t, s.desc, tr, s.weight, m)
+		advised, refusal = Advise(refusal, &c.Train, func(t *config.Train) (Problem, error) {
+			tr, err := load.Trains(t, s.opened, s.desc)
+			q := Pose(t, s.desc, tr, s.weight, m)
 			q.Base, q.IDs = p.Base, p.IDs // of the moment of the question, not of the search
 			return q, err
 		}, lim, m)
 		if errs.Code(refusal) != int(errs.NoFit) {
 			return nil, refusal
 		}
-		longest = advised.longest
+		longest = advised.Longest
 	}
 	rates, err := m.Predicting()
 	if err != nil {
 		return nil, err
 	}
 	out := &Planned{
-		Shape: s.name, Ctx: p.Ctx, Group: groupOf(p), Tile: pl.Tile, Device: m.Device, DType: typeName(m.Act), DevicePlan: pl.Device, HostPlan: pl.Host,
+		Shape: s.name, Ctx: p.Ctx, Group: p.Group(), Tile: pl.Tile, Device: m.Device, DType: TypeName(m.Act), DevicePlan: pl.Device, HostPlan: pl.Host,
 		PredictedS: pl.Seconds(rates, c.Accum), Fits: refusal == nil, Chip: m.Chip, Keep: pl.Keep, More: pl.More, Moved: pl.Moved, MLPRows: pl.MLPRows, HeadRows: pl.HeadRows, Trainable: pl.Trainable,
 		Params: pl.Params, Act: pl.Act, Halo: pl.Halo, Carried: pl.Carried, Workspace: pl.Workspace, Context: pl.Context, Weights: pl.Weights, IDs: pl.IDs, Base: pl.Base,
-		DeviceLimit: lim.Device, HostLimit: lim.Host, positions: positions, kept: pl.Kept(), notes: []string{moveNote(&c.Train, m), note}, rows: c.Batch * c.Accum, onHost: m.OnHost,
+		DeviceLimit: lim.Device, HostLimit: lim.Host, positions: positions, kept: pl.Kept(), notes: []string{MoveNote(&c.Train, m), note}, rows: c.Batch * c.Accum, onHost: m.OnHost,
 	}
 	if longest >= 0 {
 		out.MaxCtx = &longest
@@ -133,33 +132,30 @@ func Plan(c *config.Plan, v *config.Values, m machine.Machine) (*Planned, error)
 	if refusal == nil {
 		out.compare(p, lim, next, c.Accum, rates)
 	}
-	out.refusal, out.Command = refusal, advised.command
+	out.refusal, out.Command = refusal, advised.Command
 	return out, nil
 }
 
 // compare adds the next best plan, and what half as much memory again would buy, where that is another plan.
-func (p *Planned) compare(q plan.Problem, lim plan.Limits, next plan.Plan, accum int, r ops.Rates) {
+func (p *Planned) compare(q Problem, lim Limits, next Plan, accum int, r ops.Rates) {
 	// Plans are chosen by built-in rates. Where those measured on a CPU have it the other way round there is none to name.
 	if s := next.Seconds(r, accum); next.Tile > 0 && s >= p.PredictedS {
-		p.Next, p.NextS = how(next), s
+		p.Next, p.NextS = next.How(), s
 	}
 	if !q.OnHost {
-		p.MoreDevice, p.MoreDeviceS = p.with(q, plan.Limits{Device: lim.Device + lim.Device/2, Host: lim.Host}, accum, r)
+		p.MoreDevice, p.MoreDeviceS = p.with(q, Limits{Device: lim.Device + lim.Device/2, Host: lim.Host}, accum, r)
 	}
-	p.MoreHost, p.MoreHostS = p.with(q, plan.Limits{Device: lim.Device, Host: lim.Host + lim.Host/2}, accum, r)
+	p.MoreHost, p.MoreHostS = p.with(q, Limits{Device: lim.Device, Host: lim.Host + lim.Host/2}, accum, r)
 }
 
 // with is the plan under other limits; nothing where they buy less than a hundredth of the time.
-func (p *Planned) with(q plan.Problem, lim plan.Limits, accum int, r ops.Rates) (string, float64) {
-	pl, err := plan.Choose(q, lim)
+func (p *Planned) with(q Problem, lim Limits, accum int, r ops.Rates) (string, float64) {
+	pl, err := Choose(q, lim)
 	if s := pl.Seconds(r, accum); err == nil && s < 0.99*p.PredictedS {
-		return how(pl), s
+		return pl.How(), s
 	}
 	return "", 0
 }
-
-// how says how a plan is carried out.
-func how(pl plan.Plan) string { return fmt.Sprintf("tile %d, keeping %s", pl.Tile, pl.Kept()) }
 
 // subject is the model that is planned for: a shape's, or a checkpoint's by its config.json and the adapter's alone.
 type subject struct {
@@ -178,14 +174,14 @@ func newSubject(c *config.Plan) (subject, error) {
 		if c.Adapter != "" {
 			return s, errs.Usagef("--adapter %s belongs to a checkpoint; give --model instead of --shape %s", c.Adapter, c.Shape)
 		}
-		s.desc, err = shape(c.Shape)
+		s.desc, err = Shape(c.Shape)
 	} else if s.opened, err = load.OpenConfig(c.Model, c.Adapter); err == nil {
 		s.name, s.desc, s.weight = c.Model, s.opened.Desc(), s.opened.WeightType()
 	}
 	if err != nil {
 		return s, err
 	}
-	s.train, err = trained(&c.Train, s.opened, s.desc)
+	s.train, err = load.Trains(&c.Train, s.opened, s.desc)
 	return s, err
 }
 
@@ -198,12 +194,12 @@ func (s subject) check(c *config.Plan, ctx int) (positions, note string, err err
 		return "", "", err
 	}
 	pos, _, err := s.opened.Positions.Resolve(rope.Request{Rope: c.Rope.Rope, Factor: c.Factor, BaseCtx: c.BaseCtx, Ctx: ctx}, s.desc.D)
-	return pos.String(), extendsNothing(ctx, s.opened.Positions.Reads(c.BaseCtx)), err
+	return pos.String(), load.ExtendsNothing(ctx, s.opened.Positions.Reads(c.BaseCtx)), err
 }
 
 // maxCtx is the longest context that fits.
-func maxCtx(p plan.Problem, lim plan.Limits, at func(int) (plan.Problem, plan.Limits, error)) (int, error) {
-	return plan.MaxCtx(func(ctx int) (plan.Problem, error) {
+func maxCtx(p Problem, lim Limits, at func(int) (Problem, Limits, error)) (int, error) {
+	return MaxCtx(func(ctx int) (Problem, error) {
 		q, _, err := at(ctx)
 		q.Base = p.Base // of the moment of the question, not of the search
 		return q, err

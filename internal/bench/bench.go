@@ -1,14 +1,13 @@
-package train
+// Package bench measures the optimizer steps of train on random weights.
+package bench
 
 import (
 	"context"
 	"fmt"
 	"io"
 	"math"
-	"runtime"
 	"runtime/debug"
 	"sort"
-	"strings"
 	"time"
 
 	"longlora/internal/config"
@@ -19,13 +18,13 @@ import (
 	"longlora/internal/ops"
 	"longlora/internal/plan"
 	"longlora/internal/rope"
-	"longlora/internal/s2attn"
 	"longlora/internal/tensor"
+	"longlora/internal/train"
 	"longlora/internal/ui"
 )
 
-// BenchResult is what one shape and context took. Operations are counted without anything that is made again.
-type BenchResult struct {
+// Result is what one shape and context took. Operations are counted without anything that is made again.
+type Result struct {
 	Shape      string     `json:"shape"`
 	Ctx        int        `json:"ctx"`
 	Group      int        `json:"group"`
@@ -43,19 +42,10 @@ type BenchResult struct {
 	HostPlan   int64      `json:"host_plan_bytes"`
 }
 
-// shape finds a named shape.
-func shape(name string) (model.Desc, error) {
-	d, ok := model.Shapes[name]
-	if !ok {
-		return d, errs.Usagef("--shape %s: not one of %s", name, strings.Join(model.ShapeNames(), ", "))
-	}
-	return d, nil
-}
-
-// Bench measures real optimizer steps on random weights, batch 1, accumulation 1.
-func Bench(ctx context.Context, c *config.Bench, v *config.Values, be ops.Backend, log io.Writer) ([]BenchResult, error) {
-	defer debug.SetGCPercent(debug.SetGCPercent(gcPercent))
-	d, err := shape(c.Shape)
+// Run measures real optimizer steps on random weights, batch 1, accumulation 1.
+func Run(ctx context.Context, c *config.Bench, v *config.Values, be ops.Backend, log io.Writer) ([]Result, error) {
+	defer debug.SetGCPercent(debug.SetGCPercent(train.GCPercent))
+	d, err := plan.Shape(c.Shape)
 	if err != nil {
 		return nil, err
 	}
@@ -98,7 +88,7 @@ func Bench(ctx context.Context, c *config.Bench, v *config.Values, be ops.Backen
 		return nil, err
 	}
 	defer weights.Close()
-	var out []BenchResult
+	var out []Result
 	for _, b := range all {
 		r, err := b.measure(ctx)
 		if err != nil {
@@ -127,27 +117,13 @@ type bench struct {
 	predicted     float64 // seconds a step
 }
 
-// problem is what is planned for a row of a model of which nothing is open.
-func problem(c *config.Train, d model.Desc, tr model.Train, weight tensor.DType, m machine.Machine) (plan.Problem, plan.Limits, error) {
-	runtime.GC()
-	debug.FreeOSMemory()
-	anon, err := machine.RssAnon()
-	if err != nil {
-		return plan.Problem{}, plan.Limits{}, err
-	}
-	p := pose(c, d, tr, weight, m)
-	p.Base, p.IDs = anon, batchBytes(c, tr)+4*int64(c.Ctx)*int64(c.Batch)
-	lim, err := plan.LimitsOf(&c.Common, m, anon)
-	return p, lim, err
-}
-
 // plan plans a step, or refuses with the longest context that fits. coming is memory that the weights will still take.
 func (b *bench) plan(coming int64) (plan.Problem, plan.Limits, plan.Plan, error) {
-	tr, err := trained(b.c, &load.Base{}, b.d)
+	tr, err := load.Trains(b.c, &load.Base{}, b.d)
 	if err != nil {
 		return plan.Problem{}, plan.Limits{}, plan.Plan{}, err
 	}
-	p, lim, err := problem(b.c, b.d, tr, tensor.BF16, b.machine)
+	p, lim, err := plan.Asked(b.c, b.d, tr, tensor.BF16, b.machine)
 	if err != nil {
 		return p, lim, plan.Plan{}, err
 	}
@@ -156,102 +132,67 @@ func (b *bench) plan(coming int64) (plan.Problem, plan.Limits, plan.Plan, error)
 	}
 	pl, err := plan.Choose(p, lim)
 	if errs.Code(err) == int(errs.NoFit) {
-		_, err = advise(err, b.c, func(t *config.Train) (plan.Problem, error) {
-			tr, err := trained(t, &load.Base{}, b.d)
-			return pose(t, b.d, tr, tensor.BF16, b.machine), err
+		_, err = plan.Advise(err, b.c, func(t *config.Train) (plan.Problem, error) {
+			tr, err := load.Trains(t, &load.Base{}, b.d)
+			return plan.Pose(t, b.d, tr, tensor.BF16, b.machine), err
 		}, lim, b.machine)
 	}
 	return p, lim, pl, err
 }
 
-func (b *bench) measure(ctx context.Context) (BenchResult, error) {
+func (b *bench) measure(ctx context.Context) (Result, error) {
 	p, lim, pl, err := b.plan(0)
 	if err != nil {
-		return BenchResult{}, err
+		return Result{}, err
 	}
-	fmt.Fprintf(b.log, "%s ctx %d: tile %d, keeping %s, MLP by %d rows, logits by %d; %s\n", b.name, b.c.Ctx, pl.Tile, pl.Kept(), pl.MLPRows, pl.HeadRows, needs(pl, lim, b.machine))
-	if note := moveNote(b.c, b.machine); note != "" {
+	fmt.Fprintf(b.log, "%s ctx %d: tile %d, keeping %s, MLP by %d rows, logits by %d; %s\n", b.name, b.c.Ctx, pl.Tile, pl.Kept(), pl.MLPRows, pl.HeadRows, plan.Needs(pl, lim, b.machine))
+	if note := plan.MoveNote(b.c, b.machine); note != "" {
 		fmt.Fprintf(b.log, "note: %s\n", note)
 	}
 	b.predicted = pl.Seconds(b.rates, 1)
 	inv, scale := rope.Default(b.d.D)
-	e, err := NewEngine(b.be, p, pl, b.weights, model.Rope{Inv: inv, Scale: scale}, b.c.Seed)
+	e, err := train.NewEngine(b.be, p, pl, b.weights, model.Rope{Inv: inv, Scale: scale}, b.c.Seed)
 	if err != nil {
-		return BenchResult{}, err
+		return Result{}, err
 	}
 	defer e.Close()
 	var times []float64
-	peaks := peaks{machine: b.machine}
-	w := builder{seed: b.c.Seed, drop: p.Train.Drop > 0}
+	peaks := machine.Peaks{Machine: b.machine}
+	w := load.Batches{Seed: b.c.Seed, Drop: p.Train.Drop > 0}
 	for i := range b.warmup + b.steps {
 		begun := time.Now()
 		if err := b.step(ctx, e, &w, i+1); err != nil {
-			return BenchResult{}, err
+			return Result{}, err
 		}
 		sec := time.Since(begun).Seconds()
-		if err := peaks.look(); err != nil {
-			return BenchResult{}, err
+		if err := peaks.Look(); err != nil {
+			return Result{}, err
 		}
 		if i >= b.warmup {
 			times = append(times, sec)
 		}
 	}
 	sort.Float64s(times)
-	s, g := (times[(len(times)-1)/2]+times[len(times)/2])/2, groupOf(p)
-	return BenchResult{
-		Shape: b.name, Ctx: b.c.Ctx, Group: g, Tile: pl.Tile, Device: deviceKind(b.be.Name()), DType: typeName(b.be.Act()),
+	s, g := (times[(len(times)-1)/2]+times[len(times)/2])/2, p.Group()
+	return Result{
+		Shape: b.name, Ctx: b.c.Ctx, Group: g, Tile: pl.Tile, Device: b.machine.Device, DType: plan.TypeName(b.be.Act()),
 		SPerStep: s, Spread: [2]float64{times[0], times[len(times)-1]}, TokPerS: float64(b.c.Ctx) / s,
-		TFLOPS: plan.StepFlops(b.d, b.c.Ctx, g) / s / 1e12, DevicePeak: peaks.device, DevicePlan: pl.Device, HostPeak: peaks.host, HostPlan: pl.Host,
+		TFLOPS: plan.StepFlops(b.d, b.c.Ctx, g) / s / 1e12, DevicePeak: peaks.Device, DevicePlan: pl.Device, HostPeak: peaks.Host, HostPlan: pl.Host,
 	}, nil
 }
 
-// peaks are the most memory that was seen in use.
-type peaks struct {
-	machine      machine.Machine
-	device, host int64
-}
-
-// look takes the present figures into account.
-func (p *peaks) look() error {
-	d, err := p.machine.DeviceUsed()
-	if err != nil {
-		return err
-	}
-	p.device = max(p.device, d)
-	if rss, err := machine.RssAnon(); err == nil { // where the kernel does not say it, nothing else depends on it
-		p.host = max(p.host, rss)
-	}
-	return nil
-}
-
 // step is one optimizer step on tokens drawn by the seed.
-func (b *bench) step(ctx context.Context, e *Engine, w *builder, s int) error {
-	w.start()
+func (b *bench) step(ctx context.Context, e *train.Engine, w *load.Batches, s int) error {
+	w.Start()
 	row := load.RandomRow(b.c.Seed+uint64(s), b.c.Ctx, b.d.V)
-	w.add(row, int64(s), int64(s-1))
-	loss, norm, err := e.Gradients(ctx, 1, func(int) *model.Batch { return w.batch() }, scored(row))
+	w.Add(row, int64(s), int64(s-1))
+	loss, norm, err := e.Gradients(ctx, 1, func(int) *model.Batch { return w.Batch() }, load.Scored(row))
 	if err == nil {
-		err = checkFinite(s, loss, norm)
+		err = train.CheckFinite(s, loss, norm)
 	}
 	if err != nil {
 		return err
 	}
-	e.Model.Params.Update(ops.AdamW{LR: b.c.LR, Beta1: b.c.Beta1, Beta2: b.c.Beta2, Eps: b.c.Eps, Decay: b.c.WeightDecay, GradScale: clip(norm, b.c.MaxGradNorm), Step: s})
+	e.Model.Params.Update(ops.AdamW{LR: b.c.LR, Beta1: b.c.Beta1, Beta2: b.c.Beta2, Eps: b.c.Eps, Decay: b.c.WeightDecay, GradScale: train.Clip(norm, b.c.MaxGradNorm), Step: s})
 	return b.be.Sync()
-}
-
-// groupOf is G, the whole context under full attention or where G is longer.
-func groupOf(p plan.Problem) int {
-	if p.Spec.Mode == s2attn.Full {
-		return p.Ctx
-	}
-	return min(p.Spec.Group, p.Ctx)
-}
-
-// typeName is an element type as --dtype has it.
-func typeName(d tensor.DType) string {
-	if d == tensor.F32 {
-		return "fp32"
-	}
-	return "bf16"
 }

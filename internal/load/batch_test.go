@@ -1,4 +1,4 @@
-package train
+package load
 
 import (
 	"math/rand/v2"
@@ -8,7 +8,7 @@ import (
 	"longlora/internal/data"
 )
 
-// A token is the target of the one before it in its document, where it is scored; scored counts just those.
+// A token is the target of the one before it in its document, where it is scored; Scored counts just those.
 func TestTargets(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	for range 300 {
@@ -28,11 +28,11 @@ func TestTargets(t *testing.T) {
 				at = hi + r.IntN(4)
 			}
 		}
-		w := builder{}
-		w.start()
-		w.add(data.Row{IDs: []int32{7}, Docs: []int32{0}}, 1, 0) // rows before it change nothing
-		w.add(row, 1, 1)
-		got, count := w.batch().Targets[1:], 0
+		w := Batches{}
+		w.Start()
+		w.Add(data.Row{IDs: []int32{7}, Docs: []int32{0}}, 1, 0) // rows before it change nothing
+		w.Add(row, 1, 1)
+		got, count := w.Batch().Targets[1:], 0
 		for i := range n {
 			want := int32(-1)
 			in := row.Scored == nil || slices.ContainsFunc(row.Scored, func(s data.Span) bool { return int32(i+1) >= s.Lo && int32(i+1) < s.Hi })
@@ -44,8 +44,8 @@ func TestTargets(t *testing.T) {
 				t.Fatalf("row %+v: the target of token %d is %d, want %d", row, i, got[i], want)
 			}
 		}
-		if scored(row) != count {
-			t.Fatalf("row %+v: %d targets, counted %d", row, count, scored(row))
+		if Scored(row) != count {
+			t.Fatalf("row %+v: %d targets, counted %d", row, count, Scored(row))
 		}
 	}
 }
