@@ -32,7 +32,7 @@ struct AdamW {
 } // namespace ll
 
 extern "C" int ll_adamw(ll_device *, ll_stream s, const ll_adamw_args *a) {
-    ll::AdamW f{a->w, a->m, a->v, a->grad, (ll::bf16 *)a->copy, a->grad_scale, a->keep, a->r1, a->b2, a->r2, a->step_size,
-                a->root, a->eps};
+    ll::AdamW f{a->w,  a->m,         a->v,    a->grad, (ll::bf16 *)a->copy, a->grad_scale, a->keep, a->r1, a->b2,
+                a->r2, a->step_size, a->root, a->eps};
     return ll::flat(f, a->n, ll::aligned(0, a->w, a->m, a->v, a->grad, a->copy), s);
 }

@@ -50,9 +50,9 @@ struct functions_t {
     status_t (*MatmulPreferenceSetAttribute)(object_t, int, const void *, size_t);
     status_t (*MatmulAlgoGetHeuristic)(object_t, object_t desc, object_t a, object_t b, object_t c, object_t d,
                                        object_t pref, int want, heuristic_t *, int *got);
-    status_t (*Matmul)(object_t, object_t desc, const void *alpha, const void *a, object_t la, const void *b, object_t lb,
-                       const void *beta, const void *c, object_t lc, void *d, object_t ld, const algo_t *, void *work,
-                       size_t work_bytes, cudaStream_t);
+    status_t (*Matmul)(object_t, object_t desc, const void *alpha, const void *a, object_t la, const void *b,
+                       object_t lb, const void *beta, const void *c, object_t lc, void *d, object_t ld, const algo_t *,
+                       void *work, size_t work_bytes, cudaStream_t);
 };
 
 // What a plan depends on.
@@ -220,7 +220,8 @@ extern "C" int ll_gemm(ll_device *d, ll_stream s, const ll_gemm_args *g) {
     key.m = g->m, key.n = g->n, key.k = g->k;
     key.lda = g->lda, key.ldb = g->ldb, key.ldc = g->beta != 0 ? g->ldc : g->ldd, key.ldd = g->ldd;
     key.work = g->work_bytes, key.ta = g->ta, key.tb = g->tb, key.ddt = g->ddt, key.beta = g->beta != 0;
-    key.align[0] = align_of(g->a), key.align[1] = align_of(g->b), key.align[2] = align_of(c), key.align[3] = align_of(g->d);
+    key.align[0] = align_of(g->a), key.align[1] = align_of(g->b), key.align[2] = align_of(c),
+    key.align[3] = align_of(g->d);
     key.bias = g->bias ? align_of(g->bias) : 0;
     plan_t *p;
     status_t st = b->plan(key, g->bias, &p);

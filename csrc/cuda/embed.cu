@@ -100,8 +100,8 @@ extern "C" int ll_embed_fwd(ll_device *, ll_stream s, const ll_embed_fwd_args *a
     using namespace ll;
     if (a->t <= 0 || a->c <= 0) return cudaSuccess;
     auto kernel = aligned(a->c, a->y, a->table) ? embed_fwd_kernel<true> : embed_fwd_kernel<false>;
-    kernel<<<(unsigned)a->t, a->c >= 2048 ? 256 : 64, 0, (cudaStream_t)s>>>((bf16 *)a->y, (const bf16 *)a->table, a->ids,
-                                                                            a->c);
+    kernel<<<(unsigned)a->t, a->c >= 2048 ? 256 : 64, 0, (cudaStream_t)s>>>((bf16 *)a->y, (const bf16 *)a->table,
+                                                                            a->ids, a->c);
     return launched();
 }
 
@@ -113,7 +113,8 @@ extern "C" int ll_embed_bwd(ll_device *, ll_stream s, const ll_embed_bwd_args *a
     cudaStream_t stream = (cudaStream_t)s;
     uint64_t *const work = (uint64_t *)a->work;
     cub::DoubleBuffer<uint64_t> keys(work, work + a->t);
-    embed_keys_kernel<<<(unsigned)ceil_div(a->t, FLAT_THREADS), FLAT_THREADS, 0, stream>>>(keys.Current(), a->ids, a->t);
+    embed_keys_kernel<<<(unsigned)ceil_div(a->t, FLAT_THREADS), FLAT_THREADS, 0, stream>>>(keys.Current(), a->ids,
+                                                                                           a->t);
     int bits = 1;
     while (bits < 32 && (int64_t)1 << bits < a->v) bits++;
     size_t temp = sort_bytes(a->t);

@@ -1,5 +1,5 @@
-// What linear layers want besides products, which are in blas.cu: the gradient of a bias, DBias += Σ_t dY[t], and a sum of
-// two gradients. See ops.Linears.
+// What linear layers want besides products, which are in blas.cu: the gradient of a bias, DBias += Σ_t dY[t], and a
+// sum of two gradients. See ops.Linears.
 #include "parts.cuh"
 
 namespace ll {

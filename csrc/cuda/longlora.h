@@ -2,9 +2,9 @@
 // arguments, enqueues, and returns a status: 0, or a CUDA runtime error (cudaError_t). Formulas stand in package ops.
 //
 // Letters and layouts are those of package ops: T tokens of a tile, C width, H and Hkv heads, D head size,
-// F MLP width, V vocabulary, R rank; row-major, token-major. "bf16" is an array of bfloat16; a type is LL_F32, LL_BF16 or
-// LL_F16. "work" is device memory that the caller lends, of as many bytes as the function beside says. Every operation
-// gives the same bits for the same arguments.
+// F MLP width, V vocabulary, R rank; row-major, token-major. "bf16" is an array of bfloat16; a type is LL_F32,
+// LL_BF16 or LL_F16. "work" is device memory that the caller lends, of as many bytes as the function beside says.
+// Every operation gives the same bits for the same arguments.
 #ifndef LONGLORA_H
 #define LONGLORA_H
 
@@ -24,8 +24,8 @@ const char *ll_status(int status);
 
 // ---- the device ---------------------------------------------------------------------------------------
 
-// What launchers know of a device, and what libraries keep there. Nothing is kept anywhere else, so devices do not see each
-// other; one thread at a time uses one.
+// What launchers know of a device, and what libraries keep there. Nothing is kept anywhere else, so devices do not
+// see each other; one thread at a time uses one.
 typedef struct ll_device ll_device;
 
 // Opens the device whose context is current on this thread, and closes it; NULL may be closed.
@@ -150,7 +150,7 @@ typedef struct {
     float *dk, *dv;         // (W,Hkv,D), added to; with fresh, rows from token q0 on are written
     float *delta;           // (H,T) scratch: sum over D of dout·o
     void *work;             // wanted backward
-    const int32_t *docs;    // (ndocs+1) on the device: boundaries along the sequence, docs[0] <= q0 < q0+t <= docs[ndocs]
+    const int32_t *docs; // (ndocs+1) on the device: boundaries along the sequence, docs[0] <= q0 < q0+t <= docs[ndocs]
     int32_t ndocs;
     int32_t h, hkv, d;
     int32_t mode;           // LL_FULL or LL_SPLIT of segments.h
@@ -167,8 +167,8 @@ int ll_attn_bwd(ll_device *d, ll_stream s, const ll_attn_args *a);
 
 // ---- the ends of the step -----------------------------------------------------------------------------
 
-// One row of logits a target. With grad the row is overwritten by scale·(softmax - onehot) as bf16, in its first half (so
-// row r of the gradient begins at element 2·V·r of a bf16 array); zeros where target < 0.
+// One row of logits a target. With grad the row is overwritten by scale·(softmax - onehot) as bf16, in its first half
+// (so row r of the gradient begins at element 2·V·r of a bf16 array); zeros where target < 0.
 typedef struct {
     float *logits;         // (rows,V)
     const int32_t *target; // (rows)

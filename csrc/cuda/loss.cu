@@ -169,8 +169,8 @@ extern "C" int ll_softmax(ll_device *, ll_stream s, const ll_softmax_args *a) {
     using namespace ll;
     if (a->rows <= 0 || a->v <= 0) return cudaSuccess;
     auto kernel = a->v % 4 == 0 && (uintptr_t)a->logits % 16 == 0 ? softmax_kernel<4> : softmax_kernel<1>;
-    kernel<<<(unsigned)a->rows, ROW_THREADS, 0, (cudaStream_t)s>>>(a->logits, a->target, a->nll, a->best, a->v, a->scale,
-                                                                   a->grad != 0);
+    kernel<<<(unsigned)a->rows, ROW_THREADS, 0, (cudaStream_t)s>>>(a->logits, a->target, a->nll, a->best, a->v,
+                                                                   a->scale, a->grad != 0);
     return launched();
 }
 

@@ -123,8 +123,8 @@ template <bool VEC, int N> static int rms_bwd(const ll_device *d, const ll_rms_b
     int64_t parts = 2 * d->multiprocessors < RMS_PARTS ? 2 * d->multiprocessors : RMS_PARTS;
     if (a->t < parts) parts = a->t;
     float *part = (float *)a->work;
-    rms_bwd_kernel<VEC, N, true><<<(unsigned)parts, threads, 0, (cudaStream_t)s>>>((bf16 *)a->dx, part, dy, x, a->rstd, a->w,
-                                                                                  a->t, (int)a->c);
+    rms_bwd_kernel<VEC, N, true>
+        <<<(unsigned)parts, threads, 0, (cudaStream_t)s>>>((bf16 *)a->dx, part, dy, x, a->rstd, a->w, a->t, (int)a->c);
     if (int e = launched()) return e;
     return add_parts(a->dw, part, parts, a->c, s);
 }

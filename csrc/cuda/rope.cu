@@ -44,16 +44,16 @@ rope_kernel(D *dst, const S *src, const float *cs, unsigned work, unsigned heads
     store8<VEC>(dst + at + half + i, b, n);
 }
 
-// In launches of fewer than 2^31 threads, so that they find their head by 32-bit divisions: those of 64 bits take a hundred
-// instructions each.
+// In launches of fewer than 2^31 threads, so that they find their head by 32-bit divisions: those of 64 bits take a
+// hundred instructions each.
 template <class D, class S> static int rope(const ll_rope_args *a, ll_stream s) {
     int64_t half = a->d / 2, row = a->heads * ceil_div(half, GROUP), most = INT32_MAX / row;
     auto kernel = aligned(half, a->dst, a->src, a->cs) ? rope_kernel<true, D, S> : rope_kernel<false, D, S>;
     for (int64_t lo = 0; lo < a->t; lo += most) {
         int64_t work = (a->t - lo < most ? a->t - lo : most) * row, at = lo * a->heads * a->d;
         kernel<<<(unsigned)ceil_div(work, FLAT_THREADS), FLAT_THREADS, 0, (cudaStream_t)s>>>(
-            (D *)a->dst + at, (const S *)a->src + at, a->cs + lo * a->d, (unsigned)work, (unsigned)a->heads, (unsigned)half,
-            a->inverse ? -1.0f : 1.0f);
+            (D *)a->dst + at, (const S *)a->src + at, a->cs + lo * a->d, (unsigned)work, (unsigned)a->heads,
+            (unsigned)half, a->inverse ? -1.0f : 1.0f);
     }
     return launched();
 }
@@ -64,8 +64,8 @@ extern "C" int ll_rope_table(ll_device *, ll_stream s, const ll_rope_table_args 
     using namespace ll;
     int64_t n = a->t * (a->d / 2);
     if (n <= 0) return cudaSuccess;
-    rope_table_kernel<<<(unsigned)ceil_div(n, FLAT_THREADS), FLAT_THREADS, 0, (cudaStream_t)s>>>(a->cs, a->pos, a->inv, n,
-                                                                                                a->d / 2, a->scale);
+    rope_table_kernel<<<(unsigned)ceil_div(n, FLAT_THREADS), FLAT_THREADS, 0, (cudaStream_t)s>>>(a->cs, a->pos, a->inv,
+                                                                                                 n, a->d / 2, a->scale);
     return launched();
 }
 

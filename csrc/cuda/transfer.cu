@@ -1,5 +1,5 @@
-// Conversion between the three float types and copies of rows: ops.Transfer. Conversion goes by float32, which holds every
-// half and bfloat16, so each element is rounded once.
+// Conversion between the three float types and copies of rows: ops.Transfer. Conversion goes by float32, which holds
+// every half and bfloat16, so each element is rounded once.
 #include "device.cuh"
 
 namespace ll {
@@ -32,7 +32,8 @@ template <class D> static int convert_to(void *dst, const void *src, int sdt, in
 extern "C" int ll_convert(ll_device *, ll_stream s, const ll_convert_args *a) {
     if (a->n <= 0) return cudaSuccess;
     if (a->ddt == a->sdt) // the bits as they are, NaNs' too
-        return cudaMemcpyAsync(a->dst, a->src, a->n * (a->ddt == LL_F32 ? 4 : 2), cudaMemcpyDeviceToDevice, (cudaStream_t)s);
+        return cudaMemcpyAsync(a->dst, a->src, a->n * (a->ddt == LL_F32 ? 4 : 2), cudaMemcpyDeviceToDevice,
+                               (cudaStream_t)s);
     switch (a->ddt) {
     case LL_F32: return ll::convert_to<float>(a->dst, a->src, a->sdt, a->n, s);
     case LL_BF16: return ll::convert_to<ll::bf16>(a->dst, a->src, a->sdt, a->n, s);
