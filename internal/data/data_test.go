@@ -1,14 +1,16 @@
 package data
 
 import (
-	"compress/gzip"
 	"encoding/binary"
 	"errors"
 	"os"
 	"path/filepath"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
+
+	"github.com/klauspost/compress/gzip"
 
 	"longlora/internal/errs"
 	"longlora/internal/testkit"
@@ -86,8 +88,13 @@ func TestRows(t *testing.T) {
 			t.Errorf("%s: %v, want %v", c.pack, got, c.want)
 		}
 	}
-	if _, err := Open(t.Context(), options(p, "concat", 14)); errs.Code(err) != 4 {
+	short := options(p, "concat", 14)
+	if _, err := Open(t.Context(), short); errs.Code(err) != 4 || !strings.Contains(err.Error(), p+": no whole row of --ctx 14 tokens: it has 13 tokens, and a row wants 14") {
 		t.Errorf("no whole row: %v", err)
+	}
+	short.Paths = append(short.Paths, write(t, "b.txt", "a"))
+	if _, err := Open(t.Context(), short); errs.Code(err) != 4 || !strings.Contains(err.Error(), "the longest, "+p+", has 13 tokens, and a row wants 14") {
+		t.Errorf("no whole row of two sources: %v", err)
 	}
 }
 

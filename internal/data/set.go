@@ -6,10 +6,13 @@
 package data
 
 import (
+	"cmp"
 	"context"
+	"fmt"
 	"io"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"longlora/internal/errs"
 	"longlora/internal/files"
@@ -46,6 +49,9 @@ func (o *Options) flag() string {
 	}
 	return o.Flag
 }
+
+// name is what is read, as the user named it.
+func (o *Options) name() string { return o.flag() + " " + strings.Join(o.Paths, ", ") }
 
 // Row is one row of tokens. Docs are the starts of its documents, the first 0. Scored are the stretches of tokens
 // that may be targets, in order; nil stands for all.
@@ -161,13 +167,11 @@ func (s *Set) keepBelow(share float64) {
 
 // pack divides the sources into rows.
 func (s *Set) pack() error {
-	longest := int64(0)
 	for _, src := range s.sources {
 		if err := src.layOut(); err != nil {
 			return err
 		}
 		s.rows += src.rows
-		longest = max(longest, src.st.tokens)
 	}
 	if int64(s.rows) > 1<<32-1 {
 		return errs.Dataf("%s: more than 2^32 rows; give a larger --ctx", s.opt.flag())
@@ -180,7 +184,20 @@ func (s *Set) pack() error {
 			return errs.Dataf("%s %s: no example fits --ctx %d: all %d are longer; give a larger --ctx, or --overlong truncate", s.opt.flag(), src.path, s.opt.Ctx, n)
 		}
 	}
-	return errs.Dataf("%s: no whole row of --ctx %d tokens: the longest source has %d tokens; give more text or a smaller --ctx", s.opt.flag(), s.opt.Ctx, longest)
+	return errs.Dataf("%s: no whole row of --ctx %d tokens: %s, and a row wants %[2]d; give more text or a smaller --ctx", s.opt.name(), s.opt.Ctx, s.has())
+}
+
+// has says how many tokens there are to make rows of, by the longest source, as rows do not pass from one to another.
+func (s *Set) has() string {
+	longest := slices.MaxFunc(s.sources, func(a, b *source) int { return cmp.Compare(a.st.tokens, b.st.tokens) })
+	what := fmt.Sprintf("it has %d tokens", longest.st.tokens)
+	if len(s.sources) > 1 {
+		what = fmt.Sprintf("the longest, %s, has %d tokens", longest.path, longest.st.tokens)
+	}
+	if s.opt.HoldDocs > 0 {
+		what += fmt.Sprintf(" beside the last %v %% that is held out", 100*s.opt.HoldDocs)
+	}
+	return what
 }
 
 // Packs are the ways in which the sources are packed.
@@ -209,7 +226,8 @@ func (s *Set) Held() int { return s.held }
 func (s *Set) HoldOut(f float64) error {
 	s.held = int(CeilOf(f, int64(s.rows), int64(s.rows)))
 	if s.held >= s.rows {
-		return errs.Dataf("--eval-fraction %v of %d rows leaves none to train on", f, s.rows)
+		return errs.Dataf("%s: --eval-fraction %v of %d rows of --ctx %d leaves none to train on; give more text, a smaller --ctx, or other text as --eval-data",
+			s.opt.name(), f, s.rows, s.opt.Ctx)
 	}
 	return nil
 }

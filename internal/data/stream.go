@@ -2,6 +2,7 @@ package data
 
 import (
 	"context"
+	"fmt"
 	"slices"
 
 	"longlora/internal/errs"
@@ -43,6 +44,14 @@ func Stream(ctx context.Context, o Options) (*IDs, error) {
 		at = 0
 	}
 	return t, nil
+}
+
+// Name is what the stream was read from, as the user named it.
+func (t *IDs) Name() string {
+	if h := t.set.opt.HoldDocs; h > 0 {
+		return fmt.Sprintf("the last %v %% of %s", 100*h, t.set.opt.name())
+	}
+	return t.set.opt.name()
 }
 
 // Len is the number of tokens.

@@ -31,6 +31,20 @@ func TestWindows(t *testing.T) {
 	}
 }
 
+// The number that a message asks for is the least that gives a window.
+func TestLeastTokens(t *testing.T) {
+	for _, protocol := range []string{"longlora", "sliding"} {
+		for _, ctx := range []int{2, 7, 64} {
+			for _, stride := range []int{1, 5, 100} {
+				n, _ := leastTokens(protocol, ctx, stride)
+				if a, b := len(Windows(protocol, n-1, ctx, stride)), len(Windows(protocol, n, ctx, stride)); a != 0 || b == 0 {
+					t.Errorf("%s, ctx %d, stride %d: %d windows of %d tokens, %d of one fewer", protocol, ctx, stride, b, n, a)
+				}
+			}
+		}
+	}
+}
+
 func TestMeans(t *testing.T) {
 	s := []Score{{Sum: Sum{10, 5}}, {Sum: Sum{3, 1}}}
 	if a, b := Mean("longlora", s), Mean("sliding", s); a != 2.5 || b != 13.0/6 {

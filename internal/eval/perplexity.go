@@ -36,6 +36,14 @@ func Windows(protocol string, n, ctx, stride int) []Window {
 	return w
 }
 
+// leastTokens is the shortest stream that has a window, and what it is the sum of.
+func leastTokens(protocol string, ctx, stride int) (n int, of string) {
+	if protocol == "longlora" { // whose last window is left out
+		return ctx + stride + 1, "--ctx + --stride + 1"
+	}
+	return ctx, "--ctx"
+}
+
 // Limit keeps all windows, or those numbered ⌊j·W/limit⌋.
 func Limit(w []Window, limit int) []Window {
 	if limit <= 0 || len(w) <= limit {

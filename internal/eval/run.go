@@ -58,7 +58,7 @@ type Report struct {
 // Job is an evaluation with what a caller may decide beside the options.
 type Job struct {
 	*config.Eval
-	Stream    Stream          // read instead of --data
+	Stream    *data.IDs       // read instead of --data
 	Positions *rope.Positions // used instead of the checkpoint's
 	SkipShort bool            // leave out, with a note, what is too short or too long for the data
 }
@@ -74,7 +74,7 @@ type evaluation struct {
 	print  string // of everything that the model's results depend on but the task
 	enc    *tokenizer.Tokenizer
 	encErr error
-	stream Stream
+	stream *data.IDs
 	keep   *journal
 	engine *engine
 }
@@ -109,7 +109,7 @@ func Run(ctx context.Context, cfg Job, be ops.Backend, log io.Writer) (Report, e
 	for _, name := range cfg.Models {
 		e := &evaluation{cfg: cfg, be: be, log: log, name: name, words: words, keep: j, stream: cfg.Stream}
 		rs, err := e.run(ctx)
-		if t, ok := e.stream.(*data.IDs); ok && cfg.Stream == nil {
+		if t := e.stream; t != nil && cfg.Stream == nil {
 			t.Close()
 		}
 		if err != nil {
@@ -290,7 +290,9 @@ func (e *evaluation) windows(ctx context.Context, n int) ([]Window, error) {
 	}
 	ws := Limit(Windows(e.cfg.Protocol, e.stream.Len(), n, e.cfg.Stride), e.cfg.Limit)
 	if len(ws) == 0 {
-		return nil, errs.Dataf("--data: %d tokens give no window of --ctx %d under the %s protocol; give more text or a smaller --ctx", e.stream.Len(), n, e.cfg.Protocol)
+		least, of := leastTokens(e.cfg.Protocol, n, e.cfg.Stride)
+		return nil, errs.Dataf("%s: %d tokens give no window of --ctx %d under the %s protocol, which wants %d (%s); give more text or a smaller --ctx",
+			e.stream.Name(), e.stream.Len(), n, e.cfg.Protocol, least, of)
 	}
 	return ws, nil
 }

@@ -277,7 +277,7 @@ func TestRefusals(t *testing.T) {
 		{[]string{"--adapter=" + filepath.Join(goldenDir, "gqa-llama3", "adapter-init")}, 4, "model"},
 		{[]string{"--host-mem=1MiB"}, 3, "--host-mem"},
 		{[]string{"--eval-data=nowhere"}, 4, "--eval-data nowhere"},
-		{[]string{"--eval-data=" + tokenFile(t, []uint16{5, 6})}, 4, "--eval-data: no whole row"},
+		{[]string{"--eval-data=" + tokenFile(t, []uint16{5, 6})}, 4, "tokens.bin: no whole row of --ctx"},
 		{[]string{"--eval-data=" + filepath.Join(dir, "tokens.bin") + ":0.5"}, 2, "--eval-data"},
 	} {
 		args := goldenArgs("mha-linear", e, t.TempDir(), c.args...)
