@@ -52,10 +52,41 @@ QWEN = TOOLS + """{% for m in messages %}{% if m.role == 'tool' %}{% if loop.fir
 {{- c.function.arguments|tojson }}{{ '}\\n</tool_call>' }}{% endfor %}{{ '<|im_end|>\\n' }}{% endif %}{% endfor %}
 {%- if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"""
 
-MARKS = ["<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "<|im_start|>", "<|im_end|>"]
+# Of these a test looks whether the marks are found in the model's own template, so they stand as the models have them but
+# for their default system texts; what generation stands round is what is scored.
+PHI3 = """{% for message in messages %}{% if message['role'] == 'assistant' %}{{ '<|assistant|>\\n' }}{% generation %}{{ message['content'] + '<|end|>' }}{% endgeneration %}{{ '\\n' }}
+{%- else %}{{ '<|' + message['role'] + '|>\\n' + message['content'] + '<|end|>\\n' }}{% endif %}{% endfor %}
+{%- if add_generation_prompt %}{{ '<|assistant|>\\n' }}{% else %}{{ eos_token }}{% endif %}"""
+PHI3_FIRST = """{% for message in messages %}{% if message['role'] == 'user' %}{{ '<|user|>' + '\\n' + message['content'] + '<|end|>' + '\\n' + '<|assistant|>' + '\\n' }}
+{%- elif message['role'] == 'assistant' %}{% generation %}{{ message['content'] + '<|end|>' }}{% endgeneration %}{{ '\\n' }}{% endif %}{% endfor %}"""
+PHI4_MINI = """{% for message in messages %}{{ '<|' + message['role'] + '|>' }}{% if message['role'] == 'assistant' %}{% generation %}{{ message['content'] + '<|end|>' }}
+{%- endgeneration %}{% else %}{{ message['content'] + '<|end|>' }}{% endif %}{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>' }}{% else %}{{ eos_token }}{% endif %}"""
+PHI4 = """{% for message in messages %}{% if message['role'] == 'assistant' %}{{ '<|im_start|>assistant<|im_sep|>' }}{% generation %}{{ message['content'] + '<|im_end|>' }}
+{%- endgeneration %}{% else %}{{ '<|im_start|>' + message['role'] + '<|im_sep|>' + message['content'] + '<|im_end|>' }}{% endif %}{% endfor %}
+{%- if add_generation_prompt %}{{ '<|im_start|>assistant<|im_sep|>' }}{% endif %}"""
+GRANITE = """{% for message in messages %}{{ '<|start_of_role|>' + message['role'] + '<|end_of_role|>' }}{% if message['role'] == 'assistant' %}{% generation %}
+{{- message['content'] + '<|end_of_text|>' }}{% endgeneration %}{{ '\\n' }}{% else %}{{ message['content'] + '<|end_of_text|>\\n' }}{% endif %}{% endfor %}
+{%- if add_generation_prompt %}{{ '<|start_of_role|>assistant<|end_of_role|>' }}{% endif %}"""
+GEMMA = """{{ bos_token }}{% set ns = namespace(sys='') %}{% for message in messages %}{% if message['role'] == 'system' %}SYSTEM{% else %}
+{{- '<start_of_turn>' + ('model' if message['role'] == 'assistant' else 'user') + '\\n' }}{% if message['role'] == 'assistant' %}{% generation %}
+{{- message['content'] | trim + '<end_of_turn>' }}{% endgeneration %}{{ '\\n' }}{% else %}{{ ns.sys + message['content'] | trim + '<end_of_turn>\\n' }}{% set ns.sys = '' %}{% endif %}
+{%- endif %}{% endfor %}{% if add_generation_prompt %}{{ '<start_of_turn>model\\n' }}{% endif %}"""
+GEMMA3 = GEMMA.replace("SYSTEM", "{% set ns.sys = message['content'] + '\\n\\n' %}")
+GEMMA2 = GEMMA.replace("SYSTEM", "{{ raise_exception('System role not supported') }}")
+OLMO2 = """{{ bos_token }}{% for message in messages %}{% if message['role'] == 'system' %}{{ '<|system|>\\n' + message['content'] + '\\n' }}
+{%- elif message['role'] == 'user' %}{{ '<|user|>\\n' + message['content'] + '\\n' }}{% elif message['role'] == 'assistant' %}{{ '<|assistant|>\\n' }}{% generation %}
+{{- message['content'] + eos_token }}{% endgeneration %}{% if not loop.last %}{{ '\\n' }}{% endif %}{% endif %}{% endfor %}
+{%- if add_generation_prompt %}{{ '<|assistant|>\\n' }}{% endif %}"""
+
+MARKS = ["<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "<|im_start|>", "<|im_end|>",
+         "<|system|>", "<|user|>", "<|assistant|>", "<|end|>", "<|im_sep|>", "<|start_of_role|>", "<|end_of_role|>", "<|end_of_text|>",
+         "<bos>", "<start_of_turn>", "<end_of_turn>", "<|endoftext|>"]
 # name of the template here, the model's own, BOS; own is what longlora looks for in a model's own template
 FAMILIES = [("llama2", LLAMA2, "<s>", "[INST] <<SYS>>"), ("mistral", MISTRAL, "<s>", "[INST]"), ("llama3", LLAMA3, "<|begin_of_text|>", "<|start_header_id|> ipython"),
             ("chatml", CHATML, "<s>", "<|im_start|>"), ("chatml", QWEN, "<s>", "<|im_start|> <tool_response>")]
+FAMILIES += [(name, chat, bos, None) for name, chat, bos in [
+    ("phi", PHI3, "<s>"), ("phi", PHI3_FIRST, "<s>"), ("phi", PHI4_MINI, "<s>"), ("phi", PHI4, "<s>"), ("granite", GRANITE, "<s>"),
+    ("gemma", GEMMA3, "<bos>"), ("gemma", GEMMA2, "<bos>"), ("olmo", OLMO2, "<|endoftext|>")]]
 
 
 def turns(*texts, system=None):
@@ -94,18 +125,24 @@ tok.save(OUT + "/tokenizer.json", pretty=False)
 
 cases = []
 for name, chat, bos, own in FAMILIES:
-    t = PreTrainedTokenizerFast(tokenizer_object=tok, bos_token=bos, eos_token="</s>", chat_template=chat)
+    eos = {"olmo": "<|endoftext|>"}.get(name, "</s>")
+    t = PreTrainedTokenizerFast(tokenizer_object=tok, bos_token=bos, eos_token=eos, chat_template=chat)
     rows = [({"messages": m}, True) for m in PROMPTS] + [({"messages": m}, False) for m in CHATS] if chat is not QWEN else []
     if name in ("llama3", "chatml"):
         rows += [(r, False) for r in WITH_TOOLS]
     if name == "chatml":
         rows += [({"messages": TWO_CALLS, "tools": [OTHER]}, False)]
+    if chat in (PHI3_FIRST, GEMMA2):  # without a place for a system text
+        rows = [(r, p) for r, p in rows if r["messages"][0]["role"] != "system"]
     for row, prompt in rows:
         kw = {"tools": row.get("tools"), "add_generation_prompt": prompt}
         text = t.apply_chat_template(row["messages"], tokenize=False, **kw)
-        cases.append({"template": name, "own": own, "prompt": prompt, "data": row, "text": text})
+        cases.append({"template": name, "own": own or chat, "prompt": prompt, "data": row, "text": text})
         if "tools" not in row:
             cases[-1]["ids"] = t.apply_chat_template(row["messages"], tokenize=True, return_dict=False, **kw)
+        if own is None and not prompt:
+            d = t.apply_chat_template(row["messages"], tokenize=True, return_dict=True, return_assistant_tokens_mask=True, **kw)
+            cases[-1]["scored"] = [i for i, m in enumerate(d["assistant_masks"]) if m]
 with open(OUT + "/cases.json", "w", encoding="utf-8") as f:
     f.write('{"made_by": "transformers %s",\n "cases": [\n' % transformers.__version__)
     f.write(",\n".join(json.dumps(c, ensure_ascii=False) for c in cases) + "\n ]}\n")

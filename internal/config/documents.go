@@ -21,7 +21,7 @@ var templates = []string{"auto", "llama2", "longalpaca", "llama3", "chatml", "al
 func (d *Documents) DocumentFlags(f *pflag.FlagSet) {
 	f.StringVar(&d.Format, "format", "auto", "auto (by the first document), text, alpaca (instruction, output), chat (messages, prompt and completion, …) or tokens")
 	OneOf(f, "format", "auto", "text", "alpaca", "chat", "tokens")
-	f.StringVar(&d.Template, "template", "auto", "of alpaca and chat: auto (by the marks in the model's chat template, else alpaca), llama2, longalpaca, llama3, chatml, alpaca, mistral, or a template file")
+	f.StringVar(&d.Template, "template", "auto", "of alpaca and chat: auto (by the marks in the model's chat template, else alpaca), llama2, longalpaca, llama3, chatml, alpaca, mistral, phi, granite, gemma, olmo, or a template file")
 	usual(f, "template", templates...)
 	f.StringVar(&d.TextField, "text-field", "text", "the field of a JSON object or the column of a table that holds the text")
 	f.BoolVar(&d.SkipBad, "skip-bad", false, "skip and count malformed documents")

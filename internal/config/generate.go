@@ -31,7 +31,7 @@ func (g *Generate) Flags(f *pflag.FlagSet) {
 	f.StringVar(&g.Prompt, "prompt", "", "the prompt")
 	f.StringVar(&g.PromptFile, "prompt-file", "", "file that holds the prompt; - is standard input")
 	f.BoolVar(&g.Chat, "chat", false, "write the prompt as a user's message in the template")
-	f.StringVar(&g.Template, "template", "auto", "--chat: auto (by the marks in the model's chat template, else alpaca), llama2, longalpaca, llama3, chatml, alpaca, mistral, or a file")
+	f.StringVar(&g.Template, "template", "auto", "--chat: auto (by the marks in the model's chat template, else alpaca), llama2, longalpaca, llama3, chatml, alpaca, mistral, phi, granite, gemma, olmo, or a file")
 	usual(f, "template", templates...)
 	f.StringVar(&g.System, "system", "", "--chat: a system text before the message")
 	TokensVar(f, &g.MaxTokens, "max-tokens", 256, "tokens to generate at most")

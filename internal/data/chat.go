@@ -61,16 +61,33 @@ func ChatTemplate(dir string) (string, error) {
 	return "", nil
 }
 
-// chatMarks tell our templates by what only they write. LLaMA-2's and Mistral's share theirs but for the system text's.
+// chatMarks tell our templates by what only they write. LLaMA-2's and Mistral's share theirs but for the system text's,
+// Phi-4's are ChatML's with another behind the role.
 var chatMarks = []struct{ mark, name string }{
-	{"<|start_header_id|>", "llama3"}, {"<|im_start|>", "chatml"}, {"<<SYS>>", "llama2"}, {"[INST]", "mistral"},
+	{"<|start_header_id|>", "llama3"}, {"<|im_sep|>", "phi"}, {"<|im_start|>", "chatml"}, {"<start_of_turn>", "gemma"}, {"<|start_of_role|>", "granite"},
+	{"<<SYS>>", "llama2"}, {"[INST]", "mistral"},
+}
+
+// roleMarks are templates that write the role itself as a mark, which several families do.
+var roleMarks = []struct {
+	mark, name string
+	own        *regexp.Regexp
+}{
+	{"<|end|>", "phi", regexp.MustCompile(`(?s)(<\|user\|>|['"]<\|['"]\s*\+\s*message).*<\|end\|>`)},
+	{"<|user|>", "olmo", regexp.MustCompile(`(?s)\b(bos|eos)_token.*` + olmoOwn)},
 }
 
 // autoTemplate is the template by the marks in a model's own, alpaca where there are none that we know, and why.
 func autoTemplate(chat string) (name, why string) {
+	const writes = "the model's own chat template writes "
 	for _, m := range chatMarks {
 		if strings.Contains(chat, m.mark) {
-			return m.name, "the model's own chat template writes " + m.mark
+			return m.name, writes + m.mark
+		}
+	}
+	for _, m := range roleMarks {
+		if m.own.MatchString(chat) {
+			return m.name, writes + m.mark
 		}
 	}
 	if chat == "" {
@@ -82,8 +99,8 @@ func autoTemplate(chat string) (name, why string) {
 // What the models' own templates add to a conversation: a system text where there is none, a header with the date.
 var (
 	ownSystem = []*regexp.Regexp{
-		regexp.MustCompile(`<\|im_start\|>system(?:\\n|\n)([^'"{}<\\\s][^'"{}<]*)`),
-		regexp.MustCompile(`\bset\s+(?:default_)?system_(?:message|prompt|text|content)\s*=\s*['"]([^'"]+)`),
+		regexp.MustCompile(`<\|im_start\|>system(?:<\|im_sep\|>|\\n|\n)([^'"{}<\\\s][^'"{}<]*)`),
+		regexp.MustCompile(`\bset\s+\w*system_(?:message|prompt|text|content)\s*=\s*['"]([^'"]+)`),
 		regexp.MustCompile(`['"](You are an? [^'"]*assistant[^'"]*)`),
 	}
 	ownDate = regexp.MustCompile(`strftime_now|date_string|Today(?:'s)? Date|Cutting Knowledge Date|Knowledge Cutoff`)

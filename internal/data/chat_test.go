@@ -20,6 +20,7 @@ type chatCase struct {
 	Data          json.RawMessage
 	Text          string
 	IDs           []int32
+	Scored        []int // tokens, where it is known
 }
 
 // chatCases are the cases, and the tokenizer that encoded them.
@@ -46,6 +47,10 @@ func TestChatAsTransformersWritesIt(t *testing.T) {
 			continue
 		}
 		seen[c.Template]++
+		own, _ := autoTemplate(c.Own)
+		if own != c.Template {
+			t.Errorf("%s is taken for %s", c.Own, own)
+		}
 		o := Options{Paths: []string{write(t, "d.jsonl", string(c.Data))}, Template: c.Template, Pack: "pad", Ctx: 1 << 16, Vocab: enc.Size(),
 			Encoder: enc, Tokenizer: &Identity{chat: c.Own, said: map[string]bool{}}}
 		s, err := Open(t.Context(), o)
@@ -59,9 +64,18 @@ func TestChatAsTransformersWritesIt(t *testing.T) {
 		} else if c.IDs != nil && !slices.Equal(ids, c.IDs) {
 			t.Errorf("%s: %q is\n%v, want\n%v", c.Template, got, ids, c.IDs)
 		}
+		var scored []int
+		for _, p := range s.Row(0).Scored {
+			for i := p.Lo; i < p.Hi; i++ {
+				scored = append(scored, int(i))
+			}
+		}
+		if c.Scored != nil && !slices.Equal(scored, c.Scored) {
+			t.Errorf("%s: of %q %v are scored, want %v", c.Template, c.Text, scored, c.Scored)
+		}
 		s.Close()
 	}
-	for _, name := range []string{"llama2", "llama3", "chatml", "mistral"} {
+	for _, name := range []string{"llama2", "llama3", "chatml", "mistral", "phi", "granite", "gemma", "olmo"} {
 		if seen[name] < 3 {
 			t.Errorf("%s: %d cases", name, seen[name])
 		}
@@ -71,7 +85,8 @@ func TestChatAsTransformersWritesIt(t *testing.T) {
 // A prompt, with a system text too, becomes what transformers makes of it, by the template that the model's own names.
 func TestAskAsTransformersDoes(t *testing.T) {
 	cases, enc := chatCases(t)
-	ends := map[string]string{"llama2": "</s>", "mistral": "</s>", "llama3": "<|eot_id|>", "chatml": "<|im_end|>"}
+	ends := map[string]string{"llama2": "</s>", "mistral": "</s>", "llama3": "<|eot_id|>", "chatml": "<|im_end|>", "phi": "<|end|>",
+		"granite": "<|end_of_text|>", "gemma": "<end_of_turn>", "olmo": "<|endoftext|>"}
 	n := 0
 	for _, c := range cases {
 		var row struct{ Messages []Message }
@@ -86,13 +101,17 @@ func TestAskAsTransformersDoes(t *testing.T) {
 		if row.Messages[0].Role == system {
 			sys, row.Messages = row.Messages[0].Content, row.Messages[1:]
 		}
+		end := ends[c.Template]
+		if strings.Contains(c.Own, "<|im_sep|>") {
+			end = "<|im_end|>"
+		}
 		for _, name := range []string{Auto, c.Template} {
 			var log bytes.Buffer
 			a, err := Ask(name, c.Own, enc, sys, row.Messages[0].Content, &log)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if a.Prompt != c.Text || a.Template != c.Template || a.End != ends[c.Template] {
+			if a.Prompt != c.Text || a.Template != c.Template || a.End != end {
 				t.Errorf("%s:\n%q ended by %q, want\n%q", a.Template, a.Prompt, a.End, c.Text)
 			}
 			if ids, err := enc.Encode(a.Prompt); err != nil || !slices.Equal(ids, c.IDs) {
@@ -161,13 +180,23 @@ func TestChatTemplate(t *testing.T) {
 
 func TestAutoTemplate(t *testing.T) {
 	for chat, want := range map[string][2]string{
-		"":                                 {"alpaca", "no chat template"},
-		"<|user|>{{ x }}":                  {"alpaca", "none that are known"},
-		"'<|start_header_id|>'":            {"llama3", "<|start_header_id|>"},
-		"<|im_start|>":                     {"chatml", "<|im_start|>"},
-		"[INST] <<SYS>>":                   {"llama2", "<<SYS>>"},
-		"{% if x %}[INST]{{ y }}[/INST]":   {"mistral", "[INST]"},
-		"'<|im_start|>' + '[INST] <<SYS>>": {"chatml", "<|im_start|>"},
+		"":                {"alpaca", "no chat template"},
+		"<|user|>{{ x }}": {"alpaca", "none that are known"},
+		// Zephyr's, Tülu's and GPT-OSS's marks are others' in part
+		"{{ '<|user|>\n' + message['content'] + eos_token }}":                          {"alpaca", "none that are known"},
+		"{{ '<|user|>\n' + message['content'] + '\n' }}":                               {"alpaca", "none that are known"},
+		"{{ '<|start|>' + role + '<|message|>' + message.content + '<|end|>' }}":       {"alpaca", "none that are known"},
+		"{{ bos_token }}{{ '<|user|>\n' + message['content'] + '\n' }}{{ eos_token }}": {"olmo", "<|user|>"},
+		"{{ eos_token }}{{ '<|user|>\\n' + message.content + '\\n' -}}":                {"olmo", "<|user|>"},
+		"{{ '<|' + message['role'] + '|>' + message['content'] + '<|end|>' }}":         {"phi", "<|end|>"},
+		"<|im_start|>user<|im_sep|>":                                                   {"phi", "<|im_sep|>"},
+		"'<start_of_turn>'":                                                            {"gemma", "<start_of_turn>"},
+		"<|start_of_role|>":                                                            {"granite", "<|start_of_role|>"},
+		"'<|start_header_id|>'":                                                        {"llama3", "<|start_header_id|>"},
+		"<|im_start|>":                                                                 {"chatml", "<|im_start|>"},
+		"[INST] <<SYS>>":                                                               {"llama2", "<<SYS>>"},
+		"{% if x %}[INST]{{ y }}[/INST]":                                               {"mistral", "[INST]"},
+		"'<|im_start|>' + '[INST] <<SYS>>":                                             {"chatml", "<|im_start|>"},
 	} {
 		if name, why := autoTemplate(chat); name != want[0] || !strings.Contains(why, want[1]) {
 			t.Errorf("%q: %s, %s", chat, name, why)
@@ -180,6 +209,8 @@ func TestLeftOut(t *testing.T) {
 	for chat, want := range map[string]string{
 		`{{ '<|im_start|>system\nYou are Qwen, created by Alibaba Cloud. You are a helpful assistant.<|im_end|>\n' }}`: `"You are Qwen, created by Alibaba Cloud. …"`,
 		"{{ '<|im_start|>system\nYou help.<|im_end|>' }}":                                                              `"You help."`,
+		`{{ '<|im_start|>system<|im_sep|>You are Phi, a language model.' }}`:                                           `"You are Phi, a language model."`,
+		`{%- set g4_default_system_message = 'Be kind.' %}<|start_of_role|>`:                                           `"Be kind."`,
 		`{% set default_system_message = 'Be kind.' %}<|im_start|>`:                                                    `"Be kind."`,
 		`{%- set system_message = "You know all." -%}`:                                                                 `"You know all."`,
 		`{{- "You are a helpful assistant." }}`:                                                                        `"You are a helpful assistant."`,

@@ -69,10 +69,10 @@ func (t *template) write(r *rendering, e *example) error {
 }
 
 // TemplateNames are the templates that --template knows beside auto and files.
-var TemplateNames = []string{"llama2", "longalpaca", "llama3", "chatml", "alpaca", "mistral"}
+var TemplateNames = []string{"llama2", "longalpaca", "llama3", "chatml", "alpaca", "mistral", "phi", "granite", "gemma", "olmo"}
 
 // builtin is a template by its name; eos is the tokenizer's end of a document. chat is the model's own template, which
-// says how functions' results are written.
+// says how functions' results are written, and which of a family's forms it is.
 func builtin(name, eos, chat string) *template {
 	t := &template{name: name}
 	switch name {
@@ -93,6 +93,17 @@ func builtin(name, eos, chat string) *template {
 		wrapped := strings.Contains(chat, "<tool_response>")
 		t.tools, t.marks = true, []string{"<|im_start|>", "<|im_end|>"}
 		t.render = func(r *rendering, e *example) error { return chatml(r, e, wrapped) }
+	case "phi":
+		t = newPhi(eos, chat)
+		t.name = name
+	case "granite":
+		t.marks, t.render = []string{"<|start_of_role|>", "<|end_of_role|>", "<|end_of_text|>"}, granite
+	case "gemma":
+		refuses := strings.Contains(chat, "System role not supported")
+		t.marks = []string{"<bos>", "<start_of_turn>", "<end_of_turn>"}
+		t.render = func(r *rendering, e *example) error { return gemma(r, e, refuses) }
+	case "olmo":
+		t.marks, t.render = []string{"<|endoftext|>"}, olmo
 	case "alpaca":
 		t.render = func(r *rendering, e *example) error { return stanford(r, e, eos) }
 	}

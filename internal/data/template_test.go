@@ -59,6 +59,10 @@ func TestTemplates(t *testing.T) {
 		{"alpaca", task("i ", "", "a"), "Below is an instruction that describes a task. Write a response that appropriately completes the request.\n\n### Instruction:\ni \n\n### Response:⟦aEOS⟧"},
 		{"alpaca", task("i", "j", " a"), "Below is an instruction that describes a task, paired with an input that provides further context. Write a response that appropriately completes the request.\n\n### Instruction:\ni\n\n### Input:\nj\n\n### Response:⟦ aEOS⟧"},
 		{"alpaca", talk("u:q", "a:a"), "Below is an instruction that describes a task. Write a response that appropriately completes the request.\n\n### Instruction:\nq\n\n### Response:⟦aEOS⟧"},
+		{"phi", talk("s:be ", "u: q", "a:a "), "<|system|>\nbe <|end|>\n<|user|>\n q<|end|>\n<|assistant|>\n⟦a <|end|>⟧\nEOS"},
+		{"granite", talk("s:be", "u:q ", "a: a"), "<|start_of_role|>system<|end_of_role|>be<|end_of_text|>\n<|start_of_role|>user<|end_of_role|>q <|end_of_text|>\n<|start_of_role|>assistant<|end_of_role|>⟦ a<|end_of_text|>⟧\n"},
+		{"gemma", talk("s:be ", "u: q", "a:a\n", "u:r", "a:b"), "<bos><start_of_turn>user\nbe \n\nq<end_of_turn>\n<start_of_turn>model\n⟦a<end_of_turn>⟧\n<start_of_turn>user\nr<end_of_turn>\n<start_of_turn>model\n⟦b<end_of_turn>⟧\n"},
+		{"olmo", talk("s:be", "u:q ", "a:a", "u:r", "a:b "), "<|endoftext|><|system|>\nbe\n<|user|>\nq \n<|assistant|>\n⟦a<|endoftext|>⟧\n<|user|>\nr\n<|assistant|>\n⟦b <|endoftext|>⟧"},
 	} {
 		var r rendering
 		if err := builtin(c.name, "EOS", "").write(&r, c.e); err != nil {
@@ -71,6 +75,16 @@ func TestTemplates(t *testing.T) {
 				t.Errorf("%s: %q is no text of the prompt", c.name, s)
 			}
 		}
+	}
+}
+
+// Gemma 2 refuses a system text, Gemma 3 writes it.
+func TestGemmaRefusesASystemText(t *testing.T) {
+	e := talk("s:be", "u:q", "a:a")
+	e.messages[0].at = "system"
+	err := builtin("gemma", "", "{{ raise_exception('System role not supported') }}<start_of_turn>").write(&rendering{}, e)
+	if err == nil || !strings.Contains(err.Error(), "system: a system text, which the model's own template refuses") {
+		t.Error(err)
 	}
 }
 
