@@ -92,12 +92,12 @@ func (m *mergeOptions) run(c *cobra.Command, v *config.Values) error {
 	for _, n := range base.Notes {
 		fmt.Fprintf(c.ErrOrStderr(), "note: %s\n", n)
 	}
-	pos, changed, err := m.positions(c, v, base)
+	pos, err := m.positions(c, v, base)
 	if err != nil {
 		return err
 	}
 	window := m.ctx
-	if changed {
+	if pos.Changed {
 		window = max(window, pos.MaxPos)
 	}
 	if err := base.CheckWindow(window); err != nil {
@@ -106,7 +106,7 @@ func (m *mergeOptions) run(c *cobra.Command, v *config.Values) error {
 	if pos.Type == "dynamic" {
 		fmt.Fprintf(c.ErrOrStderr(), "note: dynamic positions: max_position_embeddings stays %d\n", pos.MaxPos)
 	}
-	o := lora.MergeOptions{Base: base.Weights, Desc: base.Desc(), Adapter: base.Adapter, Scale: m.scale, Positions: pos, Changed: changed, Out: m.out, ShardSize: size, Threads: m.Threads}
+	o := lora.MergeOptions{Base: base.Weights, Desc: base.Desc(), Adapter: base.Adapter, Scale: m.scale, Positions: pos.Positions, Changed: pos.Changed, Out: m.out, ShardSize: size, Threads: m.Threads}
 	if ok {
 		o.DType = &d
 	}
@@ -127,21 +127,23 @@ func (m *mergeOptions) run(c *cobra.Command, v *config.Values) error {
 	return nil
 }
 
-// positions are the flags', those beside the adapter, or the base's.
-func (m *mergeOptions) positions(c *cobra.Command, v *config.Values, base *load.Base) (rope.Positions, bool, error) {
-	if v.Explicit("ctx") || v.Explicit("rope") || v.Explicit("rope-factor") {
-		if m.ctx < 2 {
-			return base.Positions, false, errs.Usagef("--ctx: give the context that the positions are for, 2 or more")
-		}
-		return base.Positions.Resolve(rope.Request{Rope: m.Rope.Rope, Factor: m.Factor, BaseCtx: m.BaseCtx, Ctx: m.ctx}, base.Desc().D)
-	}
-	p, beside, err := base.Beside(m.adapter)
+// positions are the flags', those beside the adapter, or the base's. A context that a shared file has is train's.
+func (m *mergeOptions) positions(c *cobra.Command, v *config.Values, base *load.Base) (load.Positions, error) {
+	p, err := base.Reading(m.adapter, nil)
 	if err != nil {
-		return p, false, err
+		return p, err
 	}
-	if !beside {
-		fmt.Fprintf(c.ErrOrStderr(), "note: no positions beside the adapter and no --ctx: the base's are kept (%s, %d tokens)\n", base.Positions, base.Positions.MaxPos)
-		return base.Positions, false, nil
+	switch {
+	case m.Asked(v) || v.Explicit("ctx") && (p.Beside == nil || !v.InFile("ctx")):
+		if m.ctx < 2 {
+			return p, errs.Usagef("--ctx: give the context that the positions are for, 2 or more")
+		}
+		p, err = base.Reading(m.adapter, &rope.Request{Rope: m.Rope.Rope, Factor: m.Factor, BaseCtx: m.BaseCtx, Ctx: m.ctx})
+	case p.Beside == nil:
+		p.Note("no positions beside the adapter and no --ctx: the base's are kept (%s, %d tokens)", p, p.MaxPos)
 	}
-	return p, p.Differs(base.Positions), nil
+	for _, s := range p.Told() {
+		fmt.Fprintln(c.ErrOrStderr(), s)
+	}
+	return p, err
 }

@@ -186,6 +186,12 @@ func (r *Rope) RopeFlags(f *pflag.FlagSet) {
 	TokensVar(f, &r.BaseCtx, "base-ctx", 0, "pre-training length, where the config does not say it")
 }
 
+// Asked reports whether other positions are asked for than those that a model or an adapter has: auto in a file, as a run
+// leaves it, is nothing but the default.
+func (r *Rope) Asked(v *Values) bool {
+	return v.Explicit("rope-factor") || v.Explicit("rope") && !(r.Rope == "auto" && v.InFile("rope"))
+}
+
 // CheckRope validates them.
 func (r *Rope) CheckRope(v *Values) error {
 	if v.Explicit("rope-factor") && !(r.Factor >= 1 && !math.IsInf(r.Factor, 0)) {

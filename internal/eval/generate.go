@@ -73,11 +73,12 @@ func Generate(ctx context.Context, g *config.Generate, prompt string, be ops.Bac
 			return nil, errs.Dataf("%s has no row in the model, whose vocab_size is %d; take it out of the prompt", enc.Describe(id), base.Desc().V)
 		}
 	}
-	if ids, err = room(g, base, ids); err != nil {
+	said := told{}
+	if ids, err = room(g, base, ids, said, log); err != nil {
 		return nil, err
 	}
 	n := len(ids) + g.MaxTokens
-	p, err := positions(base, g.Adapter, &g.Rope, g.Values, n)
+	p, err := said.positions(base, g.Adapter, &g.Rope, g.Values, n, log)
 	if err != nil {
 		return nil, err
 	}
@@ -93,8 +94,8 @@ func Generate(ctx context.Context, g *config.Generate, prompt string, be ops.Bac
 }
 
 // room makes a prompt fit the length that the model's positions are made for, or says what would.
-func room(g *config.Generate, base *load.Base, ids []int32) ([]int32, error) {
-	p, err := positions(base, g.Adapter, &g.Rope, g.Values, len(ids)+g.MaxTokens)
+func room(g *config.Generate, base *load.Base, ids []int32, said told, log io.Writer) ([]int32, error) {
+	p, err := said.positions(base, g.Adapter, &g.Rope, g.Values, len(ids)+g.MaxTokens, log)
 	if err != nil {
 		return nil, err
 	}

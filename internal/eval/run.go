@@ -77,6 +77,7 @@ type evaluation struct {
 	stream *data.IDs
 	keep   *journal
 	engine *engine
+	said   told
 }
 
 // item is one task at one length, found to be possible.
@@ -107,7 +108,7 @@ func Run(ctx context.Context, cfg Job, be ops.Backend, log io.Writer) (Report, e
 		fmt.Fprintf(log, "warning: %s\n", n)
 	}
 	for _, name := range cfg.Models {
-		e := &evaluation{cfg: cfg, be: be, log: log, name: name, words: words, keep: j, stream: cfg.Stream}
+		e := &evaluation{cfg: cfg, be: be, log: log, name: name, words: words, keep: j, stream: cfg.Stream, said: told{}}
 		rs, err := e.run(ctx)
 		if t := e.stream; t != nil && cfg.Stream == nil {
 			t.Close()
@@ -188,19 +189,7 @@ func (e *evaluation) positions(n int) (rope.Positions, error) {
 	if e.cfg.Positions != nil {
 		return *e.cfg.Positions, nil
 	}
-	return positions(e.base, e.cfg.Adapter, &e.cfg.Eval.Rope, e.cfg.Values, n)
-}
-
-func positions(base *load.Base, adapter string, r *config.Rope, v *config.Values, n int) (rope.Positions, error) {
-	if v.Explicit("rope") || v.Explicit("rope-factor") {
-		p, _, err := base.Positions.Resolve(rope.Request{Rope: r.Rope, Factor: r.Factor, BaseCtx: r.BaseCtx, Ctx: n}, base.Desc().D)
-		return p, err
-	}
-	if adapter == "" {
-		return base.Positions, nil
-	}
-	p, _, err := base.Beside(adapter)
-	return p, err
+	return e.said.positions(e.base, e.cfg.Adapter, &e.cfg.Eval.Rope, e.cfg.Values, n, e.log)
 }
 
 // prepare checks that a task can be done at a length.

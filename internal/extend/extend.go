@@ -64,8 +64,7 @@ type extension struct {
 	be     ops.Backend
 	log    io.Writer
 	base   *load.Base
-	pos    rope.Positions
-	change bool
+	pos    load.Positions
 	stream *data.IDs
 	rep    Report
 }
@@ -104,7 +103,7 @@ func (e *extension) open(ctx context.Context) (err error) {
 		}
 	}
 	req := rope.Request{Rope: c.Train.Rope.Rope, Factor: c.Factor, BaseCtx: c.BaseCtx, Ctx: c.Ctx}
-	if e.pos, e.change, err = e.base.Positions.Resolve(req, e.base.Desc().D); err != nil {
+	if e.pos, err = e.base.Place(c.Adapter, req); err != nil {
 		return err
 	}
 	o, _, err := load.Documents(e.base.Dir, e.base.Config.Vocab, e.base.Config.EOS, &c.Documents, c.Values)
@@ -202,7 +201,7 @@ func (e *extension) before(ctx context.Context) error {
 	if err := e.evaluate(ctx, "base", e.base.Dir, nil, func(l *Length) *Figures { return &l.Base }); err != nil {
 		return err
 	}
-	return e.evaluate(ctx, "interpolated", e.base.Dir, &e.pos, func(l *Length) *Figures { return &l.Interpolated })
+	return e.evaluate(ctx, "interpolated", e.base.Dir, &e.pos.Positions, func(l *Length) *Figures { return &l.Interpolated })
 }
 
 // train runs or goes on with the training run in adapter/.
@@ -223,7 +222,7 @@ func (e *extension) merge(ctx context.Context) error {
 	if _, err := os.Stat(filepath.Join(out, "config.json")); err == nil {
 		return nil
 	}
-	o := lora.MergeOptions{Base: e.base.Weights, Desc: e.base.Desc(), Adapter: &ckpt.Adapter{}, Scale: 1, Positions: e.pos, Changed: e.change, Out: out, ShardSize: 5 << 30, Threads: e.cfg.Threads}
+	o := lora.MergeOptions{Base: e.base.Weights, Desc: e.base.Desc(), Adapter: &ckpt.Adapter{}, Scale: 1, Positions: e.pos.Positions, Changed: e.pos.Changed, Out: out, ShardSize: 5 << 30, Threads: e.cfg.Threads}
 	if e.cfg.DoTrain {
 		a, err := ckpt.OpenAdapter(filepath.Join(e.cfg.Out, "adapter"))
 		if err != nil {

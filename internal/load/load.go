@@ -3,11 +3,8 @@
 package load
 
 import (
-	"errors"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"slices"
 
 	"longlora/internal/ckpt"
@@ -214,23 +211,4 @@ func (b *Base) watch(src model.Source) (watched model.Source, done func()) {
 		bar.At(min(read, total)/unit, name)
 		return r, err
 	}, bar.Done
-}
-
-// Beside reads the positions that a run recorded in dir; ok is false where there is no run.json.
-func (b *Base) Beside(dir string) (p rope.Positions, ok bool, err error) {
-	path := filepath.Join(dir, "run.json")
-	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
-		return b.Positions, false, nil
-	}
-	var run struct {
-		Positions *rope.Record `json:"positions"`
-	}
-	if err := ckpt.ReadJSON(path, &run); err != nil {
-		return p, false, err
-	}
-	if run.Positions == nil {
-		return p, false, errs.Dataf("%s: positions is missing", path)
-	}
-	p, _, err = b.Positions.FromRecord(path, *run.Positions)
-	return p, true, err
 }

@@ -10,7 +10,6 @@ import (
 	"longlora/internal/machine"
 	"longlora/internal/model"
 	"longlora/internal/ops"
-	"longlora/internal/rope"
 	"longlora/internal/tensor"
 	"longlora/internal/ui"
 )
@@ -58,7 +57,7 @@ type Planned struct {
 
 	positions string
 	kept      string
-	notes     []string // empty ones say nothing
+	notes     []string // lines that begin with what they are
 	rows      int      // of a step
 	onHost    bool
 	refusal   error
@@ -95,7 +94,7 @@ func Run(c *config.Plan, v *config.Values, m machine.Machine) (*Planned, error) 
 			}
 		}
 	}
-	positions, note, err := s.check(c, p.Ctx)
+	positions, notes, err := s.check(c, p.Ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -124,7 +123,10 @@ func Run(c *config.Plan, v *config.Values, m machine.Machine) (*Planned, error) 
 		Shape: s.name, Ctx: p.Ctx, Group: p.Group(), Tile: pl.Tile, Device: m.Device, DType: TypeName(m.Act), DevicePlan: pl.Device, HostPlan: pl.Host,
 		PredictedS: pl.Seconds(rates, c.Accum), Fits: refusal == nil, Chip: m.Chip, Keep: pl.Keep, More: pl.More, Moved: pl.Moved, MLPRows: pl.MLPRows, HeadRows: pl.HeadRows, Trainable: pl.Trainable,
 		Params: pl.Params, Act: pl.Act, Halo: pl.Halo, Carried: pl.Carried, Workspace: pl.Workspace, Context: pl.Context, Weights: pl.Weights, IDs: pl.IDs, Base: pl.Base,
-		DeviceLimit: lim.Device, HostLimit: lim.Host, positions: positions, kept: pl.Kept(), notes: []string{MoveNote(&c.Train, m), note}, rows: c.Batch * c.Accum, onHost: m.OnHost,
+		DeviceLimit: lim.Device, HostLimit: lim.Host, positions: positions, kept: pl.Kept(), notes: notes, rows: c.Batch * c.Accum, onHost: m.OnHost,
+	}
+	if note := MoveNote(&c.Train, m); note != "" {
+		out.notes = append(out.notes, "note: "+note)
 	}
 	if longest >= 0 {
 		out.MaxCtx = &longest
@@ -186,15 +188,19 @@ func newSubject(c *config.Plan) (subject, error) {
 }
 
 // check refuses a context that training would refuse, and says the positions that it would use.
-func (s subject) check(c *config.Plan, ctx int) (positions, note string, err error) {
+func (s subject) check(c *config.Plan, ctx int) (positions string, notes []string, err error) {
 	if s.opened.Config == nil {
-		return "", "", nil
+		return "", nil, nil
 	}
 	if err := s.opened.CheckWindow(ctx); err != nil {
-		return "", "", err
+		return "", nil, err
 	}
-	pos, _, err := s.opened.Positions.Resolve(rope.Request{Rope: c.Rope.Rope, Factor: c.Factor, BaseCtx: c.BaseCtx, Ctx: ctx}, s.desc.D)
-	return pos.String(), load.ExtendsNothing(ctx, s.opened.Positions.Reads(c.BaseCtx)), err
+	pos, err := s.opened.Place(c.Adapter, load.Wanted(&c.Train, ctx))
+	notes = pos.Told()
+	if n := load.ExtendsNothing(ctx, s.opened.Positions.Reads(c.BaseCtx)); n != "" {
+		notes = append(notes, "note: "+n)
+	}
+	return pos.String(), notes, err
 }
 
 // maxCtx is the longest context that fits.
@@ -239,9 +245,7 @@ func (p *Planned) Print(w io.Writer) {
 	fmt.Fprintf(w, "tile %d, keeping %s; MLP by %d rows, logits by %d; %d trainable parameters; %.3g s a step%s predicted\n",
 		p.Tile, p.kept, p.MLPRows, p.HeadRows, p.Trainable, p.PredictedS, each)
 	for _, n := range p.notes {
-		if n != "" {
-			fmt.Fprintf(w, "note: %s\n", n)
-		}
+		fmt.Fprintln(w, n)
 	}
 	for _, o := range []struct {
 		what, plan string

@@ -79,6 +79,9 @@ func FromConfig(path string, raw map[string]any) (Positions, error) {
 	p.MaxPos = r.length("max_position_embeddings", raw["max_position_embeddings"])
 	p.Orig = r.length("original_max_position_embeddings", raw["original_max_position_embeddings"])
 	if n := r.length(key+".original_max_position_embeddings", dict["original_max_position_embeddings"]); n > 0 {
+		if computes := p.Type == "yarn" || p.Type == "llama3"; computes && p.Orig > 0 && p.Orig != n {
+			r.fail("original_max_position_embeddings", "%d contradicts %s.original_max_position_embeddings, %d; remove one", p.Orig, key, n)
+		}
 		p.Orig = n
 	}
 	p.maxSeq = r.length("max_sequence_length", raw["max_sequence_length"])

@@ -3,7 +3,10 @@
 package rope
 
 import (
+	"maps"
 	"math"
+	"math/big"
+	"strconv"
 
 	"longlora/internal/errs"
 )
@@ -62,74 +65,146 @@ func (p Positions) Reads(base int) int {
 	return p.MaxPos
 }
 
-// Resolve gives the positions for training at r.Ctx, and whether they differ from the checkpoint's.
+// auto reports whether a request leaves the positions to the rule, but for the length.
+func (r Request) auto() bool { return (r.Rope == "" || r.Rope == "auto") && r.Factor == 0 }
+
+// Resolve gives the positions for training at r.Ctx, and whether they differ from the checkpoint's. Where the
+// pre-training length is needed and nothing says it the error is of kind Usage.
 func (p Positions) Resolve(r Request, headDim int) (Positions, bool, error) {
-	want := r.Rope
-	if want == "" {
-		want = "auto"
-	}
-	if want == "auto" && r.Factor == 0 && (r.Ctx <= p.Reads(r.BaseCtx) || p.Type == "dynamic") {
+	if r.auto() && (r.Ctx <= p.Reads(r.BaseCtx) || p.Type == "dynamic") {
 		return p, false, nil
 	}
-	if want == "auto" {
-		if want = p.Type; want == "default" {
-			want = "linear"
+	return p.set(r, headDim)
+}
+
+// GoOn gives the positions for training on from an adapter of this checkpoint that was trained at other ones: its own up
+// to their length, beyond it the same type with a larger factor. A type that r asks for is what it is without the adapter,
+// which may know the pre-training length. changed says whether they differ from the checkpoint's.
+func (p Positions) GoOn(has Positions, r Request, headDim int) (q Positions, changed bool, err error) {
+	if !has.Differs(p) {
+		return p.Resolve(r, headDim)
+	}
+	within := r.Ctx <= has.MaxPos || has.Type == "dynamic"
+	switch {
+	case r.auto() && within:
+		return has, true, nil
+	case r.Rope == "" || r.Rope == "auto":
+		q, _, err = has.set(r, headDim)
+		if reaches := r.auto() && r.BaseCtx == 0 && q.Type == has.Type && q.Factor <= has.Factor; err == nil && reaches {
+			q = has.For(r.Ctx) // a factor with a margin is never taken back
+		}
+	default:
+		if r.BaseCtx == 0 {
+			r.BaseCtx = has.stated()
+		}
+		q, _, err = p.set(r, headDim)
+		if err == nil && within && !q.For(has.MaxPos).Differs(has) {
+			q = has
 		}
 	}
-	l0, known := p.trained(r.BaseCtx)
-	need := func() error {
-		if known {
-			return nil
+	return q, q.Differs(p), err
+}
+
+// For are the same positions, said to be for another length.
+func (p Positions) For(length int) Positions {
+	p.MaxPos = length
+	return p
+}
+
+// Idle reports whether a request's pre-training length is another one than what is known, and yet changes nothing.
+func (p Positions) Idle(has *Positions, r Request, headDim int) bool {
+	from, resolve := p, p.Resolve
+	if has != nil {
+		from = *has
+		resolve = func(r Request, headDim int) (Positions, bool, error) { return p.GoOn(*has, r, headDim) }
+	}
+	if l0, known := from.trained(0); r.BaseCtx == 0 || known && l0 == r.BaseCtx {
+		return false
+	}
+	with, _, err := resolve(r, headDim)
+	r.BaseCtx = 0
+	without, _, err2 := resolve(r, headDim)
+	return err == nil && err2 == nil && !with.Differs(without) && with.stated() == without.stated()
+}
+
+// set gives the positions that r asks for, whatever their length.
+func (p Positions) set(r Request, headDim int) (Positions, bool, error) {
+	q := p
+	if q.Type = r.Rope; r.Rope == "" || r.Rope == "auto" {
+		if q.Type = p.Type; p.Type == "default" {
+			q.Type = "linear"
 		}
+	}
+	q.Dict = map[string]any{}
+	if q.Type == p.Type { // other fields stay
+		maps.Copy(q.Dict, p.Dict)
+	}
+	l0, known := p.trained(r.BaseCtx)
+	unknown := func() error {
 		return errs.Usagef("the base's pre-training length is not known: with %s scaling by %g, max_position_embeddings %d may mean %d or %d tokens; say which with --base-ctx",
 			p.Type, p.Factor, p.MaxPos, p.MaxPos, int(float64(p.MaxPos)/p.Factor))
 	}
-	q := p
-	q.Dict = map[string]any{}
-	if want == p.Type { // other fields stay
-		for k, v := range p.Dict {
-			q.Dict[k] = v
-		}
-	}
-	q.Type, q.Factor = want, r.Factor
-	if want == "none" {
+	switch q.Factor = r.Factor; {
+	case q.Type == "none":
 		q.Type, q.Factor = "default", 1
-	} else if r.Factor == 0 {
-		if want == "llama3" && p.Type == "llama3" {
-			q.Factor = math.Ceil(p.Factor * float64(r.Ctx) / float64(p.MaxPos))
-		} else {
-			if err := need(); err != nil {
-				return p, false, err
-			}
-			q.Factor = math.Ceil(float64(r.Ctx) / float64(l0))
+	case r.Factor > 0:
+	case q.Type == "llama3" && p.Type == "llama3":
+		q.Factor = ceil(p.Factor, r.Ctx, p.MaxPos)
+	case !known:
+		return p, false, unknown()
+	default:
+		q.Factor = ceil(1, r.Ctx, l0)
+	}
+	if q.Type == "ntk" {
+		if err := q.ntk(headDim); err != nil {
+			return p, false, err
 		}
 	}
-	if want == "ntk" {
-		if headDim <= 2 {
-			return p, false, errs.Usagef("--rope ntk: needs heads of more than 2 channels")
-		}
-		q.Type = "default"
-		q.Theta = p.Theta * math.Pow(q.Factor, float64(headDim)/float64(headDim-2))
-		if math.IsInf(q.Theta, 0) {
-			return p, false, errs.Usagef("--rope ntk: rope_theta overflows with the factor %g; give a smaller --rope-factor", q.Factor)
-		}
-		q.Factor = 1
-	}
-	if q.Type == p.Type && q.Factor == p.Factor && q.Theta == p.Theta && (r.BaseCtx == 0 || r.BaseCtx == p.Orig || q.Type == "default" || q.Type == "dynamic") {
+	if q.Type == p.Type && q.Factor == p.Factor && q.Theta == p.Theta && (r.BaseCtx == 0 || r.BaseCtx == p.stated() || q.Type == "default") {
 		return p, false, nil
 	}
-	if q.Type == "dynamic" { // M is what the scaling counts from
+	q.maxSeq = 0
+	switch q.Type {
+	case "dynamic": // M is what the scaling counts from
+		if known {
+			q.Orig = l0
+		}
 		return q, true, nil
-	}
-	q.MaxPos, q.maxSeq = r.Ctx, 0
-	q.Orig = 0
-	if q.Type != "default" {
-		if err := need(); err != nil {
-			return p, false, err
+	case "default": // the new length is what scaling counts from
+		q.Orig = 0
+	default:
+		if !known {
+			return p, false, unknown()
 		}
 		q.Orig = l0
 	}
+	q.MaxPos = r.Ctx
 	return q, true, nil
+}
+
+// ceil is ⌈f·n/m⌉, f the decimal that it is written as.
+func ceil(f float64, n, m int) float64 {
+	x, ok := new(big.Rat).SetString(strconv.FormatFloat(f, 'g', -1, 64))
+	if !ok {
+		return math.Ceil(f * float64(n) / float64(m)) // not a number
+	}
+	x.Mul(x, big.NewRat(int64(n), int64(m)))
+	up := new(big.Int).Sub(new(big.Int).Add(x.Num(), x.Denom()), big.NewInt(1))
+	whole, _ := new(big.Float).SetInt(up.Quo(up, x.Denom())).Float64()
+	return whole
+}
+
+// ntk turns a factor into a larger theta (NTK-aware scaling), written without a type.
+func (p *Positions) ntk(headDim int) error {
+	if headDim <= 2 {
+		return errs.Usagef("--rope ntk: needs heads of more than 2 channels")
+	}
+	theta := p.Theta * math.Pow(p.Factor, float64(headDim)/float64(headDim-2))
+	if math.IsInf(theta, 0) {
+		return errs.Usagef("--rope ntk: rope_theta overflows with the factor %g; give a smaller --rope-factor", p.Factor)
+	}
+	p.Type, p.Factor, p.Theta = "default", 1, theta
+	return nil
 }
 
 // Differs reports whether two checkpoints' positions are not the same, wherever their configs write the pre-training

@@ -51,11 +51,11 @@ func (p Positions) dictionary(typeKeys ...string) map[string]any {
 // WriteConfig puts changed positions into a config.json in the spelling it has.
 func (p Positions) WriteConfig(raw map[string]any) {
 	raw["max_position_embeddings"] = p.MaxPos
-	if p.Type != "dynamic" { // it counts from M, which stays
+	if p.Type != "dynamic" || p.Orig > 0 {
 		delete(raw, "original_max_position_embeddings")
 		delete(raw, "max_sequence_length")
 	}
-	if p.Type == "linear" && p.Orig > 0 {
+	if (p.Type == "linear" || p.Type == "dynamic") && p.Orig > 0 {
 		raw["original_max_position_embeddings"] = p.Orig
 	}
 	delete(raw, "rope_condense_ratio") // the scaling has it
@@ -93,6 +93,15 @@ type Record struct {
 	Rope   map[string]any `json:"rope"`
 	MaxPos int            `json:"max_position_embeddings"`
 	Orig   *int           `json:"original_max_position_embeddings"`
+}
+
+// String is the record as run.json has it.
+func (r Record) String() string {
+	b, err := json.Marshal(r)
+	if err != nil {
+		return err.Error()
+	}
+	return string(b)
 }
 
 // Record makes the record.

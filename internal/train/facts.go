@@ -58,6 +58,9 @@ func (s *setup) notes(log io.Writer) {
 	for _, n := range s.base.Notes {
 		fmt.Fprintf(log, "note: %s\n", n)
 	}
+	for _, line := range s.pos.Told() {
+		fmt.Fprintln(log, line)
+	}
 }
 
 // facts says before step 1 what will be done and what it will take. It returns the predicted seconds of a step.
@@ -67,11 +70,7 @@ func (s *setup) facts(log io.Writer, done int) (float64, error) {
 		fmt.Fprintf(log, "%-11s %s\n", name, fmt.Sprintf(format, a...))
 	}
 	reads := s.base.Positions.Reads(c.BaseCtx)
-	if s.changed {
-		line("positions", "%s for %d tokens; the base has %s and reads %d", s.pos, c.Ctx, s.base.Positions, reads)
-	} else {
-		line("positions", "%s, the base's own, for %d tokens; the base reads %d", s.pos, c.Ctx, reads)
-	}
+	line("positions", "%s for %d tokens; %s", s.pos, c.Ctx, s.whose(reads))
 	if note := load.ExtendsNothing(c.Ctx, reads); note != "" {
 		line("note", "%s", note)
 	}
@@ -119,6 +118,19 @@ func (s *setup) facts(log io.Writer, done int) (float64, error) {
 	sec := p.Seconds(rates, c.Accum)
 	line("time", "%.3g s a step predicted, %s for %d steps", sec, ui.Duration(sec*float64(s.steps-done)), s.steps-done)
 	return sec, nil
+}
+
+// whose says where the positions come from.
+func (s *setup) whose(reads int) string {
+	switch has := s.pos.Beside; {
+	case !s.pos.Changed:
+		return fmt.Sprintf("the base's own, which reads %d", reads)
+	case has == nil:
+		return fmt.Sprintf("the base has %s and reads %d", s.base.Positions, reads)
+	case has.Differs(s.pos.Positions):
+		return fmt.Sprintf("the adapter was trained at %s for %d, the base has %s and reads %d", has, has.MaxPos, s.base.Positions, reads)
+	}
+	return fmt.Sprintf("the adapter's own, which it was trained at for %d; the base has %s and reads %d", s.pos.MaxPos, s.base.Positions, reads)
 }
 
 // memoryFacts says where the planned bytes go.

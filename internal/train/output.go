@@ -45,7 +45,7 @@ func (s *setup) writeTrained(dir string, e *Engine, dtype func(name string) tens
 	}
 	raw := s.base.Config.Derived()
 	s.base.Config.SetTied(raw, s.base.Tied)
-	if s.changed {
+	if s.pos.Changed {
 		s.pos.WriteConfig(raw)
 	}
 	return ckpt.WriteJSON(filepath.Join(dir, "config.json"), raw)

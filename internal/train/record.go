@@ -283,6 +283,9 @@ func (r *Record) compare(saved *Record, where string, replan bool, log io.Writer
 			return differ("--"+n, orNothing(was), orNothing(is))
 		}
 	}
+	if was, is := saved.Positions.String(), r.Positions.String(); was != is { // with the same options: the adapter's record has changed
+		return differ("positions", was, is)
+	}
 	for _, d := range []struct{ what, was, is string }{
 		{"longlora", saved.Version + " (" + saved.Go + ")", r.Version + " (" + r.Go + ")"}, {"kernels for", saved.Kernels, r.Kernels},
 	} {

@@ -15,7 +15,6 @@ import (
 	"longlora/internal/model"
 	"longlora/internal/ops"
 	"longlora/internal/plan"
-	"longlora/internal/rope"
 	"longlora/internal/s2attn"
 	"longlora/internal/tokenizer"
 )
@@ -26,8 +25,7 @@ type setup struct {
 	be      ops.Backend
 	machine machine.Machine
 	base    *load.Base
-	pos     rope.Positions
-	changed bool // the positions differ from the base's
+	pos     load.Positions
 	tok     *tokenizer.Tokenizer
 	set     *data.Set
 	evalSet *data.Set // of --eval-data
@@ -68,8 +66,7 @@ func (s *setup) open(ctx context.Context, log io.Writer) error {
 	}
 	var err error
 	c := s.c
-	s.pos, s.changed, err = s.base.Positions.Resolve(rope.Request{Rope: c.Rope.Rope, Factor: c.Factor, BaseCtx: c.BaseCtx, Ctx: c.Ctx}, s.base.Config.HeadDim)
-	if err != nil {
+	if s.pos, err = s.base.Place(c.Adapter, load.Wanted(c, c.Ctx)); err != nil {
 		return err
 	}
 	if s.tr, err = load.Trains(c, s.base, s.base.Desc()); err != nil {
@@ -249,5 +246,5 @@ func (s *setup) refuse(refusal error) error {
 
 // engine takes the memory and loads the weights.
 func (s *setup) engine() (*Engine, error) {
-	return NewEngine(s.be, s.problem, s.plan, s.base, s.base.Rope(s.pos, s.c.Ctx), s.c.Seed)
+	return NewEngine(s.be, s.problem, s.plan, s.base, s.base.Rope(s.pos.Positions, s.c.Ctx), s.c.Seed)
 }

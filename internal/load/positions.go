@@ -1,0 +1,140 @@
+package load
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"longlora/internal/ckpt"
+	"longlora/internal/config"
+	"longlora/internal/errs"
+	"longlora/internal/rope"
+)
+
+// Positions are what a model is trained or read with.
+type Positions struct {
+	rope.Positions
+	Changed  bool            // they differ from the base's
+	Beside   *rope.Positions // those that the adapter was trained at; nil where no run.json lies beside it
+	notes    []string
+	warnings []string
+}
+
+// Wanted are the positions that train's options ask for, at a context.
+func Wanted(c *config.Train, ctx int) rope.Request {
+	return rope.Request{Rope: c.Rope.Rope, Factor: c.Factor, BaseCtx: c.BaseCtx, Ctx: ctx}
+}
+
+// Told are the lines that the user should read about them.
+func (p Positions) Told() []string {
+	var lines []string
+	for _, s := range p.notes {
+		lines = append(lines, "note: "+s)
+	}
+	for _, s := range p.warnings {
+		lines = append(lines, "warning: "+s)
+	}
+	return lines
+}
+
+// Note adds something to tell.
+func (p *Positions) Note(format string, a ...any) {
+	p.notes = append(p.notes, fmt.Sprintf(format, a...))
+}
+
+func (p *Positions) warn(format string, a ...any) {
+	p.warnings = append(p.warnings, fmt.Sprintf(format, a...))
+}
+
+// Place gives the positions for training, from the adapter in a folder where one is named: its own take the place of the
+// base's.
+func (b *Base) Place(adapter string, r rope.Request) (p Positions, err error) {
+	if p.Beside, err = b.beside(adapter); err != nil {
+		return p, err
+	}
+	if p.Beside == nil {
+		p.Positions, p.Changed, err = b.Positions.Resolve(r, b.Desc().D)
+	} else {
+		p.Positions, p.Changed, err = b.Positions.GoOn(*p.Beside, r, b.Desc().D)
+	}
+	if err != nil {
+		return p, err
+	}
+	p.idle(b, r)
+	auto := r
+	auto.Rope, auto.Factor = "auto", 0
+	switch {
+	case adapter == "":
+	case p.Beside == nil && r == auto && p.Changed:
+		p.warn("%s says no positions (there is no %s beside it): %s is taken for %d tokens; if it was trained at others, say which", adapter, runName, p, r.Ctx)
+	case p.Beside != nil && r != auto:
+		own, _, err := b.Positions.GoOn(*p.Beside, auto, b.Desc().D)
+		if err != nil || own.Differs(p.Positions) {
+			p.warn("the positions asked for, %s, are not those of the adapter: it was trained at %s for %d tokens (%s)",
+				p, p.Beside, p.Beside.MaxPos, filepath.Join(adapter, runName))
+		}
+	}
+	return p, nil
+}
+
+// Reading gives the positions to use a model with: those that are asked for where r is not nil, otherwise those beside the
+// adapter or, without, the base's.
+func (b *Base) Reading(adapter string, r *rope.Request) (p Positions, err error) {
+	if p.Beside, err = b.beside(adapter); err != nil {
+		return p, err
+	}
+	switch {
+	case r != nil:
+		if p.Positions, p.Changed, err = b.Positions.Resolve(*r, b.Desc().D); err != nil {
+			return p, err
+		}
+		p.idle(b, *r)
+		if p.Beside != nil && p.Beside.For(p.MaxPos).Differs(p.Positions) {
+			p.warn("the positions asked for, %s for %d tokens, are not those of the adapter: it was trained at %s for %d (%s)",
+				p, p.MaxPos, p.Beside, p.Beside.MaxPos, filepath.Join(adapter, runName))
+		}
+	case p.Beside != nil:
+		p.Positions, p.Changed = *p.Beside, p.Beside.Differs(b.Positions)
+	default:
+		p.Positions = b.Positions
+	}
+	return p, nil
+}
+
+// idle notes a pre-training length that was given for nothing.
+func (p *Positions) idle(b *Base, r rope.Request) {
+	if b.Positions.Idle(p.Beside, r, b.Desc().D) {
+		p.Note("the pre-training length of %d tokens changes nothing: the positions are %s for %d tokens with it and without", r.BaseCtx, p, r.Ctx)
+	}
+}
+
+// runName is where a run keeps its positions, beside its adapter and in each checkpoint.
+const runName = "run.json"
+
+// beside reads the positions that a run recorded beside its adapter; nil where there is no record of a run.
+func (b *Base) beside(adapter string) (*rope.Positions, error) {
+	if adapter == "" {
+		return nil, nil
+	}
+	path := filepath.Join(adapter, runName)
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	var run struct {
+		Kind      string       `json:"longlora"`
+		Positions *rope.Record `json:"positions"`
+	}
+	if err := ckpt.ReadJSON(path, &run); err != nil {
+		return nil, err
+	}
+	switch {
+	case run.Positions == nil && run.Kind == "": // of another program
+		return nil, nil
+	case run.Positions == nil:
+		return nil, errs.Dataf("%s: positions is missing", path)
+	}
+	p, _, err := b.Positions.FromRecord(path, *run.Positions)
+	return &p, err
+}
