@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"runtime"
@@ -10,6 +11,8 @@ import (
 	"github.com/spf13/pflag"
 
 	"longlora/internal/config"
+	"longlora/internal/errs"
+	"longlora/internal/load"
 	"longlora/internal/ops"
 	"longlora/internal/ops/cpu"
 	"longlora/internal/proc"
@@ -26,7 +29,12 @@ func command(use, short, long, example string, flags func(*pflag.FlagSet), f fun
 		for _, n := range v.Notes() {
 			fmt.Fprintf(c.ErrOrStderr(), "note: %s\n", n)
 		}
-		if err := f(c, v); err != nil {
+		err = f(c, v)
+		var other *load.Meant
+		if errors.As(err, &other) {
+			err = errs.Dataf("%w. The command for it: %s", err, v.Command(config.Change{Option: "adapter", Value: other.Adapter}))
+		}
+		if err != nil {
 			return computed{err}
 		}
 		return nil

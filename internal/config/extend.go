@@ -30,6 +30,9 @@ func (e *Extend) Finish(v *Values) error {
 	if err := e.Train.Finish(v, "model", "data", "ctx", "out"); err != nil {
 		return err
 	}
+	if !e.DoTrain && e.Adapter != "" {
+		return errs.Usagef("--train=false only changes the positions of --model; leave --adapter out, or merge it first and extend what was merged")
+	}
 	if e.Tune == "full" || e.Init == "random" {
 		return errs.Usagef("extend trains an adapter; for --tune full and --init random use train")
 	}

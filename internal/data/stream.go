@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"longlora/internal/errs"
+	"longlora/internal/files"
 )
 
 // IDs are a stream of ids that lies in files; only what is read is in memory.
@@ -21,6 +22,9 @@ type part struct {
 	lo, hi int64
 	at     int
 }
+
+// Prints fingerprints every file read: see Set.Prints.
+func (t *IDs) Prints() ([]files.Fingerprint, error) { return t.set.Prints() }
 
 // Stream reads everything as one stream of ids, for evaluation; with HoldDocs only what a set leaves out. It must be
 // closed.

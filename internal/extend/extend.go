@@ -5,15 +5,14 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
-	"sort"
 
 	"longlora/internal/ckpt"
 	"longlora/internal/config"
 	"longlora/internal/data"
 	"longlora/internal/errs"
 	"longlora/internal/eval"
+	"longlora/internal/files"
 	"longlora/internal/load"
 	"longlora/internal/lora"
 	"longlora/internal/ops"
@@ -67,11 +66,21 @@ type extension struct {
 	pos    load.Positions
 	stream *data.IDs
 	rep    Report
+	work   work
+	merged bool // merged/ is there, as it was written
 }
 
 // Run does what is left of the work in --out.
 func Run(ctx context.Context, cfg *config.Extend, be ops.Backend, log io.Writer) (Report, error) {
 	e := &extension{cfg: cfg, be: be, log: log}
+	if err := checkOut(cfg); err != nil { // before anything is read
+		return e.rep, err
+	}
+	lock, err := files.Lock(cfg.Out, "another extend is at work in this folder; wait for it, or choose another --out")
+	if err != nil {
+		return e.rep, err
+	}
+	defer lock.Release()
 	if err := e.open(ctx); err != nil {
 		return e.rep, err
 	}
@@ -81,7 +90,11 @@ func Run(ctx context.Context, cfg *config.Extend, be ops.Backend, log io.Writer)
 		if ctx.Err() != nil {
 			return e.rep, errs.Interruptedf("interrupted; the same command goes on from %s", cfg.Out)
 		}
-		if err := stage(ctx); err != nil {
+		err := stage(ctx)
+		if err == nil {
+			err = lock.Check()
+		}
+		if err != nil {
 			return e.rep, err
 		}
 	}
@@ -100,6 +113,11 @@ func (e *extension) open(ctx context.Context) (err error) {
 	for _, d := range []struct{ flag, dir string }{{"--model", e.base.Dir}, {"--adapter", c.Adapter}} {
 		if ckpt.SameDir(c.Out, d.dir) {
 			return errs.Usagef("--out %s is the folder of %s; choose another one", c.Out, d.flag)
+		}
+	}
+	if c.Adapter != "" { // before anything is computed
+		if err := e.checkAdapter(); err != nil {
+			return err
 		}
 	}
 	req := rope.Request{Rope: c.Train.Rope.Rope, Factor: c.Factor, BaseCtx: c.BaseCtx, Ctx: c.Ctx}
@@ -130,41 +148,15 @@ func (e *extension) open(ctx context.Context) (err error) {
 	return e.claim()
 }
 
-// claim writes down what this command is, or compares it with what began in --out.
-func (e *extension) claim() error {
-	if err := ckpt.MakeDir(e.cfg.Out); err != nil {
+// checkAdapter refuses an adapter that training does not go on from.
+func (e *extension) checkAdapter() error {
+	b, err := load.Open(e.cfg.Model, e.cfg.Adapter)
+	if err != nil {
 		return err
 	}
-	now := map[string]string{}
-	for k, v := range e.rep.Options {
-		if k != "out" && k != "save-every" && k != "keep" {
-			now[k] = fmt.Sprint(v)
-		}
-	}
-	path := filepath.Join(e.cfg.Out, "extend.json")
-	if _, err := os.Stat(path); err != nil {
-		return ckpt.WriteJSON(path, now)
-	}
-	var old map[string]string
-	if err := ckpt.ReadJSON(path, &old); err != nil {
-		return err
-	}
-	var keys []string
-	for k := range now {
-		keys = append(keys, k)
-	}
-	for k := range old {
-		if _, ok := now[k]; !ok {
-			keys = append(keys, k)
-		}
-	}
-	sort.Strings(keys)
-	for _, k := range keys {
-		if old[k] != now[k] {
-			return errs.Usagef("--%s: the work in %s began with %q, this command has %q; use the same, or another --out", k, e.cfg.Out, old[k], now[k])
-		}
-	}
-	return nil
+	defer b.Close()
+	_, err = b.Resume(e.cfg.Dropout)
+	return err
 }
 
 // evaluate scores one model at every length.
@@ -210,38 +202,35 @@ func (e *extension) train(ctx context.Context) error {
 		return nil
 	}
 	c := e.cfg.Train
-	c.Out = filepath.Join(e.cfg.Out, "adapter")
+	c.Out = filepath.Join(e.cfg.Out, adapterName)
 	res, err := train.Run(ctx, &c, e.be, e.log)
 	e.rep.Train = &res
 	return err
 }
 
-// merge writes merged/ unless it is there: it appears whole or not at all.
+// merge writes merged/ unless it is there: it appears whole or not at all, and only when its files are written down.
 func (e *extension) merge(ctx context.Context) error {
-	out := filepath.Join(e.cfg.Out, "merged")
-	if _, err := os.Stat(filepath.Join(out, "config.json")); err == nil {
+	out := filepath.Join(e.cfg.Out, mergedName)
+	if e.merged {
 		return nil
 	}
 	o := lora.MergeOptions{Base: e.base.Weights, Desc: e.base.Desc(), Adapter: &ckpt.Adapter{}, Scale: 1, Positions: e.pos.Positions, Changed: e.pos.Changed, Out: out, ShardSize: 5 << 30, Threads: e.cfg.Threads}
 	if e.cfg.DoTrain {
-		a, err := ckpt.OpenAdapter(filepath.Join(e.cfg.Out, "adapter"))
-		if err != nil {
-			return err
-		}
-		b, err := load.Open(e.cfg.Model, a.Dir)
+		b, err := load.Open(e.cfg.Model, filepath.Join(e.cfg.Out, adapterName))
 		if err != nil {
 			return err
 		}
 		defer b.Close()
 		o.Base, o.Desc, o.Adapter = b.Weights, b.Desc(), b.Adapter
 	}
+	o.Written = func(dir string) error { return e.work.record(e.cfg.Out, dir) }
 	_, err := lora.Merge(ctx, o)
 	return err
 }
 
 // after evaluates what was merged.
 func (e *extension) after(ctx context.Context) error {
-	return e.evaluate(ctx, "trained", filepath.Join(e.cfg.Out, "merged"), nil, func(l *Length) *Figures { return &l.Trained })
+	return e.evaluate(ctx, "trained", filepath.Join(e.cfg.Out, mergedName), nil, func(l *Length) *Figures { return &l.Trained })
 }
 
 // Table prints the report side by side.

@@ -14,9 +14,15 @@ import (
 // addAdapter opens an adapter and checks that it belongs to this model. Rows beyond the vocabulary are left out, with a
 // note.
 func (b *Base) addAdapter(dir string) error {
+	if err := meant(dir); err != nil {
+		return err
+	}
 	a, err := ckpt.OpenAdapter(dir)
 	if err != nil {
 		return err
+	}
+	if note := stale(dir); note != "" {
+		b.Notes = append(b.Notes, note)
 	}
 	apart := b.Desc()
 	apart.Tied = false

@@ -30,7 +30,8 @@ type MergeOptions struct {
 	DType     *tensor.DType // nil: the base's
 	Out       string
 	ShardSize int64
-	Threads   int // 0: all cores
+	Threads   int                    // 0: all cores
+	Written   func(dir string) error // called with the folder when all is in it, before it gets its name; nil: not
 }
 
 // Merged counts what a merge did.
@@ -81,6 +82,11 @@ func Merge(ctx context.Context, o MergeOptions) (Merged, error) {
 	}
 	if err := o.writeConfig(stage.Dir); err != nil {
 		return res, err
+	}
+	if o.Written != nil {
+		if err := o.Written(stage.Dir); err != nil {
+			return res, err
+		}
 	}
 	return res, stage.Commit("config.json")
 }

@@ -1,0 +1,185 @@
+package extend
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"longlora/internal/ckpt"
+	"longlora/internal/config"
+	"longlora/internal/errs"
+	"longlora/internal/files"
+)
+
+// What lies in an --out beside the report.
+const (
+	workName    = "extend.json"
+	adapterName = "adapter"
+	mergedName  = "merged"
+)
+
+// work is extend.json: what the command in this folder is, what it read, and what it merged.
+type work struct {
+	Kind    string              `json:"longlora"` // workKind
+	Options map[string]string   `json:"options"`
+	Model   ckpt.Print          `json:"model"`
+	Data    []files.Fingerprint `json:"data"`             // what is evaluated on
+	Merged  []files.Fingerprint `json:"merged,omitempty"` // written down before merged/ gets its name
+}
+
+const workKind = "extension 1"
+
+// checkOut refuses an --out that holds anything but an extension. It reads nothing else.
+func checkOut(c *config.Extend) error {
+	names, err := files.Contents(c.Out)
+	if err != nil || len(names) == 0 {
+		return err
+	}
+	if !slices.Contains(names, workName) {
+		return errs.Usagef("--out %s: is not empty and no work of extend: it holds %s; give a folder that is empty or not there yet", c.Out, names[0])
+	}
+	if _, err := readWork(c.Out); err != nil {
+		return err
+	}
+	if c.Resume == "never" {
+		return errs.Usagef("--resume never: --out %s holds the work of an extend already; choose another folder or remove it", c.Out)
+	}
+	return nil
+}
+
+// readWork reads extend.json as this version wrote it.
+func readWork(out string) (w work, err error) {
+	path := filepath.Join(out, workName)
+	b, err := files.Read(path, maxWork)
+	if err != nil {
+		return w, err
+	}
+	if sealed, whole := files.Sealed(b); sealed && !whole {
+		return w, errs.Dataf("%s: not as it was written: damaged, or changed by hand; give another --out", path)
+	} else if !sealed {
+		return w, errs.Usagef("%s: not the record of an extend of this version; give another --out", path)
+	}
+	if err := ckpt.ReadJSON(path, &w); err != nil {
+		return w, err
+	}
+	if w.Kind != workKind {
+		return w, errs.Usagef("%s: of another version of this program, or of another program; give another --out", path)
+	}
+	return w, nil
+}
+
+// maxWork is longer than the record of any extension.
+const maxWork = 32 << 20
+
+func (w work) write(out string) error { return ckpt.WriteSealed(filepath.Join(out, workName), w) }
+
+// claim writes down what this command is, or compares it with what began in --out.
+func (e *extension) claim() error {
+	w := work{Kind: workKind, Options: map[string]string{}}
+	for k, v := range e.rep.Options {
+		if k != "out" && k != "save-every" && k != "keep" {
+			w.Options[k] = fmt.Sprint(v)
+		}
+	}
+	var err error
+	if w.Model, err = ckpt.PrintModel(e.base.Dir, e.base.Weights.Files); err != nil {
+		return err
+	}
+	if w.Data, err = e.stream.Prints(); err != nil {
+		return err
+	}
+	e.work = w
+	old, err := readWork(e.cfg.Out)
+	if errors.Is(err, fs.ErrNotExist) {
+		return w.write(e.cfg.Out)
+	}
+	if err == nil {
+		e.work.Merged = old.Merged
+		err = old.compare(w, e.cfg.Out)
+	}
+	if err == nil {
+		e.merged, err = e.work.merged(e.cfg.Out) // said now, not after hours of work
+	}
+	if err == nil {
+		err = files.Sweep(e.cfg.Out)
+	}
+	return err
+}
+
+// compare refuses to go on with other work, naming the first difference with both values.
+func (w work) compare(now work, out string) error {
+	keys := slices.Collect(maps.Keys(now.Options))
+	for k := range w.Options {
+		if _, ok := now.Options[k]; !ok {
+			keys = append(keys, k)
+		}
+	}
+	slices.Sort(keys)
+	for _, k := range keys {
+		if was, is := w.Options[k], now.Options[k]; was != is {
+			return errs.Usagef("--%s: the work in %s began with %q, this command has %q; use the same, or another --out", k, out, was, is)
+		}
+	}
+	if w.Model.Config != now.Model.Config {
+		return errs.Usagef("--model: config.json is not the one that the work in %s began with; bring that back, or give another --out", out)
+	}
+	for _, f := range []struct {
+		flag    string
+		was, is []files.Fingerprint
+	}{{"--model", w.Model.Files, now.Model.Files}, {"what is evaluated on", w.Data, now.Data}} {
+		if len(f.was) != len(f.is) {
+			return errs.Usagef("%s: %d files, the work in %s began with %d; bring those back, or give another --out", f.flag, len(f.is), out, len(f.was))
+		}
+		for i, is := range f.is {
+			if is.Name != f.was[i].Name || is.Since(f.was[i]) == files.Changed {
+				return errs.Usagef("%s: %s is not the file that the work in %s began with; bring that back, or give another --out", f.flag, is.Name, out)
+			}
+		}
+	}
+	return nil
+}
+
+// record writes down the files of a merged model that has not got its name yet.
+func (w *work) record(out, dir string) error {
+	names, err := files.Contents(dir)
+	if err != nil {
+		return err
+	}
+	for i, n := range names {
+		names[i] = filepath.Join(dir, n)
+	}
+	if w.Merged, err = files.Each(files.Whole, names); err != nil {
+		return err
+	}
+	return w.write(out)
+}
+
+// merged reports whether the merged model is there, every file as it was written down.
+func (w work) merged(out string) (bool, error) {
+	dir := filepath.Join(out, mergedName)
+	if _, err := os.Lstat(dir); errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if len(w.Merged) == 0 {
+		return false, errs.Usagef("%s: was not written by this extend; move it away, and the same command writes it", dir)
+	}
+	var paths []string
+	for _, f := range w.Merged {
+		paths = append(paths, filepath.Join(dir, filepath.Base(f.Name)))
+	}
+	const mend = "move merged away, and the same command writes it again"
+	now, err := files.Each(files.Whole, paths)
+	if err != nil {
+		return false, fmt.Errorf("%w; %s", err, mend)
+	}
+	for i, f := range now {
+		if f.Since(w.Merged[i]) != files.Unchanged {
+			return false, errs.Dataf("%s: not the file that was written; %s", paths[i], mend)
+		}
+	}
+	return true, nil
+}
