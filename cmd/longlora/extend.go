@@ -27,6 +27,15 @@ longlora extend --model base --data books/ --ctx 8192 --rope yarn --train=false 
 			if err := e.Finish(v); err != nil {
 				return err
 			}
+			if e.DryRun {
+				return onDevice(e.Common, &e.Attend, c.ErrOrStderr(), func(be ops.Backend) error {
+					facts, err := extend.DryRun(c.Context(), &e, be, c.ErrOrStderr())
+					if err != nil || !e.JSON {
+						return err
+					}
+					return document(c.OutOrStdout(), facts)
+				})
+			}
 			page := filepath.Join(e.Out, reportFile)
 			if _, err := os.Stat(page); err == nil {
 				if err := report.CheckFile(page); err != nil { // said now, not after hours of work

@@ -33,6 +33,9 @@ func (e *Extend) Finish(v *Values) error {
 	if !e.DoTrain && e.Adapter != "" {
 		return errs.Usagef("--train=false only changes the positions of --model; leave --adapter out, or merge it first and extend what was merged")
 	}
+	if !e.DoTrain && e.DryRun {
+		return errs.Usagef("--dry-run says what the training would do, and with --train=false there is none; leave one out")
+	}
 	if e.Tune == "full" || e.Init == "random" {
 		return errs.Usagef("extend trains an adapter; for --tune full and --init random use train")
 	}

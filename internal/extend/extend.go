@@ -86,6 +86,9 @@ func Run(ctx context.Context, cfg *config.Extend, be ops.Backend, log io.Writer)
 	}
 	defer e.base.Close()
 	defer e.stream.Close()
+	if err := e.claim(ctx); err != nil {
+		return e.rep, err
+	}
 	for _, stage := range []func(context.Context) error{e.before, e.train, e.merge, e.after} {
 		if ctx.Err() != nil {
 			return e.rep, errs.Interruptedf("interrupted; the same command goes on from %s", cfg.Out)
@@ -101,7 +104,21 @@ func Run(ctx context.Context, cfg *config.Extend, be ops.Backend, log io.Writer)
 	return e.rep, ckpt.WriteJSON(filepath.Join(cfg.Out, "report.json"), e.rep)
 }
 
-// open reads the base and the held-out text, and makes sure that --out is of this very command.
+// DryRun says on log what the training would do, as train's does; nothing is evaluated and nothing written.
+func DryRun(ctx context.Context, cfg *config.Extend, be ops.Backend, log io.Writer) (*train.Facts, error) {
+	e := &extension{cfg: cfg, be: be, log: log}
+	if err := checkOut(cfg); err != nil {
+		return nil, err
+	}
+	if err := e.open(ctx); err != nil {
+		return nil, err
+	}
+	e.base.Close()
+	e.stream.Close()
+	return train.DryRun(ctx, e.training(), be, log)
+}
+
+// open reads the base and the held-out text.
 func (e *extension) open(ctx context.Context) (err error) {
 	c := e.cfg
 	if e.base, err = load.Open(c.Model, ""); err != nil {
@@ -113,11 +130,6 @@ func (e *extension) open(ctx context.Context) (err error) {
 	for _, d := range []struct{ flag, dir string }{{"--model", e.base.Dir}, {"--adapter", c.Adapter}} {
 		if ckpt.SameDir(c.Out, d.dir) {
 			return errs.Usagef("--out %s is the folder of %s; choose another one", c.Out, d.flag)
-		}
-	}
-	if c.Adapter != "" { // before anything is computed
-		if err := e.checkAdapter(); err != nil {
-			return err
 		}
 	}
 	req := rope.Request{Rope: c.Train.Rope.Rope, Factor: c.Factor, BaseCtx: c.BaseCtx, Ctx: c.Ctx}
@@ -145,18 +157,7 @@ func (e *extension) open(ctx context.Context) (err error) {
 		e.rep.Lengths = append(e.rep.Lengths, Length{Ctx: n})
 	}
 	e.rep.Lengths = append(e.rep.Lengths, Length{Ctx: c.Ctx})
-	return e.claim()
-}
-
-// checkAdapter refuses an adapter that training does not go on from.
-func (e *extension) checkAdapter() error {
-	b, err := load.Open(e.cfg.Model, e.cfg.Adapter)
-	if err != nil {
-		return err
-	}
-	defer b.Close()
-	_, err = b.Resume(e.cfg.Dropout)
-	return err
+	return nil
 }
 
 // evaluate scores one model at every length.
@@ -196,14 +197,19 @@ func (e *extension) before(ctx context.Context) error {
 	return e.evaluate(ctx, "interpolated", e.base.Dir, &e.pos.Positions, func(l *Length) *Figures { return &l.Interpolated })
 }
 
+// training are train's options in adapter/.
+func (e *extension) training() *config.Train {
+	c := e.cfg.Train
+	c.Out = filepath.Join(e.cfg.Out, adapterName)
+	return &c
+}
+
 // train runs or goes on with the training run in adapter/.
 func (e *extension) train(ctx context.Context) error {
 	if !e.cfg.DoTrain {
 		return nil
 	}
-	c := e.cfg.Train
-	c.Out = filepath.Join(e.cfg.Out, adapterName)
-	res, err := train.Run(ctx, &c, e.be, e.log)
+	res, err := train.Run(ctx, e.training(), e.be, e.log)
 	e.rep.Train = &res
 	return err
 }

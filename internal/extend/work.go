@@ -1,6 +1,7 @@
 package extend
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -13,6 +14,7 @@ import (
 	"longlora/internal/config"
 	"longlora/internal/errs"
 	"longlora/internal/files"
+	"longlora/internal/train"
 )
 
 // What lies in an --out beside the report.
@@ -77,8 +79,9 @@ const maxWork = 32 << 20
 
 func (w work) write(out string) error { return ckpt.WriteSealed(filepath.Join(out, workName), w) }
 
-// claim writes down what this command is, or compares it with what began in --out.
-func (e *extension) claim() error {
+// claim writes down what this command is, or compares it with what began in --out. What the training would refuse is
+// refused first, before the evaluation of the base takes its time.
+func (e *extension) claim(ctx context.Context) error {
 	w := work{Kind: workKind, Options: map[string]string{}}
 	for k, v := range e.rep.Options {
 		if k != "out" && k != "save-every" && k != "keep" {
@@ -95,6 +98,11 @@ func (e *extension) claim() error {
 	e.work = w
 	old, err := readWork(e.cfg.Out)
 	if errors.Is(err, fs.ErrNotExist) {
+		if e.cfg.DoTrain {
+			if err := train.Check(ctx, e.training(), e.be, e.log); err != nil {
+				return err
+			}
+		}
 		return w.write(e.cfg.Out)
 	}
 	if err == nil {

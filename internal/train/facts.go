@@ -30,8 +30,18 @@ type Facts struct {
 	PredictS  float64     `json:"predicted_s"` // of a step
 }
 
-// DryRun says on log what a run would do, and shows its first row; nothing is written.
-func DryRun(ctx context.Context, c *config.Train, be ops.Backend, log io.Writer) (*Facts, error) {
+// Check refuses what a run would refuse before its first step; nothing is written.
+func Check(ctx context.Context, c *config.Train, be ops.Backend, log io.Writer) error {
+	s, err := chosen(ctx, c, be, log)
+	if err != nil {
+		return err
+	}
+	s.close()
+	return nil
+}
+
+// chosen is a set-up with a plan, for a run that is not begun.
+func chosen(ctx context.Context, c *config.Train, be ops.Backend, log io.Writer) (*setup, error) {
 	if err := checkOut(c); err != nil {
 		return nil, err
 	}
@@ -39,11 +49,21 @@ func DryRun(ctx context.Context, c *config.Train, be ops.Backend, log io.Writer)
 	if err != nil {
 		return nil, err
 	}
-	defer s.close()
-	s.notes(log)
 	if err := s.choose(nil, true); err != nil {
+		s.close()
 		return nil, err
 	}
+	return s, nil
+}
+
+// DryRun says on log what a run would do, and shows its first row; nothing is written.
+func DryRun(ctx context.Context, c *config.Train, be ops.Backend, log io.Writer) (*Facts, error) {
+	s, err := chosen(ctx, c, be, log)
+	if err != nil {
+		return nil, err
+	}
+	defer s.close()
+	s.notes(log)
 	sec, err := s.facts(log, 0)
 	if err != nil {
 		return nil, err

@@ -20,14 +20,9 @@ import (
 const GCPercent = 10
 
 // Run trains as the options say and returns what the run's end reports. log receives facts and progress. A cancelled
-// ctx drops the step in progress, saves the last completed one and ends with an error of kind Interrupted. A dry run
-// only says what would be done: see DryRun.
+// ctx drops the step in progress, saves the last completed one and ends with an error of kind Interrupted.
 func Run(ctx context.Context, c *config.Train, be ops.Backend, log io.Writer) (Result, error) {
 	defer debug.SetGCPercent(debug.SetGCPercent(GCPercent))
-	if c.DryRun {
-		_, err := DryRun(ctx, c, be, log)
-		return Result{}, err
-	}
 	if err := checkOut(c); err != nil {
 		return Result{}, err
 	}
