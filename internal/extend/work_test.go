@@ -15,27 +15,15 @@ import (
 	"longlora/internal/extend"
 	"longlora/internal/files"
 	"longlora/internal/ops/cpu"
+	"longlora/internal/testkit"
 )
-
-func put(t *testing.T, path string, content []byte) {
-	t.Helper()
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(path, content, 0o644); err != nil {
-		t.Fatal(err)
-	}
-}
 
 // flip changes a bit of a file.
 func flip(t *testing.T, path string) {
 	t.Helper()
-	b, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	b := testkit.Read(t, path)
 	b[len(b)/2] ^= 1
-	put(t, path, b)
+	testkit.Write(t, path, b)
 }
 
 // listing are the files of a folder with their contents.
@@ -97,7 +85,7 @@ func TestForeignOut(t *testing.T) {
 		"resume never":      {"extend.json", own, "--resume=never", 2, "--resume never"},
 	} {
 		out := t.TempDir()
-		put(t, filepath.Join(out, c.file), c.content)
+		testkit.Write(t, filepath.Join(out, c.file), c.content)
 		wants(t, name, out, c.code, c.want, "--model=nowhere", c.more)
 	}
 	out := filepath.Join(t.TempDir(), "new")
@@ -118,12 +106,12 @@ func TestMergedIsVerified(t *testing.T) {
 		t.Fatal(err)
 	}
 	merged, weights := filepath.Join(out, "merged"), filepath.Join(out, "merged", "model.safetensors")
-	put(t, filepath.Join(merged, "config.json"), []byte("{}"))
+	testkit.Write(t, filepath.Join(merged, "config.json"), []byte("{}"))
 	wants(t, "a foreign merged", out, 2, "was not written by this extend", eval, "--train=false")
 	if err := os.RemoveAll(merged); err != nil {
 		t.Fatal(err)
 	}
-	put(t, filepath.Join(out, ".merged.longlora-part", "model.safetensors"), []byte("half")) // of a killed merge
+	testkit.Write(t, filepath.Join(out, ".merged.longlora-part", "model.safetensors"), []byte("half")) // of a killed merge
 	want, _, err := run(t, options(t, tokens, out, eval, "--train=false"), "")
 	if err != nil {
 		t.Fatal(err)
@@ -137,7 +125,7 @@ func TestMergedIsVerified(t *testing.T) {
 	for name, spoil := range map[string]func(){
 		"a flipped bit":  func() { flip(t, weights) },
 		"a missing file": func() { _ = os.Remove(weights) },
-		"another config": func() { put(t, filepath.Join(merged, "config.json"), []byte("{}")) },
+		"another config": func() { testkit.Write(t, filepath.Join(merged, "config.json"), []byte("{}")) },
 	} {
 		spoil()
 		wants(t, name, out, 4, "move merged away", eval, "--train=false")
@@ -171,9 +159,9 @@ func TestChangedInputs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	put(t, filepath.Join(model, "config.json"), append(config, '\n'))
+	testkit.Write(t, filepath.Join(model, "config.json"), append(config, '\n'))
 	wants(t, "config", out, 2, "--model: config.json is not the one", args...)
-	put(t, filepath.Join(model, "config.json"), config)
+	testkit.Write(t, filepath.Join(model, "config.json"), config)
 	flip(t, filepath.Join(model, "model.safetensors"))
 	wants(t, "weights", out, 2, "--model: model.safetensors is not the file", args...)
 }

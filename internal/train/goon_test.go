@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"longlora/internal/errs"
+	"longlora/internal/testkit"
 	"longlora/internal/train"
 )
 
@@ -45,7 +46,7 @@ func positionsOf(t *testing.T, dir string) (kind string, factor float64, length 
 // base whose config.json has those positions.
 func TestGoOnAtTheAdaptersPositions(t *testing.T) {
 	const ctx, rows = 256, 4
-	model := filepath.Join(goldenDir, plainModel, "model")
+	model := filepath.Join(testkit.Root(t), "testdata", "golden", plainModel, "model")
 	text := drawn(t, ctx*rows)
 	args := func(out string, more ...string) []string {
 		return append([]string{"--data=" + text, "--out=" + out, fmt.Sprint("--ctx=", ctx), "--lr=1e-3", "--warmup-steps=0",
@@ -69,16 +70,14 @@ func TestGoOnAtTheAdaptersPositions(t *testing.T) {
 		t.Fatal(err)
 	}
 	var config map[string]any
-	if err := json.Unmarshal([]byte(readFile(t, filepath.Join(model, "config.json"))), &config); err != nil {
-		t.Fatal(err)
-	}
+	testkit.ReadJSON(t, filepath.Join(model, "config.json"), &config)
 	config["max_position_embeddings"] = ctx
 	config["rope_parameters"] = map[string]any{"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64, "rope_theta": 10000.0}
 	b, err := json.Marshal(config)
 	if err != nil {
 		t.Fatal(err)
 	}
-	put(t, filepath.Join(scaled, "config.json"), string(b))
+	testkit.Write(t, filepath.Join(scaled, "config.json"), b)
 	bare := copyRun(t, first)
 	if err := os.Remove(filepath.Join(bare, "run.json")); err != nil {
 		t.Fatal(err)
@@ -107,7 +106,7 @@ func TestGoOnAtTheAdaptersPositions(t *testing.T) {
 // What holds where: the adapter's positions up to their length, larger ones beyond it, and what is asked for, with a word
 // where that is another thing. A checkpoint is an adapter too.
 func TestWhosePositions(t *testing.T) {
-	model := filepath.Join(goldenDir, plainModel, "model")
+	model := filepath.Join(testkit.Root(t), "testdata", "golden", plainModel, "model")
 	data := drawn(t, 512)
 	common := []string{"--model=" + model, "--data=" + data, "--steps=1", "--accum=1"}
 	first := filepath.Join(t.TempDir(), "first")
@@ -117,7 +116,7 @@ func TestWhosePositions(t *testing.T) {
 		t.Fatal(err)
 	}
 	foreign := copyRun(t, bare)
-	put(t, filepath.Join(foreign, "run.json"), `{"name": "of another program"}`)
+	testkit.Write(t, filepath.Join(foreign, "run.json"), `{"name": "of another program"}`)
 	for name, c := range map[string]struct {
 		adapter string
 		more    string // options
@@ -163,7 +162,7 @@ func TestWhosePositions(t *testing.T) {
 
 // A run does not go on where the adapter that it started from has other positions now, or none.
 func TestAdaptersPositionsChanged(t *testing.T) {
-	model := filepath.Join(goldenDir, plainModel, "model")
+	model := filepath.Join(testkit.Root(t), "testdata", "golden", plainModel, "model")
 	data := drawn(t, 512)
 	common := []string{"--model=" + model, "--data=" + data, "--accum=1", "--ctx=256"}
 	first, out := filepath.Join(t.TempDir(), "first"), filepath.Join(t.TempDir(), "out")
