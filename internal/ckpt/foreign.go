@@ -3,7 +3,10 @@ package ckpt
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -116,6 +119,12 @@ func instead(dir string) error {
 	if p := first(dir, "*.gguf"); p != "" {
 		return ggufError(p)
 	}
+	if p := first(dir, "merged/config.json"); p != "" && first(dir, "extend.json") != "" {
+		return errs.Dataf("%s: the folder of an extend; the model that it made: --model %s", dir, filepath.Dir(p))
+	}
+	if list, _ := filepath.Glob(filepath.Join(quoteGlob(dir), "checkpoints", "step-*", "config.json")); len(list) > 0 && first(dir, "run.json") != "" {
+		return errs.Dataf("%s: a training run that has not ended; its last checkpoint, without a tokenizer: --model %s", dir, filepath.Dir(list[len(list)-1]))
+	}
 	if first(dir, "adapter_config.json") != "" {
 		return errs.Dataf("%s: an adapter, not a model: give it as --adapter %s, and its base as --model", dir, dir)
 	}
@@ -126,6 +135,30 @@ func instead(dir string) error {
 		return errs.Dataf("%s: weights in the form of their makers, which is not read; download the checkpoint in Hugging Face's form, or convert it with transformers' convert_llama_weights_to_hf.py", p)
 	}
 	return nil
+}
+
+// noAdapter says what a folder is that holds no adapter, or how an adapter comes to one.
+func noAdapter(dir string) error {
+	path := filepath.Join(dir, adapterConfigName)
+	if st, err := os.Stat(dir); err != nil {
+		org, repo, named := strings.Cut(dir, "/")
+		if !errors.Is(err, fs.ErrNotExist) || !named || org == "" || org == "." || org == ".." || repo == "" || strings.Contains(repo, "/") {
+			return files.Fault(dir, err)
+		}
+		if cached, err := Resolve(dir); err == nil {
+			return errs.Dataf("%s: no such folder; the local cache has one of this name: --adapter %s", dir, cached)
+		}
+		return errs.Dataf("%s: no such folder; an adapter of this name is downloaded into it with: hf download %s --local-dir %s", dir, dir, dir)
+	} else if !st.IsDir() {
+		return errs.Dataf("%s: a file where an adapter's folder is wanted; give the folder: --adapter %s", dir, filepath.Dir(dir))
+	}
+	if p := first(dir, "*.gguf"); p != "" {
+		return ggufError(p)
+	}
+	if exists(filepath.Join(dir, "config.json")) {
+		return errs.Dataf("%s: there is no such file: %s holds a model, not an adapter; give it as --model", path, dir)
+	}
+	return errs.Dataf("%s: there is no such file; is %s the right folder?", path, dir)
 }
 
 // noWeights says what lies in a folder instead of the weights.

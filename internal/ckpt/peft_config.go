@@ -65,6 +65,9 @@ var baseChanging = []string{"pissa", "olora", "corda", "loftq", "lora_ga"}
 // readAdapterConfig reads and checks dir/adapter_config.json.
 func readAdapterConfig(dir string) (*AdapterConfig, error) {
 	path := filepath.Join(dir, adapterConfigName)
+	if !exists(path) {
+		return nil, noAdapter(dir)
+	}
 	c := &AdapterConfig{Path: path}
 	f := &fields{path: path}
 	if err := ReadJSON(path, &f.raw); err != nil {
