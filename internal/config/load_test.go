@@ -1,6 +1,7 @@
 package config_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -117,6 +118,29 @@ func TestExclusiveList(t *testing.T) {
 	c, _, err := load(t, least+"eval-data: v.txt\n", "--eval-fraction=0.5")
 	if err != nil || len(c.EvalData) != 0 || c.EvalFraction != 0.5 {
 		t.Errorf("--eval-data %q, --eval-fraction %v, %v", c.EvalData, c.EvalFraction, err)
+	}
+}
+
+// Values that exclude another option go by the same rule as options that do.
+func TestExclusiveValues(t *testing.T) {
+	for _, c := range []struct {
+		file string
+		args []string
+		want string // "": exit 2
+	}{
+		{"rope-factor: 4\n", []string{"--rope=none"}, "none 0 lora"},
+		{"rope: none\n", []string{"--rope-factor=4"}, "auto 4 lora"},
+		{"rope: none\nrope-factor: 4\n", nil, ""},
+		{"", []string{"--rope=none", "--rope-factor=4"}, ""},
+		{"adapter: run\n", []string{"--tune=full"}, "auto 0 full"},
+		{"tune: full\n", []string{"--adapter=run"}, "auto 0 lora run"},
+		{"tune: full\nadapter: run\n", nil, ""},
+	} {
+		o, _, err := load(t, least+c.file, c.args...)
+		got := strings.TrimSpace(fmt.Sprint(o.Rope.Rope, " ", o.Factor, " ", o.Tune, " ", o.Adapter))
+		if (err != nil) != (c.want == "") || err == nil && got != c.want || err != nil && errs.Code(err) != 2 {
+			t.Errorf("%q %q: %s, %v; want %s", c.file, c.args, got, err, c.want)
+		}
 	}
 }
 

@@ -194,11 +194,11 @@ func (r *Rope) Asked(v *Values) bool {
 
 // CheckRope validates them.
 func (r *Rope) CheckRope(v *Values) error {
+	if r.Rope == "none" && v.Exclusive("rope", "rope-factor") != nil {
+		return errs.Usagef("--rope none and --rope-factor exclude each other: none is without scaling")
+	}
 	if v.Explicit("rope-factor") && !(r.Factor >= 1 && !math.IsInf(r.Factor, 0)) {
 		return errs.Usagef("--rope-factor %v: must be a number from 1 on", r.Factor)
-	}
-	if r.Rope == "none" && v.Explicit("rope-factor") {
-		return errs.Usagef("--rope none and --rope-factor exclude each other: none is without scaling")
 	}
 	if v.Explicit("base-ctx") && (r.BaseCtx < 1 || r.BaseCtx > mostTokens) {
 		return errs.Usagef("--base-ctx %d: must be from 1 to 2^30", r.BaseCtx)

@@ -174,7 +174,7 @@ func (t *Train) combinations(v *Values) error {
 	if t.Init == "random" && t.Tune != "full" {
 		return errs.Usagef("--init random trains every weight; add --tune full")
 	}
-	if t.Adapter != "" && t.Tune == "full" {
+	if t.Adapter != "" && t.Tune == "full" && v.Exclusive("adapter", "tune") != nil {
 		return errs.Usagef("--adapter and --tune full exclude each other; merge the adapter first")
 	}
 	if int64(t.Batch)*int64(t.Ctx) > math.MaxInt32 {
