@@ -27,7 +27,7 @@ var places = []struct {
 		"weights": "frozen weights", "ring": "page-locked memory of transfer", "carrier": "copies beside the operations, of transfer",
 		"locate": "where cuBLASLt lies"}},
 	{dir: "internal/ops/optest", ext: []string{".go"}, besides: map[string]string{
-		"optest": "the judge", "encode": "values as bytes", "plain": "bfloat16 done plainly, the yardstick"}},
+		"optest": "the judge", "perf": "operations to be timed", "encode": "values as bytes", "plain": "bfloat16 done plainly, the yardstick"}},
 	{dir: "csrc/cpu", ext: []string{".h"}, missing: map[string]string{
 		"embed": "copies of rows, in Go", "transfer": "copies, in Go"}, besides: map[string]string{
 		"kernels": "the interface", "vec": "the compiler's vectors", "drop": "dropout, of linear"}},

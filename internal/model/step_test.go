@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"runtime"
 	"testing"
 
 	"longlora/internal/load"
@@ -31,7 +32,7 @@ func adapted(d model.Desc, drop float64) model.Train {
 }
 
 // arenas takes room on a backend for a model, a step and what waits on the host.
-func arenas(t *testing.T, be ops.Backend, size int64) (params, act, halo *ops.Arena) {
+func arenas(t testing.TB, be ops.Backend, size int64) (params, act, halo *ops.Arena) {
 	t.Helper()
 	var all [3]*ops.Arena
 	for i, s := range []ops.Space{ops.Device, ops.Device, ops.Host} {
@@ -285,5 +286,29 @@ func TestSizeIsCounted(t *testing.T) {
 				t.Errorf("windows %v, %+v: taken %s, counted %s", windows, tl, taken, counted)
 			}
 		}
+	}
+}
+
+// BenchmarkStep is a training step of the tiny shape over 2048 tokens in groups of a quarter, in one tile and in tiles.
+func BenchmarkStep(bench *testing.B) {
+	d, b := model.Shapes["tiny"], cpu.New(runtime.NumCPU())
+	d.V = 4000 // the head would be most of it
+	const n = 2048
+	batch := randomBatch(1, d.V, false, n)
+	for _, tile := range []int{n, n / 4} {
+		bench.Run(fmt.Sprintf("tile=%d", tile), func(bench *testing.B) {
+			params, act, halo := arenas(bench, b, 1<<30)
+			m, err := model.New(b, d, adapted(d, 0), load.Random(d, 0.02, 1), params)
+			if err != nil {
+				bench.Fatal(err)
+			}
+			inv := make([]float32, d.D/2)
+			r := model.NewRunner(m, b, s2attn.Spec{Mode: s2attn.Split, Group: n / 4}, model.Rope{Inv: inv, Scale: 1},
+				model.Tiling{Tile: tile, MLPRows: tile, HeadRows: 512}, act, halo)
+			for bench.Loop() {
+				r.Step(batch, 1)
+			}
+			bench.ReportMetric(n*float64(bench.N)/bench.Elapsed().Seconds(), "tokens/s")
+		})
 	}
 }

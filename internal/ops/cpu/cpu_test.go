@@ -4,12 +4,14 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"runtime"
 	"testing"
 
 	kernels "longlora/csrc/cpu"
 	"longlora/internal/ops"
 	"longlora/internal/ops/optest"
 	"longlora/internal/tensor"
+	"longlora/internal/testkit/perf"
 )
 
 // Every operation against float64, on every instruction set that this machine has.
@@ -24,6 +26,9 @@ func TestOps(t *testing.T) {
 		})
 	}
 }
+
+// BenchmarkOps times every operation at the sizes of a tiny layer: see optest.
+func BenchmarkOps(b *testing.B) { perf.Ops(b, New(runtime.NumCPU()), optest.LayerTiny) }
 
 // The same bits for any number of threads, and for a row whatever rows are computed with it.
 func TestBitsDependOnTheRowAlone(t *testing.T) {

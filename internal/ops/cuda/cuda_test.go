@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"longlora/internal/ops/optest"
+	"longlora/internal/testkit/perf"
 )
 
 // Every operation against float64, on the first device.
@@ -23,3 +24,6 @@ func TestOps(t *testing.T) {
 		})
 	}
 }
+
+// BenchmarkOps times every operation at the sizes of a layer of LLaMA-2 7B: see optest.
+func BenchmarkOps(b *testing.B) { perf.Ops(b, open(b), optest.Layer7B) }

@@ -12,6 +12,25 @@
 // sums, which each case states. A bfloat16 backend may besides be off by twice what the same operation has when it
 // is done plainly: inputs as stored, sums exact, everything that would be a bfloat16 tensor rounded once. That
 // yardstick is computed by the same formula with a rounding put in, never written down.
+//
+// # A new operation
+//
+// It is defined in package ops (a method of an interface of Backend, with formula, shapes and source), counted in
+// ops.Counter, and implemented in ops/cpu, in ops/cuda and, rounded, in Plain. Its judge is a function here, in the file of
+// its name, listed in suites: for each case k.start names it, k.normal, k.out and k.sum lay its tensors out, and k.judge
+// takes the call and the formula, which is given the rounding r for what a bfloat16 backend stores. Its speed is a function
+// in perf.go, listed in loads: calls at the sizes of a layer, with the bytes or the operations of each. A test holds suites
+// and loads to the same names.
+//
+// # Speed
+//
+// The same benchmark times every operation on both backends, as GB/s or GFLOP/s and as a share of what a copy or a product
+// gets there:
+//
+//	go test ./internal/ops/cpu -run '^$' -bench Ops
+//	build/cuda/test/cuda.test -test.run '^$' -test.bench Ops/attention    # after make cuda-check, on a machine with a GPU
+//
+// scripts/bench-compare.sh compares two commits.
 package optest
 
 import (

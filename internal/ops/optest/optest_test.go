@@ -2,6 +2,7 @@ package optest_test
 
 import (
 	"math"
+	"slices"
 	"strings"
 	"testing"
 	"unsafe"
@@ -86,5 +87,30 @@ func TestPlainIsWithinItsLimits(t *testing.T) {
 				t.Error(r)
 			}
 		}
+	}
+}
+
+// Every operation that is judged can be timed, in both types of activations, and says what its calls amount to.
+func TestEveryOpIsTimed(t *testing.T) {
+	small := optest.Sizes{T: 40, C: 16, F: 24, H: 4, Hkv: 2, D: 4, V: 70, R: 3, G: 16}
+	for _, b := range []ops.Backend{cpu.New(1), optest.Plain(cpu.New(1))} {
+		var names []string
+		err := optest.Perf(b, small, "", func(l optest.Load) {
+			if n := len(names); n == 0 || names[n-1] != l.Op {
+				names = append(names, l.Op)
+			}
+			if (l.Bytes > 0) == (l.Flops > 0) {
+				t.Errorf("%s %s: %v bytes, %v operations", l.Op, l.Name, l.Bytes, l.Flops)
+			}
+			l.Call()
+			l.Call()
+		})
+		if err != nil || !slices.Equal(names, optest.Ops()) {
+			t.Errorf("%s: timed are %v, judged %v; %v", b.Name(), names, optest.Ops(), err)
+		}
+	}
+	p, err := optest.MeasurePeak(cpu.New(1), small)
+	if err != nil || !(p.Bytes > 1e6 && p.Flops > 1e6) {
+		t.Errorf("%+v, %v", p, err)
 	}
 }
