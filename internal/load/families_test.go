@@ -8,9 +8,7 @@ import (
 	"longlora/internal/load"
 	"longlora/internal/model"
 	"longlora/internal/ops/cpu"
-	"longlora/internal/ops/optest"
 	"longlora/internal/s2attn"
-	"longlora/internal/testkit/backend"
 )
 
 // families are reference cases of one kind of model each: of the base's loss, of the adapter's, and of gradients.
@@ -42,22 +40,13 @@ func TestFamilies(t *testing.T) {
 	}
 }
 
-// The same in bfloat16: a step may have twice the error of one whose every operation is done plainly.
+// The same in bfloat16.
 func TestFamiliesBF16(t *testing.T) {
-	plain := optest.Plain(cpu.New(2))
-	for _, be := range append(backend.GPU(t), plain) {
-		for _, name := range families {
+	for _, name := range families {
+		t.Run(name, func(t *testing.T) {
 			g := open(t, name)
-			c := g.split()
-			yard := g.yardstick(t, plain, c)
-			for _, tl := range tilings(c, g.Ctx, g.Group, g.Ctx, g.Group/2-3) {
-				for what, e := range g.errors(t, be, c, tl) {
-					if limit := 2 * yard[what]; !(e <= limit) {
-						t.Errorf("%s: %s %+v: %s is off by %g, at most %g", be.Name(), name, tl, what, e, limit)
-					}
-				}
-			}
-		}
+			g.judgeBF16(t, g.split(), g.Ctx, g.Group/2-3)
+		})
 	}
 }
 

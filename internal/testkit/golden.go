@@ -11,18 +11,21 @@ import (
 
 // Case is a reference case: testdata/golden/README.md says what lies in one.
 type Case struct {
-	Dir      string `json:"-"`
-	Ctx      int
-	Group    int
-	Steps    int
-	LR       float64
-	Full     float64 `json:"loss.full"`
-	Split    float64 `json:"loss.split"`
-	Roll     float64 `json:"loss.roll"`
-	SFTLoss  float64 `json:"loss.sft"`
-	DocsLoss float64 `json:"loss.docs"`
-	Docs     []int   // lengths of the documents that a row is cut into
-	SFT      struct {
+	Dir        string `json:"-"`
+	Ctx        int
+	Group      int
+	Steps      int
+	LR         float64
+	Full       float64 `json:"loss.full"`
+	Split      float64 `json:"loss.split"`
+	Roll       float64 `json:"loss.roll"`
+	SFTLoss    float64 `json:"loss.sft"`
+	DocsLoss   float64 `json:"loss.docs"`
+	BatchFull  float64 `json:"loss.batch.full"`
+	BatchSplit float64 `json:"loss.batch.split"`
+	Docs       []int   // lengths of the documents that a row is cut into
+	Rows       []int   // lengths of a padded batch's rows
+	SFT        struct {
 		Lengths, Prompt []int
 		Starts          []int `json:"row_starts"`
 	}

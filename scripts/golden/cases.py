@@ -19,6 +19,7 @@ class Case:
     old_spelling: bool = False   # config.json as transformers 4 wrote it
     merged: bool = False         # PEFT's merge, and the released LongLoRA form of the trained adapter
     docs: tuple = ()             # lengths of the documents that a row of ctx tokens is cut into
+    rows: tuple = ()             # lengths of the rows of a batch, padded on the right to the longest
     full_tune: bool = False      # every weight trained, without an adapter
     decay: float = 0.0
     seed: int = 0
@@ -45,6 +46,8 @@ CASES = [
     # A length that is a multiple of nothing, an odd group, one KV head of 12 for five heads, documents cut inside of segments.
     Case("ragged", llama(60, 44, 2, 5, 1, 131, 512), 157, 37, 1000, steps=3, targets=ALL_LINEAR, kinds=("full", "split", "sft"),
          docs=(1, 2, 29, 18, 60, 19, 28), seed=4),
+    # Rows of other lengths in one padded batch, the longest no multiple of the group, another exactly one.
+    Case("padded", llama(48, 56, 2, 6, 3, 163, 128), 83, 26, 360, steps=2, kinds=("split",), rows=(83, 26, 1, 61), seed=12),
     Case("families/llama-bias", llama(64, 96, 2, 4, 2, 199, 128, attention_bias=True), 128, 32, 900, steps=4, targets=ALL_LINEAR,
          kinds=("full", "split"), seed=5),
     Case("families/mistral-window", llama(64, 112, 2, 4, 2, 199, 128, sliding_window=48), 128, 32, 900, steps=4, targets=ALL_LINEAR,

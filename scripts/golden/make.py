@@ -104,7 +104,7 @@ def adapted(case, model, adapter, attention):
 
 def summed_loss(m, ids, first_label=1):
     """The sum of -log p over a document's tokens from first_label on (an answer after its prompt), and how many they are."""
-    logits = m(input_ids=ids[None]).logits[0]
+    logits = m(input_ids=ids[None]).logits[0].float()
     return F.cross_entropy(logits[first_label - 1:-1], ids[first_label:], reduction="sum"), len(ids) - first_label
 
 
@@ -112,6 +112,40 @@ def mean_loss(m, documents):
     """The mean over all scored tokens of documents, each alone: nothing of a document is seen from another one."""
     parts = [summed_loss(m, ids, first) for ids, first in documents if len(ids) > first]
     return sum(p[0] for p in parts) / sum(p[1] for p in parts)
+
+
+def batch_loss(m, ids, rows):
+    """transformers' own loss of a batch whose rows are padded on the right and masked there; rows follow each other in ids."""
+    start = [sum(rows[:i]) for i in range(len(rows))]
+    pad = lambda fill, parts: torch.stack([F.pad(p, (0, max(rows) - len(p)), value=fill) for p in parts])
+    parts = [ids[s:s + n] for s, n in zip(start, rows)]
+    return m(input_ids=pad(0, parts), attention_mask=pad(0, [torch.ones_like(p) for p in parts]), labels=pad(-100, parts)).loss
+
+
+def step(case, m, kind, ids):
+    """The loss of a kind, and its gradients by name."""
+    mode = "split" if kind in ("sft", "docs") else kind.removeprefix("batch.")
+    with s2.attending(mode, case.group):
+        loss = batch_loss(m, ids, case.rows) if kind.startswith("batch.") else mean_loss(m, documents(case, kind, ids))
+        loss.backward()
+    return loss.item(), gradients(m, kind)
+
+
+def attention_of(kind):
+    return "eager" if kind in ("full", "batch.full") else "s2"
+
+
+def in_bfloat16(case, out, ids, kinds, exact):
+    """What PyTorch is off by when everything is bfloat16: of each kind the loss, and each gradient as |a-b|/|b|. To two digits,
+    which no processor changes by much."""
+    off = {}
+    for kind in kinds:
+        loss, grads = step(case, adapted(case, out + "/model", out + "/adapter-init", attention_of(kind)).to(torch.bfloat16), kind, ids)
+        off[kind] = {"loss": float(f"{abs(loss - exact[kind][0]):.2g}")}
+        for name, want in exact[kind][1].items():
+            error = ((grads[name].float() - want).norm() / want.norm()).item()
+            off[kind][name.removeprefix(f"grad.{kind}.")] = float(f"{error:.2g}")
+    write_json(out + "/bf16.json", off)
 
 
 def documents(case, kind, ids):
@@ -194,6 +228,8 @@ def spans(case, out, expected, tensors):
         expected["sft"] = {"lengths": sft_lengths(case), "prompt": SFT_PROMPT, "row_starts": [0, case.ctx]}
     if case.docs:
         expected["docs"] = list(case.docs)
+    if case.rows:
+        expected["rows"] = list(case.rows)
     if case.merged:
         release(case, out, tensors)
 
@@ -264,17 +300,18 @@ def with_adapter(case, out, ids, expected, tensors):
     expected.update(rank=RANK, alpha=ALPHA, targets=case.targets)
     make_adapter(case, out + "/model", out + "/adapter-init")
     family = case.name.startswith("families/")  # smaller: gradients under S²-Attn alone
-    for kind in case.kinds + (("docs",) if case.docs else ()):
-        mode = "split" if kind in ("sft", "docs") else kind
-        m = adapted(case, out + "/model", out + "/adapter-init", "eager" if mode == "full" else "s2")
-        with s2.attending(mode, case.group):
-            loss = mean_loss(m, documents(case, kind, ids))
-            loss.backward()
-            expected["loss." + kind] = loss.item()
-            if not family or kind == "split":
-                tensors.update(gradients(m, kind))
-            if kind in ("split", "roll") and not family:
+    kinds = case.kinds + (("docs",) if case.docs else ()) + (("batch.full", "batch.split") if case.rows else ())
+    exact = {}
+    for kind in kinds:
+        m = adapted(case, out + "/model", out + "/adapter-init", attention_of(kind))
+        exact[kind] = step(case, m, kind, ids)
+        expected["loss." + kind] = exact[kind][0]
+        if not family or kind == "split":
+            tensors.update(exact[kind][1])
+        if kind in ("split", "roll") and not family:
+            with s2.attending(kind, case.group):
                 tensors["logits." + kind] = logits(m, ids[:case.ctx])
+    in_bfloat16(case, out, ids, kinds, exact)
     m = adapted(case, out + "/model", out + "/adapter-init", "s2")
     with s2.attending("split", case.group):
         losses, sizes, _ = train(case, m, ids, "split")
