@@ -8,9 +8,9 @@
 # `make cuda-check` there, for GPU operations and attention. BENCHMARKS is a pattern as go test -bench takes it; all is the default.
 # ROUNDS (5) says how often each side runs, TIME (0.2s) how long a benchmark at least.
 #
-# A row has the median of each side's ns/op, how far its runs lie apart as a share of it, and what the new one takes of the
-# old one's time. A row is marked where every run of one side is faster than every run of the other. Benchmarks that only
-# one commit has are listed below.
+# A row has the median of each side's time, how far its runs lie apart as a share of it, and what the new one takes of the
+# old one's time. From four rounds on a row is marked where every run of one side is faster than every run of the other; of
+# rows without a difference one in 126 is so by chance in five rounds. Benchmarks that only one commit has are listed below.
 set -euo pipefail
 [ $# -ge 2 ] || { sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p}' "$0" >&2; exit 2; }
 pattern=${3:-.} rounds=${ROUNDS:-5} time=${TIME:-0.2s}
@@ -73,7 +73,7 @@ print(f"{'benchmark':44} {'old ms':>10} {'±':>6} {'new ms':>10} {'±':>6} {'new
 for n in both:
     a, b = old[n], new[n]
     ma, mb = statistics.median(a), statistics.median(b)
-    mark = "  slower" if min(b) > max(a) else "  faster" if max(b) < min(a) else ""
+    mark = "" if min(len(a), len(b)) < 4 else "  slower" if min(b) > max(a) else "  faster" if max(b) < min(a) else ""
     print(f"{n:44} {ma/1e6:10.3f} {spread(a):5.0f}% {mb/1e6:10.3f} {spread(b):5.0f}% {mb/ma:8.3f}{mark}")
 for side, one, other in (("old", old, new), ("new", new, old)):
     for n in one:

@@ -34,7 +34,7 @@ check: objects
 	mkdir -p $(OUT)/test
 	go vet -tags cuda ./internal/ops/cuda
 	for p in $(CHECK); do go test -c $(GOFLAGS_CUDA) -o $(OUT)/test/$$(basename $$p).test ./$$p || exit 1; done
-CHECK ?= internal/ops/cuda internal/load internal/machine internal/plan
+CHECK ?= internal/ops/cuda internal/model internal/load internal/machine internal/plan
 
 objects: $(OUT)/liblonglora.a $(OUT)/libcuda.a
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -43,17 +44,15 @@ func TestConfigReads(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.KV != 4 || c.HeadDim != 16 || c.Eps != 1e-6 || c.InitRange != 0.02 || c.Tied || c.DType != tensor.F32 || len(c.Notes) != 0 {
-		t.Errorf("defaults: %+v", c)
-	}
+	testkit.Each(t, c, map[string]bool{"default of num_key_value_heads": c.KV == 4, "of head_dim": c.HeadDim == 16, "of rms_norm_eps": c.Eps == 1e-6,
+		"of initializer_range": c.InitRange == 0.02, "of tie_word_embeddings": !c.Tied, "of dtype": c.DType == tensor.F32, "notes": len(c.Notes) == 0})
 	c, err = ReadConfig(configWith(t, change{"num_key_value_heads": 2, "head_dim": 24, "rms_norm_eps": 1e-5, "tie_word_embeddings": true,
 		"torch_dtype": "bfloat16", "eos_token_id": []int{7, 9}, "attention_dropout": 0.1, "pretraining_tp": 2}))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.KV != 2 || c.HeadDim != 24 || c.Eps != 1e-5 || !c.Tied || c.DType != tensor.BF16 || len(c.EOS) != 2 || c.EOS[1] != 9 || len(c.Notes) != 2 {
-		t.Errorf("given: %+v", c)
-	}
+	testkit.Each(t, c, map[string]bool{"num_key_value_heads": c.KV == 2, "head_dim": c.HeadDim == 24, "rms_norm_eps": c.Eps == 1e-5, "tie_word_embeddings": c.Tied,
+		"torch_dtype": c.DType == tensor.BF16, "eos_token_id": slices.Equal(c.EOS, []int{7, 9}), "notes": len(c.Notes) == 2})
 	if c, err = ReadConfig(configWith(t, change{"attention_bias": true, "mlp_bias": nil})); err != nil || !c.AttnBias || c.MLPBias {
 		t.Errorf("biases of the attention alone: %+v, %v", c, err)
 	}

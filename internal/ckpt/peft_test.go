@@ -150,9 +150,8 @@ func TestAdapterFits(t *testing.T) {
 	if e := a.Saved[embedName]; !e.Shape.Equal([]int{6, 4}) || len(e.Data()) != 6*4*2 {
 		t.Errorf("the embedding has shape %v and %d bytes", e.Shape, len(e.Data()))
 	}
-	if a.Config.Rank != 2 || a.Config.Alpha != 4 || len(a.LoRA) != 2 || len(a.Targets()) != 1 || a.Targets()[0] != "q_proj" {
-		t.Errorf("%+v", a)
-	}
+	testkit.Each(t, a, map[string]bool{"r": a.Config.Rank == 2, "lora_alpha": a.Config.Alpha == 4, "factors": len(a.LoRA) == 2,
+		"targets": slices.Equal(a.Targets(), []string{"q_proj"})})
 }
 
 // Where the base has one tensor for both, what is saved, shared or has factors decides how many the adapter makes.

@@ -183,12 +183,12 @@ func TestWriteReads(t *testing.T) {
 			t.Errorf("%s came back as %v of %s", o.Name, got.Shape, got.DType)
 		}
 	}
-	first, _ := os.ReadFile(path)
+	first := testkit.Read(t, path)
 	in[0], in[3] = in[3], in[0] // the order of the call is no matter
 	if err := WriteSafetensors(path, in); err != nil {
 		t.Fatal(err)
 	}
-	if second, _ := os.ReadFile(path); !bytes.Equal(first, second) {
+	if !bytes.Equal(first, testkit.Read(t, path)) {
 		t.Error("the same tensors gave other bytes")
 	}
 }
@@ -200,7 +200,7 @@ func TestWriteFailureLeavesNothing(t *testing.T) {
 	if err := WriteSafetensors(path, []Out{sample("w", tensor.F32, 4)}); err != nil {
 		t.Fatal(err)
 	}
-	before, _ := os.ReadFile(path)
+	before := testkit.Read(t, path)
 	short := Out{Name: "w", DType: tensor.F32, Shape: tensor.Shape{4}, Write: func(w io.Writer) error {
 		_, err := w.Write(make([]byte, 12))
 		return err
@@ -208,10 +208,11 @@ func TestWriteFailureLeavesNothing(t *testing.T) {
 	if err := WriteSafetensors(path, []Out{short}); err == nil || !strings.Contains(err.Error(), "12 bytes") {
 		t.Errorf("a short tensor gave %v", err)
 	}
-	after, _ := os.ReadFile(path)
-	list, _ := os.ReadDir(dir)
-	if !bytes.Equal(before, after) || len(list) != 1 {
-		t.Errorf("the folder holds %v, the file changed: %v", list, !bytes.Equal(before, after))
+	if !bytes.Equal(before, testkit.Read(t, path)) {
+		t.Error("the file changed")
+	}
+	if list, err := os.ReadDir(dir); err != nil || len(list) != 1 {
+		t.Errorf("the folder holds %v, %v", list, err)
 	}
 }
 

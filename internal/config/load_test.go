@@ -179,9 +179,10 @@ func TestLists(t *testing.T) {
 // Keys may be written with - or _, and belong to any command.
 func TestFileKeys(t *testing.T) {
 	c, _, err := load(t, least+"max_grad_norm: 0.5\nwarmup-steps: 7\nlr: 1e-4\ntrain_embed: false\ntrials: 4\n")
-	if err != nil || c.MaxGradNorm != 0.5 || c.WarmupSteps != 7 || c.LR != 1e-4 || c.TrainEmbed {
-		t.Errorf("%+v %v", c, err)
+	if err != nil {
+		t.Fatal(err)
 	}
+	testkit.Each(t, c, map[string]bool{"max_grad_norm": c.MaxGradNorm == 0.5, "warmup-steps": c.WarmupSteps == 7, "lr": c.LR == 1e-4, "train_embed": !c.TrainEmbed})
 	// --config names another file, which is then the only one.
 	other := filepath.Join(t.TempDir(), "other.yaml")
 	testkit.Write(t, other, least+"rank: 2\n")
@@ -315,9 +316,11 @@ func TestFileText(t *testing.T) {
 		}
 	}
 	c, _, err := load(t, "model: &m m\ndata: d\nctx: 0x40\nout: *m\nsteps: 1e3\nseed: 1_000\nlr: 1E-4\nshuffle: False\ntargets: [q_proj]\ngroup: .25\n")
-	if err != nil || c.Ctx != 64 || c.Out != "m" || c.Steps != 1000 || c.Seed != 1000 || c.LR != 1e-4 || c.Shuffle || len(c.Targets) != 1 || c.G != 16 {
-		t.Errorf("%+v: %v", c, err)
+	if err != nil {
+		t.Fatal(err)
 	}
+	testkit.Each(t, c, map[string]bool{"ctx": c.Ctx == 64, "out": c.Out == "m", "steps": c.Steps == 1000, "seed": c.Seed == 1000, "lr": c.LR == 1e-4,
+		"shuffle": !c.Shuffle, "targets": reflect.DeepEqual(c.Targets, []string{"q_proj"}), "group": c.G == 16})
 	for _, file := range []string{"", "# nothing\n", "---\n"} {
 		if _, _, err := load(t, file, "--model=m", "--data=d", "--ctx=64", "--out=o"); err != nil {
 			t.Errorf("%q: %v", file, err)

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"longlora/internal/data"
+	"longlora/internal/ops"
 )
 
 // A token is the target of the one before it in its document, where it is scored; Scored counts just those.
@@ -28,10 +29,19 @@ func TestTargets(t *testing.T) {
 				at = hi + r.IntN(4)
 			}
 		}
-		w := Batches{}
+		w := Batches{Seed: 5, Drop: true}
 		w.Start()
 		w.Add(data.Row{IDs: []int32{7}, Docs: []int32{0}}, 1, 0) // rows before it change nothing
 		w.Add(row, 1, 1)
+		keys := w.Batch().Keys
+		if len(keys) != n+1 {
+			t.Fatalf("%d keys for %d tokens", len(keys), n+1)
+		}
+		for i, key := range keys[1:] {
+			if want := ops.DropKey(5, 1, 1, int32(i)); key != want {
+				t.Fatalf("token %d of step 1's sample 1 has the key %#x, want %#x", i, key, want)
+			}
+		}
 		got, count := w.Batch().Targets[1:], 0
 		for i := range n {
 			want := int32(-1)

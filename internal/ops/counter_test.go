@@ -53,6 +53,37 @@ func TestCounter(t *testing.T) {
 	if want := 2.0 * 10 * (30*20 + 2*4*(20+30)); c.Cost.Linear != want { // the factors' gradients and the input's
 		t.Errorf("backward: %g operations, want %g", c.Cost.Linear, want)
 	}
+	l.DW = a.New(tensor.F32, 30, 20)
+	for _, at := range []struct {
+		dx   Tensor
+		base float64
+	}{{dx, 2}, {Tensor{}, 1}} { // dX and dW, or dW alone
+		c.Cost = Cost{}
+		c.LinearBackward(at.dx, x, Tensor{}, []ProjGrad{{L: l, DY: y}})
+		if want := 2.0 * 10 * (at.base*30*20 + 2*4*(20+30)); c.Cost.Linear != want {
+			t.Errorf("backward with a trained weight: %g operations, want %g", c.Cost.Linear, want)
+		}
+	}
+	c.Cost = Cost{}
+	q := &Attn{H: 3, Hkv: 3, D: 8, Docs: []int32{0, 10}, Q: a.New(tensor.BF16, 10, 3, 8)}
+	c.AttnForward(q)
+	if want := 3.0 * 55 * 4 * 8; c.Cost.Attention != want { // scores and values, two operations a multiply-add
+		t.Errorf("attention: %g operations, want %g", c.Cost.Attention, want)
+	}
+	c.AttnBackward(q)
+	if want := 3.0 * 55 * (4 + 10) * 8; c.Cost.Attention != want { // scores again, dV, dP, dQ, dK
+		t.Errorf("attention and back: %g operations, want %g", c.Cost.Attention, want)
+	}
+	for _, h := range []struct {
+		HeadLoss
+		products float64
+	}{{HeadLoss{}, 1}, {HeadLoss{DX: dx}, 2}, {HeadLoss{DX: dx, DW: w}, 3}} {
+		h.X, h.W, c.Cost = x, w, Cost{}
+		c.HeadLoss(&h.HeadLoss)
+		if want := 2 * h.products * 10 * 30 * 20; c.Cost.Head != want {
+			t.Errorf("a head of %g products: %g operations, want %g", h.products, c.Cost.Head, want)
+		}
+	}
 	c.Cost = Cost{}
 	c.CopyRows(y, y, Block{Rows: 3, Cols: 5})
 	if c.Cost.Bytes != 60 || c.Cost.Calls != 1 {

@@ -7,6 +7,8 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 )
 
@@ -43,6 +45,20 @@ func ReadJSON(t testing.TB, path string, v any) {
 	t.Helper()
 	if err := json.Unmarshal(Read(t, path), v); err != nil {
 		t.Fatalf("%s: %v", path, err)
+	}
+}
+
+// Each says which of several conditions do not hold of what was seen.
+func Each(t testing.TB, seen any, conditions map[string]bool) {
+	t.Helper()
+	var bad []string
+	for name, ok := range conditions {
+		if !ok {
+			bad = append(bad, name)
+		}
+	}
+	if slices.Sort(bad); len(bad) > 0 {
+		t.Errorf("wrong: %s; %+v", strings.Join(bad, ", "), seen)
 	}
 }
 

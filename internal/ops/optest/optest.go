@@ -94,7 +94,13 @@ func Run(b ops.Backend, filter string, done func(Result)) []Result {
 		}
 		k := &kit{b: b, act: b.Act(), op: s.op, done: done}
 		k.safely(func() { s.run(k) })
+		if len(k.results) == 0 {
+			k.fault("nothing was judged")
+		}
 		all = append(all, k.results...)
+	}
+	if len(all) == 0 {
+		all = append(all, Result{Op: filter, Fault: "no operation has this in its name"})
 	}
 	return all
 }

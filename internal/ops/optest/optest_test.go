@@ -75,6 +75,43 @@ func TestFaultsAreSeen(t *testing.T) {
 	}
 }
 
+// coarse is a bfloat16 backend that drops the last bits of what it gives.
+type coarse struct {
+	ops.Backend
+	bits int
+}
+
+func (c coarse) SwiGLUForward(h, g, u ops.Tensor) {
+	c.Backend.SwiGLUForward(h, g, u)
+	for i := range h.Half() {
+		h.Half()[i] &^= 1<<c.bits - 1
+	}
+}
+
+// A bfloat16 backend is allowed twice what rounding once gives, and no more: two bits cut off are seen.
+func TestCoarseIsSeen(t *testing.T) {
+	for bits, ok := range map[int]bool{0: true, 2: false, 3: false} {
+		judged := 0
+		for _, r := range optest.Run(coarse{optest.Plain(cpu.New(1)), bits}, "swiglu", nil) {
+			if r.Case == "forward, 130 rows of 688" {
+				if judged++; r.OK() != ok {
+					t.Errorf("%d bits cut off: %s", bits, r)
+				}
+			}
+		}
+		if judged != 1 {
+			t.Errorf("%d outputs", judged)
+		}
+	}
+}
+
+// Nothing is not taken for nothing wrong.
+func TestUnknownOperation(t *testing.T) {
+	if all := optest.Run(cpu.New(1), "atention", nil); len(all) != 1 || all[0].OK() {
+		t.Errorf("a name that no operation has: %v", all)
+	}
+}
+
 // A backend that does everything plainly in bfloat16 is within the limits that this gives, but for linear layers, of
 // which it makes several operations.
 func TestPlainIsWithinItsLimits(t *testing.T) {
