@@ -14,7 +14,6 @@ import (
 	"sync/atomic"
 	"syscall"
 
-	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 
 	"longlora/internal/errs"
@@ -168,7 +167,7 @@ func (x *file) decode() error {
 	switch {
 	case k == tokens:
 	case bytes.HasPrefix(head, []byte("\x1f\x8b")):
-		r, err := gzip.NewReader(br)
+		r, err := newMembers(br)
 		if err != nil {
 			return err
 		}
