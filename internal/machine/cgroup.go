@@ -53,13 +53,13 @@ func cgroup(membership, root string) (limit, free int64, ok bool) {
 // groupFree is one group's limit and what it leaves, counting file pages that can be dropped as free. names are the files
 // of limit and use, and the statistic of such pages.
 func groupFree(dir string, names [3]string) (limit, free int64, ok bool) {
-	number := func(name string) (int64, bool) {
+	number := func(name string) (int64, bool) { // not negative
 		b, err := os.ReadFile(filepath.Join(dir, name))
 		if err != nil {
 			return 0, false
 		}
 		v, err := strconv.ParseInt(strings.TrimSpace(string(b)), 10, 64)
-		return v, err == nil
+		return v, err == nil && v >= 0
 	}
 	limit, ok1 := number(names[0]) // version 2 says "max" where there is no limit
 	used, ok2 := number(names[1])
@@ -72,8 +72,8 @@ func groupFree(dir string, names [3]string) (limit, free int64, ok bool) {
 	}
 	for _, line := range strings.Split(string(stat), "\n") {
 		if v, found := strings.CutPrefix(line, names[2]); found {
-			if n, err := strconv.ParseInt(v, 10, 64); err == nil {
-				used -= n
+			if n, err := strconv.ParseInt(v, 10, 64); err == nil && n >= 0 {
+				used -= min(n, used)
 			}
 		}
 	}

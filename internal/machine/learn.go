@@ -2,14 +2,17 @@ package machine
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 
 	"longlora/internal/ckpt"
 	"longlora/internal/errs"
+	"longlora/internal/files"
 	"longlora/internal/ops"
 )
 
@@ -59,8 +62,8 @@ func learned(name string) (r ops.Rates, kept bool, err error) {
 	if err != nil {
 		return r, false, err
 	}
-	b, err := os.ReadFile(path)
-	if os.IsNotExist(err) {
+	b, err := files.Read(path, 1<<16)
+	if errors.Is(err, fs.ErrNotExist) {
 		return r, false, nil
 	}
 	if err == nil {

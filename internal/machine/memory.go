@@ -3,7 +3,9 @@ package machine
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
+	"math"
 	"os"
 	"strconv"
 	"strings"
@@ -31,16 +33,28 @@ func procKiB(path, name string) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
+	n, err := kiB(b, name)
+	if err != nil {
+		return 0, fmt.Errorf("%s: %s: %w", path, name, err)
+	}
+	return n, nil
+}
+
+// kiB is procKiB of a file's text.
+func kiB(b []byte, name string) (int64, error) {
 	for s := bufio.NewScanner(bytes.NewReader(b)); s.Scan(); {
 		rest, ok := strings.CutPrefix(s.Text(), name+":")
 		if !ok {
 			continue
 		}
 		n, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(rest), " kB"), 10, 64)
+		if err == nil && (n < 0 || n > math.MaxInt64>>10) {
+			err = fmt.Errorf("%d kB", n)
+		}
 		if err != nil {
-			return 0, fmt.Errorf("%s: %s: %w", path, name, err)
+			return 0, err
 		}
 		return n << 10, nil
 	}
-	return 0, fmt.Errorf("%s has no %s", path, name)
+	return 0, errors.New("there is no such line")
 }
