@@ -30,6 +30,7 @@ const (
 	metricsFile = "metrics.jsonl"
 	runFile     = "run.json"
 	configFile  = "longlora.yaml"
+	maxConfig   = 1 << 20 // bytes; a run's own has some two thousand
 )
 
 // readTraining reads a run's folder.
@@ -61,7 +62,7 @@ func readTraining(dir string) (*training, error) {
 			return nil, err
 		}
 	}
-	if b, err := os.ReadFile(filepath.Join(dir, configFile)); err == nil {
+	if b, err := files.Read(filepath.Join(dir, configFile), maxConfig); err == nil {
 		t.config = string(b)
 		if yaml.Unmarshal(b, &t.options) != nil {
 			t.options = nil // shown as it is written

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"longlora/internal/ckpt"
-	"longlora/internal/errs"
+	"longlora/internal/files"
 	"longlora/internal/ui"
 )
 
@@ -32,6 +32,7 @@ type Metrics struct {
 const (
 	metricsName = "metrics.jsonl"
 	eventsName  = "tensorboard"
+	maxMetrics  = 1 << 30 // bytes, of some four million steps
 )
 
 // scalars are the values under TensorBoard's tags.
@@ -119,9 +120,9 @@ func (c *curves) Close() error {
 
 // ReadMetrics reads a metrics.jsonl. Lines that are none, as a kill or a full disk leaves them, are counted and left out.
 func ReadMetrics(path string) (ms []Metrics, damaged int, err error) {
-	b, err := os.ReadFile(path)
+	b, err := files.Read(path, maxMetrics)
 	if err != nil {
-		return nil, 0, errs.Dataf("%w", err)
+		return nil, 0, err
 	}
 	for line := range bytes.Lines(b) {
 		if line = bytes.TrimSpace(line); len(line) == 0 {
