@@ -24,6 +24,7 @@ type Stage struct {
 const (
 	partName   = "longlora-part"
 	movingName = "longlora-moving.json" // in an inside part: the names that are on their way up
+	maxMoving  = 1 << 20                // bytes of them
 )
 
 // CheckNew refuses a folder to be made whose name is taken by anything but an empty folder, or by what a killed Stage
@@ -51,9 +52,14 @@ func newness(out string) (inside bool, err error) {
 // moved are the names that a killed Commit was bringing from a part to the folder around it, the last of which did not
 // arrive.
 func moved(part string) (names []string) {
-	b, err := os.ReadFile(filepath.Join(part, movingName))
+	b, err := Read(filepath.Join(part, movingName), maxMoving)
 	if err != nil || json.Unmarshal(b, &names) != nil || len(names) == 0 {
 		return nil
+	}
+	for _, n := range names {
+		if n != filepath.Base(n) || n == "." || n == ".." || n == "/" {
+			return nil // not written by Commit: what lies elsewhere is not taken back
+		}
 	}
 	if _, err := os.Lstat(filepath.Join(filepath.Dir(part), names[len(names)-1])); err == nil {
 		return nil

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"errors"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -181,7 +182,8 @@ func decoderTable(f object) (list []addedToken, err error) {
 		if err := json.Unmarshal(m.value, &table); err != nil {
 			return nil, m.fault("must be a table of objects by id")
 		}
-		for key, raw := range table {
+		for _, key := range slices.Sorted(maps.Keys(table)) {
+			raw := table[key]
 			id, err := strconv.ParseInt(key, 10, 32)
 			if err != nil || id < 0 || id > maxID {
 				return nil, m.fault("%q is no id of a token", key)
