@@ -5,7 +5,7 @@ PREFIX := $(HOME)/.local
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
-.PHONY: all cuda cuda-check test race nocgo demo lint golangci docs install bench clean
+.PHONY: all cuda cuda-check test race fuzz nocgo demo lint golangci docs install bench clean
 
 all: $(BIN)
 
@@ -28,6 +28,10 @@ test:
 # the packages whose code runs concurrently
 race:
 	go test -race ./internal/ops/... ./internal/tokenizer ./internal/data
+
+# every fuzz target, 10 seconds each; FUZZ_SECONDS changes that
+fuzz:
+	scripts/fuzz.sh $(or $(FUZZ_SECONDS),10)
 
 nocgo:
 	CGO_ENABLED=0 go test ./...
@@ -64,4 +68,4 @@ bench: $(BIN)
 	-go run ./scripts/benchproducts
 
 clean:
-	rm -rf bin build/cuda
+	rm -rf bin build/cuda build/fuzz
