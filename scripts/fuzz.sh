@@ -4,12 +4,12 @@
 #
 # usage: scripts/fuzz.sh [SECONDS [TARGET...]]    seconds a target (10), and only the targets named
 #
-# FUZZ_LEAST: executions that a target must make in a second, 50 by default.
+# FUZZ_LEAST: executions that a target must make in a second of processor time, 50 by default.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 seconds=${1:-10}
 shift || true
-least=$((${FUZZ_LEAST:-50} * seconds))
+TIMEFORMAT='%U %S'
 out=$PWD/build/fuzz
 mkdir -p "$out"
 ulimit -v $((12 << 20)) # KiB: an input that fills the memory ends its target, not the machine
@@ -27,14 +27,16 @@ for dir in $(grep -rl --include='*_test.go' '^func Fuzz' cmd internal | xargs -n
 	for target in $targets; do
 		log=$out/$target.log
 		status=0
-		(cd "$dir" && timeout --kill-after=5 $((seconds + 60)) "$test" -test.run='^$' -test.fuzz="^$target\$" -test.fuzztime="${seconds}s" \
-			-test.fuzzminimizetime=1x -test.parallel=2 -test.fuzzcachedir="$out/cache/$dir") >"$log" 2>&1 || status=$?
+		{ time (cd "$dir" && timeout --kill-after=5 $((seconds + 60)) "$test" -test.run='^$' -test.fuzz="^$target\$" -test.fuzztime="${seconds}s" \
+			-test.fuzzminimizetime=1x -test.parallel=2 -test.fuzzcachedir="$out/cache/$dir") >"$log" 2>&1; } 2>"$log.time" || status=$?
+		took=$(awk 'END { printf "%.0f", $1 + $2 }' "$log.time")
+		least=$((${FUZZ_LEAST:-50} * took))
 		execs=$(sed -n 's/.*execs: \([0-9]*\).*/\1/p' "$log" | tail -1)
 		said=ok
 		if [ $status -ne 0 ]; then
 			said="FAIL, exit $status: $log"
 		elif [ "${execs:-0}" -lt "$least" ]; then
-			said="FAIL, fewer than $least: make its seeds smaller or what it does faster"
+			said="FAIL, fewer than $least in $took s of processor time: make its seeds smaller or what it does faster"
 		fi
 		printf '%-32s %-24s %9s executions  %s\n' "$dir" "$target" "${execs:-0}" "$said"
 		ran=$((ran + 1))

@@ -3,6 +3,7 @@ package tokenizer
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -32,11 +33,20 @@ func (p pattern) finder() (finder, error) {
 		}
 		re, err := onig.Compile(*p.Regex)
 		if err != nil {
-			return nil, fmt.Errorf("pattern %q: %w", *p.Regex, err)
+			return nil, fmt.Errorf("pattern %s: %w", shown(*p.Regex), err)
 		}
 		return matches(*p.Regex, re), nil
 	}
 	return nil, errors.New("pattern: neither a Regex nor a String")
+}
+
+// shown is an expression for a message, which does not grow with it.
+func shown(expr string) string {
+	const most = 200
+	if len(expr) > most {
+		return fmt.Sprintf("%.*q... of %d bytes", most, expr, len(expr))
+	}
+	return strconv.Quote(expr)
 }
 
 func literal(sep string) finder {
@@ -92,7 +102,7 @@ func matches(expr string, re *onig.Regexp) finder {
 			return true
 		})
 		if err != nil {
-			return fmt.Errorf("pattern %q: %w of %d bytes", expr, err, len(s))
+			return fmt.Errorf("pattern %s: %w of %d bytes", shown(expr), err, len(s))
 		}
 		if done < len(s) {
 			yield(done, len(s), false)

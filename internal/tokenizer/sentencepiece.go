@@ -214,6 +214,9 @@ func squeeze(t text, track bool) (text, error) {
 // a million pieces of the longest usual length, 16 letters of 4 bytes, has it.
 const maxPieces = 1 << 32
 
+// maxMerges bounds the ways to make pieces of two others; a vocabulary of 256,000 has some 600,000.
+const maxMerges = 1 << 22
+
 // merges fills b.merges: each normal piece may come of any two others that it is made of, the best scores first,
 // the leftmost first among equals. It returns the two sides of each.
 func (m *spModel) merges(b *bpe) (left, right []string, err error) {
@@ -252,6 +255,9 @@ func (m *spModel) merges(b *bpe) (left, right []string, err error) {
 			if okX && okY && m.pieces[x].kind == normalPiece && m.pieces[y].kind == normalPiece {
 				b.merges[pairKey(x, y)] = merge{rank[p.score], int32(id)}
 				left, right = append(left, p.text[:i]), append(right, p.text[i:])
+				if len(left) > maxMerges {
+					return nil, nil, fmt.Errorf("its pieces can be made in more than %d ways", maxMerges)
+				}
 			}
 		}
 	}
