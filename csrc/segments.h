@@ -17,9 +17,10 @@ typedef struct {
     int64_t lo, hi;
 } ll_segment_t;
 
-// The segment [lo, hi) of position p in a document of n tokens; group is G, window W of a sliding window or 0, shifted the
-// class of the head.
-static inline LL_HD ll_segment_t ll_segment(int mode, int64_t group, int64_t window, int64_t p, int64_t n, int shifted) {
+// The segment [lo, hi) of position p in a document of n tokens; group is G, window W of a sliding window or 0,
+// shifted the class of the head.
+static inline LL_HD ll_segment_t ll_segment(int mode, int64_t group, int64_t window, int64_t p, int64_t n,
+                                            int shifted) {
     ll_segment_t s = {0, n};
     if (window > 0) {
         s.lo = p >= window ? p - window + 1 : 0;

@@ -190,8 +190,8 @@ INLINE void weigh(float *acc, const float *p, const float *v, int64_t ks, int64_
     for (int j = 0; j < vecs; j++) vstore(acc + j * VL, s[j]);
 }
 
-// The only query q of piece p: keys and values are read where they lie. Packing them, as a block of queries does, would take
-// most of the time that a token takes after a long prompt.
+// The only query q of piece p: keys and values are read where they lie. Packing them, as a block of queries does,
+// would take most of the time that a token takes after a long prompt.
 static void FN(fwd_one)(const ll_attn_t *a, FN(attn_buf) * b, int p, int64_t q) {
     int64_t d = a->d, dp = panels(d), ks = a->ks, row = q - a->q0;
     memset(b->acc, 0, dp * 4);
@@ -252,7 +252,8 @@ static void FN(softmax_bwd)(FN(attn_buf) * b, const float *lse, const float *del
 }
 
 // One block of keys (packed in b, accumulators acc for dk and acc2 for dv) against queries [q0, q1).
-static void FN(bwd_block)(const ll_attn_t *a, FN(attn_buf) * b, int64_t k, int64_t nk, int64_t q0, int64_t q1, int64_t diag) {
+static void FN(bwd_block)(const ll_attn_t *a, FN(attn_buf) * b, int64_t k, int64_t nk, int64_t q0, int64_t q1,
+                          int64_t diag) {
     int64_t d = a->d, dp = panels(d), nq = q1 - q0, row = q0 - a->q0, low = lowest(a, q0, k);
     FN(compact)(b->q, a->q + row * a->qs, a->qs, nq, d);
     FN(compact)(b->dout, a->dout + row * a->qs, a->qs, nq, d);
@@ -275,7 +276,8 @@ static void FN(bwd_block)(const ll_attn_t *a, FN(attn_buf) * b, int64_t k, int64
     for (int64_t i = 0; i < nq; i += MR) {
         int64_t mr = nq - i < MR ? nq - i : MR, n = seen(i + mr - 1, diag, nk), f = from(i, low, nk);
         for (int64_t j = 0; j < d && n > f; j += NR)
-            micro_edge(0, n - f, b->ds + i * BK + f, BK, b->kr + j * nk + f * NR, dq + i * a->qs + j, a->qs, dq + i * a->qs + j, a->qs, mr, d - j < NR ? d - j : NR);
+            micro_edge(0, n - f, b->ds + i * BK + f, BK, b->kr + j * nk + f * NR, dq + i * a->qs + j, a->qs,
+                       dq + i * a->qs + j, a->qs, mr, d - j < NR ? d - j : NR);
     }
 }
 

@@ -35,10 +35,13 @@ void FN(drop)(float *y, const float *x, const ll_drop_t *d, int64_t n, int64_t c
         }
 }
 
-// da[k][j] += scale·dxa[t][k]·drop(x)[t][j] for w <= DROPW channels from i of n tokens of c, in the order of t; da has r
-// rows of c.
-void FN(drop_da)(float *da, const float *dxa, const float *x, const ll_drop_t *d, float scale, int64_t n, int64_t c,
-                 int64_t r, int64_t i, int64_t w) {
+// da[k][j] += scale·dxa[t][k]·drop(x)[t][j] for w <= DROPW channels from i of n tokens of c, in the order of t; da
+// has r rows of c.
+void FN(drop_da)(const ll_drop_grad_t *g) {
+    const ll_drop_t *d = g->drop;
+    float *da = g->da, scale = g->scale;
+    const float *dxa = g->dxa, *x = g->x;
+    int64_t n = g->n, c = g->c, r = g->r, i = g->i, w = g->w;
     float z[DROPW];
     for (int64_t t = 0; t < n; t++, dxa += r) {
         drop_factors(z, d, t, i);
@@ -48,8 +51,11 @@ void FN(drop_da)(float *da, const float *dxa, const float *x, const ll_drop_t *d
 }
 
 // dx[t] += scale·dropped(dxa[t]·A) for n tokens of c channels; A has r rows.
-void FN(drop_dx)(float *dx, const float *dxa, const float *a, const ll_drop_t *d, float scale, int64_t n, int64_t c,
-                 int64_t r) {
+void FN(drop_dx)(const ll_drop_grad_t *g) {
+    const ll_drop_t *d = g->drop;
+    float *dx = g->dx, scale = g->scale;
+    const float *dxa = g->dxa, *a = g->a;
+    int64_t n = g->n, c = g->c, r = g->r;
     float z[DROPW];
     for (int64_t t = 0; t < n; t++, dx += c, dxa += r)
         for (int64_t i = 0; i < c; i += DROPW) {

@@ -50,29 +50,76 @@ typedef struct {
     float factor;
 } ll_drop_t;
 
-#define LL_KERNELS(S)                                                                                       \
-    int64_t ll_gemm_work_##S(void);                                                                         \
-    void ll_gemm_##S(const ll_gemm_t *g, float *work);                                                      \
-    void ll_skinny_##S(float *c, int64_t ldc, const float *a, int64_t lda, int64_t m, const float *b,      \
-                       int64_t ldb, int64_t n, int64_t k);                                                  \
-    void ll_gemv_##S(float *y, const float *x, const void *w, int32_t type, int64_t out, int64_t in);      \
-    int64_t ll_attn_work_##S(int32_t d);                                                                    \
-    void ll_attn_fwd_##S(const ll_attn_t *a, float *work);                                                  \
-    void ll_attn_bwd_##S(const ll_attn_t *a, float *work);                                                  \
-    float ll_softmax_##S(float *row, int64_t n, int32_t target, float scale, int32_t grad, int32_t *best); \
-    void ll_rms_fwd_##S(float *y, float *rstd, const float *x, const float *w, int64_t c, float eps);      \
-    void ll_rms_bwd_##S(float *dx, const float *dy, const float *x, float rstd, const float *w, int64_t c); \
-    void ll_swiglu_fwd_##S(float *h, const float *g, const float *u, int64_t n);                            \
+// c[i][j] = Σ_p a[i][p]·b[j][p] for few columns: a (m,k), b (n,k), rows ld elements apart.
+typedef struct {
+    float *c;
+    const float *a, *b;
+    int64_t ldc, lda, ldb;
+    int64_t m, n, k;
+} ll_skinny_t;
+
+// The loss of one row of n logits; with grad, scale·(softmax - onehot(target)) in place. best, when wanted, is the
+// lowest index of the largest logit.
+typedef struct {
+    float *row;
+    int64_t n;
+    int32_t target; // negative: none
+    float scale;
+    int32_t grad;
+} ll_softmax_t;
+
+// RMSNorm of n rows of c. Forward: x, w to y, rstd. Backward: dy, x, rstd, w to dx, which is added to.
+typedef struct {
+    float *y, *rstd, *dx;
+    const float *x, *w, *dy;
+    int64_t n, c;
+    float eps;
+} ll_rms_t;
+
+// The dropped products of LoRA, n tokens of c channels, r the rank: see drop_da and drop_dx.
+typedef struct {
+    const ll_drop_t *drop;
+    float *da, *dx;
+    const float *dxa, *x, *a;
+    float scale;
+    int64_t n, c, r, i, w;
+} ll_drop_grad_t;
+
+// n tokens' heads of size d turned; cs holds d/2 cosines and d/2 sines a token, sign is -1 for the way back.
+typedef struct {
+    float *dst;
+    const float *src, *cs;
+    int64_t n, heads, d;
+    float sign;
+} ll_rope_t;
+
+// One AdamW update of n elements.
+typedef struct {
+    float *w, *m, *v;
+    const float *g;
+    int64_t n;
+    float gscale, decay, r1, b2, r2, step, root, eps;
+} ll_adamw_t;
+
+#define LL_KERNELS(S)                                                                                         \
+    int64_t ll_gemm_work_##S(void);                                                                           \
+    void ll_gemm_##S(const ll_gemm_t *a, float *work);                                                        \
+    void ll_skinny_##S(const ll_skinny_t *a);                                                                 \
+    void ll_gemv_##S(float *y, const float *x, const void *w, int32_t type, int64_t out, int64_t in);         \
+    int64_t ll_attn_work_##S(int32_t d);                                                                      \
+    void ll_attn_fwd_##S(const ll_attn_t *a, float *work);                                                    \
+    void ll_attn_bwd_##S(const ll_attn_t *a, float *work);                                                    \
+    float ll_softmax_##S(const ll_softmax_t *a, int32_t *best);                                               \
+    void ll_rms_fwd_##S(const ll_rms_t *a);                                                                   \
+    void ll_rms_bwd_##S(const ll_rms_t *a);                                                                   \
+    void ll_rms_weight_##S(float *dw, const ll_rms_t *a, int64_t w);                                          \
+    void ll_swiglu_fwd_##S(float *h, const float *g, const float *u, int64_t n);                              \
     void ll_swiglu_bwd_##S(float *dg, float *du, const float *dh, const float *g, const float *u, int64_t n); \
-    void ll_rms_weight_##S(float *dw, const float *r, const float *dy, const float *x, int64_t n, int64_t c, int64_t w); \
-    void ll_drop_##S(float *y, const float *x, const ll_drop_t *d, int64_t n, int64_t c);                   \
-    void ll_drop_da_##S(float *da, const float *dxa, const float *x, const ll_drop_t *d, float scale, int64_t n, \
-                        int64_t c, int64_t r, int64_t i, int64_t w);                                        \
-    void ll_drop_dx_##S(float *dx, const float *dxa, const float *a, const ll_drop_t *d, float scale, int64_t n, \
-                        int64_t c, int64_t r);                                                              \
-    void ll_rope_##S(float *dst, const float *src, const float *cs, int64_t heads, int64_t d, float sign); \
-    void ll_adamw_##S(float *w, float *m, float *v, const float *g, int64_t n, float gscale, float decay,  \
-                      float r1, float b2, float r2, float step, float root, float eps);
+    void ll_drop_##S(float *y, const float *x, const ll_drop_t *d, int64_t n, int64_t c);                     \
+    void ll_drop_da_##S(const ll_drop_grad_t *a);                                                             \
+    void ll_drop_dx_##S(const ll_drop_grad_t *a);                                                             \
+    void ll_rope_##S(const ll_rope_t *a);                                                                     \
+    void ll_adamw_##S(const ll_adamw_t *a);
 
 LL_KERNELS(avx512)
 LL_KERNELS(avx2)

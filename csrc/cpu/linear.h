@@ -197,8 +197,10 @@ void FN(gemm)(const ll_gemm_t *g, float *work) {
 
 // c[i][j] = Σ_k a[i][k]·b[j][k] for few columns: dot products, four rows by four columns at a time. A row's
 // bits do not depend on its place: rows and columns beyond the edge repeat the last one.
-void FN(skinny)(float *c, int64_t ldc, const float *a, int64_t lda, int64_t m, const float *b, int64_t ldb,
-                int64_t n, int64_t k) {
+void FN(skinny)(const ll_skinny_t *g) {
+    float *c = g->c;
+    const float *a = g->a, *b = g->b;
+    int64_t ldc = g->ldc, lda = g->lda, ldb = g->ldb, m = g->m, n = g->n, k = g->k;
     for (int64_t i = 0; i < m; i += 4)
         for (int64_t j = 0; j < n; j += 4) {
             const float *x[4], *y[4];
@@ -226,9 +228,11 @@ void FN(skinny)(float *c, int64_t ldc, const float *a, int64_t lda, int64_t m, c
         }
 }
 
-// y[r] = Σ_i w[r·ld + i]·x[i] for `rows` rows, a constant. Rows read side by side, and lines asked for `ahead` bytes before
-// they are wanted, keep more of memory's requests under way than one row does; each row is summed as if it were alone.
-INLINE void dots(float *y, const float *x, const void *w, int32_t type, int rows, int64_t ld, int64_t in, int64_t ahead) {
+// y[r] = Σ_i w[r·ld + i]·x[i] for `rows` rows, a constant. Rows read side by side, and lines asked for `ahead` bytes
+// before they are wanted, keep more of memory's requests under way than one row does; each row is summed as if it
+// were alone.
+INLINE void dots(float *y, const float *x, const void *w, int32_t type, int rows, int64_t ld, int64_t in,
+                 int64_t ahead) {
     V s[4][2];
     int64_t i = 0, size = type == LL_F32 ? 4 : 2;
     for (int r = 0; r < rows; r++) s[r][0] = s[r][1] = vset(0);
@@ -247,7 +251,8 @@ INLINE void dots(float *y, const float *x, const void *w, int32_t type, int rows
     }
 }
 
-// y[o] = Σ_i w[o][i]·x[i]: one token, at the rate at which memory gives the weights. Each quarter of the rows is one stream.
+// y[o] = Σ_i w[o][i]·x[i]: one token, at the rate at which memory gives the weights. Each quarter of the rows is one
+// stream.
 INLINE void gemv(float *y, const float *x, const void *w, int32_t type, int64_t out, int64_t in) {
     int64_t q = out / 4, row = in * (type == LL_F32 ? 4 : 2);
     for (int64_t o = 0; o < q; o++) {

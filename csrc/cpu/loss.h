@@ -2,7 +2,10 @@
 
 // The loss of one row of n logits and, with grad, scale·(softmax - onehot(target)) in place. Returns -log p.
 // best, when wanted, is the lowest index of the largest logit. NaN and Inf come through as NaN.
-float FN(softmax)(float *row, int64_t n, int32_t target, float scale, int32_t grad, int32_t *best) {
+float FN(softmax)(const ll_softmax_t *a, int32_t *best) {
+    float *row = a->row, scale = a->scale;
+    int64_t n = a->n;
+    int32_t target = a->target, grad = a->grad;
     V m = vset(-INFINITY);
     int64_t i = 0;
     for (; i + VL <= n; i += VL) m = vmax(vload(row + i), m);

@@ -27,55 +27,42 @@ const Cgo = false
 // Best is the only set.
 func Best() Set { return Plain }
 
-type ptr = unsafe.Pointer
-
 func floats(p ptr, n int) []float32 { return unsafe.Slice((*float32)(p), n) }
-
-// Term is one product of a sum of products: Alpha·A·B with A (m,K) as A[i·ARS+k·ACS] and B (K,n) as
-// B[k·BRS+j·BCS]; one stride of each is 1. BType: 0 float32, 1 bfloat16, 2 float16.
-type Term struct {
-	A        ptr
-	ARS, ACS int
-	Alpha    float32
-	B        ptr
-	BRS, BCS int
-	BType    int
-	K        int
-}
 
 // GemmWork is how many floats of scratch Gemm wants.
 func (s Set) GemmWork() int { return 0 }
 
-// Gemm computes rows [m0,m1) and columns [n0,n1) of c = cin + Σ terms + bias; bias nil is none.
-func (s Set) Gemm(terms []Term, c ptr, ldc int, cin ptr, ldcin int, bias ptr, m0, m1, n0, n1 int, _ ptr) {
+// Gemm computes a block of a sum of products.
+func (s Set) Gemm(a *Gemm) {
+	m0, m1, n0, n1 := a.M0, a.M1, a.N0, a.N1
 	for i := m0; i < m1; i++ {
-		row := floats(unsafe.Add(c, 4*(i*ldc+n0)), n1-n0)
-		if cin == nil {
+		row := floats(unsafe.Add(a.C, 4*(i*a.LDC+n0)), n1-n0)
+		if a.CIn == nil {
 			clear(row)
 		} else {
-			copy(row, floats(unsafe.Add(cin, 4*(i*ldcin+n0)), n1-n0))
+			copy(row, floats(unsafe.Add(a.CIn, 4*(i*a.LDCIn+n0)), n1-n0))
 		}
 	}
-	out := floats(unsafe.Add(c, 4*(m0*ldc+n0)), (m1-m0-1)*ldc+n1-n0)
-	for _, t := range terms {
+	out := floats(unsafe.Add(a.C, 4*(m0*a.LDC+n0)), (m1-m0-1)*a.LDC+n1-n0)
+	for _, t := range a.Terms {
 		if t.K == 0 {
 			continue
 		}
 		ta, lda := blas.NoTrans, t.ARS
-		a := floats(unsafe.Add(t.A, 4*m0*t.ARS), (m1-m0-1)*t.ARS+t.K)
+		x := floats(unsafe.Add(t.A, 4*m0*t.ARS), (m1-m0-1)*t.ARS+t.K)
 		if t.ARS == 1 && t.ACS != 1 && t.K > 1 {
 			ta, lda = blas.Trans, t.ACS
-			a = floats(unsafe.Add(t.A, 4*m0), (t.K-1)*t.ACS+m1-m0)
+			x = floats(unsafe.Add(t.A, 4*m0), (t.K-1)*t.ACS+m1-m0)
 		}
 		if ta == blas.NoTrans && m1-m0 == 1 { // of one row the stride is not used, and may be less than gonum takes
 			lda = max(lda, t.K)
 		}
 		b, ldb := t.block(n0, n1)
-		gonum.Implementation{}.Sgemm(ta, blas.NoTrans, m1-m0, n1-n0, t.K, t.Alpha, a, max(lda, 1), b, ldb, 1, out, ldc)
+		gonum.Implementation{}.Sgemm(ta, blas.NoTrans, m1-m0, n1-n0, t.K, t.Alpha, x, max(lda, 1), b, ldb, 1, out, a.LDC)
 	}
-	for i := m0; bias != nil && i < m1; i++ {
-		row := floats(unsafe.Add(c, 4*(i*ldc+n0)), n1-n0)
-		for j, v := range floats(unsafe.Add(bias, 4*n0), n1-n0) {
+	for i := m0; a.Bias != nil && i < m1; i++ {
+		row := floats(unsafe.Add(a.C, 4*(i*a.LDC+n0)), n1-n0)
+		for j, v := range floats(unsafe.Add(a.Bias, 4*n0), n1-n0) {
 			row[j] += v
 		}
 	}
@@ -109,12 +96,12 @@ func half(p ptr, i, btype int) float32 {
 	return tensor.F16ToF32(v)
 }
 
-// Skinny is c[i][j] = Σ_k a[i][k]·b[j][k].
-func (s Set) Skinny(c ptr, ldc int, a ptr, lda, m int, b ptr, ldb, n, k int) {
-	for i := range m {
-		x, y := floats(unsafe.Add(a, 4*i*lda), k), floats(unsafe.Add(c, 4*i*ldc), n)
-		for j := range n {
-			y[j] = dot(x, floats(unsafe.Add(b, 4*j*ldb), k))
+// Skinny computes a product of few columns.
+func (s Set) Skinny(a *Skinny) {
+	for i := range a.M {
+		x, y := floats(unsafe.Add(a.A, 4*i*a.LDA), a.K), floats(unsafe.Add(a.C, 4*i*a.LDC), a.N)
+		for j := range y {
+			y[j] = dot(x, floats(unsafe.Add(a.B, 4*j*a.LDB), a.K))
 		}
 	}
 }
@@ -127,9 +114,10 @@ func dot(x, y []float32) float32 {
 	return t
 }
 
-// Gemv is y[o] = Σ_i w[o][i]·x[i].
-func (s Set) Gemv(y, x, w ptr, btype, out, in int) {
-	xs, ys := floats(x, in), floats(y, out)
+// Gemv computes a product with one row.
+func (s Set) Gemv(a *Gemv) {
+	w, btype, in := a.W, a.BType, a.In
+	xs, ys := floats(a.X, in), floats(a.Y, a.Out)
 	for o := range ys {
 		if btype == 0 {
 			ys[o] = dot(xs, floats(unsafe.Add(w, 4*o*in), in))
@@ -140,16 +128,6 @@ func (s Set) Gemv(y, x, w ptr, btype, out, in int) {
 			ys[o] += v * half(w, o*in+i, btype)
 		}
 	}
-}
-
-// Attn is one query head over one segment; see ll_attn_t in kernels.h.
-type Attn struct {
-	Q, K, V, O, DOut, Out, DQ, DK, DV, LSE, Delta ptr
-	QS, KS, Q0, K0                                int
-	Lo, Hi, QLo, QHi                              [2]int
-	Window                                        int
-	D                                             int
-	Scale                                         float32
 }
 
 // AttnWork is how many floats of scratch attention wants.
@@ -229,9 +207,9 @@ func (a *Attn) backward(q, p int) {
 	})
 }
 
-// Softmax is one row's loss and, with grad, its gradient in place.
-func (s Set) Softmax(row ptr, n int, target int32, scale float32, grad bool, best *int32) float32 {
-	x := floats(row, n)
+// Softmax returns -log p of a row's target. best, when wanted, is the lowest index of the largest logit.
+func (s Set) Softmax(a *Softmax, best *int32) float32 {
+	x, target, scale, grad := floats(a.Row, a.N), a.Target, a.Scale, a.Grad
 	top, at := float32(math.Inf(-1)), int32(0)
 	for i, v := range x {
 		if v > top {
@@ -259,28 +237,30 @@ func (s Set) Softmax(row ptr, n int, target int32, scale float32, grad bool, bes
 	return float32(math.Log(z)) + (top - hit)
 }
 
-// RMSForward norms n rows of c.
-func (s Set) RMSForward(y, rstd, x, w ptr, n, c int, eps float32) {
-	ws, rs := floats(w, c), floats(rstd, n)
+// RMSForward norms rows.
+func (s Set) RMSForward(a *RMS) {
+	n, c := a.N, a.C
+	ws, rs := floats(a.W, c), floats(a.RStd, n)
 	for t := range n {
-		xs, ys := floats(unsafe.Add(x, 4*t*c), c), floats(unsafe.Add(y, 4*t*c), c)
+		xs, ys := floats(unsafe.Add(a.X, 4*t*c), c), floats(unsafe.Add(a.Y, 4*t*c), c)
 		q := 0.0
 		for _, v := range xs {
 			q += float64(v) * float64(v)
 		}
-		rs[t] = float32(1 / math.Sqrt(q/float64(c)+float64(eps)))
+		rs[t] = float32(1 / math.Sqrt(q/float64(c)+float64(a.Eps)))
 		for i, v := range xs {
 			ys[i] = v * rs[t] * ws[i]
 		}
 	}
 }
 
-// RMSBackward adds to dx for n rows of c.
-func (s Set) RMSBackward(dx, dy, x, rstd, w ptr, n, c int) {
-	ws, rs := floats(w, c), floats(rstd, n)
+// RMSBackward adds to DX.
+func (s Set) RMSBackward(a *RMS) {
+	n, c := a.N, a.C
+	ws, rs := floats(a.W, c), floats(a.RStd, n)
 	for t := range n {
 		o := 4 * t * c
-		xs, dys, dxs := floats(unsafe.Add(x, o), c), floats(unsafe.Add(dy, o), c), floats(unsafe.Add(dx, o), c)
+		xs, dys, dxs := floats(unsafe.Add(a.X, o), c), floats(unsafe.Add(a.DY, o), c), floats(unsafe.Add(a.DX, o), c)
 		q := float32(0)
 		for i, v := range xs {
 			q += dys[i] * ws[i] * v
@@ -311,23 +291,15 @@ func (s Set) SwiGLUBackward(dg, du, dh, g, u ptr, n int) {
 	}
 }
 
-// RMSWeight adds Σ_t rstd[t]·dy[t][i]·x[t][i] to dw for w adjacent channels of n tokens of c.
-func (s Set) RMSWeight(dw, rstd, dy, x ptr, n, c, w int) {
-	d, r := floats(dw, w), floats(rstd, n)
-	for t := range n {
-		g, v := floats(unsafe.Add(dy, 4*t*c), w), floats(unsafe.Add(x, 4*t*c), w)
+// RMSWeight adds Σ_t RStd[t]·DY[t][i]·X[t][i] to dw for w adjacent channels.
+func (s Set) RMSWeight(dw ptr, a *RMS, w int) {
+	d, r := floats(dw, w), floats(a.RStd, a.N)
+	for t := range r {
+		g, v := floats(unsafe.Add(a.DY, 4*t*a.C), w), floats(unsafe.Add(a.X, 4*t*a.C), w)
 		for i := range d {
 			d[i] += r[t] * g[i] * v[i]
 		}
 	}
-}
-
-// Drop is dropout: the token keys, the stream's salt, the least hash of a key and a channel that stays, and what is
-// kept is multiplied by. See ops.DropKeep.
-type Drop struct {
-	Keys        ptr
-	Salt, Bound uint64
-	Factor      float32
 }
 
 // mix is the finalizer of splitmix64, as in ops.
@@ -359,16 +331,14 @@ func (s Set) Drop(y, x ptr, d Drop, n, c int) {
 	}
 }
 
-// DropWidth is the most channels that DropDA takes at a time.
-const DropWidth = 64
-
-// DropDA adds scale·Σ_t dxa[t][k]·drop(x)[t][j] to da (r,c), for w channels from i of n tokens.
-func (s Set) DropDA(da, dxa, x ptr, d Drop, scale float32, n, c, r, i, w int) {
-	das, dxas, xs := floats(da, r*c), floats(dxa, n*r), floats(x, n*c)
+// DropDA adds to DA.
+func (s Set) DropDA(a *DropGrad) {
+	n, c, r := a.N, a.C, a.R
+	das, dxas, xs := floats(a.DA, r*c), floats(a.DXA, n*r), floats(a.X, n*c)
 	for t := range n {
-		factor := d.of(t)
-		for j := i; j < i+w; j++ {
-			z := factor(j) * scale * xs[t*c+j]
+		factor := a.Drop.of(t)
+		for j := a.I; j < a.I+a.W; j++ {
+			z := factor(j) * a.Scale * xs[t*c+j]
 			for k := range r {
 				das[k*c+j] += dxas[t*r+k] * z
 			}
@@ -376,44 +346,45 @@ func (s Set) DropDA(da, dxa, x ptr, d Drop, scale float32, n, c, r, i, w int) {
 	}
 }
 
-// DropDX adds scale times the dropped row dxa[t]·A to dx, n tokens of c channels; A is (r,c).
-func (s Set) DropDX(dx, dxa, a ptr, d Drop, scale float32, n, c, r int) {
-	dxs, dxas, as := floats(dx, n*c), floats(dxa, n*r), floats(a, r*c)
+// DropDX adds to DX.
+func (s Set) DropDX(a *DropGrad) {
+	n, c, r := a.N, a.C, a.R
+	dxs, dxas, as := floats(a.DX, n*c), floats(a.DXA, n*r), floats(a.A, r*c)
 	for t := range n {
-		factor := d.of(t)
+		factor := a.Drop.of(t)
 		for j := range c {
 			q := float32(0)
 			for k := range r {
 				q += dxas[t*r+k] * as[k*c+j]
 			}
-			dxs[t*c+j] += scale * factor(j) * q
+			dxs[t*c+j] += a.Scale * factor(j) * q
 		}
 	}
 }
 
-// Rope turns n tokens' heads.
-func (s Set) Rope(dst, src, cs ptr, n, heads, d int, sign float32) {
-	e := d / 2
-	for t := range n {
-		c := floats(unsafe.Add(cs, 4*t*d), d)
-		for h := range heads {
-			o := 4 * (t*heads + h) * d
-			x, y := floats(unsafe.Add(src, o), d), floats(unsafe.Add(dst, o), d)
+// Rope turns heads.
+func (s Set) Rope(a *Rope) {
+	d, e := a.D, a.D/2
+	for t := range a.N {
+		c := floats(unsafe.Add(a.CS, 4*t*d), d)
+		for h := range a.Heads {
+			o := 4 * (t*a.Heads + h) * d
+			x, y := floats(unsafe.Add(a.Src, o), d), floats(unsafe.Add(a.Dst, o), d)
 			for i := range e {
-				a, b := x[i], x[i+e]
-				y[i], y[i+e] = a*c[i]-b*sign*c[i+e], b*c[i]+a*sign*c[i+e]
+				u, v := x[i], x[i+e]
+				y[i], y[i+e] = u*c[i]-v*a.Sign*c[i+e], v*c[i]+u*a.Sign*c[i+e]
 			}
 		}
 	}
 }
 
-// AdamW updates n elements: decay is 1 - lr·wd, r1 1-β1, r2 1-β2, step lr/(1-β1^s), root 1/√(1-β2^s).
-func (s Set) AdamW(w, m, v, g ptr, n int, gscale, decay, r1, b2, r2, step, root, eps float32) {
-	ws, ms, vs := floats(w, n), floats(m, n), floats(v, n)
-	for i, y := range floats(g, n) {
-		x := gscale * y
-		ms[i] += (x - ms[i]) * r1
-		vs[i] = b2*vs[i] + r2*x*x
-		ws[i] = ws[i]*decay - step*ms[i]/(float32(math.Sqrt(float64(vs[i])))*root+eps)
+// AdamW updates elements.
+func (s Set) AdamW(a *AdamW) {
+	ws, ms, vs := floats(a.W, a.N), floats(a.M, a.N), floats(a.V, a.N)
+	for i, y := range floats(a.Grad, a.N) {
+		x := a.GradScale * y
+		ms[i] += (x - ms[i]) * a.R1
+		vs[i] = a.B2*vs[i] + a.R2*x*x
+		ws[i] = ws[i]*a.Decay - a.Step*ms[i]/(float32(math.Sqrt(float64(vs[i])))*a.Root+a.Eps)
 	}
 }

@@ -1,7 +1,7 @@
 // Rotary position embedding: ops.Rotary.
 
 // One token's heads: cs holds d/2 cosines and d/2 sines.
-void FN(rope)(float *dst, const float *src, const float *cs, int64_t heads, int64_t d, float sign) {
+static void FN(rope_token)(float *dst, const float *src, const float *cs, int64_t heads, int64_t d, float sign) {
     int64_t e = d / 2;
     for (int64_t h = 0; h < heads; h++, dst += d, src += d)
         for (int64_t i = 0; i < e; i++) {
@@ -9,4 +9,9 @@ void FN(rope)(float *dst, const float *src, const float *cs, int64_t heads, int6
             dst[i] = a * c - b * s;
             dst[i + e] = b * c + a * s;
         }
+}
+
+void FN(rope)(const ll_rope_t *a) {
+    for (int64_t t = 0, row = a->heads * a->d; t < a->n; t++)
+        FN(rope_token)(a->dst + t * row, a->src + t * row, a->cs + t * a->d, a->heads, a->d, a->sign);
 }

@@ -62,7 +62,7 @@ func head(a *ops.Attn, h int, s segment) kernels.Attn {
 }
 
 func (b *Backend) attnScratch(worker, d int) unsafe.Pointer {
-	return unsafe.Add(b.scratch(worker, b.set.AttnWork(d)), termBytes)
+	return b.scratch(worker, b.set.AttnWork(d))
 }
 
 // AttnForward implements ops.Attention.

@@ -62,20 +62,17 @@ type scratch struct {
 // maxHead is the head size that the counted workspace has room for; a larger one makes it grow.
 const maxHead = 256
 
-// termBytes at the front of a worker's scratch hold the terms of a product.
-const termBytes = 256
-
 func (b *Backend) workFloats(head int) int { return max(b.set.GemmWork(), b.set.AttnWork(head)) }
 
 // WorkspaceBytes implements ops.Backend.
 func (b *Backend) WorkspaceBytes() int64 {
-	return int64(b.pool.workers) * int64(termBytes+4*b.workFloats(maxHead))
+	return int64(b.pool.workers) * int64(kernels.TermBytes+4*b.workFloats(maxHead))
 }
 
-// scratch gives a worker at least n floats after the terms.
+// scratch gives a worker at least n floats after the terms of a product.
 func (b *Backend) scratch(worker, n int) unsafe.Pointer {
 	w := &b.work[worker]
-	if need := int64(termBytes + 4*max(n, b.workFloats(maxHead))); w.bytes < need {
+	if need := int64(kernels.TermBytes + 4*max(n, b.workFloats(maxHead))); w.bytes < need {
 		p, err := b.Reserve(ops.Device, need, "packing")
 		if err != nil {
 			panic(err) // a few MiB that the plan has counted; without them nothing can run

@@ -31,22 +31,20 @@ func btype(t ops.Tensor) int {
 // at is the address of element i of a float32 tensor.
 func at(t ops.Tensor, i int) unsafe.Pointer { return unsafe.Add(t.P, 4*i) }
 
-// gemm computes the (m,n) matrix c = cin + Σ terms; cin nil is zero. Every element is one chain of
-// multiply-adds, so the division among workers does not show in the result.
-func (b *Backend) gemm(m, n int, terms []kernels.Term, c unsafe.Pointer, ldc int, cin unsafe.Pointer, ldcin int) {
-	b.gemmBias(m, n, terms, c, ldc, cin, ldcin, nil)
-}
-
-// gemmBias is gemm that adds bias, (n) or nil, to every row at the end.
-func (b *Backend) gemmBias(m, n int, terms []kernels.Term, c unsafe.Pointer, ldc int, cin unsafe.Pointer, ldcin int, bias unsafe.Pointer) {
+// gemm computes the (m,n) matrix C = CIn + Σ terms + Bias; CIn nil is zero, and rows of both lie n apart. Every element is
+// one chain of multiply-adds, so the division among workers does not show in the result.
+func (b *Backend) gemm(m, n int, g kernels.Gemm, terms ...kernels.Term) {
 	if m == 0 || n == 0 {
 		return
 	}
 	rows, cols := b.items(m, n)
 	mb, nb := (m+rows-1)/rows, (n+cols-1)/cols
+	g.Terms, g.LDC, g.LDCIn = terms, n, n
 	b.pool.run(nb*mb, func(i, w int) {
-		m0, n0 := i%mb*rows, i/mb*cols
-		b.set.Gemm(terms, c, ldc, cin, ldcin, bias, m0, min(m0+rows, m), n0, min(n0+cols, n), b.scratch(w, 0))
+		x := g
+		x.M0, x.N0 = i%mb*rows, i/mb*cols
+		x.M1, x.N1, x.Work = min(x.M0+rows, m), min(x.N0+cols, n), b.scratch(w, 0)
+		b.set.Gemm(&x)
 	})
 }
 
@@ -86,7 +84,7 @@ func (b *Backend) LinearForward(x, keys ops.Tensor, p []ops.Proj) {
 			r := l.A.Dim(0)
 			terms = append(terms, kernels.Term{A: q.XA.P, ARS: r, ACS: 1, Alpha: l.Scale, B: l.B.P, BRS: 1, BCS: r, K: r})
 		}
-		b.gemmBias(t, out, terms, q.Y.P, out, q.Res.P, out, q.L.Bias.P)
+		b.gemm(t, out, kernels.Gemm{C: q.Y.P, CIn: q.Res.P, Bias: q.L.Bias.P}, terms...)
 	}
 }
 
@@ -94,16 +92,19 @@ func (b *Backend) LinearForward(x, keys ops.Tensor, p []ops.Proj) {
 func (b *Backend) lowRank(xa, x, keys ops.Tensor, l *ops.LoRA) {
 	in, r := x.Dim(1), l.A.Dim(0)
 	rows := max(1, min(16, b.workFloats(maxHead)/in)) // dropped at a time, in scratch memory
+	skinny := func(c, a unsafe.Pointer, m int) *kernels.Skinny {
+		return &kernels.Skinny{C: c, A: a, B: l.A.P, LDC: r, LDA: in, LDB: in, M: m, N: r, K: in}
+	}
 	b.pool.blocks(x.Dim(0), 64, func(lo, hi, w int) {
 		if l.Drop.P == 0 || keys.None() {
-			b.set.Skinny(at(xa, lo*r), r, at(x, lo*in), in, hi-lo, l.A.P, in, r, in)
+			b.set.Skinny(skinny(at(xa, lo*r), at(x, lo*in), hi-lo))
 			return
 		}
-		z := unsafe.Add(b.scratch(w, in), termBytes)
+		z := b.scratch(w, in)
 		for t := lo; t < hi; t += rows {
 			n := min(rows, hi-t)
 			b.set.Drop(z, at(x, t*in), drop(keys, t, l), n, in)
-			b.set.Skinny(at(xa, t*r), r, z, in, n, l.A.P, in, r, in)
+			b.set.Skinny(skinny(at(xa, t*r), z, n))
 		}
 	})
 }
@@ -134,9 +135,10 @@ func (b *Backend) decode(x ops.Tensor, p []ops.Proj) {
 // decodeItem computes outputs [lo, hi) of a projection.
 func (b *Backend) decodeItem(x ops.Tensor, q *ops.Proj, lo, hi, w int) {
 	in, out := x.Dim(1), q.L.W.Dim(0)
-	y := unsafe.Slice((*float32)(unsafe.Add(b.scratch(w, decodeCols), termBytes)), hi-lo)
+	y := unsafe.Slice((*float32)(b.scratch(w, decodeCols)), hi-lo)
 	for i := range x.Dim(0) {
-		b.set.Gemv(unsafe.Pointer(&y[0]), at(x, i*in), unsafe.Add(q.L.W.P, lo*in*q.L.W.DType.Size()), btype(q.L.W), hi-lo, in)
+		b.set.Gemv(&kernels.Gemv{Y: unsafe.Pointer(&y[0]), X: at(x, i*in), W: unsafe.Add(q.L.W.P, lo*in*q.L.W.DType.Size()),
+			BType: btype(q.L.W), Out: hi - lo, In: in})
 		if l := q.L.LoRA; l != nil {
 			r := l.A.Dim(0)
 			xa := q.XA.F32()[i*r : (i+1)*r]
@@ -173,7 +175,8 @@ func (b *Backend) LinearBackward(dx, x, keys ops.Tensor, p []ops.ProjGrad) {
 			b.lowRankBackward(x, keys, q)
 		}
 		if !q.L.DW.None() {
-			b.gemm(out, in, []kernels.Term{{A: q.DY.P, ARS: 1, ACS: out, Alpha: 1, B: x.P, BRS: in, BCS: 1, K: t}}, q.L.DW.P, in, q.L.DW.P, in)
+			b.gemm(out, in, kernels.Gemm{C: q.L.DW.P, CIn: q.L.DW.P},
+				kernels.Term{A: q.DY.P, ARS: 1, ACS: out, Alpha: 1, B: x.P, BRS: in, BCS: 1, K: t})
 		}
 		if !q.L.DBias.None() {
 			b.sumRows(q.L.DBias, q.DY)
@@ -187,7 +190,7 @@ func (b *Backend) LinearBackward(dx, x, keys ops.Tensor, p []ops.ProjGrad) {
 			r := l.A.Dim(0)
 			terms = append(terms, kernels.Term{A: q.DXA.P, ARS: r, ACS: 1, Alpha: l.Scale, B: l.A.P, BRS: in, BCS: 1, K: r})
 		}
-		b.gemm(t, in, terms, dx.P, in, cin, in)
+		b.gemm(t, in, kernels.Gemm{C: dx.P, CIn: cin}, terms...)
 		if l != nil && l.Drop.P > 0 {
 			b.droppedGrad(dx, keys, q)
 		}
@@ -212,17 +215,20 @@ func (b *Backend) sumRows(sum, x ops.Tensor) {
 func (b *Backend) lowRankBackward(x, keys ops.Tensor, q ops.ProjGrad) {
 	l := q.L.LoRA
 	t, in, out, r := q.DY.Dim(0), q.L.W.Dim(1), q.L.W.Dim(0), l.A.Dim(0)
-	b.gemm(t, r, []kernels.Term{{A: q.DY.P, ARS: out, ACS: 1, Alpha: 1, B: l.B.P, BRS: r, BCS: 1, K: out}}, q.DXA.P, r, nil, 0)
+	b.gemm(t, r, kernels.Gemm{C: q.DXA.P}, kernels.Term{A: q.DY.P, ARS: out, ACS: 1, Alpha: 1, B: l.B.P, BRS: r, BCS: 1, K: out})
 	if l.DA.None() {
 		return
 	}
-	b.gemm(out, r, []kernels.Term{{A: q.DY.P, ARS: 1, ACS: out, Alpha: l.Scale, B: q.XA.P, BRS: r, BCS: 1, K: t}}, l.DB.P, r, l.DB.P, r)
+	b.gemm(out, r, kernels.Gemm{C: l.DB.P, CIn: l.DB.P},
+		kernels.Term{A: q.DY.P, ARS: 1, ACS: out, Alpha: l.Scale, B: q.XA.P, BRS: r, BCS: 1, K: t})
 	if l.Drop.P == 0 {
-		b.gemm(r, in, []kernels.Term{{A: q.DXA.P, ARS: 1, ACS: r, Alpha: l.Scale, B: x.P, BRS: in, BCS: 1, K: t}}, l.DA.P, in, l.DA.P, in)
+		b.gemm(r, in, kernels.Gemm{C: l.DA.P, CIn: l.DA.P},
+			kernels.Term{A: q.DXA.P, ARS: 1, ACS: r, Alpha: l.Scale, B: x.P, BRS: in, BCS: 1, K: t})
 		return
 	}
 	b.pool.blocks(in, kernels.DropWidth, func(lo, hi, _ int) {
-		b.set.DropDA(l.DA.P, q.DXA.P, x.P, drop(keys, 0, l), l.Scale, t, in, r, lo, hi-lo)
+		b.set.DropDA(&kernels.DropGrad{Drop: drop(keys, 0, l), DA: l.DA.P, DXA: q.DXA.P, X: x.P, Scale: l.Scale,
+			N: t, C: in, R: r, I: lo, W: hi - lo})
 	})
 }
 
@@ -230,6 +236,7 @@ func (b *Backend) lowRankBackward(x, keys ops.Tensor, q ops.ProjGrad) {
 func (b *Backend) droppedGrad(dx, keys ops.Tensor, q ops.ProjGrad) {
 	in, r := q.L.W.Dim(1), q.L.LoRA.A.Dim(0)
 	b.pool.blocks(dx.Dim(0), 16, func(lo, hi, _ int) {
-		b.set.DropDX(at(dx, lo*in), at(q.DXA, lo*r), q.L.LoRA.A.P, drop(keys, lo, q.L.LoRA), q.L.LoRA.Scale, hi-lo, in, r)
+		b.set.DropDX(&kernels.DropGrad{Drop: drop(keys, lo, q.L.LoRA), DX: at(dx, lo*in), DXA: at(q.DXA, lo*r),
+			A: q.L.LoRA.A.P, Scale: q.L.LoRA.Scale, N: hi - lo, C: in, R: r})
 	})
 }

@@ -32,18 +32,20 @@ func (b *Backend) headRows(h *ops.HeadLoss, lo, hi int) {
 			if !h.Best.None() {
 				best = &h.Best.I32()[lo+r]
 			}
-			nll[r] = b.set.Softmax(at(h.Logits, r*v), v, targets[r], h.Scale, grad, best)
+			x := kernels.Softmax{Row: at(h.Logits, r*v), N: v, Target: targets[r], Scale: h.Scale, Grad: grad}
+			nll[r] = b.set.Softmax(&x, best)
 			if grad && targets[r] < 0 {
 				clear(h.Logits.F32()[r*v : (r+1)*v])
 			}
 		}
 	})
 	if grad {
-		b.gemm(rows, c, []kernels.Term{{A: h.Logits.P, ARS: v, ACS: 1, Alpha: 1, B: h.W.P, BRS: c, BCS: 1, BType: btype(h.W), K: v}},
-			h.DX.Rows(lo, hi).P, c, nil, 0)
+		b.gemm(rows, c, kernels.Gemm{C: h.DX.Rows(lo, hi).P},
+			kernels.Term{A: h.Logits.P, ARS: v, ACS: 1, Alpha: 1, B: h.W.P, BRS: c, BCS: 1, BType: btype(h.W), K: v})
 	}
 	if !h.DW.None() {
-		b.gemm(v, c, []kernels.Term{{A: h.Logits.P, ARS: 1, ACS: v, Alpha: 1, B: x.P, BRS: c, BCS: 1, K: rows}}, h.DW.P, c, h.DW.P, c)
+		b.gemm(v, c, kernels.Gemm{C: h.DW.P, CIn: h.DW.P},
+			kernels.Term{A: h.Logits.P, ARS: 1, ACS: v, Alpha: 1, B: x.P, BRS: c, BCS: 1, K: rows})
 	}
 }
 
@@ -60,7 +62,7 @@ func noneScored(targets []int32) bool {
 func (b *Backend) ArgMax(idx, logits ops.Tensor) {
 	v, out := logits.Dim(1), idx.I32()
 	b.pool.run(logits.Dim(0), func(t, _ int) {
-		b.set.Softmax(at(logits, t*v), v, -1, 0, false, &out[t])
+		b.set.Softmax(&kernels.Softmax{Row: at(logits, t*v), N: v, Target: -1}, &out[t])
 	})
 }
 

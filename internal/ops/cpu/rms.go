@@ -1,6 +1,7 @@
 package cpu
 
 import (
+	kernels "longlora/csrc/cpu"
 	"longlora/internal/ops"
 )
 
@@ -8,7 +9,8 @@ import (
 func (b *Backend) RMSNormForward(y, rstd, x, w ops.Tensor, eps float32) {
 	c := x.Dim(1)
 	b.pool.blocks(x.Dim(0), tokenBlock, func(lo, hi, _ int) {
-		b.set.RMSForward(at(y, lo*c), at(rstd, lo), at(x, lo*c), w.P, hi-lo, c, eps)
+		b.set.RMSForward(&kernels.RMS{Y: at(y, lo*c), RStd: at(rstd, lo), X: at(x, lo*c), W: w.P,
+			N: hi - lo, C: c, Eps: eps})
 	})
 }
 
@@ -17,10 +19,11 @@ func (b *Backend) RMSNormBackward(dx, dw, dy, x, rstd, w ops.Tensor) {
 	n, c := x.Dim(0), x.Dim(1)
 	if !dw.None() {
 		b.pool.blocks(c, channelBlock, func(lo, hi, _ int) {
-			b.set.RMSWeight(at(dw, lo), at(rstd, 0), at(dy, lo), at(x, lo), n, c, hi-lo)
+			b.set.RMSWeight(at(dw, lo), &kernels.RMS{RStd: rstd.P, DY: at(dy, lo), X: at(x, lo), N: n, C: c}, hi-lo)
 		})
 	}
 	b.pool.blocks(n, tokenBlock, func(lo, hi, _ int) {
-		b.set.RMSBackward(at(dx, lo*c), at(dy, lo*c), at(x, lo*c), at(rstd, lo), w.P, hi-lo, c)
+		b.set.RMSBackward(&kernels.RMS{DX: at(dx, lo*c), DY: at(dy, lo*c), X: at(x, lo*c), RStd: at(rstd, lo), W: w.P,
+			N: hi - lo, C: c})
 	})
 }

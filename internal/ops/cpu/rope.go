@@ -3,6 +3,7 @@ package cpu
 import (
 	"math"
 
+	kernels "longlora/csrc/cpu"
 	"longlora/internal/ops"
 )
 
@@ -29,6 +30,7 @@ func (b *Backend) Rope(dst, src, cs ops.Tensor, inverse bool) {
 		sign = -1
 	}
 	b.pool.blocks(src.Dim(0), tokenBlock, func(lo, hi, _ int) {
-		b.set.Rope(at(dst, lo*heads*d), at(src, lo*heads*d), at(cs, lo*d), hi-lo, heads, d, sign)
+		b.set.Rope(&kernels.Rope{Dst: at(dst, lo*heads*d), Src: at(src, lo*heads*d), CS: at(cs, lo*d),
+			N: hi - lo, Heads: heads, D: d, Sign: sign})
 	})
 }
