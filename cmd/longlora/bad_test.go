@@ -180,7 +180,7 @@ func TestBadModel(t *testing.T) {
 		{"a bias that config.json leaves out", 4, nil, extra("model.layers.0.self_attn.o_proj.bias"), []string{"model.safetensors", "model.layers.0.self_attn.o_proj.bias", "attention_bias"}},
 		{"biases of a Mistral", 4, map[string]any{"architectures": []string{"MistralForCausalLM"}, "model_type": "mistral", "mlp_bias": true}, nil, []string{"config.json", "mlp_bias"}},
 		{"quantised", 4, map[string]any{"quantization_config": map[string]any{"bits": 4}}, nil, []string{"config.json", "quantization_config"}},
-		{"window", 4, map[string]any{"architectures": []string{"MistralForCausalLM"}, "model_type": "mistral", "sliding_window": 16}, nil, []string{"config.json", "sliding_window"}},
+		{"window", 4, map[string]any{"architectures": []string{"MistralForCausalLM"}, "model_type": "mistral", "sliding_window": 0}, nil, []string{"config.json", "sliding_window"}},
 		{"rope type", 4, rope(map[string]any{"type": "su", "factor": 4}), nil, []string{"config.json", "rope_scaling.type", "su"}},
 		{"rope factor", 4, rope(map[string]any{"type": "linear"}), nil, []string{"config.json", "rope_scaling.factor"}},
 		{"two rope types", 4, rope(map[string]any{"type": "linear", "rope_type": "yarn", "factor": 4}), nil, []string{"config.json", "rope_scaling.rope_type", "rope_scaling.type"}},

@@ -19,6 +19,7 @@ import (
 
 type mergeOptions struct {
 	config.Common
+	config.Window
 	config.Rope
 	model, adapter, out, dtype, shard string
 	ctx                               int
@@ -30,6 +31,7 @@ func (m *mergeOptions) flags(f *pflag.FlagSet) {
 	f.StringVar(&m.adapter, "adapter", "", "PEFT adapter, or the released LongLoRA form")
 	f.StringVar(&m.out, "out", "", "folder to write the merged checkpoint into")
 	config.TokensVar(f, &m.ctx, "ctx", 0, "context to set the positions for (default what lies beside the adapter)")
+	m.WindowFlags(f)
 	m.RopeFlags(f)
 	f.StringVar(&m.dtype, "dtype", "auto", "type of the written weights: auto (the base's), fp32, bf16 or fp16")
 	config.OneOf(f, "dtype", "auto", "fp32", "bf16", "fp16")
@@ -89,6 +91,9 @@ func (m *mergeOptions) run(c *cobra.Command, v *config.Values) error {
 	if base.Adapter.Config.DoRA && m.scale != 1 {
 		return errs.Usagef("--scale %v: the adapter has use_dora, which brings rows to the lengths that were trained; only 1 is computed", m.scale)
 	}
+	if err := base.ChooseWindow(m.AskedWindow(v), m.adapter); err != nil {
+		return err
+	}
 	for _, n := range base.Notes {
 		fmt.Fprintf(c.ErrOrStderr(), "note: %s\n", n)
 	}
@@ -96,17 +101,10 @@ func (m *mergeOptions) run(c *cobra.Command, v *config.Values) error {
 	if err != nil {
 		return err
 	}
-	window := m.ctx
-	if pos.Changed {
-		window = max(window, pos.MaxPos)
-	}
-	if err := base.CheckWindow(window); err != nil {
-		return err
-	}
 	if pos.Type == "dynamic" {
 		fmt.Fprintf(c.ErrOrStderr(), "note: dynamic positions: max_position_embeddings stays %d\n", pos.MaxPos)
 	}
-	o := lora.MergeOptions{Base: base.Weights, Desc: base.Desc(), Adapter: base.Adapter, Scale: m.scale, Positions: pos.Positions, Changed: pos.Changed, Out: m.out, ShardSize: size, Threads: m.Threads}
+	o := lora.MergeOptions{Base: base.Weights, Desc: base.Desc(), Adapter: base.Adapter, Scale: m.scale, Positions: pos.Positions, Changed: pos.Changed, Window: base.Window, Out: m.out, ShardSize: size, Threads: m.Threads}
 	if ok {
 		o.DType = &d
 	}

@@ -13,7 +13,7 @@ import (
 // titles are the groups in which help, manual and docs show many options. What stands in none comes first.
 var titles = []struct{ title, flags string }{
 	{"Documents and rows", "format template text-field skip-bad train-on-prompt pack overlong"},
-	{"Attention", "attn shift group group-size"},
+	{"Attention", "attn shift group group-size sliding-window"},
 	{"Positions", "rope rope-factor base-ctx"},
 	{"What is trained", "tune init rank alpha dropout targets train-embed train-norm"},
 	{"Optimizer", "lr schedule warmup-steps max-grad-norm weight-decay beta1 beta2 eps"},
@@ -59,7 +59,7 @@ var arguments = map[string]string{
 	"model": "DIR|NAME", "adapter": "DIR", "out": "DIR", "data": "PATH", "eval-data": "PATH",
 	"config": "FILE", "prompt-file": "FILE", "passkey-template": "FILE", "report": "FILE",
 	"template": "NAME|FILE", "resume": "auto|never|DIR", "device-mem": "SIZE", "host-mem": "SIZE", "max-shard-size": "SIZE", "group": "X",
-	"targets": "NAME,…", "task": "NAME,…", "eval-attn": "NAME,…", "device": "NAME", "text-field": "NAME",
+	"sliding-window": "keep|off|N", "targets": "NAME,…", "task": "NAME,…", "eval-attn": "NAME,…", "device": "NAME", "text-field": "NAME",
 	"prepare out": "FILE", "report out": "FILE",
 }
 

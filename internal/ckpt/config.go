@@ -27,7 +27,7 @@ type Config struct {
 	Tied                           bool         // tie_word_embeddings; the weights decide, see Model.Tied
 	DType                          tensor.DType // the checkpoint's, float32 when nothing says it
 	EOS                            []int
-	Window                         int // sliding window, 0 without
+	Windows                        []int // by layer W of a sliding window in tokens, 0 without; nil where no layer has one
 	Raw                            map[string]any
 	Notes                          []string // fields that are there and have no effect
 }
@@ -189,6 +189,7 @@ func (f *fields) config() (*Config, error) {
 	}
 	c.Tied = f.flag("tie_word_embeddings")
 	f.biases(c)
+	f.windows(c)
 	f.refuse(c)
 	c.DType = f.dtype()
 	c.EOS = f.ids("eos_token_id")
@@ -245,9 +246,6 @@ func (f *fields) architecture(c *Config) {
 	}
 	if m := f.raw["model_type"]; m != nil && m != t {
 		f.fail("model_type", "%s contradicts architectures, %s", show(m), c.Arch)
-	}
-	if c.Arch == "MistralForCausalLM" && f.raw["sliding_window"] != nil {
-		c.Window = f.count("sliding_window", -1)
 	}
 }
 

@@ -100,7 +100,7 @@ func (b *Bench) Flags(f *pflag.FlagSet) {
 	tokensListVar(f, &b.Ctxs, "ctx", "tokens of a row; several by comma")
 	f.IntVar(&b.Steps, "steps", 3, "steps to measure")
 	f.IntVar(&b.Warmup, "warmup", 2, "steps before them that are not measured")
-	trainFlags(&b.Train, f, "ctx", "steps", "model", "data", "out", "adapter", "init", "batch", "accum", "epochs", "eval-data", "eval-fraction", "eval-every", "eval-attn",
+	trainFlags(&b.Train, f, "ctx", "steps", "model", "data", "out", "adapter", "init", windowFlag, "batch", "accum", "epochs", "eval-data", "eval-fraction", "eval-every", "eval-attn",
 		"save-every", "keep", "resume", "replan", "dry-run", "format", "template", "text-field", "skip-bad", "overlong", "train-on-prompt", "pack", "shuffle")
 }
 

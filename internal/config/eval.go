@@ -12,6 +12,7 @@ import (
 type Eval struct {
 	Common
 	Attend
+	Window
 	Rope
 	Documents
 	Models         []string
@@ -42,6 +43,7 @@ func (e *Eval) Flags(f *pflag.FlagSet) {
 	f.IntVar(&e.Limit, "limit", 0, "ppl: at most so many windows, evenly spread (0: all)")
 	e.DocumentFlags(f)
 	e.AttendFlags(f, "full")
+	e.WindowFlags(f)
 	e.RopeFlags(f)
 	f.IntVar(&e.Trials, "trials", 10, "passkey: prompts a depth; topics: prompts a length")
 	f.IntVar(&e.Depths, "depths", 10, "passkey: depths")

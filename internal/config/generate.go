@@ -11,6 +11,7 @@ import (
 // Generate are the options of generate.
 type Generate struct {
 	Common
+	Window
 	Rope
 	Model, Adapter     string
 	Prompt, PromptFile string
@@ -41,6 +42,7 @@ func (g *Generate) Flags(f *pflag.FlagSet) {
 	f.StringArrayVar(&g.Stop, "stop", nil, "text at which to stop, which is left out; repeat for several")
 	f.StringVar(&g.Overlong, "overlong", "error", "a prompt longer than the model's length: error, or truncate (its middle goes)")
 	OneOf(f, "overlong", "error", "truncate")
+	g.WindowFlags(f)
 	g.RopeFlags(f)
 	g.ComputeFlags(f)
 }

@@ -31,6 +31,7 @@ var elsewhere = map[string]string{
 	"sample-packing": "pack", "packing": "pack", "prompt-template": "template", "chat-template": "template", "train-on-inputs": "train-on-prompt",
 	"gpu": "device", "precision": "dtype", "bf16": "dtype", "fp16": "dtype", "fp32": "dtype", "gpu-memory": "device-mem", "max-memory": "device-mem",
 	"group-size-ratio": "group", "use-flash-attn": "attn", "attn-implementation": "attn", "max-new-tokens": "max-tokens",
+	"window": "sliding-window", "attention-window": "sliding-window", "use-sliding-window": "sliding-window",
 	"num-threads": "threads", "random-seed": "seed", "random-state": "seed", "low-rank-training": "tune", "finetuning-type": "tune",
 }
 

@@ -12,6 +12,7 @@ import (
 type Train struct {
 	Common
 	Attend
+	Window
 	Rope
 	Documents
 	Model, Out, Adapter, Init string
@@ -64,6 +65,7 @@ func (t *Train) Flags(f *pflag.FlagSet) {
 	OneOf(f, "overlong", "drop", "truncate", "error")
 	t.ScoreFlags(f)
 	t.AttendFlags(f, "s2")
+	t.WindowFlags(f)
 	t.RopeFlags(f)
 	f.StringVar(&t.Tune, "tune", "lora", "lora, or full: every weight")
 	OneOf(f, "tune", "lora", "full")

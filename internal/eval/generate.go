@@ -42,6 +42,9 @@ func Generate(ctx context.Context, g *config.Generate, prompt string, be ops.Bac
 	}
 	defer base.Close()
 	base.Log = log
+	if err := base.ChooseWindow(g.AskedWindow(g.Values), g.Adapter); err != nil {
+		return nil, err
+	}
 	for _, n := range base.Notes {
 		fmt.Fprintf(log, "note: %s\n", n)
 	}

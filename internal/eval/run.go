@@ -47,7 +47,10 @@ type Result struct {
 	Answers  []Said   `json:"answers,omitempty"`
 	Attn     string   `json:"attn"`
 	Rope     string   `json:"rope"`
-	DType    string   `json:"dtype"`
+
+	Sliding *s2attn.Choice `json:"sliding_window,omitempty"` // of a model with sliding windows
+
+	DType string `json:"dtype"`
 }
 
 // Report is what eval prints.
@@ -60,6 +63,7 @@ type Job struct {
 	*config.Eval
 	Stream    *data.IDs       // read instead of --data
 	Positions *rope.Positions // used instead of the checkpoint's
+	Sliding   *s2attn.Choice  // what is made of sliding windows, instead of what the options say
 	SkipShort bool            // leave out, with a note, what is too short or too long for the data
 }
 
@@ -133,12 +137,18 @@ func (e *evaluation) run(ctx context.Context) (rs []Result, err error) {
 		}
 	}
 	e.base.Log = e.log
+	if err := e.base.ChooseWindow(e.window(), e.cfg.Adapter); err != nil {
+		return nil, err
+	}
 	if e.engine, err = newEngine(e.be, e.base, &e.cfg.Common); err != nil {
 		return nil, err
 	}
 	defer e.engine.close()
 	for _, n := range e.base.Notes {
 		fmt.Fprintf(e.log, "note: %s\n", n)
+	}
+	if note := load.Unsegmented(e.base.Desc(), s2attn.Spec{Mode: s2attn.Split}); note != "" && e.cfg.Attn == "s2" {
+		fmt.Fprintf(e.log, "note: %s\n", note)
 	}
 	e.enc, e.encErr = tokenizer.Load(e.base.Dir, e.base.Config.EOS)
 	if e.encErr == nil && !slices.Contains(e.cfg.Tasks, "ppl") { // which reads data, and that tells them
@@ -192,6 +202,14 @@ func (e *evaluation) positions(n int) (rope.Positions, error) {
 	return e.said.positions(e.base, e.cfg.Adapter, &e.cfg.Eval.Rope, e.cfg.Values, n, e.log)
 }
 
+// window is what is to be made of sliding windows, nil where nothing says it.
+func (e *evaluation) window() *s2attn.Choice {
+	if e.cfg.Sliding != nil {
+		return e.cfg.Sliding
+	}
+	return e.cfg.AskedWindow(e.cfg.Values)
+}
+
 // prepare checks that a task can be done at a length.
 func (e *evaluation) prepare(ctx context.Context, task string, n int) (*item, error) {
 	x := &item{res: Result{Task: task, Model: e.name, Ctx: n, Attn: e.cfg.Attn, DType: "fp32"}}
@@ -201,14 +219,11 @@ func (e *evaluation) prepare(ctx context.Context, task string, n int) (*item, er
 	if e.cfg.Adapter != "" {
 		x.res.Adapter = &e.cfg.Adapter
 	}
-	err := e.base.CheckWindow(n)
-	if err != nil {
-		return nil, err
-	}
+	var err error
 	if x.pos, err = e.positions(n); err != nil {
 		return nil, err
 	}
-	x.res.Rope = x.pos.String()
+	x.res.Rope, x.res.Sliding = x.pos.String(), e.base.Record(x.pos).Window
 	switch task {
 	case "ppl":
 		if x.spec, err = e.spec(n); err != nil {
@@ -217,7 +232,7 @@ func (e *evaluation) prepare(ctx context.Context, task string, n int) (*item, er
 		if x.ws, err = e.windows(ctx, n); err != nil {
 			return nil, err
 		}
-		x.key = e.key(task, n, x.pos.Record(), x.spec)
+		x.key = e.key(task, n, e.base.Record(x.pos), x.spec)
 	case "passkey", "topics":
 		x.spec, x.res.Attn = s2attn.Spec{Mode: s2attn.Full}, "full" // generated text sees all before it
 		if e.encErr != nil {
@@ -228,10 +243,10 @@ func (e *evaluation) prepare(ctx context.Context, task string, n int) (*item, er
 		}
 		if task == "passkey" {
 			_, err = e.words.Make(e.enc, n, 0, e.cfg.Depths, 0, e.cfg.Seed)
-			x.key = e.key(task, n, x.pos.Record(), e.words, e.cfg.Depths, e.cfg.Seed)
+			x.key = e.key(task, n, e.base.Record(x.pos), e.words, e.cfg.Depths, e.cfg.Seed)
 		} else {
 			_, err = MakeTopics(e.enc, n, 0, e.cfg.Seed)
-			x.key = e.key(task, n, x.pos.Record(), e.cfg.Seed)
+			x.key = e.key(task, n, e.base.Record(x.pos), e.cfg.Seed)
 		}
 		if err != nil {
 			return nil, err

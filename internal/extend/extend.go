@@ -18,6 +18,7 @@ import (
 	"longlora/internal/ops"
 	"longlora/internal/plan"
 	"longlora/internal/rope"
+	"longlora/internal/s2attn"
 	"longlora/internal/train"
 	"longlora/internal/ui"
 )
@@ -42,7 +43,7 @@ type Length struct {
 type Report struct {
 	Model     string         `json:"model"`
 	Ctx       int            `json:"ctx"`
-	Positions rope.Record    `json:"positions"`
+	Positions load.Record    `json:"positions"`
 	Lengths   []Length       `json:"lengths"`
 	Train     *train.Result  `json:"train"`
 	Options   map[string]any `json:"options"`
@@ -132,6 +133,9 @@ func (e *extension) open(ctx context.Context) (err error) {
 			return errs.Usagef("--out %s is the folder of %s; choose another one", c.Out, d.flag)
 		}
 	}
+	if err := e.base.ChooseWindow(c.AskedWindow(c.Values), c.Adapter); err != nil {
+		return err
+	}
 	req := rope.Request{Rope: c.Train.Rope.Rope, Factor: c.Factor, BaseCtx: c.BaseCtx, Ctx: c.Ctx}
 	if e.pos, err = e.base.Place(c.Adapter, req); err != nil {
 		return err
@@ -152,7 +156,7 @@ func (e *extension) open(ctx context.Context) (err error) {
 	if e.stream, err = data.Stream(ctx, o); err != nil {
 		return err
 	}
-	e.rep = Report{Model: c.Model, Ctx: c.Ctx, Positions: e.pos.Record(), Options: options, Out: c.Out}
+	e.rep = Report{Model: c.Model, Ctx: c.Ctx, Positions: e.base.Record(e.pos.Positions), Options: options, Out: c.Out}
 	for n := e.base.Positions.Reads(c.BaseCtx); n < c.Ctx; n *= 2 {
 		e.rep.Lengths = append(e.rep.Lengths, Length{Ctx: n})
 	}
@@ -161,7 +165,7 @@ func (e *extension) open(ctx context.Context) (err error) {
 }
 
 // evaluate scores one model at every length.
-func (e *extension) evaluate(ctx context.Context, what, dir string, pos *rope.Positions, put func(*Length) *Figures) error {
+func (e *extension) evaluate(ctx context.Context, what, dir string, pos *rope.Positions, window *s2attn.Choice, put func(*Length) *Figures) error {
 	fmt.Fprintf(e.log, "evaluating the %s model\n", what)
 	c := &config.Eval{Common: e.cfg.Common, Attend: config.Attend{Attn: "full"}, Models: []string{dir}, Tasks: []string{"ppl", "passkey"},
 		Stride: 256, Limit: e.cfg.EvalLimit, Protocol: "longlora", Trials: trials, Depths: depths, Seed: e.cfg.Seed, Words: e.cfg.Words,
@@ -169,7 +173,7 @@ func (e *extension) evaluate(ctx context.Context, what, dir string, pos *rope.Po
 	for _, l := range e.rep.Lengths {
 		c.Ctx = append(c.Ctx, l.Ctx)
 	}
-	rep, err := eval.Run(ctx, eval.Job{Eval: c, Stream: e.stream, Positions: pos, SkipShort: true}, e.be, e.log)
+	rep, err := eval.Run(ctx, eval.Job{Eval: c, Stream: e.stream, Positions: pos, Sliding: window, SkipShort: true}, e.be, e.log)
 	if err != nil {
 		return err
 	}
@@ -191,10 +195,10 @@ func (e *extension) evaluate(ctx context.Context, what, dir string, pos *rope.Po
 
 // before evaluates the base as its config says, and with the new positions, untrained.
 func (e *extension) before(ctx context.Context) error {
-	if err := e.evaluate(ctx, "base", e.base.Dir, nil, func(l *Length) *Figures { return &l.Base }); err != nil {
+	if err := e.evaluate(ctx, "base", e.base.Dir, nil, nil, func(l *Length) *Figures { return &l.Base }); err != nil {
 		return err
 	}
-	return e.evaluate(ctx, "interpolated", e.base.Dir, &e.pos.Positions, func(l *Length) *Figures { return &l.Interpolated })
+	return e.evaluate(ctx, "interpolated", e.base.Dir, &e.pos.Positions, &e.base.Window, func(l *Length) *Figures { return &l.Interpolated })
 }
 
 // training are train's options in adapter/.
@@ -220,7 +224,7 @@ func (e *extension) merge(ctx context.Context) error {
 	if e.merged {
 		return nil
 	}
-	o := lora.MergeOptions{Base: e.base.Weights, Desc: e.base.Desc(), Adapter: &ckpt.Adapter{}, Scale: 1, Positions: e.pos.Positions, Changed: e.pos.Changed, Out: out, ShardSize: 5 << 30, Threads: e.cfg.Threads}
+	o := lora.MergeOptions{Base: e.base.Weights, Desc: e.base.Desc(), Adapter: &ckpt.Adapter{}, Scale: 1, Positions: e.pos.Positions, Changed: e.pos.Changed, Window: e.base.Window, Out: out, ShardSize: 5 << 30, Threads: e.cfg.Threads}
 	if e.cfg.DoTrain {
 		b, err := load.Open(e.cfg.Model, filepath.Join(e.cfg.Out, adapterName))
 		if err != nil {
@@ -236,7 +240,7 @@ func (e *extension) merge(ctx context.Context) error {
 
 // after evaluates what was merged.
 func (e *extension) after(ctx context.Context) error {
-	return e.evaluate(ctx, "trained", filepath.Join(e.cfg.Out, mergedName), nil, func(l *Length) *Figures { return &l.Trained })
+	return e.evaluate(ctx, "trained", filepath.Join(e.cfg.Out, mergedName), nil, nil, func(l *Length) *Figures { return &l.Trained })
 }
 
 // Table prints the report side by side.

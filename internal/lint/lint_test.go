@@ -34,7 +34,7 @@ var beside = map[string]string{
 	"internal/ops/cpu":    "internal/ops",
 	"internal/ops/cuda":   "internal/ops internal/errs",
 	"internal/ops/optest": "internal/ops",
-	"internal/config":     "internal/errs internal/files",
+	"internal/config":     "internal/errs internal/files internal/s2attn",
 	"internal/files":      "internal/errs",
 	"internal/proc":       "internal/errs internal/files",
 	"internal/rope":       "internal/errs",

@@ -12,7 +12,7 @@ import (
 )
 
 // families are reference cases of one kind of model each: of the base's loss, of the adapter's, and of gradients.
-var families = []string{"families/llama-bias"}
+var families = []string{"families/llama-bias", "families/mistral-window"}
 
 // The base's loss over windows, the first adapter's, and every gradient under S²-Attn, for every way of carrying a step out.
 func TestFamilies(t *testing.T) {

@@ -138,7 +138,7 @@ func tilings(c kase, ctx, group int, tiles ...int) []model.Tiling {
 		if c.spec.Mode == s2attn.Roll && tile < ctx {
 			continue
 		}
-		for _, tl := range []model.Tiling{{Keep: model.KeepAll}, {Keep: model.KeepAttn}, {Keep: model.KeepInput}, {Keep: model.KeepAttn, More: 1}, {Keep: model.KeepInput, More: 1}} {
+		for _, tl := range []model.Tiling{{Keep: model.KeepAll}, {Keep: model.KeepAttn}, {Keep: model.KeepOut}, {Keep: model.KeepInput}, {Keep: model.KeepAttn, More: 1}, {Keep: model.KeepInput, More: 1}} {
 			tl.Tile, tl.MLPRows, tl.HeadRows = tile, min(tile, 50), min(tile, 33)
 			if len(out)%2 == 1 { // the last layer's gate and up are then still there
 				tl.MLPRows = tile
@@ -180,7 +180,7 @@ func (g golden) errors(t *testing.T, be ops.Backend, c kase, tl model.Tiling) ma
 	return out
 }
 
-var models = []string{"mha-linear", "gqa-llama3", "odd-heads-yarn", "ragged", "padded"}
+var models = []string{"mha-linear", "gqa-llama3", "odd-heads-yarn", "ragged", "padded", "ragged-window"}
 
 // Losses and gradients of every trained tensor against transformers and PEFT, for every way of carrying a step out.
 func TestGolden(t *testing.T) {

@@ -13,6 +13,7 @@ import (
 	"longlora/internal/model"
 	"longlora/internal/ops"
 	"longlora/internal/rope"
+	"longlora/internal/s2attn"
 	"longlora/internal/tensor"
 	"longlora/internal/ui"
 )
@@ -22,6 +23,7 @@ type Base struct {
 	Dir       string
 	Config    *ckpt.Config
 	Positions rope.Positions           // as config.json has them
+	Window    s2attn.Choice            // what is made of its sliding windows: see ChooseWindow
 	Weights   *ckpt.Model              // nil where only config.json is read
 	Tied      bool                     // the output head is the embedding, with the adapter
 	Adapter   *ckpt.Adapter            // nil without
@@ -126,7 +128,8 @@ func (b *Base) Close() {
 // Desc describes the model.
 func (b *Base) Desc() model.Desc {
 	c := b.Config
-	d := model.Desc{C: c.Hidden, F: c.MLP, L: c.Layers, H: c.Heads, Hkv: c.KV, D: c.HeadDim, V: c.Vocab, Eps: float32(c.Eps), Tied: b.Tied}
+	d := model.Desc{C: c.Hidden, F: c.MLP, L: c.Layers, H: c.Heads, Hkv: c.KV, D: c.HeadDim, V: c.Vocab, Eps: float32(c.Eps), Tied: b.Tied,
+		Windows: b.Window.Apply(c.Windows)}
 	for _, t := range []model.Target{model.Q, model.K, model.V, model.O} {
 		d.Bias[t] = c.AttnBias
 	}
@@ -134,14 +137,6 @@ func (b *Base) Desc() model.Desc {
 		d.Bias[t] = c.MLPBias
 	}
 	return d
-}
-
-// CheckWindow refuses a context that the model's sliding window does not span.
-func (b *Base) CheckWindow(ctx int) error {
-	if w := b.Config.Window; w > 0 && w < ctx {
-		return errs.Dataf("%s: sliding_window: %d is less than the context of %d tokens; only checkpoints without a window, or with one as long as the context, are supported", b.Config.Path, w, ctx)
-	}
-	return nil
 }
 
 // WeightType is the element type of the weights: the embedding's, or what config.json says where none are open.

@@ -1,15 +1,10 @@
 package load
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"path/filepath"
 
-	"longlora/internal/ckpt"
 	"longlora/internal/config"
-	"longlora/internal/errs"
 	"longlora/internal/rope"
 )
 
@@ -110,31 +105,12 @@ func (p *Positions) idle(b *Base, r rope.Request) {
 	}
 }
 
-// runName is where a run keeps its positions, beside its adapter and in each checkpoint.
-const runName = "run.json"
-
 // beside reads the positions that a run recorded beside its adapter; nil where there is no record of a run.
 func (b *Base) beside(adapter string) (*rope.Positions, error) {
-	if adapter == "" {
-		return nil, nil
-	}
-	path := filepath.Join(adapter, runName)
-	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	var run struct {
-		Kind      string       `json:"longlora"`
-		Positions *rope.Record `json:"positions"`
-	}
-	if err := ckpt.ReadJSON(path, &run); err != nil {
+	r, err := readBeside(adapter)
+	if r == nil || err != nil {
 		return nil, err
 	}
-	switch {
-	case run.Positions == nil && run.Kind == "": // of another program
-		return nil, nil
-	case run.Positions == nil:
-		return nil, errs.Dataf("%s: positions is missing", path)
-	}
-	p, _, err := b.Positions.FromRecord(path, *run.Positions)
+	p, _, err := b.Positions.FromRecord(filepath.Join(adapter, runName), r.Record)
 	return &p, err
 }

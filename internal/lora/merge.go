@@ -16,6 +16,7 @@ import (
 	"longlora/internal/model"
 	"longlora/internal/par"
 	"longlora/internal/rope"
+	"longlora/internal/s2attn"
 	"longlora/internal/tensor"
 )
 
@@ -27,6 +28,7 @@ type MergeOptions struct {
 	Scale     float64 // how much the adapter counts: 1 as it was trained, 0 not at all
 	Positions rope.Positions
 	Changed   bool          // the positions differ from the base's
+	Window    s2attn.Choice // what is made of the base's sliding windows
 	DType     *tensor.DType // nil: the base's
 	Out       string
 	ShardSize int64
@@ -229,6 +231,7 @@ func (o *MergeOptions) writeConfig(dir string) error {
 	if o.Changed {
 		o.Positions.WriteConfig(raw)
 	}
+	o.Base.Config.SetWindows(raw, o.Window)
 	if o.DType != nil {
 		name := map[tensor.DType]string{tensor.F32: "float32", tensor.BF16: "bfloat16", tensor.F16: "float16"}[*o.DType]
 		_, now := raw["dtype"]

@@ -52,6 +52,9 @@ func (d Desc) Windowed() int {
 	return n
 }
 
+// Unsegmented reports whether every layer has a window: then there is none that S²-Attn acts on.
+func (d Desc) Unsegmented() bool { return d.Windowed() == d.L }
+
 // Target names one of a layer's linear layers by its Hugging Face name.
 type Target int
 

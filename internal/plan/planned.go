@@ -56,6 +56,7 @@ type Planned struct {
 	MoreHostS   float64 `json:"more_host_s,omitempty"`
 
 	positions string
+	windows   string
 	kept      string
 	notes     []string // lines that begin with what they are
 	rows      int      // of a step
@@ -123,9 +124,12 @@ func Run(c *config.Plan, v *config.Values, m machine.Machine) (*Planned, error) 
 		Shape: s.name, Ctx: p.Ctx, Group: p.Group(), Tile: pl.Tile, Device: m.Device, DType: TypeName(m.Act), DevicePlan: pl.Device, HostPlan: pl.Host,
 		PredictedS: pl.Seconds(rates, c.Accum), Fits: refusal == nil, Chip: m.Chip, Keep: pl.Keep, More: pl.More, Moved: pl.Moved, MLPRows: pl.MLPRows, HeadRows: pl.HeadRows, Trainable: pl.Trainable,
 		Params: pl.Params, Act: pl.Act, Halo: pl.Halo, Carried: pl.Carried, Workspace: pl.Workspace, Context: pl.Context, Weights: pl.Weights, IDs: pl.IDs, Base: pl.Base,
-		DeviceLimit: lim.Device, HostLimit: lim.Host, positions: positions, kept: pl.Kept(), notes: notes, rows: c.Batch * c.Accum, onHost: m.OnHost,
+		DeviceLimit: lim.Device, HostLimit: lim.Host, positions: positions, kept: pl.Kept(), notes: notes, windows: s.opened.Windows(), rows: c.Batch * c.Accum, onHost: m.OnHost,
 	}
 	if note := MoveNote(&c.Train, m); note != "" {
+		out.notes = append(out.notes, "note: "+note)
+	}
+	if note := load.Unsegmented(s.desc, p.Spec); note != "" {
 		out.notes = append(out.notes, "note: "+note)
 	}
 	if longest >= 0 {
@@ -176,9 +180,14 @@ func newSubject(c *config.Plan) (subject, error) {
 		if c.Adapter != "" {
 			return s, errs.Usagef("--adapter %s belongs to a checkpoint; give --model instead of --shape %s", c.Adapter, c.Shape)
 		}
+		if w := c.AskedWindow(c.Values); w != nil && *w > 0 {
+			return s, errs.Usagef("--sliding-window %s: no layer of --shape %s has a sliding window whose length could be set; leave the option out", *w, c.Shape)
+		}
 		s.desc, err = Shape(c.Shape)
 	} else if s.opened, err = load.OpenConfig(c.Model, c.Adapter); err == nil {
-		s.name, s.desc, s.weight = c.Model, s.opened.Desc(), s.opened.WeightType()
+		if err = s.opened.ChooseWindow(c.AskedWindow(c.Values), c.Adapter); err == nil {
+			s.name, s.desc, s.weight = c.Model, s.opened.Desc(), s.opened.WeightType()
+		}
 	}
 	if err != nil {
 		return s, err
@@ -191,9 +200,6 @@ func newSubject(c *config.Plan) (subject, error) {
 func (s subject) check(c *config.Plan, ctx int) (positions string, notes []string, err error) {
 	if s.opened.Config == nil {
 		return "", nil, nil
-	}
-	if err := s.opened.CheckWindow(ctx); err != nil {
-		return "", nil, err
 	}
 	pos, err := s.opened.Place(c.Adapter, load.Wanted(&c.Train, ctx))
 	notes = pos.Told()
@@ -236,6 +242,9 @@ func (p *Planned) Print(w io.Writer) {
 	fmt.Fprintf(w, "%s, %d tokens, G = %d, %s on %s\n", p.Shape, p.Ctx, p.Group, p.DType, p.Chip)
 	if p.positions != "" {
 		fmt.Fprintf(w, "positions: %s\n", p.positions)
+	}
+	if p.windows != "" {
+		fmt.Fprintf(w, "windows: %s\n", p.windows)
 	}
 	ui.Table(w, table)
 	each := ""

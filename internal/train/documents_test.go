@@ -27,6 +27,21 @@ func withTokenizer(t *testing.T, name string) string {
 	return dir
 }
 
+// windowed is the same as a Mistral, whose layers have a sliding window of w tokens.
+func windowed(t *testing.T, name string, w int) string {
+	t.Helper()
+	dir := withTokenizer(t, name)
+	path, raw := filepath.Join(dir, "config.json"), map[string]any{}
+	if err := ckpt.ReadJSON(path, &raw); err != nil {
+		t.Fatal(err)
+	}
+	raw["architectures"], raw["model_type"], raw["sliding_window"] = []string{"MistralForCausalLM"}, "mistral", w
+	if err := ckpt.WriteJSON(path, raw); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
 // prepare tokenizes a file for a model.
 func prepare(t *testing.T, model, src, template string) string {
 	t.Helper()
@@ -83,8 +98,9 @@ func TestPreparedTrainsAsItsSource(t *testing.T) {
 // Documents give the same loss and gradients whether they share a row, are padded in one batch, or stand alone. The
 // first moments after one step are the gradients times 1 − beta1.
 func TestPackingChangesNothing(t *testing.T) {
-	for _, name := range []string{"gqa-llama3", "odd-heads-yarn"} {
-		model := withTokenizer(t, name)
+	for name, model := range map[string]string{"gqa-llama3": withTokenizer(t, "gqa-llama3"), "odd-heads-yarn": withTokenizer(t, "odd-heads-yarn"),
+		"gqa-llama3, windows": windowed(t, "gqa-llama3", 9)} {
+		reference, _, _ := strings.Cut(name, ",")
 		for kind, content := range map[string]string{
 			"text": "{\"text\":\"the first of the documents, and a long one\"}\n{\"text\":\"short\"}\n{\"text\":\"and another one is in the middle\"}\n{\"text\":\"x\"}\n",
 			"chat": "{\"messages\":[{\"role\":\"user\",\"content\":\"hi\"},{\"role\":\"assistant\",\"content\":\"oh, the otter\"}]}\n" +
@@ -97,7 +113,7 @@ func TestPackingChangesNothing(t *testing.T) {
 				step := func(more ...string) (float64, int64, map[string][]float32) {
 					out := t.TempDir()
 					args := append(append([]string{"--model=" + model, "--data=" + src, "--out=" + out, "--ctx=128", "--template=mistral", "--shuffle=false", "--steps=1",
-						"--adapter=" + filepath.Join(goldenDir, name, "adapter-init"), "--warmup-steps=0", "--max-grad-norm=0"}, attn...), more...)
+						"--adapter=" + filepath.Join(goldenDir, reference, "adapter-init"), "--warmup-steps=0", "--max-grad-norm=0"}, attn...), more...)
 					run(t, args...)
 					m := metrics(t, out)[0]
 					return m.Loss, m.Tokens, testkit.Floats(t, filepath.Join(out, "checkpoints", "step-000001", "optimizer.safetensors"))

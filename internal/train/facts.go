@@ -11,14 +11,13 @@ import (
 	"longlora/internal/load"
 	"longlora/internal/ops"
 	"longlora/internal/plan"
-	"longlora/internal/rope"
 	"longlora/internal/s2attn"
 	"longlora/internal/ui"
 )
 
 // Facts are what a dry run found, for --json.
 type Facts struct {
-	Positions rope.Record `json:"positions"`
+	Positions load.Record `json:"positions"`
 	Ctx       int         `json:"ctx"`
 	Group     int         `json:"group"` // 0 under full attention
 	Rows      int         `json:"rows"`  // of an epoch
@@ -69,7 +68,7 @@ func DryRun(ctx context.Context, c *config.Train, be ops.Backend, log io.Writer)
 		return nil, err
 	}
 	s.firstRow(log)
-	return &Facts{Positions: s.pos.Record(), Ctx: c.Ctx, Group: s.spec.Group, Rows: s.order.Rows(), Steps: s.steps, Trainable: s.plan.Trainable,
+	return &Facts{Positions: s.base.Record(s.pos.Positions), Ctx: c.Ctx, Group: s.spec.Group, Rows: s.order.Rows(), Steps: s.steps, Trainable: s.plan.Trainable,
 		Tile: s.plan.Tile, DevPlan: s.plan.Device, HostPlan: s.plan.Host, PredictS: sec}, nil
 }
 
@@ -102,6 +101,7 @@ func (s *setup) facts(log io.Writer, done int) (float64, error) {
 			line("warning", "G/ctx = %.4g is below 1/8, the smallest that the paper tested", float64(s.spec.Group)/float64(c.Ctx))
 		}
 	}
+	s.windowFacts(line)
 	st := s.set.Stats(reads)
 	line("rows", "%d of %d tokens an epoch, packed by %s (%d tokens read)", s.order.Rows(), c.Ctx, strings.Join(s.set.Packs(), ", "), st.Tokens)
 	if s.set.Cut() || s.set.Padded() {
@@ -151,6 +151,16 @@ func (s *setup) whose(reads int) string {
 		return fmt.Sprintf("the adapter was trained at %s for %d, the base has %s and reads %d", has, has.MaxPos, s.base.Positions, reads)
 	}
 	return fmt.Sprintf("the adapter's own, which it was trained at for %d; the base has %s and reads %d", s.pos.MaxPos, s.base.Positions, reads)
+}
+
+// windowFacts says what is made of sliding windows.
+func (s *setup) windowFacts(line func(name, format string, a ...any)) {
+	if what := s.base.Windows(); what != "" {
+		line("windows", "%s", what)
+	}
+	if note := load.Unsegmented(s.base.Desc(), s.spec); note != "" {
+		line("note", "%s", note)
+	}
 }
 
 // memoryFacts says where the planned bytes go.

@@ -48,6 +48,7 @@ func (s *setup) writeTrained(dir string, e *Engine, dtype func(name string) tens
 	if s.pos.Changed {
 		s.pos.WriteConfig(raw)
 	}
+	s.base.Config.SetWindows(raw, s.base.Window)
 	return ckpt.WriteJSON(filepath.Join(dir, "config.json"), raw)
 }
 

@@ -19,11 +19,11 @@ import (
 	"longlora/internal/data"
 	"longlora/internal/errs"
 	"longlora/internal/files"
+	"longlora/internal/load"
 	"longlora/internal/model"
 	"longlora/internal/ops"
 	"longlora/internal/plan"
 	"longlora/internal/proc"
-	"longlora/internal/rope"
 )
 
 // Record is run.json: what a run is made of and how far it is. Each checkpoint holds one too.
@@ -32,7 +32,7 @@ type Record struct {
 	Version   string              `json:"version"`
 	Go        string              `json:"go"`
 	Kernels   string              `json:"kernels"` // the instruction set or the card, on which last bits depend
-	Positions rope.Record         `json:"positions"`
+	Positions load.Record         `json:"positions"`
 	Model     ckpt.Print          `json:"model"`
 	Tokenizer []files.Fingerprint `json:"tokenizer"`
 	Adapter   []files.Fingerprint `json:"adapter"`
@@ -133,7 +133,7 @@ func (r *Record) check() error {
 // newRecord describes the run that the set-up is for.
 func (s *setup) newRecord() (*Record, error) {
 	r := &Record{
-		Kind: recordKind, Version: proc.Version(), Go: runtime.Version(), Kernels: kernels(s.be), Positions: s.pos.Record(), Options: s.options(),
+		Kind: recordKind, Version: proc.Version(), Go: runtime.Version(), Kernels: kernels(s.be), Positions: s.base.Record(s.pos.Positions), Options: s.options(),
 		Seed: s.c.Seed, Device: deviceKind(s.be.Name()), DType: s.be.Act().String(), Steps: s.steps, Plan: s.plan,
 	}
 	var err error
@@ -197,6 +197,9 @@ func (s *setup) options() map[string]string {
 		out[name] = fmt.Sprint(v)
 	}
 	out["group-size"] = fmt.Sprint(s.c.G)
+	if out["sliding-window"] = s.base.Window.String(); s.base.Config.Windows == nil {
+		delete(out, "sliding-window") // without effect
+	}
 	for _, e := range s.evals {
 		if e.Group != s.c.G && e.Group > 0 { // s2 for validation alone
 			out["group-size (validation)"] = fmt.Sprint(e.Group)

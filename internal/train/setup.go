@@ -114,7 +114,7 @@ func (s *setup) openBase() error {
 			return err
 		}
 	}
-	return s.base.CheckWindow(c.Ctx)
+	return s.base.ChooseWindow(c.AskedWindow(c.Values), c.Adapter)
 }
 
 // openData reads and packs the rows, and those for validation.

@@ -74,7 +74,7 @@ func metrics(t *testing.T, out string) []train.Metrics {
 
 // Training from the reference adapter gives the reference's losses, norms and adapter, however it is tiled.
 func TestGoldenTraining(t *testing.T) {
-	for _, name := range []string{"mha-linear", "gqa-llama3", "odd-heads-yarn", "families/llama-bias"} {
+	for _, name := range []string{"mha-linear", "gqa-llama3", "odd-heads-yarn", "families/llama-bias", "families/mistral-window", "ragged-window"} {
 		e := testkit.Golden(t, name)
 		want := testkit.Floats(t, filepath.Join(goldenDir, name, "adapter-trained", "adapter_model.safetensors"))
 		for _, tile := range []int{e.Ctx, e.Group, e.Group/2 + 5} {

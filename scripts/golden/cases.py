@@ -16,6 +16,7 @@ class Case:
     targets: list = field(default_factory=lambda: ATTENTION)
     kinds: tuple = ("full", "split", "roll", "sft")
     kind: str = "LlamaForCausalLM"
+    spelled: dict = field(default_factory=dict)  # fields that config.json has besides, or otherwise
     old_spelling: bool = False   # config.json as transformers 4 wrote it
     merged: bool = False         # PEFT's merge, and the released LongLoRA form of the trained adapter
     docs: tuple = ()             # lengths of the documents that a row of ctx tokens is cut into
@@ -46,6 +47,12 @@ CASES = [
     # A length that is a multiple of nothing, an odd group, one KV head of 12 for five heads, documents cut inside of segments.
     Case("ragged", llama(60, 44, 2, 5, 1, 131, 512), 157, 37, 1000, steps=3, targets=ALL_LINEAR, kinds=("full", "split", "sft"),
          docs=(1, 2, 29, 18, 60, 19, 28), seed=4),
+    # The same under windows of 23 tokens in the first and the last layer; S²-Attn acts on the one between. transformers takes a
+    # Mistral with layer_types for a Ministral.
+    Case("ragged-window", llama(60, 44, 3, 5, 1, 131, 512, head_dim=12, sliding_window=23,
+                               layer_types=["sliding_attention", "full_attention", "sliding_attention"]),
+         157, 37, 1000, steps=3, targets=ALL_LINEAR, kinds=("full", "split", "sft"), docs=(1, 2, 29, 18, 60, 19, 28), kind="MinistralForCausalLM",
+         spelled={"architectures": ["MistralForCausalLM"], "model_type": "mistral"}, seed=9),
     # Rows of other lengths in one padded batch, the longest no multiple of the group, another exactly one.
     Case("padded", llama(48, 56, 2, 6, 3, 163, 128), 83, 26, 360, steps=2, kinds=("split",), rows=(83, 26, 1, 61), seed=12),
     Case("families/llama-bias", llama(64, 96, 2, 4, 2, 199, 128, attention_bias=True), 128, 32, 900, steps=4, targets=ALL_LINEAR,

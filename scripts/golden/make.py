@@ -4,6 +4,7 @@ S²-Attn (s2.py) compute with them, in float32 on one thread.
 
   python3 -m venv env; env/bin/pip install -r scripts/golden/requirements.txt
   env/bin/python scripts/golden/make.py            # all cases, and their hashes in SHA256SUMS
+  env/bin/python scripts/golden/make.py ragged     # this one alone, and the hashes again
   env/bin/python scripts/golden/make.py --check    # makes them elsewhere and compares: exit 1 where one differs
 
 The same versions on the same kind of processor give the same bits; another instruction set changes last bits, and --check says
@@ -59,6 +60,10 @@ def make_model(case, path):
             elif p.dim() == 1:
                 p.normal_(1, 0.2)
     m.save_pretrained(path)
+    if case.spelled:
+        with open(path + "/config.json") as f:
+            c = json.load(f)
+        write_json(path + "/config.json", c | case.spelled)
     if case.old_spelling:
         respell(path + "/config.json")
 
@@ -346,22 +351,27 @@ def differs(a, b):
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--check", action="store_true", help="compare with testdata instead of writing it")
-    check = p.parse_args().check
+    names = [c.name for c in CASES] + ["wide-vocab"]
+    p.add_argument("cases", nargs="*", choices=names + [[]], metavar="CASE", help="only these")
+    args = p.parse_args()
+    wanted = args.cases or names
     with tempfile.TemporaryDirectory() as tmp:
         for case in CASES:
-            print(case.name, flush=True)
-            make(case, os.path.join(tmp, case.name))
-        wide.make(os.path.join(tmp, "wide-vocab"))
+            if case.name in wanted:
+                print(case.name, flush=True)
+                make(case, os.path.join(tmp, case.name))
+        if "wide-vocab" in wanted:
+            wide.make(os.path.join(tmp, "wide-vocab"))
         made = list(files(tmp))
-        if check:
+        if args.check:
             bad = [f"{f} {d}" for f in made if (d := differs(os.path.join(tmp, f), os.path.join(GOLDEN, f)))]
             print("\n".join(bad) or f"{len(made)} files, all the same")
             sys.exit(bool(bad))
-        for name in [c.name for c in CASES] + ["wide-vocab"]:
+        for name in wanted:
             shutil.rmtree(os.path.join(GOLDEN, name), ignore_errors=True)
             shutil.copytree(os.path.join(tmp, name), os.path.join(GOLDEN, name))
         with open(os.path.join(GOLDEN, "SHA256SUMS"), "w") as f:
-            f.writelines(f"{digest(os.path.join(tmp, n))}  {n}\n" for n in made)
+            f.writelines(f"{digest(os.path.join(GOLDEN, n))}  {n}\n" for n in files(GOLDEN) if any(n.startswith(c + "/") for c in names))
 
 
 main()
