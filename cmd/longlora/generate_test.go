@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 
+	"longlora/internal/ckpt"
 	"longlora/internal/eval"
 )
 
@@ -23,6 +25,7 @@ func TestGenerateAsTransformersDoes(t *testing.T) {
 		Cases []struct {
 			Prompt string
 			Factor int     // of YaRN; 1: the model's own positions
+			Window int     // W of the layers' sliding windows, 0 without
 			Tokens []int32 `json:"prompt_ids"`
 			IDs    []int32
 			Text   string
@@ -31,8 +34,21 @@ func TestGenerateAsTransformersDoes(t *testing.T) {
 	if err := json.Unmarshal(b, &ref); err != nil {
 		t.Fatal(err)
 	}
-	for _, c := range ref.Cases {
-		args := []string{"generate", "--device=cpu", "--model=../../testdata/demo/model", "--json", "--prompt=" + c.Prompt, fmt.Sprintf("--max-tokens=%d", ref.Max)}
+	const demo = "../../testdata/demo/model"
+	windows := 0
+	for i, c := range ref.Cases {
+		args := []string{"generate", "--device=cpu", "--json", "--prompt=" + c.Prompt, fmt.Sprintf("--max-tokens=%d", ref.Max)}
+		switch {
+		case c.Window == 0:
+			args = append(args, "--model="+demo)
+		case i%2 == 0: // of the model
+			args = append(args, "--model="+withWindow(t, demo, c.Window))
+		default: // asked for
+			args = append(args, "--model="+withWindow(t, demo, 3), fmt.Sprintf("--sliding-window=%d", c.Window))
+		}
+		if c.Window > 0 && len(c.Tokens)+len(c.IDs) > c.Window {
+			windows++
+		}
 		if c.Factor != 1 {
 			args = append(args, "--rope=yarn", fmt.Sprintf("--rope-factor=%d", c.Factor))
 		}
@@ -55,7 +71,25 @@ func TestGenerateAsTransformersDoes(t *testing.T) {
 			t.Errorf("%.40q, %d tokens (want %d):\n%v %q, want\n%v %q", c.Prompt, got.PromptTokens, len(c.Tokens), got.IDs, got.Text, c.IDs, c.Text)
 		}
 	}
-	if len(ref.Cases) < 8 {
-		t.Errorf("%d cases", len(ref.Cases))
+	if len(ref.Cases) < 13 || windows < 5 {
+		t.Errorf("%d cases, %d of them beyond a window", len(ref.Cases), windows)
 	}
+}
+
+// withWindow is a copy of a LLaMA's folder in which it is a Mistral whose layers have a sliding window of w tokens.
+func withWindow(t *testing.T, dir string, w int) string {
+	t.Helper()
+	out, raw := t.TempDir(), map[string]any{}
+	if err := os.CopyFS(out, os.DirFS(dir)); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(out, "config.json")
+	if err := ckpt.ReadJSON(path, &raw); err != nil {
+		t.Fatal(err)
+	}
+	raw["architectures"], raw["model_type"], raw["sliding_window"] = []string{"MistralForCausalLM"}, "mistral", w
+	if err := ckpt.WriteJSON(path, raw); err != nil {
+		t.Fatal(err)
+	}
+	return out
 }

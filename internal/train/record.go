@@ -197,7 +197,7 @@ func (s *setup) options() map[string]string {
 		out[name] = fmt.Sprint(v)
 	}
 	out["group-size"] = fmt.Sprint(s.c.G)
-	if out["sliding-window"] = s.base.Window.String(); s.base.Config.Windows == nil {
+	if s.base.Config.Windows == nil {
 		delete(out, "sliding-window") // without effect
 	}
 	for _, e := range s.evals {
@@ -232,6 +232,7 @@ func (s *setup) effective() map[string]any {
 			out[name] = v
 		}
 	}
+	out["sliding-window"] = s.base.Window.String()
 	if s.base.Adapter != nil {
 		a := s.base.Adapter
 		out["rank"], out["alpha"], out["targets"] = a.Config.Rank, a.Config.Alpha, a.Targets()
