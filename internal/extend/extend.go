@@ -73,7 +73,7 @@ type extension struct {
 
 // Run does what is left of the work in --out.
 func Run(ctx context.Context, cfg *config.Extend, be ops.Backend, log io.Writer) (Report, error) {
-	e := &extension{cfg: cfg, be: be, log: log}
+	e := &extension{cfg: cfg, be: be, log: &once{w: log, said: map[string]bool{}}}
 	if err := checkOut(cfg); err != nil { // before anything is read
 		return e.rep, err
 	}
