@@ -131,14 +131,20 @@ func fieldList(m map[string]any, names []string) string {
 	if names == nil {
 		names = slices.Sorted(maps.Keys(m))
 	}
-	const most = 20
+	const most, longest = 20, 100
 	if len(names) == 0 {
 		return "no fields"
 	}
-	if len(names) > most {
-		return strings.Join(names[:most], ", ") + ", …"
+	shown := slices.Clone(names[:min(len(names), most)])
+	for i, n := range shown {
+		if len(n) > longest { // a text where a name is wanted, in a table without a head
+			shown[i] = shortened(n)
+		}
 	}
-	return strings.Join(names, ", ")
+	if len(names) > most {
+		shown = append(shown, "…")
+	}
+	return strings.Join(shown, ", ")
 }
 
 // textOf is a field that must be a text.

@@ -166,6 +166,9 @@ func (s *source) detectIn(path string) (string, error) {
 		var format string
 		if bad == nil {
 			format, bad = detect(m, names, s.opt.TextField, s.opt.TextNamed)
+			if bad != nil && k == delimited {
+				bad = fmt.Errorf("%w (the first row names the columns)", bad)
+			}
 		}
 		if bad == nil {
 			if sizeOf(m) > inFlight {
