@@ -157,6 +157,11 @@ case("delta-file.arrow", DELTA, in_file(DELTA, emit_dictionary_deltas=True))
 BIG = pa.table({"text": pa.array([LONG * 20, LONG * 30] * 2)})
 case("big.arrow", BIG, stream(BIG, compression="zstd"))
 
+# Small files that claim much: rows, and elements of a list, that take no room
+for name, column in {"rows": pa.nulls(1 << 33), "list": pa.FixedSizeListArray.from_arrays(pa.nulls(1 << 30), 1 << 30)}.items():
+    claim = pa.table({"text" if name == "rows" else "messages": column})
+    stream(claim, allow_64bit=True)(OUT + "/claims-%s.arrow" % name)
+
 # What datasets writes
 for name in ("saved", "splits"):
     shutil.rmtree(OUT + "/" + name, ignore_errors=True)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"slices"
 )
@@ -336,6 +337,7 @@ func (r *arrowRows) next() (m map[string]any, row int, bad, err error) {
 	i := r.i
 	r.i++
 	m, r.left = map[string]any{}, r.most
+	r.values = someValues + maxGrowth*int(min(r.x.was.Size(), math.MaxInt32))
 	for k, c := range r.columnsOf {
 		if c == nil {
 			continue

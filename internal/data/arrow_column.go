@@ -74,16 +74,22 @@ type arrowColumn struct {
 
 // arrowValues reads values.
 type arrowValues struct {
-	dicts map[int64][]*arrowColumn
-	left  int // bytes that the row may still have
+	dicts  map[int64][]*arrowColumn
+	left   int // bytes that the row may still have
+	values int // and values
 }
 
-// cost of a value beside its text.
-const valueBytes = 16
+// valueBytes is the memory of a value beside its text.
+const valueBytes = 64
+
+// someValues is how many values a row of the smallest file may have. Nulls take no room in a file, and a list may be as
+// long as it says.
+const someValues = 1 << 14
 
 // value is value i of a column: nil, bool, a number, a text, []any or *object.
 func (r *arrowValues) value(c *arrowColumn, i int64, depth int) (any, error) {
-	if r.left -= valueBytes; r.left < 0 {
+	r.left -= valueBytes
+	if r.values--; r.left < 0 || r.values < 0 {
 		return nil, errLong
 	}
 	if depth > 2*maxArrowDepth || i < 0 || i >= c.n {

@@ -241,6 +241,34 @@ func TestArrowLongRows(t *testing.T) {
 	}
 }
 
+// A few bytes that claim thousands of millions of rows or elements are refused before they take memory or time.
+func TestArrowClaims(t *testing.T) {
+	for name, want := range map[string]string{"claims-rows.arrow": `row 1: field "text" is null`, "claims-list.arrow": "row 1: longer than 1 GiB"} {
+		o := realOptions(t, filepath.Join("testdata/tables", name), "pad", 8)
+		if _, err := Open(t.Context(), o); errs.Code(err) != 4 || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", name, err)
+		}
+		x, err := opened(t, filepath.Join("testdata/tables", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer x.close()
+		x.grown = growthFrom // as after many rows
+		r, err := newArrowRows(x, asked{columns: []string{"text", "messages"}, most: 1 << 30})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.close()
+		m, _, bad, err := r.next()
+		if err == nil {
+			err = grown(x, arrow, m)
+		}
+		if err == nil && bad == nil {
+			t.Errorf("%s: %v is believed", name, m)
+		}
+	}
+}
+
 func FuzzArrow(f *testing.F) {
 	for _, c := range arrowCases(f) {
 		b, err := os.ReadFile(filepath.Join("testdata/tables", c.File))

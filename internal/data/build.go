@@ -326,8 +326,8 @@ func (r *reading) rows(x *file, i int, from place, k kind) error {
 			}
 			return nil
 		}
-		if err == nil && k != delimited { // whose bytes are its rows'
-			err = x.grow(int64(sizeOf(row)))
+		if err == nil {
+			err = grown(x, k, row)
 		}
 		if err != nil {
 			return x.fault(err)
@@ -356,6 +356,14 @@ func (r *reading) rows(x *file, i int, from place, k kind) error {
 		}
 	}
 	return nil
+}
+
+// grown counts a row against what its file may grow to. The bytes of delimited text are its rows', and were counted.
+func grown(x *file, k kind, row map[string]any) error {
+	if k == delimited {
+		return nil
+	}
+	return x.grow(int64(sizeOf(row)))
 }
 
 // cell sends a row's long text in parts: the text, or, where the row is not held, what comes of it.

@@ -176,6 +176,9 @@ func (s *source) detectIn(path string) (string, error) {
 			}
 			return format, nil
 		}
+		if bad == errLong && !s.opt.SkipBad {
+			return "", s.opt.tooLong(s.where(path, k, n, 0))
+		}
 		if !s.opt.SkipBad {
 			return "", errs.Dataf("%s: %w; mend it, or pass --skip-bad", s.where(path, k, n, 0), bad)
 		}
@@ -194,6 +197,9 @@ func (s *source) looker(x *file, k kind) (next func() (m map[string]any, names [
 			m, n, bad, err := t.next()
 			if err == nil && bad == errLong {
 				bad, err = t.rest(nil)
+			}
+			if err == nil {
+				err = grown(x, k, m)
 			}
 			return m, t.columns(), n, bad, err
 		}, t.close, nil
