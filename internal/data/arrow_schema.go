@@ -38,9 +38,9 @@ const (
 	arrowLargeListView
 )
 
-var arrowNames = [...]string{"none", "null", "int", "float", "binary", "utf8", "bool", "decimal", "date", "time", "timestamp", "interval", "list",
-	"struct", "union", "fixed_size_binary", "fixed_size_list", "map", "duration", "large_binary", "large_utf8", "large_list", "run_end_encoded",
-	"binary_view", "utf8_view", "list_view", "large_list_view"}
+var arrowNames = [...]string{"none", "null", "int", "float", "binary", "utf8", "bool", "decimal", "date", "time", "timestamp",
+	"interval", "list", "struct", "union", "fixed_size_binary", "fixed_size_list", "map", "duration", "large_binary", "large_utf8", "large_list",
+	"run_end_encoded", "binary_view", "utf8_view", "list_view", "large_list_view"}
 
 // arrowField is a column, or what a list or struct in it holds.
 type arrowField struct {
@@ -94,7 +94,8 @@ func arrowSchema(t flatTable, version int) (out []*arrowField, err error) {
 			}
 			f.children = append(f.children, child)
 		}
-		want := map[arrowType]int{arrowList: 1, arrowLargeList: 1, arrowFixedList: 1, arrowMap: 1, arrowListView: 1, arrowLargeListView: 1, arrowRunEnd: 2}
+		want := map[arrowType]int{arrowList: 1, arrowLargeList: 1, arrowFixedList: 1, arrowMap: 1, arrowListView: 1,
+			arrowLargeListView: 1, arrowRunEnd: 2}
 		if n, ok := want[f.kind]; ok && n != len(f.children) {
 			return nil, fmt.Errorf("its field %q is a %s of %d things", f.name, arrowNames[f.kind], len(f.children))
 		}
@@ -171,7 +172,8 @@ func (f *arrowField) views() bool {
 func (f *arrowField) readable(at string) error {
 	switch f.kind {
 	case arrowDecimal, arrowInterval, arrowUnion, arrowMap, arrowRunEnd, arrowListView, arrowLargeListView:
-		return fmt.Errorf("field %q is of Arrow's type %s, which is not read; write it as text, numbers, lists or structs, or leave it out", at, arrowNames[f.kind])
+		return fmt.Errorf("field %q is of Arrow's type %s, which is not read; write it as text, numbers, lists or structs, or leave it out",
+			at, arrowNames[f.kind])
 	case arrowList, arrowLargeList, arrowFixedList:
 		return f.children[0].readable(at + "[]")
 	case arrowStruct:

@@ -46,8 +46,8 @@ const (
 )
 
 // noValue are the cells that pandas reads as empty.
-var noValue = []string{"", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA", "NULL", "NaN",
-	"None", "n/a", "nan", "null"}
+var noValue = []string{"", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN",
+	"<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"}
 
 var errOpenQuote = errors.New("a quote that opens in this row is never closed")
 
@@ -82,7 +82,8 @@ func newCSVRows(x *file, a asked) (*csvRows, error) {
 // name names the columns by the head: one without a name, or with that of another, as pandas does.
 func (c *csvRows) name(want []string) error {
 	if other := c.otherComma(want); other != 0 {
-		return fmt.Errorf("line 1: columns that seem to be separated by %q, not by %q; separate them by commas, or by tabs in a .tsv", other, c.comma)
+		return fmt.Errorf("line 1: columns that seem to be separated by %q, not by %q; separate them by commas, or by tabs in a .tsv",
+			other, c.comma)
 	}
 	c.upTo(c.column)
 	first, times := map[string]int{}, map[string]int{}
@@ -155,7 +156,8 @@ func (c *csvRows) begin() error {
 // ragged is what is wrong with a row that has more or fewer cells than the head.
 func (c *csvRows) ragged() error {
 	if n := c.column + 1; n != len(c.names) {
-		return fmt.Errorf("%d cells where the head has %d columns (a cell with a separator, a quote or a line end in it stands in quotes)", n, len(c.names))
+		return fmt.Errorf("%d cells where the head has %d columns (a cell with a separator, a quote or a line end in it stands in quotes)",
+			n, len(c.names))
 	}
 	return nil
 }
@@ -173,9 +175,9 @@ func (c *csvRows) row() map[string]any {
 			if m[n] = nil; s != "" && c.passed != nil {
 				c.passed.add([]string{fmt.Sprintf("%q in %s (to pandas, and so here, an empty cell)", s, n)})
 			}
-		case n == "label" && strings.EqualFold(s, "true"):
+		case n == "label" && n != c.text && strings.EqualFold(s, "true"):
 			m[n] = true
-		case n == "label" && strings.EqualFold(s, "false"):
+		case n == "label" && n != c.text && strings.EqualFold(s, "false"):
 			m[n] = false
 		default:
 			m[n] = s

@@ -119,12 +119,13 @@ func TestCSVFormats(t *testing.T) {
 		"qa.tsv":      {"question\tanswer\nq\t\"a\tb\"\n", []string{stanford + "q\n\n### Response:a\tb</s>"}},
 		"chat.csv":    {"id,messages\n1,\"[{\"\"role\"\": \"\"user\"\", \"\"content\"\": \"\"q\"\"}, {\"\"role\"\": \"\"assistant\"\", \"\"content\"\": \"\"a\"\"}]\"\n", []string{stanford + "q\n\n### Response:a</s>"}},
 		"lines.csv":   {"messages\n\"[\n  {\"\"role\"\": \"\"user\"\", \"\"content\"\": \"\"q\"\"},\n  {\"\"role\"\": \"\"assistant\"\", \"\"content\"\": \"\"a\"\"}\n]\"\n", []string{stanford + "q\n\n### Response:a</s>"}},
+		"label.csv":   {"label\nTrue\n", []string{"<s>True</s>"}},
 		"content.csv": {"content\na\n", []string{"<s>a</s>"}},
 	} {
 		for _, ext := range []string{"", ".gz", ".zst"} {
 			o := realOptions(t, write(t, name+ext, packed(t, ext, c.content)), "", 0)
-			if name == "content.csv" {
-				o.TextField = "content"
+			if field, _, _ := strings.Cut(name, "."); field == "content" || field == "label" {
+				o.TextField = field
 			}
 			if got := texts(t, o); !reflect.DeepEqual(got, c.want) {
 				t.Errorf("%s%s: %q, want %q", name, ext, got, c.want)

@@ -1,5 +1,11 @@
 package data
 
+import (
+	"io"
+
+	"longlora/internal/errs"
+)
+
 // rows gives the rows of a table: a file whose records have the fields that its head names.
 type rows interface {
 	columns() []string
@@ -35,4 +41,107 @@ func newRows(k kind, x *file, a asked) (rows, error) {
 		return newArrowRows(x, a)
 	}
 	return newParquetRows(x, a.columns, a.most)
+}
+
+// rows reads the rows of a table.
+func (r *reading) rows(x *file, i int, from place, k kind) error {
+	t, err := r.s.table(k, x, r.s.fields, &r.s.unread)
+	if err != nil {
+		return x.fault(err)
+	}
+	defer t.close()
+	r.s.columns[i] = t.columns()
+	for n := 1; !r.stop; n++ {
+		row, line, bad, err := t.next()
+		if err == io.EOF {
+			if n == 1 {
+				return errs.Dataf("%s: the file holds no document", x.path)
+			}
+			return nil
+		}
+		if err == nil {
+			err = grown(x, k, row)
+		}
+		if err != nil {
+			return x.fault(err)
+		}
+		it := item{kind: k, file: i, line: line, number: n, row: row, bad: bad}
+		if text, _ := row[r.s.opt.TextField].(string); r.s.format == Text && n > from.Record && (bad == errLong || bad == nil && len(text) > longRecord) {
+			offset := int64(0)
+			if n == from.Record+1 {
+				offset = from.Offset
+			}
+			if err := r.cell(it, t, text, offset); err != nil {
+				return x.fault(err)
+			}
+			continue
+		}
+		if bad == errLong {
+			if it.bad, err = t.rest(nil); err != nil {
+				return x.fault(err)
+			}
+			if it.bad == nil {
+				it.bad = errLong
+			}
+		}
+		if n > from.Record {
+			r.add(it, sizeOf(row), place{File: i, Record: n})
+		}
+	}
+	return nil
+}
+
+// grown counts a row against what its file may grow to. The bytes of delimited text are its rows', and were counted.
+func grown(x *file, k kind, row map[string]any) error {
+	if k == delimited {
+		return nil
+	}
+	return x.grow(int64(sizeOf(row)))
+}
+
+// cell sends a row's long text in parts: the text, or, where the row is not held, what comes of it.
+func (r *reading) cell(it item, t rows, text string, offset int64) error {
+	p := r.newParts(it, offset, func(n int64) place { return place{it.file, it.number - 1, n} })
+	p.it.row = nil
+	if it.bad == errLong {
+		bad, err := t.rest(p.add)
+		return p.finish(bad, err)
+	}
+	var bad error
+	for len(text) > 0 && bad == nil {
+		n := min(len(text), 1<<16)
+		bad = p.add([]byte(text[:n]))
+		text = text[n:]
+	}
+	return p.finish(bad, nil)
+}
+
+// sizeOf is about the memory of a row's texts.
+func sizeOf(v any) int {
+	n := 16
+	switch x := v.(type) {
+	case string:
+		n += len(x)
+	case []any:
+		for _, e := range x {
+			n += sizeOf(e)
+		}
+	case map[string]any:
+		for _, e := range x {
+			n += sizeOf(e)
+		}
+	case *object:
+		return sizeOf(x.of)
+	}
+	return n
+}
+
+// hasNull reports whether a field of a row is null.
+func hasNull(row map[string]any) bool {
+	for _, v := range row {
+		if v == nil {
+			return true
+		}
+	}
+	return false
 }
