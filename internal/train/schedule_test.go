@@ -32,3 +32,14 @@ func TestSchedule(t *testing.T) {
 		}
 	}
 }
+
+// A gradient of a norm above the limit is scaled to it, as torch.nn.utils.clip_grad_norm_ does; a shorter one is left alone.
+func TestClip(t *testing.T) {
+	for _, c := range []struct{ norm, limit, want float64 }{
+		{4, 1, 1 / 4.000001}, {4, 3, 3 / 4.000001}, {1e-3, 1e-3, 1e-3 / 1.001e-3}, {0.5, 1, 1}, {0, 1, 1}, {4, 0, 1}, {1e30, 1, 1e-30},
+	} {
+		if got := Clip(c.norm, c.limit); math.Abs(got-c.want) > 1e-15*c.want {
+			t.Errorf("a norm of %g, at most %g: a factor of %v, want %v", c.norm, c.limit, got, c.want)
+		}
+	}
+}
