@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"longlora/internal/load"
@@ -106,7 +107,8 @@ type kase struct {
 }
 
 // cases are those that a reference case has values of.
-func (g golden) cases() []kase {
+func (g golden) cases(t *testing.T) []kase {
+	t.Helper()
 	ctx, group := g.Ctx, g.Group
 	all := []kase{
 		{"full", s2attn.Spec{Mode: s2attn.Full}, row(g.IDs[:ctx]), g.Full},
@@ -117,7 +119,15 @@ func (g golden) cases() []kase {
 		{"batch.full", s2attn.Spec{Mode: s2attn.Full}, g.inDocuments(g.Rows), g.BatchFull},
 		{"batch.split", s2attn.Spec{Mode: s2attn.Split, Group: group}, g.inDocuments(g.Rows), g.BatchSplit},
 	}
-	return slices.DeleteFunc(all, func(c kase) bool { return c.loss == 0 })
+	all = slices.DeleteFunc(all, func(c kase) bool { return c.loss == 0 })
+	var fields map[string]any
+	testkit.ReadJSON(t, filepath.Join(g.Dir, "expected.json"), &fields)
+	for f := range fields {
+		if kind, ok := strings.CutPrefix(f, "loss."); ok && !slices.ContainsFunc(all, func(c kase) bool { return c.kind == kind }) {
+			t.Errorf("%s: nothing is held to %s", g.Dir, f)
+		}
+	}
+	return all
 }
 
 // inDocuments is the stream's beginning as documents of these lengths.
@@ -188,7 +198,7 @@ func TestGolden(t *testing.T) {
 	for _, name := range models {
 		g := open(t, name)
 		group := g.Group
-		for _, c := range g.cases() {
+		for _, c := range g.cases(t) {
 			for _, tl := range tilings(c, g.Ctx, group, len(c.batch.IDs), group, group+7, group/2-3, 11) {
 				for what, e := range g.errors(t, be, c, tl) {
 					limit := 1e-4
@@ -275,7 +285,7 @@ func TestGoldenBF16(t *testing.T) {
 	for _, name := range models {
 		t.Run(name, func(t *testing.T) {
 			g := open(t, name)
-			for _, c := range g.cases() {
+			for _, c := range g.cases(t) {
 				g.judgeBF16(t, c, len(c.batch.IDs), g.Group/2-3)
 			}
 		})

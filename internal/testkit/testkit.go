@@ -62,7 +62,7 @@ func Each(t testing.TB, seen any, conditions map[string]bool) {
 	}
 }
 
-// Relative is ‖got-want‖/‖want‖; infinite for other lengths, and where nothing but zeros is wanted and something else is there.
+// Relative is ‖got-want‖/‖want‖; infinite for other lengths, and where zeros alone are wanted and others are there.
 func Relative(got, want []float32) float64 {
 	if len(got) != len(want) {
 		return math.Inf(1)

@@ -14,7 +14,7 @@ import (
 // Sizes are those of a layer whose operations are timed; letters as in package ops.
 type Sizes struct{ T, C, F, H, Hkv, D, V, R, G int }
 
-// Layer7B is a layer of LLaMA-2 7B over 8192 tokens, in groups of a quarter; LayerTiny has what a CPU does in milliseconds.
+// Layer7B is a layer of LLaMA-2 7B over 8192 tokens, in groups of a quarter; LayerTiny takes a CPU milliseconds.
 var (
 	Layer7B   = Sizes{T: 8192, C: 4096, F: 11008, H: 32, Hkv: 32, D: 128, V: 32000, R: 8, G: 2048}
 	LayerTiny = Sizes{T: 512, C: 256, F: 688, H: 8, Hkv: 8, D: 32, V: 4000, R: 8, G: 128}
@@ -38,9 +38,10 @@ var loads = []struct {
 	op   string
 	make func(l *loader) []Load
 }{
-	{"transfer", (*loader).transfers}, {"convert", (*loader).converts}, {"embed", (*loader).embeds}, {"rmsnorm", (*loader).rmsnorms},
-	{"rope", (*loader).ropes}, {"swiglu", (*loader).swiglus}, {"linear", (*loader).linears}, {"attention", (*loader).attentions},
-	{"headloss", (*loader).headLosses}, {"argmax", (*loader).argmaxes}, {"sums", (*loader).sums}, {"adamw", (*loader).adamws},
+	{"transfer", (*loader).transfers}, {"convert", (*loader).converts}, {"embed", (*loader).embeds},
+	{"rmsnorm", (*loader).rmsnorms}, {"rope", (*loader).ropes}, {"swiglu", (*loader).swiglus},
+	{"linear", (*loader).linears}, {"attention", (*loader).attentions}, {"headloss", (*loader).headLosses},
+	{"argmax", (*loader).argmaxes}, {"sums", (*loader).sums}, {"adamw", (*loader).adamws},
 }
 
 // Perf calls f with every load of the operations whose name contains the filter; an empty one is all. A load may be called
@@ -201,7 +202,9 @@ func (l *loader) rmsnorms() []Load {
 	return []Load{
 		{Name: "forward", Bytes: bytesOf(x, y), Call: func() { l.b.RMSNormForward(y, rstd, x, w, 1e-5) }},
 		{Name: "backward", Bytes: bytesOf(x, y, dx, dx), Call: func() { l.b.RMSNormBackward(dx, dw, y, x, rstd, w) }},
-		{Name: "backward/frozen", Bytes: bytesOf(x, y, dx, dx), Call: func() { l.b.RMSNormBackward(dx, ops.Tensor{}, y, x, rstd, w) }},
+		{Name: "backward/frozen", Bytes: bytesOf(x, y, dx, dx), Call: func() {
+			l.b.RMSNormBackward(dx, ops.Tensor{}, y, x, rstd, w)
+		}},
 	}
 }
 
@@ -258,10 +261,16 @@ func (l *loader) attentions() []Load {
 	for _, c := range []struct {
 		name string
 		spec s2attn.Spec
-	}{{"groups", s2attn.Spec{Mode: s2attn.Split, Group: l.G}}, {"full", s2attn.Spec{Mode: s2attn.Full}}, {"window", s2attn.Windowed(l.G)}} {
-		a := &ops.Attn{H: l.H, Hkv: l.Hkv, D: l.D, Scale: float32(1 / math.Sqrt(float64(l.D))), Spec: c.spec, Docs: []int32{0, int32(l.T)}, Fresh: true,
-			Q: l.act(l.T, l.H, l.D), K: l.act(l.T, l.Hkv, l.D), V: l.act(l.T, l.Hkv, l.D), O: l.act(l.T, l.H, l.D), LSE: l.f32(l.H, l.T),
-			DO: l.act(l.T, l.H, l.D), DQ: l.act(l.T, l.H, l.D), DK: l.f32(l.T, l.Hkv, l.D), DV: l.f32(l.T, l.Hkv, l.D), Delta: l.f32(l.H, l.T)}
+	}{
+		{"groups", s2attn.Spec{Mode: s2attn.Split, Group: l.G}},
+		{"full", s2attn.Spec{Mode: s2attn.Full}},
+		{"window", s2attn.Windowed(l.G)},
+	} {
+		queries := func() ops.Tensor { return l.act(l.T, l.H, l.D) }
+		a := &ops.Attn{H: l.H, Hkv: l.Hkv, D: l.D, Scale: float32(1 / math.Sqrt(float64(l.D))), Spec: c.spec,
+			Docs: []int32{0, int32(l.T)}, Fresh: true, Q: queries(), O: queries(), DO: queries(), DQ: queries(),
+			K: l.act(l.T, l.Hkv, l.D), V: l.act(l.T, l.Hkv, l.D), DK: l.f32(l.T, l.Hkv, l.D), DV: l.f32(l.T, l.Hkv, l.D),
+			LSE: l.f32(l.H, l.T), Delta: l.f32(l.H, l.T)}
 		if l.b.Act() != tensor.F32 {
 			a.Work = l.dev.New(tensor.F32, int(ops.AttnWork(l.T, l.H, l.D)/4))
 		}
