@@ -33,13 +33,13 @@ func TestRandom(t *testing.T) {
 		s1, s2, s4 = s1+v, s2+v*v, s4+v*v*v*v
 	}
 	n := float64(len(w)) // 32000: the mean's deviation is 1/179 of sd, the kurtosis' √(24/n) = 0.027
-	if m := s1 / n; math.Abs(m) > 0.02*5/math.Sqrt(n) {
+	if m := s1 / n; !(math.Abs(m) <= 0.02*5/math.Sqrt(n)) {
 		t.Errorf("mean %g", m)
 	}
-	if sd := math.Sqrt(s2 / n); math.Abs(sd/0.02-1) > 0.02 {
+	if sd := math.Sqrt(s2 / n); !(math.Abs(sd/0.02-1) <= 0.02) {
 		t.Errorf("deviation %g, want 0.02", sd)
 	}
-	if k := s4 / n / (s2 / n * s2 / n); math.Abs(k-3) > 0.14 {
+	if k := s4 / n / (s2 / n * s2 / n); !(math.Abs(k-3) <= 0.14) {
 		t.Errorf("kurtosis %g, want 3", k)
 	}
 	if !bytes.Equal(get(1, model.EmbedName), get(1, model.EmbedName)) {

@@ -22,14 +22,14 @@ func TestInitA(t *testing.T) {
 	bound, sum, sq := 1/math.Sqrt(400), 0.0, 0.0
 	for _, x := range a {
 		v := float64(x)
-		if math.Abs(v) > bound {
+		if !(math.Abs(v) <= bound) {
 			t.Fatalf("%v is beyond 1/√in = %v", v, bound)
 		}
 		sum, sq = sum+v, sq+v*v
 	}
 	n := float64(len(a))
 	// of U(-b,b): the mean's deviation is b/√(3n), the mean square b²/3 with deviation b²·√(4/45n)
-	if math.Abs(sum/n) > 5*bound/math.Sqrt(3*n) || math.Abs(sq/n-bound*bound/3) > 5*bound*bound*math.Sqrt(4/(45*n)) {
+	if !(math.Abs(sum/n) <= 5*bound/math.Sqrt(3*n)) || !(math.Abs(sq/n-bound*bound/3) <= 5*bound*bound*math.Sqrt(4/(45*n))) {
 		t.Errorf("mean %v and mean square %v are not those of U(±%v)", sum/n, sq/n, bound)
 	}
 }

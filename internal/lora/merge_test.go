@@ -64,7 +64,7 @@ func TestMergeAsPEFT(t *testing.T) {
 						d += math.Pow(float64(a[i])-float64(b[i]), 2)
 						n += float64(b[i]) * float64(b[i])
 					}
-					if math.Sqrt(d/n) > 1e-6 {
+					if !(math.Sqrt(d/n) <= 1e-6) {
 						t.Errorf("%s %s: %s differs by %.1e", c, form, name, math.Sqrt(d/n))
 					}
 				}

@@ -38,7 +38,7 @@ func TestSpellingsAreTransformers(t *testing.T) {
 		}
 		inv, scale := p.InvFreq(16, 1)
 		for k, v := range inv {
-			if math.Abs(float64(v)/c.Inv[k]-1) > 1e-6 || math.Abs(float64(scale)-c.Scale) > 1e-6 {
+			if !(math.Abs(float64(v)/c.Inv[k]-1) <= 1e-6) || !(math.Abs(float64(scale)-c.Scale) <= 1e-6) {
 				t.Errorf("%s: frequency %d is %v × %v, want %v × %v", c.Config, k, v, scale, c.Inv[k], c.Scale)
 				break
 			}

@@ -37,11 +37,11 @@ func TestInvFreqIsTransformers(t *testing.T) {
 			t.Fatal(err)
 		}
 		inv, scale := p.InvFreq(c.HeadDim, c.Length)
-		if math.Abs(float64(scale)-c.Scale) > 1e-6 || len(inv) != len(c.Inv) {
+		if !(math.Abs(float64(scale)-c.Scale) <= 1e-6) || len(inv) != len(c.Inv) {
 			t.Errorf("case %d (%s): scale %v, want %v", i, p, scale, c.Scale)
 		}
 		for k, v := range inv {
-			if e := math.Abs(float64(v)/c.Inv[k] - 1); e > 1e-6 { // a few float32 roundings
+			if e := math.Abs(float64(v)/c.Inv[k] - 1); !(e <= 1e-6) { // a few float32 roundings
 				t.Errorf("case %d (%s): frequency %d is %v, want %v", i, c.Config, k, v, c.Inv[k])
 			}
 		}

@@ -62,7 +62,8 @@ func Each(t testing.TB, seen any, conditions map[string]bool) {
 	}
 }
 
-// Relative is ‖got-want‖/‖want‖; infinite for other lengths, and where zeros alone are wanted and others are there.
+// Relative is ‖got-want‖/‖want‖; infinite for other lengths, for a NaN, and where zeros
+// alone are wanted and others are there.
 func Relative(got, want []float32) float64 {
 	if len(got) != len(want) {
 		return math.Inf(1)
@@ -73,8 +74,11 @@ func Relative(got, want []float32) float64 {
 		d += e * e
 		n += float64(want[i]) * float64(want[i])
 	}
-	if d == 0 {
+	switch {
+	case d == 0:
 		return 0
+	case d != d: // so that no comparison lets it pass
+		return math.Inf(1)
 	}
 	return math.Sqrt(d / n)
 }

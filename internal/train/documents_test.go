@@ -125,7 +125,7 @@ func TestPackingChangesNothing(t *testing.T) {
 					"cut, in tiles": {"--pack=cut", "--batch=1", "--accum=1", "--tile=13"},
 				} {
 					l, n, got := step(args...)
-					if d := math.Abs(l-loss) / loss; d > 1e-6 || n != tokens {
+					if d := math.Abs(l-loss) / loss; !(d <= 1e-6) || n != tokens {
 						t.Errorf("%s %s %v: %s: loss %v of %d tokens, alone %v of %d", name, kind, attn, what, l, n, loss, tokens)
 					}
 					for k, w := range want {

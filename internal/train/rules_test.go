@@ -32,7 +32,7 @@ func TestBatchAndAccumulationAgree(t *testing.T) {
 			continue
 		}
 		for i := range ms {
-			if math.Abs(ms[i].Loss-lines[i].Loss) > 1e-5 || math.Abs(ms[i].GradNorm/lines[i].GradNorm-1) > 1e-5 || ms[i].Tokens != lines[i].Tokens {
+			if !(math.Abs(ms[i].Loss-lines[i].Loss) <= 1e-5) || !(math.Abs(ms[i].GradNorm/lines[i].GradNorm-1) <= 1e-5) || ms[i].Tokens != lines[i].Tokens {
 				t.Errorf("%v step %d: %+v, want %+v", split, i+1, ms[i], lines[i])
 			}
 		}

@@ -27,7 +27,7 @@ func TestSchedule(t *testing.T) {
 		{"cosine", 4, 4, 4, 1},
 	} {
 		got := Schedule{Kind: c.kind, LR: 3e-4, Warmup: c.warmup, Steps: c.n}.At(c.step)
-		if math.Abs(got-c.want*3e-4) > 1e-18 {
+		if !(math.Abs(got-c.want*3e-4) <= 1e-18) {
 			t.Errorf("%s W=%d N=%d step %d: rate %g, want %g", c.kind, c.warmup, c.n, c.step, got, c.want*3e-4)
 		}
 	}
@@ -38,7 +38,7 @@ func TestClip(t *testing.T) {
 	for _, c := range []struct{ norm, limit, want float64 }{
 		{4, 1, 1 / 4.000001}, {4, 3, 3 / 4.000001}, {1e-3, 1e-3, 1e-3 / 1.001e-3}, {0.5, 1, 1}, {0, 1, 1}, {4, 0, 1}, {1e30, 1, 1e-30},
 	} {
-		if got := Clip(c.norm, c.limit); math.Abs(got-c.want) > 1e-15*c.want {
+		if got := Clip(c.norm, c.limit); !(math.Abs(got-c.want) <= 1e-15*c.want) {
 			t.Errorf("a norm of %g, at most %g: a factor of %v, want %v", c.norm, c.limit, got, c.want)
 		}
 	}
