@@ -163,6 +163,16 @@ func TestFactsOfExamples(t *testing.T) {
 	}
 }
 
+// A validation loss is the mean over scored tokens: without learning it is the loss of a step over the same rows.
+func TestValidationLoss(t *testing.T) {
+	src, out := testkit.Temp(t, "a.jsonl", documents["alpaca"]), t.TempDir()
+	run(t, "--model="+withTokenizer(t, "mha-linear"), "--data="+src, "--eval-data="+src, "--out="+out, "--ctx=128", "--group-size=16",
+		"--template=longalpaca", "--pack=pad", "--shuffle=false", "--steps=1", "--accum=5", "--batch=3", "--lr=0", "--eval-every=1", "--eval-attn=s2")
+	if m := metrics(t, out)[0]; m.EvalLoss == nil || !(math.Abs(*m.EvalLoss-m.Loss) < 1e-6) {
+		t.Errorf("%+v", m)
+	}
+}
+
 // Validation rows are held out from the rows' end, and --eval-data is packed as the training data is.
 func TestValidationOfExamples(t *testing.T) {
 	model := withTokenizer(t, "mha-linear")
