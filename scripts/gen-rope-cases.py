@@ -33,6 +33,8 @@ CASES = [
     dict(rope_scaling={**YARN, "attention_factor": None, "beta_fast": None, "beta_slow": None}),
     dict(rope_scaling={**YARN, "attention_factor": 1.5}), dict(rope_scaling={**YARN, "mscale": 0.707, "mscale_all_dim": 0.9}),
     dict(rope_scaling={**YARN, "truncate": False}),
+    dict(rope_theta=20.0, rope_scaling={**YARN, "original_max_position_embeddings": 2300}),  # the ramp ends behind the head
+    dict(rope_scaling={"type": "yarn", "factor": 0.5}), dict(rope_scaling={"type": "yarn", "factor": 1.0}),
     dict(rope_theta=5e5, rope_scaling={**LLAMA3, "rope_type": "llama3", "original_max_position_embeddings": 32}),
     dict(rope_theta=5e5, rope_scaling={**LLAMA3, "type": "llama3", "original_max_position_embeddings": 32}),
     dict(original_max_position_embeddings=32, rope_scaling={**LLAMA3, "rope_type": "llama3"}),
