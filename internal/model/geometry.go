@@ -7,13 +7,17 @@ import (
 	"longlora/internal/s2attn"
 )
 
-// Batch is one micro-batch: its rows laid end to end, padding left out.
+// Batch is one micro-batch: its rows laid end to end, padding left out. One to count has empty IDs, Targets and Keys (or nil
+// ones, where it is to have none): what a step takes depends on Docs alone, and a plan for 2^30 tokens needs no memory.
 type Batch struct {
 	IDs     []int32  // (N)
 	Targets []int32  // (N) the next token, -1 where it is not scored
 	Docs    []int32  // boundaries of the documents: 0 = Docs[0] < … < Docs[n] = N
 	Keys    []uint64 // (N) dropout keys, nil without dropout
 }
+
+// N is the number of tokens.
+func (b *Batch) N() int { return int(b.Docs[len(b.Docs)-1]) }
 
 // headRun is a run of key/value heads that serve the same classes of query heads.
 type headRun struct {

@@ -115,25 +115,44 @@ func (r *Runner) newLayers(t int, scratch saved) []saved {
 	return s
 }
 
-// enter uploads tile i's tokens and positions.
-func (p *pass) enter(y at) {
-	p.at = y
-	b, n := p.r.B, y.t1-y.t0
-	b.Upload(p.ids.Rows(0, n), bytesOf(p.batch.IDs[y.t0:y.t1]))
-	pos := p.r.positions[:n]
+// rowsOf are a tile's rows of v as bytes, nothing for a batch to count.
+func rowsOf[T int32 | uint64](v []T, y at) []byte {
+	if len(v) == 0 {
+		return nil
+	}
+	return bytesOf(v[y.t0:y.t1])
+}
+
+// positions are the places of a tile's tokens in their documents, nothing for a batch to count.
+func (p *pass) positions(y at) []int32 {
+	if len(p.batch.IDs) == 0 {
+		return nil
+	}
+	if p.r.positions == nil {
+		p.r.positions = make([]int32, p.r.Tile)
+	}
+	pos := p.r.positions[:y.t1-y.t0]
 	d0, d1 := p.g.doc(y.t0)
-	for t := range n {
+	for t := range pos {
 		if y.t0+t >= d1 {
 			d0, d1 = p.g.doc(y.t0 + t)
 		}
 		pos[t] = int32(y.t0 + t - d0)
 	}
-	b.Upload(p.pos.Rows(0, n), bytesOf(pos))
+	return pos
+}
+
+// enter uploads tile i's tokens and positions.
+func (p *pass) enter(y at) {
+	p.at = y
+	b, n := p.r.B, y.t1-y.t0
+	b.Upload(p.ids.Rows(0, n), rowsOf(p.batch.IDs, y))
+	b.Upload(p.pos.Rows(0, n), bytesOf(p.positions(y)))
 	if !p.keys.None() {
-		b.Upload(p.keys.Rows(0, n), bytesOf(p.batch.Keys[y.t0:y.t1]))
+		b.Upload(p.keys.Rows(0, n), rowsOf(p.batch.Keys, y))
 	}
 	if p.batch.Targets != nil {
-		b.Upload(p.targets.Rows(0, n), bytesOf(p.batch.Targets[y.t0:y.t1]))
+		b.Upload(p.targets.Rows(0, n), rowsOf(p.batch.Targets, y))
 	}
 	b.RopeTable(p.csT(), p.pos.Rows(0, n), p.r.inv, p.r.ropeScale)
 	p.store.ahead(0, y)

@@ -126,7 +126,7 @@ type Runner struct {
 	inv       ops.Tensor // (D/2) float32
 	ropeScale float32
 	loss      ops.Tensor // (1) float64
-	positions []int32    // (T) staging on the host
+	positions []int32    // (T) staging on the host, taken when the first tile is entered
 	carried   int64      // bytes of Halo that the last pass took for moved activations
 }
 
@@ -136,12 +136,11 @@ func NewRunner(m *Model, b ops.Backend, spec s2attn.Spec, rope Rope, tl Tiling, 
 	r.inv, r.loss = act.New(tensor.F32, m.D/2), act.New(tensor.F64, 1)
 	b.Upload(r.inv, bytesOf(rope.Inv))
 	b.Zero(r.loss)
-	r.positions = make([]int32, tl.Tile)
 	return r
 }
 
 func (r *Runner) geometry(b *Batch) *geometry {
-	g := &geometry{n: len(b.IDs), t: r.Tile, docs: b.Docs, worst: r.Worst}
+	g := &geometry{n: b.N(), t: r.Tile, docs: b.Docs, worst: r.Worst}
 	if r.Spec.Mode == s2attn.Roll && g.tiles() > 1 {
 		panic("model: roll runs as one tile")
 	}
@@ -286,7 +285,7 @@ func (r *Runner) Loss() (float64, error) {
 
 // Score runs the sequence forward and returns -log p of every target, 0 where Targets is -1. (N) float32
 func (r *Runner) Score(b *Batch) ([]float32, error) {
-	out := make([]float32, len(b.IDs))
+	out := make([]float32, b.N())
 	var err error
 	r.frame(b, false, func(p *pass) {
 		for i := 0; i < p.g.tiles() && err == nil; i++ {

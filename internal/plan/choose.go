@@ -229,7 +229,7 @@ func (z *counted) candidate(tl model.Tiling, known map[model.Keep]float64) candi
 		c.least -= float64(tl.More) / float64(z.p.Desc.L-1) * (at(tl.Keep) - at(tl.Keep-1))
 	}
 	if tl.Moved > 0 {
-		tiles := (len(z.batch.IDs) + tl.Tile - 1) / tl.Tile
+		tiles := (z.batch.N() + tl.Tile - 1) / tl.Tile
 		c.moved = float64(z.size(tl).Carried) * float64(tiles) / z.p.Rates.Moved
 	}
 	return c

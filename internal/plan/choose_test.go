@@ -2,6 +2,7 @@ package plan
 
 import (
 	"encoding/json"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -213,5 +214,20 @@ func TestSavedTilings(t *testing.T) {
 	}
 	if err != nil || again != tl || tl.Kept() != "all in 2 layers, attn in the others" {
 		t.Errorf("%s read as %+v (%v): %s", b, again, err, tl.Kept())
+	}
+}
+
+// Planning holds no tokens: the longest context takes no more memory than a short one.
+func TestPlanOfTheLongestContext(t *testing.T) {
+	p := on7b(t, 1<<30)
+	p.Train.Drop = 0.1
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	if _, err := Count(p, model.Tiling{Tile: 1 << 29, Keep: model.KeepInput, MLPRows: 1 << 29, HeadRows: 1 << 29}); err != nil {
+		t.Fatal(err)
+	}
+	runtime.ReadMemStats(&after)
+	if n := after.TotalAlloc - before.TotalAlloc; n > 1<<28 {
+		t.Errorf("%d MiB", n>>20)
 	}
 }

@@ -138,7 +138,7 @@ const (
 
 // seconds predicts a micro-batch. Of a long one a part is counted.
 func (z *counted) seconds(tl model.Tiling) float64 {
-	n, reach := len(z.batch.IDs), z.p.reach()
+	n, reach := z.batch.N(), z.p.reach()
 	part := (max(tl.Tile, min(reach, n)) + tl.Tile - 1) / tl.Tile * tl.Tile
 	if n <= someStretches*part {
 		return z.p.Rates.Seconds(z.cost(tl, z.batch))
@@ -166,13 +166,13 @@ func (p Problem) reach() int {
 
 // batch is a batch of n tokens in rows of the problem's length. Contents do not matter to what it takes.
 func (p Problem) batch(n int) *model.Batch {
-	b := &model.Batch{IDs: make([]int32, n), Targets: make([]int32, n)}
+	b := &model.Batch{Targets: []int32{}}
 	for i := 0; i < n; i += p.Ctx {
 		b.Docs = append(b.Docs, int32(i))
 	}
 	b.Docs = append(b.Docs, int32(n))
 	if p.Train.Drop > 0 {
-		b.Keys = make([]uint64, n)
+		b.Keys = []uint64{}
 	}
 	return b
 }
