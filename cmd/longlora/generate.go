@@ -52,19 +52,28 @@ longlora generate --model base --adapter run --chat --prompt "Who wrote Emma?" -
 		})
 }
 
+// maxPrompt is more text than 2^24 tokens hold, in bytes. A prompt may come from a pipe, which may have no end.
+const maxPrompt = 256 << 20
+
 // readPrompt is the prompt, from the flag, a file or standard input.
 func readPrompt(g *config.Generate, stdin io.Reader) (string, error) {
 	prompt := g.Prompt
 	if g.PromptFile != "" {
 		var b []byte
 		var err error
-		if g.PromptFile == "-" {
-			b, err = io.ReadAll(stdin)
-		} else {
-			b, err = os.ReadFile(g.PromptFile)
+		if g.PromptFile != "-" {
+			f, err := os.Open(g.PromptFile)
+			if err != nil {
+				return "", errs.Dataf("--prompt-file: %w", err)
+			}
+			defer f.Close()
+			stdin = f
 		}
-		if err != nil {
+		if b, err = io.ReadAll(io.LimitReader(stdin, maxPrompt+1)); err != nil {
 			return "", errs.Dataf("--prompt-file: %w", err)
+		}
+		if len(b) > maxPrompt {
+			return "", errs.Dataf("--prompt-file %s: longer than %d bytes, which no model reads", g.PromptFile, maxPrompt)
 		}
 		prompt = strings.TrimSuffix(string(b), "\n") // which editors add
 	}

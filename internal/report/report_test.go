@@ -272,6 +272,7 @@ func TestBadFolders(t *testing.T) {
 		"a loss":        {map[string]string{resultsFile: `{"results":[{"task":"ppl","ctx":64,"loss":-1}]}`}, "results[0].loss"},
 		"accuracy":      {map[string]string{resultsFile: `{"results":[{"task":"passkey","ctx":64,"accuracy":1.5}]}`}, "results[0].accuracy: 1.5"},
 		"a cell":        {map[string]string{resultsFile: `{"results":[{"task":"passkey","ctx":64,"cells":[{"depth":0.5,"trials":2,"correct":3}]}]}`}, "results[0].cells[0].correct: 3"},
+		"configuration": {map[string]string{metricsFile: metrics(2), configFile: strings.Repeat("#", 1<<20+1)}, "longlora.yaml: longer than"},
 		"run.json torn": {map[string]string{metricsFile: metrics(2), runFile: "{"}, "run.json"},
 	} {
 		dir := t.TempDir()

@@ -1,7 +1,9 @@
 package report
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
@@ -62,7 +64,11 @@ func readTraining(dir string) (*training, error) {
 			return nil, err
 		}
 	}
-	if b, err := files.Read(filepath.Join(dir, configFile), maxConfig); err == nil {
+	b, err := files.Read(filepath.Join(dir, configFile), maxConfig)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	if err == nil {
 		t.config = string(b)
 		if yaml.Unmarshal(b, &t.options) != nil {
 			t.options = nil // shown as it is written
