@@ -42,13 +42,15 @@ func checkOut(c *config.Extend) error {
 		return err
 	}
 	if !slices.Contains(names, workName) {
-		return errs.Usagef("--out %s: is not empty and no work of extend: it holds %s; give a folder that is empty or not there yet", c.Out, names[0])
+		return errs.Usagef("--out %s: is not empty and no work of extend: it holds %s; give a folder that is empty or not "+
+			"there yet", c.Out, names[0])
 	}
 	if _, err := readWork(c.Out); err != nil {
 		return err
 	}
 	if c.Resume == "never" {
-		return errs.Usagef("--resume never: --out %s holds the work of an extend already; choose another folder or remove it", c.Out)
+		return errs.Usagef("--resume never: --out %s holds the work of an extend already; choose another folder or "+
+			"remove it", c.Out)
 	}
 	return nil
 }
@@ -129,22 +131,26 @@ func (w work) compare(now work, out string) error {
 	slices.Sort(keys)
 	for _, k := range keys {
 		if was, is := w.Options[k], now.Options[k]; was != is {
-			return errs.Usagef("--%s: the work in %s began with %q, this command has %q; use the same, or another --out", k, out, was, is)
+			return errs.Usagef("--%s: the work in %s began with %q, this command has %q; use the same, or another --out",
+				k, out, was, is)
 		}
 	}
 	if w.Model.Config != now.Model.Config {
-		return errs.Usagef("--model: config.json is not the one that the work in %s began with; bring that back, or give another --out", out)
+		return errs.Usagef("--model: config.json is not the one that the work in %s began with; bring that back, or give "+
+			"another --out", out)
 	}
 	for _, f := range []struct {
 		flag    string
 		was, is []files.Fingerprint
 	}{{"--model", w.Model.Files, now.Model.Files}, {"what is evaluated on", w.Data, now.Data}} {
 		if len(f.was) != len(f.is) {
-			return errs.Usagef("%s: %d files, the work in %s began with %d; bring those back, or give another --out", f.flag, len(f.is), out, len(f.was))
+			return errs.Usagef("%s: %d files, the work in %s began with %d; bring those back, or give another --out",
+				f.flag, len(f.is), out, len(f.was))
 		}
 		for i, is := range f.is {
 			if is.Name != f.was[i].Name || is.Since(f.was[i]) == files.Changed {
-				return errs.Usagef("%s: %s is not the file that the work in %s began with; bring that back, or give another --out", f.flag, is.Name, out)
+				return errs.Usagef("%s: %s is not the file that the work in %s began with; bring that back, or give "+
+					"another --out", f.flag, is.Name, out)
 			}
 		}
 	}

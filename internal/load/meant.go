@@ -47,9 +47,11 @@ func meant(dir string) error {
 	}
 	last, step := lastCheckpoint(dir)
 	if last == "" {
-		return errs.Dataf("%s: a training run that has neither its adapter nor a checkpoint yet; the command that began it goes on with it", dir)
+		return errs.Dataf("%s: a training run that has neither its adapter nor a checkpoint yet; the command that began "+
+			"it goes on with it", dir)
 	}
-	return errs.Dataf("%w", &Meant{last, fmt.Sprintf("%s: a training run whose adapter is not there yet: it is written when all steps are done. Its last checkpoint, of step %d, is an adapter too: %s", dir, step, last)})
+	return errs.Dataf("%w", &Meant{last, fmt.Sprintf("%s: a training run whose adapter is not there yet: it is written when "+
+		"all steps are done. Its last checkpoint, of step %d, is an adapter too: %s", dir, step, last)})
 }
 
 func has(dir, name string) bool {
@@ -83,10 +85,14 @@ func stale(dir string) string {
 		Result json.RawMessage `json:"result"`
 		Files  json.RawMessage `json:"files"` // of a checkpoint, which never changes
 	}
-	if !has(dir, runName) || ckpt.ReadJSON(filepath.Join(dir, runName), &run) != nil || run.Kind == "" || run.Result != nil || run.Files != nil {
+	if !has(dir, runName) || ckpt.ReadJSON(filepath.Join(dir, runName), &run) != nil || run.Kind == "" {
 		return ""
 	}
-	text := fmt.Sprintf("%s: the run went on after this adapter was written and has not ended since: the adapter is of its last end", dir)
+	if run.Result != nil || run.Files != nil {
+		return ""
+	}
+	text := fmt.Sprintf("%s: the run went on after this adapter was written and has not ended since: the adapter is of "+
+		"its last end", dir)
 	if last, step := lastCheckpoint(dir); last != "" {
 		text += fmt.Sprintf("; its last checkpoint, of step %d, is %s", step, last)
 	}

@@ -57,13 +57,14 @@ func (b *Base) Place(adapter string, r rope.Request) (p Positions, err error) {
 	if err != nil {
 		return p, err
 	}
-	p.idle(b, r)
+	p.idle(b, p.Beside, r)
 	auto := r
 	auto.Rope, auto.Factor = "auto", 0
 	switch {
 	case adapter == "":
 	case p.Beside == nil && r == auto && p.Changed:
-		p.warn("%s says no positions (there is no %s beside it): %s is taken for %d tokens; if it was trained at others, say which", adapter, runName, p, r.Ctx)
+		p.warn("%s says no positions (there is no %s beside it): %s is taken for %d tokens; if it was trained at others, "+
+			"say which", adapter, runName, p, r.Ctx)
 	case p.Beside != nil && r != auto:
 		own, _, err := b.Positions.GoOn(*p.Beside, auto, b.Desc().D)
 		if err != nil || own.Differs(p.Positions) {
@@ -85,10 +86,10 @@ func (b *Base) Reading(adapter string, r *rope.Request) (p Positions, err error)
 		if p.Positions, p.Changed, err = b.Positions.Resolve(*r, b.Desc().D); err != nil {
 			return p, err
 		}
-		p.idle(b, *r)
+		p.idle(b, nil, *r)
 		if p.Beside != nil && p.Beside.For(p.MaxPos).Differs(p.Positions) {
-			p.warn("the positions asked for, %s for %d tokens, are not those of the adapter: it was trained at %s for %d (%s)",
-				p, p.MaxPos, p.Beside, p.Beside.MaxPos, filepath.Join(adapter, runName))
+			p.warn("the positions asked for, %s for %d tokens, are not those of the adapter: it was trained at %s for %d "+
+				"(%s)", p, p.MaxPos, p.Beside, p.Beside.MaxPos, filepath.Join(adapter, runName))
 		}
 	case p.Beside != nil:
 		p.Positions, p.Changed = *p.Beside, p.Beside.Differs(b.Positions)
@@ -98,10 +99,11 @@ func (b *Base) Reading(adapter string, r *rope.Request) (p Positions, err error)
 	return p, nil
 }
 
-// idle notes a pre-training length that was given for nothing.
-func (p *Positions) idle(b *Base, r rope.Request) {
-	if b.Positions.Idle(p.Beside, r, b.Desc().D) {
-		p.Note("the pre-training length of %d tokens changes nothing: the positions are %s for %d tokens with it and without", r.BaseCtx, p, r.Ctx)
+// idle notes a pre-training length that was given for nothing. has are the positions that take the place of the base's.
+func (p *Positions) idle(b *Base, has *rope.Positions, r rope.Request) {
+	if b.Positions.Idle(has, r, b.Desc().D) {
+		p.Note("the pre-training length of %d tokens changes nothing: the positions are %s for %d tokens with it and "+
+			"without", r.BaseCtx, p, r.Ctx)
 	}
 }
 

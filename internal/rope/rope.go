@@ -90,7 +90,8 @@ func (p Positions) GoOn(has Positions, r Request, headDim int) (q Positions, cha
 		return has, true, nil
 	case r.Rope == "" || r.Rope == "auto":
 		q, _, err = has.set(r, headDim)
-		if reaches := r.auto() && r.BaseCtx == 0 && q.Type == has.Type && q.Factor <= has.Factor; err == nil && reaches {
+		reaches := r.auto() && r.BaseCtx == 0 && q.Type == has.Type && q.Factor <= has.Factor
+		if err == nil && reaches {
 			q = has.For(r.Ctx) // a factor with a margin is never taken back
 		}
 	default:
@@ -141,7 +142,8 @@ func (p Positions) set(r Request, headDim int) (Positions, bool, error) {
 	}
 	l0, known := p.trained(r.BaseCtx)
 	unknown := func() error {
-		return errs.Usagef("the base's pre-training length is not known: with %s scaling by %g, max_position_embeddings %d may mean %d or %d tokens; say which with --base-ctx",
+		return errs.Usagef("the base's pre-training length is not known: with %s scaling by %g, max_position_embeddings %d "+
+			"may mean %d or %d tokens; say which with --base-ctx",
 			p.Type, p.Factor, p.MaxPos, p.MaxPos, int(float64(p.MaxPos)/p.Factor))
 	}
 	switch q.Factor = r.Factor; {
@@ -160,7 +162,8 @@ func (p Positions) set(r Request, headDim int) (Positions, bool, error) {
 			return p, false, err
 		}
 	}
-	if q.Type == p.Type && q.Factor == p.Factor && q.Theta == p.Theta && (r.BaseCtx == 0 || r.BaseCtx == p.stated() || q.Type == "default") {
+	counted := r.BaseCtx == 0 || r.BaseCtx == p.stated() || q.Type == "default"
+	if counted && q.Type == p.Type && q.Factor == p.Factor && q.Theta == p.Theta {
 		return p, false, nil
 	}
 	q.maxSeq = 0
