@@ -295,7 +295,7 @@ func (e *evaluation) windows(ctx context.Context, n int) ([]Window, error) {
 	ws := Limit(Windows(e.cfg.Protocol, e.stream.Len(), n, e.cfg.Stride), e.cfg.Limit)
 	if len(ws) == 0 {
 		least, of := leastTokens(e.cfg.Protocol, n, e.cfg.Stride)
-		return nil, errs.Dataf("%s: %d tokens give no window of --ctx %d under the %s protocol, which wants %d (%s); give more text or a smaller --ctx",
+		return nil, errs.Dataf("%s: %d tokens give no window of --ctx %d under the %s protocol, which wants %d (%s); give more text, or make these smaller",
 			e.stream.Name(), e.stream.Len(), n, e.cfg.Protocol, least, of)
 	}
 	return ws, nil
