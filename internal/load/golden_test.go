@@ -91,6 +91,9 @@ func (g golden) run(t *testing.T, be ops.Backend, base *load.Base, tr model.Trai
 	}
 	r = model.NewRunner(m, be, spec, base.Rope(base.Positions, g.Ctx), tl, arenas["act"], arenas["halo"])
 	return r, m, func() {
+		if err := m.Release(); err != nil {
+			t.Error(err)
+		}
 		for _, a := range arenas {
 			a.Free(be)
 		}

@@ -76,6 +76,9 @@ func gradients(t *testing.T, be ops.Backend, c attending, tl model.Tiling) (grad
 		}
 		grads = append(grads, g)
 	}
+	if err := m.Release(); err != nil {
+		t.Error(err)
+	}
 	return grads, loss
 }
 
