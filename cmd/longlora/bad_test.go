@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"longlora/internal/testkit"
 )
 
 const golden = "../../testdata/golden/mha-linear"
@@ -40,14 +42,8 @@ func copied(t *testing.T, name string) bad {
 func (b bad) json(t *testing.T, name string, change map[string]any) {
 	t.Helper()
 	path := filepath.Join(b.dir, name)
-	data, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
 	var m map[string]any
-	if err := json.Unmarshal(data, &m); err != nil {
-		t.Fatal(err)
-	}
+	testkit.ReadJSON(t, path, &m)
 	for k, v := range change {
 		if v == nil {
 			delete(m, k)
@@ -55,7 +51,8 @@ func (b bad) json(t *testing.T, name string, change map[string]any) {
 			m[k] = v
 		}
 	}
-	if data, err = json.Marshal(m); err != nil {
+	data, err := json.Marshal(m)
+	if err != nil {
 		t.Fatal(err)
 	}
 	b.write(t, name, data)
@@ -63,18 +60,13 @@ func (b bad) json(t *testing.T, name string, change map[string]any) {
 
 func (b bad) write(t *testing.T, name string, data []byte) {
 	t.Helper()
-	if err := os.WriteFile(filepath.Join(b.dir, name), data, 0o644); err != nil {
-		t.Fatal(err)
-	}
+	testkit.Write(t, filepath.Join(b.dir, name), data)
 }
 
 // tensors changes a safetensors file: its header's entries by name, and its data.
 func (b bad) tensors(t *testing.T, name string, change func(h map[string]map[string]any, data []byte) []byte) {
 	t.Helper()
-	file, err := os.ReadFile(filepath.Join(b.dir, name))
-	if err != nil {
-		t.Fatal(err)
-	}
+	file := testkit.Read(t, filepath.Join(b.dir, name))
 	n := 8 + binary.LittleEndian.Uint64(file)
 	var h map[string]map[string]any
 	if err := json.Unmarshal(file[8:n], &h); err != nil {

@@ -16,6 +16,7 @@ import (
 	"longlora/internal/config"
 	"longlora/internal/machine"
 	"longlora/internal/model"
+	"longlora/internal/testkit"
 )
 
 var rewrite = flag.Bool("rewrite", false, "write docs/cli.md again")
@@ -26,9 +27,7 @@ const cliDoc = "../../docs/cli.md"
 func TestCLIDoc(t *testing.T) {
 	want := cliText(newRoot())
 	if *rewrite {
-		if err := os.WriteFile(cliDoc, []byte(want), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		testkit.Write(t, cliDoc, want)
 	}
 	if got, err := os.ReadFile(cliDoc); err != nil || string(got) != want {
 		t.Errorf("docs/cli.md is not what the commands say (%v); make docs writes it again", err)
@@ -189,10 +188,7 @@ func TestMan(t *testing.T) {
 		t.Fatal(files, err)
 	}
 	for _, f := range files {
-		b, err := os.ReadFile(f)
-		if err != nil {
-			t.Fatal(err)
-		}
+		b := testkit.Read(t, f)
 		for i, l := range strings.Split(string(b), "\n") {
 			if strings.HasPrefix(l, ".") && !slices.Contains([]string{"TH", "SH", "SS", "TP", "B", "BR", "nf", "fi"}, strings.Fields(l[1:])[0]) {
 				t.Errorf("%s:%d: %s", filepath.Base(f), i+1, l)

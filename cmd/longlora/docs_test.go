@@ -22,6 +22,7 @@ import (
 	"longlora/internal/files"
 	"longlora/internal/load"
 	"longlora/internal/lora"
+	"longlora/internal/testkit"
 	"longlora/internal/train"
 )
 
@@ -107,10 +108,7 @@ func documents(t *testing.T) map[string]string {
 	}
 	out := map[string]string{}
 	for _, f := range append(files, "../../README.md", "../../CHANGELOG.md") {
-		b, err := os.ReadFile(f)
-		if err != nil {
-			t.Fatal(err)
-		}
+		b := testkit.Read(t, f)
 		out[filepath.Base(f)] = string(b)
 	}
 	for _, c := range own(newRoot()) {
@@ -236,10 +234,7 @@ func near(a, b string) bool {
 // checkMake looks for the targets of a make line.
 func checkMake(t *testing.T, s shown, makefile string, args []string) {
 	t.Helper()
-	b, err := os.ReadFile(makefile)
-	if err != nil {
-		t.Fatal(err)
-	}
+	b := testkit.Read(t, makefile)
 	for _, a := range args {
 		if !strings.Contains(a, "=") && !strings.HasPrefix(a, "-") && !regexp.MustCompile(`(?m)^`+regexp.QuoteMeta(a)+`:`).Match(b) {
 			t.Errorf("%s: make %s: the Makefile has no such target", s.where, a)

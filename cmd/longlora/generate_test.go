@@ -12,14 +12,12 @@ import (
 
 	"longlora/internal/ckpt"
 	"longlora/internal/eval"
+	"longlora/internal/testkit"
 )
 
 // What generate writes greedily is what transformers writes, token for token: scripts/gen-generate-cases.py made the cases.
 func TestGenerateAsTransformersDoes(t *testing.T) {
-	b, err := os.ReadFile("../../testdata/generate.json")
-	if err != nil {
-		t.Fatal(err)
-	}
+	b := testkit.Read(t, "../../testdata/generate.json")
 	var ref struct {
 		Max   int `json:"max_tokens"`
 		Cases []struct {

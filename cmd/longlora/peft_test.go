@@ -4,11 +4,12 @@ import (
 	"bytes"
 	"encoding/json"
 	"math"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+
+	"longlora/internal/testkit"
 )
 
 // peftCases are adapters that PEFT wrote: scripts/gen-peft-cases.py made them.
@@ -39,17 +40,6 @@ func peftLoss(t *testing.T, model string, adapter ...string) float64 {
 	return doc.Results[0].Loss
 }
 
-func readJSON(t *testing.T, path string, v any) {
-	t.Helper()
-	b, err := os.ReadFile(path)
-	if err == nil {
-		err = json.Unmarshal(b, v)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
 // Every form of adapter gives PEFT's loss under eval and merged. Training goes on from it as it does from PEFT's, or says
 // which field it does not go on from.
 func TestAdaptersAsPEFTComputes(t *testing.T) {
@@ -58,7 +48,7 @@ func TestAdaptersAsPEFTComputes(t *testing.T) {
 		Loss, After   float64
 		Steps         []float64
 	}
-	if readJSON(t, peftCases+"/expected.json", &cases); len(cases) < 50 {
+	if testkit.ReadJSON(t, peftCases+"/expected.json", &cases); len(cases) < 50 {
 		t.Fatalf("%d cases", len(cases))
 	}
 	for name, c := range cases {
@@ -100,10 +90,7 @@ func TestAdaptersAsPEFTComputes(t *testing.T) {
 // metricsOf are the losses of a run's steps.
 func metricsOf(t *testing.T, run string) (losses []float64) {
 	t.Helper()
-	b, err := os.ReadFile(filepath.Join(run, "metrics.jsonl"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	b := testkit.Read(t, filepath.Join(run, "metrics.jsonl"))
 	for line := range strings.Lines(string(b)) {
 		var m struct{ Loss float64 }
 		if err := json.Unmarshal([]byte(line), &m); err != nil {
@@ -122,8 +109,8 @@ func metricsOf(t *testing.T, run string) (losses []float64) {
 func sameRule(t *testing.T, was, is string) {
 	t.Helper()
 	var a, b map[string]any
-	readJSON(t, was, &a)
-	readJSON(t, is, &b)
+	testkit.ReadJSON(t, was, &a)
+	testkit.ReadJSON(t, is, &b)
 	text := func(v any) string {
 		if list, ok := v.([]any); ok && len(list) == 0 {
 			v = nil

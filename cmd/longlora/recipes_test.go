@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"math"
-	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -16,6 +15,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"longlora/internal/config"
+	"longlora/internal/testkit"
 )
 
 var memory = regexp.MustCompile(`# Memory: +([0-9.]+) GiB on the card(?: and ([0-9.]+) GiB of host memory)?, by longlora plan --chip (h[12]00) --host-mem (\w+)\.`)
@@ -79,10 +79,7 @@ func TestRecipes(t *testing.T) {
 			t.Errorf("%s: %v", p, err)
 			continue
 		}
-		b, err := os.ReadFile(p)
-		if err != nil {
-			t.Fatal(err)
-		}
+		b := testkit.Read(t, p)
 		for _, w := range []string{"# Hardware:", "# Memory:", "# Data:", "longlora train --config configs/" + filepath.Base(p)} {
 			if !strings.Contains(string(b), w) {
 				t.Errorf("%s does not say %q", p, w)

@@ -46,7 +46,7 @@ func arenas(t testing.TB, be ops.Backend, size int64) (params, act, halo *ops.Ar
 	return all[0], all[1], all[2]
 }
 
-// set up is a model whose every trained tensor is random: norms round 1, the others round 0 or round the base.
+// setUp is a model whose every trained tensor is random: norms round 1, the others round 0 or round the base.
 func setUp(t *testing.T, d model.Desc, tr model.Train, spec s2attn.Spec, tl model.Tiling) (*model.Runner, *model.Params) {
 	t.Helper()
 	be := cpu.New(1)
