@@ -44,6 +44,7 @@ func runPlan(c *cobra.Command, p *config.Plan, v *config.Values, m machine.Machi
 		return err
 	}
 	if p.JSON {
+		res.PrintNotes(c.ErrOrStderr())
 		err = document(c.OutOrStdout(), res)
 	} else {
 		res.Print(c.OutOrStdout())

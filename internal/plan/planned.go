@@ -221,6 +221,13 @@ func maxCtx(p Problem, lim Limits, at func(int) (Problem, Limits, error)) (int, 
 // Refusal is the error, of kind NoFit, that says what is missing and how to mend it; nil where the plan fits.
 func (p *Planned) Refusal() error { return p.refusal }
 
+// PrintNotes writes what is to be known beside the numbers, a line each.
+func (p *Planned) PrintNotes(w io.Writer) {
+	for _, n := range p.notes {
+		fmt.Fprintln(w, n)
+	}
+}
+
 // Print writes the plan as a table.
 func (p *Planned) Print(w io.Writer) {
 	type row struct {
@@ -253,9 +260,7 @@ func (p *Planned) Print(w io.Writer) {
 	}
 	fmt.Fprintf(w, "tile %d, keeping %s; MLP by %d rows, logits by %d; %d trainable parameters; %.3g s a step%s predicted\n",
 		p.Tile, p.kept, p.MLPRows, p.HeadRows, p.Trainable, p.PredictedS, each)
-	for _, n := range p.notes {
-		fmt.Fprintln(w, n)
-	}
+	p.PrintNotes(w)
 	for _, o := range []struct {
 		what, plan string
 		s          float64
