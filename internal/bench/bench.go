@@ -117,51 +117,46 @@ type bench struct {
 	predicted     float64 // seconds a step
 }
 
-// plan plans a step, or refuses with the longest context that fits. coming is memory that the weights will still take.
-func (b *bench) plan(coming int64) (plan.Problem, plan.Limits, plan.Plan, error) {
-	tr, err := load.Trains(b.c, &load.Base{}, b.d)
-	if err != nil {
-		return plan.Problem{}, plan.Limits{}, plan.Plan{}, err
-	}
-	p, lim, err := plan.Asked(b.c, b.d, tr, tensor.BF16, b.machine)
-	if err != nil {
-		return p, lim, plan.Plan{}, err
+// plan plans a step, or refuses with what would fit. coming is memory that the weights will still take.
+func (b *bench) plan(coming int64) (p plan.Planner, w plan.Work, pl plan.Plan, err error) {
+	if p, err = plan.Here(&b.c.Common, b.machine); err != nil {
+		return p, w, pl, err
 	}
 	if b.c.HostMem == "" {
-		lim.Host -= coming / 5 * 4 // as plan.LimitsOf counts what is available
+		p.Limits.Host -= coming / 5 * 4 // as what is available is counted
 	}
-	pl, err := plan.Choose(p, lim)
-	if errs.Code(err) == int(errs.NoFit) {
-		_, err = plan.Advise(err, b.c, func(t *config.Train) (plan.Problem, error) {
-			tr, err := load.Trains(t, &load.Base{}, b.d)
-			return plan.Pose(t, b.d, tr, tensor.BF16, b.machine), err
-		}, lim, b.machine)
+	r := plan.Training(b.c, func(t *config.Train) (plan.Work, error) {
+		return plan.Stated(t, &load.Base{}, b.d, tensor.BF16)
+	})
+	if w, err = r.At(b.c.Ctx); err != nil {
+		return p, w, pl, err
 	}
-	return p, lim, pl, err
+	pl, err = p.Plan(r)
+	return p, w, pl, err
 }
 
 func (b *bench) measure(ctx context.Context) (Result, error) {
-	p, lim, pl, err := b.plan(0)
+	p, w, pl, err := b.plan(0)
 	if err != nil {
 		return Result{}, err
 	}
-	fmt.Fprintf(b.log, "%s ctx %d: tile %d, keeping %s, MLP by %d rows, logits by %d; %s\n", b.name, b.c.Ctx, pl.Tile, pl.Kept(), pl.MLPRows, pl.HeadRows, plan.Needs(pl, lim, b.machine))
+	fmt.Fprintf(b.log, "%s ctx %d: tile %d, keeping %s, MLP by %d rows, logits by %d; %s\n", b.name, b.c.Ctx, pl.Tile, pl.Kept(), pl.MLPRows, pl.HeadRows, p.Needs(pl))
 	if note := plan.MoveNote(b.c, b.machine); note != "" {
 		fmt.Fprintf(b.log, "note: %s\n", note)
 	}
 	b.predicted = pl.Seconds(b.rates, 1)
 	inv, scale := rope.Default(b.d.D)
-	e, err := train.NewEngine(b.be, p, pl, b.weights, model.Rope{Inv: inv, Scale: scale}, b.c.Seed)
+	e, err := train.NewEngine(b.be, w, pl, b.weights, model.Rope{Inv: inv, Scale: scale}, b.c.Seed)
 	if err != nil {
 		return Result{}, err
 	}
 	defer e.Close()
 	var times []float64
 	peaks := machine.Peaks{Machine: b.machine}
-	w := load.Batches{Seed: b.c.Seed, Drop: p.Train.Drop > 0}
+	rows := load.Batches{Seed: b.c.Seed, Drop: w.Train.Drop > 0}
 	for i := range b.warmup + b.steps {
 		begun := time.Now()
-		if err := b.step(ctx, e, &w, i+1); err != nil {
+		if err := b.step(ctx, e, &rows, i+1); err != nil {
 			return Result{}, err
 		}
 		sec := time.Since(begun).Seconds()
@@ -173,7 +168,7 @@ func (b *bench) measure(ctx context.Context) (Result, error) {
 		}
 	}
 	sort.Float64s(times)
-	s, g := (times[(len(times)-1)/2]+times[len(times)/2])/2, p.Group()
+	s, g := (times[(len(times)-1)/2]+times[len(times)/2])/2, w.Group()
 	return Result{
 		Shape: b.name, Ctx: b.c.Ctx, Group: g, Tile: pl.Tile, Device: b.machine.Device, DType: plan.TypeName(b.be.Act()),
 		SPerStep: s, Spread: [2]float64{times[0], times[len(times)-1]}, TokPerS: float64(b.c.Ctx) / s,

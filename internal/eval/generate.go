@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sort"
+	"strconv"
 	"strings"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 	"longlora/internal/load"
 	"longlora/internal/model"
 	"longlora/internal/ops"
+	"longlora/internal/plan"
 	"longlora/internal/s2attn"
 	"longlora/internal/tokenizer"
 )
@@ -90,9 +92,19 @@ func Generate(ctx context.Context, g *config.Generate, prompt string, be ops.Bac
 		return nil, err
 	}
 	defer en.close()
-	en.flag, en.prompt = "--max-tokens", len(ids)
 	w.res.PromptTokens = len(ids)
-	err = en.run(n, s2attn.Spec{Mode: s2attn.Full}, base.Rope(p, n), func(r *model.Runner) error { return w.run(ctx, r, ids) })
+	full := s2attn.Spec{Mode: s2attn.Full}
+	r := plan.Request{Ctx: n, Values: g.Values, At: func(n int) (plan.Work, error) {
+		w := en.work(plan.Session, n, full)
+		w.Prompt = len(ids)
+		return w, nil
+	}, To: func(n int) []config.Change {
+		if n <= len(ids) {
+			return nil // not even the prompt fits
+		}
+		return []config.Change{{Option: "max-tokens", Value: strconv.Itoa(n - len(ids))}}
+	}}
+	err = en.run(r, full, base.Rope(p, n), func(r *model.Runner) error { return w.run(ctx, r, ids) })
 	return w.res, err
 }
 

@@ -10,6 +10,8 @@ import (
 	"io"
 	"math"
 	"slices"
+	"strconv"
+	"strings"
 
 	"longlora/internal/ckpt"
 	"longlora/internal/config"
@@ -88,6 +90,7 @@ type evaluation struct {
 type item struct {
 	res  Result
 	spec s2attn.Spec
+	ask  plan.Request
 	pos  rope.Positions
 	ws   []Window // of ppl
 	key  string   // begins the keys of its results
@@ -168,7 +171,7 @@ func (e *evaluation) run(ctx context.Context) (rs []Result, err error) {
 				continue
 			}
 			if err == nil {
-				_, err = e.engine.check(n, x.spec)
+				_, err = e.engine.planner.Plan(x.ask)
 			}
 			if err != nil {
 				return nil, err
@@ -186,7 +189,7 @@ func (e *evaluation) run(ctx context.Context) (rs []Result, err error) {
 			}
 			return e.passkey(ctx, r, x)
 		}
-		if err := e.base.Blame(e.engine.run(x.res.Ctx, x.spec, e.base.Rope(x.pos, x.res.Ctx), work)); err != nil {
+		if err := e.base.Blame(e.engine.run(x.ask, x.spec, e.base.Rope(x.pos, x.res.Ctx), work)); err != nil {
 			return nil, err
 		}
 		rs = append(rs, x.res)
@@ -229,6 +232,7 @@ func (e *evaluation) prepare(ctx context.Context, task string, n int) (*item, er
 		if x.spec, err = e.spec(n); err != nil {
 			return nil, err
 		}
+		x.ask = e.request(plan.Score, n, e.spec)
 		if x.ws, err = e.windows(ctx, n); err != nil {
 			return nil, err
 		}
@@ -238,7 +242,8 @@ func (e *evaluation) prepare(ctx context.Context, task string, n int) (*item, er
 		if e.encErr != nil {
 			return nil, e.encErr
 		}
-		if _, err = e.engine.check(n, x.spec); err != nil { // before so much text is made
+		x.ask = e.request(plan.Session, n, func(int) (s2attn.Spec, error) { return x.spec, nil })
+		if _, err = e.engine.planner.Plan(x.ask); err != nil { // before so much text is made
 			return nil, err
 		}
 		if task == "passkey" {
@@ -256,6 +261,28 @@ func (e *evaluation) prepare(ctx context.Context, task string, n int) (*item, er
 		}
 	}
 	return x, nil
+}
+
+// request asks for n tokens, attended as spec says of a length. Where that is too many all longer lengths are to be as
+// short as what fits.
+func (e *evaluation) request(k plan.Kind, n int, spec func(n int) (s2attn.Spec, error)) plan.Request {
+	r := plan.Request{Ctx: n, Values: e.cfg.Values, At: func(n int) (plan.Work, error) {
+		s, err := spec(n)
+		return e.engine.work(k, n, s), err
+	}}
+	if r.Values == nil { // lengths that no option gave
+		return r
+	}
+	r.To = func(most int) []config.Change {
+		var lengths []string
+		for _, n := range e.cfg.Ctx {
+			if s := strconv.Itoa(min(n, most)); !slices.Contains(lengths, s) {
+				lengths = append(lengths, s)
+			}
+		}
+		return []config.Change{{Option: "ctx", Value: strings.Join(lengths, ",")}}
+	}
+	return r
 }
 
 func (e *evaluation) spec(n int) (s2attn.Spec, error) {
@@ -420,7 +447,7 @@ func (e *evaluation) fingerprint() (string, error) {
 	for _, f := range p.Files {
 		print += " " + f.Name + " " + f.Content()
 	}
-	return fmt.Sprint(print, e.be.Act(), e.engine.machine.OnHost), err
+	return fmt.Sprint(print, e.be.Act(), e.engine.planner.OnHost), err
 }
 
 // key begins the keys of the results of a task at a length.

@@ -11,7 +11,7 @@ import (
 )
 
 // tiles lists the tile lengths to choose from, the longest first.
-func (p Problem) tiles() []int {
+func (p problem) tiles() []int {
 	n := p.Ctx * p.Batch
 	if p.Forced.Tile > 0 {
 		return []int{min(p.Forced.Tile, n)}
@@ -19,6 +19,9 @@ func (p Problem) tiles() []int {
 	tiles := []int{n}
 	if p.Spec.Mode == s2attn.Roll {
 		return tiles
+	}
+	if p.Kind != Step {
+		return p.forwardTiles()
 	}
 	step := p.reach() // halos are shortest where tiles end with groups
 	if step == unbounded {
@@ -41,6 +44,27 @@ func (p Problem) tiles() []int {
 	return tiles
 }
 
+// forwardTiles are the tiles of what only goes forward: long enough for the products, short enough that memory is the
+// weights' and the cache's.
+func (p problem) forwardTiles() []int {
+	if p.OnHost {
+		return []int{min(p.Ctx, cpuForwardTile)}
+	}
+	var tiles []int
+	for t := gpuForwardTile; t >= gpuLeastTile; t /= 2 {
+		if len(tiles) == 0 || t < p.Ctx {
+			tiles = append(tiles, min(p.Ctx, t))
+		}
+	}
+	return tiles
+}
+
+// Tiles of what only goes forward.
+const (
+	cpuForwardTile = 1024
+	gpuForwardTile = 8192
+)
+
 // Shorter tiles than these only lose time; so many more than these only make planning slow.
 const (
 	cpuLeastTile = 128
@@ -56,13 +80,17 @@ const (
 	gpuMLPRows     = 8192
 	gpuMLPLeast    = 2048
 	gpuHeadRows    = 4096
+	gpuForwardHead = 1024
 	gpuLogitsBytes = 512 << 20
 )
 
 // pieces are the ways of cutting a tile's MLP, largest first, and the rows of logits.
-func (p Problem) pieces(t int) (mlp []int, head int) {
+func (p problem) pieces(t int) (mlp []int, head int) {
 	if p.OnHost {
 		return []int{min(t, cpuMLPRows)}, min(t, cpuHeadRows)
+	}
+	if p.Kind != Step {
+		return []int{min(t, gpuMLPRows)}, min(t, gpuForwardHead)
 	}
 	mlp = []int{t}
 	for _, r := range []int{gpuMLPRows, gpuMLPLeast} {
@@ -77,7 +105,10 @@ func (p Problem) pieces(t int) (mlp []int, head int) {
 }
 
 // keeps are the policies to choose from, the one that keeps most first.
-func (p Problem) keeps() []model.Keep {
+func (p problem) keeps() []model.Keep {
+	if p.Kind != Step {
+		return []model.Keep{model.KeepAll}
+	}
 	all := []model.Keep{model.KeepAll, model.KeepAttn, model.KeepOut, model.KeepInput}
 	for _, k := range all {
 		if k.String() == p.Forced.Keep {
@@ -88,13 +119,13 @@ func (p Problem) keeps() []model.Keep {
 }
 
 // moves are the numbers of moved layers to choose from. Where all memory is the host's, moving frees none.
-func (p Problem) moves() []int {
+func (p problem) moves() []int {
 	most := model.MostMoved(p.Desc.L)
 	if p.Forced.Moved != nil {
 		return []int{*p.Forced.Moved}
 	}
 	n := []int{0}
-	if !p.OnHost {
+	if !p.OnHost && p.Kind == Step {
 		for i := 1; i <= most; i++ {
 			n = append(n, i)
 		}
@@ -103,15 +134,11 @@ func (p Problem) moves() []int {
 }
 
 // checkForced refuses to move more layers than can be moved.
-func (p Problem) checkForced() error {
+func (p problem) checkForced() error {
 	if m, most := p.Forced.Moved, model.MostMoved(p.Desc.L); m != nil && *m > most {
 		return errs.Usagef("--move-layers %d: of the model's %d layers %d can be moved: two stay on the device, and the last one is not kept", *m, p.Desc.L, most)
 	}
 	return nil
-}
-
-func (p Problem) fits(pl Plan, lim Limits) bool {
-	return pl.Host <= lim.Host && (p.OnHost || pl.Device <= lim.Device)
 }
 
 // candidate is a plan that fits, with the least time that it can take.
@@ -121,10 +148,10 @@ type candidate struct {
 	moved float64 // seconds that those copies take in one direction
 }
 
-// Choose picks the plan of the least predicted time within the limits. What does not fit is an error of kind NoFit,
+// choose picks the plan of the least predicted time within the limits. What does not fit is an error of kind NoFit,
 // beside the plan of the least memory.
-func Choose(p Problem, lim Limits) (Plan, error) {
-	pl, _, err := ChooseTwo(p, lim)
+func (p Planner) choose(w Work) (Plan, error) {
+	pl, _, err := p.chooseTwo(w)
 	return pl, err
 }
 
@@ -132,9 +159,10 @@ func Choose(p Problem, lim Limits) (Plan, error) {
 // memory's bandwidth, and page-locked memory takes time to get.
 const copying = 0.05
 
-// ChooseTwo is Choose that returns besides the best plan the best one of another kind: another tile, another policy, or
+// chooseTwo is choose that returns besides the best plan the best one of another kind: another tile, another policy, or
 // with layers moved instead of none. It has no tile where there is none.
-func ChooseTwo(p Problem, lim Limits) (best, next Plan, err error) {
+func (pr Planner) chooseTwo(w Work) (best, next Plan, err error) {
+	p := problem{w, pr}
 	if err := p.checkForced(); err != nil {
 		return best, next, err
 	}
@@ -142,10 +170,13 @@ func ChooseTwo(p Problem, lim Limits) (best, next Plan, err error) {
 	if err != nil {
 		return best, next, err
 	}
-	all := z.candidates(lim)
+	if w.Kind != Step {
+		best, err = z.forward()
+		return best, next, err
+	}
+	all := z.candidates()
 	if len(all) == 0 {
-		best = z.least()
-		return best, next, errs.NoFitf("%s", p.refusal(best, lim))
+		return z.none()
 	}
 	sort.SliceStable(all, func(i, j int) bool { return all[i].least < all[j].least })
 	var first, second *candidate
@@ -182,7 +213,7 @@ func kind(c *candidate) [3]int {
 
 // candidates are the plans that fit: for every tile, policy and number of moved layers the one in which as many
 // layers as there is room for keep more, with the MLP in the largest pieces that fit.
-func (z *counted) candidates(lim Limits) []candidate {
+func (z *counted) candidates() []candidate {
 	var out []candidate
 	for _, t := range z.p.tiles() {
 		mlp, head := z.p.pieces(t)
@@ -191,8 +222,8 @@ func (z *counted) candidates(lim Limits) []candidate {
 			for _, moved := range z.p.moves() {
 				for _, rows := range mlp {
 					tl := model.Tiling{Tile: t, Keep: keep, Moved: moved, MLPRows: rows, HeadRows: head}
-					if z.p.fits(z.size(tl), lim) {
-						tl.More = z.more(tl, lim)
+					if z.p.Allows(z.size(tl)) {
+						tl.More = z.more(tl)
 						out = append(out, z.candidate(tl, seconds))
 						break
 					}
@@ -204,13 +235,13 @@ func (z *counted) candidates(lim Limits) []candidate {
 }
 
 // more is how many layers can keep more. With all it is the next policy, which is counted by itself.
-func (z *counted) more(tl model.Tiling, lim Limits) int {
+func (z *counted) more(tl model.Tiling) int {
 	if tl.Keep == model.KeepAll || z.p.Forced.Keep != "" {
 		return 0
 	}
 	return sort.Search(max(0, z.p.Desc.L-2), func(i int) bool {
 		tl.More = i + 1
-		return !z.p.fits(z.size(tl), lim)
+		return !z.p.Allows(z.size(tl))
 	})
 }
 
@@ -243,6 +274,9 @@ func (z *counted) least() Plan {
 			least = pl
 		}
 	}
+	if z.p.Kind != Step {
+		return least
+	}
 	return z.count(least.Tiling)
 }
 
@@ -262,39 +296,57 @@ func (z *counted) smallest() []model.Tiling {
 	return out
 }
 
-// refusal says what the smallest plan needs of what there is.
-func (p Problem) refusal(least Plan, lim Limits) string {
-	s := fmt.Sprintf("--ctx %d does not fit: the smallest plan (tile %d, keeping %s) needs %s of host memory",
-		p.Ctx, least.Tile, least.Kept(), ui.Bytes(least.Host))
+// forward is the plan of what only goes forward: a tile that is longer takes no longer, so the longest that fits.
+func (z *counted) forward() (Plan, error) {
+	for _, tl := range z.smallest() {
+		if pl := z.size(tl); z.p.Allows(pl) {
+			return pl, nil
+		}
+	}
+	least, _, err := z.none()
+	return least, err
+}
+
+// none is the plan of the least memory, and the refusal that says what it needs of what there is.
+func (z *counted) none() (least, next Plan, err error) {
+	p, least := z.p, z.least()
+	asked, how := fmt.Sprintf("--ctx %d", p.Ctx), fmt.Sprintf("tile %d", least.Tile)
+	if p.Kind == Step {
+		how = least.How()
+	} else if p.Prompt > 0 {
+		asked = fmt.Sprintf("--max-tokens %d after %d tokens of prompt", p.Ctx-p.Prompt, p.Prompt)
+	}
+	s := fmt.Sprintf("%s does not fit: the smallest plan (%s) needs %s of host memory", asked, how, ui.Bytes(least.Host))
 	if !p.OnHost {
 		s += fmt.Sprintf(" and %s of device memory", ui.Bytes(least.Device))
 	}
-	s += fmt.Sprintf("; --host-mem allows %s", ui.Bytes(lim.Host))
+	s += fmt.Sprintf("; --host-mem allows %s", ui.Bytes(p.Limits.Host))
 	if !p.OnHost {
-		s += fmt.Sprintf(", --device-mem %s", ui.Bytes(lim.Device))
+		s += fmt.Sprintf(", --device-mem %s", ui.Bytes(p.Limits.Device))
 	}
-	return s
+	return least, next, errs.NoFitf("%s", s)
 }
 
-// Fits reports whether some plan fits. What neither moves all nor nothing may fit where those two do not, one for
+// fits reports whether some plan fits. What neither moves all nor nothing may fit where those two do not, one for
 // want of host memory and one for want of device memory.
-func (p Problem) Fits(lim Limits) (bool, error) {
+func (pr Planner) fits(w Work) (bool, error) {
+	p := problem{w, pr}
 	z, err := newCounted(p)
 	if err != nil {
 		return false, err
 	}
 	for _, tl := range z.smallest() {
-		if p.fits(z.size(tl), lim) {
+		if p.Allows(z.size(tl)) {
 			return true, nil
 		}
-		if tl.Moved == 0 && z.size(tl).Host <= lim.Host { // as much is moved as the device needs
+		if tl.Moved == 0 && z.size(tl).Host <= p.Limits.Host { // as much is moved as the device needs
 			moves := p.moves()
 			i := sort.Search(len(moves), func(i int) bool {
 				tl.Moved = moves[i]
-				return z.size(tl).Device <= lim.Device
+				return z.size(tl).Device <= p.Limits.Device
 			})
 			if i < len(moves) {
-				if tl.Moved = moves[i]; p.fits(z.size(tl), lim) {
+				if tl.Moved = moves[i]; p.Allows(z.size(tl)) {
 					return true, nil
 				}
 			}
@@ -303,19 +355,19 @@ func (p Problem) Fits(lim Limits) (bool, error) {
 	return false, nil
 }
 
-// MaxCtx is the longest context that fits, found by doubling and halving, to within 1/256; 0 when not even 64 tokens
-// do. prob makes the problem for a context; one that is too short for the group asked for says nothing about memory.
-func MaxCtx(prob func(ctx int) (Problem, error), lim Limits) (int, error) {
+// longest is the longest context that fits, found by doubling and halving, to within 1/256; 0 when not even 64 tokens
+// do. at is the work at a context; one that is too short for the group asked for says nothing about memory.
+func (p Planner) longest(at func(ctx int) (Work, error)) (int, error) {
 	const unit = 64 // contexts are tried in these steps
 	fits := func(n int) (bool, error) {
-		p, err := prob(n * unit)
+		w, err := at(n * unit)
 		if errs.Code(err) == int(errs.Usage) {
 			return true, nil
 		}
 		if err != nil {
 			return false, err
 		}
-		return p.Fits(lim)
+		return p.fits(w)
 	}
 	lo, hi := 0, 1
 	for {

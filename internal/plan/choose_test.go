@@ -14,38 +14,42 @@ import (
 	"longlora/internal/tensor"
 )
 
-// on7b is the paper's recipe on LLaMA-2 7B on an H100 that is not here.
-func on7b(t *testing.T, ctx int) Problem {
-	t.Helper()
+// h100 plans for a card that is not here.
+func h100(device, host int64) Planner {
 	m, ok := machine.Named("h100")
 	if !ok {
-		t.Fatal("h100 is not known")
+		panic("h100 is not known")
 	}
+	return Planner{Machine: m, Limits: Limits{device, host}}
+}
+
+// on7b is the paper's recipe on LLaMA-2 7B.
+func on7b(ctx int) Work {
 	d, targets := model.Shapes["llama2-7b"], map[model.Target]bool{model.Q: true, model.K: true, model.V: true, model.O: true}
-	return Problem{Desc: d, Train: lora.Fresh{Embed: true, Norms: true, Rank: 8, Alpha: 16, Targets: targets}.Train(d),
-		Weight: tensor.F16, Spec: s2attn.Spec{Mode: s2attn.Split, Group: ctx / 4}, Ctx: ctx, Batch: 1, Machine: m}
+	return Work{Desc: d, Train: lora.Fresh{Embed: true, Norms: true, Rank: 8, Alpha: 16, Targets: targets}.Train(d),
+		Weight: tensor.F16, Spec: s2attn.Spec{Mode: s2attn.Split, Group: ctx / 4}, Ctx: ctx, Batch: 1}
 }
 
 const gib = 1 << 30
 
 // A limit between two policies is used: as many layers keep the larger part as fit, and no more would.
 func TestMoreLayersKeepMore(t *testing.T) {
-	p, lim := on7b(t, 32768), Limits{72 * gib, gib} // too little host memory to move a layer
-	pl, err := Choose(p, lim)
+	w, p := on7b(32768), h100(72*gib, gib) // too little host memory to move a layer
+	pl, err := p.choose(w)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if pl.Keep != model.KeepAttn || pl.More < 1 || pl.Tile != 32768 || pl.Halo != 0 {
 		t.Fatalf("7B at 32k under 72 GiB: %+v", pl.Tiling)
 	}
-	if pl.Device > lim.Device {
-		t.Errorf("%d bytes planned of %d", pl.Device, lim.Device)
+	if pl.Device > p.Limits.Device {
+		t.Errorf("%d bytes planned of %d", pl.Device, p.Limits.Device)
 	}
 	more := pl.Tiling
 	more.More++
-	next, err := Count(p, more)
-	if err != nil || next.Device <= lim.Device {
-		t.Errorf("one layer more would fit: %d of %d (%v)", next.Device, lim.Device, err)
+	next, err := p.Count(w, more)
+	if err != nil || next.Device <= p.Limits.Device {
+		t.Errorf("one layer more would fit: %d of %d (%v)", next.Device, p.Limits.Device, err)
 	}
 	if each := int64(32768 * 2 * 11008 * 2); next.Device-pl.Device != each { // gate and up, bfloat16
 		t.Errorf("a layer that keeps all takes %d more bytes, its gate and up are %d", next.Device-pl.Device, each)
@@ -57,43 +61,44 @@ func TestMoreLayersKeepMore(t *testing.T) {
 
 // Host memory buys time where the device's is short, and what is moved is counted there.
 func TestMovedLayers(t *testing.T) {
-	p := on7b(t, 65536)
-	here, err := Choose(p, Limits{72 * gib, gib / 2})
+	w, rates := on7b(65536), h100(0, 0).Rates
+	here, err := h100(72*gib, gib/2).choose(w)
 	if err != nil {
 		t.Fatal(err)
 	}
-	there, err := Choose(p, Limits{72 * gib, 100 * gib})
+	there, err := h100(72*gib, 100*gib).choose(w)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if here.Moved != 0 || there.Moved == 0 || there.Seconds(p.Rates, 1) > 0.95*here.Seconds(p.Rates, 1) {
-		t.Errorf("with host memory %s in %.3g s, without %s in %.3g s", there.Kept(), there.Seconds(p.Rates, 1), here.Kept(), here.Seconds(p.Rates, 1))
+	if here.Moved != 0 || there.Moved == 0 || there.Seconds(rates, 1) > 0.95*here.Seconds(rates, 1) {
+		t.Errorf("with host memory %s in %.3g s, without %s in %.3g s", there.Kept(), there.Seconds(rates, 1), here.Kept(), here.Seconds(rates, 1))
 	}
 	if out := int64(there.Moved) * 65536 * 2 * 4096 * 2; there.Carried < out || there.Host < there.Carried || there.Cost.Sent < float64(out) { // input and o at least
 		t.Errorf("%s: %d bytes moved of %d of host memory; sent %g", there.Kept(), there.Carried, there.Host, there.Cost.Sent)
 	}
 	none := 0
-	p.Forced = Forced{Keep: "out", Moved: &none}
-	if pl, err := Choose(p, Limits{72 * gib, 100 * gib}); err != nil || pl.Keep != model.KeepOut || pl.Moved != 0 || pl.More != 0 {
+	w.Forced = Forced{Keep: "out", Moved: &none}
+	if pl, err := h100(72*gib, 100*gib).choose(w); err != nil || pl.Keep != model.KeepOut || pl.Moved != 0 || pl.More != 0 {
 		t.Errorf("asked for out and nothing moved: %s (%v)", pl.Kept(), err)
 	}
 	many := 30
-	p.Forced.Moved = &many
-	if _, err := Choose(p, Limits{72 * gib, 100 * gib}); errs.Code(err) != int(errs.Usage) || !strings.Contains(err.Error(), "--move-layers 30: of the model's 32 layers 29") {
+	w.Forced.Moved = &many
+	if _, err := h100(72*gib, 100*gib).choose(w); errs.Code(err) != int(errs.Usage) || !strings.Contains(err.Error(), "--move-layers 30: of the model's 32 layers 29") {
 		t.Errorf("30 layers moved: %v", err)
 	}
 }
 
 // No tiling that fits is predicted to be faster than the one chosen.
 func TestChooseIsBest(t *testing.T) {
-	p := on7b(t, 16384)
-	p.Desc.L, p.Spec.Group = 6, 2048
+	w := on7b(16384)
+	w.Desc.L, w.Spec.Group = 6, 2048
 	for _, lim := range []Limits{{8 * gib, gib}, {10 * gib, 4 * gib}, {13 * gib, 4 * gib}} {
+		p := problem{w, h100(lim.Device, lim.Host)}
 		z, err := newCounted(p)
 		if err != nil {
 			t.Fatal(err)
 		}
-		pl, err := Choose(p, lim)
+		pl, err := p.choose(w)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -104,7 +109,7 @@ func TestChooseIsBest(t *testing.T) {
 				for moved := range model.MostMoved(p.Desc.L) + 1 {
 					for more := range p.Desc.L - 1 {
 						tl := model.Tiling{Tile: tile, Keep: keep, Moved: moved, More: more, MLPRows: mlp[0], HeadRows: head}
-						if p.fits(z.size(tl), lim) {
+						if p.Allows(z.size(tl)) {
 							tried++
 							if s := z.count(tl).Seconds(p.Rates, 1); s < chosen*0.985 { // copies that nothing waits for count a little
 								t.Errorf("%d and %d GiB: tile %d, %s in %.4g s; chosen tile %d, %s in %.4g s", lim.Device/gib, lim.Host/gib,
@@ -126,8 +131,8 @@ func TestChooseIsBest(t *testing.T) {
 func TestMemoryBuysTime(t *testing.T) {
 	last := 0.0
 	for _, g := range []int64{24, 32, 48, 72, 140} {
-		p := on7b(t, 16384)
-		pl, err := Choose(p, Limits{g * gib, gib})
+		p := h100(g*gib, gib)
+		pl, err := p.choose(on7b(16384))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -143,13 +148,13 @@ func TestMemoryBuysTime(t *testing.T) {
 
 // Weights count as bfloat16 whatever the file has, trained ones once, and the context is in the sum.
 func TestDeviceBytes(t *testing.T) {
-	p := on7b(t, 8192)
-	p.Weight = tensor.F32
-	pl, err := Choose(p, Limits{72 * gib, gib})
+	w, p := on7b(8192), h100(72*gib, gib)
+	w.Weight = tensor.F32
+	pl, err := p.choose(w)
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := p.Desc
+	d := w.Desc
 	frozen := int64(d.L*(4*d.C*d.C+3*d.C*d.F)+d.V*d.C) * 2 // the head; the embedding and the norms are trained
 	if pl.Weights != frozen {
 		t.Errorf("frozen weights take %d bytes, want %d", pl.Weights, frozen)
@@ -162,17 +167,16 @@ func TestDeviceBytes(t *testing.T) {
 	}
 }
 
-func TestMaxCtx(t *testing.T) {
-	lim := Limits{24 * gib, 64 * gib}
-	prob := func(ctx int) (Problem, error) { return on7b(t, ctx), nil }
-	n, err := MaxCtx(prob, lim)
+func TestLongest(t *testing.T) {
+	p := h100(24*gib, 64*gib)
+	n, err := p.longest(func(ctx int) (Work, error) { return on7b(ctx), nil })
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Choose(on7b(t, n), lim); err != nil {
+	if _, err := p.choose(on7b(n)); err != nil {
 		t.Errorf("the longest context %d: %v", n, err)
 	}
-	_, err = Choose(on7b(t, n+n/128), lim)
+	_, err = p.choose(on7b(n + n/128))
 	if errs.Code(err) != int(errs.NoFit) || !strings.Contains(err.Error(), "--device-mem") {
 		t.Errorf("%d tokens more: %v", n/128, err)
 	}
@@ -219,11 +223,11 @@ func TestSavedTilings(t *testing.T) {
 
 // Planning holds no tokens: the longest context takes no more memory than a short one.
 func TestPlanOfTheLongestContext(t *testing.T) {
-	p := on7b(t, 1<<30)
-	p.Train.Drop = 0.1
+	w := on7b(1 << 30)
+	w.Train.Drop = 0.1
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	if _, err := Count(p, model.Tiling{Tile: 1 << 29, Keep: model.KeepInput, MLPRows: 1 << 29, HeadRows: 1 << 29}); err != nil {
+	if _, err := h100(0, 0).Count(w, model.Tiling{Tile: 1 << 29, Keep: model.KeepInput, MLPRows: 1 << 29, HeadRows: 1 << 29}); err != nil {
 		t.Fatal(err)
 	}
 	runtime.ReadMemStats(&after)

@@ -10,18 +10,18 @@ import (
 	"longlora/internal/tensor"
 )
 
-// Count says what the problem takes when it is carried out as the tiling says, by running the step's own code on a
-// counting backend and counting arenas.
-func Count(p Problem, tl model.Tiling) (Plan, error) {
-	z, err := newCounted(p)
+// Count says what work takes when it is carried out as the tiling says, by running its own code on a counting backend and
+// counting arenas.
+func (p Planner) Count(w Work, tl model.Tiling) (Plan, error) {
+	z, err := newCounted(problem{w, p})
 	if err != nil {
 		return Plan{}, err
 	}
 	return z.count(tl), nil
 }
 
-// Check refuses a tiling that the problem cannot be carried out by.
-func (p Problem) Check(tl model.Tiling) error {
+// Check refuses a tiling that the work cannot be carried out by.
+func (p Work) Check(tl model.Tiling) error {
 	n := p.Ctx * p.Batch
 	for _, c := range []struct {
 		field       string
@@ -42,7 +42,7 @@ func (p Problem) Check(tl model.Tiling) error {
 
 // counted is a problem whose model is made, on a backend that counts.
 type counted struct {
-	p         Problem
+	p         problem
 	c         *ops.Counter
 	m         *model.Model
 	params    int64
@@ -51,8 +51,11 @@ type counted struct {
 	row       *model.Batch // of one row, as scoring has it
 }
 
-func newCounted(p Problem) (*counted, error) {
-	z := &counted{p: p, c: ops.NewCounter(p.Machine.Act, p.Workspace, p.Rates), batch: p.batch(p.Ctx * p.Batch), row: p.batch(p.Ctx)}
+func newCounted(p problem) (*counted, error) {
+	z := &counted{p: p, c: ops.NewCounter(p.Machine.Act, p.Workspace, p.Rates), batch: p.batch(p.Ctx * p.Batch)}
+	if z.row = z.batch; p.Batch > 1 {
+		z.row = p.batch(p.Ctx)
+	}
 	params := ops.CountingArena("parameters", ops.Device)
 	shapes := map[string]tensor.Shape{}
 	for _, s := range p.Desc.TensorShapes() {
@@ -65,6 +68,9 @@ func newCounted(p Problem) (*counted, error) {
 		return nil, err
 	}
 	z.params = params.Peak()
+	if p.Kind != Step {
+		return z, nil
+	}
 	z.c.Restart()
 	z.m.Params.ZeroGrad()
 	if _, err := z.m.Params.GradNorm(); err != nil {
@@ -95,9 +101,16 @@ func (z *counted) size(tl model.Tiling) Plan {
 	for i, spec := range p.Score {
 		scorers[i] = z.runner(spec, tl, act, host)
 	}
-	r.Size(z.batch, true)
-	for _, q := range scorers {
-		q.Size(z.row, false)
+	switch p.Kind {
+	case Step:
+		r.Size(z.batch, true)
+		for _, q := range scorers {
+			q.Size(z.row, false)
+		}
+	case Score:
+		r.Size(z.row, false)
+	case Session:
+		r.NewSession(p.Ctx).Close()
 	}
 	pl := Plan{Tiling: tl, Params: z.params, Act: act.Peak(), Carried: r.Carried(), Workspace: p.Workspace, Context: p.Context,
 		Weights: z.c.Weights, IDs: p.IDs, Base: p.Base, Trainable: z.m.Params.Count(), Optimizer: z.optimizer}
@@ -106,7 +119,7 @@ func (z *counted) size(tl model.Tiling) Plan {
 		pl.Context += (pl.Halo + pl.Carried) / pageEntries
 	}
 	pl.Device = pl.Params + pl.Act + pl.Workspace + pl.Context + pl.Weights
-	pl.Host = pl.Halo + pl.Carried + pl.IDs + pl.Base
+	pl.Host = pl.Halo + pl.Carried + pl.IDs + p.Made + pl.Base
 	if p.OnHost { // all memory is host memory; frozen weights are mapped pages, reported apart
 		pl.Host += pl.Params + pl.Act + pl.Workspace
 		pl.Device = 0
@@ -152,7 +165,7 @@ func (z *counted) seconds(tl model.Tiling) float64 {
 const unbounded = math.MaxInt
 
 // reach is the most tokens that a query sees in any layer, itself among them: a group or a window, or unbounded.
-func (p Problem) reach() int {
+func (p problem) reach() int {
 	most := 0
 	for l := range p.Desc.L {
 		s := p.Desc.Attends(l, p.Spec)
@@ -165,7 +178,7 @@ func (p Problem) reach() int {
 }
 
 // batch is a batch of n tokens in rows of the problem's length. Contents do not matter to what it takes.
-func (p Problem) batch(n int) *model.Batch {
+func (p problem) batch(n int) *model.Batch {
 	b := &model.Batch{Targets: []int32{}}
 	for i := 0; i < n; i += p.Ctx {
 		b.Docs = append(b.Docs, int32(i))

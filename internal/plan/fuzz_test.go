@@ -5,7 +5,6 @@ import (
 	"testing"
 
 	"longlora/internal/lora"
-	"longlora/internal/machine"
 	"longlora/internal/model"
 	"longlora/internal/s2attn"
 	"longlora/internal/tensor"
@@ -19,12 +18,11 @@ func FuzzPlan(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	d := model.Shapes["tiny"]
-	m, ok := machine.Named("h100")
-	if !ok || d.L == 0 {
-		f.Fatal("the shape and the chip are not known")
+	if d.L == 0 {
+		f.Fatal("the shape is not known")
 	}
-	p := Problem{Desc: d, Train: lora.Fresh{Rank: 4, Alpha: 8, Targets: map[model.Target]bool{model.Q: true}}.Train(d),
-		Weight: tensor.BF16, Spec: s2attn.Spec{Mode: s2attn.Split, Group: 16}, Ctx: 64, Batch: 1, Machine: m}
+	p := problem{Work{Desc: d, Train: lora.Fresh{Rank: 4, Alpha: 8, Targets: map[model.Target]bool{model.Q: true}}.Train(d),
+		Weight: tensor.BF16, Spec: s2attn.Spec{Mode: s2attn.Split, Group: 16}, Ctx: 64, Batch: 1}, h100(0, 0)}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var pl Plan
 		if len(b) > 1<<10 || json.Unmarshal(b, &pl) != nil {
@@ -44,7 +42,7 @@ func FuzzPlan(f *testing.F) {
 			}
 			return
 		}
-		is, err := Count(p, pl.Tiling)
+		is, err := p.Count(p.Work, pl.Tiling)
 		if err != nil || is.Tiling != pl.Tiling || is.Device <= 0 || is.Host < 0 {
 			t.Fatalf("%+v is accepted and comes to %+v (%v)", pl.Tiling, is, err)
 		}

@@ -1,24 +1,43 @@
 package plan
 
 import (
+	"fmt"
+	"runtime/debug"
+
 	"longlora/internal/config"
 	"longlora/internal/errs"
 	"longlora/internal/machine"
+	"longlora/internal/ui"
 )
 
-// LimitsOf are the memory limits that the options give; used is what the process holds already, which counts.
-func LimitsOf(c *config.Common, m machine.Machine, used int64) (lim Limits, err error) {
+// Limits are bytes that may be used.
+type Limits struct{ Device, Host int64 }
+
+// Planner plans for a machine, within what may be used of its memory.
+type Planner struct {
+	machine.Machine
+	Limits Limits
+	Base   int64 // host bytes that the process holds before anything is taken
+}
+
+// Here is the planner that the options make of a machine, at this moment: what the process holds counts.
+func Here(c *config.Common, m machine.Machine) (p Planner, err error) {
+	p.Machine = m
+	debug.FreeOSMemory() // what was used until now is not part of the work
+	if p.Base, err = machine.RssAnon(); err != nil {
+		return p, err
+	}
 	if c.DeviceMem != "" && !m.OnHost {
-		if lim.Device, err = config.ParseBytes("device-mem", c.DeviceMem); err != nil {
-			return lim, err
+		if p.Limits.Device, err = config.ParseBytes("device-mem", c.DeviceMem); err != nil {
+			return p, err
 		}
 	}
-	lim.Device = m.DeviceLimit(lim.Device)
-	lim.Host, err = HostLimit(c)
+	p.Limits.Device = m.DeviceLimit(p.Limits.Device)
+	p.Limits.Host, err = HostLimit(c)
 	if c.HostMem == "" {
-		lim.Host += used
+		p.Limits.Host += p.Base
 	}
-	return lim, err
+	return p, err
 }
 
 // HostLimit is the host memory that the options give, or else a part of what is available, in bytes.
@@ -31,4 +50,33 @@ func HostLimit(c *config.Common) (int64, error) {
 		return 0, errs.Usagef("--host-mem: the system does not say what memory is available (%v); give a size", err)
 	}
 	return free / 5 * 4, nil
+}
+
+// Allows reports whether a plan is within the limits.
+func (p Planner) Allows(pl Plan) bool {
+	return pl.Host <= p.Limits.Host && (p.OnHost || pl.Device <= p.Limits.Device)
+}
+
+// Needs says what a plan takes of which memory, and what it may.
+func (p Planner) Needs(pl Plan) string {
+	s := fmt.Sprintf("%s of host memory, where --host-mem allows %s", ui.Bytes(pl.Host), ui.Bytes(p.Limits.Host))
+	if !p.OnHost {
+		s = fmt.Sprintf("%s of device memory, where --device-mem allows %s, and %s", ui.Bytes(pl.Device), ui.Bytes(p.Limits.Device), s)
+	}
+	return s
+}
+
+// another is the planner for another run of the program, in which the process may hold a little more than in this one.
+func (p Planner) another() Planner {
+	const differs = 1 << 20 // twice what was seen to differ
+	p.Base += differs
+	return p
+}
+
+// raise names the limits.
+func (p Planner) raise() string {
+	if p.OnHost {
+		return "--host-mem"
+	}
+	return "--device-mem or --host-mem"
 }

@@ -2,34 +2,76 @@ package plan
 
 import (
 	"fmt"
-	"runtime"
-	"runtime/debug"
+	"slices"
 	"strings"
 
 	"longlora/internal/config"
 	"longlora/internal/errs"
+	"longlora/internal/load"
 	"longlora/internal/machine"
 	"longlora/internal/model"
 	"longlora/internal/s2attn"
 	"longlora/internal/tensor"
-	"longlora/internal/ui"
 )
 
-// Pose is the problem that train's options state, but for what the data and the process take.
-func Pose(c *config.Train, d model.Desc, tr model.Train, weight tensor.DType, m machine.Machine) Problem {
-	p := Problem{Desc: d, Train: tr, Weight: weight, Spec: Spec(c), Ctx: c.Ctx, Batch: c.Batch,
-		Cuts: c.Pack == "cut" || c.Pack == "pad" && c.Batch > 1, Machine: m}
-	if p.Spec.Mode != s2attn.Roll { // under roll all rows of a micro-batch are one tile
-		p.Forced.Tile = c.Tile
+// TrainingStep is the step that train's options state, with its validation, but for what its data take.
+func TrainingStep(c *config.Train, d model.Desc, tr model.Train, weight tensor.DType) (Work, error) {
+	w := Work{Desc: d, Train: tr, Weight: weight, Spec: Spec(c), Ctx: c.Ctx, Batch: c.Batch,
+		Cuts: c.Pack == "cut" || c.Pack == "pad" && c.Batch > 1, IDs: batchBytes(c, tr)}
+	if w.Spec.Mode != s2attn.Roll { // under roll all rows of a micro-batch are one tile
+		w.Forced.Tile = c.Tile
 	}
-	p.Forced.Keep = c.KeepActivations
-	if p.Forced.Keep == "auto" {
-		p.Forced.Keep = ""
+	w.Forced.Keep = c.KeepActivations
+	if w.Forced.Keep == "auto" {
+		w.Forced.Keep = ""
 	}
 	if c.MoveLayers >= 0 {
-		p.Forced.Moved = &c.MoveLayers
+		w.Forced.Moved = &c.MoveLayers
 	}
-	return p
+	var err error
+	w.Score, err = validation(c, w.Spec)
+	return w, err
+}
+
+// validation are the ways of attending that validation uses.
+func validation(c *config.Train, own s2attn.Spec) ([]s2attn.Spec, error) {
+	if c.EvalEvery == 0 {
+		return nil, nil
+	}
+	names := c.EvalAttn
+	if len(names) == 0 {
+		names = []string{c.Attn}
+	}
+	var out []s2attn.Spec
+	for _, n := range names {
+		spec := s2attn.Spec{Mode: s2attn.Full}
+		if n == "s2" && c.Attn == "s2" {
+			spec = own
+		} else if n == "s2" {
+			a := c.Attend
+			a.Attn = "s2"
+			g, err := a.GroupFor(c.Values, c.Ctx)
+			if err != nil {
+				return nil, err
+			}
+			spec = s2attn.Spec{Mode: s2attn.Split, Group: g}
+		}
+		if !slices.Contains(out, spec) {
+			out = append(out, spec)
+		}
+	}
+	return out, nil
+}
+
+// Stated is the step that train's options state for a model, opened or of a shape, of whose data nothing is read.
+func Stated(c *config.Train, opened *load.Base, d model.Desc, weight tensor.DType) (Work, error) {
+	tr, err := load.Trains(c, opened, d)
+	if err != nil {
+		return Work{}, err
+	}
+	w, err := TrainingStep(c, d, tr, weight)
+	w.IDs += 4 * int64(c.Ctx) * int64(c.Batch)
+	return w, err
 }
 
 // MoveNote says that --move-layers frees nothing where all memory is the host's; "" where it does.
@@ -51,22 +93,13 @@ func Spec(c *config.Train) s2attn.Spec {
 	return s2attn.Spec{Mode: s2attn.Split, Group: c.G}
 }
 
-// BatchBytes is the host memory of a micro-batch: a row's copy, its ids, targets and dropout keys.
-func BatchBytes(c *config.Train, tr model.Train) int64 {
+// batchBytes is the host memory of a micro-batch: a row's copy, its ids, targets and dropout keys.
+func batchBytes(c *config.Train, tr model.Train) int64 {
 	perToken := int64(12)
 	if tr.Drop > 0 {
 		perToken += 8
 	}
 	return perToken * int64(c.Ctx) * int64(c.Batch)
-}
-
-// Needs says what a plan takes of which memory, and what it may.
-func Needs(p Plan, lim Limits, m machine.Machine) string {
-	s := fmt.Sprintf("%s of host memory, where --host-mem allows %s", ui.Bytes(p.Host), ui.Bytes(lim.Host))
-	if !m.OnHost {
-		s = fmt.Sprintf("%s of device memory, where --device-mem allows %s, and %s", ui.Bytes(p.Device), ui.Bytes(lim.Device), s)
-	}
-	return s
 }
 
 // Shape finds a named shape.
@@ -78,26 +111,12 @@ func Shape(name string) (model.Desc, error) {
 	return d, nil
 }
 
-// Asked is what is planned for a row of a model of which nothing is open.
-func Asked(c *config.Train, d model.Desc, tr model.Train, weight tensor.DType, m machine.Machine) (Problem, Limits, error) {
-	runtime.GC()
-	debug.FreeOSMemory()
-	anon, err := machine.RssAnon()
-	if err != nil {
-		return Problem{}, Limits{}, err
-	}
-	p := Pose(c, d, tr, weight, m)
-	p.Base, p.IDs = anon, BatchBytes(c, tr)+4*int64(c.Ctx)*int64(c.Batch)
-	lim, err := LimitsOf(&c.Common, m, anon)
-	return p, lim, err
-}
-
 // Group is G, the whole context under full attention or where G is longer.
-func (p Problem) Group() int {
-	if p.Spec.Mode == s2attn.Full {
-		return p.Ctx
+func (w Work) Group() int {
+	if w.Spec.Mode == s2attn.Full {
+		return w.Ctx
 	}
-	return min(p.Spec.Group, p.Ctx)
+	return min(w.Spec.Group, w.Ctx)
 }
 
 // TypeName is an element type as --dtype has it.

@@ -1,37 +1,55 @@
-// Package plan says, before a weight is read, what a training step will need and how long it will take, and
-// chooses how to carry it out.
+// Package plan says, before a weight is read, what work will need and how long it will take, and chooses how to carry it
+// out: a training step, the scoring of a row, or a session that generates.
 //
 // Memory is not estimated: the step's own code runs against a backend that only counts and arenas that only
-// count, and what they report is what the real arenas will be. Time is operations over rates. The choice is
-// by enumeration over tile lengths and what how many layers keep, the least predicted time that fits; it uses
-// built-in rates, so that the same machine and limits always give the same plan and the same bits.
+// count, and what they report is what the real arenas will be. Time is operations over rates. A step is chosen by
+// enumeration over tile lengths and over how many layers keep what, the least predicted time that fits; it uses
+// built-in rates, so that the same machine and limits always give the same plan and the same bits. What only goes
+// forward takes the longest tile that fits.
 package plan
 
 import (
 	"fmt"
 
-	"longlora/internal/machine"
 	"longlora/internal/model"
 	"longlora/internal/ops"
 	"longlora/internal/s2attn"
 	"longlora/internal/tensor"
 )
 
-// Problem is what is to be planned.
-type Problem struct {
+// Kind is what work does.
+type Kind int
+
+const (
+	// Step is an optimizer step.
+	Step Kind = iota
+	// Score is the losses of a row's tokens.
+	Score
+	// Session is a sequence whose keys and values are kept while it grows.
+	Session
+)
+
+// Work is what is to be planned.
+type Work struct {
+	Kind   Kind
 	Desc   model.Desc
 	Train  model.Train
 	Weight tensor.DType // of the frozen weights
 	Spec   s2attn.Spec
-	Ctx    int  // tokens of a row
+	Ctx    int  // tokens of a row, or a session at most
+	Prompt int  // tokens of a session that are given; the rest is made
 	Batch  int  // rows of a micro-batch
 	Cuts   bool // rows hold several documents: halos may be as long as any cuts make them
 	Forced Forced
-	Score  []s2attn.Spec // ways of attending that rows are also scored with, in the same arenas
+	Score  []s2attn.Spec // of a step: ways of attending that rows are also scored with, in the same arenas
+	IDs    int64         // host bytes of token ids and row tables
+	Made   int64         // host bytes of matrices that loading makes
+}
 
-	machine.Machine
-	Base int64 // host bytes in use before anything is taken
-	IDs  int64 // host bytes of token ids and row tables
+// problem is work for a planner.
+type problem struct {
+	Work
+	Planner
 }
 
 // Forced is what the user wants of a plan; the rest is free.
@@ -60,9 +78,6 @@ type Plan struct {
 	Optimizer ops.Cost `json:"-"` // of one update
 	Trainable int64    `json:"trainable"`
 }
-
-// Limits are bytes that may be used.
-type Limits struct{ Device, Host int64 }
 
 // How says how the plan is carried out.
 func (pl Plan) How() string { return fmt.Sprintf("tile %d, keeping %s", pl.Tile, pl.Kept()) }

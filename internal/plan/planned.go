@@ -71,103 +71,88 @@ func Run(c *config.Plan, v *config.Values, m machine.Machine) (*Planned, error) 
 	if err != nil {
 		return nil, err
 	}
-	at := func(ctx int) (Problem, Limits, error) {
-		t := c.Train
-		t.Ctx = ctx
-		var err error
-		if t.G, err = t.GroupFor(v, ctx); err != nil {
-			return Problem{}, Limits{}, err
-		}
-		return Asked(&t, s.desc, s.train, s.weight, m)
-	}
-	p, lim, err := at(c.Ctx)
+	p, err := Here(&c.Common, m)
 	if err != nil {
 		return nil, err
 	}
 	longest := -1
 	if c.MaxCtx {
-		if longest, err = maxCtx(p, lim, at); err != nil {
+		if longest, err = p.another().longest(s.request(&c.Train).At); err != nil {
 			return nil, err
 		}
 		if !v.Explicit("ctx") && longest > 0 {
-			if p, lim, err = at(longest); err != nil {
-				return nil, err
-			}
+			c.Ctx = longest
 		}
 	}
-	positions, notes, err := s.check(c, p.Ctx)
+	r := s.request(&c.Train)
+	w, err := r.At(c.Ctx)
 	if err != nil {
 		return nil, err
 	}
-	pl, next, refusal := ChooseTwo(p, lim)
+	positions, notes, err := s.check(c, c.Ctx)
+	if err != nil {
+		return nil, err
+	}
+	pl, next, refusal := p.chooseTwo(w)
+	var advised advice
+	if errs.Code(refusal) == int(errs.NoFit) {
+		advised, refusal = p.refuse(refusal, r)
+		longest = advised.longest
+	}
 	if refusal != nil && errs.Code(refusal) != int(errs.NoFit) {
 		return nil, refusal
-	}
-	var advised Advice
-	if refusal != nil {
-		advised, refusal = Advise(refusal, &c.Train, func(t *config.Train) (Problem, error) {
-			tr, err := load.Trains(t, s.opened, s.desc)
-			q := Pose(t, s.desc, tr, s.weight, m)
-			q.Base, q.IDs = p.Base, p.IDs // of the moment of the question, not of the search
-			return q, err
-		}, lim, m)
-		if errs.Code(refusal) != int(errs.NoFit) {
-			return nil, refusal
-		}
-		longest = advised.Longest
 	}
 	rates, err := m.Predicting()
 	if err != nil {
 		return nil, err
 	}
 	out := &Planned{
-		Shape: s.name, Ctx: p.Ctx, Group: p.Group(), Tile: pl.Tile, Device: m.Device, DType: TypeName(m.Act), DevicePlan: pl.Device, HostPlan: pl.Host,
+		Shape: s.name, Ctx: w.Ctx, Group: w.Group(), Tile: pl.Tile, Device: m.Device, DType: TypeName(m.Act), DevicePlan: pl.Device, HostPlan: pl.Host,
 		PredictedS: pl.Seconds(rates, c.Accum), Fits: refusal == nil, Chip: m.Chip, Keep: pl.Keep, More: pl.More, Moved: pl.Moved, MLPRows: pl.MLPRows, HeadRows: pl.HeadRows, Trainable: pl.Trainable,
 		Params: pl.Params, Act: pl.Act, Halo: pl.Halo, Carried: pl.Carried, Workspace: pl.Workspace, Context: pl.Context, Weights: pl.Weights, IDs: pl.IDs, Base: pl.Base,
-		DeviceLimit: lim.Device, HostLimit: lim.Host, positions: positions, kept: pl.Kept(), notes: notes, windows: s.opened.Windows(), rows: c.Batch * c.Accum, onHost: m.OnHost,
+		DeviceLimit: p.Limits.Device, HostLimit: p.Limits.Host, positions: positions, kept: pl.Kept(), notes: notes, windows: s.opened.Windows(), rows: c.Batch * c.Accum, onHost: m.OnHost,
 	}
 	if note := MoveNote(&c.Train, m); note != "" {
 		out.notes = append(out.notes, "note: "+note)
 	}
-	if note := load.Unsegmented(s.desc, p.Spec); note != "" {
+	if note := load.Unsegmented(s.desc, w.Spec); note != "" {
 		out.notes = append(out.notes, "note: "+note)
 	}
 	if longest >= 0 {
 		out.MaxCtx = &longest
 	}
 	if refusal == nil {
-		out.compare(p, lim, next, c.Accum, rates)
+		out.compare(p, w, next, c.Accum, rates)
 	}
-	out.refusal, out.Command = refusal, advised.Command
+	out.refusal, out.Command = refusal, advised.command
 	return out, nil
 }
 
 // compare adds the next best plan, and what half as much memory again would buy, where that is another plan.
-func (p *Planned) compare(q Problem, lim Limits, next Plan, accum int, r ops.Rates) {
+func (p *Planned) compare(by Planner, w Work, next Plan, accum int, r ops.Rates) {
 	// Plans are chosen by built-in rates. Where those measured on a CPU have it the other way round there is none to name.
 	if s := next.Seconds(r, accum); next.Tile > 0 && s >= p.PredictedS {
 		p.Next, p.NextS = next.How(), s
 	}
-	if !q.OnHost {
-		p.MoreDevice, p.MoreDeviceS = p.with(q, Limits{Device: lim.Device + lim.Device/2, Host: lim.Host}, accum, r)
+	with := func(lim Limits) (string, float64) { // nothing where they buy less than a hundredth of the time
+		by.Limits = lim
+		pl, err := by.choose(w)
+		if s := pl.Seconds(r, accum); err == nil && s < 0.99*p.PredictedS {
+			return pl.How(), s
+		}
+		return "", 0
 	}
-	p.MoreHost, p.MoreHostS = p.with(q, Limits{Device: lim.Device, Host: lim.Host + lim.Host/2}, accum, r)
-}
-
-// with is the plan under other limits; nothing where they buy less than a hundredth of the time.
-func (p *Planned) with(q Problem, lim Limits, accum int, r ops.Rates) (string, float64) {
-	pl, err := Choose(q, lim)
-	if s := pl.Seconds(r, accum); err == nil && s < 0.99*p.PredictedS {
-		return pl.How(), s
+	lim := by.Limits
+	if !by.OnHost {
+		p.MoreDevice, p.MoreDeviceS = with(Limits{Device: lim.Device + lim.Device/2, Host: lim.Host})
 	}
-	return "", 0
+	p.MoreHost, p.MoreHostS = with(Limits{Device: lim.Device, Host: lim.Host + lim.Host/2})
 }
 
 // subject is the model that is planned for: a shape's, or a checkpoint's by its config.json and the adapter's alone.
 type subject struct {
 	name   string
 	desc   model.Desc
-	train  model.Train
 	weight tensor.DType
 	opened *load.Base // without anything in it for a shape
 }
@@ -189,10 +174,6 @@ func newSubject(c *config.Plan) (subject, error) {
 			s.name, s.desc, s.weight = c.Model, s.opened.Desc(), s.opened.WeightType()
 		}
 	}
-	if err != nil {
-		return s, err
-	}
-	s.train, err = load.Trains(&c.Train, s.opened, s.desc)
 	return s, err
 }
 
@@ -209,13 +190,9 @@ func (s subject) check(c *config.Plan, ctx int) (positions string, notes []strin
 	return pos.String(), notes, err
 }
 
-// maxCtx is the longest context that fits.
-func maxCtx(p Problem, lim Limits, at func(int) (Problem, Limits, error)) (int, error) {
-	return MaxCtx(func(ctx int) (Problem, error) {
-		q, _, err := at(ctx)
-		q.Base = p.Base // of the moment of the question, not of the search
-		return q, err
-	}, lim)
+// request is what the options ask for of the subject.
+func (s subject) request(c *config.Train) Request {
+	return Training(c, func(t *config.Train) (Work, error) { return Stated(t, s.opened, s.desc, s.weight) })
 }
 
 // Refusal is the error, of kind NoFit, that says what is missing and how to mend it; nil where the plan fits.

@@ -2,12 +2,30 @@ package plan
 
 import (
 	"strconv"
-	"strings"
 
 	"longlora/internal/config"
-	"longlora/internal/errs"
-	"longlora/internal/machine"
 )
+
+// Training is the request that train's options make. work is the work that options state, which may be changed ones.
+func Training(c *config.Train, work func(*config.Train) (Work, error)) Request {
+	at := func(c config.Train) func(ctx int) (Work, error) {
+		return func(ctx int) (w Work, err error) {
+			c := c
+			c.Ctx = ctx
+			if c.G, err = c.GroupFor(c.Values, ctx); err != nil {
+				return w, err
+			}
+			return work(&c)
+		}
+	}
+	r := Request{Ctx: c.Ctx, At: at(*c), Values: c.Values, To: func(ctx int) []config.Change {
+		return []config.Change{{Option: "ctx", Value: strconv.Itoa(ctx)}}
+	}}
+	for _, t := range relieved(*c) {
+		r.Less = append(r.Less, Less{t.changes, at(t.c)})
+	}
+	return r
+}
 
 // A relief is a change of options after which a step needs less memory; it applies where the options leave room for it.
 type relief struct {
@@ -60,84 +78,6 @@ var reliefs = []relief{
 			return []config.Change{{Option: "tune", Value: "lora"}}
 		},
 	},
-}
-
-// Advice is what to do about a step that does not fit.
-type Advice struct {
-	Longest int    // context that fits as asked, 0 for none
-	Command string // the whole command line that fits, "" for none
-}
-
-// Advise looks for what fits in the place of a step that does not, with the least change, and completes the refusal by it.
-// The options are tried one by one, then together; then contexts are shortened. problem poses what options state.
-func Advise(refusal error, c *config.Train, problem func(*config.Train) (Problem, error), lim Limits, m machine.Machine) (Advice, error) {
-	at := func(c config.Train, ctx int) (Problem, error) {
-		c.Ctx = ctx
-		var err error
-		if c.G, err = c.GroupFor(c.Values, ctx); err != nil {
-			return Problem{}, err
-		}
-		return problem(&c)
-	}
-	longest := func(c config.Train) (int, error) {
-		return MaxCtx(func(ctx int) (Problem, error) { return at(c, ctx) }, lim)
-	}
-	var a Advice
-	var err error
-	if a.Longest, err = longest(*c); err != nil {
-		return a, err
-	}
-	tries := relieved(*c)
-	for _, t := range tries {
-		p, err := at(t.c, c.Ctx)
-		if err != nil {
-			return a, err
-		}
-		fits, err := p.Fits(lim)
-		if err != nil {
-			return a, err
-		}
-		if fits {
-			a.Command = c.Values.Command(t.changes...)
-			return a, errs.NoFitf("%w. What fits, with %s%s: %s", refusal, said(t.changes), asAsked(a.Longest), a.Command)
-		}
-	}
-	raise := "--host-mem"
-	if !m.OnHost {
-		raise = "--device-mem or --host-mem"
-	}
-	if a.Longest > 0 {
-		a.Command = c.Values.Command(config.Change{Option: "ctx", Value: strconv.Itoa(a.Longest)})
-		return a, errs.NoFitf("%w; the longest context that fits is %d: %s. For more raise %s", refusal, a.Longest, a.Command, raise)
-	}
-	if len(tries) > 0 {
-		most := tries[len(tries)-1]
-		n, err := longest(most.c)
-		if err != nil {
-			return a, err
-		}
-		if n > 0 {
-			a.Command = c.Values.Command(append(most.changes, config.Change{Option: "ctx", Value: strconv.Itoa(n)})...)
-			return a, errs.NoFitf("%w. What fits, with %s, is at most %d tokens: %s", refusal, said(most.changes), n, a.Command)
-		}
-	}
-	return a, errs.NoFitf("%w; no context fits, however short, and training less does not help: use a smaller model or another machine, or raise %s", refusal, raise)
-}
-
-func asAsked(longest int) string {
-	if longest == 0 {
-		return ""
-	}
-	return " (as asked, the longest context that fits is " + strconv.Itoa(longest) + ")"
-}
-
-// said are changes as they are written on a command line.
-func said(changes []config.Change) string {
-	var words []string
-	for _, c := range changes {
-		words = append(words, "--"+c.Option+"="+c.Value)
-	}
-	return strings.Join(words, " ")
 }
 
 // attempt are options changed by one relief or several.

@@ -15,7 +15,7 @@ var small = model.Desc{C: 1024, F: 2816, L: 1, H: 8, Hkv: 8, D: 128, V: 32768, E
 
 // warming is a small model with the head size and the proportions of a large one, and a head that is sent by as many
 // threads as a large model's weights are.
-var warming = Problem{
+var warming = Work{
 	Desc:   small,
 	Train:  lora.Fresh{Rank: 8, Alpha: 16, Norms: true, Targets: map[model.Target]bool{model.Q: true, model.K: true, model.V: true, model.O: true}}.Train(small),
 	Weight: tensor.BF16, Spec: s2attn.Spec{Mode: s2attn.Split, Group: 512}, Ctx: 2048, Batch: 1,
@@ -25,8 +25,7 @@ var warming = Problem{
 // used, and it is to be there when a plan counts what the process holds.
 func Warm(card ops.Card) error {
 	defer debug.FreeOSMemory()
-	p := warming
-	p.Machine = machine.Here(card)
+	p := problem{warming, Planner{Machine: machine.Here(card)}}
 	tl := model.Tiling{Tile: p.Ctx, MLPRows: p.Ctx, HeadRows: p.Ctx / 8}
 	z, err := newCounted(p)
 	if err != nil {

@@ -9,9 +9,8 @@ import (
 )
 
 // windowed is 7B with a window in every layer but those that skip says.
-func windowed(t *testing.T, ctx, w int, skip func(l int) bool) Problem {
-	t.Helper()
-	p := on7b(t, ctx)
+func windowed(ctx, w int, skip func(l int) bool) problem {
+	p := problem{on7b(ctx), h100(0, 0)}
 	p.Desc.Windows = make([]int, p.Desc.L)
 	for l := range p.Desc.Windows {
 		if !skip(l) {
@@ -28,9 +27,9 @@ func even(l int) bool { return l%2 == 0 }
 // tokens, and groups do not matter.
 func TestWindowsAreCounted(t *testing.T) {
 	const n, w, tile = 65536, 4096, 16384
-	p := windowed(t, n, w, never)
+	p := windowed(n, w, never)
 	tl := model.Tiling{Tile: tile, Keep: model.KeepAll, MLPRows: tile, HeadRows: 4096}
-	pl, err := Count(p, tl)
+	pl, err := p.Count(p.Work, tl)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,7 +47,7 @@ func TestWindowsAreCounted(t *testing.T) {
 	}
 	q := p
 	q.Spec = s2attn.Spec{Mode: s2attn.Full}
-	if full, err := Count(q, tl); err != nil || full.Cost != pl.Cost || full.Host != pl.Host || full.Device != pl.Device {
+	if full, err := q.Count(q.Work, tl); err != nil || full.Cost != pl.Cost || full.Host != pl.Host || full.Device != pl.Device {
 		t.Errorf("full attention beside windows alone is planned otherwise: %+v, %+v (%v)", full, pl, err)
 	}
 	if got, want := StepFlops(d, n, n/4)-StepFlops(model.Desc{C: d.C, F: d.F, L: d.L, H: d.H, Hkv: d.Hkv, D: d.D, V: d.V}, n, 0), float64(d.L)*forward*3.5; math.Abs(got/want-1) > 1e-3 {
@@ -62,7 +61,7 @@ func TestWindowsArePredicted(t *testing.T) {
 		what string
 		skip func(l int) bool
 	}{{"windows alone", never}, {"windows in every second layer", even}} {
-		p := windowed(t, 1<<17, 3000, c.skip)
+		p := windowed(1<<17, 3000, c.skip)
 		p.Desc.L, p.Desc.Windows, p.Spec.Group = 4, p.Desc.Windows[:4], 2048
 		z, err := newCounted(p)
 		if err != nil {
@@ -75,7 +74,7 @@ func TestWindowsArePredicted(t *testing.T) {
 			}
 		}
 	}
-	p := windowed(t, 4096, 512, even)
+	p := windowed(4096, 512, even)
 	p.Spec = s2attn.Spec{Mode: s2attn.Full}
 	if p.reach() != unbounded {
 		t.Error("full layers beside windows see all")

@@ -29,7 +29,7 @@ type Weights interface {
 }
 
 // NewEngine takes the memory that the plan counted and loads the weights.
-func NewEngine(b ops.Backend, p plan.Problem, pl plan.Plan, base Weights, rope model.Rope, seed uint64) (*Engine, error) {
+func NewEngine(b ops.Backend, w plan.Work, pl plan.Plan, base Weights, rope model.Rope, seed uint64) (*Engine, error) {
 	// Taking more than there is would end the process without a word.
 	if free, err := machine.HostAvailable(); err == nil && pl.Host-pl.Base > free {
 		return nil, errs.NoFitf("the plan takes %s of host memory besides what the process has, and %s are available; lower --host-mem, or end what else uses memory",
@@ -50,20 +50,20 @@ func NewEngine(b ops.Backend, p plan.Problem, pl plan.Plan, base Weights, rope m
 		*a.to = arena
 	}
 	var err error
-	if e.Model, err = base.New(b, p.Train, e.params, seed); err != nil {
+	if e.Model, err = base.New(b, w.Train, e.params, seed); err != nil {
 		e.Close()
 		return nil, err
 	}
-	e.Runner = e.runner(p, pl, p.Spec, rope)
-	for _, s := range p.Score {
-		e.Scorers[s.Mode] = e.runner(p, pl, s, rope)
+	e.Runner = e.runner(w, pl, w.Spec, rope)
+	for _, s := range w.Score {
+		e.Scorers[s.Mode] = e.runner(w, pl, s, rope)
 	}
 	return e, nil
 }
 
-func (e *Engine) runner(p plan.Problem, pl plan.Plan, spec s2attn.Spec, rope model.Rope) *model.Runner {
+func (e *Engine) runner(w plan.Work, pl plan.Plan, spec s2attn.Spec, rope model.Rope) *model.Runner {
 	r := model.NewRunner(e.Model, e.Backend, spec, rope, pl.Tiling, e.act, e.halo)
-	r.Worst = p.Cuts
+	r.Worst = w.Cuts
 	return r
 }
 

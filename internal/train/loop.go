@@ -139,7 +139,7 @@ func (r *run) validate(ctx context.Context, m *Metrics) error {
 	if r.c.EvalEvery == 0 || m.Step%r.c.EvalEvery != 0 {
 		return nil
 	}
-	for _, spec := range r.evals {
+	for _, spec := range r.work.Score {
 		loss, err := r.evalLoss(ctx, spec)
 		if err != nil {
 			return err
@@ -148,7 +148,7 @@ func (r *run) validate(ctx context.Context, m *Metrics) error {
 			return errs.Numericf("step %d: the validation loss is %g", m.Step, loss)
 		}
 		switch {
-		case len(r.evals) == 1:
+		case len(r.work.Score) == 1:
 			m.EvalLoss = &loss
 		case spec.Mode == s2attn.Full:
 			m.EvalFull = &loss

@@ -200,7 +200,7 @@ func (s *setup) options() map[string]string {
 	if s.base.Config.Windows == nil {
 		delete(out, "sliding-window") // without effect
 	}
-	for _, e := range s.evals {
+	for _, e := range s.work.Score {
 		if e.Group != s.c.G && e.Group > 0 { // s2 for validation alone
 			out["group-size (validation)"] = fmt.Sprint(e.Group)
 		}

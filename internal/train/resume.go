@@ -120,7 +120,7 @@ func changedFile(dir string, written []files.Fingerprint) error {
 
 // planOf refuses a saved plan that no step can be carried out by.
 func (r *run) planOf(saved *Record) error {
-	if err := r.problem.Check(saved.Plan.Tiling); err != nil {
+	if err := r.work.Check(saved.Plan.Tiling); err != nil {
 		return errs.Dataf("%s: plan: %w", filepath.Join(r.from, recordName), err)
 	}
 	return nil

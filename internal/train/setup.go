@@ -32,10 +32,10 @@ type setup struct {
 	order   *data.Order
 	tr      model.Train
 	spec    s2attn.Spec
-	evals   []s2attn.Spec
 	steps   int
-	problem plan.Problem
-	limits  plan.Limits
+	planner plan.Planner
+	request plan.Request
+	work    plan.Work
 	plan    plan.Plan
 }
 
@@ -76,9 +76,6 @@ func (s *setup) open(ctx context.Context, log io.Writer) error {
 		return err
 	}
 	s.spec = plan.Spec(c)
-	if err := s.evalSpecs(); err != nil {
-		return err
-	}
 	if s.steps = c.Steps; s.steps == 0 {
 		epochs := c.Epochs
 		if epochs == 0 {
@@ -165,47 +162,22 @@ func (s *setup) evalRows() (n int, row func(i int) data.Row) {
 	return s.set.Held(), func(i int) data.Row { return s.set.Row(s.set.Rows() + i) }
 }
 
-// evalSpecs are the ways of attending that validation uses.
-func (s *setup) evalSpecs() error {
-	if s.c.EvalEvery == 0 {
-		return nil
-	}
-	names := s.c.EvalAttn
-	if len(names) == 0 {
-		names = []string{s.c.Attn}
-	}
-	for _, n := range names {
-		spec := s2attn.Spec{Mode: s2attn.Full}
-		if n == "s2" && s.c.Attn == "s2" {
-			spec = s.spec
-		} else if n == "s2" {
-			a := s.c.Attend
-			a.Attn = "s2"
-			g, err := a.GroupFor(s.c.Values, s.c.Ctx)
-			if err != nil {
-				return err
-			}
-			spec = s2attn.Spec{Mode: s2attn.Split, Group: g}
-		}
-		if !slices.Contains(s.evals, spec) {
-			s.evals = append(s.evals, spec)
-		}
-	}
-	return nil
-}
-
 // pose states the planner's problem.
-func (s *setup) pose() error {
-	c := s.c
-	debug.FreeOSMemory() // what reading left behind is not part of the run
-	anon, err := machine.RssAnon()
-	if err != nil {
+func (s *setup) pose() (err error) {
+	if s.planner, err = plan.Here(&s.c.Common, s.machine); err != nil {
 		return err
 	}
-	s.problem = plan.Pose(c, s.base.Desc(), s.tr, s.base.WeightType(), s.machine)
-	s.problem.Cuts, s.problem.Score = s.set.Cut() || s.set.Padded() && c.Batch > 1, s.evals
-	s.problem.Base, s.problem.IDs = anon, s.order.Bytes()+plan.BatchBytes(c, s.tr)
-	s.limits, err = plan.LimitsOf(&c.Common, s.machine, anon)
+	s.request = plan.Training(s.c, func(c *config.Train) (plan.Work, error) {
+		tr, err := load.Trains(c, s.base, s.base.Desc())
+		if err != nil {
+			return plan.Work{}, err
+		}
+		w, err := plan.TrainingStep(c, s.base.Desc(), tr, s.base.WeightType())
+		w.Cuts = s.set.Cut() || s.set.Padded() && c.Batch > 1
+		w.IDs += s.order.Bytes()
+		return w, err
+	})
+	s.work, err = s.request.At(s.c.Ctx)
 	return err
 }
 
@@ -213,38 +185,20 @@ func (s *setup) pose() error {
 func (s *setup) choose(saved *plan.Plan, replan bool) error {
 	var err error
 	if saved == nil || replan {
-		s.plan, err = plan.Choose(s.problem, s.limits)
-		if errs.Code(err) == int(errs.NoFit) {
-			err = s.refuse(err)
-		}
+		s.plan, err = s.planner.Plan(s.request)
 		return err
 	}
-	if s.plan, err = plan.Count(s.problem, saved.Tiling); err != nil {
+	if s.plan, err = s.planner.Count(s.work, saved.Tiling); err != nil {
 		return err
 	}
-	if s.plan.Host > s.limits.Host || s.plan.Device > s.limits.Device && !s.machine.OnHost {
+	if !s.planner.Allows(s.plan) {
 		return errs.NoFitf("the saved plan (tile %d, keeping %s) needs %s; raise the limits, or accept a new plan and other last bits with --replan",
-			s.plan.Tile, s.plan.Kept(), plan.Needs(s.plan, s.limits, s.machine))
+			s.plan.Tile, s.plan.Kept(), s.planner.Needs(s.plan))
 	}
 	return nil
 }
 
-// refuse adds to the planner's refusal what would fit.
-func (s *setup) refuse(refusal error) error {
-	_, err := plan.Advise(refusal, s.c, func(c *config.Train) (plan.Problem, error) {
-		p := s.problem
-		tr, err := load.Trains(c, s.base, p.Desc)
-		q := plan.Pose(c, p.Desc, tr, p.Weight, s.machine)
-		q.Cuts, q.Base, q.IDs = p.Cuts, p.Base, p.IDs
-		if c.Ctx == s.c.Ctx {
-			q.Score = p.Score
-		}
-		return q, err
-	}, s.limits, s.machine)
-	return err
-}
-
 // engine takes the memory and loads the weights.
 func (s *setup) engine() (*Engine, error) {
-	return NewEngine(s.be, s.problem, s.plan, s.base, s.base.Rope(s.pos.Positions, s.c.Ctx), s.c.Seed)
+	return NewEngine(s.be, s.work, s.plan, s.base, s.base.Rope(s.pos.Positions, s.c.Ctx), s.c.Seed)
 }
