@@ -12,10 +12,9 @@ import (
 	"sort"
 	"unicode/utf8"
 
-	"golang.org/x/sys/unix"
-
 	"longlora/internal/errs"
 	"longlora/internal/files"
+	"longlora/internal/proc"
 	"longlora/internal/tensor"
 )
 
@@ -38,7 +37,7 @@ func (f *File) Close() error {
 	}
 	m := f.mapped
 	f.mapped = nil
-	return unix.Munmap(m)
+	return proc.Unmap(m)
 }
 
 // OpenSafetensors maps a file and checks its header as strictly as the reference implementation does.
@@ -77,11 +76,7 @@ func mapFile(path string) ([]byte, error) {
 	if _, err := f.ReadAt(magic, 0); err == nil && string(magic) == ggufMagic {
 		return nil, ggufError(path)
 	}
-	m, err := unix.Mmap(int(f.Fd()), 0, int(st.Size()), unix.PROT_READ, unix.MAP_SHARED)
-	if err != nil {
-		return nil, errs.Dataf("%s: mapping the file: %w", path, err)
-	}
-	return m, nil
+	return proc.Map(f)
 }
 
 // entry is a tensor's line in the header.

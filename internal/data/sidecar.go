@@ -16,6 +16,7 @@ import (
 	"longlora/internal/ckpt"
 	"longlora/internal/errs"
 	"longlora/internal/files"
+	"longlora/internal/proc"
 )
 
 // sidecar is F.bin.json: what a prepared file was made of. F.bin.idx holds the documents' boundaries and masks.
@@ -199,10 +200,10 @@ func openPrepared(bin string, c *sidecar, vocab int) (*store, error) {
 	}
 	defer x.Close()
 	s := &store{width: c.Width, examples: c.examples(), tokens: c.Tokens, count: c.Documents}
-	if s.ids, err = mapped(f); err != nil {
+	if s.ids, err = proc.Map(f); err != nil {
 		return nil, err
 	}
-	idx, err := mapped(x)
+	idx, err := proc.Map(x)
 	if err != nil {
 		s.close()
 		return nil, err

@@ -11,9 +11,8 @@ import (
 	"sort"
 	"syscall"
 
-	"golang.org/x/sys/unix"
-
 	"longlora/internal/errs"
+	"longlora/internal/proc"
 )
 
 // store is a source's tokens with its documents' boundaries and masks, mapped from files: of a prepared source, or
@@ -245,27 +244,11 @@ func (w *storeWriter) open() (*store, error) {
 	s := &store{width: w.width, examples: w.examples, tokens: int64(w.tokens), count: w.count}
 	for i, p := range []*[]byte{&s.ids, &s.docs, &s.spans} {
 		var err error
-		if *p, err = mapped(w.f[i]); err != nil {
+		if *p, err = proc.Map(w.f[i]); err != nil {
 			return nil, err
 		}
 	}
 	return s, nil
-}
-
-// mapped is a file's content, for reading.
-func mapped(f *os.File) ([]byte, error) {
-	st, err := f.Stat()
-	if err != nil {
-		return nil, errs.Dataf("%w", err)
-	}
-	if st.Size() == 0 {
-		return nil, nil
-	}
-	m, err := unix.Mmap(int(f.Fd()), 0, int(st.Size()), unix.PROT_READ, unix.MAP_SHARED)
-	if err != nil {
-		return nil, errs.Dataf("%s: mapping the file: %w", f.Name(), err)
-	}
-	return m, nil
 }
 
 func (s *store) close() {
@@ -274,9 +257,7 @@ func (s *store) close() {
 		maps = [][]byte{s.ids, s.mapped}
 	}
 	for _, b := range maps {
-		if b != nil {
-			_ = unix.Munmap(b) // only read
-		}
+		_ = proc.Unmap(b) // only read
 	}
 	*s = store{}
 }
@@ -313,7 +294,7 @@ func (t *table) done() error {
 	if err != nil {
 		return errs.Dataf("writing the table of rows: %w; set TMPDIR to a folder with room", err)
 	}
-	t.b, err = mapped(t.f)
+	t.b, err = proc.Map(t.f)
 	if e := t.f.Close(); err == nil && e != nil {
 		err = fmt.Errorf("the table of rows: %w", e)
 	}
@@ -329,8 +310,6 @@ func (t *table) at(i int) int64 {
 }
 
 func (t *table) close() {
-	if t.b != nil {
-		_ = unix.Munmap(t.b) // only read
-	}
+	_ = proc.Unmap(t.b) // only read
 	t.b = nil
 }

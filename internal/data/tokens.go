@@ -4,10 +4,11 @@ import (
 	"encoding/binary"
 	"hash"
 	"os"
-	"sync"
 
 	"longlora/internal/errs"
 	"longlora/internal/files"
+	"longlora/internal/par"
+	"longlora/internal/proc"
 )
 
 // loadTokens opens token files. A single one is mapped where it lies; several are joined in a temporary store.
@@ -60,7 +61,7 @@ func (s *source) openTokens(i int) (*store, error) {
 	if err := checkTokens(f, width, s.opt.Vocab, nil); err != nil {
 		return nil, err
 	}
-	b, err := mapped(f)
+	b, err := proc.Map(f)
 	if err != nil {
 		return nil, err
 	}
@@ -86,7 +87,7 @@ func checkTokens(f *os.File, width, vocab int, h hash.Hash) error {
 		if _, err := f.ReadAt(b, at); err != nil {
 			return files.Fault(f.Name(), err)
 		}
-		var wg sync.WaitGroup
+		var wg par.Group
 		if h != nil {
 			wg.Go(func() { h.Write(b) })
 		}

@@ -7,6 +7,7 @@ import (
 	"longlora/internal/model"
 	"longlora/internal/ops"
 	"longlora/internal/plan"
+	"longlora/internal/proc"
 	"longlora/internal/s2attn"
 )
 
@@ -70,5 +71,5 @@ func (e *engine) run(r plan.Request, spec s2attn.Spec, rp model.Rope, f func(*mo
 		return err
 	}
 	defer halo.Free(e.be)
-	return f(model.NewRunner(e.model, e.be, spec, rp, pl.Tiling, act, halo))
+	return proc.Intact(func() error { return f(model.NewRunner(e.model, e.be, spec, rp, pl.Tiling, act, halo)) })
 }

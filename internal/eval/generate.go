@@ -19,6 +19,7 @@ import (
 	"longlora/internal/model"
 	"longlora/internal/ops"
 	"longlora/internal/plan"
+	"longlora/internal/proc"
 	"longlora/internal/s2attn"
 	"longlora/internal/tokenizer"
 )
@@ -191,6 +192,9 @@ func (w *writer) run(ctx context.Context, r *model.Runner, ids []int32) error {
 	for {
 		id, err := draw.next(s)
 		if err != nil {
+			return err
+		}
+		if err := proc.Broken(); err != nil {
 			return err
 		}
 		if ctx.Err() != nil {

@@ -14,6 +14,7 @@ import (
 	"longlora/internal/ckpt"
 	"longlora/internal/errs"
 	"longlora/internal/files"
+	"longlora/internal/proc"
 )
 
 // line is one kept result. In the file it is sealed with the sha256 of what stands before it.
@@ -142,7 +143,11 @@ func (j *journal) open() error {
 	return files.Fault(j.path(), err)
 }
 
+// add keeps a result, unless it may come of a file that broke.
 func (j *journal) add(l line) error {
+	if err := proc.Broken(); err != nil {
+		return err
+	}
 	if j.dir == "" {
 		return nil
 	}

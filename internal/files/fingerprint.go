@@ -9,9 +9,10 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"sync"
 	"sync/atomic"
 	"time"
+
+	"longlora/internal/par"
 )
 
 // Fingerprint tells one version of a file from another.
@@ -43,7 +44,7 @@ func Whole(path, name string) (Fingerprint, error) { return take(path, name, tru
 func Each(take func(path, name string) (Fingerprint, error), paths []string) ([]Fingerprint, error) {
 	out, faults := make([]Fingerprint, len(paths)), make([]error, len(paths))
 	var next atomic.Int64
-	var wg sync.WaitGroup
+	var wg par.Group
 	for range min(len(paths), runtime.GOMAXPROCS(0)) {
 		wg.Go(func() {
 			for i := next.Add(1) - 1; i < int64(len(paths)); i = next.Add(1) - 1 {

@@ -35,8 +35,8 @@ var beside = map[string]string{
 	"internal/ops/cuda":   "internal/ops internal/errs",
 	"internal/ops/optest": "internal/ops",
 	"internal/config":     "internal/errs internal/files internal/s2attn",
-	"internal/files":      "internal/errs",
-	"internal/proc":       "internal/errs internal/files",
+	"internal/files":      "internal/errs internal/par",
+	"internal/proc":       "internal/errs internal/files internal/par",
 	"internal/rope":       "internal/errs",
 	"csrc/cpu":            "internal/tensor",
 }

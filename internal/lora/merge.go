@@ -15,6 +15,7 @@ import (
 	"longlora/internal/files"
 	"longlora/internal/model"
 	"longlora/internal/par"
+	"longlora/internal/proc"
 	"longlora/internal/rope"
 	"longlora/internal/s2attn"
 	"longlora/internal/tensor"
@@ -147,6 +148,9 @@ func (o *MergeOptions) write(ctx context.Context, w io.Writer, s model.NamedShap
 			r = r1
 		}
 		group.Wait()
+		if err := proc.Broken(); err != nil {
+			return err
+		}
 		for i := range parts[:n] {
 			q := &parts[i]
 			if q.err != nil {

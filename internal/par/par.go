@@ -38,7 +38,9 @@ type Group struct {
 func (g *Group) Go(f func()) { g.wg.Go(func() { g.Do(f) }) }
 
 // Do calls f here. Should it panic, Wait says so: the others may still be at work on what the caller would take away.
+// A read of memory that cannot be read, of a mapped file that was cut off, is a panic too.
 func (g *Group) Do(f func()) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if p := Recovered(recover()); p != nil {
 			g.first.CompareAndSwap(nil, p)
