@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -38,7 +37,8 @@ type Result struct {
 	Stride   int      `json:"stride,omitempty"`
 	Windows  int      `json:"windows,omitempty"`
 	Loss     *float64 `json:"loss,omitempty"`
-	PPL      *float64 `json:"ppl,omitempty"`
+	PPL      *PPL     `json:"ppl,omitempty"` // null where it is infinite
+	Note     string   `json:"note,omitempty"`
 
 	Positions []Position `json:"positions,omitempty"`
 
@@ -348,8 +348,10 @@ func (e *evaluation) perplexity(ctx context.Context, r *model.Runner, x *item) e
 		return err
 	}
 	loss := Mean(e.cfg.Protocol, s)
-	ppl := math.Exp(loss)
-	x.res.Protocol, x.res.Stride, x.res.Windows, x.res.Loss, x.res.PPL = e.cfg.Protocol, e.cfg.Stride, len(x.ws), &loss, &ppl
+	x.res.Protocol, x.res.Stride, x.res.Windows, x.res.Loss = e.cfg.Protocol, e.cfg.Stride, len(x.ws), &loss
+	if x.res.PPL, x.res.Note = NewPPL(loss); x.res.Note != "" {
+		fmt.Fprintf(e.log, "note: %s at %d tokens: %s\n", e.name, x.res.Ctx, x.res.Note)
+	}
 	x.res.Positions = Positions(x.res.Ctx, s)
 	return nil
 }

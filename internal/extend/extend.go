@@ -23,13 +23,8 @@ import (
 	"longlora/internal/ui"
 )
 
-// Figures are what one model scores at one length; nil where the task was left out.
-type Figures struct {
-	PPL       *float64        `json:"ppl"`
-	Positions []eval.Position `json:"positions,omitempty"` // of the perplexity's windows
-	Accuracy  *float64        `json:"passkey"`
-	Cells     []eval.Cell     `json:"cells,omitempty"`
-}
+// Figures are what one model scores at one length.
+type Figures = eval.Figures
 
 // Length is one row of the report.
 type Length struct {
@@ -180,13 +175,7 @@ func (e *extension) evaluate(ctx context.Context, what, dir string, pos *rope.Po
 	for _, r := range rep.Results {
 		for i := range e.rep.Lengths {
 			if l := &e.rep.Lengths[i]; l.Ctx == r.Ctx {
-				f := put(l)
-				if r.PPL != nil {
-					f.PPL, f.Positions = r.PPL, r.Positions
-				}
-				if r.Accuracy != nil {
-					f.Accuracy, f.Cells = r.Accuracy, r.Cells
-				}
+				put(l).Add(r)
 			}
 		}
 	}
@@ -248,6 +237,9 @@ func (r Report) Table(w io.Writer) {
 	ppl := func(f Figures) string {
 		if f.PPL == nil {
 			return "-"
+		}
+		if f.PPL.Infinite() {
+			return f.PPL.String()
 		}
 		return fmt.Sprintf("%.2f", *f.PPL)
 	}

@@ -13,6 +13,7 @@ import (
 
 	"longlora/internal/config"
 	"longlora/internal/errs"
+	"longlora/internal/eval"
 	"longlora/internal/extend"
 	"longlora/internal/ops/cpu"
 	"longlora/internal/testkit"
@@ -127,7 +128,7 @@ func TestLengthsAndWhatIsLeftOut(t *testing.T) {
 	var ctx []int
 	for _, l := range rep.Lengths {
 		ctx = append(ctx, l.Ctx)
-		for what, f := range map[string]extend.Figures{"base": l.Base, "interpolated": l.Interpolated, "trained": l.Trained} {
+		for what, f := range map[string]eval.Figures{"base": l.Base, "interpolated": l.Interpolated, "trained": l.Trained} {
 			if (f.PPL != nil) != (l.Ctx < 512) || f.Accuracy != nil {
 				t.Errorf("%s at %d: %+v", what, l.Ctx, f)
 			}

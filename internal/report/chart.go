@@ -30,6 +30,9 @@ func (s *series) add(x, y float64) {
 	if !(math.Abs(y) < 1e100) || !(math.Abs(x) < 1e100) {
 		return // nothing that an axis could show
 	}
+	if math.Abs(y) < 1e-100 { // no axis reaches from such a number to others
+		y = 0
+	}
 	s.X, s.Y = append(s.X, x), append(s.Y, y)
 }
 

@@ -55,7 +55,7 @@ func checkResults(path string, rs []eval.Result) error {
 		c.want(r.Windows >= 0, at+".windows", r.Windows, "a number of windows")
 		c.want(r.Trials >= 0, at+".trials", r.Trials, "a number of prompts")
 		c.figure(r.Loss, at+".loss", leastLoss, math.MaxFloat64, "a loss, which is never negative")
-		c.figure(r.PPL, at+".ppl", leastPPL, math.MaxFloat64, "a perplexity, which is never below 1")
+		c.figure((*float64)(r.PPL), at+".ppl", leastPPL, math.Inf(1), "a perplexity, which is never below 1")
 		c.recall(r.Accuracy, r.Cells, at, "accuracy")
 	}
 	return c.err
@@ -69,9 +69,10 @@ func checkExtend(path string, r *extend.Report) error {
 	for i, l := range r.Lengths {
 		at := fmt.Sprintf("lengths[%d]", i)
 		c.want(l.Ctx >= 1, at+".ctx", l.Ctx, "a length in tokens")
-		for k, f := range []extend.Figures{l.Base, l.Interpolated, l.Trained} {
+		for k, f := range []eval.Figures{l.Base, l.Interpolated, l.Trained} {
 			at := at + "." + []string{"base", "interpolated", "trained"}[k]
-			c.figure(f.PPL, at+".ppl", leastPPL, math.MaxFloat64, "a perplexity, which is never below 1")
+			c.figure((*float64)(f.PPL), at+".ppl", leastPPL, math.Inf(1), "a perplexity, which is never below 1")
+			c.figure(f.Loss, at+".loss", leastLoss, math.MaxFloat64, "a loss, which is never negative")
 			c.recall(f.Accuracy, f.Cells, at, "passkey")
 		}
 	}

@@ -62,9 +62,9 @@ func columns(r *extend.Report) []*judged {
 	}
 	js := []*judged{{name: "base", subject: "The base"}, {name: "interpolated", subject: "With new positions and no training, the model"}, last}
 	for _, l := range r.Lengths {
-		for i, f := range []extend.Figures{l.Base, l.Interpolated, l.Trained} {
+		for i, f := range []eval.Figures{l.Base, l.Interpolated, l.Trained} {
 			if f.PPL != nil {
-				js[i].addPPL(l.Ctx, *f.PPL, f.Positions)
+				js[i].addPPL(l.Ctx, float64(*f.PPL), f.Positions)
 			}
 			if f.Accuracy != nil {
 				js[i].addRecall("passkey", l.Ctx, *f.Accuracy, f.Cells)
@@ -97,7 +97,7 @@ func models(rs []eval.Result) []*judged {
 			i, js = len(js), append(js, &judged{name: name, subject: name})
 		}
 		if r.PPL != nil {
-			js[i].addPPL(r.Ctx, *r.PPL, r.Positions)
+			js[i].addPPL(r.Ctx, float64(*r.PPL), r.Positions)
 		}
 		if r.Accuracy != nil {
 			js[i].addRecall(r.Task, r.Ctx, *r.Accuracy, r.Cells)
@@ -239,6 +239,8 @@ func cell(list []atLength, n int, show func(float64) string) string {
 // showPPL writes a perplexity as closely as one reads it.
 func showPPL(v float64) string {
 	switch {
+	case math.IsInf(v, 1):
+		return eval.PPL(v).String()
 	case v >= 1e7:
 		return number(v)
 	case v >= 100:
@@ -324,6 +326,9 @@ func sayPerplexity(j *judged) string {
 	if len(j.ppl) == 1 {
 		return fmt.Sprintf("%s has a perplexity of %s at %s tokens.", j.subject, showPPL(first.v), tokens(first.ctx))
 	}
+	if math.IsInf(first.v, 1) {
+		return fmt.Sprintf("%s does not work: its perplexity is infinite at %s tokens, the shortest length measured.", j.subject, tokens(first.ctx))
+	}
 	worst, end := first, j.ppl[len(j.ppl)-1]
 	for _, a := range j.ppl {
 		if a.v > worst.v {
@@ -376,7 +381,9 @@ func sayTraining(r *extend.Report, js []*judged) (out []string) {
 		first := last.ppl[0]
 		if v, ok := find(base.ppl, first.ctx); ok && first.ctx < end.ctx {
 			change := "as the base has"
-			if was, is := showPPL(v), showPPL(first.v); was != is {
+			if was, is := showPPL(v), showPPL(first.v); was != is && (math.IsInf(v, 1) || math.IsInf(first.v, 1)) {
+				change = "where the base has " + was
+			} else if was != is {
 				how := "lower"
 				if first.v > v {
 					how = "higher"

@@ -199,7 +199,7 @@ func (p *Page) addModels(r eval.Report) error {
 			row[4] = fmt.Sprintf("%.4f", *x.Loss)
 		}
 		if x.PPL != nil {
-			row[5] = showPPL(*x.PPL)
+			row[5] = showPPL(float64(*x.PPL))
 		}
 		if x.Accuracy != nil {
 			row[6] = percent(*x.Accuracy)

@@ -206,8 +206,9 @@ func TestSayPerplexity(t *testing.T) {
 	}
 }
 
-func figures(ppl, recall float64) extend.Figures {
-	f := extend.Figures{PPL: &ppl, Accuracy: &recall, Positions: []eval.Position{{From: 0, To: 64, Loss: 1}, {From: 64, To: 128, Loss: 2}}}
+func figures(ppl, recall float64) eval.Figures {
+	e := eval.PPL(ppl)
+	f := eval.Figures{PPL: &e, Accuracy: &recall, Positions: []eval.Position{{From: 0, To: 64, Loss: 1}, {From: 64, To: 128, Loss: 2}}}
 	for d := range 2 {
 		f.Cells = append(f.Cells, eval.Cell{Depth: (float64(d) + .5) / 2, Trials: 4, Correct: int(4 * recall)})
 	}
@@ -239,11 +240,11 @@ func TestExtend(t *testing.T) {
 }
 
 func TestEval(t *testing.T) {
-	v := func(x float64) *float64 { return &x }
+	v, ppl := func(x float64) *float64 { return &x }, func(x eval.PPL) *eval.PPL { return &x }
 	rep := eval.Report{Results: []eval.Result{
-		{Task: "ppl", Model: "a", Ctx: 512, Windows: 3, Loss: v(2), PPL: v(math.Exp(2)), Attn: "full"},
-		{Task: "ppl", Model: "a", Ctx: 256, Windows: 3, Loss: v(2), PPL: v(math.Exp(2)), Attn: "full"},
-		{Task: "ppl", Model: evil, Ctx: 256, Windows: 3, Loss: v(1), PPL: v(math.E), Attn: "full"},
+		{Task: "ppl", Model: "a", Ctx: 512, Windows: 3, Loss: v(2), PPL: ppl(eval.PPL(math.Exp(2))), Attn: "full"},
+		{Task: "ppl", Model: "a", Ctx: 256, Windows: 3, Loss: v(2), PPL: ppl(eval.PPL(math.Exp(2))), Attn: "full"},
+		{Task: "ppl", Model: evil, Ctx: 256, Windows: 3, Loss: v(1), PPL: ppl(math.E), Attn: "full"},
 		{Task: "passkey", Model: "a", Ctx: 256, Trials: 4, Accuracy: v(.5), Cells: []eval.Cell{{Depth: .5, Trials: 4, Correct: 2}}, Attn: "full"},
 	}}
 	p, err := Eval(rep)
@@ -311,6 +312,50 @@ func TestCheckFile(t *testing.T) {
 	for path, code := range map[string]errs.Kind{dir: errs.Usage, filepath.Join(dir, "nowhere", "p.html"): errs.Data, filepath.Join(page, "p.html"): errs.Data} {
 		if err := CheckFile(path); errs.Code(err) != int(code) {
 			t.Errorf("%s: %v", path, err)
+		}
+	}
+}
+
+// Figures that no axis can show still make a page, and stand in its tables and sentences.
+func TestExtremeFigures(t *testing.T) {
+	inf := math.Inf(1)
+	for _, c := range []struct {
+		base, last [2]float64
+		want       []string
+	}{
+		{[2]float64{6, inf}, [2]float64{6.5, 7}, []string{"The base fails beyond 256 tokens: its perplexity is 6.00 there and infinite at 1,024.", "<td>infinite</td>", "was infinite (base)"}},
+		{[2]float64{inf, inf}, [2]float64{6.5, 7}, []string{"The base does not work: its perplexity is infinite at 256 tokens", "is now 6.50, where the base has infinite."}},
+		{[2]float64{6, 6}, [2]float64{inf, inf}, []string{"After training, the model does not work: its perplexity is infinite at 256 tokens", "is now infinite, where the base has 6.00."}},
+		{[2]float64{6, 1e308}, [2]float64{1, 1e300}, []string{"1e308"}},
+		{[2]float64{1, math.MaxFloat64}, [2]float64{1, 1}, nil},
+	} {
+		dir := t.TempDir()
+		r := extend.Report{Model: "m", Ctx: 1024, Train: &train.Result{Steps: 10}, Lengths: []extend.Length{
+			{Ctx: 256, Base: figures(c.base[0], 1), Trained: figures(c.last[0], 5e-324)}, {Ctx: 1024, Base: figures(c.base[1], 1), Trained: figures(c.last[1], 1)},
+		}}
+		one := 1e4
+		for i := range r.Lengths {
+			for _, f := range []*eval.Figures{&r.Lengths[i].Base, &r.Lengths[i].Trained} {
+				f.Loss = &one
+			}
+		}
+		b, err := json.Marshal(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		testkit.Write(t, filepath.Join(dir, extendFile), string(b))
+		testkit.Write(t, filepath.Join(dir, "adapter", metricsFile), `{"step":1,"loss":5e-324,"grad_norm":2.2e-308,"lr":1e-310,"tokens":1,"tok_per_s":1e-320,"step_s":1}
+{"step":2,"loss":3,"grad_norm":1e300,"lr":1,"tokens":1,"tok_per_s":1e308,"step_s":5e-324}
+{"step":3,"loss":1e-320,"grad_norm":4e-320,"lr":2e-310,"tokens":1,"tok_per_s":1e-320,"step_s":1}
+`)
+		p, err := Dir(dir, io.Discard)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := written(t, p)
+		wants(t, text, c.want...)
+		if strings.Contains(text, "NaN") || strings.Contains(text, "Inf") {
+			t.Errorf("%v: NaN or Inf in the page", c)
 		}
 	}
 }
