@@ -1,6 +1,7 @@
 package ckpt
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"io"
@@ -34,7 +35,25 @@ func ReadJSON(path string, v any) error {
 	} else if st.Size() > limit {
 		return errs.Dataf("%s: %d bytes are more than such a file has", path, st.Size())
 	}
-	dec := json.NewDecoder(io.LimitReader(f, limit)) // it may grow while it is read
+	return decode(path, io.LimitReader(f, limit), v) // it may grow while it is read
+}
+
+// ReadSealed is ReadJSON for a document that this program seals when it writes it. One that is sealed and not as it was
+// written is refused; one without a seal, of an earlier version or written by hand, is read.
+func ReadSealed(path string, v any) error {
+	const most = 256 << 20 // longer than the record of a run over a million files
+	b, err := files.Read(path, most)
+	if err != nil {
+		return err
+	}
+	if sealed, whole := files.Sealed(b); sealed && !whole {
+		return errs.Dataf("%s: it is not as it was written: damaged, or changed by hand", path)
+	}
+	return decode(path, bytes.NewReader(b), v)
+}
+
+func decode(path string, r io.Reader, v any) error {
+	dec := json.NewDecoder(r)
 	dec.UseNumber()
 	var kind *json.UnmarshalTypeError
 	switch err := dec.Decode(v); {

@@ -43,7 +43,7 @@ func readBeside(adapter string) (*Record, error) {
 		Kind      string  `json:"longlora"`
 		Positions *Record `json:"positions"`
 	}
-	if err := ckpt.ReadJSON(path, &run); err != nil {
+	if err := ckpt.ReadSealed(path, &run); err != nil {
 		return nil, err
 	}
 	if run.Positions == nil && run.Kind != "" { // without that it is another program's

@@ -73,10 +73,10 @@ const (
 	recordKind = runKind + "2"
 )
 
-// ReadRecord reads a run's or a checkpoint's run.json as it stands, of any version and changed by hand or not.
+// ReadRecord reads a run's or a checkpoint's run.json, of any version.
 func ReadRecord(dir string) (*Record, error) {
 	r := &Record{}
-	if err := ckpt.ReadJSON(filepath.Join(dir, recordName), r); err != nil {
+	if err := ckpt.ReadSealed(filepath.Join(dir, recordName), r); err != nil {
 		return nil, err
 	}
 	return r, nil

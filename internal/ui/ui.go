@@ -45,7 +45,7 @@ func (p *Progress) Step(detail string) { p.At(p.done+1, detail) }
 
 // At says that so many are done.
 func (p *Progress) At(done int, detail string) {
-	p.done = done
+	p.done, detail = done, inLine(detail) // which may be a name out of a file
 	if p.bar != nil {
 		p.bar.Describe(p.title + "  " + detail)
 		_ = p.bar.Set(p.done)

@@ -86,3 +86,13 @@ func TestTable(t *testing.T) {
 		t.Errorf("\n%q\nwant\n%q", b.String(), want)
 	}
 }
+
+// What a progress line says of a file's content stays in its line and moves no cursor.
+func TestProgressDetail(t *testing.T) {
+	var b bytes.Buffer
+	p := ui.NewProgress(&b, "loading", 1, 0)
+	p.Step("model.\x1b[2J\r\nlayer\u009b")
+	if want := `loading 1/1  model.\u001b[2J\u000d\u000alayer\u009b  0s left` + "\n"; b.String() != want {
+		t.Errorf("%q, want %q", b.String(), want)
+	}
+}

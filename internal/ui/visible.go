@@ -31,17 +31,30 @@ func (v *Visible) Write(p []byte) (int, error) {
 	out := make([]byte, 0, len(in))
 	for len(in) > 0 && utf8.FullRune(in) {
 		r, n := utf8.DecodeRune(in)
-		if in = in[n:]; unicode.IsControl(r) && r != '\n' && r != '\t' {
-			out = fmt.Appendf(out, `\u%04x`, r)
-		} else {
-			out = utf8.AppendRune(out, r)
-		}
+		out, in = appendVisible(out, r, r == '\n' || r == '\t'), in[n:]
 	}
 	v.rest = append([]byte(nil), in...)
 	if _, err := v.w.Write(out); err != nil {
 		return 0, err
 	}
 	return len(p), nil
+}
+
+// appendVisible writes a character, a control character out unless it may stay.
+func appendVisible(b []byte, r rune, stays bool) []byte {
+	if unicode.IsControl(r) && !stays {
+		return fmt.Appendf(b, `\u%04x`, r)
+	}
+	return utf8.AppendRune(b, r)
+}
+
+// inLine is a text as a part of one line, every control character written out.
+func inLine(s string) string {
+	var b []byte
+	for _, r := range s {
+		b = appendVisible(b, r, false)
+	}
+	return string(b)
 }
 
 // Unwrap is what stands behind.

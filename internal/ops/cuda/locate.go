@@ -76,12 +76,12 @@ func exists(file string) bool {
 	return err == nil
 }
 
-// pythonPath is where python3 finds installed packages, folders named site-packages or dist-packages; nothing where
-// there is no python3.
+// pythonPath is where python3 finds installed packages, folders named site-packages or dist-packages, the user's own too;
+// nothing where there is no python3. It is asked in isolation: no module of the working directory or of PYTHONPATH runs.
 func pythonPath() []string {
 	ctx, stop := context.WithTimeout(context.Background(), 10*time.Second)
 	defer stop()
-	out, err := exec.CommandContext(ctx, "python3", "-c", "import sys; print('\\n'.join(p for p in sys.path if p.endswith('-packages')))").Output()
+	out, err := exec.CommandContext(ctx, "python3", "-I", "-c", "import site, sys; print('\\n'.join(p for p in sys.path + [site.getusersitepackages()] if p.endswith('-packages')))").Output()
 	if err != nil {
 		return nil
 	}

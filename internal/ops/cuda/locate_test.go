@@ -40,7 +40,7 @@ func TestWhereBLASIsLookedFor(t *testing.T) {
 	newer := touch(t, dir, "toolkit/targets/x86_64-linux/lib/libcublasLt.so.13")
 	wheel := touch(t, dir, "site packages/nvidia/cu13/lib/libcublasLt.so.13")
 	python := touch(t, dir, "bin/python3")
-	script := "#!/bin/sh\necho '" + filepath.Join(dir, "site packages") + "'\n"
+	script := "#!/bin/sh\n[ $1 = -I ] && echo '" + filepath.Join(dir, "site packages") + "'\n"
 	if err := errors.Join(os.WriteFile(python, []byte(script), 0o755), os.Chmod(python, 0o755)); err != nil {
 		t.Fatal(err)
 	}
