@@ -161,6 +161,7 @@ static void FN(fwd_block)(const ll_attn_t *a, FN(attn_buf) * b, int p, int64_t q
         for (int64_t k = first_block(a, kp, q0); k < a->hi[kp] && (kp < p || k < q1); k += BK) {
             int64_t nk = a->hi[kp] - k < BK ? a->hi[kp] - k : BK;
             int64_t diag = kp < p ? NOT_CAUSAL : q0 - k, low = lowest(a, q0, k);
+            if (ll_stopped(a->stop)) return;
             const float *kr = a->k + (k - a->k0) * a->ks, *vr = a->v + (k - a->k0) * a->ks;
             if (kp == p && k + nk > q1) nk = q1 - k; // later keys are nobody's
             FN(columns)(b->kt, kr, a->ks, from(0, low, nk), nk, d);
@@ -300,6 +301,7 @@ void FN(attn_bwd)(const ll_attn_t *a, float *work) {
                 int64_t q = p == kp && a->qlo[p] < k ? k : a->qlo[p], end = a->qhi[p];
                 if (a->window && end > k + nk - 1 + a->window) end = k + nk - 1 + a->window;
                 for (; q < end; q += BQ) {
+                    if (ll_stopped(a->stop)) return;
                     if (!used) {
                         const float *kr = a->k + (k - a->k0) * a->ks, *vr = a->v + (k - a->k0) * a->ks;
                         int64_t last = a->qhi[kp]; // keys after the last query of their piece may be absent

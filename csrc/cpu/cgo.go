@@ -145,7 +145,7 @@ func (s Set) GemmWork() int { return int(C.ll_gemm_work(s.c())) }
 // Gemm computes a block of a sum of products.
 func (s Set) Gemm(a *Gemm) {
 	g := C.ll_gemm_t{nterms: C.int32_t(len(a.Terms)), c: f32(a.C), cin: f32(a.CIn), bias: f32(a.Bias),
-		ldc: i64(a.LDC), ldcin: i64(a.LDCIn), m0: i64(a.M0), m1: i64(a.M1), n0: i64(a.N0), n1: i64(a.N1)}
+		ldc: i64(a.LDC), ldcin: i64(a.LDCIn), m0: i64(a.M0), m1: i64(a.M1), n0: i64(a.N0), n1: i64(a.N1), stop: (*C.uint32_t)(a.Stop)}
 	// The terms lie at the front of the scratch, in C's memory: their matrices may be of Go's, which a struct of Go's that C
 	// is given must not point at.
 	g.terms = (*C.ll_term_t)(a.Work)
@@ -174,7 +174,7 @@ func (s Set) AttnWork(d int) int { return int(C.ll_attn_work(s.c(), C.int32_t(d)
 func (s Set) Attention(a *Attn, back bool, work ptr) {
 	c := C.ll_attn_t{q: f32(a.Q), k: f32(a.K), v: f32(a.V), o: f32(a.O), dout: f32(a.DOut), out: f32(a.Out),
 		dq: f32(a.DQ), dk: f32(a.DK), dv: f32(a.DV), lse: f32(a.LSE), delta: f32(a.Delta), qs: i64(a.QS), ks: i64(a.KS),
-		q0: i64(a.Q0), k0: i64(a.K0), window: i64(a.Window), d: C.int32_t(a.D), scale: f(a.Scale)}
+		q0: i64(a.Q0), k0: i64(a.K0), window: i64(a.Window), d: C.int32_t(a.D), scale: f(a.Scale), stop: (*C.uint32_t)(a.Stop)}
 	for i := range 2 {
 		c.lo[i], c.hi[i], c.qlo[i], c.qhi[i] = i64(a.Lo[i]), i64(a.Hi[i]), i64(a.QLo[i]), i64(a.QHi[i])
 	}

@@ -7,6 +7,9 @@
 
 enum { LL_F32 = 0, LL_BF16 = 1, LL_F16 = 2 };
 
+// Long loops look at a word now and then, and end with nothing of use once it is not 0; no word is never.
+static inline int ll_stopped(const uint32_t *stop) { return stop && __atomic_load_n(stop, __ATOMIC_RELAXED); }
+
 // One product of a sum of products: A (m,k) as a[i*ars + k*acs], times B (k,n).
 typedef struct {
     const float *a;
@@ -26,6 +29,7 @@ typedef struct {
     const float *cin, *bias;
     int64_t ldc, ldcin;
     int64_t m0, m1, n0, n1;
+    const uint32_t *stop;
 } ll_gemm_t;
 
 // Attention of one key/value head's query heads over one segment: see ops.Attention. Tokens are rows; the
@@ -41,6 +45,7 @@ typedef struct {
     int64_t window;          // 0 without
     int32_t d;
     float scale;
+    const uint32_t *stop;
 } ll_attn_t;
 
 // Dropout: the token keys, the stream's salt, the least hash that stays, and what is kept is multiplied by.

@@ -173,6 +173,7 @@ void FN(gemm)(const ll_gemm_t *g, float *work) {
             const ll_term_t *t = g->terms + ti;
             for (int64_t k = 0; k < t->k; k += KC) {
                 int64_t kc = t->k - k < KC ? t->k - k : KC;
+                if (ll_stopped(g->stop)) return;
                 for (int64_t j = 0; j < nb; j += NR)
                     FN(pack_b)(bp + j * kc, t, k, kc, n + j, nb - j < NR ? nb - j : NR);
                 for (int64_t m = g->m0; m < g->m1; m += MC) {

@@ -4,6 +4,7 @@ package cpu
 
 import (
 	"math"
+	"sync/atomic"
 	"unsafe"
 
 	"gonum.org/v1/gonum/blas"
@@ -29,6 +30,8 @@ func Best() Set { return Plain }
 
 func floats(p ptr, n int) []float32 { return unsafe.Slice((*float32)(p), n) }
 
+func stopped(stop *uint32) bool { return stop != nil && atomic.LoadUint32(stop) != 0 }
+
 // GemmWork is how many floats of scratch Gemm wants.
 func (s Set) GemmWork() int { return 0 }
 
@@ -45,7 +48,7 @@ func (s Set) Gemm(a *Gemm) {
 	}
 	out := floats(unsafe.Add(a.C, 4*(m0*a.LDC+n0)), (m1-m0-1)*a.LDC+n1-n0)
 	for _, t := range a.Terms {
-		if t.K == 0 {
+		if t.K == 0 || stopped(a.Stop) {
 			continue
 		}
 		ta, lda := blas.NoTrans, t.ARS
@@ -151,7 +154,7 @@ func (a *Attn) row(p ptr, i, stride int) []float32 { return floats(unsafe.Add(p,
 // Attention runs the forward pass, or the backward pass.
 func (s Set) Attention(a *Attn, back bool, _ ptr) {
 	for p := range 2 {
-		for q := a.QLo[p]; q < a.QHi[p]; q++ {
+		for q := a.QLo[p]; q < a.QHi[p] && !stopped(a.Stop); q++ {
 			if back {
 				a.backward(q, p)
 			} else {

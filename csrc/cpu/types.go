@@ -17,12 +17,14 @@ type Term struct {
 }
 
 // Gemm is rows [M0,M1) and columns [N0,N1) of C = CIn + Σ Terms + Bias; at most two terms. CIn nil is zero and may be
-// C; Bias (n) nil is none; Work is TermBytes and then GemmWork floats.
+// C; Bias (n) nil is none; Work is TermBytes and then GemmWork floats. It ends with nothing of use once Stop, in C's or
+// mapped memory, nil for never, is not 0.
 type Gemm struct {
 	Terms          []Term
 	C, CIn, Bias   ptr
 	LDC, LDCIn     int
 	M0, M1, N0, N1 int
+	Stop           *uint32
 	Work           ptr
 }
 
@@ -51,6 +53,7 @@ type Attn struct {
 	Window                                        int
 	D                                             int
 	Scale                                         float32
+	Stop                                          *uint32 // as Gemm's
 }
 
 // Softmax is one row of N logits and its target, negative for none. With Grad the row becomes

@@ -28,9 +28,9 @@ func TestBeside(t *testing.T) {
 		want string
 	}{
 		"sealed": {sealed, 0, ""}, "not sealed": {doc, 0, ""},
-		"changed":   {strings.Replace(sealed, "4.0", "8.0", 1), 4, "run.json: it is not as it was written"},
-		"torn":      {sealed[:len(doc)/2], 4, "run.json: "},
-		"lacking":   {`{"longlora": "training run 2"}`, 4, "run.json: positions is missing"},
+		"changed": {strings.Replace(sealed, "4.0", "8.0", 1), 4, "run.json: it is not as it was written"},
+		"torn":    {sealed[:len(doc)/2], 4, "run.json: "},
+		"lacking": {`{"longlora": "training run 2"}`, 4, "run.json: positions is missing"},
 	} {
 		dir := t.TempDir()
 		if err := os.WriteFile(filepath.Join(dir, "run.json"), []byte(c.text), 0o644); err != nil {

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"sort"
 
+	"longlora/internal/errs"
 	"longlora/internal/s2attn"
 )
 
@@ -18,6 +19,19 @@ type Batch struct {
 
 // N is the number of tokens.
 func (b *Batch) N() int { return int(b.Docs[len(b.Docs)-1]) }
+
+// Fits refuses tokens that a model of v rows has none for. Data is checked when it is opened, but its file may change.
+func (b *Batch) Fits(v int) error {
+	for t, id := range b.IDs {
+		if uint(id) >= uint(v) {
+			return errs.Dataf("token %d of a row is %d, outside the vocabulary of %d: the data changed after it was checked", t, id, v)
+		}
+		if b.Targets != nil && int(b.Targets[t]) >= v {
+			return errs.Dataf("target %d of a row is %d, outside the vocabulary of %d: the data changed after it was checked", t, b.Targets[t], v)
+		}
+	}
+	return nil
+}
 
 // headRun is a run of key/value heads that serve the same classes of query heads.
 type headRun struct {

@@ -1,6 +1,7 @@
 package model
 
 import (
+	"context"
 	"fmt"
 
 	"longlora/internal/ops"
@@ -128,6 +129,7 @@ type Runner struct {
 	loss      ops.Tensor // (1) float64
 	positions []int32    // (T) staging on the host, taken when the first tile is entered
 	carried   int64      // bytes of Halo that the last pass took for moved activations
+	heed      <-chan struct{}
 }
 
 // NewRunner takes the little that outlives a step from the act arena.
@@ -137,6 +139,30 @@ func NewRunner(m *Model, b ops.Backend, spec s2attn.Spec, rope Rope, tl Tiling, 
 	b.Upload(r.inv, bytesOf(rope.Inv))
 	b.Zero(r.loss)
 	return r
+}
+
+// Heed makes steps and scores end early, with results of no use, once ctx is done; done ends that. Whoever asks for it
+// looks at ctx before anything that was computed counts.
+func (r *Runner) Heed(ctx context.Context) (done func()) {
+	r.heed = ctx.Done()
+	end := func() {}
+	if b, ok := r.B.(ops.Heeder); ok {
+		end = b.Heed(ctx)
+	}
+	return func() {
+		end()
+		r.heed = nil
+	}
+}
+
+// stopped is looked at between layers.
+func (r *Runner) stopped() bool {
+	select {
+	case <-r.heed:
+		return true
+	default:
+		return false
+	}
 }
 
 func (r *Runner) geometry(b *Batch) *geometry {
@@ -167,12 +193,12 @@ func (r *Runner) Carried() int64 { return r.carried }
 func (r *Runner) Step(b *Batch, scale float32) {
 	r.frame(b, true, func(p *pass) {
 		last := p.g.tiles() - 1
-		for i := range last {
+		for i := 0; i < last && !r.stopped(); i++ {
 			p.enter(p.tile(i))
 			r.forwardThrough(p, true)
 		}
 		p.fill = false
-		for i := last; i >= 0; i-- {
+		for i := last; i >= 0 && !r.stopped(); i-- {
 			r.forwardKept(p, i)
 			r.headBackward(p, scale)
 			r.backwardKept(p)
@@ -195,7 +221,7 @@ func (r *Runner) embed(p *pass, x ops.Tensor) {
 func (r *Runner) forwardThrough(p *pass, haloOnly bool) ops.Tensor {
 	in, out := p.x0, p.x1
 	r.embed(p, in)
-	for l := range r.M.L {
+	for l := 0; l < r.M.L && !r.stopped(); l++ {
 		s := p.scratch
 		s.xin = in
 		r.forwardKV(l, p, &s)
@@ -217,7 +243,7 @@ func (r *Runner) forwardKept(p *pass, i int) {
 	c.claim(0, partIn)
 	r.embed(p, p.layers[0].xin)
 	p.store.aheadOwed(r.M.L-1, p.at)
-	for l := range r.M.L {
+	for l := 0; l < r.M.L && !r.stopped(); l++ {
 		s := &p.layers[l]
 		c.made(l, s, partIn, n)
 		c.claim(l, partQKV)
@@ -257,7 +283,7 @@ func (r *Runner) headBackward(p *pass, scale float32) {
 func (r *Runner) backwardKept(p *pass) {
 	n := p.n()
 	dx := p.dx.Rows(0, n)
-	for l := r.M.L - 1; l >= 0; l-- {
+	for l := r.M.L - 1; l >= 0 && !r.stopped(); l-- {
 		s := &p.layers[l]
 		p.carry.back(l)
 		switch r.KeepOf(l, r.M.L) {
@@ -285,10 +311,13 @@ func (r *Runner) Loss() (float64, error) {
 
 // Score runs the sequence forward and returns -log p of every target, 0 where Targets is -1. (N) float32
 func (r *Runner) Score(b *Batch) ([]float32, error) {
+	if err := b.Fits(r.M.V); err != nil {
+		return nil, err
+	}
 	out := make([]float32, b.N())
 	var err error
 	r.frame(b, false, func(p *pass) {
-		for i := 0; i < p.g.tiles() && err == nil; i++ {
+		for i := 0; i < p.g.tiles() && err == nil && !r.stopped(); i++ {
 			p.enter(p.tile(i))
 			n := p.n()
 			x := r.forwardThrough(p, false).Rows(0, n)

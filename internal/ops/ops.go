@@ -24,6 +24,7 @@
 package ops
 
 import (
+	"context"
 	"unsafe"
 
 	"longlora/internal/tensor"
@@ -65,4 +66,11 @@ type Backend interface {
 	Attention
 	Losses
 	Optimizer
+}
+
+// Heeder is a backend of which one operation may take longer than who interrupts it will wait.
+type Heeder interface {
+	// Heed makes operations end early, with results of no use, once ctx is done. done, called when no operation is under
+	// way, ends that; by ctx its caller knows whether to throw away what was computed.
+	Heed(ctx context.Context) (done func())
 }

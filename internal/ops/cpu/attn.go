@@ -1,8 +1,6 @@
 package cpu
 
 import (
-	"unsafe"
-
 	kernels "longlora/csrc/cpu"
 	"longlora/internal/ops"
 	"longlora/internal/s2attn"
@@ -61,8 +59,10 @@ func head(a *ops.Attn, h int, s segment) kernels.Attn {
 		Q0: a.Q0, K0: a.K0, Lo: s.lo, Hi: s.hi, QLo: s.qlo, QHi: s.qhi, Window: a.Spec.Window, D: a.D, Scale: a.Scale}
 }
 
-func (b *Backend) attnScratch(worker, d int) unsafe.Pointer {
-	return b.scratch(worker, b.set.AttnWork(d))
+// attention runs one head's over a segment.
+func (b *Backend) attention(x *kernels.Attn, back bool, worker int) {
+	x.Stop = b.pool.stop
+	b.set.Attention(x, back, b.scratch(worker, b.set.AttnWork(x.D)))
 }
 
 // AttnForward implements ops.Attention.
@@ -85,7 +85,7 @@ func (b *Backend) AttnForward(a *ops.Attn) {
 			}
 		}
 	}
-	b.pool.run(len(items), func(i, w int) { b.set.Attention(&items[i], false, b.attnScratch(w, a.D)) })
+	b.pool.run(len(items), func(i, w int) { b.attention(&items[i], false, w) })
 }
 
 // AttnBackward implements ops.Attention. One work item owns the rows of dk and dv that it adds to: a segment of
@@ -133,7 +133,7 @@ func (b *Backend) AttnBackward(a *ops.Attn) {
 	}
 	b.pool.run(len(items), func(i, w int) {
 		for n := range items[i] {
-			b.set.Attention(&items[i][n], true, b.attnScratch(w, a.D))
+			b.attention(&items[i][n], true, w)
 		}
 	})
 }

@@ -5,8 +5,10 @@
 package cpu
 
 import (
+	"context"
 	"fmt"
 	"os"
+	"sync/atomic"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -23,9 +25,13 @@ type Backend struct {
 	set  kernels.Set
 	work []scratch // one a worker
 	err  error
+	word *uint32 // what operations look at while Heed lasts, in memory that C may keep
 }
 
-var _ ops.Backend = (*Backend)(nil)
+var (
+	_ ops.Backend = (*Backend)(nil)
+	_ ops.Heeder  = (*Backend)(nil)
+)
 
 // New makes a backend that uses the given number of threads and the widest instruction set there is.
 // LONGLORA_CPU=plain|avx2|avx512 asks for a narrower one, for comparing them.
@@ -118,6 +124,30 @@ func (b *Backend) Weight(d tensor.DType, shape tensor.Shape, data []byte) (ops.T
 		return ops.Tensor{}, fmt.Errorf("cpu: weight of shape %v %s with %d bytes", shape, d, len(data))
 	}
 	return ops.Tensor{P: unsafe.Pointer(unsafe.SliceData(data)), DType: d, Shape: shape}, nil
+}
+
+// Heed implements ops.Heeder.
+func (b *Backend) Heed(ctx context.Context) (done func()) {
+	if b.word == nil {
+		p, err := b.Reserve(ops.Device, 4, "a word")
+		if err != nil {
+			return func() {} // then operations are done to their end
+		}
+		b.word = (*uint32)(p)
+	}
+	set := make(chan struct{})
+	end := context.AfterFunc(ctx, func() {
+		atomic.StoreUint32(b.word, 1)
+		close(set)
+	})
+	b.pool.stop = b.word
+	return func() {
+		if !end() {
+			<-set
+		}
+		atomic.StoreUint32(b.word, 0)
+		b.pool.stop = nil
+	}
 }
 
 // Sync implements ops.Backend.

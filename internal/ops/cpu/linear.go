@@ -43,7 +43,7 @@ func (b *Backend) gemm(m, n int, g kernels.Gemm, terms ...kernels.Term) {
 	b.pool.run(nb*mb, func(i, w int) {
 		x := g
 		x.M0, x.N0 = i%mb*rows, i/mb*cols
-		x.M1, x.N1, x.Work = min(x.M0+rows, m), min(x.N0+cols, n), b.scratch(w, 0)
+		x.M1, x.N1, x.Stop, x.Work = min(x.M0+rows, m), min(x.N0+cols, n), b.pool.stop, b.scratch(w, 0)
 		b.set.Gemm(&x)
 	})
 }

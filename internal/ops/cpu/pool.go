@@ -10,16 +10,19 @@ import (
 // left to chance; the items themselves must not depend on it.
 type pool struct {
 	workers int
+	stop    *uint32 // once it is not 0 items are left out; nil is never
 }
 
 func newPool(threads int) *pool { return &pool{workers: max(threads, 1)} }
+
+func (p *pool) stopped() bool { return p.stop != nil && atomic.LoadUint32(p.stop) != 0 }
 
 // run calls f(i, worker) for every i in [0, n); worker is in [0, workers) and no two calls with the same
 // worker overlap, so it may index scratch memory.
 func (p *pool) run(n int, f func(i, worker int)) {
 	w := min(p.workers, n)
 	if w <= 1 {
-		for i := range n {
+		for i := 0; i < n && !p.stopped(); i++ {
 			f(i, 0)
 		}
 		return
@@ -27,7 +30,7 @@ func (p *pool) run(n int, f func(i, worker int)) {
 	var next atomic.Int64
 	var group par.Group
 	work := func(k int) {
-		for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
+		for i := int(next.Add(1)) - 1; i < n && !p.stopped(); i = int(next.Add(1)) - 1 {
 			f(i, k)
 		}
 	}
