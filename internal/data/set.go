@@ -286,11 +286,17 @@ func (s *Set) Prints() ([]files.Fingerprint, error) {
 	return out, nil
 }
 
-// Mapped are the files whose tokens are read from where they lie, for as long as the set is open.
-func (s *Set) Mapped() (out []string) {
+// Input is a file that a set was made from. A mapped one is read from where it lies for as long as the set is open.
+type Input struct {
+	Path   string
+	Mapped bool
+}
+
+// Inputs are the files that Prints describes, in its order.
+func (s *Set) Inputs() (out []Input) {
 	for _, src := range s.sources {
-		if src.format == Tokens {
-			out = append(out, src.files...)
+		for _, f := range src.inputs() {
+			out = append(out, Input{f, src.format == Tokens && len(src.files) == 1})
 		}
 	}
 	return out

@@ -83,6 +83,7 @@ func (e *Engine) Close() {
 // micro-batches; scored is the number of scored tokens in all of them. Parameters are not touched, so that a
 // cancelled step leaves no trace.
 func (e *Engine) Gradients(ctx context.Context, n int, micro func(a int) *model.Batch, scored int) (loss, norm float64, err error) {
+	defer e.Runner.Heed(ctx)()
 	e.Model.Params.ZeroGrad()
 	for a := range n {
 		if err := ctx.Err(); err != nil {
@@ -92,13 +93,20 @@ func (e *Engine) Gradients(ctx context.Context, n int, micro func(a int) *model.
 			}
 			return 0, 0, err
 		}
-		e.Runner.Step(micro(a), float32(1/float64(scored)))
+		b := micro(a)
+		if err := b.Fits(e.Model.V); err != nil {
+			return 0, 0, err
+		}
+		e.Runner.Step(b, float32(1/float64(scored)))
 	}
 	sum, err := e.Runner.Loss()
 	if err != nil {
 		return 0, 0, err
 	}
 	norm, err = e.Model.Params.GradNorm()
+	if ctx.Err() != nil { // nothing that was computed since counts
+		return 0, 0, ctx.Err()
+	}
 	return sum / float64(scored), norm, err
 }
 

@@ -52,13 +52,24 @@ func (r *run) loop(ctx context.Context) error {
 	return nil
 }
 
-// stopped saves the last completed step when the run was cancelled; other errors pass.
+// stopped saves the last completed step when the run was cancelled, or when a mapped file broke, which no completed step
+// has seen; other errors pass.
 func (r *run) stopped(err error) error {
-	if !errors.Is(err, context.Canceled) {
+	broken := proc.IsBroken(err)
+	if !broken && !errors.Is(err, context.Canceled) {
+		if changed := r.unchanged(); errs.Code(err) == int(errs.Data) && changed != nil { // which is why
+			return changed
+		}
 		return err
 	}
-	if err := r.checkpoint(); err != nil {
-		return err
+	if saving := r.checkpoint(); saving != nil {
+		if broken {
+			return errs.Dataf("%w; and step %d could not be saved: %w", err, r.rec.State.Step, saving)
+		}
+		return saving
+	}
+	if broken {
+		return errs.Dataf("%w. Step %d of %d is saved; the same command goes on from %s then", err, r.rec.State.Step, r.steps, r.c.Out)
 	}
 	return errs.Interruptedf("interrupted after step %d of %d; the same command goes on from %s", r.rec.State.Step, r.steps, r.c.Out)
 }
@@ -71,6 +82,11 @@ func (r *run) checkpoint() error {
 	if err := r.present(); err != nil {
 		return err
 	}
+	if proc.Broken() == nil { // no step that is done has seen that
+		if err := r.unchanged(); err != nil {
+			return err
+		}
+	}
 	if err := r.save(r.engine, r.rec); err != nil {
 		return err
 	}
@@ -82,21 +98,23 @@ func (r *run) checkpoint() error {
 func (r *run) step(ctx context.Context, sched Schedule) error {
 	c, st, begun := r.c, &r.rec.State, time.Now()
 	s := st.Step + 1
-	targets, tokens := 0, int64(0)
-	for i := range int64(c.Accum) * int64(c.Batch) {
-		row := r.sample(s, i)
-		targets += load.Scored(row)
-		tokens += int64(len(row.IDs))
-	}
-	if targets == 0 {
-		return errs.Dataf("--data: step %d has no token to predict: its documents are single tokens, or no answer lies in its rows", s)
-	}
-	loss, norm, err := r.engine.Gradients(ctx, c.Accum, func(a int) *model.Batch { return r.micro(s, a) }, targets)
+	var loss, norm float64
+	tokens := int64(0)
+	err := proc.Intact(func() (err error) {
+		targets := 0
+		for i := range int64(c.Accum) * int64(c.Batch) {
+			row := r.sample(s, i)
+			targets += load.Scored(row)
+			tokens += int64(len(row.IDs))
+		}
+		if targets == 0 {
+			return errs.Dataf("--data: step %d has no token to predict: its documents are single tokens, or no answer lies in its rows", s)
+		}
+		loss, norm, err = r.engine.Gradients(ctx, c.Accum, func(a int) *model.Batch { return r.micro(s, a) }, targets)
+		return err
+	})
 	if err == nil {
 		err = CheckFinite(s, loss, norm)
-	}
-	if err == nil {
-		err = ctx.Err()
 	}
 	if err != nil {
 		return err
@@ -140,7 +158,11 @@ func (r *run) validate(ctx context.Context, m *Metrics) error {
 		return nil
 	}
 	for _, spec := range r.work.Score {
-		loss, err := r.evalLoss(ctx, spec)
+		var loss float64
+		err := proc.Intact(func() (err error) {
+			loss, err = r.evalLoss(ctx, spec)
+			return err
+		})
 		if err != nil {
 			return err
 		}
@@ -164,12 +186,14 @@ func (r *run) evalLoss(ctx context.Context, spec s2attn.Spec) (float64, error) {
 	n, row := r.evalRows()
 	w := load.Batches{}
 	sum, count := 0.0, 0
+	runner := r.engine.Scorers[spec.Mode]
+	defer runner.Heed(ctx)()
 	for i := range n {
 		if err := ctx.Err(); err != nil {
 			return 0, err
 		}
 		y := row(i)
-		nll, err := r.engine.Scorers[spec.Mode].Score(w.Row(y))
+		nll, err := runner.Score(w.Row(y))
 		if err != nil {
 			return 0, err
 		}
@@ -177,6 +201,9 @@ func (r *run) evalLoss(ctx context.Context, spec s2attn.Spec) (float64, error) {
 			sum += float64(v)
 		}
 		count += load.Scored(y)
+	}
+	if err := ctx.Err(); err != nil {
+		return 0, err
 	}
 	if count == 0 {
 		return 0, errs.Dataf("--eval-data: no token to predict in the rows for validation")

@@ -18,6 +18,9 @@ func (r *run) findState() (done bool, err error) {
 	if r.rec, err = r.newRecord(); err != nil {
 		return false, err
 	}
+	if r.sources, err = r.watch(r.rec); err != nil {
+		return false, err
+	}
 	if r.c.Resume == "never" {
 		return false, nil
 	}

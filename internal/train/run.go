@@ -13,6 +13,7 @@ import (
 	"longlora/internal/load"
 	"longlora/internal/machine"
 	"longlora/internal/ops"
+	"longlora/internal/proc"
 )
 
 // GCPercent keeps Go's heap close to what is alive: the token ids are most of it, and garbage as large as they are
@@ -45,7 +46,7 @@ func Run(ctx context.Context, c *config.Train, be ops.Backend, log io.Writer) (R
 	case done:
 		return r.result(), nil
 	}
-	if err := r.start(); err != nil {
+	if err := proc.Intact(r.start); err != nil {
 		return Result{}, err
 	}
 	defer r.engine.Close()
@@ -61,6 +62,7 @@ type run struct {
 	log     io.Writer
 	folder  *files.Locked // --out
 	rec     *Record
+	sources []*source
 	from    string // the checkpoint that the run goes on from, "" without
 	engine  *Engine
 	metrics *curves
