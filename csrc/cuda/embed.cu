@@ -11,19 +11,25 @@ namespace ll {
 
 // One block a token.
 template <bool VEC>
-__global__ void embed_fwd_kernel(bf16 *y, const bf16 *table, const int32_t *ids, int64_t c) {
+__global__ void embed_fwd_kernel(bf16 *y, const bf16 *table, const int32_t *ids, int64_t c, int64_t v) {
     bf16 *to = y + (int64_t)blockIdx.x * c;
-    const bf16 *from = table + (int64_t)ids[blockIdx.x] * c;
-    if (VEC)
+    int64_t id = (uint32_t)ids[blockIdx.x];
+    const bf16 *from = table + id * c;
+    if (id >= v)
+        for (int64_t i = threadIdx.x; i < c; i += blockDim.x) to[i] = from_float<bf16>(CUDART_NAN_F);
+    else if (VEC)
         for (int64_t i = threadIdx.x; i < c / GROUP; i += blockDim.x) ((uint4 *)to)[i] = ((const uint4 *)from)[i];
     else
         for (int64_t i = threadIdx.x; i < c; i += blockDim.x) to[i] = from[i];
 }
 
-// keys[t] = id, t
-__global__ void __launch_bounds__(FLAT_THREADS) embed_keys_kernel(uint64_t *keys, const int32_t *ids, int64_t t) {
+// keys[t] = id, t; the id of what is no row is v
+__global__ void __launch_bounds__(FLAT_THREADS)
+embed_keys_kernel(uint64_t *keys, const int32_t *ids, int64_t t, int64_t v) {
     int64_t i = (int64_t)blockIdx.x * FLAT_THREADS + threadIdx.x;
-    if (i < t) keys[i] = (uint64_t)(uint32_t)ids[i] << 32 | (uint64_t)i;
+    if (i >= t) return;
+    uint64_t id = (uint32_t)ids[i];
+    keys[i] = (id < v ? id : v) << 32 | (uint64_t)i;
 }
 
 constexpr int EMBED_THREADS = 128;
@@ -34,7 +40,7 @@ constexpr int EMBED_SLICE = WARP;
 // A thread takes COLS columns: 2, so that a frequent token's rows are spread over as many threads as can be.
 template <int COLS>
 __global__ void __launch_bounds__(EMBED_THREADS)
-embed_bwd_kernel(float *dtable, const bf16 *dy, const uint64_t *keys, int64_t t, int64_t c) {
+embed_bwd_kernel(float *dtable, const bf16 *dy, const uint64_t *keys, int64_t t, int64_t c, int64_t v) {
     int lane = threadIdx.x % WARP;
     int64_t col = ((int64_t)blockIdx.y * EMBED_THREADS + threadIdx.x) * COLS;
     int64_t lo = (int64_t)blockIdx.x * EMBED_SLICE, hi = lo + EMBED_SLICE < t ? lo + EMBED_SLICE : t;
@@ -45,7 +51,7 @@ embed_bwd_kernel(float *dtable, const bf16 *dy, const uint64_t *keys, int64_t t,
     uint64_t last = keys[hi - 1] >> 32, id = ~0ull;
     float acc[COLS];
     auto flush = [&] {
-        if (have && id != ~0ull)
+        if (have && id < v) // none yet, or no row
 #pragma unroll
             for (int k = 0; k < COLS; k++) dtable[id * c + col + k] += acc[k];
     };
@@ -58,18 +64,18 @@ embed_bwd_kernel(float *dtable, const bf16 *dy, const uint64_t *keys, int64_t t,
     uint64_t key = position(i);
     for (int n = WARP; n == WARP; i += WARP) { // n positions a round; fewer in the last
         n = __popc(__ballot_sync(~0u, key >> 32 <= last));
-        __nv_bfloat162 v[WARP];
+        __nv_bfloat162 row[WARP];
 #pragma unroll
         for (int u = 0; u < WARP; u++) {
             const bf16 *from = dy + (int64_t)(uint32_t)__shfl_sync(~0u, key, u) * c + col;
             if (!have || u >= n) continue;
-            if (COLS == 2) v[u] = *(const __nv_bfloat162 *)from;
-            else v[u].x = *from;
+            if (COLS == 2) row[u] = *(const __nv_bfloat162 *)from;
+            else row[u].x = *from;
         }
         uint64_t next = n == WARP ? position(i + WARP) : 0;
         if (n == WARP && __all_sync(~0u, key >> 32 == id)) { // nothing but the run that goes on
 #pragma unroll
-            for (int u = 0; u < WARP; u++) add(v[u]);
+            for (int u = 0; u < WARP; u++) add(row[u]);
             key = next;
             continue;
         }
@@ -83,7 +89,7 @@ embed_bwd_kernel(float *dtable, const bf16 *dy, const uint64_t *keys, int64_t t,
 #pragma unroll
                 for (int k = 0; k < COLS; k++) acc[k] = 0;
             }
-            add(v[u]);
+            add(row[u]);
         }
         key = next;
     }
@@ -101,7 +107,7 @@ extern "C" int ll_embed_fwd(ll_device *, ll_stream s, const ll_embed_fwd_args *a
     if (a->t <= 0 || a->c <= 0) return cudaSuccess;
     auto kernel = aligned(a->c, a->y, a->table) ? embed_fwd_kernel<true> : embed_fwd_kernel<false>;
     kernel<<<(unsigned)a->t, a->c >= 2048 ? 256 : 64, 0, (cudaStream_t)s>>>((bf16 *)a->y, (const bf16 *)a->table,
-                                                                            a->ids, a->c);
+                                                                            a->ids, a->c, a->v);
     return launched();
 }
 
@@ -114,15 +120,15 @@ extern "C" int ll_embed_bwd(ll_device *, ll_stream s, const ll_embed_bwd_args *a
     uint64_t *const work = (uint64_t *)a->work;
     cub::DoubleBuffer<uint64_t> keys(work, work + a->t);
     embed_keys_kernel<<<(unsigned)ceil_div(a->t, FLAT_THREADS), FLAT_THREADS, 0, stream>>>(keys.Current(), a->ids,
-                                                                                           a->t);
+                                                                                           a->t, a->v);
     int bits = 1;
-    while (bits < 32 && (int64_t)1 << bits < a->v) bits++;
+    while (bits < 32 && (int64_t)1 << bits <= a->v) bits++; // v itself is an id that is no row
     size_t temp = sort_bytes(a->t);
     cudaError_t e = cub::DeviceRadixSort::SortKeys(work + 2 * a->t, temp, keys, a->t, 32, 32 + bits, stream);
     if (e != cudaSuccess) return e;
     bool pairs = a->c % 2 == 0 && (uintptr_t)a->dy % 4 == 0;
     auto kernel = pairs ? embed_bwd_kernel<2> : embed_bwd_kernel<1>;
     dim3 grid((unsigned)ceil_div(a->t, EMBED_SLICE), (unsigned)ceil_div(a->c, EMBED_THREADS * (pairs ? 2 : 1)));
-    kernel<<<grid, EMBED_THREADS, 0, stream>>>(a->dtable, (const bf16 *)a->dy, keys.Current(), a->t, a->c);
+    kernel<<<grid, EMBED_THREADS, 0, stream>>>(a->dtable, (const bf16 *)a->dy, keys.Current(), a->t, a->c, a->v);
     return launched();
 }

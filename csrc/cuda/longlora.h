@@ -66,15 +66,15 @@ int ll_convert(ll_device *d, ll_stream s, const ll_convert_args *a);
 // ---- between the products -----------------------------------------------------------------------------
 
 typedef struct {
-    void *y;            // (T,C) bf16, written: table[ids]
+    void *y;            // (T,C) bf16, written: table[ids], NaN where an id is no row
     const void *table;  // (V,C) bf16
     const int32_t *ids; // (T)
-    int64_t t, c;
+    int64_t t, c, v;
 } ll_embed_fwd_args;
 int ll_embed_fwd(ll_device *d, ll_stream s, const ll_embed_fwd_args *a);
 
 typedef struct {
-    float *dtable;      // (V,C), added to: dy by ids, in the order of t
+    float *dtable;      // (V,C), added to: dy by ids, in the order of t; an id that is no row is left out
     const void *dy;     // (T,C) bf16
     const int32_t *ids; // (T)
     int64_t t, c, v;

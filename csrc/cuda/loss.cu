@@ -50,7 +50,8 @@ __device__ __forceinline__ float shifted(float x, float top) { return expf(x - (
 // One row a block: maximum and sum of exponentials in one pass, each thread rescaling its own sum; then, with grad, a
 // second pass that writes scale·(softmax - onehot) as bf16 into the row's first half. It goes over the row in steps
 // of all threads' loads: a step of floats [lo,hi) is read by all before any of it is written, to the place of floats
-// [lo/2,hi/2), which only this and earlier steps have read. A NaN logit makes the sum, the loss and the gradient NaN.
+// [lo/2,hi/2), which only this and earlier steps have read. A NaN logit makes the sum, the loss and the gradient NaN,
+// a target that is no element of its row the loss.
 template <int W>
 __global__ void __launch_bounds__(ROW_THREADS)
 softmax_kernel(float *logits, const int32_t *target, float *nll, int32_t *best, int64_t v, float scale, bool grad) {
@@ -94,7 +95,7 @@ softmax_kernel(float *logits, const int32_t *target, float *nll, int32_t *best, 
         }
     }
     if (want >= 0) {
-        float hit = x[want], all = block_reduce(top, Max(), -CUDART_INF_F, shared);
+        float hit = want < v ? x[want] : CUDART_NAN_F, all = block_reduce(top, Max(), -CUDART_INF_F, shared);
         sum = block_reduce(sum * shifted(top, all), Add(), 0.0f, shared);
         top = all;
         if (threadIdx.x == 0) nll[blockIdx.x] = logf(sum) + (top - hit);

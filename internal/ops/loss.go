@@ -7,7 +7,7 @@ type HeadLoss struct {
 	W       Tensor  // (V,C) any float type
 	DW      Tensor  // (V,C) float32, added to; None when the head is frozen or without backward pass
 	Targets Tensor  // (T) int32; -1 where the token is not scored
-	NLL     Tensor  // (T) float32, written: -log p(target), 0 where not scored
+	NLL     Tensor  // (T) float32, written: -log p(target), 0 where not scored, NaN where the target is not below V
 	Best    Tensor  // (T) int32 or None, written: the most probable token, the lowest of equals
 	DX      Tensor  // (T,C) act, written: gradient of Scale·ΣNLL; None without backward pass
 	Scale   float32 // 1/(scored tokens of the optimizer step)

@@ -1,6 +1,8 @@
 package cpu
 
 import (
+	"math"
+
 	"longlora/internal/ops"
 	"longlora/internal/tensor"
 )
@@ -11,9 +13,14 @@ func (b *Backend) EmbedForward(y, table, ids ops.Tensor) {
 	b.pool.blocks(len(id), tokenBlock, func(lo, hi, _ int) {
 		for t := lo; t < hi; t++ {
 			dst, i := y.F32()[t*c:(t+1)*c], int(id[t])
-			if table.DType == tensor.F32 {
+			switch {
+			case uint(i) >= uint(table.Dim(0)):
+				for k := range dst {
+					dst[k] = float32(math.NaN())
+				}
+			case table.DType == tensor.F32:
 				copy(dst, table.F32()[i*c:(i+1)*c])
-			} else {
+			default:
 				widen(dst, table.Half()[i*c:(i+1)*c], table.DType)
 			}
 		}
@@ -22,10 +29,13 @@ func (b *Backend) EmbedForward(y, table, ids ops.Tensor) {
 
 // EmbedBackward implements ops.Embedding. Workers own channels, so that rows are added in the order of tokens.
 func (b *Backend) EmbedBackward(dTable, dy, ids ops.Tensor) {
-	c, id := dy.Dim(1), ids.I32()
+	c, id, v := dy.Dim(1), ids.I32(), dTable.Dim(0)
 	d, g := dTable.F32(), dy.F32()
 	b.pool.blocks(c, channelBlock, func(lo, hi, _ int) {
 		for t, i := range id {
+			if uint(i) >= uint(v) {
+				continue
+			}
 			row := d[int(i)*c+lo : int(i)*c+hi]
 			for k, v := range g[t*c+lo : t*c+hi] {
 				row[k] += v

@@ -1,6 +1,8 @@
 package cpu
 
 import (
+	"math"
+
 	kernels "longlora/csrc/cpu"
 	"longlora/internal/ops"
 )
@@ -33,7 +35,13 @@ func (b *Backend) headRows(h *ops.HeadLoss, lo, hi int) {
 				best = &h.Best.I32()[lo+r]
 			}
 			x := kernels.Softmax{Row: at(h.Logits, r*v), N: v, Target: targets[r], Scale: h.Scale, Grad: grad}
-			nll[r] = b.set.Softmax(&x, best)
+			outside := int(x.Target) >= v
+			if outside {
+				x.Target = 0
+			}
+			if nll[r] = b.set.Softmax(&x, best); outside {
+				nll[r] = float32(math.NaN())
+			}
 			if grad && targets[r] < 0 {
 				clear(h.Logits.F32()[r*v : (r+1)*v])
 			}

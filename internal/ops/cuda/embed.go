@@ -11,7 +11,7 @@ import "longlora/internal/ops"
 func (b *Backend) EmbedForward(y, table, ids ops.Tensor) {
 	b.enter()
 	defer b.leave()
-	a := C.ll_embed_fwd_args{y: y.P, table: table.P, ids: i32(ids), t: dim(y, 0), c: dim(y, 1)}
+	a := C.ll_embed_fwd_args{y: y.P, table: table.P, ids: i32(ids), t: dim(y, 0), c: dim(y, 1), v: dim(table, 0)}
 	b.check("embedding", C.ll_embed_fwd(b.ll, b.s(), &a), y, table)
 }
 

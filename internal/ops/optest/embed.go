@@ -1,6 +1,9 @@
 package optest
 
 import (
+	"fmt"
+	"math"
+
 	"longlora/internal/tensor"
 )
 
@@ -41,4 +44,41 @@ func embeds(k *kit) {
 			return [][]float64{want}
 		}, dt)
 	}
+	badIDs(k)
+}
+
+// badIDs: what is no row of the table is NaN, adds nothing, and is not looked for beside the table.
+func badIDs(k *kit) {
+	const n, v, w = 70, 64, 24 // a vocabulary of a power of two: the first id past it has one bit more
+	ids := make([]float64, n)
+	for i := range ids {
+		ids[i] = float64(k.r.IntN(v))
+	}
+	for i, bad := range []float64{v, v + 1, math.MaxInt32, math.MinInt32, -1} {
+		ids[3+13*i] = bad
+	}
+	outside := func(t int) bool { return ids[t] < 0 || ids[t] >= v }
+	k.start("forward, ids that are no rows")
+	id, table, y := k.given("ids", tensor.I32, ids, n), k.weight(tensor.BF16, v, w), k.out("y", k.act, n, w)
+	k.check(func() { k.b.EmbedForward(y.Tensor, table.Tensor, id.Tensor) }, func(after func(*arg) []byte) string {
+		for i, x := range decode(k.act, after(y)) {
+			if t := i / w; (x != x) != outside(t) {
+				return fmt.Sprintf("the row of id %v has %v", ids[t], x)
+			}
+		}
+		return ""
+	})
+	k.start("backward, ids that are no rows")
+	id, dy, dt := k.given("ids", tensor.I32, ids, n), k.normal("dy", k.act, n, w), k.sum("dTable", tensor.F32, v, w)
+	k.judge(1e-6, func() { k.b.EmbedBackward(dt.Tensor, dy.Tensor, id.Tensor) }, func(round) [][]float64 {
+		want := append([]float64{}, dt.v...)
+		for t, i := range id.v {
+			for c, g := range dy.v[t*w : (t+1)*w] {
+				if !outside(t) {
+					want[int(i)*w+c] += g
+				}
+			}
+		}
+		return [][]float64{want}
+	}, dt)
 }

@@ -19,6 +19,7 @@ func headLosses(k *kit) {
 			headLoss(k, c.n, c.c, c.v, c.chunk, c.d, train, i%2 == 0)
 		}
 	}
+	badTargets(k)
 	k.start("a NaN in the hidden state")
 	x, w := k.normal("x", k.act, 9, 16), k.weight(tensor.BF16, 50, 16)
 	x.v[3*16] = math.NaN()
@@ -36,6 +37,29 @@ func headLosses(k *kit) {
 		}
 		return ""
 	})
+}
+
+// badTargets: a target past the vocabulary has the loss NaN, and no other row has.
+func badTargets(k *kit) {
+	const n, c, v = 9, 16, 50
+	for _, train := range []bool{false, true} {
+		k.start("targets past the vocabulary, train %v", train)
+		x, w, tg := k.normal("x", k.act, n, c), k.weight(tensor.BF16, v, c), k.given("targets", tensor.I32, []float64{1, v, 3, -1, 5, math.MaxInt32, 7, 8, v - 1}, n)
+		nll, lg, dx := k.out("nll", tensor.F32, n), k.scratch("logits", tensor.F32, 4, v), &arg{}
+		if train {
+			dx = k.out("dx", k.act, n, c)
+		}
+		k.check(func() {
+			k.b.HeadLoss(&ops.HeadLoss{X: x.Tensor, W: w.Tensor, Targets: tg.Tensor, NLL: nll.Tensor, DX: dx.Tensor, Logits: lg.Tensor, Scale: 1})
+		}, func(after func(*arg) []byte) string {
+			for t, y := range decode(tensor.F32, after(nll)) {
+				if (y != y) != (tg.v[t] >= v) {
+					return fmt.Sprintf("the target %v has the loss %v", tg.v[t], y)
+				}
+			}
+			return ""
+		})
+	}
 }
 
 func headLoss(k *kit, n, c, v, chunk int, d tensor.DType, train, frozen bool) {
