@@ -21,7 +21,9 @@ func (b *Backend) AttnForward(a *ops.Attn) {
 	b.enter()
 	defer b.leave()
 	if c, ok := b.attnArgs(a); ok {
-		b.check("attention", C.ll_attn_fwd(b.ll, b.s(), &c), a.Q, a.K)
+		status := C.ll_attn_fwd(b.ll, b.s(), &c)
+		b.spent(8*float64(a.D)*a.Pairs(a.Q.Dim(0)), 0) // at half a product's rate
+		b.check("attention", status, a.Q, a.K)
 	}
 }
 
@@ -40,7 +42,9 @@ func (b *Backend) AttnBackward(a *ops.Attn) {
 	} else if c.work = b.room(what, n, a.Q); c.work == nil {
 		return
 	}
-	b.check(what, C.ll_attn_bwd(b.ll, b.s(), &c), a.Q, a.K)
+	status := C.ll_attn_bwd(b.ll, b.s(), &c)
+	b.spent(20*float64(a.D)*a.Pairs(a.Q.Dim(0)), 0)
+	b.check(what, status, a.Q, a.K)
 }
 
 // attnArgs fills in what both passes need. It is not ok when an error was kept instead.

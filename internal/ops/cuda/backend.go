@@ -99,6 +99,7 @@ type Backend struct {
 	work    unsafe.Pointer // the workspace, see WorkspaceBytes
 	docs    []int32        // what the workspace's room for document boundaries holds
 	weights weights
+	queue   queue
 }
 
 var _ ops.Backend = (*Backend)(nil)
@@ -274,7 +275,7 @@ func (b *Backend) Close() error {
 	if b.ring != nil {
 		err = join(err, b.ring.close())
 	}
-	err = join(err, join(b.sends.close(), b.fetches.close()))
+	err = join(err, join(b.queue.close(), join(b.sends.close(), b.fetches.close())))
 	if b.stream != (cu.Stream{}) {
 		err = join(err, b.stream.Destroy())
 	}
@@ -306,6 +307,15 @@ func (b *Backend) keep(what string, err error) {
 
 // check turns a status of the kernels into an error that names the operation and the tensors it was given.
 func (b *Backend) check(op string, status C.int, ts ...ops.Tensor) {
+	if status == 0 {
+		bytes := 0.0
+		for _, t := range ts {
+			if !t.None() {
+				bytes += float64(t.Bytes())
+			}
+		}
+		b.spent(0, bytes)
+	}
 	if status == 0 || b.err != nil {
 		return
 	}

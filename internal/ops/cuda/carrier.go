@@ -113,5 +113,6 @@ func (b *Backend) Wait(t ops.Ticket) {
 
 // settle waits for all streams.
 func (b *Backend) settle() error {
+	b.queue.drained()
 	return join(b.stream.Synchronize(), join(b.sends.stream.Synchronize(), b.fetches.stream.Synchronize()))
 }

@@ -41,7 +41,9 @@ func (b *Backend) biased(op string, d ops.Tensor, ld int, x, y matrix, k int, al
 	if c != nil {
 		g.beta = 1
 	}
-	b.check(op, C.ll_gemm(b.ll, b.s(), &g), d, ops.Tensor{DType: tensor.BF16, Shape: tensor.Shape{m, k}})
+	status := C.ll_gemm(b.ll, b.s(), &g)
+	b.spent(2*float64(m)*float64(n)*float64(k), 0)
+	b.check(op, status, d, ops.Tensor{DType: tensor.BF16, Shape: tensor.Shape{m, k}})
 }
 
 // LinearForward implements ops.Linears. The low-rank term is written first: the large product adds to it while it
