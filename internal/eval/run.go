@@ -20,6 +20,7 @@ import (
 	"longlora/internal/model"
 	"longlora/internal/ops"
 	"longlora/internal/plan"
+	"longlora/internal/proc"
 	"longlora/internal/rope"
 	"longlora/internal/s2attn"
 	"longlora/internal/tensor"
@@ -116,7 +117,11 @@ func Run(ctx context.Context, cfg Job, be ops.Backend, log io.Writer) (Report, e
 	}
 	for _, name := range cfg.Models {
 		e := &evaluation{cfg: cfg, be: be, log: log, name: name, words: words, keep: j, stream: cfg.Stream, said: told{}}
-		rs, err := e.run(ctx)
+		var rs []Result
+		err := proc.Intact(func() (err error) {
+			rs, err = e.run(ctx)
+			return err
+		})
 		if t := e.stream; t != nil && cfg.Stream == nil {
 			t.Close()
 		}

@@ -77,7 +77,7 @@ func Merge(ctx context.Context, o MergeOptions) (Merged, error) {
 		}})
 	}
 	res.Tensors = len(outs)
-	if err := ckpt.WriteSharded(stage.Dir, outs, o.ShardSize); err != nil {
+	if err := proc.Intact(func() error { return ckpt.WriteSharded(stage.Dir, outs, o.ShardSize) }); err != nil {
 		return res, err
 	}
 	if err := o.unused(used); err != nil {

@@ -32,6 +32,16 @@ var mapped struct {
 type mapping struct {
 	b    []byte
 	path string
+	file os.FileInfo
+}
+
+// cut reports whether the file is shorter than it was. Within its last page that raises no signal.
+func (m mapping) cut() bool {
+	if m.b == nil {
+		return false
+	}
+	st, err := os.Stat(m.path)
+	return err == nil && os.SameFile(st, m.file) && st.Size() < int64(len(m.b))
 }
 
 // Map maps a regular file from its beginning to its present end for reading; an empty one is nil. Unmap ends it.
@@ -60,7 +70,7 @@ func Map(f *os.File) ([]byte, error) {
 		}
 		mapped.open = append(mapped.open, mapping{})
 	}
-	mapped.open[n] = mapping{b, f.Name()}
+	mapped.open[n] = mapping{b, f.Name(), st}
 	busWatch(n, b)
 	return b, nil
 }
@@ -101,7 +111,7 @@ func broken(n int) error {
 	if mapped.first.Load() == nil {
 		m := mapped.open[n]
 		text := "a part of it cannot be read any more: its disk, or the network to it, fails; see what the system says of it"
-		if st, err := os.Stat(m.path); err == nil && st.Size() < int64(len(m.b)) {
+		if m.cut() {
 			text = "it was cut off while it was in use; put it back as it was"
 		}
 		mapped.first.Store(errs.Dataf("%s: %s", m.path, text).(*errs.Error))
@@ -127,6 +137,12 @@ func Intact(f func() error) (err error) {
 // brokenBy is Broken's error, where a panic is of reading a mapped file too.
 func brokenBy(p *par.Panic) error {
 	if p == nil {
+		mapped.Lock()
+		n := slices.IndexFunc(mapped.open, mapping.cut)
+		mapped.Unlock()
+		if n >= 0 {
+			return broken(n)
+		}
 		return Broken()
 	}
 	if fault, ok := p.Value.(interface{ Addr() uintptr }); ok {

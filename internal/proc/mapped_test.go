@@ -101,6 +101,31 @@ func TestCutOff(t *testing.T) {
 	}
 }
 
+// A file that is cut within its last page can be read to its old end; it is known by its size. One that another took the
+// name of is whole.
+func TestCutInTheLastPage(t *testing.T) {
+	defer forget()
+	path, b := mapOf(t, 5000)
+	defer Unmap(b)
+	if err := os.WriteFile(path+".new", nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	whole, other := mapOf(t, 5000)
+	defer Unmap(other)
+	if err := os.Rename(path+".new", whole); err != nil {
+		t.Fatal(err)
+	}
+	if err := Intact(func() error { sum(b); sum(other); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(path, 4999); err != nil {
+		t.Fatal(err)
+	}
+	if err := Intact(func() error { sum(b); return nil }); errs.Code(err) != 4 || !strings.HasPrefix(err.Error(), path+": it was cut off") {
+		t.Error(err)
+	}
+}
+
 // What is no read of a mapped file stays a panic.
 func TestIntactPanics(t *testing.T) {
 	_, b := mapOf(t, 4096)

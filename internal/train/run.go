@@ -32,8 +32,11 @@ func Run(ctx context.Context, c *config.Train, be ops.Backend, log io.Writer) (R
 		return Result{}, err
 	}
 	defer folder.Release()
-	s, err := newSetup(ctx, c, be, log)
-	if err != nil {
+	var s *setup
+	if err := proc.Intact(func() (err error) {
+		s, err = newSetup(ctx, c, be, log)
+		return err
+	}); err != nil {
 		return Result{}, err
 	}
 	defer s.close()
