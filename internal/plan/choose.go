@@ -125,13 +125,17 @@ func (p problem) moves() []int {
 		return []int{*p.Forced.Moved}
 	}
 	n := []int{0}
-	if !p.OnHost && p.Kind == Step {
-		for i := 1; i <= most; i++ {
+	if !p.OnHost && p.Kind == Step && most > 0 {
+		for i := 1; i < most; i += max(1, most/someMoves) {
 			n = append(n, i)
 		}
+		n = append(n, most)
 	}
 	return n
 }
+
+// someMoves is about how many numbers of moved layers are tried: counting a plan takes time by the layer.
+const someMoves = 64
 
 // checkForced refuses to move more layers than can be moved.
 func (p problem) checkForced() error {
