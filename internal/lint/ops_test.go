@@ -25,6 +25,7 @@ var places = []struct {
 	{dir: "internal/ops/cuda", ext: []string{".go"}, besides: map[string]string{
 		"cuda": "what every build has", "stub": "what a build without CUDA has", "backend": "the backend", "memory": "its memory",
 		"weights": "frozen weights", "ring": "page-locked memory of transfer", "carrier": "copies beside the operations, of transfer",
+		"queue":  "how far operations run ahead of the device",
 		"locate": "where cuBLASLt lies"}},
 	{dir: "internal/ops/optest", ext: []string{".go"}, besides: map[string]string{
 		"optest": "the judge", "perf": "operations to be timed", "encode": "values as bytes", "plain": "bfloat16 done plainly, the yardstick"}},
