@@ -29,7 +29,7 @@ func command(use, short, long, example string, flags func(*pflag.FlagSet), f fun
 		for _, n := range v.Notes() {
 			fmt.Fprintf(c.ErrOrStderr(), "note: %s\n", n)
 		}
-		err = f(c, v)
+		err = proc.Intact(func() error { return f(c, v) })
 		var other *load.Meant
 		if errors.As(err, &other) {
 			err = errs.Dataf("%w. The command for it: %s", err, v.Command(config.Change{Option: "adapter", Value: other.Adapter}))

@@ -71,7 +71,7 @@ func listed(rs []eval.Result) [][]string {
 	for _, r := range rs {
 		row := []string{r.Model, r.Task, fmt.Sprint(r.Ctx), "", "", "", "", r.Attn, r.Rope}
 		if r.PPL != nil {
-			row[3], row[4], row[5] = fmt.Sprint(r.Windows), fmt.Sprintf("%.4f", *r.Loss), fmt.Sprintf("%.4f", *r.PPL)
+			row[3], row[4], row[5] = fmt.Sprint(r.Windows), fmt.Sprintf("%.4f", *r.Loss), r.PPL.String()
 		}
 		if r.Accuracy != nil {
 			row[6] = fmt.Sprintf("%.1f %%", 100**r.Accuracy)
@@ -90,7 +90,7 @@ func sideBySide(models []string, rs []eval.Result) [][]string {
 		for m := range models {
 			r := rs[m*each+i]
 			if r.PPL != nil {
-				row = append(row, fmt.Sprintf("%.4f", *r.PPL))
+				row = append(row, r.PPL.String())
 			} else {
 				row = append(row, fmt.Sprintf("%.1f %%", 100**r.Accuracy))
 			}

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"runtime/debug"
 	"strings"
 	"time"
 
@@ -34,7 +33,6 @@ func main() {
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) (code int) {
 	out := proc.NewOutput(stdout)
 	stderr = ui.NewVisible(stderr)
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if p := par.Recovered(recover()); p != nil {
 			fmt.Fprintf(stderr, "longlora: internal error: %v\nPlease report it with the command line and what LONGLORA_DEBUG=1 prints.\n", p)
