@@ -39,10 +39,21 @@ func goldenArgs(name string, e *testkit.Case, out string, more ...string) []stri
 		"--accum=1", "--shuffle=false", fmt.Sprint("--steps=", e.Steps)}, more...)
 }
 
+// begin trains, or does as train does under --dry-run.
+func begin(t *testing.T, log *bytes.Buffer, args ...string) (train.Result, error) {
+	t.Helper()
+	c := options(t, args...)
+	if c.DryRun {
+		_, err := train.DryRun(t.Context(), c, cpu.New(2), log)
+		return train.Result{}, err
+	}
+	return train.Run(t.Context(), c, cpu.New(2), log)
+}
+
 func run(t *testing.T, args ...string) (train.Result, string) {
 	t.Helper()
 	var log bytes.Buffer
-	res, err := train.Run(t.Context(), options(t, args...), cpu.New(2), &log)
+	res, err := begin(t, &log, args...)
 	if err != nil {
 		t.Fatalf("%v\n%s", err, log.String())
 	}
@@ -51,7 +62,7 @@ func run(t *testing.T, args ...string) (train.Result, string) {
 
 func runError(t *testing.T, args ...string) error {
 	t.Helper()
-	_, err := train.Run(t.Context(), options(t, args...), cpu.New(2), &bytes.Buffer{})
+	_, err := begin(t, &bytes.Buffer{}, args...)
 	return err
 }
 
