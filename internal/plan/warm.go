@@ -25,36 +25,43 @@ var warming = Work{
 // used, and it is to be there when a plan counts what the process holds.
 func Warm(card ops.Card) error {
 	defer debug.FreeOSMemory()
-	p := problem{warming, Planner{Machine: machine.Here(card)}}
+	return warm(card, warming)
+}
+
+// warm does one step of a small model on tokens and weights that are all zero.
+func warm(be ops.Backend, w Work) error {
+	p := problem{w, Planner{Machine: machine.Here(be)}}
 	tl := model.Tiling{Tile: p.Ctx, MLPRows: p.Ctx, HeadRows: p.Ctx / 8}
 	z, err := newCounted(p)
 	if err != nil {
 		return err
 	}
 	pl := z.size(tl)
-	params, err := ops.NewArena(card, "warming up", ops.Device, pl.Params)
+	params, err := ops.NewArena(be, "warming up", ops.Device, pl.Params)
 	if err != nil {
 		return err
 	}
-	defer params.Free(card)
-	act, err := ops.NewArena(card, "warming up", ops.Device, pl.Act)
+	defer params.Free(be)
+	act, err := ops.NewArena(be, "warming up", ops.Device, pl.Act)
 	if err != nil {
 		return err
 	}
-	defer act.Free(card)
+	defer act.Free(be)
 	zeros := make([]byte, 2*p.Desc.V*p.Desc.C) // as large as any of its tensors
 	shapes := map[string]tensor.Shape{}
 	for _, s := range p.Desc.TensorShapes() {
 		shapes[s.Name] = s.Shape
 	}
-	m, err := model.New(card, p.Desc, p.Train, func(name string) (model.Raw, error) {
+	m, err := model.New(be, p.Desc, p.Train, func(name string) (model.Raw, error) {
 		return model.Raw{DType: p.Weight, Shape: shapes[name], Data: zeros[:2*shapes[name].Elems()]}, nil
 	}, params)
 	if err != nil {
 		return err
 	}
-	r := model.NewRunner(m, card, p.Spec, model.Rope{Inv: make([]float32, p.Desc.D/2), Scale: 1}, tl, act, act)
-	r.Step(p.batch(p.Ctx), 1)
+	r := model.NewRunner(m, be, p.Spec, model.Rope{Inv: make([]float32, p.Desc.D/2), Scale: 1}, tl, act, act)
+	batch := p.batch(p.Ctx)
+	batch.IDs, batch.Targets = make([]int32, batch.N()), make([]int32, batch.N()) // to compute, not to count
+	r.Step(batch, 1)
 	_, err = m.Params.GradNorm()
 	if err == nil {
 		m.Params.Update(ops.AdamW{LR: 1, Beta1: 0.5, Beta2: 0.5, Eps: 1, GradScale: 1, Step: 1})
