@@ -3,8 +3,10 @@ package machine
 import (
 	"bytes"
 	"encoding/json"
+	"math/big"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -54,9 +56,11 @@ func FuzzRates(f *testing.F) {
 	})
 }
 
+var kilobytes = regexp.MustCompile(`^([0-9]+)( kB)?$`)
+
 // A line of /proc/meminfo is the number of kB that stands in it, and nothing that would overflow.
 func FuzzMeminfo(f *testing.F) {
-	for _, s := range []string{"MemTotal:       16384 kB\nMemAvailable:   8192 kB\n", "MemAvailable: -1 kB", "MemAvailable: 9223372036854775807 kB", "MemAvailable:7", "MemAvailable: x kB\nMemAvailable: 1 kB"} {
+	for _, s := range []string{"MemTotal:       16384 kB\nMemAvailable:   8192 kB\n", "MemAvailable: -1 kB", "MemAvailable: -0 kB", "MemAvailable: +1 kB", "MemAvailable: 9223372036854775807 kB", "MemAvailable:7", "MemAvailable: x kB\nMemAvailable: 1 kB"} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -64,8 +68,10 @@ func FuzzMeminfo(f *testing.F) {
 		want := int64(-1)
 		for _, line := range strings.Split(string(b), "\n") {
 			if rest, ok := strings.CutPrefix(line, "MemAvailable:"); ok {
-				if n, err := strconv.ParseUint(strings.TrimPrefix(strings.TrimSuffix(strings.TrimSpace(rest), " kB"), "+"), 10, 53); err == nil {
-					want = int64(n) * 1024
+				if m := kilobytes.FindStringSubmatch(strings.TrimSpace(rest)); m != nil {
+					if n, _ := new(big.Int).SetString(m[1], 10); n.BitLen() <= 53 {
+						want = n.Int64() * 1024
+					}
 				}
 				break
 			}

@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"math"
 	"os"
 	"strconv"
 	"strings"
@@ -47,14 +46,11 @@ func kiB(b []byte, name string) (int64, error) {
 		if !ok {
 			continue
 		}
-		n, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(rest), " kB"), 10, 64)
-		if err == nil && (n < 0 || n > math.MaxInt64>>10) {
-			err = fmt.Errorf("%d kB", n)
-		}
+		n, err := strconv.ParseUint(strings.TrimSuffix(strings.TrimSpace(rest), " kB"), 10, 53) // as bytes it is below 2^63
 		if err != nil {
 			return 0, err
 		}
-		return n << 10, nil
+		return int64(n) << 10, nil
 	}
 	return 0, errors.New("there is no such line")
 }
