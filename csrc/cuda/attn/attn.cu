@@ -1,4 +1,5 @@
-// Chooses the attention kernels: those for Hopper where the device is one and the head size suits, else the portable ones.
+// Chooses the attention kernels: those for Hopper where the device is one and the head size suits, else the portable
+// ones.
 #include "attn.cuh"
 
 namespace {

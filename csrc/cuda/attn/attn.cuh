@@ -3,8 +3,8 @@
 // memory offsets are int64. A head class is plain (0) or shifted (1), see segments.h.
 //
 // Query q sees key k when lo(q) <= k <= q, with lo(q) the start of q's segment or window; which is k <= q < hi(k), with
-// hi(k) the end of k's segment, or of what sees it in its window. Both bounds grow with their argument, so a block's first
-// and last rows bound all of it. Nothing else here tells a window from a segment.
+// hi(k) the end of k's segment, or of what sees it in its window. Both bounds grow with their argument, so a block's
+// first and last rows bound all of it. Nothing else here tells a window from a segment.
 #ifndef LONGLORA_ATTN_TILE_CUH
 #define LONGLORA_ATTN_TILE_CUH
 

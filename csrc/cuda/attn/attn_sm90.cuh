@@ -7,10 +7,19 @@
 
 namespace sm90 {
 
-constexpr float LOG2E = 1.4426950408889634f;
 constexpr int BM = 128;          // rows of a tile that one block owns: queries, or keys for dk and dv
 constexpr int WARPS = 8;         // that compute, 16 rows each
 constexpr int THREADS = 3 * 128; // a warpgroup whose first thread copies, two that compute
+
+// Which of the block's warpgroups a thread is in, as the compiler can see that a warp's threads agree.
+__device__ __forceinline__ int warpgroup() { return __shfl_sync(0xffffffffu, threadIdx.x / 128, 0); }
+
+// What a block's shared memory begins at: the first multiple of 1024 bytes, which a struct's alignas alone does not
+// give. Its kernel asks for as much more.
+constexpr int ALIGN = 1024;
+__device__ __forceinline__ uint32_t aligned(const void *raw) {
+    return (shared_address(raw) + ALIGN - 1) & ~(ALIGN - 1u);
+}
 
 // The block's n-th tile of total, or -1 after the last. Every second round goes backwards, so that each block
 // gets a like share of long and short tiles.

@@ -9,29 +9,20 @@
 #ifndef LONGLORA_ATTN_MMA_CUH
 #define LONGLORA_ATTN_MMA_CUH
 
-#include <cuda_bf16.h>
-#include <stdint.h>
+#include "common.cuh"
 
-typedef __nv_bfloat16 bf16;
-
-static __device__ __forceinline__ uint32_t ll_smem(const void *p) { return (uint32_t)__cvta_generic_to_shared(p); }
-
-static __device__ __forceinline__ uint32_t ll_pack(float lo, float hi) {
-    uint32_t r;
-    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(hi), "f"(lo));
-    return r;
-}
-
-// 2^x; 0 for minus infinity. The result has 22 good bits.
-static __device__ __forceinline__ float ll_exp2(float x) {
-    float y;
-    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-    return y;
+// Where a block's shared memory begins, as a number of which the compiler knows nothing: it then makes an address
+// once and not at each use.
+static __device__ __forceinline__ uint32_t ll_base(const void *smem) {
+    uint32_t x = shared_address(smem);
+    asm("" : "+r"(x));
+    return x;
 }
 
 // c += a·b
 static __device__ __forceinline__ void ll_mma(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
-    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
+                 "{%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
                  : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
@@ -71,7 +62,8 @@ template <int C> struct ll_rows {
         int x = C % 64 == 0 ? row & 7 : (row >> 1) & 3;
         return base + row * (C * 2) + ((chunk ^ x) << 4);
     }
-    // All offsets are multiples of 16, so that "^" adds. A fragment of rows r.. and columns c.., and the same of the transposed tile: rows are the tile's columns.
+    // All offsets are multiples of 16, so that "^" adds. A fragment of rows r.. and columns c.., and the same of the
+    // transposed tile: rows are the tile's columns.
     __device__ __forceinline__ void a(uint32_t (&f)[4], int r, int c, int lane) const {
         ll_ldsm(f, at(r + (lane & 15), c / 8 ^ (lane >> 4)));
     }

@@ -3,53 +3,73 @@
 #ifndef LONGLORA_SM90_CUH
 #define LONGLORA_SM90_CUH
 
-#include <cuda_bf16.h>
-
-#include "../ll_device.h"
+#include "common.cuh"
 
 namespace sm90 {
 
-__device__ __forceinline__ uint32_t shared_address(const void *p) {
-    return static_cast<uint32_t>(__cvta_generic_to_shared(p));
-}
-
 // ---- barriers -----------------------------------------------------------------------------------------
 
-__device__ __forceinline__ void bar_init(uint32_t bar, int arrivals) {
-    asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(bar), "r"(arrivals) : "memory");
-}
+// A barrier in shared memory, by its address. A phase of it ends when all that it was initialised for have arrived
+// and all bytes that were announced are there.
+struct Bar {
+    uint32_t at;
 
-// Initialises the barriers of a ring of N slots, each filled by `copies` announced copies and read by `readers` warps.
-template <int N> __device__ __forceinline__ void bars_init(uint32_t full, uint32_t empty, int copies, int readers) {
-    for (int i = 0; i < N; i++) {
-        bar_init(full + 8 * i, copies);
-        bar_init(empty + 8 * i, readers);
+    __device__ __forceinline__ void init(int arrivals) const {
+        asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(at), "r"(arrivals) : "memory");
     }
-}
+    __device__ __forceinline__ void arrive() const {
+        asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(at) : "memory");
+    }
+    // Arrives and announces bytes that the copy engine will write.
+    __device__ __forceinline__ void expect(int bytes) const {
+        asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(at), "r"(bytes) : "memory");
+    }
+    // Waits until the phase of that parity has ended.
+    __device__ __forceinline__ void wait(uint32_t parity) const {
+        asm volatile("{\n"
+                     ".reg .pred p;\n"
+                     "again: mbarrier.try_wait.parity.shared::cta.b64 p, [%0], %1;\n"
+                     "@!p bra again;\n"
+                     "}\n" ::"r"(at),
+                     "r"(parity)
+                     : "memory");
+    }
+};
+
+// The barriers of a ring of N slots, as they lie in shared memory: a slot is filled, and it is free again.
+template <int N> struct RingBars {
+    uint64_t full[N], empty[N];
+};
+
+// The same by their address.
+template <int N> struct Ring {
+    uint32_t at;
+
+    __device__ __forceinline__ Bar full(int slot) const { return {at + 8 * slot}; }
+    __device__ __forceinline__ Bar empty(int slot) const { return {at + 8 * N + 8 * slot}; }
+    // Arrivals that end a phase: announced copies or threads that fill a slot, and those that have read it.
+    __device__ __forceinline__ void init(int fillers, int readers) const {
+        for (int i = 0; i < N; i++) {
+            full(i).init(fillers);
+            empty(i).init(readers);
+        }
+    }
+};
 
 // Makes the barriers' first state visible to the copy engine.
-__device__ __forceinline__ void bar_init_done() { asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory"); }
+__device__ __forceinline__ void bars_done() { asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory"); }
 
-__device__ __forceinline__ void bar_arrive(uint32_t bar) {
-    asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(bar) : "memory");
-}
-
-// Arrives and announces bytes that the copy engine will write.
-__device__ __forceinline__ void bar_expect(uint32_t bar, int bytes) {
-    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(bar), "r"(bytes) : "memory");
-}
-
-// Waits until the phase of that parity has ended.
-__device__ __forceinline__ void bar_wait(uint32_t bar, uint32_t parity) {
-    asm volatile(
-        "{\n"
-        ".reg .pred p;\n"
-        "again: mbarrier.try_wait.parity.shared::cta.b64 p, [%0], %1;\n"
-        "@!p bra again;\n"
-        "}\n" ::"r"(bar),
-        "r"(parity)
-        : "memory");
-}
+// Where one side of a ring stands: the slot in turn and the parity of its round.
+template <int SLOTS> struct Cursor {
+    int slot = 0;
+    uint32_t parity = 0;
+    __device__ __forceinline__ void next() {
+        if (++slot == SLOTS) {
+            slot = 0;
+            parity ^= 1;
+        }
+    }
+};
 
 // A barrier of one warpgroup; id from 1 on.
 __device__ __forceinline__ void warpgroup_sync(int id) { asm volatile("bar.sync %0, 128;" ::"r"(id) : "memory"); }
@@ -61,34 +81,21 @@ template <int N> __device__ __forceinline__ void fewer_registers() {
     asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(N));
 }
 
-// A ring of shared-memory slots, as one side sees it: the slot in turn and the parity of its round.
-template <int SLOTS> struct Ring {
-    int slot = 0;
-    uint32_t parity = 0;
-    __device__ __forceinline__ void next() {
-        if (++slot == SLOTS) {
-            slot = 0;
-            parity ^= 1;
-        }
-    }
-};
-
 // ---- copies -------------------------------------------------------------------------------------------
 
 // Copies the map's box at (column, head, row) to shared memory; rows past the end arrive as zeros.
-__device__ __forceinline__ void copy_box(uint32_t dst, const CUtensorMap *map, uint32_t bar, int col, int head,
-                                         int row) {
+__device__ __forceinline__ void copy_box(uint32_t dst, const CUtensorMap *map, Bar bar, int col, int head, int row) {
     asm volatile(
         "cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4, %5}], [%2];" ::
             "r"(dst),
-        "l"(map), "r"(bar), "r"(col), "r"(head), "r"(row)
+        "l"(map), "r"(bar.at), "r"(col), "r"(head), "r"(row)
         : "memory");
 }
 
 // Copies ROWS tokens of one head, D columns in panels of 64, and announces them to the barrier.
 template <int D, int ROWS>
-__device__ __forceinline__ void copy_tile(uint32_t dst, const CUtensorMap *map, uint32_t bar, int head, int row) {
-    bar_expect(bar, ROWS * D * 2);
+__device__ __forceinline__ void copy_tile(uint32_t dst, const CUtensorMap *map, Bar bar, int head, int row) {
+    bar.expect(ROWS * D * 2);
     for (int c = 0; c < D / 64; c++) copy_box(dst + c * ROWS * 128, map, bar, 64 * c, head, row);
 }
 
@@ -101,19 +108,23 @@ __device__ __forceinline__ void fence_global() { asm volatile("fence.proxy.async
 // order of its sums to be fixed.
 __device__ __forceinline__ void bulk_store(float *dst, uint32_t src, int bytes, bool add) {
     if (add)
-        asm volatile("cp.reduce.async.bulk.global.shared::cta.bulk_group.add.f32 [%0], [%1], %2;" ::"l"(dst), "r"(src), "r"(bytes)
+        asm volatile("cp.reduce.async.bulk.global.shared::cta.bulk_group.add.f32 [%0], [%1], %2;" ::"l"(dst), "r"(src),
+                     "r"(bytes)
                      : "memory");
     else
-        asm volatile("cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;" ::"l"(dst), "r"(src), "r"(bytes) : "memory");
+        asm volatile("cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;" ::"l"(dst), "r"(src), "r"(bytes)
+                     : "memory");
 }
 __device__ __forceinline__ void store_box(const CUtensorMap *map, uint32_t src, int col, int head, int row, bool add) {
     if (add)
-        asm volatile("cp.reduce.async.bulk.tensor.3d.global.shared::cta.add.tile.bulk_group [%0, {%2, %3, %4}], [%1];" ::"l"(map),
-                     "r"(src), "r"(col), "r"(head), "r"(row)
-                     : "memory");
+        asm volatile(
+            "cp.reduce.async.bulk.tensor.3d.global.shared::cta.add.tile.bulk_group [%0, {%2, %3, %4}], [%1];" ::"l"(
+                map),
+            "r"(src), "r"(col), "r"(head), "r"(row)
+            : "memory");
     else
-        asm volatile("cp.async.bulk.tensor.3d.global.shared::cta.tile.bulk_group [%0, {%2, %3, %4}], [%1];" ::"l"(map), "r"(src),
-                     "r"(col), "r"(head), "r"(row)
+        asm volatile("cp.async.bulk.tensor.3d.global.shared::cta.tile.bulk_group [%0, {%2, %3, %4}], [%1];" ::"l"(map),
+                     "r"(src), "r"(col), "r"(head), "r"(row)
                      : "memory");
 }
 __device__ __forceinline__ void store_commit() { asm volatile("cp.async.bulk.commit_group;" ::: "memory"); }
@@ -233,7 +244,8 @@ __device__ __forceinline__ int lane_here() {
 
 // Stores the 16 rows of bf16 that this warp holds of a packed result (64,N) into a tile at `at` in panels; row: the
 // first of them in the tile.
-template <int NP> __device__ __forceinline__ void store_panels(uint32_t at, int panel, int row, const uint32_t (&p)[NP]) {
+template <int NP>
+__device__ __forceinline__ void store_panels(uint32_t at, int panel, int row, const uint32_t (&p)[NP]) {
     const int lane = lane_here(), r = row + lane % 16; // lane l gives the address of row l%16, columns 8·(l/16) on
 #pragma unroll
     for (int k = 0; k < NP / 4; k++)
@@ -243,42 +255,22 @@ template <int NP> __device__ __forceinline__ void store_panels(uint32_t at, int 
                      : "memory");
 }
 
-__device__ __forceinline__ uint32_t pack(float x, float y) {
-    __nv_bfloat162 v = __floats2bfloat162_rn(x, y);
-    return *reinterpret_cast<uint32_t *>(&v);
-}
 // A product's result as bf16, in the order that the next product wants its operand A.
 template <int N2> __device__ __forceinline__ void pack(uint32_t (&p)[N2 / 2], const float (&s)[N2]) {
 #pragma unroll
-    for (int i = 0; i < N2 / 2; i++) p[i] = pack(s[2 * i], s[2 * i + 1]);
-}
-
-// The greatest, and the sum, over the four lanes that hold one row of a result.
-__device__ __forceinline__ float quad_max(float x) {
-    x = fmaxf(x, __shfl_xor_sync(0xffffffffu, x, 1));
-    return fmaxf(x, __shfl_xor_sync(0xffffffffu, x, 2));
-}
-__device__ __forceinline__ float quad_sum(float x) {
-    x += __shfl_xor_sync(0xffffffffu, x, 1);
-    return x + __shfl_xor_sync(0xffffffffu, x, 2);
-}
-
-__device__ __forceinline__ float exp2_fast(float x) {
-    float y;
-    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-    return y;
+    for (int i = 0; i < N2 / 2; i++) p[i] = ll_pack(s[2 * i], s[2 * i + 1]);
 }
 
 // Writes the rows that this thread's quad holds of a result (64,D) as bf16: 16 bytes a lane and store. row0 and
 // row1 point at column 0 of the quad's two rows, NULL where they are not to be written.
 template <int D>
-__device__ __forceinline__ void store_rows(__nv_bfloat16 *row0, __nv_bfloat16 *row1, const float (&d)[D / 2]) {
+__device__ __forceinline__ void store_rows(bf16 *row0, bf16 *row1, const float (&d)[D / 2]) {
     const int lane = threadIdx.x % 4;
     uint32_t p[D / 4];
     pack(p, d);
 #pragma unroll
     for (int half = 0; half < 2; half++) {
-        __nv_bfloat16 *row = half ? row1 : row0;
+        bf16 *row = half ? row1 : row0;
 #pragma unroll
         for (int j = 0; j < D / 8; j += 4) { // columns 8j..8j+31: lane i of the quad collects those from 8(j+i)
             uint32_t mine[4];
