@@ -33,7 +33,11 @@ all: objects
 check: objects
 	mkdir -p $(OUT)/test
 	go vet -tags cuda ./internal/ops/cuda
+	@! nm --defined-only $(OUT)/liblonglora.a 2>/dev/null | grep ' [bBdD] ' | grep -v $(NVCCS) || \
+	    { echo "the kernels keep state of their own: put it into ll_device" >&2; exit 1; }
 	for p in $(CHECK); do go test -c $(GOFLAGS_CUDA) -o $(OUT)/test/$$(basename $$p).test ./$$p || exit 1; done
+# what the compiler itself keeps: handles of the kernels' code, and the standard library's streams
+NVCCS := -e __device_stub__ -e __fatDeviceText -e __cudaFatCubinHandle -e __ioinit
 CHECK ?= internal/ops/cuda internal/model internal/load internal/machine internal/plan
 
 objects: $(OUT)/liblonglora.a $(OUT)/libcuda.a
