@@ -247,7 +247,7 @@ __global__ void __launch_bounds__(S::THREADS) attn_bwd(const __grid_constant__ l
             w.nothing(at);
 
         const int before = (q1 - 1 - b.first) / BN - b.n; // how many blocks of keys add to this dq before
-        const bool final = s.m > (cls ? b.shift : b.plain).prev;
+        const bool final = s.m > (cls ? b.shift.prev : b.plain.prev);
         const int64_t block = (int64_t)s.h * nblocks + s.m;
         if (before && w.warp == 0) {
             if (w.lane == 0) Turn{work.added + block}.await(before);

@@ -52,7 +52,7 @@ template <class S> struct Places {
     L *const shared;
 
     __device__ __forceinline__ explicit Places(char *smem)
-        : base(ll_base(smem)), k{base + uint32_t(offsetof(L, k))}, v{base + uint32_t(offsetof(L, v))},
+        : base(shared_address(smem)), k{base + uint32_t(offsetof(L, k))}, v{base + uint32_t(offsetof(L, v))},
           p{base + uint32_t(offsetof(L, p))}, ds{base + uint32_t(offsetof(L, ds))}, shared((L *)smem) {}
 
     __device__ __forceinline__ ll_rows<S::C> q(int stage) const {
@@ -61,7 +61,11 @@ template <class S> struct Places {
     __device__ __forceinline__ ll_rows<S::C> dout(int stage) const {
         return {base + uint32_t(offsetof(L, dout)) + stage * uint32_t(sizeof(L::dout[0]))};
     }
-    __device__ __forceinline__ float *stats(int stage) const { return shared->stats[stage][0]; }
+    // In bytes and unsigned, as the others: with shared->stats[stage] the exact shape of head size 128 spills five
+    // times as much.
+    __device__ __forceinline__ float *stats(int stage) const {
+        return (float *)((char *)shared->stats + stage * uint32_t(sizeof(L::stats[0])));
+    }
 };
 
 // The work memory: a ticket, then a counter a block of queries and head, then their sums in the order of fragments.
@@ -125,7 +129,7 @@ template <class S> struct Keys {
     __device__ __forceinline__ bool advance(Step &s) const {
         if (s.m < s.last) return s.m++, true;
         while (++s.h < j * r + r) {
-            const Blocks &b = ll_shifted(s.h, a.h) ? shift : plain;
+            const Blocks b = ll_shifted(s.h, a.h) ? shift : plain; // a copy: a choice of addresses is undone late
             if (b.last >= b.first) return s.m = b.first, s.last = b.last, true;
         }
         return false;
