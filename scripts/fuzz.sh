@@ -29,6 +29,10 @@ for dir in $(grep -rl --include='*_test.go' '^func Fuzz' cmd internal | xargs -n
 		status=0
 		{ time (cd "$dir" && timeout --kill-after=5 $((seconds + 60)) "$test" -test.run='^$' -test.fuzz="^$target\$" -test.fuzztime="${seconds}s" \
 			-test.fuzzminimizetime=1x -test.parallel=2 -test.fuzzcachedir="$out/cache/$dir") >"$log" 2>&1; } 2>"$log.time" || status=$?
+		# The tool at times takes the end of its own time for a fault (golang/go#75804, mended in Go 1.27). A finding leaves its input.
+		if [ $status -eq 1 ] && grep -q '^    context deadline exceeded$' "$log" && ! grep -q 'Failing input' "$log"; then
+			status=0
+		fi
 		took=$(awk 'END { printf "%.0f", $1 + $2 }' "$log.time")
 		least=$((${FUZZ_LEAST:-50} * took + 10)) # not none either, where the machine is too busy to tell
 		execs=$(sed -n 's/.*execs: \([0-9]*\).*/\1/p' "$log" | tail -1)
