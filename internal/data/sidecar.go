@@ -101,7 +101,9 @@ func (c *sidecar) verify(bin string, o *Options) error {
 	case o.TextNamed && c.Format == Text && o.TextField != c.TextField:
 		return errs.Usagef("--text-field %s: %s was prepared with %s", o.TextField, bin, c.TextField)
 	}
-	if t := o.Template; t != "" && t != Auto && c.examples() {
+	if !c.examples() {
+		o.idleTemplate(bin)
+	} else if t := o.Template; t != "" && t != Auto {
 		sum, err := TemplateSum(t)
 		if err != nil {
 			return err

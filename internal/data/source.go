@@ -280,6 +280,13 @@ func (o *Options) note(format string, a ...any) {
 	}
 }
 
+// idleTemplate notes a template that was named for text, which is written in none.
+func (o *Options) idleTemplate(path string) {
+	if t := o.Template; t != "" && t != Auto {
+		o.note("%s: is text, which is written in no template: --template %s has no effect", path, t)
+	}
+}
+
 // unread are the fields of examples that were passed over, gathered from all workers.
 type unread struct {
 	mu    sync.Mutex
@@ -364,6 +371,7 @@ func (s *source) openEncoder() error {
 	}
 	s.encoder.drop, s.encoder.parts = o.Encoder.Parts()
 	if s.format == Text {
+		o.idleTemplate(s.path)
 		return nil
 	}
 	chat := ""
