@@ -370,9 +370,8 @@ func FuzzText(f *testing.F) {
 	f.Add("2024.10")
 	f.Add("a\xffb\n")
 	f.Fuzz(func(t *testing.T, text string) {
-		if text == "" || strings.ContainsRune(text, 0) { // no path
-			t.Skip()
+		if text != "" && !strings.ContainsRune(text, 0) { // it may be a path
+			roundTrip(t, text, []string{"x" + text})
 		}
-		roundTrip(t, text, []string{"x" + text})
 	})
 }

@@ -337,7 +337,7 @@ func (l *lexer) escape() (rune, error) {
 	return r, nil
 }
 
-// unit reads \uXXXX.
+// unit reads a UTF-16 unit: \u and four hexadecimal digits.
 func unit(b []byte) (rune, bool) {
 	if len(b) < 6 || b[0] != '\\' || b[1] != 'u' {
 		return 0, false
