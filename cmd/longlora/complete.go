@@ -10,8 +10,8 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"longlora/internal/ckpt"
 	"longlora/internal/config"
+	"longlora/internal/hub"
 )
 
 // completeFlags lets the shell complete the values of a command's options.
@@ -35,7 +35,7 @@ func completions(f *pflag.Flag, argument, typed string) ([]string, cobra.ShellCo
 		values = []string{"true", "false"}
 	}
 	if f.Name == "model" {
-		values = ckpt.HubModels()
+		values = hub.Models()
 	}
 	out := begins(values, before, typed)
 	switch {

@@ -5,9 +5,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"longlora/internal/ckpt"
 	"longlora/internal/config"
 	"longlora/internal/eval"
+	"longlora/internal/files"
 	"longlora/internal/ops"
 	"longlora/internal/report"
 	"longlora/internal/ui"
@@ -31,7 +31,7 @@ longlora eval --model merged --task ppl --data books.txt --ctx 16384 --protocol 
 			if err := e.Finish(v); err != nil {
 				return err
 			}
-			if v.InFile("out") && ckpt.SameDir(e.Out, e.Adapter) {
+			if v.InFile("out") && files.SameDir(e.Out, e.Adapter) {
 				e.Out = "" // of the training run that shares the file
 			}
 			if e.Report != "" { // said now, not after hours of work

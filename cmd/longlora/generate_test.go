@@ -10,8 +10,8 @@ import (
 	"slices"
 	"testing"
 
-	"longlora/internal/ckpt"
 	"longlora/internal/eval"
+	"longlora/internal/files"
 	"longlora/internal/testkit"
 )
 
@@ -82,11 +82,11 @@ func withWindow(t *testing.T, dir string, w int) string {
 		t.Fatal(err)
 	}
 	path := filepath.Join(out, "config.json")
-	if err := ckpt.ReadJSON(path, &raw); err != nil {
+	if err := files.ReadJSON(path, &raw); err != nil {
 		t.Fatal(err)
 	}
 	raw["architectures"], raw["model_type"], raw["sliding_window"] = []string{"MistralForCausalLM"}, "mistral", w
-	if err := ckpt.WriteJSON(path, raw); err != nil {
+	if err := files.WriteJSON(path, raw); err != nil {
 		t.Fatal(err)
 	}
 	return out

@@ -77,7 +77,7 @@ func (m *mergeOptions) run(c *cobra.Command, v *config.Values) error {
 	if math.IsNaN(m.scale) || math.IsInf(m.scale, 0) {
 		return errs.Usagef("--scale %v: a finite number is wanted", m.scale)
 	}
-	if dir, err := ckpt.Resolve(m.model); err == nil && ckpt.SameDir(m.out, dir) {
+	if dir, err := ckpt.Resolve(m.model); err == nil && files.SameDir(m.out, dir) {
 		return errs.Usagef("--out %s: is the base (--model); choose another folder", m.out)
 	}
 	if err := files.CheckNew(m.out); err != nil { // before anything is read

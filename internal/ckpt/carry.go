@@ -10,6 +10,7 @@ import (
 
 	"longlora/internal/errs"
 	"longlora/internal/files"
+	"longlora/internal/hub"
 )
 
 const tokenizerConfig = "tokenizer_config.json"
@@ -44,11 +45,11 @@ func CarryOver(dst, src string) error {
 			}
 		}
 		if dir := filepath.Dir(n); dir != "." {
-			if err := MakeDir(filepath.Join(dst, dir)); err != nil {
+			if err := files.MakeDir(filepath.Join(dst, dir)); err != nil {
 				return err
 			}
 		}
-		if err := CopyFile(filepath.Join(dst, n), filepath.Join(src, n)); err != nil {
+		if err := files.CopyFile(filepath.Join(dst, n), filepath.Join(src, n)); err != nil {
 			return err
 		}
 	}
@@ -58,8 +59,7 @@ func CarryOver(dst, src string) error {
 // toCarry lists the files that are there, relative to the model's folder, each a file and the model's own.
 func toCarry(src string) ([]string, error) {
 	names := slices.Clone(carried)
-	list, _ := filepath.Glob(filepath.Join(quoteGlob(src), templatesDir, "*.jinja"))
-	for _, p := range list {
+	for _, p := range files.Glob(src, templatesDir+"/*.jinja") {
 		names = append(names, filepath.Join(templatesDir, filepath.Base(p)))
 	}
 	code, _, err := tokenizerCode(src)
@@ -78,33 +78,12 @@ func toCarry(src string) ([]string, error) {
 			return nil, err
 		}
 		f.Close()
-		if !own(p, src) {
+		if !hub.Owns(src, p) {
 			return nil, errs.Dataf("%s: a link out of the model's folder, which is not copied; put the file itself there, or remove the link", p)
 		}
 		there = append(there, n)
 	}
 	return there, nil
-}
-
-// own reports whether a file lies in the model's folder, or, where that is a snapshot in a Hugging Face cache, among the
-// same repository's blobs. A folder of another place may have links into the cache, as hf download has made them there.
-func own(path, dir string) bool {
-	if inside(path, dir) {
-		return true
-	}
-	real, err := filepath.EvalSymlinks(dir)
-	if err != nil {
-		return false
-	}
-	snapshots := filepath.Dir(real)
-	if repo := filepath.Dir(snapshots); filepath.Base(snapshots) == "snapshots" && strings.HasPrefix(filepath.Base(repo), "models--") {
-		return inside(path, filepath.Join(repo, "blobs"))
-	}
-	if cache := HubCache(); cache != "" {
-		blobs, _ := filepath.Glob(filepath.Join(quoteGlob(cache), "models--*", "blobs"))
-		return slices.ContainsFunc(blobs, func(b string) bool { return inside(path, b) })
-	}
-	return false
 }
 
 // module is a Python file's name as auto_map writes it: "tokenization_x.XTokenizer".
@@ -114,11 +93,11 @@ var module = regexp.MustCompile(`^(\w+)\.\w+$`)
 // whether all of them are there. A class of another repository ("org/name--module.Class") needs none.
 func tokenizerCode(src string) (names []string, whole bool, err error) {
 	path := filepath.Join(src, tokenizerConfig)
-	if !exists(path) {
+	if !files.Exists(path) {
 		return nil, true, nil
 	}
 	var raw map[string]any
-	if err := ReadJSON(path, &raw); err != nil {
+	if err := files.ReadJSON(path, &raw); err != nil {
 		return nil, false, err
 	}
 	entries, _ := raw["auto_map"].(map[string]any)
@@ -134,7 +113,7 @@ func tokenizerCode(src string) (names []string, whole bool, err error) {
 			if m := module.FindStringSubmatch(s); m != nil {
 				n := m[1] + ".py"
 				found[n] = true
-				whole = whole && exists(filepath.Join(src, n))
+				whole = whole && files.Exists(filepath.Join(src, n))
 			} else if ok && !strings.Contains(s, "--") {
 				whole = false
 			}
@@ -154,11 +133,11 @@ func carryTokenizerConfig(dst, src string) (done bool, err error) {
 		return false, err
 	}
 	var raw map[string]any
-	if err := ReadJSON(filepath.Join(src, tokenizerConfig), &raw); err != nil {
+	if err := files.ReadJSON(filepath.Join(src, tokenizerConfig), &raw); err != nil {
 		return false, err
 	}
 	delete(raw, "auto_map")
-	return true, WriteJSON(filepath.Join(dst, tokenizerConfig), raw)
+	return true, files.WriteJSON(filepath.Join(dst, tokenizerConfig), raw)
 }
 
 // Derived is config.json for a checkpoint made from this one: the same without auto_map, which names code in files of

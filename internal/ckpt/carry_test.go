@@ -12,10 +12,9 @@ import (
 
 // The tokenizer's files come along, from the model's folder and from its own blobs in a cache, and nothing else.
 func TestCarryOver(t *testing.T) {
-	noCache(t)
 	hub := t.TempDir()
 	t.Setenv("HF_HUB_CACHE", hub)
-	snap := cached(t, hub)
+	snap := filepath.Join(hub, "models--org--name", "snapshots", "abc")
 	secret := filepath.Join(t.TempDir(), "secret")
 	testkit.Write(t, secret, "secret")
 	testkit.Write(t, filepath.Join(hub, "models--org--other", "blobs", "2"), "another's")
@@ -23,15 +22,15 @@ func TestCarryOver(t *testing.T) {
 	plain := t.TempDir()
 	testkit.Write(t, plain+"/tokenizer.json", "{}")
 	testkit.Write(t, plain+"/files/t", "model")
-	link(t, "files/t", plain+"/tokenizer.model")
+	testkit.Link(t, "files/t", plain+"/tokenizer.model")
 	testkit.Write(t, plain+"/additional_chat_templates/rag.jinja", "x")
 	testkit.Write(t, plain+"/.env", "password")
 	testkit.Write(t, plain+"/README.md", "x")
-	link(t, filepath.Join(hub, "models--org--other", "blobs", "2"), plain+"/vocab.json") // as hf download --local-dir has linked
+	testkit.Link(t, filepath.Join(hub, "models--org--other", "blobs", "2"), plain+"/vocab.json") // as hf download --local-dir has linked
 	testkit.Write(t, filepath.Join(hub, "models--org--name", "blobs", "3"), "template")
-	link(t, "../../blobs/3", filepath.Join(snap, "chat_template.jinja"))
+	testkit.Link(t, "../../blobs/3", filepath.Join(snap, "chat_template.jinja"))
 	away := t.TempDir()
-	link(t, snap, away+"/model")
+	testkit.Link(t, snap, away+"/model")
 
 	for dir, want := range map[string]string{
 		plain:           "additional_chat_templates additional_chat_templates/rag.jinja tokenizer.json tokenizer.model vocab.json",
@@ -47,19 +46,22 @@ func TestCarryOver(t *testing.T) {
 		}
 	}
 	for what, make := range map[string]func(dir string){
-		"a link out of the folder": func(d string) { link(t, secret, d+"/chat_template.jinja") },
-		"a relative one":           func(d string) { link(t, "../x", d+"/tokenizer.json"); testkit.Write(t, d+"/../x", "x") },
-		"one through a folder":     func(d string) { link(t, filepath.Dir(secret), d+"/w"); link(t, "w/secret", d+"/tokenizer.json") },
+		"a link out of the folder": func(d string) { testkit.Link(t, secret, d+"/chat_template.jinja") },
+		"a relative one":           func(d string) { testkit.Link(t, "../x", d+"/tokenizer.json"); testkit.Write(t, d+"/../x", "x") },
+		"one through a folder": func(d string) {
+			testkit.Link(t, filepath.Dir(secret), d+"/w")
+			testkit.Link(t, "w/secret", d+"/tokenizer.json")
+		},
 		"a folder of templates": func(d string) {
 			testkit.Write(t, secret+"s/a.jinja", "x")
-			link(t, secret+"s", d+"/additional_chat_templates")
+			testkit.Link(t, secret+"s", d+"/additional_chat_templates")
 		},
-		"a pipe, by a link": func(d string) { link(t, "/dev/zero", d+"/merges.txt") },
+		"a pipe, by a link": func(d string) { testkit.Link(t, "/dev/zero", d+"/merges.txt") },
 		"a folder":          func(d string) { testkit.Write(t, d+"/tokenizer.json/x", "") },
 		"a pointer":         func(d string) { testkit.Write(t, d+"/tokenizer.model", lfs) },
-		"a link to nothing": func(d string) { link(t, "nothing", d+"/tokenizer.json") },
+		"a link to nothing": func(d string) { testkit.Link(t, "nothing", d+"/tokenizer.json") },
 		"code out of the folder": func(d string) {
-			link(t, secret, d+"/tok.py")
+			testkit.Link(t, secret, d+"/tok.py")
 			testkit.Write(t, d+"/tokenizer_config.json", `{"auto_map":{"AutoTokenizer":["tok.T",null]}}`)
 		},
 		"a tokenizer_config.json of []": func(d string) { testkit.Write(t, d+"/tokenizer_config.json", "[]") },
@@ -78,7 +80,7 @@ func TestCarryOver(t *testing.T) {
 		}
 	}
 	own := filepath.Join(snap, "tokenizer.json")
-	link(t, "../../../models--org--other/blobs/2", own)
+	testkit.Link(t, "../../../models--org--other/blobs/2", own)
 	if err := CanCarry(snap); errs.Code(err) != 4 {
 		t.Errorf("another repository's blob: %v", err)
 	}

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"longlora/internal/errs"
+	"longlora/internal/files"
 	"longlora/internal/tensor"
 )
 
@@ -143,7 +144,7 @@ func ReadConfigAs(dir string, v any) error {
 			return what
 		}
 	}
-	return ReadJSON(path, v)
+	return files.ReadJSON(path, v)
 }
 
 // ReadConfig reads and checks dir/config.json.

@@ -12,6 +12,7 @@ import (
 
 	"longlora/internal/errs"
 	"longlora/internal/files"
+	"longlora/internal/hub"
 )
 
 // What is not read, wherever it lies, is recognised here, and what to do about it said.
@@ -108,7 +109,7 @@ func fileNotFolder(path string) error {
 
 // first is the first file of a folder that a pattern names, "" for none.
 func first(dir, pattern string) string {
-	if list, _ := filepath.Glob(filepath.Join(quoteGlob(dir), pattern)); len(list) > 0 {
+	if list := files.Glob(dir, pattern); len(list) > 0 {
 		return list[0]
 	}
 	return ""
@@ -122,7 +123,7 @@ func instead(dir string) error {
 	if p := first(dir, "merged/config.json"); p != "" && first(dir, "extend.json") != "" {
 		return errs.Dataf("%s: the folder of an extend; the model that it made: --model %s", dir, filepath.Dir(p))
 	}
-	if list, _ := filepath.Glob(filepath.Join(quoteGlob(dir), "checkpoints", "step-*", "config.json")); len(list) > 0 && first(dir, "run.json") != "" {
+	if list := files.Glob(dir, "checkpoints/step-*/config.json"); len(list) > 0 && first(dir, "run.json") != "" {
 		return errs.Dataf("%s: a training run that has not ended; its last checkpoint, without a tokenizer: --model %s", dir, filepath.Dir(list[len(list)-1]))
 	}
 	if first(dir, "adapter_config.json") != "" {
@@ -141,11 +142,10 @@ func instead(dir string) error {
 func noAdapter(dir string) error {
 	path := filepath.Join(dir, adapterConfigName)
 	if st, err := os.Stat(dir); err != nil {
-		org, repo, named := strings.Cut(dir, "/")
-		if !errors.Is(err, fs.ErrNotExist) || !named || org == "" || org == "." || org == ".." || repo == "" || strings.Contains(repo, "/") {
+		if !errors.Is(err, fs.ErrNotExist) || !hub.IsName(dir) {
 			return files.Fault(dir, err)
 		}
-		if cached, err := Resolve(dir); err == nil {
+		if cached, err := hub.Snapshot(dir); err == nil {
 			return errs.Dataf("%s: no such folder; the local cache has one of this name: --adapter %s", dir, cached)
 		}
 		return errs.Dataf("%s: no such folder; an adapter of this name is downloaded into it with: hf download %s --local-dir %s", dir, dir, dir)
@@ -155,7 +155,7 @@ func noAdapter(dir string) error {
 	if p := first(dir, "*.gguf"); p != "" {
 		return ggufError(p)
 	}
-	if exists(filepath.Join(dir, "config.json")) {
+	if files.Exists(filepath.Join(dir, "config.json")) {
 		return errs.Dataf("%s: there is no such file: %s holds a model, not an adapter; give it as --model", path, dir)
 	}
 	return errs.Dataf("%s: there is no such file; is %s the right folder?", path, dir)

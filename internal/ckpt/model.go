@@ -3,12 +3,14 @@ package ckpt
 import (
 	"fmt"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
 	"longlora/internal/errs"
 	"longlora/internal/files"
+	"longlora/internal/hub"
 	"longlora/internal/tensor"
 )
 
@@ -28,6 +30,19 @@ func (m *Model) Close() {
 	for _, f := range m.open {
 		f.Close()
 	}
+}
+
+// Resolve turns what a user calls a model into its folder: the folder itself, or what a Hugging Face name has in the
+// local cache.
+func Resolve(name string) (string, error) {
+	st, err := os.Stat(name)
+	switch {
+	case err != nil:
+		return hub.Snapshot(name)
+	case !st.IsDir():
+		return "", fileNotFolder(name)
+	}
+	return name, nil
 }
 
 // OpenModel resolves a folder or a Hugging Face name and opens it.

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"longlora/internal/errs"
+	"longlora/internal/files"
 )
 
 // peftPrefix stands before every module path in a PEFT file.
@@ -60,16 +61,16 @@ const SideName = "trainable_params.bin"
 
 // read finds the tensors in whichever form they are.
 func (a *Adapter) read() error {
-	files := []string{"adapter_model.safetensors"}
-	if !exists(filepath.Join(a.Dir, files[0])) {
-		if files = []string{"adapter_model.bin"}; !exists(filepath.Join(a.Dir, files[0])) {
+	names := []string{"adapter_model.safetensors"}
+	if !files.Exists(filepath.Join(a.Dir, names[0])) {
+		if names = []string{"adapter_model.bin"}; !files.Exists(filepath.Join(a.Dir, names[0])) {
 			return errs.Dataf("%s: neither adapter_model.safetensors nor adapter_model.bin is there", a.Dir)
 		}
 	}
-	if exists(filepath.Join(a.Dir, SideName)) {
-		files = append(files, SideName)
+	if files.Exists(filepath.Join(a.Dir, SideName)) {
+		names = append(names, SideName)
 	}
-	for _, name := range files {
+	for _, name := range names {
 		f, err := openTensors(filepath.Join(a.Dir, name))
 		if err != nil {
 			return err

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"longlora/internal/files"
 )
 
 // AdapterConfig is PEFT's adapter_config.json of a LoRA adapter, as releases 0.3 to 0.21 write it: which modules have
@@ -65,16 +67,16 @@ var baseChanging = []string{"pissa", "olora", "corda", "loftq", "lora_ga"}
 // readAdapterConfig reads and checks dir/adapter_config.json.
 func readAdapterConfig(dir string) (*AdapterConfig, error) {
 	path := filepath.Join(dir, adapterConfigName)
-	if !exists(path) {
+	if !files.Exists(path) {
 		return nil, noAdapter(dir)
 	}
 	c := &AdapterConfig{Path: path}
 	f := &fields{path: path}
-	if err := ReadJSON(path, &f.raw); err != nil {
+	if err := files.ReadJSON(path, &f.raw); err != nil {
 		return nil, err
 	}
 	var texts map[string]json.RawMessage
-	if err := ReadJSON(path, &texts); err != nil {
+	if err := files.ReadJSON(path, &texts); err != nil {
 		return nil, err
 	}
 	for name, o := range map[string]*ordered{"rank_pattern": &c.rankPattern, "alpha_pattern": &c.alphaPattern} {

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"longlora/internal/errs"
+	"longlora/internal/files"
 	"longlora/internal/tensor"
 	"longlora/internal/testkit"
 )
@@ -329,10 +330,10 @@ func TestWriteAdapterAsPEFT(t *testing.T) {
 			}
 		}
 		var a, b map[string]any
-		if err := ReadJSON(filepath.Join(dir, "adapter_config.json"), &a); err != nil {
+		if err := files.ReadJSON(filepath.Join(dir, "adapter_config.json"), &a); err != nil {
 			t.Fatal(err)
 		}
-		if err := ReadJSON(filepath.Join(ref, "adapter_config.json"), &b); err != nil {
+		if err := files.ReadJSON(filepath.Join(ref, "adapter_config.json"), &b); err != nil {
 			t.Fatal(err)
 		}
 		for _, k := range []string{"peft_type", "task_type", "r", "lora_alpha", "bias", "fan_in_fan_out"} {

@@ -4,6 +4,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"longlora/internal/files"
 )
 
 // NewAdapter says what is to be written as an adapter.
@@ -63,7 +65,7 @@ func WriteAdapter(dir string, a NewAdapter) error {
 		}
 	}
 	cfg["modules_to_save"] = saved
-	return WriteJSON(filepath.Join(dir, adapterConfigName), cfg)
+	return files.WriteJSON(filepath.Join(dir, adapterConfigName), cfg)
 }
 
 // saves is a modules_to_save by which PEFT finds these tensors of a model and no others: the configuration's own where

@@ -191,7 +191,7 @@ func (c *counter) Write(p []byte) (int, error) {
 
 // WriteSafetensors writes one file atomically.
 func WriteSafetensors(path string, ts []Out) error {
-	return WriteAtomic(path, func(w io.Writer) error { return writeSafetensors(w, ts) })
+	return files.WriteAtomic(path, func(w io.Writer) error { return writeSafetensors(w, ts) })
 }
 
 // indexFile names the file that lists a sharded checkpoint's tensors.
@@ -223,5 +223,5 @@ func WriteSharded(dir string, ts []Out, limit int64) error {
 			return err
 		}
 	}
-	return WriteJSON(filepath.Join(dir, indexFile), map[string]any{"metadata": map[string]any{"total_size": total}, "weight_map": where})
+	return files.WriteJSON(filepath.Join(dir, indexFile), map[string]any{"metadata": map[string]any{"total_size": total}, "weight_map": where})
 }

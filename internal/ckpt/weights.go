@@ -9,13 +9,9 @@ import (
 	"strings"
 
 	"longlora/internal/errs"
+	"longlora/internal/files"
 	"longlora/internal/tensor"
 )
-
-func exists(path string) bool {
-	_, err := os.Stat(path)
-	return err == nil
-}
 
 // weightFiles are looked for in this order, as transformers does.
 var weightFiles = []string{"model.safetensors", indexFile, "pytorch_model.bin", "pytorch_model.bin.index.json"}
@@ -41,7 +37,7 @@ func (m *Model) openIndex(path string) error {
 	var ix struct {
 		Map map[string]string `json:"weight_map"`
 	}
-	if err := ReadJSON(path, &ix); err != nil {
+	if err := files.ReadJSON(path, &ix); err != nil {
 		return err
 	}
 	if len(ix.Map) == 0 {
@@ -56,7 +52,7 @@ func (m *Model) openIndex(path string) error {
 	}
 	for _, f := range slices.Sorted(maps.Keys(shards)) {
 		shard := filepath.Join(m.Dir, f)
-		if !exists(shard) {
+		if !files.Exists(shard) {
 			return errs.Dataf("%s: the shard is missing; %s names it; fetch it again", shard, filepath.Base(path))
 		}
 		if err := m.openFile(shard); err != nil {

@@ -14,13 +14,6 @@ import (
 	"longlora/internal/testkit"
 )
 
-func link(t *testing.T, to, path string) {
-	t.Helper()
-	if err := os.Symlink(to, path); err != nil {
-		t.Fatal(err)
-	}
-}
-
 const lfs = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 26973\n"
 
 // An index that names what no shard holds, or misses what one does, or whose shards lie in a folder, gives the tensors
@@ -154,8 +147,8 @@ func TestNoModel(t *testing.T) {
 			}
 		}, "", "config.json: a pipe"},
 		"a folder for weights":    {whole(), func(d string) { testkit.Write(t, d+"/model.safetensors/x", "") }, "", "model.safetensors: a folder"},
-		"a device for weights":    {whole(), func(d string) { link(t, "/dev/zero", d+"/pytorch_model.bin") }, "", "pytorch_model.bin: a device"},
-		"a link to nothing":       {whole(), func(d string) { link(t, "../blobs/x", d+"/model.safetensors") }, "", "model.safetensors: a link to ../blobs/x"},
+		"a device for weights":    {whole(), func(d string) { testkit.Link(t, "/dev/zero", d+"/pytorch_model.bin") }, "", "pytorch_model.bin: a device"},
+		"a link to nothing":       {whole(), func(d string) { testkit.Link(t, "../blobs/x", d+"/model.safetensors") }, "", "model.safetensors: a link to ../blobs/x"},
 		"config.json of an array": {empty(), func(d string) { testkit.Write(t, d+"/config.json", "[]") }, "", "config.json: array where an object is wanted"},
 		"a long config.json":      {empty(), func(d string) { testkit.Write(t, d+"/config.json", "["+strings.Repeat("0,", 3<<20)+"0]") }, "", "more than such a file has"},
 		"an index of numbers":     {whole(), func(d string) { testkit.Write(t, d+"/"+indexFile, `{"weight_map":{"a":1}}`) }, "", "weight_map: number where something else is wanted"},

@@ -15,7 +15,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"longlora/internal/ckpt"
 	"longlora/internal/errs"
 	"longlora/internal/files"
 )
@@ -86,7 +85,7 @@ func partDir(out string) string {
 // CheckOut refuses an output whose place is taken by something that no preparation wrote.
 func CheckOut(out string) error {
 	c := &sidecar{}
-	described := ckpt.ReadJSON(sidecarPath(out), c) == nil && strings.HasPrefix(c.Kind, preparedKind)
+	described := files.ReadJSON(sidecarPath(out), c) == nil && strings.HasPrefix(c.Kind, preparedKind)
 	indexed := beginsWith(indexPath(out), indexMagic)
 	for path, ours := range map[string]bool{out: described || indexed, sidecarPath(out): described, indexPath(out): described || indexed} {
 		st, err := os.Stat(path)
@@ -214,7 +213,7 @@ func (c *sidecar) result(out string) *Prepared {
 
 // open takes up what an earlier call left, if it is of the same data and options, or begins anew.
 func (p *preparation) open() (err error) {
-	if err := ckpt.MakeDir(p.part); err != nil {
+	if err := files.MakeDir(p.part); err != nil {
 		return err
 	}
 	defer func() {
@@ -330,7 +329,7 @@ func (p *preparation) save() error {
 	st := &p.state
 	st.Tokens, st.Whole, st.Count, st.Spans = p.w.tokens, p.w.whole, p.w.count, p.w.spans
 	st.Second = p.before + time.Since(p.begun).Seconds()
-	return ckpt.WriteJSON(filepath.Join(p.part, prepareStateName), st)
+	return files.WriteJSON(filepath.Join(p.part, prepareStateName), st)
 }
 
 // finish brings the parts to their names: the sidecars first, so that the ids never stand without them.
@@ -344,7 +343,7 @@ func (p *preparation) finish() (*Prepared, error) {
 	c := *p.want
 	c.Documents, c.Tokens, c.MaxID, c.Skipped = p.w.count, int64(p.w.tokens), p.state.MaxID, p.state.Skip
 	c.Bytes, c.Seconds = p.state.Bytes, p.before+time.Since(p.begun).Seconds()
-	err := ckpt.WriteAtomic(indexPath(p.out), func(w io.Writer) error {
+	err := files.WriteAtomic(indexPath(p.out), func(w io.Writer) error {
 		if _, err := w.Write(indexHead(p.w.count, p.w.spans, c.examples())); err != nil {
 			return err
 		}
@@ -368,13 +367,13 @@ func (p *preparation) finish() (*Prepared, error) {
 	if c.Index, err = files.Whole(indexPath(p.out), filepath.Base(indexPath(p.out))); err != nil {
 		return nil, err
 	}
-	if err := ckpt.WriteJSON(sidecarPath(p.out), &c); err != nil {
+	if err := files.WriteJSON(sidecarPath(p.out), &c); err != nil {
 		return nil, err
 	}
 	if err := os.Rename(ids, p.out); err != nil {
 		return nil, errs.Dataf("%w", err)
 	}
-	if err := ckpt.SyncDir(filepath.Dir(p.out)); err != nil {
+	if err := files.SyncDir(filepath.Dir(p.out)); err != nil {
 		return nil, err
 	}
 	if err := p.sweep(); err != nil {

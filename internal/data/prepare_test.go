@@ -10,7 +10,6 @@ import (
 	"strings"
 	"testing"
 
-	"longlora/internal/ckpt"
 	"longlora/internal/errs"
 	"longlora/internal/files"
 	"longlora/internal/testkit"
@@ -261,7 +260,7 @@ func TestDamagedIndexRecords(t *testing.T) {
 			if c.Index, err = files.Whole(bin+".idx", c.Index.Name); err != nil {
 				t.Fatal(err)
 			}
-			if err := ckpt.WriteJSON(bin+".json", c); err != nil {
+			if err := files.WriteJSON(bin+".json", c); err != nil {
 				t.Fatal(err)
 			}
 			if _, err := Open(t.Context(), realOptions(t, bin, "auto", 96)); errs.Code(err) != 4 {
@@ -436,7 +435,7 @@ func TestIDsOutside(t *testing.T) {
 		t.Fatal(err)
 	}
 	if c.Bin, err = files.Whole(bin, c.Bin.Name); err == nil {
-		err = ckpt.WriteJSON(bin+".json", c)
+		err = files.WriteJSON(bin+".json", c)
 	}
 	if err != nil {
 		t.Fatal(err)

@@ -13,7 +13,6 @@ import (
 	"reflect"
 	"slices"
 
-	"longlora/internal/ckpt"
 	"longlora/internal/errs"
 	"longlora/internal/files"
 	"longlora/internal/proc"
@@ -63,7 +62,7 @@ func readSidecar(bin string) (*sidecar, error) {
 		}
 		return nil, nil
 	}
-	if err := ckpt.ReadJSON(sidecarPath(bin), c); err != nil {
+	if err := files.ReadJSON(sidecarPath(bin), c); err != nil {
 		return nil, err
 	}
 	if c.Kind != sidecarKind {

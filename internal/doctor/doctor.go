@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"os"
 
-	"longlora/internal/ckpt"
+	"longlora/internal/hub"
 	"longlora/internal/machine"
 	"longlora/internal/ops"
 )
@@ -105,7 +105,7 @@ func Run(ctx context.Context, g Given, begun func(what string)) (*Report, error)
 	r.Driver.Version, r.Driver.Cards = machine.NVIDIA()
 	begun("disks")
 	r.Disks = disks()
-	r.Hub = hub()
+	r.Hub = localHub()
 	begun("operations on the CPU")
 	if err := r.test(ctx, g.CPU, g.Kernels); err != nil {
 		return nil, err
@@ -147,10 +147,10 @@ func (r *Report) testGPU(ctx context.Context, d *GPU) error {
 	return err
 }
 
-func hub() Hub {
-	h := Hub{Path: ckpt.HubCache()}
+func localHub() Hub {
+	h := Hub{Path: hub.Cache()}
 	st, err := os.Stat(h.Path)
 	h.Here = err == nil && st.IsDir()
-	h.Models = len(ckpt.HubModels())
+	h.Models = len(hub.Models())
 	return h
 }

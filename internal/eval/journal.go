@@ -11,7 +11,6 @@ import (
 	"os"
 	"path/filepath"
 
-	"longlora/internal/ckpt"
 	"longlora/internal/errs"
 	"longlora/internal/files"
 	"longlora/internal/proc"
@@ -121,7 +120,7 @@ func (j *journal) checkResults() error {
 	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) || len(j.have) > 0 {
 		return nil
 	}
-	if err := ckpt.ReadJSON(path, &rep); err != nil || len(rep.Results) == 0 || rep.Results[0].Task == "" || rep.Results[0].Ctx == 0 {
+	if err := files.ReadJSON(path, &rep); err != nil || len(rep.Results) == 0 || rep.Results[0].Task == "" || rep.Results[0].Ctx == 0 {
 		return errs.Usagef("--out %s: its %s was not written by eval; it is left alone: give another folder", j.dir, resultsName)
 	}
 	return nil
@@ -176,7 +175,7 @@ func (j *journal) finish(rep Report) error {
 	if err := j.lock.Check(); err != nil {
 		return err
 	}
-	return ckpt.WriteJSON(filepath.Join(j.dir, resultsName), rep)
+	return files.WriteJSON(filepath.Join(j.dir, resultsName), rep)
 }
 
 // note says what of the journal is computed again; "" for nothing.

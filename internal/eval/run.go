@@ -16,6 +16,7 @@ import (
 	"longlora/internal/config"
 	"longlora/internal/data"
 	"longlora/internal/errs"
+	"longlora/internal/files"
 	"longlora/internal/load"
 	"longlora/internal/model"
 	"longlora/internal/ops"
@@ -140,7 +141,7 @@ func (e *evaluation) run(ctx context.Context) (rs []Result, err error) {
 	}
 	defer e.base.Close()
 	for _, d := range []struct{ flag, dir string }{{"--model", e.base.Dir}, {"--adapter", e.cfg.Adapter}} {
-		if e.cfg.Out != "" && ckpt.SameDir(e.cfg.Out, d.dir) {
+		if e.cfg.Out != "" && files.SameDir(e.cfg.Out, d.dir) {
 			return nil, errs.Usagef("--out %s is the folder of %s; choose another one", e.cfg.Out, d.flag)
 		}
 	}

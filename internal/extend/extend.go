@@ -97,7 +97,7 @@ func Run(ctx context.Context, cfg *config.Extend, be ops.Backend, log io.Writer)
 			return e.rep, err
 		}
 	}
-	return e.rep, ckpt.WriteJSON(filepath.Join(cfg.Out, "report.json"), e.rep)
+	return e.rep, files.WriteJSON(filepath.Join(cfg.Out, "report.json"), e.rep)
 }
 
 // DryRun says on log what the training would do, as train's does; nothing is evaluated and nothing written.
@@ -124,7 +124,7 @@ func (e *extension) open(ctx context.Context) (err error) {
 		return err
 	}
 	for _, d := range []struct{ flag, dir string }{{"--model", e.base.Dir}, {"--adapter", c.Adapter}} {
-		if ckpt.SameDir(c.Out, d.dir) {
+		if files.SameDir(c.Out, d.dir) {
 			return errs.Usagef("--out %s is the folder of %s; choose another one", c.Out, d.flag)
 		}
 	}

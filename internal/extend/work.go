@@ -67,7 +67,7 @@ func readWork(out string) (w work, err error) {
 	} else if !sealed {
 		return w, errs.Usagef("%s: not the record of an extend of this version; give another --out", path)
 	}
-	if err := ckpt.ReadJSON(path, &w); err != nil {
+	if err := files.ReadJSON(path, &w); err != nil {
 		return w, err
 	}
 	if w.Kind != workKind {
@@ -79,7 +79,7 @@ func readWork(out string) (w work, err error) {
 // maxWork is longer than the record of any extension.
 const maxWork = 32 << 20
 
-func (w work) write(out string) error { return ckpt.WriteSealed(filepath.Join(out, workName), w) }
+func (w work) write(out string) error { return files.WriteSealed(filepath.Join(out, workName), w) }
 
 // claim writes down what this command is, or compares it with what began in --out. What the training would refuse is
 // refused first, before the evaluation of the base takes its time.

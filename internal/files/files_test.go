@@ -2,11 +2,13 @@ package files
 
 import (
 	"errors"
+	"io"
 	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -106,5 +108,18 @@ func TestFault(t *testing.T) {
 	}
 	if known := errs.Usagef("a fault"); Fault("x", known) != known {
 		t.Error("an error with a kind changed")
+	}
+}
+
+func TestDiskFull(t *testing.T) {
+	dir := t.TempDir()
+	err := WriteAtomic(filepath.Join(dir, "x"), func(w io.Writer) error {
+		if _, err := w.Write(make([]byte, 100)); err != nil {
+			return err
+		}
+		return &os.PathError{Op: "write", Path: "x", Err: syscall.ENOSPC}
+	})
+	if list, _ := os.ReadDir(dir); errs.Code(err) != 4 || !strings.Contains(err.Error(), "disk is full") || len(list) != 0 {
+		t.Errorf("%v, the folder holds %v", err, list)
 	}
 }

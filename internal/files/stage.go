@@ -119,20 +119,20 @@ func (s *Stage) clear() error {
 // reader takes less than all of it for whole.
 func (s *Stage) Commit(last string) error {
 	defer s.lock.Release()
-	if err := syncDir(s.Dir); err != nil {
+	if err := SyncDir(s.Dir); err != nil {
 		return err
 	}
 	if s.inside {
 		if err := s.moveUp(last); err != nil {
 			return err
 		}
-		return syncDir(s.out)
+		return SyncDir(s.out)
 	}
 	if err := unix.Rename(s.Dir, s.out); err != nil { // which replaces an empty folder, and no other
 		s.Drop()
 		return s.late(err)
 	}
-	return syncDir(filepath.Dir(s.out))
+	return SyncDir(filepath.Dir(s.out))
 }
 
 // late says that the place was free at first and is not any more.
@@ -171,7 +171,7 @@ func (s *Stage) moveUp(last string) error {
 	}
 	for _, name := range names {
 		if name == last {
-			if err := syncDir(s.out); err != nil {
+			if err := SyncDir(s.out); err != nil {
 				return err
 			}
 		}
@@ -188,14 +188,4 @@ func (s *Stage) Drop() {
 		_ = os.RemoveAll(s.Dir) // what stays is removed by the next one
 	}
 	s.lock.Release()
-}
-
-// syncDir makes renames in a folder last.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return Fault(dir, err)
-	}
-	defer d.Close()
-	return Fault(dir, d.Sync())
 }

@@ -19,7 +19,7 @@ var layers = map[string]int{
 	"internal/extend": 5, "internal/train": 4, "internal/eval": 4, "internal/bench": 4, "internal/doctor": 4, "internal/plan": 3, "internal/load": 3,
 	"internal/model": 2, "internal/lora": 2, "internal/ckpt": 2, "internal/data": 2, "internal/machine": 2,
 	"internal/ops": 1, "internal/ops/cpu": 1, "internal/ops/cuda": 1, "internal/ops/optest": 1, "internal/tokenizer": 1, "internal/tokenizer/onig": 0, "internal/ui": 1,
-	"internal/tensor": 0, "internal/s2attn": 0, "internal/rope": 0, "internal/config": 0, "internal/errs": 0, "internal/par": 0, "internal/proc": 0, "internal/files": 0, "csrc": 0, "csrc/cpu": 0,
+	"internal/tensor": 0, "internal/s2attn": 0, "internal/rope": 0, "internal/config": 0, "internal/errs": 0, "internal/par": 0, "internal/proc": 0, "internal/files": 0, "internal/hub": 0, "csrc": 0, "csrc/cpu": 0,
 	"internal/testkit": 0, "internal/testkit/flags": 1, "internal/testkit/backend": 2, "internal/testkit/perf": 2,
 	"internal/lint": 0, "scripts/demotext": 0, "scripts/benchproducts": 7, "scripts/benchdecode": 7,
 }
@@ -28,7 +28,6 @@ var layers = map[string]int{
 var beside = map[string]string{
 	"internal/lora":       "internal/model internal/ckpt",
 	"internal/data":       "internal/ckpt",
-	"internal/machine":    "internal/ckpt",  // keeps measured rates by its atomic writer
 	"internal/plan":       "internal/load",  // a plan may be of a checkpoint, by its config.json alone
 	"internal/bench":      "internal/train", // measures the steps of training themselves
 	"internal/ops/cpu":    "internal/ops",
@@ -36,6 +35,7 @@ var beside = map[string]string{
 	"internal/ops/optest": "internal/ops",
 	"internal/config":     "internal/errs internal/files internal/s2attn",
 	"internal/files":      "internal/errs internal/par",
+	"internal/hub":        "internal/errs internal/files",
 	"internal/proc":       "internal/errs internal/files internal/par",
 	"internal/rope":       "internal/errs",
 	"csrc/cpu":            "internal/tensor",

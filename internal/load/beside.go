@@ -8,8 +8,8 @@ import (
 	"path/filepath"
 	"slices"
 
-	"longlora/internal/ckpt"
 	"longlora/internal/errs"
+	"longlora/internal/files"
 	"longlora/internal/model"
 	"longlora/internal/rope"
 	"longlora/internal/s2attn"
@@ -43,7 +43,7 @@ func readBeside(adapter string) (*Record, error) {
 		Kind      string  `json:"longlora"`
 		Positions *Record `json:"positions"`
 	}
-	if err := ckpt.ReadSealed(path, &run); err != nil {
+	if err := files.ReadSealed(path, &run); err != nil {
 		return nil, err
 	}
 	if run.Positions == nil && run.Kind != "" { // without that it is another program's

@@ -9,8 +9,8 @@ import (
 	"slices"
 	"strconv"
 
-	"longlora/internal/ckpt"
 	"longlora/internal/errs"
+	"longlora/internal/files"
 )
 
 // Meant is the cause of an error of kind Data: a folder that is no adapter, where another one is.
@@ -85,7 +85,7 @@ func stale(dir string) string {
 		Result json.RawMessage `json:"result"`
 		Files  json.RawMessage `json:"files"` // of a checkpoint, which never changes
 	}
-	if !has(dir, runName) || ckpt.ReadJSON(filepath.Join(dir, runName), &run) != nil || run.Kind == "" {
+	if !has(dir, runName) || files.ReadJSON(filepath.Join(dir, runName), &run) != nil || run.Kind == "" {
 		return ""
 	}
 	if run.Result != nil || run.Files != nil {

@@ -7,6 +7,7 @@ import (
 
 	"longlora/internal/ckpt"
 	"longlora/internal/errs"
+	"longlora/internal/files"
 	"longlora/internal/load"
 	"longlora/internal/tensor"
 )
@@ -31,7 +32,7 @@ func TestUnknownTensors(t *testing.T) {
 		if err := ckpt.WriteSafetensors(filepath.Join(dir, "model.safetensors"), outs); err != nil {
 			t.Fatal(err)
 		}
-		if err := ckpt.CopyFile(filepath.Join(dir, "config.json"), filepath.Join(from, "config.json")); err != nil {
+		if err := files.CopyFile(filepath.Join(dir, "config.json"), filepath.Join(from, "config.json")); err != nil {
 			t.Fatal(err)
 		}
 		b, err := load.Open(dir, "")

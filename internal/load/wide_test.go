@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"longlora/internal/ckpt"
+	"longlora/internal/files"
 	"longlora/internal/load"
 	"longlora/internal/model"
 	"longlora/internal/ops/cpu"
@@ -36,7 +37,7 @@ func TestWideVocabulary(t *testing.T) {
 	testkit.ReadJSON(t, "../../testdata/golden/wide-vocab/expected.json", &want)
 	dir := t.TempDir()
 	want.Config["architectures"] = []string{"LlamaForCausalLM"}
-	if err := ckpt.WriteJSON(filepath.Join(dir, "config.json"), want.Config); err != nil {
+	if err := files.WriteJSON(filepath.Join(dir, "config.json"), want.Config); err != nil {
 		t.Fatal(err)
 	}
 	base, err := load.OpenConfig(dir, "")

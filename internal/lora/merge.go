@@ -246,7 +246,7 @@ func (o *MergeOptions) writeConfig(dir string) error {
 			raw["torch_dtype"] = name
 		}
 	}
-	return ckpt.WriteJSON(filepath.Join(dir, "config.json"), raw)
+	return files.WriteJSON(filepath.Join(dir, "config.json"), raw)
 }
 
 // String sums the merge up.

@@ -9,6 +9,7 @@ import (
 
 	"longlora/internal/ckpt"
 	"longlora/internal/errs"
+	"longlora/internal/files"
 	"longlora/internal/load"
 	"longlora/internal/lora"
 	"longlora/internal/tensor"
@@ -125,7 +126,7 @@ func TestMergeTypes(t *testing.T) {
 func copyModel(t *testing.T, spoil func(name string, v []float32)) string {
 	t.Helper()
 	dir := t.TempDir()
-	if err := ckpt.CopyFile(filepath.Join(dir, "config.json"), golden+"mha-linear/model/config.json"); err != nil {
+	if err := files.CopyFile(filepath.Join(dir, "config.json"), golden+"mha-linear/model/config.json"); err != nil {
 		t.Fatal(err)
 	}
 	testkit.Write(t, filepath.Join(dir, "notes.txt"), "foreign")

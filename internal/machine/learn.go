@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"strings"
 
-	"longlora/internal/ckpt"
 	"longlora/internal/errs"
 	"longlora/internal/files"
 	"longlora/internal/ops"
@@ -46,7 +45,7 @@ func Learn(card ops.Card, log io.Writer) error {
 	}
 	err = os.MkdirAll(filepath.Dir(path), 0o755)
 	if err == nil {
-		err = ckpt.WriteJSON(path, r)
+		err = files.WriteJSON(path, r)
 	}
 	if err != nil {
 		return errs.Dataf("%s: the rates of %s cannot be kept, and plans depend on them: %v; set XDG_CACHE_HOME to a folder that can be written", path, name, err)

@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"strings"
 
-	"longlora/internal/ckpt"
 	"longlora/internal/errs"
 	"longlora/internal/eval"
 	"longlora/internal/extend"
@@ -91,7 +90,7 @@ func Dir(dir string, log io.Writer) (*Page, error) {
 		file string
 		add  func(dir string, log io.Writer) error
 	}{{extendFile, p.addExtend}, {metricsFile, p.addTraining}, {resultsFile, p.addResults}} {
-		if !exists(filepath.Join(dir, part.file)) {
+		if !files.Exists(filepath.Join(dir, part.file)) {
 			continue
 		}
 		found = true
@@ -102,7 +101,7 @@ func Dir(dir string, log io.Writer) (*Page, error) {
 	if found {
 		return p, nil
 	}
-	if exists(filepath.Join(dir, "extend.json")) {
+	if files.Exists(filepath.Join(dir, "extend.json")) {
 		return nil, errs.Dataf("%s: extend has not finished here, there is no %s; the same extend command goes on, and longlora report %s shows the training so far",
 			dir, extendFile, filepath.Join(dir, "adapter"))
 	}
@@ -133,7 +132,7 @@ func (p *Page) addTraining(dir string, log io.Writer) error {
 func (p *Page) addExtend(dir string, log io.Writer) error {
 	var r extend.Report
 	path := filepath.Join(dir, extendFile)
-	if err := ckpt.ReadJSON(path, &r); err != nil {
+	if err := files.ReadJSON(path, &r); err != nil {
 		return err
 	}
 	if err := checkExtend(path, &r); err != nil {
@@ -147,7 +146,7 @@ func (p *Page) addExtend(dir string, log io.Writer) error {
 		return err
 	}
 	p.Sections = append(p.Sections, s)
-	if r.Train != nil && exists(filepath.Join(dir, "adapter", metricsFile)) {
+	if r.Train != nil && files.Exists(filepath.Join(dir, "adapter", metricsFile)) {
 		return p.addTraining(filepath.Join(dir, "adapter"), log)
 	}
 	return nil
@@ -156,7 +155,7 @@ func (p *Page) addExtend(dir string, log io.Writer) error {
 func (p *Page) addResults(dir string, _ io.Writer) error {
 	var r eval.Report
 	path := filepath.Join(dir, resultsFile)
-	if err := ckpt.ReadJSON(path, &r); err != nil {
+	if err := files.ReadJSON(path, &r); err != nil {
 		return err
 	}
 	if len(r.Results) == 0 {
@@ -252,5 +251,5 @@ func (p *Page) Write(path string) error {
 	if err := CheckFile(path); err != nil {
 		return err
 	}
-	return ckpt.WriteAtomic(path, func(w io.Writer) error { return page.Execute(w, p) })
+	return files.WriteAtomic(path, func(w io.Writer) error { return page.Execute(w, p) })
 }

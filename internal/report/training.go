@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"math"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -59,7 +58,7 @@ func readTraining(dir string) (*training, error) {
 	}
 	slices.SortFunc(kept, func(a, b train.Metrics) int { return a.Step - b.Step })
 	t.steps = kept
-	if exists(filepath.Join(dir, runFile)) {
+	if files.Exists(filepath.Join(dir, runFile)) {
 		if t.record, err = train.ReadRecord(dir); err != nil {
 			return nil, err
 		}
@@ -75,11 +74,6 @@ func readTraining(dir string) (*training, error) {
 		}
 	}
 	return &t, nil
-}
-
-func exists(path string) bool {
-	_, err := os.Stat(path)
-	return err == nil
 }
 
 // curve takes one value of each step that has it.

@@ -30,6 +30,17 @@ func Temp[T ~string | ~[]byte](t testing.TB, name string, contents T) string {
 	return Write(t, filepath.Join(t.TempDir(), name), contents)
 }
 
+// Link makes a symbolic link, and the folders above it.
+func Link(t testing.TB, to, path string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(to, path); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // Read gives a file's contents.
 func Read(t testing.TB, path string) []byte {
 	t.Helper()

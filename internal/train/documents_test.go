@@ -7,10 +7,10 @@ import (
 	"strings"
 	"testing"
 
-	"longlora/internal/ckpt"
 	"longlora/internal/config"
 	"longlora/internal/data"
 	"longlora/internal/errs"
+	"longlora/internal/files"
 	"longlora/internal/load"
 	"longlora/internal/testkit"
 )
@@ -20,7 +20,7 @@ func withTokenizer(t *testing.T, name string) string {
 	t.Helper()
 	dir := t.TempDir()
 	for _, p := range []string{filepath.Join(goldenDir, name, "model", "config.json"), filepath.Join(goldenDir, name, "model", "model.safetensors"), "../../testdata/tokenizer/tokenizer.json"} {
-		if err := ckpt.CopyFile(filepath.Join(dir, filepath.Base(p)), p); err != nil {
+		if err := files.CopyFile(filepath.Join(dir, filepath.Base(p)), p); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -32,11 +32,11 @@ func windowed(t *testing.T, name string, w int) string {
 	t.Helper()
 	dir := withTokenizer(t, name)
 	path, raw := filepath.Join(dir, "config.json"), map[string]any{}
-	if err := ckpt.ReadJSON(path, &raw); err != nil {
+	if err := files.ReadJSON(path, &raw); err != nil {
 		t.Fatal(err)
 	}
 	raw["architectures"], raw["model_type"], raw["sliding_window"] = []string{"MistralForCausalLM"}, "mistral", w
-	if err := ckpt.WriteJSON(path, raw); err != nil {
+	if err := files.WriteJSON(path, raw); err != nil {
 		t.Fatal(err)
 	}
 	return dir
@@ -84,7 +84,7 @@ func TestPreparedTrainsAsItsSource(t *testing.T) {
 				for _, m := range metrics(t, out) {
 					losses += fmt.Sprintf("%x %x %d; ", math.Float64bits(m.Loss), math.Float64bits(m.GradNorm), m.Tokens)
 				}
-				return losses, files(t, out, 2)["adapter_model.safetensors"]
+				return losses, written(t, out, 2)["adapter_model.safetensors"]
 			}
 			lossA, a := train(src)
 			lossB, b := train(bin)

@@ -58,7 +58,7 @@ func TestKillAnywhere(t *testing.T) {
 			t.Fatalf("%v\n%s", err, said.String())
 		}
 	}
-	want, got := files(t, whole, steps), files(t, out, steps)
+	want, got := written(t, whole, steps), written(t, out, steps)
 	for n := range want {
 		if got[n] != want[n] {
 			t.Errorf("%s differs from an unbroken run's", n)

@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"longlora/internal/ckpt"
 	"longlora/internal/files"
 	"longlora/internal/ui"
 )
@@ -68,9 +67,9 @@ type curves struct {
 func openCurves(out, from string, step int) (*curves, error) {
 	path := filepath.Join(out, metricsName)
 	other := filepath.Join(from, "..", "..")
-	if theirs := filepath.Join(other, metricsName); from != "" && !ckpt.SameDir(other, out) {
+	if theirs := filepath.Join(other, metricsName); from != "" && !files.SameDir(other, out) {
 		if _, err := os.Stat(theirs); err == nil {
-			if err := ckpt.CopyFile(path, theirs); err != nil {
+			if err := files.CopyFile(path, theirs); err != nil {
 				return nil, err
 			}
 		}

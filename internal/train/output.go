@@ -6,6 +6,7 @@ import (
 
 	"longlora/internal/ckpt"
 	"longlora/internal/config"
+	"longlora/internal/files"
 	"longlora/internal/lora"
 	"longlora/internal/tensor"
 )
@@ -49,7 +50,7 @@ func (s *setup) writeTrained(dir string, e *Engine, dtype func(name string) tens
 		s.pos.WriteConfig(raw)
 	}
 	s.base.Config.SetWindows(raw, s.base.Window)
-	return ckpt.WriteJSON(filepath.Join(dir, "config.json"), raw)
+	return files.WriteJSON(filepath.Join(dir, "config.json"), raw)
 }
 
 // baseType is the type that a tensor has in the base, what config.json says where the base has no weights.
@@ -109,7 +110,7 @@ func (s *setup) writeConfig() error {
 	if err != nil {
 		return err
 	}
-	return ckpt.WriteAtomic(filepath.Join(s.c.Out, config.DefaultFile), func(w io.Writer) error {
+	return files.WriteAtomic(filepath.Join(s.c.Out, config.DefaultFile), func(w io.Writer) error {
 		_, err := w.Write(b)
 		return err
 	})

@@ -76,7 +76,7 @@ const (
 // ReadRecord reads a run's or a checkpoint's run.json, of any version.
 func ReadRecord(dir string) (*Record, error) {
 	r := &Record{}
-	if err := ckpt.ReadSealed(filepath.Join(dir, recordName), r); err != nil {
+	if err := files.ReadSealed(filepath.Join(dir, recordName), r); err != nil {
 		return nil, err
 	}
 	return r, nil
@@ -98,7 +98,7 @@ func readOwn(dir string) (*Record, error) {
 }
 
 func (r *Record) write(dir string) error {
-	return ckpt.WriteSealed(filepath.Join(dir, recordName), r)
+	return files.WriteSealed(filepath.Join(dir, recordName), r)
 }
 
 // maxRecord is longer than the record of a run over a million files.

@@ -12,8 +12,8 @@ import (
 	"testing"
 
 	kernels "longlora/csrc/cpu"
-	"longlora/internal/ckpt"
 	"longlora/internal/errs"
+	"longlora/internal/files"
 	disk "longlora/internal/files"
 	"longlora/internal/ops/cpu"
 	"longlora/internal/testkit"
@@ -154,7 +154,7 @@ func TestDamagedCheckpoints(t *testing.T) {
 				t.Fatal(err)
 			}
 			change(r)
-			if err := ckpt.WriteSealed(filepath.Join(dir, "run.json"), r); err != nil {
+			if err := files.WriteSealed(filepath.Join(dir, "run.json"), r); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -11,6 +11,7 @@ import (
 
 	"longlora/internal/ckpt"
 	"longlora/internal/errs"
+	"longlora/internal/files"
 	"longlora/internal/ops/cpu"
 	"longlora/internal/tensor"
 	"longlora/internal/testkit"
@@ -109,7 +110,7 @@ func TestFinishedAndChangedRuns(t *testing.T) {
 	if longer.Steps != 3 || longer.Loss != want.Loss || longer.Tokens != want.Tokens {
 		t.Errorf("prolonged: %+v, unbroken %+v", longer, want)
 	}
-	if a, b := files(t, out, 3), files(t, whole, 3); a["adapter_model.safetensors"] != b["adapter_model.safetensors"] {
+	if a, b := written(t, out, 3), written(t, whole, 3); a["adapter_model.safetensors"] != b["adapter_model.safetensors"] {
 		t.Error("a prolonged run has other bits than an unbroken one")
 	}
 }
@@ -146,7 +147,7 @@ func TestChangedSources(t *testing.T) {
 	e.Steps = 1
 	dir, out := t.TempDir(), t.TempDir()
 	for _, n := range []string{"a.bin", "b.bin"} {
-		if err := ckpt.CopyFile(filepath.Join(dir, n), filepath.Join(goldenDir, "mha-linear", "tokens.bin")); err != nil {
+		if err := files.CopyFile(filepath.Join(dir, n), filepath.Join(goldenDir, "mha-linear", "tokens.bin")); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -175,10 +176,10 @@ func TestResumeFromFolder(t *testing.T) {
 	if err != nil || len(dirs) != 3 || dirs[0].Name() != "step-000002" {
 		t.Fatalf("kept %v, %v", dirs, err)
 	}
-	whole = files(t, out, 4)["adapter_model.safetensors"]
+	whole = written(t, out, 4)["adapter_model.safetensors"]
 	second := t.TempDir()
 	res, _ := run(t, goldenArgs("mha-linear", e, second, "--resume="+filepath.Join(out, "checkpoints", "step-000002"))...)
-	if res.Steps != 4 || len(metrics(t, second)) != 4 || files(t, second, 4)["adapter_model.safetensors"] != whole {
+	if res.Steps != 4 || len(metrics(t, second)) != 4 || written(t, second, 4)["adapter_model.safetensors"] != whole {
 		t.Errorf("gone on in another folder: %+v, %d lines", res, len(metrics(t, second)))
 	}
 	none := filepath.Join(t.TempDir(), "none")
@@ -250,7 +251,7 @@ func TestNaN(t *testing.T) {
 	if err := ckpt.WriteSafetensors(filepath.Join(dir, "model.safetensors"), outs); err != nil {
 		t.Fatal(err)
 	}
-	if err := ckpt.CopyFile(filepath.Join(dir, "config.json"), filepath.Join(m.Dir, "config.json")); err != nil {
+	if err := files.CopyFile(filepath.Join(dir, "config.json"), filepath.Join(m.Dir, "config.json")); err != nil {
 		t.Fatal(err)
 	}
 	err = runError(t, goldenArgs("mha-linear", e, t.TempDir(), "--model="+dir)...)

@@ -10,6 +10,7 @@ import (
 	"longlora/internal/config"
 	"longlora/internal/data"
 	"longlora/internal/errs"
+	"longlora/internal/files"
 	"longlora/internal/load"
 	"longlora/internal/machine"
 	"longlora/internal/model"
@@ -102,7 +103,7 @@ func (s *setup) openBase() error {
 		return err
 	}
 	for _, d := range []struct{ flag, dir string }{{"--model", s.base.Dir}, {"--adapter", c.Adapter}} {
-		if ckpt.SameDir(c.Out, d.dir) {
+		if files.SameDir(c.Out, d.dir) {
 			return errs.Usagef("--out %s is the folder of %s; choose another one", c.Out, d.flag)
 		}
 	}

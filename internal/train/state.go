@@ -110,7 +110,7 @@ func (s *setup) fill(dir string, e *Engine, rec *Record) error {
 	if err := own.write(dir); err != nil {
 		return err
 	}
-	return ckpt.SyncDir(dir)
+	return files.SyncDir(dir)
 }
 
 // within are the paths of names in a folder.
@@ -132,7 +132,7 @@ func replaceDir(dir, tmp string) error {
 	if err := os.Rename(tmp, dir); err != nil {
 		return files.Fault(dir, err)
 	}
-	return ckpt.SyncDir(filepath.Dir(dir))
+	return files.SyncDir(filepath.Dir(dir))
 }
 
 // chunk is how many elements are read from the device at a time.

@@ -143,8 +143,8 @@ func TestGoldenFullTuning(t *testing.T) {
 
 func near(got, want, relative float64) bool { return math.Abs(got-want) <= relative*math.Abs(want) }
 
-// files reads what two equal runs must share to the bit.
-func files(t *testing.T, out string, steps int) map[string]string {
+// written is what two equal runs must share to the bit.
+func written(t *testing.T, out string, steps int) map[string]string {
 	t.Helper()
 	got := map[string]string{}
 	last := filepath.Join("checkpoints", fmt.Sprintf("step-%06d", steps))
@@ -178,7 +178,7 @@ func TestResumeIsExact(t *testing.T) {
 	}
 	whole := t.TempDir()
 	first, _ := run(t, args(whole)...)
-	want, lines := files(t, whole, steps), metrics(t, whole)
+	want, lines := written(t, whole, steps), metrics(t, whole)
 	stops := 0
 	for {
 		out := t.TempDir()
@@ -194,7 +194,7 @@ func TestResumeIsExact(t *testing.T) {
 		if res.Loss != first.Loss || res.Tokens != first.Tokens || res.Steps != steps {
 			t.Errorf("stopped at place %d: result %+v, want %+v", stops, res, first)
 		}
-		for n, got := range files(t, out, steps) {
+		for n, got := range written(t, out, steps) {
 			if got != want[n] {
 				t.Errorf("stopped at place %d: %s differs", stops, n)
 			}

@@ -1,39 +1,43 @@
-package ckpt
+// Package hub finds models in the local Hugging Face cache. It never asks the network.
+package hub
 
 import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 
 	"longlora/internal/errs"
 	"longlora/internal/files"
 )
 
-// Resolve turns --model into a folder: the folder itself, or a Hugging Face name's snapshot in the local cache.
-func Resolve(name string) (string, error) {
-	if st, err := os.Stat(name); err == nil {
-		if !st.IsDir() {
-			return "", fileNotFolder(name)
-		}
-		return name, nil
-	}
+// IsName reports whether a name is of the form org/name, as a model has one there.
+func IsName(name string) bool {
 	org, repo, ok := strings.Cut(name, "/")
-	if !ok || org == "" || org == "." || org == ".." || repo == "" || strings.Contains(repo, "/") {
+	return ok && org != "" && org != "." && org != ".." && repo != "" && !strings.Contains(repo, "/")
+}
+
+// Snapshot is the folder of org/name in the local cache, at its revision main.
+func Snapshot(name string) (string, error) {
+	if !IsName(name) {
 		return "", errs.Dataf("%s: no such folder", name)
 	}
-	cache := HubCache()
+	cache := Cache()
 	if cache == "" {
 		return "", errs.Dataf("%s: no such folder, and no cache to look it up in: HOME is not set; set HF_HOME", name)
 	}
-	return snapshot(name, filepath.Join(cache, "models--"+org+"--"+repo))
+	return snapshot(name, filepath.Join(cache, repoPrefix+strings.Replace(name, "/", "--", 1)))
 }
 
-// HubModels are the names of the models in the local cache.
-func HubModels() (names []string) {
-	entries, _ := os.ReadDir(HubCache()) // where there is none there are no models
+// repoPrefix begins the name of a model's folder in a cache.
+const repoPrefix = "models--"
+
+// Models are the names of the models in the local cache.
+func Models() (names []string) {
+	entries, _ := os.ReadDir(Cache()) // where there is none there are no models
 	for _, e := range entries {
-		if model, ok := strings.CutPrefix(e.Name(), "models--"); ok {
+		if model, ok := strings.CutPrefix(e.Name(), repoPrefix); ok {
 			names = append(names, strings.ReplaceAll(model, "--", "/"))
 		}
 	}
@@ -48,10 +52,10 @@ func snapshot(name, root string) (string, error) {
 	path := filepath.Join(root, "refs", "main")
 	b, err := files.Read(path, 1<<12)
 	if err != nil {
-		if some, _ := filepath.Glob(filepath.Join(quoteGlob(root), "snapshots", "*", "config.json")); len(some) > 0 && !exists(path) {
+		if some := files.Glob(root, "snapshots/*/config.json"); len(some) > 0 && !files.Exists(path) {
 			return "", errs.Dataf("%s: the local cache has it at a revision of its own, not at main; name the folder: --model %s", name, filepath.Dir(some[0]))
 		}
-		if exists(path) {
+		if files.Exists(path) {
 			return "", err
 		}
 		return "", errs.Dataf("%s: neither a folder nor in the local cache (%s); download it with: hf download %s", name, root, name)
@@ -61,40 +65,41 @@ func snapshot(name, root string) (string, error) {
 		return "", errs.Dataf("%s: %.100q is no commit; remove %s and download it again with: hf download %s", path, ref, root, name)
 	}
 	dir := filepath.Join(root, "snapshots", ref)
-	if !exists(dir) {
+	if !files.Exists(dir) {
 		return "", errs.Dataf("%s: not in the local cache (%s), which only knows its commit; download it with: hf download %s", name, dir, name)
 	}
-	if !inside(dir, root) {
+	if !files.Inside(dir, root) {
 		return "", errs.Dataf("%s: leads out of the cache; remove %s and download it again with: hf download %s", dir, root, name)
 	}
 	return dir, nil
 }
 
-// quoteGlob keeps a path's own letters from being read as a pattern.
-func quoteGlob(path string) string {
-	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(path)
-}
-
-// inside reports whether a path, through all its links, lies in a folder or is it.
-func inside(path, dir string) bool {
-	p, err1 := filepath.EvalSymlinks(path)
-	d, err2 := filepath.EvalSymlinks(dir)
-	if err1 != nil || err2 != nil {
+// Owns reports whether a file is a model's own: it lies in the model's folder, or, where that is a snapshot in a cache,
+// among the same repository's blobs. A folder of another place may have links into the cache, as hf download has made
+// them there.
+func Owns(dir, path string) bool {
+	if files.Inside(path, dir) {
+		return true
+	}
+	real, err := filepath.EvalSymlinks(dir)
+	if err != nil {
 		return false
 	}
-	p, err1 = filepath.Abs(p)
-	d, err2 = filepath.Abs(d)
-	if err1 != nil || err2 != nil {
-		return false
+	snapshots := filepath.Dir(real)
+	if repo := filepath.Dir(snapshots); filepath.Base(snapshots) == "snapshots" && strings.HasPrefix(filepath.Base(repo), repoPrefix) {
+		return files.Inside(path, filepath.Join(repo, "blobs"))
 	}
-	rel, err := filepath.Rel(d, p)
-	return err == nil && filepath.IsLocal(rel)
+	if cache := Cache(); cache != "" {
+		blobs := files.Glob(cache, repoPrefix+"*/blobs")
+		return slices.ContainsFunc(blobs, func(b string) bool { return files.Inside(path, b) })
+	}
+	return false
 }
 
-// HubCache is the folder of the local Hugging Face cache, as huggingface_hub finds it: HF_HUB_CACHE, its older name
+// Cache is the folder of the local Hugging Face cache, as huggingface_hub finds it: HF_HUB_CACHE, its older name
 // HUGGINGFACE_HUB_CACHE, HF_HOME/hub, or the default below XDG_CACHE_HOME or ~/.cache; a ~ and variables in them are
 // filled in. "" where that takes a home folder and there is none.
-func HubCache() string {
+func Cache() string {
 	for _, v := range []string{"HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"} {
 		if d := os.Getenv(v); d != "" {
 			return expand(d)

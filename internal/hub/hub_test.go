@@ -1,4 +1,4 @@
-package ckpt
+package hub
 
 import (
 	"os"
@@ -22,18 +22,15 @@ func noCache(t *testing.T) {
 func cached(t *testing.T, hub string) string {
 	t.Helper()
 	root := filepath.Join(hub, "models--org--name")
-	testkit.Write(t, filepath.Join(root, "blobs", "1"), llama)
+	testkit.Write(t, filepath.Join(root, "blobs", "1"), "{}")
 	testkit.Write(t, filepath.Join(root, "refs", "main"), "abc\n")
 	snap := filepath.Join(root, "snapshots", "abc")
-	if err := os.MkdirAll(snap, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	link(t, "../../blobs/1", filepath.Join(snap, "config.json"))
+	testkit.Link(t, "../../blobs/1", filepath.Join(snap, "config.json"))
 	return snap
 }
 
 // The cache is where huggingface_hub 1.x looks for it: its variables in their order, an older name, ~ and variables.
-func TestHubCache(t *testing.T) {
+func TestCache(t *testing.T) {
 	home := t.TempDir()
 	t.Setenv("DISK", "/disk")
 	for _, c := range []struct{ env, want string }{
@@ -60,38 +57,35 @@ func TestHubCache(t *testing.T) {
 			k, v, _ := strings.Cut(kv, "=")
 			t.Setenv(k, v)
 		}
-		if got := HubCache(); got != c.want {
+		if got := Cache(); got != c.want {
 			t.Errorf("%s: %q, want %q", c.env, got, c.want)
 		}
 	}
 }
 
-func TestResolve(t *testing.T) {
+func TestSnapshot(t *testing.T) {
 	noCache(t)
 	home := t.TempDir()
 	t.Chdir(t.TempDir())
 	snap := cached(t, filepath.Join(home, "hub"))
 	t.Setenv("HF_HOME", home)
-	if dir, err := Resolve("org/name"); err != nil || dir != snap {
+	if dir, err := Snapshot("org/name"); err != nil || dir != snap {
 		t.Errorf("%q, %v", dir, err)
-	}
-	if c, err := ReadConfig(snap); err != nil || c.Hidden != 64 {
-		t.Errorf("through the symlink: %v", err)
 	}
 	for name, want := range map[string]string{"org/other": "hf download org/other", "name": "no such folder", "a/b/c": "no such folder", "./x": "no such folder",
 		"../x": "no such folder", "org/": "no such folder", "org/..": "hf download"} {
-		if _, err := Resolve(name); errs.Code(err) != 4 || !strings.Contains(err.Error(), want) {
+		if _, err := Snapshot(name); errs.Code(err) != 4 || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", name, err, want)
 		}
 	}
 	t.Setenv("HF_HOME", "")
-	if _, err := Resolve("org/name"); errs.Code(err) != 4 || !strings.Contains(err.Error(), "HOME is not set; set HF_HOME") {
+	if _, err := Snapshot("org/name"); errs.Code(err) != 4 || !strings.Contains(err.Error(), "HOME is not set; set HF_HOME") {
 		t.Errorf("without a home: %v", err)
 	}
 	if err := os.MkdirAll("models--org--name", 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Resolve("org/name"); err == nil {
+	if _, err := Snapshot("org/name"); err == nil {
 		t.Error("without a home the working folder is a cache")
 	}
 }
@@ -107,9 +101,9 @@ func TestRefsStayInside(t *testing.T) {
 		hub := t.TempDir()
 		t.Setenv("HF_HUB_CACHE", hub)
 		cached(t, hub)
-		link(t, t.TempDir(), filepath.Join(hub, "models--org--name", "snapshots", "out"))
+		testkit.Link(t, t.TempDir(), filepath.Join(hub, "models--org--name", "snapshots", "out"))
 		testkit.Write(t, filepath.Join(hub, "models--org--name", "refs", "main"), ref)
-		_, err := Resolve("org/name")
+		_, err := Snapshot("org/name")
 		if want == "" && err != nil || want != "" && (errs.Code(err) != 4 || !strings.Contains(err.Error(), want)) {
 			t.Errorf("%.20q: %v, want %q", ref, err, want)
 		}
@@ -121,7 +115,7 @@ func TestRefsStayInside(t *testing.T) {
 	if err := os.Remove(filepath.Join(hub, "models--org--name", "refs", "main")); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Resolve("org/name"); errs.Code(err) != 4 || !strings.Contains(err.Error(), "--model "+snap) {
+	if _, err := Snapshot("org/name"); errs.Code(err) != 4 || !strings.Contains(err.Error(), "--model "+snap) {
 		t.Errorf("without refs/main: %v", err)
 	}
 }

@@ -1,4 +1,4 @@
-package ckpt
+package files
 
 import (
 	"bytes"
@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 
 	"longlora/internal/errs"
-	"longlora/internal/files"
 )
 
 // The longest JSON documents that are read: an index of a hundred thousand tensors is shorter, and so by far is every
@@ -18,7 +17,7 @@ const maxJSON, maxOpenJSON = 32 << 20, 4 << 20
 
 // ReadJSON reads a JSON document; numbers of maps stay as they are written.
 func ReadJSON(path string, v any) error {
-	f, err := files.Open(path)
+	f, err := Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return errs.Dataf("%s: there is no such file; is %s the right folder?", path, filepath.Dir(path))
 	}
@@ -31,7 +30,7 @@ func ReadJSON(path string, v any) error {
 		limit = maxOpenJSON
 	}
 	if st, err := f.Stat(); err != nil {
-		return files.Fault(path, err)
+		return Fault(path, err)
 	} else if st.Size() > limit {
 		return errs.Dataf("%s: %d bytes are more than such a file has", path, st.Size())
 	}
@@ -42,11 +41,11 @@ func ReadJSON(path string, v any) error {
 // written is refused; one without a seal, of an earlier version or written by hand, is read.
 func ReadSealed(path string, v any) error {
 	const most = 256 << 20 // longer than the record of a run over a million files
-	b, err := files.Read(path, most)
+	b, err := Read(path, most)
 	if err != nil {
 		return err
 	}
-	if sealed, whole := files.Sealed(b); sealed && !whole {
+	if sealed, whole := Sealed(b); sealed && !whole {
 		return errs.Dataf("%s: it is not as it was written: damaged, or changed by hand", path)
 	}
 	return decode(path, bytes.NewReader(b), v)

@@ -1,4 +1,4 @@
-package ckpt
+package files
 
 import (
 	"bufio"
@@ -10,13 +10,12 @@ import (
 	"syscall"
 
 	"longlora/internal/errs"
-	"longlora/internal/files"
 )
 
 // WriteAtomic writes a file under a temporary name beside it, flushes it to the disk and renames it: a reader
 // sees the old file or the new one, never a part. A failure leaves nothing behind.
 func WriteAtomic(path string, write func(io.Writer) error) (err error) {
-	f, err := files.Create(path)
+	f, err := Create(path)
 	if err != nil {
 		return writeError(path, err)
 	}
@@ -104,7 +103,7 @@ func WriteSealed(path string, v any) error {
 		return err
 	}
 	return WriteAtomic(path, func(w io.Writer) error {
-		_, err := w.Write(files.Seal(b))
+		_, err := w.Write(Seal(b))
 		return err
 	})
 }
@@ -130,6 +129,12 @@ func SameDir(a, b string) bool {
 		}
 	}
 	return false
+}
+
+// Exists reports whether something stands under a name, through links.
+func Exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 // CopyFile copies a file atomically.
