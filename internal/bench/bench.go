@@ -126,7 +126,7 @@ func (b *bench) plan(coming int64) (p plan.Planner, w plan.Work, pl plan.Plan, e
 		p.Limits.Host -= coming / 5 * 4 // as what is available is counted
 	}
 	r := plan.Training(b.c, func(t *config.Train) (plan.Work, error) {
-		return plan.Stated(t, &load.Base{}, b.d, tensor.BF16)
+		return plan.Stated(t, &load.Base{}, b.d, tensor.Dense(tensor.BF16))
 	})
 	if w, err = r.At(b.c.Ctx); err != nil {
 		return p, w, pl, err

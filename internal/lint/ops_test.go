@@ -19,7 +19,7 @@ var places = []struct {
 	besides map[string]string // files of no operation, and why
 }{
 	{dir: "internal/ops", ext: []string{".go"}, besides: map[string]string{
-		"ops": "what a backend is", "card": "what a device is", "tensor": "what an operation takes", "counter": "the backend that counts",
+		"ops": "what a backend is", "card": "what a device is", "tensor": "what an operation takes", "weight": "a matrix that it reads", "counter": "the backend that counts",
 		"drop": "the hash that dropout is, of linear"}},
 	{dir: "internal/ops/cpu", ext: []string{".go"}, besides: map[string]string{"cpu": "the backend", "pool": "its threads"}},
 	{dir: "internal/ops/cuda", ext: []string{".go"}, besides: map[string]string{

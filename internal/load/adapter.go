@@ -64,15 +64,15 @@ func (b *Base) tensor(name string, shape tensor.Shape) (ckpt.Tensor, error) {
 // source gives the model's tensors. Where factors are not added while it runs, the changed matrix is made.
 func (b *Base) source() model.Source {
 	shapes := shapesOf(b.Desc())
-	return func(name string) (model.Raw, error) {
+	return func(name string) (tensor.Stored, error) {
 		t, err := b.tensor(name, shapes[name])
 		if err != nil {
-			return model.Raw{}, err
+			return tensor.Stored{}, err
 		}
 		if f, ok := b.made(name); ok {
 			t = lora.NewChange(f, t).Changed(t)
 		}
-		return model.Raw{DType: t.DType, Shape: t.Shape, Data: t.Data()}, nil
+		return tensor.Stored{Format: tensor.Dense(t.DType), Shape: t.Shape, Data: t.Data()}, nil
 	}
 }
 

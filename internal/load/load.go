@@ -139,14 +139,14 @@ func (b *Base) Desc() model.Desc {
 	return d
 }
 
-// WeightType is the element type of the weights: the embedding's, or what config.json says where none are open.
-func (b *Base) WeightType() tensor.DType {
+// Format is how the weights are stored: as the embedding is, or as config.json says where none are open.
+func (b *Base) Format() tensor.Format {
 	if b.Weights != nil {
 		if t, ok := b.Weights.Tensors[model.EmbedName]; ok {
-			return t.DType
+			return tensor.Dense(t.DType)
 		}
 	}
-	return b.Config.DType
+	return tensor.Dense(b.Config.DType)
 }
 
 // Rope is what the model computes with at these positions; length is what dynamic scaling counts with.
@@ -188,11 +188,12 @@ const worthShowing = 1 << 28
 
 // bytes is the size of the checkpoint's tensors.
 func (b *Base) bytes() int {
-	n := 0
+	n := int64(0)
 	for _, s := range b.Desc().TensorShapes() {
-		n += s.Shape.Elems() * b.WeightType().Size()
+		size, _ := b.Format().Bytes(s.Shape) // which opening has checked
+		n += size
 	}
-	return n
+	return int(n)
 }
 
 // watch shows how far a source has been read.
@@ -200,7 +201,7 @@ func (b *Base) watch(src model.Source) (watched model.Source, done func()) {
 	const unit = 1 << 20
 	total, read := b.bytes(), 0
 	bar := ui.NewProgress(b.Log, "loading, MiB", max(1, total/unit), 0)
-	return func(name string) (model.Raw, error) {
+	return func(name string) (tensor.Stored, error) {
 		r, err := src(name)
 		read += len(r.Data) // a tensor is asked for when the one before it has been sent
 		bar.At(min(read, total)/unit, name)

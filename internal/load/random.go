@@ -17,7 +17,7 @@ func Random(d model.Desc, sd float64, seed uint64) model.Source {
 	for _, s := range d.TensorShapes() {
 		tensors[s.Name] = s
 	}
-	return func(name string) (model.Raw, error) {
+	return func(name string) (tensor.Stored, error) {
 		t := tensors[name]
 		n := t.Shape.Elems()
 		data := make([]byte, 4*n)
@@ -32,7 +32,7 @@ func Random(d model.Desc, sd float64, seed uint64) model.Source {
 			}
 			binary.LittleEndian.PutUint32(data[4*i:], math.Float32bits(v))
 		}
-		return model.Raw{DType: tensor.F32, Shape: t.Shape, Data: data}, nil
+		return tensor.Stored{Format: tensor.Dense(tensor.F32), Shape: t.Shape, Data: data}, nil
 	}
 }
 

@@ -15,6 +15,9 @@ import (
 	"longlora/internal/tensor"
 )
 
+// standFormat is how their tensors are stored.
+var standFormat = tensor.Dense(tensor.BF16)
+
 // StandIn are random weights of a shape in bfloat16, in a file in memory that is mapped as a checkpoint's is: for
 // measuring without one. Matrices are uniform with a deviation of 0.02, norms one, biases zero. Unless every layer is to
 // have its own, all have the first one's.
@@ -24,6 +27,12 @@ type StandIn struct {
 	size  int
 	bytes []byte
 	at    map[string]int // offsets
+}
+
+// standBytes is what one of them takes.
+func standBytes(s tensor.Shape) int {
+	n, _ := standFormat.Bytes(s)
+	return int(n)
 }
 
 // NewStandIn says where each tensor is to lie; Fill makes them.
@@ -36,7 +45,7 @@ func NewStandIn(d model.Desc, own bool) *StandIn {
 	s.drawn = one.TensorShapes()
 	for _, t := range s.drawn {
 		s.at[t.Name] = s.size
-		s.size += 2 * t.Shape.Elems()
+		s.size += standBytes(t.Shape)
 	}
 	first := d.LayerShapes(0)
 	for l := one.L; l < d.L; l++ {
@@ -99,9 +108,9 @@ func (s *StandIn) Close() { _ = unix.Munmap(s.bytes) }
 // New makes the model, its LoRA factors fresh.
 func (s *StandIn) New(be ops.Backend, tr model.Train, arena *ops.Arena, seed uint64) (*model.Model, error) {
 	shapes := shapesOf(s.d)
-	m, err := model.New(be, s.d, tr, func(name string) (model.Raw, error) {
+	m, err := model.New(be, s.d, tr, func(name string) (tensor.Stored, error) {
 		shape := shapes[name]
-		return model.Raw{DType: tensor.BF16, Shape: shape, Data: s.bytes[s.at[name] : s.at[name]+2*shape.Elems()]}, nil
+		return tensor.Stored{Format: standFormat, Shape: shape, Data: s.bytes[s.at[name] : s.at[name]+standBytes(shape)]}, nil
 	}, arena)
 	if err != nil {
 		return nil, err

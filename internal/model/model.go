@@ -197,15 +197,8 @@ func (d Desc) TrainsNorms(tr Train) bool {
 	return false
 }
 
-// Raw is a tensor as it lies in a checkpoint. Data is nil while only counting.
-type Raw struct {
-	DType tensor.DType
-	Shape tensor.Shape
-	Data  []byte
-}
-
 // Source gives the base's tensors by their Hugging Face names.
-type Source func(name string) (Raw, error)
+type Source func(name string) (tensor.Stored, error)
 
 // Norm is a norm's weight and, when trained, its gradient.
 type Norm struct {
@@ -221,8 +214,8 @@ type Layer struct {
 // Model holds the weights as the operations take them.
 type Model struct {
 	Desc
-	Embed, DEmbed ops.Tensor // (V,C)
-	Head, DHead   ops.Tensor // (V,C); the embedding's when tied
+	Embed, Head   ops.Weight // (V,C); one when tied
+	DEmbed, DHead ops.Tensor // (V,C) float32, their gradients; None when frozen
 	Norm          Norm
 	Layers        []Layer
 	Params        *Params
@@ -275,8 +268,7 @@ func frozen(d Desc, ps *Params) int64 {
 	n := int64(0)
 	for _, s := range d.TensorShapes() {
 		if s.Kind == KindMatrix && ps.ByName(s.Name) == nil {
-			t := ops.Tensor{DType: ps.b.Act(), Shape: s.Shape}
-			n += (t.Bytes() + ops.Align - 1) / ops.Align * ops.Align
+			n += ops.Room(tensor.Dense(ps.b.Act()), s.Shape)
 		}
 	}
 	return n
@@ -300,9 +292,9 @@ type loader struct {
 }
 
 // raw is a base tensor of the model's shape.
-func (ld *loader) raw(name string, shape ...int) (Raw, bool) {
+func (ld *loader) raw(name string, shape ...int) (tensor.Stored, bool) {
 	if ld.err != nil {
-		return Raw{}, false
+		return tensor.Stored{}, false
 	}
 	r, err := ld.src(name)
 	if err == nil && !r.Shape.Equal(shape) {
@@ -313,16 +305,16 @@ func (ld *loader) raw(name string, shape ...int) (Raw, bool) {
 }
 
 // weight returns the tensor that operations read and, when it is trained, its gradient.
-func (ld *loader) weight(name string, shape ...int) (w, dw ops.Tensor) {
+func (ld *loader) weight(name string, shape ...int) (w ops.Weight, dw ops.Tensor) {
 	r, ok := ld.raw(name, shape...)
 	if !ok {
 		return
 	}
 	if p := ld.ps.ByName(name); p != nil {
 		p.load(ld.b, r)
-		return p.Compute, p.Grad
+		return ops.WeightOf(p.Compute), p.Grad
 	}
-	w, ld.err = ld.b.Weight(r.DType, r.Shape, r.Data)
+	w, ld.err = ld.b.Weight(r)
 	return w, ops.Tensor{}
 }
 
@@ -359,8 +351,8 @@ func (ld *loader) vector(name string, n int, d tensor.DType) (v, dv ops.Tensor) 
 const uploadElems = 1 << 20
 
 // upload writes a base tensor's values into dst, float32, whatever the type they are stored in.
-func upload(b ops.Backend, dst ops.Tensor, r Raw) {
-	if r.DType == tensor.F32 || r.Data == nil {
+func upload(b ops.Backend, dst ops.Tensor, r tensor.Stored) {
+	if r.Format.Type == tensor.F32 || r.Data == nil {
 		b.Upload(dst, r.Data)
 		return
 	}
@@ -368,7 +360,7 @@ func upload(b ops.Backend, dst ops.Tensor, r Raw) {
 	wide := make([]float32, min(n, uploadElems))
 	for lo := 0; lo < n; lo += uploadElems {
 		part := wide[:min(uploadElems, n-lo)]
-		tensor.Widen(part, r.Data[2*lo:2*(lo+len(part))], r.DType)
+		tensor.Widen(part, r.Data[2*lo:2*(lo+len(part))], r.Format.Type)
 		b.Upload(flat.Rows(lo, lo+len(part)), bytesOf(part))
 	}
 }

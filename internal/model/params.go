@@ -20,7 +20,7 @@ type Param struct {
 }
 
 // load starts the parameter from a base tensor.
-func (p *Param) load(b ops.Backend, r Raw) {
+func (p *Param) load(b ops.Backend, r tensor.Stored) {
 	upload(b, p.Value, r)
 	if p.Compute.DType != tensor.F32 {
 		b.Convert(p.Compute, p.Value)

@@ -65,14 +65,11 @@ func (c *Counter) Reserve(Space, int64, string) (unsafe.Pointer, error) { return
 // Free implements Backend.
 func (c *Counter) Free(Space, unsafe.Pointer, int64) {}
 
-// Weight implements Backend. Beside a device the copy there counts, which is of the activations' type.
-func (c *Counter) Weight(d tensor.DType, shape tensor.Shape, _ []byte) (Tensor, error) {
-	if c.act != tensor.F32 {
-		d = c.act
-	}
-	t := Tensor{DType: d, Shape: shape}
-	c.Weights += (t.Bytes() + Align - 1) / Align * Align
-	return t, nil
+// Weight implements Backend. Beside a device the copy there counts.
+func (c *Counter) Weight(s tensor.Stored) (Weight, error) {
+	w := Weight{Shape: s.Shape, Format: Held(s.Format, c.act)}
+	c.Weights += Room(w.Format, w.Shape)
+	return w, nil
 }
 
 // WorkspaceBytes implements Backend.
@@ -179,7 +176,7 @@ func (c *Counter) product(l *Linear, t int, base, back float64) {
 }
 
 // EmbedForward implements Embedding.
-func (c *Counter) EmbedForward(y, _, _ Tensor) { c.touch(y, y) }
+func (c *Counter) EmbedForward(y Tensor, _ Weight, _ Tensor) { c.touch(y, y) }
 
 // EmbedBackward implements Embedding.
 func (c *Counter) EmbedBackward(_, dy, _ Tensor) { c.touch(dy, dy, dy) }

@@ -37,9 +37,9 @@ func TestPairs(t *testing.T) {
 // A counting backend adds operations up as the formulas have them, and a device's weights in its own type.
 func TestCounter(t *testing.T) {
 	c := NewCounter(tensor.BF16, 7, Rates{})
-	w, err := c.Weight(tensor.F32, tensor.Shape{30, 20}, nil)
-	if err != nil || w.DType != tensor.BF16 || c.Weights != 1280 { // 1200 bytes, aligned
-		t.Errorf("a float32 weight on a bfloat16 device: %v, %d bytes, %v", w.DType, c.Weights, err)
+	w, err := c.Weight(tensor.Stored{Format: tensor.Dense(tensor.F32), Shape: tensor.Shape{30, 20}})
+	if err != nil || w.Format != tensor.Dense(tensor.BF16) || c.Weights != 1280 { // 1200 bytes, aligned
+		t.Errorf("a float32 weight on a bfloat16 device: %v, %d bytes, %v", w.Format, c.Weights, err)
 	}
 	a := CountingArena("act", Device)
 	x, y, dx := a.New(tensor.BF16, 10, 20), a.New(tensor.BF16, 10, 30), a.New(tensor.BF16, 10, 20)
@@ -77,7 +77,7 @@ func TestCounter(t *testing.T) {
 	for _, h := range []struct {
 		HeadLoss
 		products float64
-	}{{HeadLoss{}, 1}, {HeadLoss{DX: dx}, 2}, {HeadLoss{DX: dx, DW: w}, 3}} {
+	}{{HeadLoss{}, 1}, {HeadLoss{DX: dx}, 2}, {HeadLoss{DX: dx, DW: l.DW}, 3}} {
 		h.X, h.W, c.Cost = x, w, Cost{}
 		c.HeadLoss(&h.HeadLoss)
 		if want := 2 * h.products * 10 * 30 * 20; c.Cost.Head != want {

@@ -2,7 +2,7 @@ package ops
 
 // Linear is one linear layer: y = x·Wᵀ + bias, with LoRA y = x·Wᵀ + bias + Scale·drop(x)·Aᵀ·Bᵀ (LoRA, arXiv 2106.09685, eq. 3).
 type Linear struct {
-	W     Tensor // (out,in) any float type
+	W     Weight // (out,in) any format
 	DW    Tensor // (out,in) float32, gradient added up; None when W is frozen
 	Bias  Tensor // (out) act; None without
 	DBias Tensor // (out) float32, gradient added up; None when Bias is frozen

@@ -4,7 +4,7 @@ package ops
 // (T,V) tensor exists.
 type HeadLoss struct {
 	X       Tensor  // (T,C) act, the normed hidden states
-	W       Tensor  // (V,C) any float type
+	W       Weight  // (V,C) any format
 	DW      Tensor  // (V,C) float32, added to; None when the head is frozen or without backward pass
 	Targets Tensor  // (T) int32; -1 where the token is not scored
 	NLL     Tensor  // (T) float32, written: -log p(target), 0 where not scored, NaN where the target is not below V

@@ -50,8 +50,9 @@ type Backend interface {
 	Reserve(s Space, bytes int64, name string) (unsafe.Pointer, error)
 	// Free gives a region back.
 	Free(s Space, p unsafe.Pointer, bytes int64)
-	// Weight makes a frozen tensor available from mapped file bytes. The CPU keeps the mapping and copies nothing.
-	Weight(d tensor.DType, shape tensor.Shape, data []byte) (Tensor, error)
+	// Weight makes a frozen matrix available from mapped file bytes, in the format that Held says. The CPU keeps the mapping
+	// and copies nothing.
+	Weight(s tensor.Stored) (Weight, error)
 	// WorkspaceBytes is what the backend itself holds for packing and libraries, in device memory.
 	WorkspaceBytes() int64
 	// Sync waits for everything enqueued and returns the first error since the last Sync.

@@ -62,8 +62,8 @@ func newCounted(p problem) (*counted, error) {
 		shapes[s.Name] = s.Shape
 	}
 	var err error
-	if z.m, err = model.New(z.c, p.Desc, p.Train, func(name string) (model.Raw, error) {
-		return model.Raw{DType: p.Weight, Shape: shapes[name]}, nil
+	if z.m, err = model.New(z.c, p.Desc, p.Train, func(name string) (tensor.Stored, error) {
+		return tensor.Stored{Format: p.Weight, Shape: shapes[name]}, nil
 	}, params); err != nil {
 		return nil, err
 	}

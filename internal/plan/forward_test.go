@@ -30,7 +30,7 @@ func TestForwardIsExact(t *testing.T) {
 		{Session, s2attn.Spec{Mode: s2attn.Full}, 1500}, {Session, s2attn.Spec{Mode: s2attn.Full}, 7},
 	} {
 		t.Run(fmt.Sprintf("%d/%v/%d", c.kind, c.spec.Mode, c.n), func(t *testing.T) {
-			pl, err := p.choose(Work{Kind: c.kind, Desc: d, Train: model.Train{Frozen: true}, Weight: tensor.BF16, Spec: c.spec, Ctx: c.n, Batch: 1})
+			pl, err := p.choose(Work{Kind: c.kind, Desc: d, Train: model.Train{Frozen: true}, Weight: tensor.Dense(tensor.BF16), Spec: c.spec, Ctx: c.n, Batch: 1})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -45,8 +45,8 @@ func TestForwardIsExact(t *testing.T) {
 			for _, s := range d.TensorShapes() {
 				shapes[s.Name] = s.Shape
 			}
-			m, err := model.New(b, d, model.Train{Frozen: true}, func(name string) (model.Raw, error) {
-				return model.Raw{DType: tensor.BF16, Shape: shapes[name], Data: zeros[:2*shapes[name].Elems()]}, nil
+			m, err := model.New(b, d, model.Train{Frozen: true}, func(name string) (tensor.Stored, error) {
+				return tensor.Stored{Format: tensor.Dense(tensor.BF16), Shape: shapes[name], Data: zeros[:2*shapes[name].Elems()]}, nil
 			}, arenas["params"])
 			if err != nil {
 				t.Fatal(err)
@@ -72,7 +72,7 @@ func TestForwardIsExact(t *testing.T) {
 
 // on7bForward is a session of 7B, or a row to score.
 func on7bForward(k Kind, ctx int) Work {
-	return Work{Kind: k, Desc: model.Shapes["llama2-7b"], Train: model.Train{Frozen: true}, Weight: tensor.BF16,
+	return Work{Kind: k, Desc: model.Shapes["llama2-7b"], Train: model.Train{Frozen: true}, Weight: tensor.Dense(tensor.BF16),
 		Spec: s2attn.Spec{Mode: s2attn.Full}, Ctx: ctx, Batch: 1, IDs: 12 * int64(ctx)}
 }
 

@@ -15,7 +15,7 @@ import (
 )
 
 // TrainingStep is the step that train's options state, with its validation, but for what its data take.
-func TrainingStep(c *config.Train, d model.Desc, tr model.Train, weight tensor.DType) (Work, error) {
+func TrainingStep(c *config.Train, d model.Desc, tr model.Train, weight tensor.Format) (Work, error) {
 	w := Work{Desc: d, Train: tr, Weight: weight, Spec: Spec(c), Ctx: c.Ctx, Batch: c.Batch,
 		Cuts: c.Pack == "cut" || c.Pack == "pad" && c.Batch > 1, IDs: batchBytes(c, tr)}
 	if w.Spec.Mode != s2attn.Roll { // under roll all rows of a micro-batch are one tile
@@ -64,7 +64,7 @@ func validation(c *config.Train, own s2attn.Spec) ([]s2attn.Spec, error) {
 }
 
 // Stated is the step that train's options state for a model, opened or of a shape, of whose data nothing is read.
-func Stated(c *config.Train, opened *load.Base, d model.Desc, weight tensor.DType) (Work, error) {
+func Stated(c *config.Train, opened *load.Base, d model.Desc, weight tensor.Format) (Work, error) {
 	tr, err := load.Trains(c, opened, d)
 	if err != nil {
 		return Work{}, err

@@ -34,7 +34,7 @@ type Work struct {
 	Kind   Kind
 	Desc   model.Desc
 	Train  model.Train
-	Weight tensor.DType // of the frozen weights
+	Weight tensor.Format // of the frozen weights
 	Spec   s2attn.Spec
 	Ctx    int  // tokens of a row, or a session at most
 	Prompt int  // tokens of a session that are given; the rest is made

@@ -153,12 +153,12 @@ func (p *Planned) compare(by Planner, w Work, next Plan, accum int, r ops.Rates)
 type subject struct {
 	name   string
 	desc   model.Desc
-	weight tensor.DType
+	weight tensor.Format
 	opened *load.Base // without anything in it for a shape
 }
 
 func newSubject(c *config.Plan) (subject, error) {
-	s := subject{name: c.Shape, weight: tensor.BF16}
+	s := subject{name: c.Shape, weight: tensor.Dense(tensor.BF16)}
 	var err error
 	s.opened = &load.Base{}
 	if c.Shape != "" {
@@ -171,7 +171,7 @@ func newSubject(c *config.Plan) (subject, error) {
 		s.desc, err = Shape(c.Shape)
 	} else if s.opened, err = load.OpenConfig(c.Model, c.Adapter); err == nil {
 		if err = s.opened.ChooseWindow(c.AskedWindow(c.Values), c.Adapter); err == nil {
-			s.name, s.desc, s.weight = c.Model, s.opened.Desc(), s.opened.WeightType()
+			s.name, s.desc, s.weight = c.Model, s.opened.Desc(), s.opened.Format()
 		}
 	}
 	return s, err

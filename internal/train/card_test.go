@@ -77,12 +77,12 @@ func (c *card) FreeWeights() error {
 	return nil
 }
 
-func (c *card) Weight(d tensor.DType, shape tensor.Shape, data []byte) (ops.Tensor, error) {
-	t, err := c.Backend.Weight(d, shape, data)
-	if c.weights += (t.Bytes() + ops.Align - 1) / ops.Align * ops.Align; c.weights > c.promised {
+func (c *card) Weight(s tensor.Stored) (ops.Weight, error) {
+	w, err := c.Backend.Weight(s)
+	if c.weights += ops.Room(w.Format, w.Shape); c.weights > c.promised {
 		c.t.Errorf("weights take %d bytes, %d were promised", c.weights, c.promised)
 	}
-	return t, err
+	return w, err
 }
 
 // What is planned for a device is what is taken from it, to the byte, and what the metrics say.

@@ -173,7 +173,7 @@ func (s *setup) pose() (err error) {
 		if err != nil {
 			return plan.Work{}, err
 		}
-		w, err := plan.TrainingStep(c, s.base.Desc(), tr, s.base.WeightType())
+		w, err := plan.TrainingStep(c, s.base.Desc(), tr, s.base.Format())
 		w.Cuts = s.set.Cut() || s.set.Padded() && c.Batch > 1
 		w.IDs += s.order.Bytes()
 		return w, err

@@ -107,7 +107,7 @@ func (s shape) measure(be *cpu.Backend, tries int) (ours, blas float64) {
 			v[i] = rand.Float32() - 0.5
 		}
 	}
-	l := &ops.Linear{W: w}
+	l := &ops.Linear{W: ops.WeightOf(w)}
 	time.Sleep(200 * time.Millisecond) // OpenBLAS's threads spin for a while after their last product
 	a, b := make([]float64, tries), make([]float64, tries)
 	for i := range tries {

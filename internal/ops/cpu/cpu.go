@@ -118,12 +118,11 @@ func (b *Backend) Free(_ ops.Space, p unsafe.Pointer, bytes int64) {
 }
 
 // Weight implements ops.Backend: the tensor is the mapping itself.
-func (b *Backend) Weight(d tensor.DType, shape tensor.Shape, data []byte) (ops.Tensor, error) {
-	n, ok := shape.Bytes(d)
-	if !ok || n != int64(len(data)) {
-		return ops.Tensor{}, fmt.Errorf("cpu: weight of shape %v %s with %d bytes", shape, d, len(data))
+func (b *Backend) Weight(s tensor.Stored) (ops.Weight, error) {
+	if err := s.Check(); err != nil {
+		return ops.Weight{}, fmt.Errorf("cpu: %w", err)
 	}
-	return ops.Tensor{P: unsafe.Pointer(unsafe.SliceData(data)), DType: d, Shape: shape}, nil
+	return ops.Weight{Shape: s.Shape, Format: s.Format, P: unsafe.Pointer(unsafe.SliceData(s.Data))}, nil
 }
 
 // Heed implements ops.Heeder.

@@ -46,7 +46,7 @@ func TestBitsDependOnTheRowAlone(t *testing.T) {
 			return x
 		}
 		x, w, y := matrix(300, 130), matrix(777, 130), matrix(300, 777)
-		b.LinearForward(x.Rows(0, rows), ops.Tensor{}, []ops.Proj{{L: &ops.Linear{W: w}, Y: y.Rows(0, rows)}})
+		b.LinearForward(x.Rows(0, rows), ops.Tensor{}, []ops.Proj{{L: &ops.Linear{W: ops.WeightOf(w)}, Y: y.Rows(0, rows)}})
 		return fmt.Sprint(y.F32()[:7*777])
 	}
 	want := bits(1, 300)
@@ -114,7 +114,7 @@ func TestHalves(t *testing.T) {
 		forward := func(rows, n int) func(tensor.DType) []float32 {
 			return func(d tensor.DType) []float32 {
 				y := matrix(tensor.F32, rows, all)
-				b.LinearForward(ones(rows, n), ops.Tensor{}, []ops.Proj{{L: &ops.Linear{W: patterns(d, n, all, n)}, Y: y}})
+				b.LinearForward(ones(rows, n), ops.Tensor{}, []ops.Proj{{L: &ops.Linear{W: ops.WeightOf(patterns(d, n, all, n))}, Y: y}})
 				return y.F32()
 			}
 		}
@@ -128,12 +128,12 @@ func TestHalves(t *testing.T) {
 			"ten rows, one column": {1, forward(10, 1)},
 			"backward": {1, func(d tensor.DType) []float32 {
 				dx := matrix(tensor.F32, 10, all)
-				b.LinearBackward(dx, ops.Tensor{}, ops.Tensor{}, []ops.ProjGrad{{L: &ops.Linear{W: patterns(d, 1, 1, all)}, DY: ones(10, 1)}})
+				b.LinearBackward(dx, ops.Tensor{}, ops.Tensor{}, []ops.ProjGrad{{L: &ops.Linear{W: ops.WeightOf(patterns(d, 1, 1, all))}, DY: ones(10, 1)}})
 				return dx.F32()
 			}},
 			"embedding": {1, func(d tensor.DType) []float32 {
 				id, y := matrix(tensor.I32, 1, 1).Reshape(1), matrix(tensor.F32, 1, all)
-				b.EmbedForward(y, patterns(d, 1, 1, all), id)
+				b.EmbedForward(y, ops.WeightOf(patterns(d, 1, 1, all)), id)
 				return y.F32()
 			}},
 			"converted": {1, func(d tensor.DType) []float32 {

@@ -8,8 +8,8 @@ import (
 )
 
 // EmbedForward implements ops.Embedding.
-func (b *Backend) EmbedForward(y, table, ids ops.Tensor) {
-	c, id := y.Dim(1), ids.I32()
+func (b *Backend) EmbedForward(y ops.Tensor, w ops.Weight, ids ops.Tensor) {
+	c, id, table := y.Dim(1), ids.I32(), w.Dense()
 	b.pool.blocks(len(id), tokenBlock, func(lo, hi, _ int) {
 		for t := lo; t < hi; t++ {
 			dst, i := y.F32()[t*c:(t+1)*c], int(id[t])

@@ -35,7 +35,7 @@ func TestHeed(t *testing.T) {
 		for name, op := range map[string]func(){
 			"a product": func() {
 				for range 1000 { // as a step goes on
-					b.LinearForward(x, ops.Tensor{}, []ops.Proj{{L: &ops.Linear{W: w.Rows(0, c)}, Y: y}})
+					b.LinearForward(x, ops.Tensor{}, []ops.Proj{{L: &ops.Linear{W: ops.WeightOf(w.Rows(0, c))}, Y: y}})
 				}
 			},
 			"a long sum": func() { // of elements that are all the first one; the plain kernels would turn it over in memory
@@ -67,7 +67,7 @@ func TestHeed(t *testing.T) {
 		for i := range two.F32() {
 			two.F32()[i] = 2
 		}
-		b.LinearForward(one, ops.Tensor{}, []ops.Proj{{L: &ops.Linear{W: two}, Y: out}})
+		b.LinearForward(one, ops.Tensor{}, []ops.Proj{{L: &ops.Linear{W: ops.WeightOf(two)}, Y: out}})
 		for i, v := range out.F32() {
 			if v != 600 {
 				t.Fatalf("%s: element %d is %v after Heed, not 600", s, i, v)

@@ -15,17 +15,17 @@ const decodeRows = 4
 // blockCols is the width of a work item of a product.
 const blockCols = 256
 
-// btype is a weight's element type as the kernels number it.
-func btype(t ops.Tensor) int {
-	switch t.DType {
-	case tensor.F32:
+// btype is a weight's format as the kernels number it.
+func btype(w ops.Weight) int {
+	switch w.Format {
+	case tensor.Dense(tensor.F32):
 		return 0
-	case tensor.BF16:
+	case tensor.Dense(tensor.BF16):
 		return 1
-	case tensor.F16:
+	case tensor.Dense(tensor.F16):
 		return 2
 	}
-	panic("cpu: a weight of type " + t.DType.String())
+	panic("cpu: a weight of format " + w.Format.String())
 }
 
 // at is the address of element i of a float32 tensor.
@@ -137,7 +137,7 @@ func (b *Backend) decodeItem(x ops.Tensor, q *ops.Proj, lo, hi, w int) {
 	in, out := x.Dim(1), q.L.W.Dim(0)
 	y := unsafe.Slice((*float32)(b.scratch(w, decodeCols)), hi-lo)
 	for i := range x.Dim(0) {
-		b.set.Gemv(&kernels.Gemv{Y: unsafe.Pointer(&y[0]), X: at(x, i*in), W: unsafe.Add(q.L.W.P, lo*in*q.L.W.DType.Size()),
+		b.set.Gemv(&kernels.Gemv{Y: unsafe.Pointer(&y[0]), X: at(x, i*in), W: unsafe.Add(q.L.W.P, lo*in*q.L.W.Format.Bits()/8),
 			BType: btype(q.L.W), Out: hi - lo, In: in})
 		if l := q.L.LoRA; l != nil {
 			r := l.A.Dim(0)

@@ -64,7 +64,7 @@ func TestMemoryIsCounted(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 10 {
-		if _, err := b.Weight(tensor.BF16, tensor.Shape{weights / 20}, make([]byte, weights/10)); err != nil {
+		if _, err := b.Weight(stored(tensor.BF16, weights/20, make([]byte, weights/10))); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -75,6 +75,11 @@ func TestMemoryIsCounted(t *testing.T) {
 	if _, err := b.Reserve(ops.Device, 1<<50, "test"); errs.Code(err) != int(errs.NoFit) {
 		t.Errorf("a region of 2^50 bytes: %v", err)
 	}
+}
+
+// stored is a vector of n elements as a file has it.
+func stored(d tensor.DType, n int, data []byte) tensor.Stored {
+	return tensor.Stored{Format: tensor.Dense(d), Shape: tensor.Shape{n}, Data: data}
 }
 
 // Weights of every type arrive in bfloat16, long ones in pieces.
@@ -97,7 +102,7 @@ func TestWeights(t *testing.T) {
 			}
 		}
 		start := time.Now()
-		w, err := b.Weight(d, tensor.Shape{n}, data)
+		w, err := b.Weight(stored(d, n, data))
 		if err == nil {
 			err = b.Sync()
 		}
@@ -107,7 +112,7 @@ func TestWeights(t *testing.T) {
 		t.Logf("%s: %.2f GB/s of the file", d, float64(len(data))/time.Since(start).Seconds()/1e9)
 		got := make([]uint16, n)
 		start = time.Now()
-		if err := b.Download(asBytes(got), w); err != nil {
+		if err := b.Download(asBytes(got), w.Dense()); err != nil {
 			t.Fatal(err)
 		}
 		t.Logf("download %.2f GB/s", 2*n/time.Since(start).Seconds()/1e9)

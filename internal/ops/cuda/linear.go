@@ -22,6 +22,9 @@ type matrix struct {
 func rows(t ops.Tensor) matrix   { return matrix{t.P, t.Dim(1), false} }
 func turned(t ops.Tensor) matrix { return matrix{t.P, t.Dim(1), true} }
 
+// wide is a weight as products read it.
+func wide(w ops.Weight) ops.Tensor { return w.Dense() }
+
 // product computes d (m,n) = alpha·x (m,k)·y (k,n) + c; c is nil, d itself or another matrix of d's kind.
 func (b *Backend) product(op string, d ops.Tensor, x, y matrix, k int, alpha float32, c unsafe.Pointer) {
 	b.columns(op, d, d.Dim(1), x, y, k, alpha, c)
@@ -63,7 +66,7 @@ func (b *Backend) LinearForward(x, keys ops.Tensor, p []ops.Proj) {
 			b.product("LoRA's second product", q.Y, rows(q.XA), turned(l.B), l.B.Dim(1), l.Scale, c)
 			c = q.Y.P
 		}
-		b.biased("linear layer", q.Y, q.Y.Dim(1), rows(x), turned(q.L.W), in, 1, c, q.L.Bias.P)
+		b.biased("linear layer", q.Y, q.Y.Dim(1), rows(x), turned(wide(q.L.W)), in, 1, c, q.L.Bias.P)
 	}
 }
 
@@ -130,7 +133,7 @@ func (b *Backend) LinearBackward(dx, x, keys ops.Tensor, p []ops.ProjGrad) {
 			b.biasGrad(q.L.DBias, q.DY)
 		}
 		if !dx.None() {
-			b.product("input's gradient", dx, rows(q.DY), rows(q.L.W), q.L.W.Dim(0), 1, c)
+			b.product("input's gradient", dx, rows(q.DY), rows(wide(q.L.W)), q.L.W.Dim(0), 1, c)
 			c = dx.P
 		}
 	}

@@ -71,25 +71,25 @@ func (w *weights) free() error {
 }
 
 // Weight implements ops.Backend: a copy on the device, in bfloat16.
-func (b *Backend) Weight(d tensor.DType, shape tensor.Shape, data []byte) (ops.Tensor, error) {
-	n, ok := shape.Bytes(d)
-	if !ok || n != int64(len(data)) {
-		return ops.Tensor{}, fmt.Errorf("cuda: weight of shape %v %s with %d bytes", shape, d, len(data))
+func (b *Backend) Weight(s tensor.Stored) (ops.Weight, error) {
+	if err := s.Check(); err != nil {
+		return ops.Weight{}, fmt.Errorf("cuda: %w", err)
 	}
-	t := ops.Tensor{DType: tensor.BF16, Shape: shape}
+	w := ops.Weight{Shape: s.Shape, Format: ops.Held(s.Format, tensor.BF16)}
+	n, d := w.Dense().Bytes(), s.Format.Type
 	b.enter()
 	defer b.leave()
-	p, err := b.weights.take(t.Bytes())
+	p, err := b.weights.take(n)
 	if err != nil {
-		return ops.Tensor{}, err
+		return ops.Weight{}, err
 	}
-	t.P = p
-	wide := int64(d.Size()) / 2
-	err = b.send(p, t.Bytes(), func(to []byte, lo, hi int64) { narrow(to, data[lo*wide:hi*wide], d) })
+	w.P = p
+	ratio := int64(d.Size()) / 2
+	err = b.send(p, n, func(to []byte, lo, hi int64) { narrow(to, s.Data[lo*ratio:hi*ratio], d) })
 	if err != nil {
-		return ops.Tensor{}, fmt.Errorf("%s: copying a weight of shape %v: %w", b.Name(), shape, err)
+		return ops.Weight{}, fmt.Errorf("%s: copying a weight of shape %v: %w", b.Name(), s.Shape, err)
 	}
-	return t, nil
+	return w, nil
 }
 
 // narrow writes src, of type d, as bfloat16.

@@ -22,7 +22,7 @@ func embeds(k *kit) {
 		for _, d := range []tensor.DType{tensor.F32, tensor.BF16, tensor.F16} {
 			k.start("forward, %d tokens of %d, width %d, table %s", n, v, w, d)
 			id, table, y := ids(), k.weight(d, v, w), k.out("y", k.act, n, w)
-			k.judge(0, func() { k.b.EmbedForward(y.Tensor, table.Tensor, id.Tensor) }, func(r round) [][]float64 {
+			k.judge(0, func() { k.b.EmbedForward(y.Tensor, table.weight(), id.Tensor) }, func(r round) [][]float64 {
 				var want []float64
 				for _, i := range id.v {
 					for _, x := range table.v[int(i)*w : (int(i)+1)*w] {
@@ -60,7 +60,7 @@ func badIDs(k *kit) {
 	outside := func(t int) bool { return ids[t] < 0 || ids[t] >= v }
 	k.start("forward, ids that are no rows")
 	id, table, y := k.given("ids", tensor.I32, ids, n), k.weight(tensor.BF16, v, w), k.out("y", k.act, n, w)
-	k.check(func() { k.b.EmbedForward(y.Tensor, table.Tensor, id.Tensor) }, func(after func(*arg) []byte) string {
+	k.check(func() { k.b.EmbedForward(y.Tensor, table.weight(), id.Tensor) }, func(after func(*arg) []byte) string {
 		for i, x := range decode(k.act, after(y)) {
 			if t := i / w; (x != x) != outside(t) {
 				return fmt.Sprintf("the row of id %v has %v", ids[t], x)

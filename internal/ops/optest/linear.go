@@ -78,7 +78,7 @@ func newLin(k *kit, i, n, in int, d tensor.DType, drop float32, y layer) *lin {
 
 // place hands the layer the tensors' places.
 func (q *lin) place() {
-	q.l.W = q.w.Tensor
+	q.l.W = q.w.weight()
 	if q.dw != nil {
 		q.l.DW = q.dw.Tensor
 	}

@@ -25,7 +25,7 @@ func headLosses(k *kit) {
 	x.v[3*16] = math.NaN()
 	tg := k.given("targets", tensor.I32, []float64{1, 2, 3, 4, 5, 6, 7, 8, 9}, 9)
 	nll, lg := k.out("nll", tensor.F32, 9), k.scratch("logits", tensor.F32, 4, 50)
-	h := &ops.HeadLoss{W: w.Tensor, Scale: 1}
+	h := &ops.HeadLoss{W: w.weight(), Scale: 1}
 	k.check(func() {
 		h.X, h.Targets, h.NLL, h.Logits = x.Tensor, tg.Tensor, nll.Tensor, lg.Tensor
 		k.b.HeadLoss(h)
@@ -50,7 +50,7 @@ func badTargets(k *kit) {
 			dx = k.out("dx", k.act, n, c)
 		}
 		k.check(func() {
-			k.b.HeadLoss(&ops.HeadLoss{X: x.Tensor, W: w.Tensor, Targets: tg.Tensor, NLL: nll.Tensor, DX: dx.Tensor, Logits: lg.Tensor, Scale: 1})
+			k.b.HeadLoss(&ops.HeadLoss{X: x.Tensor, W: w.weight(), Targets: tg.Tensor, NLL: nll.Tensor, DX: dx.Tensor, Logits: lg.Tensor, Scale: 1})
 		}, func(after func(*arg) []byte) string {
 			for t, y := range decode(tensor.F32, after(nll)) {
 				if (y != y) != (tg.v[t] >= v) {
@@ -87,7 +87,7 @@ func headLoss(k *kit, n, c, v, chunk int, d tensor.DType, train, frozen bool) {
 		outs = append(outs, best)
 	}
 	k.judge(k.near(1e-5), func() {
-		k.b.HeadLoss(&ops.HeadLoss{X: x.Tensor, W: w.Tensor, DW: dw.Tensor, Targets: tg.Tensor, NLL: nll.Tensor, Best: best.Tensor,
+		k.b.HeadLoss(&ops.HeadLoss{X: x.Tensor, W: w.weight(), DW: dw.Tensor, Targets: tg.Tensor, NLL: nll.Tensor, Best: best.Tensor,
 			DX: dx.Tensor, Scale: scale, Logits: lg.Tensor})
 	}, func(r round) [][]float64 {
 		wn, wx, ww, wb := make([]float64, n), make([]float64, n*c), append([]float64{}, dw.v...), make([]float64, n)

@@ -137,6 +137,9 @@ type arg struct {
 	off        int       // place in the image, in bytes
 }
 
+// weight is the tensor as operations take a matrix of weights.
+func (a *arg) weight() ops.Weight { return ops.WeightOf(a.Tensor) }
+
 // start begins a case; random numbers depend on the operation and the name alone.
 func (k *kit) start(format string, a ...any) {
 	k.name, k.args = fmt.Sprintf(format, a...), nil
@@ -182,10 +185,11 @@ func (k *kit) scratch(name string, d tensor.DType, shape ...int) *arg {
 // weight is a frozen tensor of a file's type as the backend holds it.
 func (k *kit) weight(d tensor.DType, shape ...int) *arg {
 	v := k.gauss(tensor.Shape(shape).Elems())
-	t, err := k.b.Weight(d, shape, encode(d, v))
+	w, err := k.b.Weight(tensor.Stored{Format: tensor.Dense(d), Shape: shape, Data: encode(d, v)})
 	if err != nil {
 		panic(err)
 	}
+	t := w.Dense()
 	for i := range v {
 		v[i] = stored(t.DType, stored(d, v[i]))
 	}

@@ -156,7 +156,8 @@ func (l *loader) filled(d tensor.DType, next func() float64, shape ...int) ops.T
 }
 
 func (l *loader) act(shape ...int) ops.Tensor    { return l.normal(l.b.Act(), shape...) }
-func (l *loader) weight(shape ...int) ops.Tensor { return l.normal(tensor.BF16, shape...) }
+func (l *loader) half(shape ...int) ops.Tensor   { return l.normal(tensor.BF16, shape...) }
+func (l *loader) weight(shape ...int) ops.Weight { return ops.WeightOf(l.half(shape...)) }
 func (l *loader) f32(shape ...int) ops.Tensor    { return l.normal(tensor.F32, shape...) }
 
 // bytes is what the tensors take.
@@ -181,7 +182,7 @@ func (l *loader) transfers() []Load {
 }
 
 func (l *loader) converts() []Load {
-	wide, half := l.f32(l.T, l.C), l.weight(l.T, l.C)
+	wide, half := l.f32(l.T, l.C), l.half(l.T, l.C)
 	return []Load{
 		{Name: "widen", Bytes: bytesOf(wide, half), Call: func() { l.b.Convert(wide, half) }},
 		{Name: "narrow", Bytes: bytesOf(wide, half), Call: func() { l.b.Convert(half, wide) }},

@@ -24,13 +24,14 @@ func (b *plain) Name() string { return "plain" }
 
 func (b *plain) Act() tensor.DType { return tensor.BF16 }
 
-func (b *plain) Weight(d tensor.DType, shape tensor.Shape, data []byte) (ops.Tensor, error) {
-	t, err := b.Backend.Weight(d, shape, data)
-	if err != nil || d == tensor.BF16 {
-		return t, err
+func (b *plain) Weight(s tensor.Stored) (ops.Weight, error) {
+	mapped, err := b.Backend.Weight(s)
+	if err != nil || s.Format.Type == tensor.BF16 {
+		return mapped, err
 	}
-	half, err := b.reserve(tensor.BF16, shape)
-	if d != tensor.F32 && err == nil {
+	t := mapped.Dense()
+	half, err := b.reserve(tensor.BF16, s.Shape)
+	if t.DType != tensor.F32 && err == nil {
 		w := b.wide(t)
 		defer b.drop(w)
 		t = w
@@ -38,7 +39,7 @@ func (b *plain) Weight(d tensor.DType, shape tensor.Shape, data []byte) (ops.Ten
 	if err == nil {
 		b.Convert(half, t)
 	}
-	return half, err
+	return ops.WeightOf(half), err
 }
 
 func (b *plain) reserve(d tensor.DType, shape tensor.Shape) (ops.Tensor, error) {
@@ -136,7 +137,7 @@ func (b *plain) LinearForward(x, keys ops.Tensor, p []ops.Proj) {
 			l, xa, part := b.factors(q.L), b.temp(q.XA), b.temp(q.Y)
 			b.Backend.LinearForward(xw, keys, []ops.Proj{{L: l, Y: part, XA: xa}})
 			rounded(xa)
-			b.Backend.LinearForward(xa, ops.Tensor{}, []ops.Proj{{L: &ops.Linear{W: l.LoRA.B}, Y: part}})
+			b.Backend.LinearForward(xa, ops.Tensor{}, []ops.Proj{{L: &ops.Linear{W: ops.WeightOf(l.LoRA.B)}, Y: part}})
 			for i, v := range rounded(part) {
 				part.F32()[i] = v * l.LoRA.Scale
 			}
@@ -184,7 +185,7 @@ func (b *plain) LinearBackward(dx, x, keys ops.Tensor, p []ops.ProjGrad) {
 	b.drop(xw)
 }
 
-func (b *plain) EmbedForward(y, table, ids ops.Tensor) {
+func (b *plain) EmbedForward(y ops.Tensor, table ops.Weight, ids ops.Tensor) {
 	w := b.temp(y)
 	b.Backend.EmbedForward(w, table, ids)
 	b.narrow(y, w)
