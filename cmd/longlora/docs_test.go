@@ -14,14 +14,13 @@ import (
 	"strings"
 	"testing"
 
-	"longlora/internal/ckpt"
 	"longlora/internal/config"
 	"longlora/internal/data"
 	"longlora/internal/eval"
 	"longlora/internal/extend"
 	"longlora/internal/files"
-	"longlora/internal/load"
 	"longlora/internal/lora"
+	"longlora/internal/rundir"
 	"longlora/internal/testkit"
 	"longlora/internal/train"
 )
@@ -307,7 +306,7 @@ func anchors(text string) (out []string) {
 func TestFormatsDoc(t *testing.T) {
 	docs := documents(t)
 	text := docs["formats.md"] + docs["eval.md"]
-	for _, v := range []any{train.Record{}, train.State{}, train.Metrics{}, train.Result{}, ckpt.Print{}, files.Fingerprint{}, load.Record{}, extend.Report{}, extend.Length{},
+	for _, v := range []any{train.Record{}, rundir.Run{}, rundir.State{}, rundir.Metrics{}, rundir.Result{}, rundir.Model{}, files.Fingerprint{}, rundir.Positions{}, extend.Report{}, extend.Length{},
 		extend.Figures{}, eval.Result{}, eval.Cell{}, eval.Position{}, eval.Said{}, eval.Generated{}, lora.Merged{}, data.Prepared{}, train.Facts{}} {
 		for _, f := range reflect.VisibleFields(reflect.TypeOf(v)) {
 			name, _, _ := strings.Cut(f.Tag.Get("json"), ",")

@@ -11,6 +11,7 @@ import (
 	"longlora/internal/extend"
 	"longlora/internal/ops"
 	"longlora/internal/report"
+	"longlora/internal/rundir"
 )
 
 func newExtend() *cobra.Command {
@@ -36,7 +37,7 @@ longlora extend --model base --data books/ --ctx 8192 --rope yarn --train=false 
 					return document(c.OutOrStdout(), facts)
 				})
 			}
-			page := filepath.Join(e.Out, reportFile)
+			page := filepath.Join(e.Out, rundir.PageFile)
 			if _, err := os.Stat(page); err == nil {
 				if err := report.CheckFile(page); err != nil { // said now, not after hours of work
 					return fmt.Errorf("--out: %w", err)

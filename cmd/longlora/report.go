@@ -10,6 +10,7 @@ import (
 	"longlora/internal/config"
 	"longlora/internal/errs"
 	"longlora/internal/report"
+	"longlora/internal/rundir"
 )
 
 func newReport() *cobra.Command {
@@ -30,7 +31,7 @@ longlora report extended --out extended.html`,
 			dir := c.Flags().Arg(0)
 			// A shared file's out is another command's folder, so only the flag counts.
 			if !c.Flags().Changed("out") {
-				out = filepath.Join(dir, reportFile)
+				out = filepath.Join(dir, rundir.PageFile)
 			}
 			return writeReport(c, dir, out, common.JSON)
 		})
@@ -45,9 +46,6 @@ longlora report extended --out extended.html`,
 	}
 	return c
 }
-
-// reportFile is the report's name in the folder that it is of.
-const reportFile = "report.html"
 
 func writeReport(c *cobra.Command, dir, out string, json bool) error {
 	p, err := report.Dir(dir, c.ErrOrStderr())

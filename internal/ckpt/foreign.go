@@ -13,6 +13,7 @@ import (
 	"longlora/internal/errs"
 	"longlora/internal/files"
 	"longlora/internal/hub"
+	"longlora/internal/rundir"
 )
 
 // What is not read, wherever it lies, is recognised here, and what to do about it said.
@@ -120,13 +121,13 @@ func instead(dir string) error {
 	if p := first(dir, "*.gguf"); p != "" {
 		return ggufError(p)
 	}
-	if p := first(dir, "merged/config.json"); p != "" && first(dir, "extend.json") != "" {
+	if p := first(dir, rundir.MergedDir+"/config.json"); p != "" && first(dir, rundir.ExtensionFile) != "" {
 		return errs.Dataf("%s: the folder of an extend; the model that it made: --model %s", dir, filepath.Dir(p))
 	}
-	if list := files.Glob(dir, "checkpoints/step-*/config.json"); len(list) > 0 && first(dir, "run.json") != "" {
+	if list := files.Glob(dir, rundir.CheckpointsDir+"/step-*/config.json"); len(list) > 0 && first(dir, rundir.RecordFile) != "" {
 		return errs.Dataf("%s: a training run that has not ended; its last checkpoint, without a tokenizer: --model %s", dir, filepath.Dir(list[len(list)-1]))
 	}
-	if first(dir, "adapter_config.json") != "" {
+	if first(dir, rundir.AdapterConfigFile) != "" {
 		return errs.Dataf("%s: an adapter, not a model: give it as --adapter %s, and its base as --model", dir, dir)
 	}
 	if p := first(dir, "snapshots/*/config.json"); p != "" {
@@ -140,7 +141,7 @@ func instead(dir string) error {
 
 // noAdapter says what a folder is that holds no adapter, or how an adapter comes to one.
 func noAdapter(dir string) error {
-	path := filepath.Join(dir, adapterConfigName)
+	path := filepath.Join(dir, rundir.AdapterConfigFile)
 	if st, err := os.Stat(dir); err != nil {
 		if !errors.Is(err, fs.ErrNotExist) || !hub.IsName(dir) {
 			return files.Fault(dir, err)

@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"longlora/internal/errs"
-	"longlora/internal/files"
 	"longlora/internal/hub"
 	"longlora/internal/tensor"
 )
@@ -105,21 +104,4 @@ func (m *Model) fileNames() string {
 		names = append(names, filepath.Base(f))
 	}
 	return short(names)
-}
-
-// Print is a checkpoint's fingerprint: sha256 of config.json, and each weight file's.
-type Print struct {
-	Config string              `json:"config_sha256"`
-	Files  []files.Fingerprint `json:"files"`
-}
-
-// PrintModel fingerprints config.json and the files given.
-func PrintModel(dir string, weights []string) (Print, error) {
-	c, err := files.Whole(filepath.Join(dir, "config.json"), "config.json")
-	if err != nil {
-		return Print{}, err
-	}
-	p := Print{Config: c.SHA256}
-	p.Files, err = files.Each(files.Sample, weights)
-	return p, err
 }

@@ -9,6 +9,7 @@ import (
 
 	"longlora/internal/errs"
 	"longlora/internal/files"
+	"longlora/internal/rundir"
 )
 
 // peftPrefix stands before every module path in a PEFT file.
@@ -61,7 +62,7 @@ const SideName = "trainable_params.bin"
 
 // read finds the tensors in whichever form they are.
 func (a *Adapter) read() error {
-	names := []string{"adapter_model.safetensors"}
+	names := []string{rundir.AdapterFile}
 	if !files.Exists(filepath.Join(a.Dir, names[0])) {
 		if names = []string{"adapter_model.bin"}; !files.Exists(filepath.Join(a.Dir, names[0])) {
 			return errs.Dataf("%s: neither adapter_model.safetensors nor adapter_model.bin is there", a.Dir)
@@ -206,7 +207,7 @@ func (a *Adapter) check() error {
 		}
 		if r := a.rank(module); len(f.A.Shape) != 2 || len(f.B.Shape) != 2 || f.A.Shape[0] != r || f.B.Shape[1] != r {
 			return errs.Dataf("%s: %s: lora_A %v and lora_B %v do not have rank r = %d of %s",
-				f.A.File, module, f.A.Shape, f.B.Shape, r, adapterConfigName)
+				f.A.File, module, f.A.Shape, f.B.Shape, r, rundir.AdapterConfigFile)
 		}
 		if has := f.Magnitude.Name != ""; has != a.Config.DoRA {
 			return errs.Dataf("%s: use_dora: %v, but lora_magnitude_vector of %s is there: %v",

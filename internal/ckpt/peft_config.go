@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"longlora/internal/files"
+	"longlora/internal/rundir"
 )
 
 // AdapterConfig is PEFT's adapter_config.json of a LoRA adapter, as releases 0.3 to 0.21 write it: which modules have
@@ -35,8 +36,7 @@ type AdapterConfig struct {
 	rankPattern, alphaPattern ordered
 }
 
-// adapterConfigName is the file's name in an adapter's folder.
-const adapterConfigName = "adapter_config.json"
+// rundir.AdapterConfigFile is the file's name in an adapter's folder.
 
 // NewAdapterConfig is the configuration of an adapter that begins: factors of one rank for linear layers with these
 // last parts of their names.
@@ -66,7 +66,7 @@ var baseChanging = []string{"pissa", "olora", "corda", "loftq", "lora_ga"}
 
 // readAdapterConfig reads and checks dir/adapter_config.json.
 func readAdapterConfig(dir string) (*AdapterConfig, error) {
-	path := filepath.Join(dir, adapterConfigName)
+	path := filepath.Join(dir, rundir.AdapterConfigFile)
 	if !files.Exists(path) {
 		return nil, noAdapter(dir)
 	}

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"longlora/internal/errs"
+	"longlora/internal/rundir"
 	"longlora/internal/tensor"
 )
 
@@ -156,7 +157,7 @@ func (a *Adapter) complete(m Layout) error {
 		module := moduleOf(name)
 		if _, ok := a.Saved[name]; !ok && c.Saves(module) && !(c.KeepTie && m.Tied && isEnd(name)) {
 			return errs.Dataf("%s: tensor %s is missing, though modules_to_save of %s names it: the adapter is not whole, or "+
-				"of another model", a.Files[0], name, adapterConfigName)
+				"of another model", a.Files[0], name, rundir.AdapterConfigFile)
 		}
 		_, has := a.LoRA[module]
 		if _, ok := m.matrix(module); !ok || !c.targets.given {
@@ -167,7 +168,7 @@ func (a *Adapter) complete(m Layout) error {
 			return c.match.f.err
 		case wanted && !has:
 			return errs.Dataf("%s: the factors lora_A and lora_B of %s are missing, though target_modules of %s names it: "+
-				"the adapter is not whole, or of another model", a.Files[0], module, adapterConfigName)
+				"the adapter is not whole, or of another model", a.Files[0], module, rundir.AdapterConfigFile)
 		case has && !wanted && !(c.KeepTie && m.Tied && name == headName): // PEFT takes a tied head out of target_modules
 			return errs.Dataf("%s: target_modules does not name %s, of which %s has factors", c.Path, module, a.Files[0])
 		}

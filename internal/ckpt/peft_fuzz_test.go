@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"longlora/internal/errs"
+	"longlora/internal/rundir"
 	"longlora/internal/tensor"
 	"longlora/internal/testkit"
 )
@@ -14,7 +15,7 @@ import (
 // then read as the same.
 func FuzzAdapterConfig(f *testing.F) {
 	for _, name := range []string{"plain", "layers", "expression", "ranks-alphas-rslora", "excluded-expression", "tied", "dora", "peft-0.3"} {
-		b, err := os.ReadFile(filepath.Join("../../testdata/peft/cases", name, adapterConfigName))
+		b, err := os.ReadFile(filepath.Join("../../testdata/peft/cases", name, rundir.AdapterConfigFile))
 		if err != nil {
 			f.Fatal(err)
 		}
@@ -25,7 +26,7 @@ func FuzzAdapterConfig(f *testing.F) {
 	modules := []string{"model.embed_tokens", "model.layers.0.self_attn.q_proj", "model.layers.11.mlp.down_proj", "lm_head"}
 	f.Fuzz(func(t *testing.T, config []byte) {
 		dir := t.TempDir()
-		testkit.Write(t, filepath.Join(dir, adapterConfigName), config)
+		testkit.Write(t, filepath.Join(dir, rundir.AdapterConfigFile), config)
 		c, err := readAdapterConfig(dir)
 		if err != nil {
 			if errs.Code(err) != 4 {

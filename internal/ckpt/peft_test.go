@@ -13,6 +13,7 @@ import (
 
 	"longlora/internal/errs"
 	"longlora/internal/files"
+	"longlora/internal/rundir"
 	"longlora/internal/tensor"
 	"longlora/internal/testkit"
 )
@@ -234,7 +235,7 @@ func TestAdapterNames(t *testing.T) {
 	}
 	for _, c := range ref.Cases {
 		dir := t.TempDir()
-		testkit.Write(t, filepath.Join(dir, adapterConfigName), c.Config)
+		testkit.Write(t, filepath.Join(dir, rundir.AdapterConfigFile), c.Config)
 		a, err := readAdapterConfig(dir)
 		if err != nil {
 			t.Errorf("%s: %v", c.Config, err)

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"longlora/internal/files"
+	"longlora/internal/rundir"
 )
 
 // NewAdapter says what is to be written as an adapter.
@@ -39,7 +40,7 @@ func WriteAdapter(dir string, a NewAdapter) error {
 			outs = append(outs, o)
 		}
 	}
-	if err := WriteSafetensors(filepath.Join(dir, "adapter_model.safetensors"), outs); err != nil {
+	if err := WriteSafetensors(filepath.Join(dir, rundir.AdapterFile), outs); err != nil {
 		return err
 	}
 	c := a.Config
@@ -65,7 +66,7 @@ func WriteAdapter(dir string, a NewAdapter) error {
 		}
 	}
 	cfg["modules_to_save"] = saved
-	return files.WriteJSON(filepath.Join(dir, adapterConfigName), cfg)
+	return files.WriteJSON(filepath.Join(dir, rundir.AdapterConfigFile), cfg)
 }
 
 // saves is a modules_to_save by which PEFT finds these tensors of a model and no others: the configuration's own where

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/viper"
 
 	"longlora/internal/errs"
+	"longlora/internal/rundir"
 )
 
 // Source is where an option's value comes from, the weakest first.
@@ -27,7 +28,7 @@ const (
 )
 
 // DefaultFile is read when it stands in the working directory and no other is named.
-const DefaultFile = "longlora.yaml"
+const DefaultFile = rundir.ConfigFile
 
 // Values are a command's options with their sources; the values themselves stand in the flag set.
 type Values struct {

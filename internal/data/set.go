@@ -251,8 +251,8 @@ func (s *Set) of(source int) (lo, hi int) {
 	return min(lo, s.Rows()), min(lo+s.sources[source].rows, s.Rows())
 }
 
-// Prints fingerprints every file read, whole, by their paths below --data.
-func (s *Set) Prints() ([]files.Fingerprint, error) {
+// Fingerprints fingerprints every file read, whole, by their paths below --data.
+func (s *Set) Fingerprints() ([]files.Fingerprint, error) {
 	var out []files.Fingerprint
 	for _, src := range s.sources {
 		var read []string
@@ -292,7 +292,7 @@ type Input struct {
 	Mapped bool
 }
 
-// Inputs are the files that Prints describes, in its order.
+// Inputs are the files that Fingerprints describes, in its order.
 func (s *Set) Inputs() (out []Input) {
 	for _, src := range s.sources {
 		for _, f := range src.inputs() {

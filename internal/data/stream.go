@@ -23,8 +23,8 @@ type part struct {
 	at     int
 }
 
-// Prints fingerprints every file read: see Set.Prints.
-func (t *IDs) Prints() ([]files.Fingerprint, error) { return t.set.Prints() }
+// Fingerprints fingerprints every file read: see Set.Fingerprints.
+func (t *IDs) Fingerprints() ([]files.Fingerprint, error) { return t.set.Fingerprints() }
 
 // Stream reads everything as one stream of ids, for evaluation; with HoldDocs only what a set leaves out. It must be
 // closed.

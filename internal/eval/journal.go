@@ -14,6 +14,7 @@ import (
 	"longlora/internal/errs"
 	"longlora/internal/files"
 	"longlora/internal/proc"
+	"longlora/internal/rundir"
 )
 
 // line is one kept result. In the file it is sealed with the sha256 of what stands before it.
@@ -29,15 +30,10 @@ type journal struct {
 	dir     string
 	lock    *files.Locked
 	have    map[string]line
-	damaged int      // lines that are none
+	damaged int      // lines that are not as they were written
 	end     int64    // of the whole lines in the file
 	f       *os.File // opened with the first new result
 }
-
-const (
-	journalName = "windows.jsonl"
-	resultsName = "results.json"
-)
 
 // openJournal takes an --out for results, and what is kept there.
 func openJournal(dir string) (*journal, error) {
@@ -80,7 +76,7 @@ func (j *journal) load() error {
 		return files.Fault(j.path(), err)
 	}
 	if first := []byte(`{"key":"`); len(j.have) == 0 && (j.damaged > 0 || !bytes.HasPrefix(torn, first[:min(len(first), len(torn))])) {
-		return errs.Usagef("--out %s: no line of its %s is a result that eval wrote; it is left alone: give another folder", j.dir, journalName)
+		return errs.Usagef("--out %s: no line of its %s is a result that eval wrote; it is left alone: give another folder", j.dir, rundir.JournalFile)
 	}
 	return nil
 }
@@ -116,17 +112,17 @@ func (j *journal) read(from io.Reader) (torn []byte, err error) {
 // checkResults refuses an --out whose results.json is not of an evaluation: it would be overwritten.
 func (j *journal) checkResults() error {
 	var rep Report
-	path := filepath.Join(j.dir, resultsName)
+	path := filepath.Join(j.dir, rundir.ResultsFile)
 	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) || len(j.have) > 0 {
 		return nil
 	}
 	if err := files.ReadJSON(path, &rep); err != nil || len(rep.Results) == 0 || rep.Results[0].Task == "" || rep.Results[0].Ctx == 0 {
-		return errs.Usagef("--out %s: its %s was not written by eval; it is left alone: give another folder", j.dir, resultsName)
+		return errs.Usagef("--out %s: its %s was not written by eval; it is left alone: give another folder", j.dir, rundir.ResultsFile)
 	}
 	return nil
 }
 
-func (j *journal) path() string { return filepath.Join(j.dir, journalName) }
+func (j *journal) path() string { return filepath.Join(j.dir, rundir.JournalFile) }
 
 // open cuts off what a killed run left torn.
 func (j *journal) open() error {
@@ -175,7 +171,7 @@ func (j *journal) finish(rep Report) error {
 	if err := j.lock.Check(); err != nil {
 		return err
 	}
-	return files.WriteJSON(filepath.Join(j.dir, resultsName), rep)
+	return files.WriteJSON(filepath.Join(j.dir, rundir.ResultsFile), rep)
 }
 
 // note says what of the journal is computed again; "" for nothing.

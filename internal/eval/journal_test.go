@@ -10,6 +10,7 @@ import (
 
 	"longlora/internal/errs"
 	"longlora/internal/files"
+	"longlora/internal/rundir"
 	"longlora/internal/testkit"
 )
 
@@ -32,7 +33,7 @@ func keep(t *testing.T, dir string, from, to int) {
 func TestJournalDamaged(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "kept")
 	keep(t, dir, 0, 5)
-	path := filepath.Join(dir, journalName)
+	path := filepath.Join(dir, rundir.JournalFile)
 	b := testkit.Read(t, path)
 	lines := bytes.SplitAfter(b, []byte("\n"))
 	lines[2] = bytes.Replace(lines[2], []byte(`"sum":0.66`), []byte(`"sum":0.65`), 1) // still JSON, still with a hash
@@ -63,14 +64,14 @@ func TestJournalDamaged(t *testing.T) {
 func TestJournalForeign(t *testing.T) {
 	long := strings.Repeat("x", 3<<20)
 	for name, c := range map[string]struct{ file, text string }{
-		"lines":                {journalName, `{"key":"a","score":{"sum":1,"count":1}}` + "\n"},
-		"text":                 {journalName, "my own notes"},
-		"a long line":          {journalName, long + "\n"},
-		"foreign results":      {resultsName, `{"results": "of an exam"}`},
-		"foreign list":         {resultsName, `{"results": [{"name": "x"}]}`},
-		"a list":               {resultsName, `[1]`},
-		"no results":           {resultsName, `{"results": []}`},
-		"results that are not": {resultsName, "hello"},
+		"lines":                {rundir.JournalFile, `{"key":"a","score":{"sum":1,"count":1}}` + "\n"},
+		"text":                 {rundir.JournalFile, "my own notes"},
+		"a long line":          {rundir.JournalFile, long + "\n"},
+		"foreign results":      {rundir.ResultsFile, `{"results": "of an exam"}`},
+		"foreign list":         {rundir.ResultsFile, `{"results": [{"name": "x"}]}`},
+		"a list":               {rundir.ResultsFile, `[1]`},
+		"no results":           {rundir.ResultsFile, `{"results": []}`},
+		"results that are not": {rundir.ResultsFile, "hello"},
 	} {
 		dir := t.TempDir()
 		path := filepath.Join(dir, c.file)
@@ -85,7 +86,7 @@ func TestJournalForeign(t *testing.T) {
 	}
 	for name, text := range map[string]string{"nothing": "", "a torn first line": `{"key":"ab`, "its first letters": `{"k`} {
 		dir := t.TempDir()
-		testkit.Write(t, filepath.Join(dir, journalName), text)
+		testkit.Write(t, filepath.Join(dir, rundir.JournalFile), text)
 		keep(t, dir, 0, 1)
 		j, err := openJournal(dir)
 		if err != nil || len(j.have) != 1 || j.damaged != 0 {

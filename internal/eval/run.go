@@ -12,7 +12,6 @@ import (
 	"strconv"
 	"strings"
 
-	"longlora/internal/ckpt"
 	"longlora/internal/config"
 	"longlora/internal/data"
 	"longlora/internal/errs"
@@ -23,6 +22,7 @@ import (
 	"longlora/internal/plan"
 	"longlora/internal/proc"
 	"longlora/internal/rope"
+	"longlora/internal/rundir"
 	"longlora/internal/s2attn"
 	"longlora/internal/tensor"
 	"longlora/internal/tokenizer"
@@ -450,7 +450,7 @@ func (e *evaluation) fingerprint() (string, error) {
 	if e.encErr == nil {
 		files = append(files, e.enc.Files()...)
 	}
-	p, err := ckpt.PrintModel(e.base.Dir, files)
+	p, err := rundir.FingerprintModel(e.base.Dir, files)
 	print := p.Config
 	for _, f := range p.Files {
 		print += " " + f.Name + " " + f.Content()

@@ -18,6 +18,7 @@ import (
 	"longlora/internal/ops"
 	"longlora/internal/plan"
 	"longlora/internal/rope"
+	"longlora/internal/rundir"
 	"longlora/internal/s2attn"
 	"longlora/internal/train"
 	"longlora/internal/ui"
@@ -36,13 +37,13 @@ type Length struct {
 
 // Report is report.json.
 type Report struct {
-	Model     string         `json:"model"`
-	Ctx       int            `json:"ctx"`
-	Positions load.Record    `json:"positions"`
-	Lengths   []Length       `json:"lengths"`
-	Train     *train.Result  `json:"train"`
-	Options   map[string]any `json:"options"`
-	Out       string         `json:"out"`
+	Model     string           `json:"model"`
+	Ctx       int              `json:"ctx"`
+	Positions rundir.Positions `json:"positions"`
+	Lengths   []Length         `json:"lengths"`
+	Train     *rundir.Result   `json:"train"`
+	Options   map[string]any   `json:"options"`
+	Out       string           `json:"out"`
 }
 
 // heldOut is the share of the documents that is evaluated on and never trained on.
@@ -97,7 +98,7 @@ func Run(ctx context.Context, cfg *config.Extend, be ops.Backend, log io.Writer)
 			return e.rep, err
 		}
 	}
-	return e.rep, files.WriteJSON(filepath.Join(cfg.Out, "report.json"), e.rep)
+	return e.rep, files.WriteJSON(filepath.Join(cfg.Out, rundir.ReportFile), e.rep)
 }
 
 // DryRun says on log what the training would do, as train's does; nothing is evaluated and nothing written.
@@ -164,7 +165,7 @@ func (e *extension) evaluate(ctx context.Context, what, dir string, pos *rope.Po
 	fmt.Fprintf(e.log, "evaluating the %s model\n", what)
 	c := &config.Eval{Common: e.cfg.Common, Attend: config.Attend{Attn: "full"}, Models: []string{dir}, Tasks: []string{"ppl", "passkey"},
 		Stride: 256, Limit: e.cfg.EvalLimit, Protocol: "longlora", Trials: trials, Depths: depths, Seed: e.cfg.Seed, Words: e.cfg.Words,
-		Out: filepath.Join(e.cfg.Out, "eval", what)}
+		Out: filepath.Join(e.cfg.Out, rundir.EvaluatedDir, what)}
 	for _, l := range e.rep.Lengths {
 		c.Ctx = append(c.Ctx, l.Ctx)
 	}
@@ -193,7 +194,7 @@ func (e *extension) before(ctx context.Context) error {
 // training are train's options in adapter/.
 func (e *extension) training() *config.Train {
 	c := e.cfg.Train
-	c.Out = filepath.Join(e.cfg.Out, adapterName)
+	c.Out = filepath.Join(e.cfg.Out, rundir.AdapterDir)
 	return &c
 }
 
@@ -209,13 +210,13 @@ func (e *extension) train(ctx context.Context) error {
 
 // merge writes merged/ unless it is there: it appears whole or not at all, and only when its files are written down.
 func (e *extension) merge(ctx context.Context) error {
-	out := filepath.Join(e.cfg.Out, mergedName)
+	out := filepath.Join(e.cfg.Out, rundir.MergedDir)
 	if e.merged {
 		return nil
 	}
 	o := lora.MergeOptions{Base: e.base.Weights, Desc: e.base.Desc(), Adapter: &ckpt.Adapter{}, Scale: 1, Positions: e.pos.Positions, Changed: e.pos.Changed, Window: e.base.Window, Out: out, ShardSize: 5 << 30, Threads: e.cfg.Threads}
 	if e.cfg.DoTrain {
-		b, err := load.Open(e.cfg.Model, filepath.Join(e.cfg.Out, adapterName))
+		b, err := load.Open(e.cfg.Model, filepath.Join(e.cfg.Out, rundir.AdapterDir))
 		if err != nil {
 			return err
 		}
@@ -229,7 +230,7 @@ func (e *extension) merge(ctx context.Context) error {
 
 // after evaluates what was merged.
 func (e *extension) after(ctx context.Context) error {
-	return e.evaluate(ctx, "trained", filepath.Join(e.cfg.Out, mergedName), nil, nil, func(l *Length) *Figures { return &l.Trained })
+	return e.evaluate(ctx, "trained", filepath.Join(e.cfg.Out, rundir.MergedDir), nil, nil, func(l *Length) *Figures { return &l.Trained })
 }
 
 // Table prints the report side by side.

@@ -10,25 +10,18 @@ import (
 	"path/filepath"
 	"slices"
 
-	"longlora/internal/ckpt"
 	"longlora/internal/config"
 	"longlora/internal/errs"
 	"longlora/internal/files"
+	"longlora/internal/rundir"
 	"longlora/internal/train"
-)
-
-// What lies in an --out beside the report.
-const (
-	workName    = "extend.json"
-	adapterName = "adapter"
-	mergedName  = "merged"
 )
 
 // work is extend.json: what the command in this folder is, what it read, and what it merged.
 type work struct {
 	Kind    string              `json:"longlora"` // workKind
 	Options map[string]string   `json:"options"`
-	Model   ckpt.Print          `json:"model"`
+	Model   rundir.Model        `json:"model"`
 	Data    []files.Fingerprint `json:"data"`             // what is evaluated on
 	Merged  []files.Fingerprint `json:"merged,omitempty"` // written down before merged/ gets its name
 }
@@ -41,7 +34,7 @@ func checkOut(c *config.Extend) error {
 	if err != nil || len(names) == 0 {
 		return err
 	}
-	if !slices.Contains(names, workName) {
+	if !slices.Contains(names, rundir.ExtensionFile) {
 		return errs.Usagef("--out %s: is not empty and no work of extend: it holds %s; give a folder that is empty or not "+
 			"there yet", c.Out, names[0])
 	}
@@ -57,7 +50,7 @@ func checkOut(c *config.Extend) error {
 
 // readWork reads extend.json as this version wrote it.
 func readWork(out string) (w work, err error) {
-	path := filepath.Join(out, workName)
+	path := filepath.Join(out, rundir.ExtensionFile)
 	b, err := files.Read(path, maxWork)
 	if err != nil {
 		return w, err
@@ -79,7 +72,9 @@ func readWork(out string) (w work, err error) {
 // maxWork is longer than the record of any extension.
 const maxWork = 32 << 20
 
-func (w work) write(out string) error { return files.WriteSealed(filepath.Join(out, workName), w) }
+func (w work) write(out string) error {
+	return files.WriteSealed(filepath.Join(out, rundir.ExtensionFile), w)
+}
 
 // claim writes down what this command is, or compares it with what began in --out. What the training would refuse is
 // refused first, before the evaluation of the base takes its time.
@@ -91,10 +86,10 @@ func (e *extension) claim(ctx context.Context) error {
 		}
 	}
 	var err error
-	if w.Model, err = ckpt.PrintModel(e.base.Dir, e.base.Weights.Files); err != nil {
+	if w.Model, err = rundir.FingerprintModel(e.base.Dir, e.base.Weights.Files); err != nil {
 		return err
 	}
-	if w.Data, err = e.stream.Prints(); err != nil {
+	if w.Data, err = e.stream.Fingerprints(); err != nil {
 		return err
 	}
 	e.work = w
@@ -159,14 +154,8 @@ func (w work) compare(now work, out string) error {
 
 // record writes down the files of a merged model that has not got its name yet.
 func (w *work) record(out, dir string) error {
-	names, err := files.Contents(dir)
-	if err != nil {
-		return err
-	}
-	for i, n := range names {
-		names[i] = filepath.Join(dir, n)
-	}
-	if w.Merged, err = files.Each(files.Whole, names); err != nil {
+	var err error
+	if w.Merged, err = files.Folder(dir); err != nil {
 		return err
 	}
 	return w.write(out)
@@ -174,26 +163,15 @@ func (w *work) record(out, dir string) error {
 
 // merged reports whether the merged model is there, every file as it was written down.
 func (w work) merged(out string) (bool, error) {
-	dir := filepath.Join(out, mergedName)
+	dir := filepath.Join(out, rundir.MergedDir)
 	if _, err := os.Lstat(dir); errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
 	if len(w.Merged) == 0 {
 		return false, errs.Usagef("%s: was not written by this extend; move it away, and the same command writes it", dir)
 	}
-	var paths []string
-	for _, f := range w.Merged {
-		paths = append(paths, filepath.Join(dir, filepath.Base(f.Name)))
-	}
-	const mend = "move merged away, and the same command writes it again"
-	now, err := files.Each(files.Whole, paths)
-	if err != nil {
-		return false, fmt.Errorf("%w; %s", err, mend)
-	}
-	for i, f := range now {
-		if f.Since(w.Merged[i]) != files.Unchanged {
-			return false, errs.Dataf("%s: not the file that was written; %s", paths[i], mend)
-		}
+	if err := files.Intact(dir, w.Merged); err != nil {
+		return false, fmt.Errorf("%w; move merged away, and the same command writes it again", err)
 	}
 	return true, nil
 }

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"longlora/internal/errs"
 	"longlora/internal/par"
 )
 
@@ -59,6 +60,50 @@ func Each(take func(path, name string) (Fingerprint, error), paths []string) ([]
 		}
 	}
 	return out, nil
+}
+
+// Folder fingerprints what this program wrote into a folder, by all bytes: the files named, or all that lie there.
+func Folder(dir string, names ...string) ([]Fingerprint, error) {
+	if len(names) == 0 {
+		var err error
+		if names, err = Contents(dir); err != nil {
+			return nil, err
+		}
+	}
+	paths := make([]string, len(names))
+	for i, n := range names {
+		paths[i] = filepath.Join(dir, n)
+	}
+	return Each(Whole, paths)
+}
+
+// Intact refuses a folder of which a file is gone or not the one that was written.
+func Intact(dir string, written []Fingerprint) error {
+	var names []string
+	for _, f := range written {
+		if f.Name != filepath.Base(f.Name) {
+			return errs.Dataf("%s: its record names %q, which is no file's name", dir, f.Name)
+		}
+		names = append(names, f.Name)
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	now, err := Folder(dir, names...)
+	if err != nil {
+		return err
+	}
+	for i, f := range now {
+		if f.Since(written[i]) != Unchanged {
+			return errs.Dataf("%s: not the file that was written: %s, now %s", filepath.Join(dir, f.Name), written[i], f)
+		}
+	}
+	return nil
+}
+
+// String is a fingerprint in words.
+func (p Fingerprint) String() string {
+	return fmt.Sprintf("%s of %d bytes (%s)", p.Name, p.Size, p.SHA256[:min(12, len(p.SHA256))])
 }
 
 func take(path, name string, whole bool) (Fingerprint, error) {

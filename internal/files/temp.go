@@ -55,6 +55,19 @@ func MakeTemp(path string) (string, error) {
 	}
 }
 
+// Place brings a folder that was filled under a temporary name to its own; an older one there goes away.
+func Place(dir, temporary string) error {
+	if Exists(dir) {
+		if err := Drop(dir); err != nil {
+			return err
+		}
+	}
+	if err := os.Rename(temporary, dir); err != nil {
+		return Fault(dir, err)
+	}
+	return SyncDir(filepath.Dir(dir))
+}
+
 // Drop removes a file or folder so that no half of it ever stands under its name.
 func Drop(path string) error {
 	gone := temp(path)

@@ -1,53 +1,34 @@
 package load
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 
 	"longlora/internal/errs"
-	"longlora/internal/files"
 	"longlora/internal/model"
 	"longlora/internal/rope"
+	"longlora/internal/rundir"
 	"longlora/internal/s2attn"
 )
 
-// Record is what run.json and every checkpoint hold of where tokens stand and how far back they see.
-type Record struct {
-	rope.Record
-	Window *s2attn.Choice `json:"sliding_window,omitempty"` // nil for a model without windows
-}
-
 // Record is the record of positions and of what is made of the windows.
-func (b *Base) Record(p rope.Positions) Record {
-	r := Record{Record: p.Record()}
+func (b *Base) Record(p rope.Positions) rundir.Positions {
+	r := rundir.Positions{Record: p.Record()}
 	if b.Config.Windows != nil {
 		r.Window = &b.Window
 	}
 	return r
 }
 
-// runName is where a run keeps its record, beside its adapter and in each checkpoint.
-const runName = "run.json"
-
 // readBeside reads what a run recorded beside its adapter; nil without an adapter and where there is no record of a run.
-func readBeside(adapter string) (*Record, error) {
-	path := filepath.Join(adapter, runName)
-	if _, err := os.Stat(path); adapter == "" || errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	var run struct {
-		Kind      string  `json:"longlora"`
-		Positions *Record `json:"positions"`
-	}
-	if err := files.ReadSealed(path, &run); err != nil {
+func readBeside(adapter string) (*rundir.Positions, error) {
+	run, err := rundir.ReadHead(adapter)
+	if run == nil || err != nil {
 		return nil, err
 	}
 	if run.Positions == nil && run.Kind != "" { // without that it is another program's
-		return nil, errs.Dataf("%s: positions is missing", path)
+		return nil, errs.Dataf("%s: positions is missing", filepath.Join(adapter, rundir.RecordFile))
 	}
 	return run.Positions, nil
 }
@@ -64,7 +45,7 @@ func (b *Base) ChooseWindow(asked *s2attn.Choice, adapter string) error {
 	if r != nil {
 		recorded = r.Window
 	}
-	path := filepath.Join(adapter, runName)
+	path := filepath.Join(adapter, rundir.RecordFile)
 	switch {
 	case asked != nil:
 		b.Window = *asked

@@ -6,6 +6,7 @@ import (
 
 	"longlora/internal/config"
 	"longlora/internal/rope"
+	"longlora/internal/rundir"
 )
 
 // Positions are what a model is trained or read with.
@@ -64,12 +65,12 @@ func (b *Base) Place(adapter string, r rope.Request) (p Positions, err error) {
 	case adapter == "":
 	case p.Beside == nil && r == auto && p.Changed:
 		p.warn("%s says no positions (there is no %s beside it): %s is taken for %d tokens; if it was trained at others, "+
-			"say which", adapter, runName, p, r.Ctx)
+			"say which", adapter, rundir.RecordFile, p, r.Ctx)
 	case p.Beside != nil && r != auto:
 		own, _, err := b.Positions.GoOn(*p.Beside, auto, b.Desc().D)
 		if err != nil || own.Differs(p.Positions) {
 			p.warn("the positions asked for, %s, are not those of the adapter: it was trained at %s for %d tokens (%s)",
-				p, p.Beside, p.Beside.MaxPos, filepath.Join(adapter, runName))
+				p, p.Beside, p.Beside.MaxPos, filepath.Join(adapter, rundir.RecordFile))
 		}
 	}
 	return p, nil
@@ -89,7 +90,7 @@ func (b *Base) Reading(adapter string, r *rope.Request) (p Positions, err error)
 		p.idle(b, nil, *r)
 		if p.Beside != nil && p.Beside.For(p.MaxPos).Differs(p.Positions) {
 			p.warn("the positions asked for, %s for %d tokens, are not those of the adapter: it was trained at %s for %d "+
-				"(%s)", p, p.MaxPos, p.Beside, p.Beside.MaxPos, filepath.Join(adapter, runName))
+				"(%s)", p, p.MaxPos, p.Beside, p.Beside.MaxPos, filepath.Join(adapter, rundir.RecordFile))
 		}
 	case p.Beside != nil:
 		p.Positions, p.Changed = *p.Beside, p.Beside.Differs(b.Positions)
@@ -113,6 +114,6 @@ func (b *Base) beside(adapter string) (*rope.Positions, error) {
 	if r == nil || err != nil {
 		return nil, err
 	}
-	p, _, err := b.Positions.FromRecord(filepath.Join(adapter, runName), r.Record)
+	p, _, err := b.Positions.FromRecord(filepath.Join(adapter, rundir.RecordFile), r.Record)
 	return &p, err
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"longlora/internal/errs"
+	"longlora/internal/rundir"
 )
 
 // Whatever a folder's files hold: they are refused by name, or a page comes of them that has no script, refers to
@@ -25,7 +26,7 @@ func FuzzDir(f *testing.F) {
 		if len(extended)+len(results)+len(metrics)+len(run) > 1<<12 {
 			return
 		}
-		for name, s := range map[string]string{extendFile: extended, resultsFile: results, metricsFile: metrics, runFile: run} {
+		for name, s := range map[string]string{rundir.ReportFile: extended, rundir.ResultsFile: results, rundir.MetricsFile: metrics, rundir.RecordFile: run} {
 			path := filepath.Join(dir, name)
 			err := os.WriteFile(path, []byte(s), 0o644)
 			if s == "" {

@@ -16,6 +16,7 @@ import (
 	"longlora/internal/eval"
 	"longlora/internal/extend"
 	"longlora/internal/files"
+	"longlora/internal/rundir"
 )
 
 // Page is a report.
@@ -71,13 +72,8 @@ func (s *Section) chart(title string, a axes, curves ...series) error {
 	return err
 }
 
-const (
-	extendFile  = "report.json"
-	resultsFile = "results.json"
-)
-
-// Dir makes the page of a folder: a training run, what extend wrote, or eval's results. Lines of metrics that are
-// none are said on log too.
+// Dir makes the page of a folder: a training run, what extend wrote, or eval's results. What is damaged in
+// them is said on log too.
 func Dir(dir string, log io.Writer) (*Page, error) {
 	if st, err := os.Stat(dir); err != nil {
 		return nil, errs.Dataf("%w", err)
@@ -89,7 +85,7 @@ func Dir(dir string, log io.Writer) (*Page, error) {
 	for _, part := range []struct {
 		file string
 		add  func(dir string, log io.Writer) error
-	}{{extendFile, p.addExtend}, {metricsFile, p.addTraining}, {resultsFile, p.addResults}} {
+	}{{rundir.ReportFile, p.addExtend}, {rundir.MetricsFile, p.addTraining}, {rundir.ResultsFile, p.addResults}} {
 		if !files.Exists(filepath.Join(dir, part.file)) {
 			continue
 		}
@@ -101,11 +97,11 @@ func Dir(dir string, log io.Writer) (*Page, error) {
 	if found {
 		return p, nil
 	}
-	if files.Exists(filepath.Join(dir, "extend.json")) {
+	if files.Exists(filepath.Join(dir, rundir.ExtensionFile)) {
 		return nil, errs.Dataf("%s: extend has not finished here, there is no %s; the same extend command goes on, and longlora report %s shows the training so far",
-			dir, extendFile, filepath.Join(dir, "adapter"))
+			dir, rundir.ReportFile, filepath.Join(dir, rundir.AdapterDir))
 	}
-	return nil, errs.Dataf("%s is no run: it holds neither %s (training), %s (extend) nor %s (eval --out)", dir, metricsFile, extendFile, resultsFile)
+	return nil, errs.Dataf("%s is no run: it holds neither %s (training), %s (extend) nor %s (eval --out)", dir, rundir.MetricsFile, rundir.ReportFile, rundir.ResultsFile)
 }
 
 func (p *Page) addTraining(dir string, log io.Writer) error {
@@ -114,7 +110,7 @@ func (p *Page) addTraining(dir string, log io.Writer) error {
 		return err
 	}
 	if t.damaged > 0 {
-		note := fmt.Sprintf("%s: %d damaged lines were left out", filepath.Join(dir, metricsFile), t.damaged)
+		note := fmt.Sprintf("%s: %d damaged lines were left out", filepath.Join(dir, rundir.MetricsFile), t.damaged)
 		if t.damaged == 1 {
 			note = strings.Replace(note, "lines were", "line was", 1)
 		}
@@ -122,7 +118,7 @@ func (p *Page) addTraining(dir string, log io.Writer) error {
 		fmt.Fprintf(log, "warning: %s\n", note)
 	}
 	if t.record == nil {
-		p.Notes = append(p.Notes, fmt.Sprintf("%s is not there: the plan and what was trained on are not known.", filepath.Join(dir, runFile)))
+		p.Notes = append(p.Notes, fmt.Sprintf("%s is not there: the plan and what was trained on are not known.", filepath.Join(dir, rundir.RecordFile)))
 	}
 	s, err := t.section()
 	p.Words, p.Sections = append(p.Words, t.words()...), append(p.Sections, s)
@@ -131,7 +127,7 @@ func (p *Page) addTraining(dir string, log io.Writer) error {
 
 func (p *Page) addExtend(dir string, log io.Writer) error {
 	var r extend.Report
-	path := filepath.Join(dir, extendFile)
+	path := filepath.Join(dir, rundir.ReportFile)
 	if err := files.ReadJSON(path, &r); err != nil {
 		return err
 	}
@@ -146,15 +142,15 @@ func (p *Page) addExtend(dir string, log io.Writer) error {
 		return err
 	}
 	p.Sections = append(p.Sections, s)
-	if r.Train != nil && files.Exists(filepath.Join(dir, "adapter", metricsFile)) {
-		return p.addTraining(filepath.Join(dir, "adapter"), log)
+	if r.Train != nil && files.Exists(filepath.Join(dir, rundir.AdapterDir, rundir.MetricsFile)) {
+		return p.addTraining(filepath.Join(dir, rundir.AdapterDir), log)
 	}
 	return nil
 }
 
 func (p *Page) addResults(dir string, _ io.Writer) error {
 	var r eval.Report
-	path := filepath.Join(dir, resultsFile)
+	path := filepath.Join(dir, rundir.ResultsFile)
 	if err := files.ReadJSON(path, &r); err != nil {
 		return err
 	}

@@ -20,8 +20,8 @@ import (
 	"longlora/internal/errs"
 	"longlora/internal/eval"
 	"longlora/internal/extend"
+	"longlora/internal/rundir"
 	"longlora/internal/testkit"
-	"longlora/internal/train"
 )
 
 // evil is a name that would break a page which does not escape it.
@@ -72,7 +72,7 @@ func wants(t *testing.T, text string, parts ...string) {
 func metrics(n int) string {
 	var b strings.Builder
 	for s := 1; s <= n; s++ {
-		m := train.Metrics{Step: s, Loss: 3 - float64(s)/float64(n), GradNorm: 1, LR: 1e-5, Tokens: 100, TokPerS: 50, StepS: 2, HostPeak: 1 << 20}
+		m := rundir.Metrics{Step: s, Loss: 3 - float64(s)/float64(n), GradNorm: 1, LR: 1e-5, Tokens: 100, TokPerS: 50, StepS: 2, HostPeak: 1 << 20}
 		if s == n/2 {
 			m.GradNorm = 1000
 		}
@@ -89,8 +89,8 @@ func metrics(n int) string {
 // A long run's curves keep their peaks in a few hundred points, damaged lines are counted, a missing run.json is said.
 func TestTrainingRun(t *testing.T) {
 	dir := t.TempDir()
-	testkit.Write(t, filepath.Join(dir, metricsFile), metrics(1000)+"{\"step\": 4\nnonsense\n")
-	testkit.Write(t, filepath.Join(dir, configFile), "model: '"+strings.ReplaceAll(evil, "'", "''")+"'\nctx: 512\n")
+	testkit.Write(t, filepath.Join(dir, rundir.MetricsFile), metrics(1000)+"{\"step\": 4\nnonsense\n")
+	testkit.Write(t, filepath.Join(dir, rundir.ConfigFile), "model: '"+strings.ReplaceAll(evil, "'", "''")+"'\nctx: 512\n")
 	var log bytes.Buffer
 	p, err := Dir(dir, &log)
 	if err != nil {
@@ -217,7 +217,7 @@ func figures(ppl, recall float64) eval.Figures {
 
 func TestExtend(t *testing.T) {
 	dir := t.TempDir()
-	r := extend.Report{Model: evil, Ctx: 1024, Train: &train.Result{Steps: 10}, Lengths: []extend.Length{
+	r := extend.Report{Model: evil, Ctx: 1024, Train: &rundir.Result{Steps: 10}, Lengths: []extend.Length{
 		{Ctx: 256, Base: figures(6.6, 1), Interpolated: figures(9, .5), Trained: figures(6.93, 1)},
 		{Ctx: 1024, Base: figures(956, 0), Interpolated: figures(12, .25), Trained: figures(7.1, .75)},
 		{Ctx: 2048}, // left out: no window
@@ -226,8 +226,8 @@ func TestExtend(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	testkit.Write(t, filepath.Join(dir, extendFile), string(b))
-	testkit.Write(t, filepath.Join(dir, "adapter", metricsFile), metrics(10))
+	testkit.Write(t, filepath.Join(dir, rundir.ReportFile), string(b))
+	testkit.Write(t, filepath.Join(dir, "adapter", rundir.MetricsFile), metrics(10))
 	p, err := Dir(dir, io.Discard)
 	if err != nil {
 		t.Fatal(err)
@@ -261,20 +261,20 @@ func TestBadFolders(t *testing.T) {
 	}{
 		"empty":         {nil, "holds neither metrics.jsonl"},
 		"unfinished":    {map[string]string{"extend.json": "{}"}, "extend has not finished"},
-		"all damaged":   {map[string]string{metricsFile: "x\ny\n"}, "none of its 2 lines"},
-		"not JSON":      {map[string]string{extendFile: "x"}, "report.json: not the JSON"},
-		"another JSON":  {map[string]string{extendFile: `{"lengths":[]}`}, "report.json: ctx: 0 is not a length"},
-		"no results":    {map[string]string{resultsFile: `{}`}, "no results"},
-		"no lengths":    {map[string]string{extendFile: `{"ctx":64}`}, "report.json: lengths"},
-		"extend's ppl":  {map[string]string{extendFile: `{"ctx":64,"lengths":[{"ctx":64,"base":{"ppl":3},"trained":{"ppl":-3}}]}`}, "report.json: lengths[0].trained.ppl: -3 is not"},
-		"a length":      {map[string]string{resultsFile: `{"results":[{"task":"ppl","ctx":64},{"task":"ppl","ctx":-64}]}`}, "results.json: results[1].ctx: -64 is not a length"},
-		"a task":        {map[string]string{resultsFile: `{"results":[{"task":"mmlu","ctx":64}]}`}, "results[0].task: mmlu"},
-		"windows":       {map[string]string{resultsFile: `{"results":[{"task":"ppl","ctx":64,"windows":-1}]}`}, "results[0].windows"},
-		"a loss":        {map[string]string{resultsFile: `{"results":[{"task":"ppl","ctx":64,"loss":-1}]}`}, "results[0].loss"},
-		"accuracy":      {map[string]string{resultsFile: `{"results":[{"task":"passkey","ctx":64,"accuracy":1.5}]}`}, "results[0].accuracy: 1.5"},
-		"a cell":        {map[string]string{resultsFile: `{"results":[{"task":"passkey","ctx":64,"cells":[{"depth":0.5,"trials":2,"correct":3}]}]}`}, "results[0].cells[0].correct: 3"},
-		"configuration": {map[string]string{metricsFile: metrics(2), configFile: strings.Repeat("#", 1<<20+1)}, "longlora.yaml: longer than"},
-		"run.json torn": {map[string]string{metricsFile: metrics(2), runFile: "{"}, "run.json"},
+		"all damaged":   {map[string]string{rundir.MetricsFile: "x\ny\n"}, "none of its 2 lines"},
+		"not JSON":      {map[string]string{rundir.ReportFile: "x"}, "report.json: not the JSON"},
+		"another JSON":  {map[string]string{rundir.ReportFile: `{"lengths":[]}`}, "report.json: ctx: 0 is not a length"},
+		"no results":    {map[string]string{rundir.ResultsFile: `{}`}, "no results"},
+		"no lengths":    {map[string]string{rundir.ReportFile: `{"ctx":64}`}, "report.json: lengths"},
+		"extend's ppl":  {map[string]string{rundir.ReportFile: `{"ctx":64,"lengths":[{"ctx":64,"base":{"ppl":3},"trained":{"ppl":-3}}]}`}, "report.json: lengths[0].trained.ppl: -3 is not"},
+		"a length":      {map[string]string{rundir.ResultsFile: `{"results":[{"task":"ppl","ctx":64},{"task":"ppl","ctx":-64}]}`}, "results.json: results[1].ctx: -64 is not a length"},
+		"a task":        {map[string]string{rundir.ResultsFile: `{"results":[{"task":"mmlu","ctx":64}]}`}, "results[0].task: mmlu"},
+		"windows":       {map[string]string{rundir.ResultsFile: `{"results":[{"task":"ppl","ctx":64,"windows":-1}]}`}, "results[0].windows"},
+		"a loss":        {map[string]string{rundir.ResultsFile: `{"results":[{"task":"ppl","ctx":64,"loss":-1}]}`}, "results[0].loss"},
+		"accuracy":      {map[string]string{rundir.ResultsFile: `{"results":[{"task":"passkey","ctx":64,"accuracy":1.5}]}`}, "results[0].accuracy: 1.5"},
+		"a cell":        {map[string]string{rundir.ResultsFile: `{"results":[{"task":"passkey","ctx":64,"cells":[{"depth":0.5,"trials":2,"correct":3}]}]}`}, "results[0].cells[0].correct: 3"},
+		"configuration": {map[string]string{rundir.MetricsFile: metrics(2), rundir.ConfigFile: strings.Repeat("#", 1<<20+1)}, "longlora.yaml: longer than"},
+		"run.json torn": {map[string]string{rundir.MetricsFile: metrics(2), rundir.RecordFile: "{"}, "run.json"},
 	} {
 		dir := t.TempDir()
 		for f, text := range c.files {
@@ -330,7 +330,7 @@ func TestExtremeFigures(t *testing.T) {
 		{[2]float64{1, math.MaxFloat64}, [2]float64{1, 1}, nil},
 	} {
 		dir := t.TempDir()
-		r := extend.Report{Model: "m", Ctx: 1024, Train: &train.Result{Steps: 10}, Lengths: []extend.Length{
+		r := extend.Report{Model: "m", Ctx: 1024, Train: &rundir.Result{Steps: 10}, Lengths: []extend.Length{
 			{Ctx: 256, Base: figures(c.base[0], 1), Trained: figures(c.last[0], 5e-324)}, {Ctx: 1024, Base: figures(c.base[1], 1), Trained: figures(c.last[1], 1)},
 		}}
 		one := 1e4
@@ -343,8 +343,8 @@ func TestExtremeFigures(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		testkit.Write(t, filepath.Join(dir, extendFile), string(b))
-		testkit.Write(t, filepath.Join(dir, "adapter", metricsFile), `{"step":1,"loss":5e-324,"grad_norm":2.2e-308,"lr":1e-310,"tokens":1,"tok_per_s":1e-320,"step_s":1}
+		testkit.Write(t, filepath.Join(dir, rundir.ReportFile), string(b))
+		testkit.Write(t, filepath.Join(dir, "adapter", rundir.MetricsFile), `{"step":1,"loss":5e-324,"grad_norm":2.2e-308,"lr":1e-310,"tokens":1,"tok_per_s":1e-320,"step_s":1}
 {"step":2,"loss":3,"grad_norm":1e300,"lr":1,"tokens":1,"tok_per_s":1e308,"step_s":5e-324}
 {"step":3,"loss":1e-320,"grad_norm":4e-320,"lr":2e-310,"tokens":1,"tok_per_s":1e-320,"step_s":1}
 `)

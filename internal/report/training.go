@@ -14,32 +14,29 @@ import (
 
 	"longlora/internal/errs"
 	"longlora/internal/files"
+	"longlora/internal/rundir"
 	"longlora/internal/train"
 	"longlora/internal/ui"
 )
 
 // training is what a run's folder tells.
 type training struct {
-	steps   []train.Metrics
+	steps   []rundir.Metrics
 	damaged int
 	record  *train.Record // nil without run.json
 	config  string        // longlora.yaml as it is written
 	options map[string]any
 }
 
-const (
-	metricsFile = "metrics.jsonl"
-	runFile     = "run.json"
-	configFile  = "longlora.yaml"
-	maxConfig   = 1 << 20 // bytes; a run's own has some two thousand
-)
+// maxConfig is in bytes; a run's own options have some two thousand.
+const maxConfig = 1 << 20
 
 // readTraining reads a run's folder.
 func readTraining(dir string) (*training, error) {
 	var t training
 	var err error
-	path := filepath.Join(dir, metricsFile)
-	if t.steps, t.damaged, err = train.ReadMetrics(path); err != nil {
+	path := filepath.Join(dir, rundir.MetricsFile)
+	if t.steps, t.damaged, err = rundir.ReadMetrics(path); err != nil {
 		return nil, err
 	}
 	if len(t.steps) == 0 && t.damaged > 0 {
@@ -50,20 +47,20 @@ func readTraining(dir string) (*training, error) {
 	for i, m := range t.steps {
 		last[m.Step] = i
 	}
-	var kept []train.Metrics
+	var kept []rundir.Metrics
 	for i, m := range t.steps {
 		if last[m.Step] == i {
 			kept = append(kept, m)
 		}
 	}
-	slices.SortFunc(kept, func(a, b train.Metrics) int { return a.Step - b.Step })
+	slices.SortFunc(kept, func(a, b rundir.Metrics) int { return a.Step - b.Step })
 	t.steps = kept
-	if files.Exists(filepath.Join(dir, runFile)) {
+	if files.Exists(filepath.Join(dir, rundir.RecordFile)) {
 		if t.record, err = train.ReadRecord(dir); err != nil {
 			return nil, err
 		}
 	}
-	b, err := files.Read(filepath.Join(dir, configFile), maxConfig)
+	b, err := files.Read(filepath.Join(dir, rundir.ConfigFile), maxConfig)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
@@ -77,7 +74,7 @@ func readTraining(dir string) (*training, error) {
 }
 
 // curve takes one value of each step that has it.
-func (t *training) curve(name string, of func(*train.Metrics) (float64, bool)) series {
+func (t *training) curve(name string, of func(*rundir.Metrics) (float64, bool)) series {
 	s := series{Name: name}
 	for i := range t.steps {
 		if v, ok := of(&t.steps[i]); ok {
@@ -91,11 +88,11 @@ func (t *training) curve(name string, of func(*train.Metrics) (float64, bool)) s
 func (t *training) validations() (out []series) {
 	for _, v := range []struct {
 		name string
-		of   func(*train.Metrics) *float64
-	}{{"validation", func(m *train.Metrics) *float64 { return m.EvalLoss }},
-		{"validation, S² attention", func(m *train.Metrics) *float64 { return m.EvalSparse }},
-		{"validation, full attention", func(m *train.Metrics) *float64 { return m.EvalFull }}} {
-		s := t.curve(v.name, func(m *train.Metrics) (float64, bool) {
+		of   func(*rundir.Metrics) *float64
+	}{{"validation", func(m *rundir.Metrics) *float64 { return m.EvalLoss }},
+		{"validation, S² attention", func(m *rundir.Metrics) *float64 { return m.EvalSparse }},
+		{"validation, full attention", func(m *rundir.Metrics) *float64 { return m.EvalFull }}} {
+		s := t.curve(v.name, func(m *rundir.Metrics) (float64, bool) {
 			if p := v.of(m); p != nil {
 				return *p, true
 			}
@@ -109,26 +106,26 @@ func (t *training) validations() (out []series) {
 }
 
 func (t *training) loss() series {
-	return t.curve("training", func(m *train.Metrics) (float64, bool) { return m.Loss, true })
+	return t.curve("training", func(m *rundir.Metrics) (float64, bool) { return m.Loss, true })
 }
 
 // section draws a run.
 func (t *training) section() (Section, error) {
 	s := Section{Title: "Training"}
-	always := func(of func(*train.Metrics) float64) func(*train.Metrics) (float64, bool) {
-		return func(m *train.Metrics) (float64, bool) { return of(m), true }
+	always := func(of func(*rundir.Metrics) float64) func(*rundir.Metrics) (float64, bool) {
+		return func(m *rundir.Metrics) (float64, bool) { return of(m), true }
 	}
 	x := axes{X: "step"}
 	loss := []series{binned(t.loss())}
 	for _, v := range t.validations() {
 		loss = append(loss, binned(v))
 	}
-	norm := []series{binned(t.curve("gradient norm", always(func(m *train.Metrics) float64 { return m.GradNorm })))}
+	norm := []series{binned(t.curve("gradient norm", always(func(m *rundir.Metrics) float64 { return m.GradNorm })))}
 	if clip := t.number("max-grad-norm"); clip > 0 && len(t.steps) > 0 {
 		norm = append(norm, t.level("clipped above", clip))
 	}
-	rate := t.curve("learning rate", always(func(m *train.Metrics) float64 { return m.LR }))
-	speed := binned(t.curve("tokens a second", always(func(m *train.Metrics) float64 { return m.TokPerS })))
+	rate := t.curve("learning rate", always(func(m *rundir.Metrics) float64 { return m.LR }))
+	speed := binned(t.curve("tokens a second", always(func(m *rundir.Metrics) float64 { return m.TokPerS })))
 	for _, c := range []struct {
 		title, label string
 		zero         bool
@@ -176,17 +173,17 @@ func (t *training) number(option string) float64 {
 func (t *training) memory(s *Section) error {
 	for _, kind := range []struct {
 		name    string
-		of      func(*train.Metrics) int64
+		of      func(*rundir.Metrics) int64
 		planned func(*train.Record) int64
-	}{{"Device memory", func(m *train.Metrics) int64 { return m.DevicePeak }, func(r *train.Record) int64 { return r.Plan.Device }},
-		{"Host memory", func(m *train.Metrics) int64 { return m.HostPeak }, func(r *train.Record) int64 { return r.Plan.Host }}} {
+	}{{"Device memory", func(m *rundir.Metrics) int64 { return m.DevicePeak }, func(r *train.Record) int64 { return r.Plan.Device }},
+		{"Host memory", func(m *rundir.Metrics) int64 { return m.HostPeak }, func(r *train.Record) int64 { return r.Plan.Host }}} {
 		unit, label := 1<<20, "MiB"
 		for _, m := range t.steps {
 			if kind.of(&m) >= 1<<30 {
 				unit, label = 1<<30, "GiB"
 			}
 		}
-		used := t.curve("peak so far", func(m *train.Metrics) (float64, bool) { return float64(kind.of(m)) / float64(unit), kind.of(m) > 0 })
+		used := t.curve("peak so far", func(m *rundir.Metrics) (float64, bool) { return float64(kind.of(m)) / float64(unit), kind.of(m) > 0 })
 		if len(used.X) == 0 {
 			continue
 		}

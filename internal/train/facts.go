@@ -11,22 +11,23 @@ import (
 	"longlora/internal/load"
 	"longlora/internal/ops"
 	"longlora/internal/plan"
+	"longlora/internal/rundir"
 	"longlora/internal/s2attn"
 	"longlora/internal/ui"
 )
 
 // Facts are what a dry run found, for --json.
 type Facts struct {
-	Positions load.Record `json:"positions"`
-	Ctx       int         `json:"ctx"`
-	Group     int         `json:"group"` // 0 under full attention
-	Rows      int         `json:"rows"`  // of an epoch
-	Steps     int         `json:"steps"`
-	Trainable int64       `json:"trainable"`
-	Tile      int         `json:"tile"`
-	DevPlan   int64       `json:"device_plan_bytes"`
-	HostPlan  int64       `json:"host_plan_bytes"`
-	PredictS  float64     `json:"predicted_s"` // of a step
+	Positions rundir.Positions `json:"positions"`
+	Ctx       int              `json:"ctx"`
+	Group     int              `json:"group"` // 0 under full attention
+	Rows      int              `json:"rows"`  // of an epoch
+	Steps     int              `json:"steps"`
+	Trainable int64            `json:"trainable"`
+	Tile      int              `json:"tile"`
+	DevPlan   int64            `json:"device_plan_bytes"`
+	HostPlan  int64            `json:"host_plan_bytes"`
+	PredictS  float64          `json:"predicted_s"` // of a step
 }
 
 // Check refuses what a run would refuse before its first step; nothing is written.

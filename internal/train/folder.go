@@ -6,6 +6,7 @@ import (
 	"longlora/internal/config"
 	"longlora/internal/errs"
 	"longlora/internal/files"
+	"longlora/internal/rundir"
 )
 
 // checkOut refuses an --out that holds anything but a training run. It reads nothing else.
@@ -14,8 +15,8 @@ func checkOut(c *config.Train) error {
 	if err != nil || len(names) == 0 {
 		return err
 	}
-	if !slices.Contains(names, recordName) {
-		dirs, err := checkpoints(c.Out)
+	if !slices.Contains(names, rundir.RecordFile) {
+		dirs, err := rundir.Checkpoints(c.Out)
 		if err != nil {
 			return err
 		}

@@ -13,6 +13,7 @@ import (
 	"longlora/internal/model"
 	"longlora/internal/ops"
 	"longlora/internal/proc"
+	"longlora/internal/rundir"
 	"longlora/internal/s2attn"
 	"longlora/internal/ui"
 )
@@ -129,7 +130,7 @@ func (r *run) step(ctx context.Context, sched Schedule) error {
 		return err
 	}
 	st.Step, st.Loss, st.Tokens, st.Seconds = s, loss, st.Tokens+tokens, st.Seconds+sec
-	st.Pending = &Metrics{Step: s, Loss: loss, GradNorm: norm, LR: h.LR, Tokens: tokens, TokPerS: float64(tokens) / sec, StepS: sec, DevicePeak: r.peaks.Device, HostPeak: r.peaks.Host}
+	st.Pending = &rundir.Metrics{Step: s, Loss: loss, GradNorm: norm, LR: h.LR, Tokens: tokens, TokPerS: float64(tokens) / sec, StepS: sec, DevicePeak: r.peaks.Device, HostPeak: r.peaks.Host}
 	return nil
 }
 
@@ -153,7 +154,7 @@ func (r *run) micro(s, a int) *model.Batch {
 }
 
 // validate fills in the mean loss of the held-out rows where the step's line shall have it.
-func (r *run) validate(ctx context.Context, m *Metrics) error {
+func (r *run) validate(ctx context.Context, m *rundir.Metrics) error {
 	if r.c.EvalEvery == 0 || m.Step%r.c.EvalEvery != 0 {
 		return nil
 	}

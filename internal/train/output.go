@@ -5,9 +5,9 @@ import (
 	"path/filepath"
 
 	"longlora/internal/ckpt"
-	"longlora/internal/config"
 	"longlora/internal/files"
 	"longlora/internal/lora"
+	"longlora/internal/rundir"
 	"longlora/internal/tensor"
 )
 
@@ -77,7 +77,7 @@ func (s *setup) writeOutputs(e *Engine) error {
 // resultFiles are the names of the files that the result consists of.
 func (s *setup) resultFiles() ([]string, error) {
 	if s.c.Tune != "full" {
-		return []string{"adapter_config.json", "adapter_model.safetensors"}, nil
+		return []string{rundir.AdapterConfigFile, rundir.AdapterFile}, nil
 	}
 	m, err := ckpt.OpenModel(s.c.Out)
 	if err != nil {
@@ -110,7 +110,7 @@ func (s *setup) writeConfig() error {
 	if err != nil {
 		return err
 	}
-	return files.WriteAtomic(filepath.Join(s.c.Out, config.DefaultFile), func(w io.Writer) error {
+	return files.WriteAtomic(filepath.Join(s.c.Out, rundir.ConfigFile), func(w io.Writer) error {
 		_, err := w.Write(b)
 		return err
 	})

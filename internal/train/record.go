@@ -1,11 +1,8 @@
 package train
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
 	"io"
-	"math"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -14,69 +11,27 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"longlora/internal/ckpt"
 	"longlora/internal/config"
 	"longlora/internal/data"
 	"longlora/internal/errs"
 	"longlora/internal/files"
-	"longlora/internal/load"
 	"longlora/internal/model"
 	"longlora/internal/ops"
 	"longlora/internal/plan"
 	"longlora/internal/proc"
+	"longlora/internal/rundir"
 )
 
-// Record is run.json: what a run is made of and how far it is. Each checkpoint holds one too.
+// Record is run.json: what a run is made of, how far it is, and its plan.
 type Record struct {
-	Kind      string              `json:"longlora"` // recordKind
-	Version   string              `json:"version"`
-	Go        string              `json:"go"`
-	Kernels   string              `json:"kernels"` // the instruction set or the card, on which last bits depend
-	Positions load.Record         `json:"positions"`
-	Model     ckpt.Print          `json:"model"`
-	Tokenizer []files.Fingerprint `json:"tokenizer"`
-	Adapter   []files.Fingerprint `json:"adapter"`
-	Data      []files.Fingerprint `json:"data"`
-	EvalData  []files.Fingerprint `json:"eval_data"`
-	Options   map[string]string   `json:"options"`
-	Seed      uint64              `json:"seed"`
-	Device    string              `json:"device"`
-	DType     string              `json:"dtype"`
-	Steps     int                 `json:"steps"` // of the whole run
-	Plan      plan.Plan           `json:"plan"`
-	State     State               `json:"state"`
-	Result    *Result             `json:"result,omitempty"` // of a finished run
-	Files     []files.Fingerprint `json:"files,omitempty"`  // what a checkpoint consists of beside its record, or a finished run's result
+	rundir.Run
+	Plan plan.Plan `json:"plan"`
 }
-
-// State is how far a run is.
-type State struct {
-	Step    int      `json:"step"`              // steps that are done
-	Tokens  int64    `json:"tokens"`            // of all of them
-	Seconds float64  `json:"seconds"`           // of all of them
-	Loss    float64  `json:"loss"`              // of the last one
-	Pending *Metrics `json:"pending,omitempty"` // the last step's line where its validation is still to be done
-}
-
-// Result is what a finished run prints.
-type Result struct {
-	Steps   int     `json:"steps"`
-	Loss    float64 `json:"loss"`
-	Tokens  int64   `json:"tokens"`
-	Seconds float64 `json:"seconds"`
-	Out     string  `json:"out"`
-}
-
-const (
-	recordName = "run.json"
-	runKind    = "training run "
-	recordKind = runKind + "2"
-)
 
 // ReadRecord reads a run's or a checkpoint's run.json, of any version.
 func ReadRecord(dir string) (*Record, error) {
 	r := &Record{}
-	if err := files.ReadSealed(filepath.Join(dir, recordName), r); err != nil {
+	if err := rundir.Read(dir, r); err != nil {
 		return nil, err
 	}
 	return r, nil
@@ -85,63 +40,23 @@ func ReadRecord(dir string) (*Record, error) {
 // readOwn reads a record of this version that is as it was written: a record of anything else is an error of kind Usage,
 // a damaged one of kind Data.
 func readOwn(dir string) (*Record, error) {
-	path := filepath.Join(dir, recordName)
-	b, err := files.Read(path, maxRecord)
-	if err != nil {
-		return nil, err
-	}
-	r, err := parseRecord(b)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	return r, nil
-}
-
-func (r *Record) write(dir string) error {
-	return files.WriteSealed(filepath.Join(dir, recordName), r)
-}
-
-// maxRecord is longer than the record of a run over a million files.
-const maxRecord = 256 << 20
-
-func parseRecord(b []byte) (*Record, error) {
-	if _, whole := files.Sealed(b); !whole {
-		if bytes.Contains(b[:min(len(b), 200)], []byte(`"longlora": "`+runKind)) {
-			return nil, errs.Dataf("it is not as it was written: damaged, or changed by hand")
-		}
-		return nil, errs.Usagef("not the record of a training run of this version; give another --out")
-	}
 	r := &Record{}
-	dec := json.NewDecoder(bytes.NewReader(b))
-	dec.UseNumber()
-	if err := dec.Decode(r); err != nil || r.Kind != recordKind {
-		return nil, errs.Usagef("of another version of this program, or of another program; go on with that one, or give another --out")
-	}
-	return r, r.check()
-}
-
-// check refuses numbers that no run comes to.
-func (r *Record) check() error {
-	st := r.State
-	finite := func(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }
-	if st.Step < 0 || st.Tokens < 0 || !(st.Seconds >= 0) || !finite(st.Seconds) || !finite(st.Loss) || st.Pending != nil && st.Pending.Step != st.Step {
-		return errs.Dataf("state: %+v is nothing that a run comes to", st)
-	}
-	return nil
+	return r, rundir.ReadOwn(dir, r)
 }
 
 // newRecord describes the run that the set-up is for.
 func (s *setup) newRecord() (*Record, error) {
-	r := &Record{
-		Kind: recordKind, Version: proc.Version(), Go: runtime.Version(), Kernels: kernels(s.be), Positions: s.base.Record(s.pos.Positions), Options: s.options(),
-		Seed: s.c.Seed, Device: deviceKind(s.be.Name()), DType: s.be.Act().String(), Steps: s.steps, Plan: s.plan,
-	}
+	r := &Record{Plan: s.plan, Run: rundir.Run{
+		Kind: rundir.Kind, Version: proc.Version(), Go: runtime.Version(), Kernels: kernels(s.be),
+		Positions: s.base.Record(s.pos.Positions), Options: s.options(),
+		Seed: s.c.Seed, Device: deviceKind(s.be.Name()), DType: s.be.Act().String(), Steps: s.steps,
+	}}
 	var err error
 	var weights []string
 	if s.base.Weights != nil {
 		weights = s.base.Weights.Files
 	}
-	if r.Model, err = ckpt.PrintModel(s.base.Dir, weights); err != nil {
+	if r.Model, err = rundir.FingerprintModel(s.base.Dir, weights); err != nil {
 		return nil, err
 	}
 	if s.tok != nil {
@@ -150,15 +65,15 @@ func (s *setup) newRecord() (*Record, error) {
 		}
 	}
 	if a := s.base.Adapter; a != nil {
-		if r.Adapter, err = files.Each(files.Sample, append([]string{filepath.Join(a.Dir, "adapter_config.json")}, a.Files...)); err != nil {
+		if r.Adapter, err = files.Each(files.Sample, append([]string{filepath.Join(a.Dir, rundir.AdapterConfigFile)}, a.Files...)); err != nil {
 			return nil, err
 		}
 	}
-	if r.Data, err = s.set.Prints(); err != nil {
+	if r.Data, err = s.set.Fingerprints(); err != nil {
 		return nil, err
 	}
 	if s.evalSet != nil {
-		r.EvalData, err = s.evalSet.Prints()
+		r.EvalData, err = s.evalSet.Fingerprints()
 	}
 	return r, err
 }
@@ -320,5 +235,5 @@ func describe(list []files.Fingerprint, i int) string {
 	if i >= len(list) {
 		return "nothing"
 	}
-	return fmt.Sprintf("%s of %d bytes (%s)", list[i].Name, list[i].Size, short(list[i].SHA256))
+	return list[i].String()
 }

@@ -10,6 +10,7 @@ import (
 	"longlora/internal/config"
 	"longlora/internal/errs"
 	"longlora/internal/files"
+	"longlora/internal/rundir"
 )
 
 // findState looks for a saved state that this run goes on from. done says that there is nothing left to do.
@@ -37,7 +38,7 @@ func (r *run) findState() (done bool, err error) {
 		if err := r.rec.compare(saved, "--resume "+r.c.Resume+": "+r.from, r.c.Replan, r.log); err != nil {
 			return false, err
 		}
-		err = changedFile(r.from, saved.Files)
+		err = files.Intact(r.from, saved.Files)
 	}
 	if err == nil && !r.c.Replan {
 		err = r.planOf(saved)
@@ -62,14 +63,14 @@ func (r *run) candidates() ([]string, error) {
 	out, newest := r.c.Out, ""
 	if r.c.Resume != "auto" {
 		newest = filepath.Clean(r.c.Resume)
-		for _, name := range []string{recordName, momentsName} { // a run's own folder has no moments
+		for _, name := range []string{rundir.RecordFile, rundir.MomentsFile} { // a run's own folder has no moments
 			if _, err := os.Stat(filepath.Join(newest, name)); err != nil {
-				return nil, errs.Dataf("--resume %s: not a checkpoint's folder, as %s/step-000100 of a run is: %w", r.c.Resume, checkpointsName, err)
+				return nil, errs.Dataf("--resume %s: not a checkpoint's folder, as %s/step-000100 of a run is: %w", r.c.Resume, rundir.CheckpointsDir, err)
 			}
 		}
 		out = filepath.Dir(filepath.Dir(newest))
 	}
-	dirs, err := checkpoints(out)
+	dirs, err := rundir.Checkpoints(out)
 	if err != nil {
 		return nil, err
 	}
@@ -78,7 +79,7 @@ func (r *run) candidates() ([]string, error) {
 		found = append(found, newest)
 	}
 	for i := len(dirs) - 1; i >= 0; i-- {
-		if newest == "" || stepOf(newest) >= 0 && stepOf(dirs[i]) < stepOf(newest) {
+		if newest == "" || rundir.StepOf(newest) >= 0 && rundir.StepOf(dirs[i]) < rundir.StepOf(newest) {
 			found = append(found, dirs[i])
 		}
 	}
@@ -91,40 +92,19 @@ func readCheckpoint(dir string) (*Record, error) {
 	if err != nil {
 		return nil, err
 	}
-	if n := stepOf(dir); n >= 0 && n != rec.State.Step {
-		return nil, errs.Dataf("%s: its %s is of step %d", dir, recordName, rec.State.Step)
+	if n := rundir.StepOf(dir); n >= 0 && n != rec.State.Step {
+		return nil, errs.Dataf("%s: its %s is of step %d", dir, rundir.RecordFile, rec.State.Step)
 	}
 	if len(rec.Files) == 0 {
-		return nil, errs.Dataf("%s: not a checkpoint's record", filepath.Join(dir, recordName))
+		return nil, errs.Dataf("%s: not a checkpoint's record", filepath.Join(dir, rundir.RecordFile))
 	}
 	return rec, nil
-}
-
-// changedFile refuses a folder of which a file is gone or not the one that was written.
-func changedFile(dir string, written []files.Fingerprint) error {
-	var paths []string
-	for _, f := range written {
-		if f.Name != filepath.Base(f.Name) {
-			return errs.Dataf("%s: %q is no file's name", filepath.Join(dir, recordName), f.Name)
-		}
-		paths = append(paths, filepath.Join(dir, f.Name))
-	}
-	now, err := files.Each(files.Whole, paths)
-	if err != nil {
-		return err
-	}
-	for i, f := range now {
-		if f.Since(written[i]) != files.Unchanged {
-			return errs.Dataf("%s: not the file that was written: %s, now %s", paths[i], describe(written, i), describe(now, i))
-		}
-	}
-	return nil
 }
 
 // planOf refuses a saved plan that no step can be carried out by.
 func (r *run) planOf(saved *Record) error {
 	if err := r.work.Check(saved.Plan.Tiling); err != nil {
-		return errs.Dataf("%s: plan: %w", filepath.Join(r.from, recordName), err)
+		return errs.Dataf("%s: plan: %w", filepath.Join(r.from, rundir.RecordFile), err)
 	}
 	return nil
 }
@@ -133,17 +113,17 @@ func (r *run) planOf(saved *Record) error {
 func (r *run) offer(fault error, older []string) error {
 	for _, dir := range older {
 		rec, err := readCheckpoint(dir)
-		if err != nil || changedFile(dir, rec.Files) != nil {
+		if err != nil || files.Intact(dir, rec.Files) != nil {
 			continue
 		}
 		return errs.Dataf("%w. The one before it, of step %d, is whole: %s", fault, rec.State.Step, r.c.Values.Command(config.Change{Option: "resume", Value: dir}))
 	}
-	return errs.Dataf("%w. No whole checkpoint is left to go on from; to start again, give another --out or remove %s", fault, filepath.Join(r.c.Out, checkpointsName))
+	return errs.Dataf("%w. No whole checkpoint is left to go on from; to start again, give another --out or remove %s", fault, filepath.Join(r.c.Out, rundir.CheckpointsDir))
 }
 
 // finished reports whether --out holds this very run with all steps done; its result is then the record's.
 func (r *run) finished() (bool, error) {
-	if _, err := os.Stat(filepath.Join(r.c.Out, recordName)); err != nil || r.c.Resume != "auto" {
+	if _, err := os.Stat(filepath.Join(r.c.Out, rundir.RecordFile)); err != nil || r.c.Resume != "auto" {
 		return false, nil
 	}
 	saved, err := readOwn(r.c.Out)
@@ -154,13 +134,13 @@ func (r *run) finished() (bool, error) {
 		return false, err
 	}
 	r.rec.State = saved.State
-	fault := changedFile(r.c.Out, saved.Files)
+	fault := files.Intact(r.c.Out, saved.Files)
 	if fault == nil {
 		fmt.Fprintf(r.log, "finished already: %d steps in %s\n", saved.Result.Steps, r.c.Out)
 		return true, nil
 	}
-	dirs, err := checkpoints(r.c.Out)
-	last := len(dirs) > 0 && stepOf(dirs[len(dirs)-1]) == saved.State.Step
+	dirs, err := rundir.Checkpoints(r.c.Out)
+	last := len(dirs) > 0 && rundir.StepOf(dirs[len(dirs)-1]) == saved.State.Step
 	switch {
 	case err != nil:
 		return false, err

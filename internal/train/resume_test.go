@@ -16,6 +16,7 @@ import (
 	"longlora/internal/files"
 	disk "longlora/internal/files"
 	"longlora/internal/ops/cpu"
+	"longlora/internal/rundir"
 	"longlora/internal/testkit"
 	"longlora/internal/train"
 )
@@ -183,7 +184,7 @@ func TestDamagedCheckpoints(t *testing.T) {
 		"no files in the record":         {resealed(func(r *train.Record) { r.Files = nil }), "not a checkpoint's record"},
 		"a file elsewhere in the record": {resealed(func(r *train.Record) { r.Files[0].Name = "../step-000004/optimizer.safetensors" }), "no file's name"},
 		"tokens below none":              {resealed(func(r *train.Record) { r.State.Tokens = -1 }), "state"},
-		"pending of another step":        {resealed(func(r *train.Record) { r.State.Pending = &train.Metrics{Step: 3} }), "state"},
+		"pending of another step":        {resealed(func(r *train.Record) { r.State.Pending = &rundir.Metrics{Step: 3} }), "state"},
 		"no tile":                        {resealed(func(r *train.Record) { r.Plan.Tile = 0 }), "plan: tile: 0"},
 		"a tile below none":              {resealed(func(r *train.Record) { r.Plan.Tile = -1 << 62 }), "plan: tile"},
 		"a tile beyond the row":          {resealed(func(r *train.Record) { r.Plan.Tile = 1 << 40 }), "plan: tile"},

@@ -13,6 +13,7 @@ import (
 	"longlora/internal/errs"
 	"longlora/internal/files"
 	"longlora/internal/ops/cpu"
+	"longlora/internal/rundir"
 	"longlora/internal/tensor"
 	"longlora/internal/testkit"
 	"longlora/internal/train"
@@ -23,7 +24,7 @@ func TestBatchAndAccumulationAgree(t *testing.T) {
 	e := testkit.Golden(t, "gqa-llama3")
 	e.Steps = 2
 	var first map[string][]float32
-	var lines []train.Metrics
+	var lines []rundir.Metrics
 	for _, split := range [][]string{{"--batch=1", "--accum=6"}, {"--batch=3", "--accum=2", "--tile=100"}, {"--batch=6", "--accum=1", "--tile=77"}} {
 		out := t.TempDir()
 		run(t, goldenArgs("gqa-llama3", e, out, append(split, "--dropout=0.2", "--shuffle=true")...)...)

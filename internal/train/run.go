@@ -14,6 +14,7 @@ import (
 	"longlora/internal/machine"
 	"longlora/internal/ops"
 	"longlora/internal/proc"
+	"longlora/internal/rundir"
 )
 
 // GCPercent keeps Go's heap close to what is alive: the token ids are most of it, and garbage as large as they are
@@ -22,14 +23,14 @@ const GCPercent = 10
 
 // Run trains as the options say and returns what the run's end reports. log receives facts and progress. A cancelled
 // ctx drops the step in progress, saves the last completed one and ends with an error of kind Interrupted.
-func Run(ctx context.Context, c *config.Train, be ops.Backend, log io.Writer) (Result, error) {
+func Run(ctx context.Context, c *config.Train, be ops.Backend, log io.Writer) (rundir.Result, error) {
 	defer debug.SetGCPercent(debug.SetGCPercent(GCPercent))
 	if err := checkOut(c); err != nil {
-		return Result{}, err
+		return rundir.Result{}, err
 	}
 	folder, err := files.Lock(c.Out, "another run is at work in this folder; wait for it, or choose another --out")
 	if err != nil {
-		return Result{}, err
+		return rundir.Result{}, err
 	}
 	defer folder.Release()
 	var s *setup
@@ -37,7 +38,7 @@ func Run(ctx context.Context, c *config.Train, be ops.Backend, log io.Writer) (R
 		s, err = newSetup(ctx, c, be, log)
 		return err
 	}); err != nil {
-		return Result{}, err
+		return rundir.Result{}, err
 	}
 	defer s.close()
 	s.notes(log)
@@ -45,16 +46,16 @@ func Run(ctx context.Context, c *config.Train, be ops.Backend, log io.Writer) (R
 	r := &run{setup: s, log: log, folder: folder}
 	switch done, err := r.findState(); {
 	case err != nil: // the record may not be there
-		return Result{}, err
+		return rundir.Result{}, err
 	case done:
 		return r.result(), nil
 	}
 	if err := proc.Intact(r.start); err != nil {
-		return Result{}, err
+		return rundir.Result{}, err
 	}
 	defer r.engine.Close()
 	if err := r.loop(ctx); err != nil {
-		return Result{}, r.base.Blame(err)
+		return rundir.Result{}, r.base.Blame(err)
 	}
 	return r.result(), r.base.Blame(r.finish())
 }
@@ -75,9 +76,9 @@ type run struct {
 }
 
 // result is what the run reports.
-func (r *run) result() Result {
+func (r *run) result() rundir.Result {
 	st := r.rec.State
-	return Result{Steps: st.Step, Loss: st.Loss, Tokens: st.Tokens, Seconds: st.Seconds, Out: r.c.Out}
+	return rundir.Result{Steps: st.Step, Loss: st.Loss, Tokens: st.Tokens, Seconds: st.Seconds, Out: r.c.Out}
 }
 
 // start plans, says what will be done, takes the memory and restores the saved state.
@@ -117,20 +118,20 @@ func (r *run) start() error {
 // prepareOut makes --out this run's, in the state that is gone on from: what a killed run left half written goes, and so
 // do checkpoints and metrics of steps that will be done again.
 func (r *run) prepareOut() error {
-	if err := r.rec.write(r.c.Out); err != nil { // first: from here on the folder is known for a run
+	if err := rundir.Write(r.c.Out, r.rec); err != nil { // first: from here on the folder is known for a run
 		return err
 	}
-	for _, dir := range []string{r.c.Out, filepath.Join(r.c.Out, checkpointsName)} {
+	for _, dir := range []string{r.c.Out, filepath.Join(r.c.Out, rundir.CheckpointsDir)} {
 		if err := files.Sweep(dir); err != nil {
 			return err
 		}
 	}
-	dirs, err := checkpoints(r.c.Out)
+	dirs, err := rundir.Checkpoints(r.c.Out)
 	if err != nil {
 		return err
 	}
 	for _, d := range dirs {
-		if stepOf(d) > r.rec.State.Step {
+		if rundir.StepOf(d) > r.rec.State.Step {
 			if err := files.Drop(d); err != nil {
 				return err
 			}
@@ -144,7 +145,7 @@ func (r *run) prepareOut() error {
 		return err
 	}
 	if n := lines - r.metrics.had; n > 0 {
-		fmt.Fprintf(r.log, "warning: %s has lost the lines of %d steps\n", filepath.Join(r.c.Out, metricsName), n)
+		fmt.Fprintf(r.log, "warning: %s has lost the lines of %d steps\n", filepath.Join(r.c.Out, rundir.MetricsFile), n)
 	}
 	return r.writeConfig()
 }
@@ -161,12 +162,12 @@ func (r *run) finish() error {
 	if err != nil {
 		return err
 	}
-	if r.rec.Files, err = files.Each(files.Whole, within(r.c.Out, names)); err != nil {
+	if r.rec.Files, err = files.Folder(r.c.Out, names...); err != nil {
 		return err
 	}
 	res := r.result()
 	r.rec.Result = &res
-	if err := r.rec.write(r.c.Out); err != nil {
+	if err := rundir.Write(r.c.Out, r.rec); err != nil {
 		return err
 	}
 	return r.folder.Check()

@@ -3,15 +3,11 @@ package train
 import (
 	"bufio"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
-	"regexp"
-	"sort"
-	"strconv"
 	"unsafe"
 
 	"longlora/internal/ckpt"
@@ -19,51 +15,17 @@ import (
 	"longlora/internal/files"
 	"longlora/internal/model"
 	"longlora/internal/ops"
+	"longlora/internal/rundir"
 	"longlora/internal/tensor"
 )
 
-// A checkpoint is a folder step-NNNNNN: the trained tensors as an adapter (or, with --tune full, as a Hugging
-// Face checkpoint in float32), AdamW's moments, and run.json. It appears under its name only when it is whole.
-const (
-	checkpointsName = "checkpoints"
-	momentsName     = "optimizer.safetensors"
-)
-
-var stepName = regexp.MustCompile(`^step-(\d{6,})$`)
-
-// checkpoints lists the folders of an --out by step, the last one last.
-func checkpoints(out string) ([]string, error) {
-	entries, err := os.ReadDir(filepath.Join(out, checkpointsName))
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, errs.Dataf("%w", err)
-	}
-	var dirs []string
-	for _, e := range entries {
-		if stepOf(e.Name()) >= 0 && e.IsDir() {
-			dirs = append(dirs, filepath.Join(out, checkpointsName, e.Name()))
-		}
-	}
-	sort.Slice(dirs, func(i, j int) bool { return stepOf(dirs[i]) < stepOf(dirs[j]) })
-	return dirs, nil
-}
-
-// stepOf is the step in a checkpoint folder's name, -1 in another name.
-func stepOf(dir string) int {
-	if m := stepName.FindStringSubmatch(filepath.Base(dir)); m != nil {
-		if n, err := strconv.Atoi(m[1]); err == nil {
-			return n
-		}
-	}
-	return -1
-}
-
-// save writes the state as a checkpoint of --out and drops all but the last keep.
+// save writes the state as a checkpoint of --out, which appears under its name when it is whole, and drops all but the last keep.
 func (s *setup) save(e *Engine, rec *Record) error {
-	parent := filepath.Join(s.c.Out, checkpointsName)
+	dir := rundir.CheckpointDir(s.c.Out, rec.State.Step)
+	parent := filepath.Dir(dir)
 	if err := os.Mkdir(parent, 0o777); err != nil && !errors.Is(err, fs.ErrExist) { // not --out, should it be gone
 		return files.Fault(parent, err)
 	}
-	dir := filepath.Join(parent, fmt.Sprintf("step-%06d", rec.State.Step))
 	tmp, err := files.MakeTemp(dir)
 	if err != nil {
 		return files.Fault(dir, err)
@@ -72,10 +34,10 @@ func (s *setup) save(e *Engine, rec *Record) error {
 		_ = os.RemoveAll(tmp) // what stays is swept by the next run
 		return err
 	}
-	if err := replaceDir(dir, tmp); err != nil {
+	if err := files.Place(dir, tmp); err != nil {
 		return err
 	}
-	dirs, err := checkpoints(s.c.Out)
+	dirs, err := rundir.Checkpoints(s.c.Out)
 	if err != nil {
 		return err
 	}
@@ -96,43 +58,18 @@ func (s *setup) fill(dir string, e *Engine, rec *Record) error {
 	for _, p := range e.Model.Params.List {
 		outs = append(outs, e.out("m."+p.Name, p.Moment1, tensor.F32), e.out("v."+p.Name, p.Moment2, tensor.F32))
 	}
-	if err := ckpt.WriteSafetensors(filepath.Join(dir, momentsName), outs); err != nil {
-		return err
-	}
-	names, err := files.Contents(dir)
-	if err != nil {
+	if err := ckpt.WriteSafetensors(filepath.Join(dir, rundir.MomentsFile), outs); err != nil {
 		return err
 	}
 	own := *rec
-	if own.Files, err = files.Each(files.Whole, within(dir, names)); err != nil {
+	var err error
+	if own.Files, err = files.Folder(dir); err != nil {
 		return err
 	}
-	if err := own.write(dir); err != nil {
+	if err := rundir.Write(dir, &own); err != nil {
 		return err
 	}
 	return files.SyncDir(dir)
-}
-
-// within are the paths of names in a folder.
-func within(dir string, names []string) []string {
-	out := make([]string, len(names))
-	for i, n := range names {
-		out[i] = filepath.Join(dir, n)
-	}
-	return out
-}
-
-// replaceDir renames a finished folder to its name; an older one there goes away.
-func replaceDir(dir, tmp string) error {
-	if _, err := os.Stat(dir); err == nil {
-		if err := files.Drop(dir); err != nil {
-			return err
-		}
-	}
-	if err := os.Rename(tmp, dir); err != nil {
-		return files.Fault(dir, err)
-	}
-	return files.SyncDir(filepath.Dir(dir))
 }
 
 // chunk is how many elements are read from the device at a time.
@@ -191,7 +128,7 @@ func (s *setup) restore(e *Engine, dir string) error {
 		return err
 	}
 	defer done()
-	f, err := ckpt.OpenSafetensors(filepath.Join(dir, momentsName))
+	f, err := ckpt.OpenSafetensors(filepath.Join(dir, rundir.MomentsFile))
 	if err != nil {
 		return err
 	}

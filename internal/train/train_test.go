@@ -14,6 +14,7 @@ import (
 	"longlora/internal/config"
 	"longlora/internal/errs"
 	"longlora/internal/ops/cpu"
+	"longlora/internal/rundir"
 	"longlora/internal/testkit"
 	"longlora/internal/testkit/flags"
 	"longlora/internal/train"
@@ -40,17 +41,17 @@ func goldenArgs(name string, e *testkit.Case, out string, more ...string) []stri
 }
 
 // begin trains, or does as train does under --dry-run.
-func begin(t *testing.T, log *bytes.Buffer, args ...string) (train.Result, error) {
+func begin(t *testing.T, log *bytes.Buffer, args ...string) (rundir.Result, error) {
 	t.Helper()
 	c := options(t, args...)
 	if c.DryRun {
 		_, err := train.DryRun(t.Context(), c, cpu.New(2), log)
-		return train.Result{}, err
+		return rundir.Result{}, err
 	}
 	return train.Run(t.Context(), c, cpu.New(2), log)
 }
 
-func run(t *testing.T, args ...string) (train.Result, string) {
+func run(t *testing.T, args ...string) (rundir.Result, string) {
 	t.Helper()
 	var log bytes.Buffer
 	res, err := begin(t, &log, args...)
@@ -66,12 +67,12 @@ func runError(t *testing.T, args ...string) error {
 	return err
 }
 
-func metrics(t *testing.T, out string) []train.Metrics {
+func metrics(t *testing.T, out string) []rundir.Metrics {
 	t.Helper()
 	b := testkit.Read(t, filepath.Join(out, "metrics.jsonl"))
-	var ms []train.Metrics
+	var ms []rundir.Metrics
 	for i, line := range strings.Split(strings.TrimSuffix(string(b), "\n"), "\n") {
-		var m train.Metrics
+		var m rundir.Metrics
 		if err := json.Unmarshal([]byte(line), &m); err != nil {
 			t.Fatalf("line %d: %v", i+1, err)
 		}
@@ -212,7 +213,7 @@ func TestResumeIsExact(t *testing.T) {
 }
 
 // bits is a line of metrics without what the clock and the process have to say.
-func bits(m train.Metrics) string {
+func bits(m rundir.Metrics) string {
 	m.TokPerS, m.StepS, m.HostPeak = 0, 0, 0
 	b, err := json.Marshal(m)
 	if err != nil {

@@ -2,19 +2,13 @@
 package ui
 
 import (
-	"bufio"
-	"bytes"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"time"
 	"unicode/utf8"
 
 	"github.com/schollz/progressbar/v3"
-	"longlora/internal/errs"
 )
 
 // Progress is a bar on a terminal and plain lines, at most one a second, elsewhere.
@@ -90,67 +84,6 @@ func Duration(s float64) string {
 	}
 	return fmt.Sprintf("%ds", n)
 }
-
-// Metrics appends JSON lines to a file.
-type Metrics struct{ f *os.File }
-
-// OpenMetrics cuts a file of {"step": n, …} lines back to those of steps up to step, a torn last line dropped, and
-// opens it for appending.
-func OpenMetrics(path string, step int) (*Metrics, error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o666)
-	if err != nil {
-		return nil, errs.Dataf("%w", err)
-	}
-	keep, r := int64(0), bufio.NewReader(f)
-	for {
-		line, err := r.ReadBytes('\n')
-		var m struct {
-			Step int `json:"step"`
-		}
-		if err != nil || json.Unmarshal(bytes.TrimSpace(line), &m) != nil || m.Step > step || m.Step < 1 {
-			if err != nil && !errors.Is(err, io.EOF) {
-				return nil, errs.Dataf("%s: %w", path, err)
-			}
-			break
-		}
-		keep += int64(len(line))
-	}
-	if err := f.Truncate(keep); err == nil {
-		_, err = f.Seek(keep, io.SeekStart)
-		if err == nil {
-			return &Metrics{f}, nil
-		}
-	}
-	f.Close()
-	return nil, errs.Dataf("%s: cannot be cut back to step %d", path, step)
-}
-
-// Write appends one object in one call, so that a kill tears at most one line.
-func (m *Metrics) Write(v any) error {
-	b, err := json.Marshal(v)
-	if err != nil {
-		return err
-	}
-	if _, err := m.f.Write(append(b, '\n')); err != nil {
-		return errs.Dataf("%w", err)
-	}
-	return nil
-}
-
-// Check refuses a file that does not stand under its name any more.
-func (m *Metrics) Check() error {
-	mine, err := m.f.Stat()
-	if err != nil {
-		return errs.Dataf("%w", err)
-	}
-	if now, err := os.Stat(m.f.Name()); err != nil || !os.SameFile(mine, now) {
-		return errs.Dataf("%s: the file was removed or replaced while it was written", m.f.Name())
-	}
-	return nil
-}
-
-// Close closes the file.
-func (m *Metrics) Close() error { return m.f.Close() }
 
 // Table writes rows in columns, numbers to the right.
 func Table(w io.Writer, rows [][]string) {
