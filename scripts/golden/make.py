@@ -7,8 +7,8 @@ S²-Attn (s2.py) compute with them, in float32 on one thread.
   env/bin/python scripts/golden/make.py ragged     # this one alone, and the hashes again
   env/bin/python scripts/golden/make.py --check    # makes them elsewhere and compares: exit 1 where one differs
 
-The same versions on the same kind of processor give the same bits; another instruction set changes last bits, and --check says
-by how much. Cases are the table in cases.py."""
+The same versions give the same bits on any x86-64 processor: every library that would choose kernels by what the processor can
+is held to the oldest instructions (PINNED). --check says by how much a file differs. Cases are the table in cases.py."""
 import argparse
 import hashlib
 import json
@@ -18,7 +18,14 @@ import sys
 import tempfile
 import warnings
 
-os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", TOKENIZERS_PARALLELISM="false")
+# One thread, and kernels that do not depend on the processor: PyTorch's own, MKL's, oneDNN's, NumPy's and the C library's.
+# Most are read when a library is loaded, the last one before the program begins, so the program starts itself again.
+PINNED = dict(
+    OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", TOKENIZERS_PARALLELISM="false",
+    ATEN_CPU_CAPABILITY="default", MKL_CBWR="COMPATIBLE", ONEDNN_MAX_CPU_ISA="SSE41", OPENBLAS_CORETYPE="Nehalem",
+    NPY_DISABLE_CPU_FEATURES="AVX2 FMA3", GLIBC_TUNABLES="glibc.cpu.hwcaps=-AVX2,-FMA,-FMA4")
+if any(os.environ.get(k) != v for k, v in PINNED.items()):
+    os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | PINNED)
 warnings.filterwarnings("ignore")
 import peft
 import torch
