@@ -169,10 +169,14 @@ func (b *bench) measure(ctx context.Context) (Result, error) {
 	}
 	sort.Float64s(times)
 	s, g := (times[(len(times)-1)/2]+times[len(times)/2])/2, w.Group()
+	flops, err := plan.StepFlops(b.d, b.c.Ctx, w.Spec)
+	if err != nil {
+		return Result{}, err
+	}
 	return Result{
 		Shape: b.name, Ctx: b.c.Ctx, Group: g, Tile: pl.Tile, Device: b.machine.Device, DType: plan.TypeName(b.be.Act()),
 		SPerStep: s, Spread: [2]float64{times[0], times[len(times)-1]}, TokPerS: float64(b.c.Ctx) / s,
-		TFLOPS: plan.StepFlops(b.d, b.c.Ctx, g) / s / 1e12, DevicePeak: peaks.Device, DevicePlan: pl.Device, HostPeak: peaks.Host, HostPlan: pl.Host,
+		TFLOPS: flops / s / 1e12, DevicePeak: peaks.Device, DevicePlan: pl.Device, HostPeak: peaks.Host, HostPlan: pl.Host,
 	}, nil
 }
 

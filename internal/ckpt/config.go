@@ -14,23 +14,19 @@ import (
 
 	"longlora/internal/errs"
 	"longlora/internal/files"
+	"longlora/internal/model"
 	"longlora/internal/tensor"
 )
 
 // Config is what the program needs of a Hugging Face config.json, and the whole of it for writing it again.
 type Config struct {
-	Path                           string
-	Arch                           string
-	Hidden, MLP, Layers, Heads, KV int
-	HeadDim, Vocab                 int
-	Eps, InitRange                 float64
-	AttnBias, MLPBias              bool         // of the attention's four linear layers, of the MLP's three
-	Tied                           bool         // tie_word_embeddings; the weights decide, see Model.Tied
-	DType                          tensor.DType // the checkpoint's, float32 when nothing says it
-	EOS                            []int
-	Windows                        []int // by layer W of a sliding window in tokens, 0 without; nil where no layer has one
-	Raw                            map[string]any
-	Notes                          []string // fields that are there and have no effect
+	model.Desc // the model; whether it is tied the weights decide, see Model.Tied
+	Path       string
+	InitRange  float64
+	DType      tensor.DType // the checkpoint's, float32 when nothing says it
+	EOS        []int
+	Raw        map[string]any
+	Notes      []string // fields that are there and have no effect
 }
 
 // fields reads typed values out of a JSON object, keeping the first fault.
@@ -163,33 +159,36 @@ func ReadConfig(dir string) (*Config, error) {
 // config reads and checks the fields.
 func (f *fields) config() (*Config, error) {
 	c := &Config{Path: f.path, Raw: f.raw}
-	f.architecture(c)
-	c.Hidden, c.MLP, c.Layers = f.size("hidden_size", -1), f.size("intermediate_size", -1), f.layers()
-	c.Heads, c.Vocab = f.size("num_attention_heads", -1), f.size("vocab_size", -1)
-	kv := c.Heads
-	if _, said := f.raw["num_key_value_heads"]; !said && c.Arch == "MistralForCausalLM" {
-		kv = 8 // transformers' default where config.json does not name the field; null means the heads there too
+	if c.Arch = f.architecture(); c.Arch == nil {
+		return nil, f.err
 	}
-	c.KV = f.size("num_key_value_heads", kv)
-	if f.raw["head_dim"] == nil && c.Hidden%c.Heads != 0 {
-		f.fail("num_attention_heads", "%d heads do not divide hidden_size %d, and head_dim is not given", c.Heads, c.Hidden)
+	c.C, c.F, c.L = f.size("hidden_size", -1), f.size("intermediate_size", -1), f.layers()
+	c.H, c.V = f.size("num_attention_heads", -1), f.size("vocab_size", -1)
+	kv := c.H // null means the heads in transformers too
+	if _, said := f.raw["num_key_value_heads"]; !said && c.Arch.Config.KVHeads > 0 {
+		kv = c.Arch.Config.KVHeads
 	}
-	c.HeadDim = f.size("head_dim", max(1, c.Hidden/c.Heads))
-	if c.Heads%c.KV != 0 {
-		f.fail("num_key_value_heads", "%d does not divide num_attention_heads %d", c.KV, c.Heads)
+	c.Hkv = f.size("num_key_value_heads", kv)
+	if f.raw["head_dim"] == nil && c.C%c.H != 0 {
+		f.fail("num_attention_heads", "%d heads do not divide hidden_size %d, and head_dim is not given", c.H, c.C)
 	}
-	if c.HeadDim%2 != 0 {
-		f.fail("head_dim", "%d is odd; rotary positions need pairs", c.HeadDim)
+	c.D = f.size("head_dim", max(1, c.C/c.H))
+	if c.H%c.Hkv != 0 {
+		f.fail("num_key_value_heads", "%d does not divide num_attention_heads %d", c.Hkv, c.H)
+	}
+	if c.D%2 != 0 {
+		f.fail("head_dim", "%d is odd; rotary positions need pairs", c.D)
 	}
 	f.magnitude(c)
-	c.Eps, c.InitRange = f.num("rms_norm_eps", 1e-6), f.num("initializer_range", 0.02)
-	for name, x := range map[string]float64{"rms_norm_eps": c.Eps, "initializer_range": c.InitRange} {
+	eps, spread := f.num("rms_norm_eps", 1e-6), f.num("initializer_range", 0.02)
+	c.Eps, c.InitRange = float32(eps), spread
+	for name, x := range map[string]float64{"rms_norm_eps": eps, "initializer_range": spread} {
 		if !(x >= 0 && x < 1) {
 			f.fail(name, "%v is not between 0 and 1", x)
 		}
 	}
 	c.Tied = f.flag("tie_word_embeddings")
-	f.biases(c)
+	f.flags(c)
 	f.windows(c)
 	f.refuse(c)
 	c.DType = f.dtype()
@@ -206,56 +205,56 @@ func (f *fields) magnitude(c *Config) {
 			f.fail(name, "%d is more than any model has", n)
 		}
 	}
-	wide("hidden_size", c.Hidden)
-	wide("intermediate_size", c.MLP)
-	wide("head_dim", c.HeadDim)
-	if n := c.Heads * c.HeadDim; n > widest { // each at most 2^24
-		f.fail("num_attention_heads", "%d heads of %d channels are more than any model has", c.Heads, c.HeadDim)
+	wide("hidden_size", c.C)
+	wide("intermediate_size", c.F)
+	wide("head_dim", c.D)
+	if n := c.H * c.D; n > widest { // each at most 2^24
+		f.fail("num_attention_heads", "%d heads of %d channels are more than any model has", c.H, c.D)
 	}
-	if n := c.Layers * (2*c.Hidden + 3*c.MLP + 4*c.Heads*c.HeadDim); f.err == nil && n > most {
-		f.fail("num_hidden_layers", "%d layers of this width are more than any model has", c.Layers)
+	if n := c.L * (2*c.C + 3*c.F + 4*c.H*c.D); f.err == nil && n > most {
+		f.fail("num_hidden_layers", "%d layers of this width are more than any model has", c.L)
 	}
 }
 
-// modelTypes are the architectures that the model implements, with their model_type.
-var modelTypes = map[string]string{"LlamaForCausalLM": "llama", "MistralForCausalLM": "mistral"}
-
-// architecture accepts the families that the model implements.
-func (f *fields) architecture(c *Config) {
+// architecture is the family, nil after a fault.
+func (f *fields) architecture() (a *model.Arch) {
 	list, ok := f.raw["architectures"].([]any)
+	class := ""
 	switch {
 	case f.raw["architectures"] == nil || ok && len(list) == 0:
-		for arch, t := range modelTypes {
-			if f.raw["model_type"] == t {
-				c.Arch = arch
+		for _, known := range model.Archs {
+			if f.raw["model_type"] == known.Type {
+				class = known.Class
 			}
 		}
-		if c.Arch == "" {
-			f.fail("architectures", "missing; LlamaForCausalLM and MistralForCausalLM are supported")
-			return
+		if class == "" {
+			f.fail("architectures", "missing; %s are supported", model.Classes())
+			return nil
 		}
 	case len(list) == 1:
-		c.Arch, _ = list[0].(string)
+		class, _ = list[0].(string)
 	}
-	if c.Arch == "LLaMAForCausalLM" { // as the first conversions wrote it
-		c.Arch = "LlamaForCausalLM"
+	if class == "LLaMAForCausalLM" { // as the first conversions wrote it
+		class = model.Llama.Class
 	}
-	t, ok := modelTypes[c.Arch]
-	if !ok {
-		f.fail("architectures", "%s is not supported; LlamaForCausalLM and MistralForCausalLM are", show(f.raw["architectures"]))
-		return
+	if a = model.ArchOf(class); a == nil {
+		f.fail("architectures", "%s is not supported; %s are", show(f.raw["architectures"]), model.Classes())
+		return nil
 	}
-	if m := f.raw["model_type"]; m != nil && m != t {
-		f.fail("model_type", "%s contradicts architectures, %s", show(m), c.Arch)
+	if m := f.raw["model_type"]; m != nil && m != a.Type {
+		f.fail("model_type", "%s contradicts architectures, %s", show(m), a.Class)
 	}
+	return a
 }
 
-// biases reads which linear layers have a bias.
-func (f *fields) biases(c *Config) {
-	c.AttnBias, c.MLPBias = f.flag("attention_bias"), f.flag("mlp_bias")
-	for name, on := range map[string]bool{"attention_bias": c.AttnBias, "mlp_bias": c.MLPBias} {
-		if on && c.Arch != "LlamaForCausalLM" {
-			f.fail(name, "true is not supported for a %s, which has no biases in transformers", c.Arch)
+// flags reads the family's booleans.
+func (f *fields) flags(c *Config) {
+	for _, x := range c.Arch.Config.Flags {
+		switch on := f.flag(x.Name); {
+		case on && x.Set == nil:
+			f.fail(x.Name, "true is not supported for a %s, which has nothing of the kind in transformers", c.Arch.Class)
+		case on:
+			x.Set(&c.Desc)
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"longlora/internal/errs"
+	"longlora/internal/model"
 	"longlora/internal/tensor"
 	"longlora/internal/testkit"
 )
@@ -50,16 +51,16 @@ func TestConfigReads(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	testkit.Each(t, c, map[string]bool{"default of num_key_value_heads": c.KV == 4, "of head_dim": c.HeadDim == 16, "of rms_norm_eps": c.Eps == 1e-6,
+	testkit.Each(t, c, map[string]bool{"default of num_key_value_heads": c.Hkv == 4, "of head_dim": c.D == 16, "of rms_norm_eps": c.Eps == 1e-6,
 		"of initializer_range": c.InitRange == 0.02, "of tie_word_embeddings": !c.Tied, "of dtype": c.DType == tensor.F32, "notes": len(c.Notes) == 0})
 	c, err = ReadConfig(configWith(t, change{"num_key_value_heads": 2, "head_dim": 24, "rms_norm_eps": 1e-5, "tie_word_embeddings": true,
 		"torch_dtype": "bfloat16", "eos_token_id": []int{7, 9}, "attention_dropout": 0.1, "pretraining_tp": 2}))
 	if err != nil {
 		t.Fatal(err)
 	}
-	testkit.Each(t, c, map[string]bool{"num_key_value_heads": c.KV == 2, "head_dim": c.HeadDim == 24, "rms_norm_eps": c.Eps == 1e-5, "tie_word_embeddings": c.Tied,
+	testkit.Each(t, c, map[string]bool{"num_key_value_heads": c.Hkv == 2, "head_dim": c.D == 24, "rms_norm_eps": c.Eps == 1e-5, "tie_word_embeddings": c.Tied,
 		"torch_dtype": c.DType == tensor.BF16, "eos_token_id": slices.Equal(c.EOS, []int{7, 9}), "notes": len(c.Notes) == 2})
-	if c, err = ReadConfig(configWith(t, change{"attention_bias": true, "mlp_bias": nil})); err != nil || !c.AttnBias || c.MLPBias {
+	if c, err = ReadConfig(configWith(t, change{"attention_bias": true, "mlp_bias": nil})); err != nil || !c.Bias[model.Q] || c.Bias[model.Up] {
 		t.Errorf("biases of the attention alone: %+v, %v", c, err)
 	}
 	c, err = ReadConfig(configWith(t, change{"attention_dropout": 0, "resid_pdrop": 0.0, "embd_pdrop": 0.1, "use_dropout": true, "mlp_dropout": nil, "pretraining_tp": 1}))
@@ -164,10 +165,10 @@ func FuzzConfig(f *testing.F) {
 			}
 			return
 		}
-		if w := c.Heads * c.HeadDim; w > 1<<20 || c.Hidden > 1<<20 || c.MLP > 1<<20 || c.Layers*(2*c.Hidden+3*c.MLP+4*w) > 1<<28 || c.Vocab > 1<<24 {
+		if w := c.H * c.D; w > 1<<20 || c.C > 1<<20 || c.F > 1<<20 || c.L*(2*c.C+3*c.F+4*w) > 1<<28 || c.V > 1<<24 {
 			t.Errorf("sizes whose products overflow: %+v", c)
 		}
-		if c.Heads%c.KV != 0 || c.HeadDim%2 != 0 || c.Hidden < 1 || c.Layers < 1 {
+		if c.H%c.Hkv != 0 || c.D%2 != 0 || c.C < 1 || c.L < 1 {
 			t.Errorf("accepted %+v", c)
 		}
 	})

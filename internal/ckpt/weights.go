@@ -123,7 +123,7 @@ func (m *Model) Check(shapes map[string]tensor.Shape) error {
 	if len(others) > 0 {
 		n := slices.Min(others)
 		return errs.Dataf("%s: tensor %s has no place in the %s that %s describes: the two do not belong together%s",
-			m.Tensors[n].File, n, m.Config.Arch, m.Config.Path, biasHint(n))
+			m.Tensors[n].File, n, m.Config.Arch.Class, m.Config.Path, biasHint(n))
 	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"longlora/internal/errs"
+	"longlora/internal/model"
 	"longlora/internal/tensor"
 	"longlora/internal/testkit"
 )
@@ -91,7 +92,7 @@ func TestUnknownTensors(t *testing.T) {
 		"model.layers.0.mlp.up_proj.weight_scale_inv":                     "quantised by fp8",
 		"model.layers.0.mlp.up_proj.weight_packed":                        "quantised by compressed-tensors",
 	} {
-		m := &Model{Config: &Config{Arch: "LlamaForCausalLM"}, Tensors: map[string]Tensor{"w": {Shape: tensor.Shape{}}, name: {File: "x.safetensors"}}}
+		m := &Model{Config: &Config{Desc: model.Desc{Arch: &model.Llama}}, Tensors: map[string]Tensor{"w": {Shape: tensor.Shape{}}, name: {File: "x.safetensors"}}}
 		err := m.Check(map[string]tensor.Shape{"w": {}})
 		if want == "" && err != nil || want != "" && (errs.Code(err) != 4 || !strings.Contains(err.Error(), want) || !strings.HasPrefix(err.Error(), "x.safetensors: tensor "+name)) {
 			t.Errorf("%s: %v, want %q", name, err, want)

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 
+	"longlora/internal/model"
 	"longlora/internal/s2attn"
 )
 
@@ -15,15 +16,15 @@ const unsaidWindow = 4096
 // windows reads which layers have a sliding window, and of how many tokens. layer_types wins, as in transformers, which
 // takes a Mistral with it for a Ministral.
 func (f *fields) windows(c *Config) {
-	types := f.layerTypes(c.Layers)
+	types := f.layerTypes(c.L)
 	given, said := f.raw["sliding_window"]
-	if c.Arch != "MistralForCausalLM" {
+	if c.Arch.Config.Windows == model.NoWindows {
 		if given != nil && f.raw["use_sliding_window"] != false || slices.Contains(types, true) {
 			name := "sliding_window"
 			if given == nil {
 				name = "layer_types"
 			}
-			c.Notes = append(c.Notes, fmt.Sprintf("%s: %s is ignored: a %s has no sliding window, in transformers neither", f.path, name, c.Arch))
+			c.Notes = append(c.Notes, fmt.Sprintf("%s: %s is ignored: a %s has no sliding window, in transformers neither", f.path, name, c.Arch.Class))
 		}
 		return
 	}
@@ -43,7 +44,7 @@ func (f *fields) windows(c *Config) {
 	if w == 0 || types != nil && !slices.Contains(types, true) {
 		return
 	}
-	c.Windows = make([]int, c.Layers)
+	c.Windows = make([]int, c.L)
 	for l := range c.Windows {
 		if types == nil || types[l] {
 			c.Windows[l] = w

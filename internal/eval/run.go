@@ -311,7 +311,7 @@ func (e *evaluation) spec(n int) (s2attn.Spec, error) {
 // windows reads the stream, once, and lists its windows at a length.
 func (e *evaluation) windows(ctx context.Context, n int) ([]Window, error) {
 	if e.stream == nil {
-		o, _, err := load.Documents(e.base.Dir, e.base.Config.Vocab, e.base.Config.EOS, &e.cfg.Documents, e.cfg.Values)
+		o, _, err := load.Documents(e.base.Dir, e.base.Config.V, e.base.Config.EOS, &e.cfg.Documents, e.cfg.Values)
 		if err != nil {
 			return nil, err
 		}

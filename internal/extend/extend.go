@@ -136,7 +136,7 @@ func (e *extension) open(ctx context.Context) (err error) {
 	if e.pos, err = e.base.Place(c.Adapter, req); err != nil {
 		return err
 	}
-	o, _, err := load.Documents(e.base.Dir, e.base.Config.Vocab, e.base.Config.EOS, &c.Documents, c.Values)
+	o, _, err := load.Documents(e.base.Dir, e.base.Config.V, e.base.Config.EOS, &c.Documents, c.Values)
 	if err != nil {
 		return err
 	}

@@ -27,6 +27,7 @@ var layers = map[string]int{
 // beside are the imports allowed within a layer.
 var beside = map[string]string{
 	"internal/lora":       "internal/model internal/ckpt",
+	"internal/ckpt":       "internal/model", // asks the table of families which fields of config.json mean what
 	"internal/data":       "internal/ckpt",
 	"internal/plan":       "internal/load",  // a plan may be of a checkpoint, by its config.json alone
 	"internal/bench":      "internal/train", // measures the steps of training themselves

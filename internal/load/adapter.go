@@ -41,11 +41,9 @@ func (b *Base) addAdapter(dir string) error {
 	b.Adapter, b.Notes = a, append(b.Notes, notes...)
 	b.Tied = b.Tied && !a.Untied
 	b.low = map[string]model.LowRank{}
-	for l := range b.Config.Layers {
-		for _, t := range model.AllTargets() {
-			if f, ok := a.LoRA[t.Path(l)]; ok && !a.Config.DoRA {
-				b.low[t.Path(l)] = model.LowRank{Rank: f.Rank(), Scale: float32(f.Scale)}
-			}
+	for _, s := range apart.Tensors() {
+		if f, ok := a.LoRA[s.Module()]; ok && s.Linear() && !a.Config.DoRA {
+			b.low[s.Module()] = model.LowRank{Rank: f.Rank(), Scale: float32(f.Scale)}
 		}
 	}
 	return nil
@@ -91,7 +89,7 @@ func (b *Base) made(name string) (f ckpt.Factors, ok bool) {
 
 // Made is the memory of matrices that the adapter has made in float32: of all, and of the largest.
 func (b *Base) Made() (all, largest int64) {
-	for _, s := range b.Desc().TensorShapes() {
+	for _, s := range b.Desc().Tensors() {
 		if _, ok := b.made(s.Name); ok {
 			n := 4 * int64(s.Shape.Elems())
 			all, largest = all+n, max(largest, n)
@@ -139,16 +137,17 @@ func (b *Base) unresumable() (field, what string) {
 	case a.Config.VeLoRA:
 		return "velora_config", "a backward pass of its own"
 	}
-	for _, name := range []string{model.EmbedName, model.HeadName} {
+	d := b.Desc()
+	for _, name := range []string{d.EmbedName(), d.HeadName()} {
 		if _, ok := b.made(name); ok {
 			return "target_modules", "it has factors of " + strings.TrimSuffix(name, ".weight")
 		}
 	}
 	if a.Untied {
-		return "modules_to_save", model.EmbedName + " and " + model.HeadName +
+		return "modules_to_save", d.EmbedName() + " and " + d.HeadName() +
 			" are two different tensors with it, and the base has one for both"
 	}
-	for _, s := range b.Desc().TensorShapes() {
+	for _, s := range d.Tensors() {
 		if _, ok := a.Saved[s.Name]; ok && s.Kind == model.KindBias && !a.Config.Saves(strings.TrimSuffix(s.Name, ".bias")) {
 			return "bias", s.Name + " was trained with it"
 		}

@@ -43,7 +43,7 @@ func Open(name, adapter string) (*Base, error) {
 	if err == nil {
 		b.Weights, b.Tied = m, m.Tied
 		if cfg := m.Config; cfg.Tied && !m.Tied {
-			b.Notes = append(b.Notes, fmt.Sprintf("%s: tie_word_embeddings is true, but the weights hold two different tensors, %s and %s: both are read as they are", cfg.Path, model.EmbedName, model.HeadName))
+			b.Notes = append(b.Notes, fmt.Sprintf("%s: tie_word_embeddings is true, but the weights hold two different tensors, %s and %s: both are read as they are", cfg.Path, cfg.EmbedName(), cfg.HeadName()))
 		}
 		b.Notes = append(b.Notes, m.Notes...)
 		err = m.Check(shapesOf(b.Desc())) // before anything is written or taken
@@ -86,7 +86,7 @@ func (b *Base) Blame(err error) error {
 	}
 	var ts []ckpt.Tensor
 	if b.Weights != nil {
-		for _, s := range b.Desc().TensorShapes() {
+		for _, s := range b.Desc().Tensors() {
 			if t, err := b.Weights.Get(s.Name, s.Shape); err == nil {
 				ts = append(ts, t)
 			}
@@ -127,22 +127,15 @@ func (b *Base) Close() {
 
 // Desc describes the model.
 func (b *Base) Desc() model.Desc {
-	c := b.Config
-	d := model.Desc{C: c.Hidden, F: c.MLP, L: c.Layers, H: c.Heads, Hkv: c.KV, D: c.HeadDim, V: c.Vocab, Eps: float32(c.Eps), Tied: b.Tied,
-		Windows: b.Window.Apply(c.Windows)}
-	for _, t := range []model.Target{model.Q, model.K, model.V, model.O} {
-		d.Bias[t] = c.AttnBias
-	}
-	for _, t := range []model.Target{model.Gate, model.Up, model.Down} {
-		d.Bias[t] = c.MLPBias
-	}
+	d := b.Config.Desc
+	d.Tied, d.Windows = b.Tied, b.Window.Apply(d.Windows)
 	return d
 }
 
 // Format is how the weights are stored: as the embedding is, or as config.json says where none are open.
 func (b *Base) Format() tensor.Format {
 	if b.Weights != nil {
-		if t, ok := b.Weights.Tensors[model.EmbedName]; ok {
+		if t, ok := b.Weights.Tensors[b.Config.EmbedName()]; ok {
 			return tensor.Dense(t.DType)
 		}
 	}
@@ -151,7 +144,7 @@ func (b *Base) Format() tensor.Format {
 
 // Rope is what the model computes with at these positions; length is what dynamic scaling counts with.
 func (b *Base) Rope(p rope.Positions, length int) model.Rope {
-	inv, scale := p.InvFreq(b.Config.HeadDim, length)
+	inv, scale := p.InvFreq(b.Config.D, length)
 	return model.Rope{Inv: inv, Scale: scale}
 }
 
@@ -159,7 +152,7 @@ func (b *Base) Rope(p rope.Positions, length int) model.Rope {
 // ones drawn by seed. The arena has room as counted by the same call on a counting backend. A base without weights
 // is drawn from N(0, initializer_range²).
 func (b *Base) New(be ops.Backend, tr model.Train, arena *ops.Arena, seed uint64) (*model.Model, error) {
-	if d := b.Config.HeadDim; d > ops.MaxHead && be.Act() == tensor.BF16 {
+	if d := b.Config.D; d > ops.MaxHead && be.Act() == tensor.BF16 {
 		return nil, errs.Dataf("%s: head_dim: %d; a GPU computes heads of up to %d; use --device cpu", b.Config.Path, d, ops.MaxHead)
 	}
 	src := Random(b.Desc(), b.Config.InitRange, seed)
@@ -189,7 +182,7 @@ const worthShowing = 1 << 28
 // bytes is the size of the checkpoint's tensors.
 func (b *Base) bytes() int {
 	n := int64(0)
-	for _, s := range b.Desc().TensorShapes() {
+	for _, s := range b.Desc().Tensors() {
 		size, _ := b.Format().Bytes(s.Shape) // which opening has checked
 		n += size
 	}

@@ -13,8 +13,8 @@ import (
 // N(0, sd²), norms one, biases zero. Every element is a function of the seed, the tensor's name and the element's index, so
 // the weights do not depend on the order in which they are asked for. Tensors are float32.
 func Random(d model.Desc, sd float64, seed uint64) model.Source {
-	tensors := map[string]model.NamedShape{}
-	for _, s := range d.TensorShapes() {
+	tensors := map[string]model.TensorSpec{}
+	for _, s := range d.Tensors() {
 		tensors[s.Name] = s
 	}
 	return func(name string) (tensor.Stored, error) {
@@ -38,7 +38,7 @@ func Random(d model.Desc, sd float64, seed uint64) model.Source {
 
 func shapesOf(d model.Desc) map[string]tensor.Shape {
 	m := map[string]tensor.Shape{}
-	for _, s := range d.TensorShapes() {
+	for _, s := range d.Tensors() {
 		m[s.Name] = s.Shape
 	}
 	return m

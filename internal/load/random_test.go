@@ -27,7 +27,7 @@ func TestRandom(t *testing.T) {
 		}
 		return r.Data
 	}
-	w := floats(get(1, model.EmbedName))
+	w := floats(get(1, d.EmbedName()))
 	var s1, s2, s4 float64
 	for _, v := range w {
 		s1, s2, s4 = s1+v, s2+v*v, s4+v*v*v*v
@@ -42,18 +42,18 @@ func TestRandom(t *testing.T) {
 	if k := s4 / n / (s2 / n * s2 / n); !(math.Abs(k-3) <= 0.14) {
 		t.Errorf("kurtosis %g, want 3", k)
 	}
-	if !bytes.Equal(get(1, model.EmbedName), get(1, model.EmbedName)) {
+	if !bytes.Equal(get(1, d.EmbedName()), get(1, d.EmbedName())) {
 		t.Error("two calls differ")
 	}
-	if bytes.Equal(get(1, model.EmbedName), get(2, model.EmbedName)) || bytes.Equal(get(1, model.EmbedName), get(1, model.HeadName)) {
+	if bytes.Equal(get(1, d.EmbedName()), get(2, d.EmbedName())) || bytes.Equal(get(1, d.EmbedName()), get(1, d.HeadName())) {
 		t.Error("seed or name has no effect")
 	}
-	for _, v := range floats(get(1, model.NormName)) {
+	for _, v := range floats(get(1, "model.norm.weight")) {
 		if v != 1 {
 			t.Fatalf("a norm's weight is %g, want 1", v)
 		}
 	}
-	bias := floats(get(1, model.K.Path(0)+".bias"))
+	bias := floats(get(1, "model.layers.0.self_attn.k_proj.bias"))
 	if len(bias) != 64 {
 		t.Errorf("a bias of %d elements, want 64", len(bias))
 	}

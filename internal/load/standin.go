@@ -23,7 +23,7 @@ var standFormat = tensor.Dense(tensor.BF16)
 // have its own, all have the first one's.
 type StandIn struct {
 	d     model.Desc
-	drawn []model.NamedShape
+	drawn []model.TensorSpec
 	size  int
 	bytes []byte
 	at    map[string]int // offsets
@@ -42,14 +42,14 @@ func NewStandIn(d model.Desc, own bool) *StandIn {
 	if !own {
 		one.L = 1
 	}
-	s.drawn = one.TensorShapes()
+	s.drawn = one.Tensors()
 	for _, t := range s.drawn {
 		s.at[t.Name] = s.size
 		s.size += standBytes(t.Shape)
 	}
-	first := d.LayerShapes(0)
+	first := d.LayerTensors(0)
 	for l := one.L; l < d.L; l++ {
-		for i, t := range d.LayerShapes(l) {
+		for i, t := range d.LayerTensors(l) {
 			s.at[t.Name] = s.at[first[i].Name]
 		}
 	}

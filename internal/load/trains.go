@@ -15,7 +15,7 @@ func Trains(c *config.Train, base *Base, d model.Desc) (model.Train, error) {
 	if c.Tune == "full" {
 		return model.Train{Full: true}, nil
 	}
-	targets, err := lora.Targets(c.Targets)
+	targets, err := lora.Targets(d, c.Targets)
 	if err != nil {
 		return model.Train{}, err
 	}
@@ -34,8 +34,8 @@ func Trains(c *config.Train, base *Base, d model.Desc) (model.Train, error) {
 	}{
 		{"rank", c.Rank, has.Rank, c.Rank != has.Rank},
 		{"alpha", c.Alpha, has.Alpha, c.Alpha != has.Alpha},
-		{"targets", lora.Names(targets), base.Adapter.Targets(), !slices.Equal(lora.Names(targets), base.Adapter.Targets())},
-		{"train-embed", c.TrainEmbed, tr.Whole[model.EmbedName], c.TrainEmbed != tr.Whole[model.EmbedName]},
+		{"targets", targets, base.Adapter.Targets(), !slices.Equal(targets, base.Adapter.Targets())},
+		{"train-embed", c.TrainEmbed, tr.Whole[d.EmbedName()], c.TrainEmbed != tr.Whole[d.EmbedName()]},
 		{"train-norm", c.TrainNorm, d.TrainsNorms(tr), c.TrainNorm != d.TrainsNorms(tr)},
 	} {
 		if d.differs && c.Values.Explicit(d.flag) {

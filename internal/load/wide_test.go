@@ -45,7 +45,7 @@ func TestWideVocabulary(t *testing.T) {
 		t.Fatal(err)
 	}
 	var outs []ckpt.Out
-	for _, s := range base.Desc().TensorShapes() {
+	for _, s := range base.Desc().Tensors() {
 		v := hashed(s.Shape.Elems(), slices.Index(want.Tensors, s.Name))
 		if len(s.Shape) == 1 {
 			for i := range v {

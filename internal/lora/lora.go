@@ -7,7 +7,6 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
-	"sort"
 	"strings"
 
 	"longlora/internal/errs"
@@ -37,59 +36,43 @@ func InitA(s tensor.Shape, r *rand.Rand) []float32 {
 type Fresh struct {
 	Rank         int
 	Alpha, Drop  float64
-	Targets      map[model.Target]bool
-	Embed, Norms bool // trained whole
+	Targets      []string // by their modules' own names
+	Embed, Norms bool     // trained whole
 }
 
 // Train says what of a model it trains.
 func (f Fresh) Train(d model.Desc) model.Train {
 	tr := model.Train{Drop: f.Drop, Whole: map[string]bool{}, LoRA: map[string]model.LowRank{}}
-	for _, s := range d.TensorShapes() {
-		if s.Name == model.EmbedName && f.Embed || s.Kind == model.KindNorm && f.Norms {
+	for _, s := range d.Tensors() {
+		switch {
+		case s.Role == model.Embed && f.Embed || s.Norm() && f.Norms:
 			tr.Whole[s.Name] = true
-		}
-	}
-	for t, on := range f.Targets {
-		for l := range d.L {
-			if on {
-				tr.LoRA[t.Path(l)] = model.LowRank{Rank: f.Rank, Scale: float32(f.Alpha / float64(f.Rank))}
-			}
+		case s.Linear() && slices.Contains(f.Targets, s.Target()):
+			tr.LoRA[s.Module()] = model.LowRank{Rank: f.Rank, Scale: float32(f.Alpha / float64(f.Rank))}
 		}
 	}
 	return tr
 }
 
-// Targets reads --targets: names of linear layers by comma, or all-linear.
-func Targets(list []string) (map[model.Target]bool, error) {
-	names := model.Targets()
-	out := map[model.Target]bool{}
+// Targets are the linear layers that --targets names, in alphabetical order: attention's, all, or those of a name.
+func Targets(d model.Desc, list []string) (names []string, err error) {
+	all := d.Targets(false)
+	known := strings.Join(all, ", ") + ", or attention or all-linear"
 	for _, n := range list {
-		if n == "all-linear" {
-			for i := range names {
-				out[model.Target(i)] = true
-			}
-			continue
-		}
-		i := slices.Index(names, n)
-		if i < 0 {
-			return nil, errs.Usagef("--targets: no linear layer is named %q; there are %s, or all-linear", n, strings.Join(names, ", "))
-		}
-		out[model.Target(i)] = true
-	}
-	if len(out) == 0 {
-		return nil, errs.Usagef("--targets: names no linear layer; there are %s, or all-linear", strings.Join(names, ", "))
-	}
-	return out, nil
-}
-
-// Names are targets by name, in alphabetical order.
-func Names(t map[model.Target]bool) []string {
-	var names []string
-	for k, on := range t {
-		if on {
-			names = append(names, k.String())
+		switch {
+		case n == "attention":
+			names = append(names, d.Targets(true)...)
+		case n == "all-linear":
+			names = append(names, all...)
+		case slices.Contains(all, n):
+			names = append(names, n)
+		default:
+			return nil, errs.Usagef("--targets: no linear layer is named %q; there are %s", n, known)
 		}
 	}
-	sort.Strings(names)
-	return names
+	if len(names) == 0 {
+		return nil, errs.Usagef("--targets: names no linear layer; there are %s", known)
+	}
+	slices.Sort(names)
+	return slices.Compact(names), nil
 }

@@ -35,15 +35,18 @@ func TestInitA(t *testing.T) {
 }
 
 func TestTargets(t *testing.T) {
-	got, err := Targets([]string{"q_proj", "down_proj"})
-	if err != nil || len(got) != 2 || !got[model.Q] || !got[model.Down] {
+	got, err := Targets(model.Desc{}, []string{"q_proj", "down_proj"})
+	if err != nil || !slices.Equal(got, []string{"down_proj", "q_proj"}) {
 		t.Errorf("%v, %v", got, err)
 	}
-	if all, err := Targets([]string{"all-linear"}); err != nil || len(all) != 7 {
+	if all, err := Targets(model.Desc{}, []string{"all-linear"}); err != nil || len(all) != 7 {
 		t.Errorf("all-linear: %v, %v", all, err)
 	}
+	if some, err := Targets(model.Desc{}, []string{"attention", "up_proj"}); err != nil || !slices.Equal(some, []string{"k_proj", "o_proj", "q_proj", "up_proj", "v_proj"}) {
+		t.Errorf("attention: %v, %v", some, err)
+	}
 	for _, bad := range [][]string{{"q_porj"}, {""}, nil} {
-		if _, err := Targets(bad); errs.Code(err) != 2 {
+		if _, err := Targets(model.Desc{}, bad); errs.Code(err) != 2 {
 			t.Errorf("%q: %v, want exit code 2", bad, err)
 		}
 	}

@@ -63,7 +63,7 @@ func Merge(ctx context.Context, o MergeOptions) (Merged, error) {
 	defer stage.Drop()
 	used := map[string]bool{}
 	var outs []ckpt.Out
-	for _, s := range o.Desc.TensorShapes() {
+	for _, s := range o.Desc.Tensors() {
 		base, err := o.Base.Get(s.Name, s.Shape)
 		if err != nil {
 			return res, err
@@ -113,7 +113,7 @@ type part struct {
 }
 
 // write streams one merged tensor: as many parts at a time as there are cores, written in their order.
-func (o *MergeOptions) write(ctx context.Context, w io.Writer, s model.NamedShape, base ckpt.Tensor, d tensor.DType, used map[string]bool, res *Merged) error {
+func (o *MergeOptions) write(ctx context.Context, w io.Writer, s model.TensorSpec, base ckpt.Tensor, d tensor.DType, used map[string]bool, res *Merged) error {
 	p := part{base: base, src: base, d: d, cols: s.Shape[len(s.Shape)-1], scale: float32(o.Scale)}
 	saved, whole := o.Adapter.Saved[s.Name]
 	if whole {

@@ -30,22 +30,22 @@ func gradients(t *testing.T, be ops.Backend, c attending, tl model.Tiling) (grad
 		t.Cleanup(func() { a.Free(be) })
 		return a
 	}
-	targets := map[model.Target]bool{model.Q: true, model.V: true, model.O: true, model.Up: true, model.Down: true}
-	tr := lora.Fresh{Embed: true, Norms: true, Rank: 2, Alpha: 4, Targets: targets}.Train(d)
-	for l, change := range map[int]func(path func(model.Target) string){ // layers differ, the first of all
-		0: func(path func(model.Target) string) { delete(tr.LoRA, path(model.Down)) },
-		2: func(path func(model.Target) string) {
-			tr.LoRA[path(model.Q)] = model.LowRank{Rank: 5, Scale: 0.5}
-			tr.LoRA[path(model.Gate)] = model.LowRank{Rank: 1, Scale: 3}
+	targets := []string{"self_attn.q_proj", "self_attn.v_proj", "self_attn.o_proj", "mlp.up_proj", "mlp.down_proj"}
+	tr := lora.Fresh{Embed: true, Norms: true, Rank: 2, Alpha: 4, Targets: []string{"q_proj", "v_proj", "o_proj", "up_proj", "down_proj"}}.Train(d)
+	for l, change := range map[int]func(path func(string) string){ // layers differ, the first of all
+		0: func(path func(string) string) { delete(tr.LoRA, path("mlp.down_proj")) },
+		2: func(path func(string) string) {
+			tr.LoRA[path("self_attn.q_proj")] = model.LowRank{Rank: 5, Scale: 0.5}
+			tr.LoRA[path("mlp.gate_proj")] = model.LowRank{Rank: 1, Scale: 3}
 		},
-		3: func(path func(model.Target) string) { tr.Whole[path(model.Gate)+".weight"] = true },
-		4: func(path func(model.Target) string) {
-			for t := range targets {
+		3: func(path func(string) string) { tr.Whole[path("mlp.gate_proj")+".weight"] = true },
+		4: func(path func(string) string) {
+			for _, t := range targets {
 				delete(tr.LoRA, path(t))
 			}
 		},
 	} {
-		change(func(t model.Target) string { return t.Path(l) })
+		change(func(t string) string { return fmt.Sprintf("model.layers.%d.%s", l, t) })
 	}
 	m, err := model.New(be, d, tr, load.Random(d, 0.3, 5), arena(ops.Device))
 	if err != nil {

@@ -1,4 +1,4 @@
-// Package model is the LLaMA family as data, and one training step over it: forward and backward by tiles
+// Package model is families of models as data, and one training step over them: forward and backward by tiles
 // along the sequence, written on ops.Backend alone.
 //
 // # The step
@@ -24,12 +24,13 @@ import (
 	"longlora/internal/tensor"
 )
 
-// Desc describes a model of the LLaMA family.
+// Desc describes a model.
 type Desc struct {
+	Arch                  *Arch // its family, a LLaMA where nil
 	C, F, L, H, Hkv, D, V int
 	Eps                   float32
 	Tied                  bool          // the output head is the embedding
-	Bias                  [targets]bool // the linear layers that have a bias, in every layer
+	Bias                  [linears]bool // by role the linear layers that have a bias, in every layer
 	Windows               []int         // by layer W of a sliding window, 0 where there is none; nil where no layer has one
 }
 
@@ -55,49 +56,9 @@ func (d Desc) Windowed() int {
 // Unsegmented reports whether every layer has a window: then there is none that S²-Attn acts on.
 func (d Desc) Unsegmented() bool { return d.Windowed() == d.L }
 
-// Target names one of a layer's linear layers by its Hugging Face name.
-type Target int
-
-// The linear layers of a LLaMA layer, in the order of their products.
-const (
-	Q Target = iota
-	K
-	V
-	O
-	Gate
-	Up
-	Down
-	targets
-)
-
-var targetNames = [targets]string{"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
-
-func (t Target) String() string { return targetNames[t] }
-
-// Targets are the names of all linear layers of a layer, in order.
-func Targets() []string { return append([]string{}, targetNames[:]...) }
-
-// AllTargets are all linear layers of a layer, in order.
-func AllTargets() []Target {
-	ts := make([]Target, targets)
-	for i := range ts {
-		ts[i] = Target(i)
-	}
-	return ts
-}
-
-// Path is the module path of target t in layer l, "model.layers.0.self_attn.q_proj".
-func (t Target) Path(l int) string {
-	block := "self_attn"
-	if t >= Gate {
-		block = "mlp"
-	}
-	return fmt.Sprintf("model.layers.%d.%s.%s", l, block, t)
-}
-
-// Dims are the (out, in) extents of target t.
-func (d Desc) Dims(t Target) (out, in int) {
-	switch t {
+// Dims are the (out, in) extents of a linear layer.
+func (d Desc) Dims(r Role) (out, in int) {
+	switch r {
 	case Q:
 		return d.H * d.D, d.C
 	case K, V:
@@ -108,68 +69,6 @@ func (d Desc) Dims(t Target) (out, in int) {
 		return d.C, d.F
 	}
 	return d.F, d.C
-}
-
-// Names of the tensors outside the linear layers.
-const (
-	EmbedName = "model.embed_tokens.weight"
-	NormName  = "model.norm.weight"
-	HeadName  = "lm_head.weight"
-)
-
-// NormNames are the names of layer l's two norm weights, before attention and before the MLP.
-func NormNames(l int) (attn, mlp string) {
-	p := fmt.Sprintf("model.layers.%d.", l)
-	return p + "input_layernorm.weight", p + "post_attention_layernorm.weight"
-}
-
-// Kind is what a tensor of a checkpoint is for. Its shape does not say it: norms and biases are both vectors.
-type Kind uint8
-
-const (
-	// KindMatrix is a linear layer's weight, the embedding or the head.
-	KindMatrix Kind = iota
-	// KindNorm scales a normed vector.
-	KindNorm
-	// KindBias is added to what a linear layer gives.
-	KindBias
-)
-
-// NamedShape is a tensor's name, kind and shape.
-type NamedShape struct {
-	Name  string
-	Kind  Kind
-	Shape tensor.Shape
-}
-
-// TensorShapes lists every tensor of a checkpoint of this model, in the model's order.
-func (d Desc) TensorShapes() []NamedShape {
-	s := []NamedShape{{EmbedName, KindMatrix, tensor.Shape{d.V, d.C}}}
-	for l := range d.L {
-		s = append(s, d.LayerShapes(l)...)
-	}
-	s = append(s, NamedShape{NormName, KindNorm, tensor.Shape{d.C}})
-	if !d.Tied {
-		s = append(s, NamedShape{HeadName, KindMatrix, tensor.Shape{d.V, d.C}})
-	}
-	return s
-}
-
-// LayerShapes lists the tensors of layer l.
-func (d Desc) LayerShapes(l int) []NamedShape {
-	n1, n2 := NormNames(l)
-	s := []NamedShape{{n1, KindNorm, tensor.Shape{d.C}}}
-	for t := range targets {
-		out, in := d.Dims(t)
-		s = append(s, NamedShape{t.Path(l) + ".weight", KindMatrix, tensor.Shape{out, in}})
-		if d.Bias[t] {
-			s = append(s, NamedShape{t.Path(l) + ".bias", KindBias, tensor.Shape{out}})
-		}
-		if t == O {
-			s = append(s, NamedShape{n2, KindNorm, tensor.Shape{d.C}})
-		}
-	}
-	return s
 }
 
 // Train says what is trained.
@@ -189,8 +88,8 @@ type LowRank struct {
 
 // TrainsNorms reports whether any of the norms is trained.
 func (d Desc) TrainsNorms(tr Train) bool {
-	for _, s := range d.TensorShapes() {
-		if s.Kind == KindNorm && tr.Whole[s.Name] {
+	for _, s := range d.Tensors() {
+		if s.Norm() && tr.Whole[s.Name] {
 			return true
 		}
 	}
@@ -207,9 +106,12 @@ type Norm struct {
 
 // Layer is one decoder layer.
 type Layer struct {
-	Norm1, Norm2 Norm
-	Lin          [targets]ops.Linear
+	Norm [norms]Norm // by role, from AttnIn on; without a weight where the family has none there
+	Lin  [linears]ops.Linear
 }
+
+// norm is the norm of a role.
+func (y *Layer) norm(r Role) *Norm { return &y.Norm[r-AttnIn] }
 
 // Model holds the weights as the operations take them.
 type Model struct {
@@ -232,29 +134,18 @@ func New(b ops.Backend, d Desc, tr Train, src Source, arena *ops.Arena) (*Model,
 			return nil, err
 		}
 	}
-	ld := loader{b: b, src: src, ps: ps, arena: arena}
-	m.Embed, m.DEmbed = ld.weight(EmbedName, d.V, d.C)
+	ld := loader{d: d, b: b, src: src, ps: ps, arena: arena}
+	m.Embed, m.DEmbed = ld.weight(d.EmbedName(), d.V, d.C)
 	for l := range m.Layers {
-		y := &m.Layers[l]
-		n1, n2 := NormNames(l)
-		y.Norm1, y.Norm2 = ld.norm(n1, d.C), ld.norm(n2, d.C)
-		for t := range targets {
-			out, in := d.Dims(t)
-			lin := &y.Lin[t]
-			lin.W, lin.DW = ld.weight(t.Path(l)+".weight", out, in)
-			if d.Bias[t] {
-				lin.Bias, lin.DBias = ld.vector(t.Path(l)+".bias", out, b.Act())
-			}
-			if low, ok := tr.LoRA[t.Path(l)]; ok {
-				lin.LoRA = ps.lora(t.Path(l), low.Scale, ops.Dropout{P: float32(tr.Drop), Stream: uint64(l)*uint64(targets) + uint64(t)})
-			}
+		for _, p := range d.arch().Modules {
+			ld.module(&m.Layers[l], p, l, tr)
 		}
 	}
-	m.Norm = ld.norm(NormName, d.C)
+	m.Norm = ld.norm(d.arch().Norm)
 	if d.Tied {
 		m.Head, m.DHead = m.Embed, m.DEmbed
 	} else {
-		m.Head, m.DHead = ld.weight(HeadName, d.V, d.C)
+		m.Head, m.DHead = ld.weight(d.HeadName(), d.V, d.C)
 	}
 	if ld.err != nil {
 		_ = m.Release() // the first error is what counts
@@ -266,7 +157,7 @@ func New(b ops.Backend, d Desc, tr Train, src Source, arena *ops.Arena) (*Model,
 // frozen is the memory that the matrices take which are not trained, in the arena's alignment; vectors lie elsewhere.
 func frozen(d Desc, ps *Params) int64 {
 	n := int64(0)
-	for _, s := range d.TensorShapes() {
+	for _, s := range d.Tensors() {
 		if s.Kind == KindMatrix && ps.ByName(s.Name) == nil {
 			n += ops.Room(tensor.Dense(ps.b.Act()), s.Shape)
 		}
@@ -284,6 +175,7 @@ func (m *Model) Release() error {
 
 // loader reads base tensors, keeping the first error.
 type loader struct {
+	d     Desc
 	b     ops.Backend
 	src   Source
 	ps    *Params
@@ -304,6 +196,25 @@ func (ld *loader) raw(name string, shape ...int) (tensor.Stored, bool) {
 	return r, err == nil
 }
 
+// module brings one of layer l's modules.
+func (ld *loader) module(y *Layer, p Module, l int, tr Train) {
+	r, path := p.Roles[0], ld.d.path(p, l)
+	if r.norm() {
+		*y.norm(r) = ld.norm(path)
+		return
+	}
+	out, in := ld.d.extents(p)
+	lin := &y.Lin[r]
+	lin.W, lin.DW = ld.weight(path+".weight", out, in)
+	if ld.d.Bias[r] {
+		lin.Bias, lin.DBias = ld.vector(path+".bias", out, ld.b.Act())
+	}
+	if low, ok := tr.LoRA[path]; ok {
+		stream := uint64(l)*uint64(linears) + uint64(r)
+		lin.LoRA = ld.ps.lora(path, low.Scale, ops.Dropout{P: float32(tr.Drop), Stream: stream})
+	}
+}
+
 // weight returns the tensor that operations read and, when it is trained, its gradient.
 func (ld *loader) weight(name string, shape ...int) (w ops.Weight, dw ops.Tensor) {
 	r, ok := ld.raw(name, shape...)
@@ -319,8 +230,8 @@ func (ld *loader) weight(name string, shape ...int) (w ops.Weight, dw ops.Tensor
 }
 
 // norm is a norm's weight, which operations read in float32.
-func (ld *loader) norm(name string, c int) Norm {
-	w, dw := ld.vector(name, c, tensor.F32)
+func (ld *loader) norm(path string) Norm {
+	w, dw := ld.vector(path+".weight", ld.d.C, tensor.F32)
 	return Norm{W: w, DW: dw}
 }
 

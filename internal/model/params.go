@@ -42,29 +42,22 @@ type Params struct {
 // newParams lists what is trained and lays it out.
 func newParams(b ops.Backend, d Desc, tr Train, arena *ops.Arena) *Params {
 	ps := &Params{byName: map[string]*Param{}, b: b}
-	for _, decay := range []bool{true, false} {
-		for _, s := range d.TensorShapes() {
-			isNorm := s.Kind == KindNorm
-			if isNorm == decay || tr.Frozen {
-				continue
-			}
-			if tr.Full || tr.Whole[s.Name] {
-				ps.add(s.Name, s.Shape, decay)
-			}
-		}
-		if !decay {
-			continue
-		}
-		for l := range d.L {
-			for t := range targets {
-				out, in := d.Dims(t)
-				if low, ok := tr.LoRA[t.Path(l)]; ok {
-					ps.add(t.Path(l)+".lora_A.weight", tensor.Shape{low.Rank, in}, true)
-					ps.add(t.Path(l)+".lora_B.weight", tensor.Shape{out, low.Rank}, true)
-				}
+	specs := d.Tensors()
+	whole := func(norms bool) {
+		for _, s := range specs {
+			if s.Norm() == norms && !tr.Frozen && (tr.Full || tr.Whole[s.Name]) {
+				ps.add(s.Name, s.Shape, !norms)
 			}
 		}
 	}
+	whole(false)
+	for _, s := range specs {
+		if low, ok := tr.LoRA[s.Module()]; ok && s.Linear() {
+			ps.add(s.Module()+".lora_A.weight", tensor.Shape{low.Rank, s.Shape[1]}, true)
+			ps.add(s.Module()+".lora_B.weight", tensor.Shape{s.Shape[0], low.Rank}, true)
+		}
+	}
+	whole(true)
 	ps.layout(arena, tr.Frozen)
 	return ps
 }

@@ -31,7 +31,7 @@ type pass struct {
 	dx, dn ops.Tensor          // (T,C) act
 	do, dq ops.Tensor          // (T,H,D) act; do's memory is dn's too, dq's is x0's
 	dh     ops.Tensor          // (MLPRows,F) act; h's memory where no gradient wants h
-	dxa    [targets]ops.Tensor // (T·R) act, scratch of the low-rank gradients, see lowRows
+	dxa    [linears]ops.Tensor // (T·R) act, scratch of the low-rank gradients, see lowRows
 	delta  ops.Tensor          // (H·T) float32
 	work   ops.Tensor          // scratch of attention's backward pass, logits' memory too; None where act is float32
 }
@@ -180,15 +180,15 @@ func (p *pass) attn(l, k0 int, s *saved) *ops.Attn {
 }
 
 // reads reports whether the backward pass of a linear layer wants its input.
-func (p *pass) reads(y *Layer, t Target) bool {
+func (p *pass) reads(y *Layer, t Role) bool {
 	return y.Lin[t].LoRA != nil && !y.Lin[t].LoRA.DA.None() || !y.Lin[t].DW.None()
 }
 
-func (p *pass) proj(y *Layer, s *saved, t Target, out ops.Tensor) ops.Proj {
+func (p *pass) proj(y *Layer, s *saved, t Role, out ops.Tensor) ops.Proj {
 	return p.projRows(y, s, t, out, 0, p.n())
 }
 
-func (p *pass) projRows(y *Layer, s *saved, t Target, out ops.Tensor, lo, hi int) ops.Proj {
+func (p *pass) projRows(y *Layer, s *saved, t Role, out ops.Tensor, lo, hi int) ops.Proj {
 	pr := ops.Proj{L: &y.Lin[t], Y: out}
 	if l := pr.L.LoRA; l != nil {
 		pr.XA = lowRows(s.xa[t], l, lo, hi)
@@ -196,7 +196,7 @@ func (p *pass) projRows(y *Layer, s *saved, t Target, out ops.Tensor, lo, hi int
 	return pr
 }
 
-func (p *pass) gradRows(y *Layer, s *saved, t Target, dy ops.Tensor, lo, hi int) ops.ProjGrad {
+func (p *pass) gradRows(y *Layer, s *saved, t Role, dy ops.Tensor, lo, hi int) ops.ProjGrad {
 	pg := ops.ProjGrad{L: &y.Lin[t], DY: dy}
 	if l := pg.L.LoRA; l != nil {
 		pg.XA, pg.DXA = lowRows(s.xa[t], l, lo, hi), lowRows(p.dxa[t], l, lo, hi)

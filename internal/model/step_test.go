@@ -24,11 +24,7 @@ var rope = model.Rope{Inv: []float32{1, 0.1}, Scale: 1}
 
 // adapted trains low-rank terms of every linear layer, embedding and norms.
 func adapted(d model.Desc, drop float64) model.Train {
-	all := map[model.Target]bool{}
-	for _, t := range model.AllTargets() {
-		all[t] = true
-	}
-	return lora.Fresh{Rank: 3, Alpha: 2, Drop: drop, Targets: all, Embed: true, Norms: true}.Train(d)
+	return lora.Fresh{Rank: 3, Alpha: 2, Drop: drop, Targets: d.Targets(false), Embed: true, Norms: true}.Train(d)
 }
 
 // arenas takes room on a backend for a model, a step and what waits on the host.

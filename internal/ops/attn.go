@@ -49,6 +49,16 @@ type Attention interface {
 	AttnBackward(a *Attn)
 }
 
+// figure is what Pairs is in figures of speed: s2attn's Keys for each query and head.
+func (a *Attn) figure(t int) float64 {
+	n := 0.0
+	for i := 0; i+1 < len(a.Docs); i++ {
+		d0, d1 := int(a.Docs[i]), int(a.Docs[i+1])
+		n += float64(min(a.Q0+t, d1)-max(a.Q0, d0)) * a.Spec.Keys(d1-d0)
+	}
+	return n * float64(a.H)
+}
+
 // Pairs is the number of (query, key, head) triples of t queries from Q0 on.
 func (a *Attn) Pairs(t int) float64 {
 	n := 0.0

@@ -24,6 +24,7 @@ type Cost struct {
 	Linear    float64 // floating-point operations of the linear layers, two a multiply-add
 	Head      float64 // of the output head
 	Attention float64 // of attention
+	Figure    float64 // of all three as figures of speed count them: as if W were frozen, low-rank terms left out
 	Bytes     float64 // read and written by everything else
 	Moved     float64 // bytes copied between device and host while operations wait
 	Calls     float64 // operations
@@ -144,31 +145,33 @@ func last(done []float64) float64 {
 // LinearForward implements Linears.
 func (c *Counter) LinearForward(x, _ Tensor, p []Proj) {
 	for _, q := range p {
-		c.product(q.L, x.Dim(0), 1, 0)
+		c.product(q.L, x.Dim(0), 1, 1, 0)
 	}
 }
 
 // LinearBackward implements Linears.
 func (c *Counter) LinearBackward(dx, _, _ Tensor, p []ProjGrad) {
 	for _, q := range p {
-		base := 1.0
+		base, figure := 1.0, 1.0
 		if dx.None() {
-			base = 0
+			base, figure = 0, 0
 		}
 		if !q.L.DW.None() {
 			base++
 		}
-		c.product(q.L, q.DY.Dim(0), base, 1)
+		c.product(q.L, q.DY.Dim(0), base, figure, 1)
 		if !q.L.DBias.None() {
 			c.touch(q.DY)
 		}
 	}
 }
 
-// product counts base products with W and the low-rank terms, three times as many on the way back.
-func (c *Counter) product(l *Linear, t int, base, back float64) {
+// product counts base products with W, figure of them in figures of speed, and the low-rank terms, three times as many on
+// the way back.
+func (c *Counter) product(l *Linear, t int, base, figure, back float64) {
 	out, in := float64(l.W.Dim(0)), float64(l.W.Dim(1))
 	c.Cost.Linear += 2 * base * float64(t) * out * in
+	c.Cost.Figure += 2 * figure * float64(t) * out * in
 	if l.LoRA != nil {
 		c.Cost.Linear += 2 * (1 + back) * float64(t) * float64(l.LoRA.A.Dim(0)) * (in + out)
 	}
@@ -201,13 +204,19 @@ func (c *Counter) SwiGLUBackward(dg, du, dh, g, u Tensor) { c.touch(dg, du, dh, 
 
 // AttnForward implements Attention.
 func (c *Counter) AttnForward(a *Attn) {
-	c.Cost.Attention += 4 * float64(a.D) * a.Pairs(a.Q.Dim(0))
-	c.Cost.Calls++
+	c.attention(a, 4)
 }
 
 // AttnBackward implements Attention.
 func (c *Counter) AttnBackward(a *Attn) {
-	c.Cost.Attention += 10 * float64(a.D) * a.Pairs(a.Q.Dim(0))
+	c.attention(a, 10)
+}
+
+// attention counts so many operations for each query, key and channel of a head.
+func (c *Counter) attention(a *Attn, each float64) {
+	t := a.Q.Dim(0)
+	c.Cost.Attention += each * float64(a.D) * a.Pairs(t)
+	c.Cost.Figure += each * float64(a.D) * a.figure(t)
 	c.Cost.Calls++
 }
 
@@ -217,11 +226,13 @@ func (c *Counter) HeadLoss(h *HeadLoss) {
 	if !h.DX.None() {
 		products++
 	}
+	figure := products
 	if !h.DW.None() {
 		products++
 	}
 	n := float64(h.X.Dim(0)) * float64(h.W.Dim(0))
 	c.Cost.Head += 2 * products * n * float64(h.W.Dim(1))
+	c.Cost.Figure += 2 * figure * n * float64(h.W.Dim(1))
 	c.Cost.Bytes += 12 * n
 	c.Cost.Calls++
 }

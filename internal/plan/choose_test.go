@@ -25,7 +25,7 @@ func h100(device, host int64) Planner {
 
 // on7b is the paper's recipe on LLaMA-2 7B.
 func on7b(ctx int) Work {
-	d, targets := model.Shapes["llama2-7b"], map[model.Target]bool{model.Q: true, model.K: true, model.V: true, model.O: true}
+	d, targets := model.Shapes["llama2-7b"], []string{"q_proj", "k_proj", "v_proj", "o_proj"}
 	return Work{Desc: d, Train: lora.Fresh{Embed: true, Norms: true, Rank: 8, Alpha: 16, Targets: targets}.Train(d),
 		Weight: tensor.Dense(tensor.F16), Spec: s2attn.Spec{Mode: s2attn.Split, Group: ctx / 4}, Ctx: ctx, Batch: 1}
 }

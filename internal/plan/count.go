@@ -58,7 +58,7 @@ func newCounted(p problem) (*counted, error) {
 	}
 	params := ops.CountingArena("parameters", ops.Device)
 	shapes := map[string]tensor.Shape{}
-	for _, s := range p.Desc.TensorShapes() {
+	for _, s := range p.Desc.Tensors() {
 		shapes[s.Name] = s.Shape
 	}
 	var err error

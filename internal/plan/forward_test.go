@@ -42,7 +42,7 @@ func TestForwardIsExact(t *testing.T) {
 				defer arenas[name].Free(b)
 			}
 			zeros, shapes := make([]byte, 2*d.V*d.C), map[string]tensor.Shape{}
-			for _, s := range d.TensorShapes() {
+			for _, s := range d.Tensors() {
 				shapes[s.Name] = s.Shape
 			}
 			m, err := model.New(b, d, model.Train{Frozen: true}, func(name string) (tensor.Stored, error) {

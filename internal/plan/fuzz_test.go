@@ -21,7 +21,7 @@ func FuzzPlan(f *testing.F) {
 	if d.L == 0 {
 		f.Fatal("the shape is not known")
 	}
-	p := problem{Work{Desc: d, Train: lora.Fresh{Rank: 4, Alpha: 8, Targets: map[model.Target]bool{model.Q: true}}.Train(d),
+	p := problem{Work{Desc: d, Train: lora.Fresh{Rank: 4, Alpha: 8, Targets: []string{"q_proj"}}.Train(d),
 		Weight: tensor.Dense(tensor.BF16), Spec: s2attn.Spec{Mode: s2attn.Split, Group: 16}, Ctx: 64, Batch: 1}, h100(0, 0)}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var pl Plan

@@ -3,6 +3,8 @@ package plan
 import (
 	"longlora/internal/model"
 	"longlora/internal/ops"
+	"longlora/internal/s2attn"
+	"longlora/internal/tensor"
 )
 
 // Seconds predicts an optimizer step of accum micro-batches.
@@ -10,15 +12,12 @@ func (p Plan) Seconds(r ops.Rates, accum int) float64 {
 	return float64(accum)*r.Seconds(p.Cost) + r.Seconds(p.Optimizer)
 }
 
-// StepFlops counts the operations that one optimizer step needs on one row with frozen weights, nothing made
-// again: 4 a parameter and token for the linear layers and the head, and attention over half a group's keys, in layers
-// with a sliding window over the window's, forward and 2.5 times that backward. LoRA's own terms are left out (below 1 %).
-func StepFlops(d model.Desc, n, group int) float64 {
-	p := d.L*(2*d.C*d.H*d.D+2*d.C*d.Hkv*d.D+3*d.C*d.F) + d.C*d.V
-	keys := float64(d.L-d.Windowed()) * float64(group) / 2 // that a token sees on average, of all layers
-	for _, w := range d.Windows {
-		w := float64(min(w, n))
-		keys += w - w*w/float64(2*n) // the first w tokens see half of it
+// StepFlops counts the operations that one optimizer step needs on one row of n tokens, as figures of speed do: see
+// ops.Cost.Figure. Nothing is made again, so the row is one tile of which all is kept.
+func StepFlops(d model.Desc, n int, spec s2attn.Spec) (float64, error) {
+	z, err := newCounted(problem{Work: Work{Desc: d, Weight: tensor.Dense(tensor.F32), Spec: spec, Ctx: n, Batch: 1}})
+	if err != nil {
+		return 0, err
 	}
-	return 4*float64(p)*float64(n) + float64(d.H)*float64(n)*keys*4*float64(d.D)*3.5
+	return z.cost(model.Tiling{Tile: n, Keep: model.KeepAll, MLPRows: n, HeadRows: n}, z.batch).Figure, nil
 }

@@ -17,7 +17,7 @@ var small = model.Desc{C: 1024, F: 2816, L: 1, H: 8, Hkv: 8, D: 128, V: 32768, E
 // threads as a large model's weights are.
 var warming = Work{
 	Desc:   small,
-	Train:  lora.Fresh{Rank: 8, Alpha: 16, Norms: true, Targets: map[model.Target]bool{model.Q: true, model.K: true, model.V: true, model.O: true}}.Train(small),
+	Train:  lora.Fresh{Rank: 8, Alpha: 16, Norms: true, Targets: small.Targets(true)}.Train(small),
 	Weight: tensor.Dense(tensor.BF16), Spec: s2attn.Spec{Mode: s2attn.Split, Group: 512}, Ctx: 2048, Batch: 1,
 }
 
@@ -49,7 +49,7 @@ func warm(be ops.Backend, w Work) error {
 	defer act.Free(be)
 	zeros := make([]byte, 2*p.Desc.V*p.Desc.C) // as large as any of its tensors
 	shapes := map[string]tensor.Shape{}
-	for _, s := range p.Desc.TensorShapes() {
+	for _, s := range p.Desc.Tensors() {
 		shapes[s.Name] = s.Shape
 	}
 	m, err := model.New(be, p.Desc, p.Train, func(name string) (tensor.Stored, error) {

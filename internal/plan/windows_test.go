@@ -50,8 +50,34 @@ func TestWindowsAreCounted(t *testing.T) {
 	if full, err := q.Count(q.Work, tl); err != nil || full.Cost != pl.Cost || full.Host != pl.Host || full.Device != pl.Device {
 		t.Errorf("full attention beside windows alone is planned otherwise: %+v, %+v (%v)", full, pl, err)
 	}
-	if got, want := StepFlops(d, n, n/4)-StepFlops(model.Desc{C: d.C, F: d.F, L: d.L, H: d.H, Hkv: d.Hkv, D: d.D, V: d.V}, n, 0), float64(d.L)*forward*3.5; math.Abs(got/want-1) > 1e-3 {
+	linear := 4 * float64(d.L*(d.C*(2*d.H+2*d.Hkv)*d.D+3*d.C*d.F)+d.C*d.V) * n
+	if got, want := flops(t, d, n, p.Spec)-linear, float64(d.L)*forward*3.5; math.Abs(got/want-1) > 1e-3 {
 		t.Errorf("attention's share of a step's operations is %g, want %g", got, want)
+	}
+}
+
+func flops(t *testing.T, d model.Desc, n int, spec s2attn.Spec) float64 {
+	t.Helper()
+	f, err := StepFlops(d, n, spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// What a step is said to need is the formula by which others publish theirs: 4 a parameter and token for the linear layers
+// and the head, attention over half a group or row, forward and 2.5 times that on the way back.
+func TestStepFlops(t *testing.T) {
+	for _, name := range model.ShapeNames() {
+		d := model.Shapes[name]
+		const n = 8192
+		for spec, group := range map[s2attn.Spec]int{{Mode: s2attn.Full}: n, {Mode: s2attn.Split, Group: n / 4}: n / 4, {Mode: s2attn.Split, Group: 2 * n}: n} {
+			params := float64(d.L*(2*d.C*d.C+2*d.C*d.Hkv*d.C/d.H+3*d.C*d.F) + d.C*d.V)
+			want := 4*params*n + float64(d.L*d.H)*n*float64(group)/2*4*float64(d.C/d.H)*3.5
+			if got := flops(t, d, n, spec); math.Abs(got/want-1) > 1e-12 {
+				t.Errorf("%s, %+v: %g operations, want %g", name, spec, got, want)
+			}
+		}
 	}
 }
 

@@ -95,6 +95,19 @@ func (s Spec) Pairs(p0, p1, n int, shifted bool) float64 {
 	return pairs
 }
 
+// Keys is how many keys a query of a document of n tokens sees on average, as figures of speed count it: half of its group
+// or document, in the segments at the ends too, and of a window W - W²/2n, because the first W tokens see half of it.
+func (s Spec) Keys(n int) float64 {
+	if s.Window > 0 {
+		w := float64(min(s.Window, n))
+		return w - w*w/float64(2*n)
+	}
+	if s.Mode == Full {
+		return float64(n) / 2
+	}
+	return float64(min(s.Group, n)) / 2
+}
+
 // Shifted reports whether query head h of H is shifted: the second half is, the larger one when H is odd.
 func Shifted(h, H int) bool { return h >= H/2 }
 

@@ -23,13 +23,13 @@ func (s *setup) writeTrained(dir string, e *Engine, dtype func(name string) tens
 		if s.base.Adapter != nil {
 			a.Config = s.base.Adapter.Config
 		} else {
-			targets, err := lora.Targets(s.c.Targets)
+			targets, err := lora.Targets(s.base.Desc(), s.c.Targets)
 			if err != nil {
 				return err
 			}
-			a.Config = ckpt.NewAdapterConfig(s.c.Rank, s.c.Alpha, lora.Names(targets))
+			a.Config = ckpt.NewAdapterConfig(s.c.Rank, s.c.Alpha, targets)
 		}
-		for _, t := range s.base.Desc().TensorShapes() {
+		for _, t := range s.base.Desc().Tensors() {
 			a.Model = append(a.Model, t.Name)
 		}
 		for _, p := range ps.List {

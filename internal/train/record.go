@@ -15,7 +15,6 @@ import (
 	"longlora/internal/data"
 	"longlora/internal/errs"
 	"longlora/internal/files"
-	"longlora/internal/model"
 	"longlora/internal/ops"
 	"longlora/internal/plan"
 	"longlora/internal/proc"
@@ -151,7 +150,7 @@ func (s *setup) effective() map[string]any {
 	if s.base.Adapter != nil {
 		a := s.base.Adapter
 		out["rank"], out["alpha"], out["targets"] = a.Config.Rank, a.Config.Alpha, a.Targets()
-		out["train-embed"], out["train-norm"] = s.tr.Whole[model.EmbedName], s.base.Desc().TrainsNorms(s.tr)
+		out["train-embed"], out["train-norm"] = s.tr.Whole[s.base.Desc().EmbedName()], s.base.Desc().TrainsNorms(s.tr)
 	}
 	return out
 }

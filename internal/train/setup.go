@@ -119,7 +119,7 @@ func (s *setup) openBase() error {
 func (s *setup) openData(ctx context.Context, log io.Writer) error {
 	defer debug.SetGCPercent(debug.SetGCPercent(100)) // reading makes much garbage and keeps little
 	c := s.c
-	o, tok, err := load.Documents(s.base.Dir, s.base.Config.Vocab, s.base.Config.EOS, &c.Documents, c.Values)
+	o, tok, err := load.Documents(s.base.Dir, s.base.Config.V, s.base.Config.EOS, &c.Documents, c.Values)
 	if err != nil {
 		return err
 	}

@@ -88,7 +88,7 @@ func read(model string) (float64, error) {
 	}
 	defer b.Close()
 	sum := 0
-	for _, t := range b.Desc().TensorShapes() {
+	for _, t := range b.Desc().Tensors() {
 		if w, err := b.Weights.Get(t.Name, t.Shape); err != nil {
 			return 0, err
 		} else if len(t.Shape) == 2 && (b.Desc().Tied || t.Name != "model.embed_tokens.weight") {

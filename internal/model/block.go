@@ -13,7 +13,7 @@ type saved struct {
 	lse          ops.Tensor          // (H,T) float32
 	rstd1, rstd2 ops.Tensor          // (T) float32
 	g, u         ops.Tensor          // (T,F) act, or (MLPRows,F) when they are made again
-	xa           [targets]ops.Tensor // (T·R) act of each linear layer with a low-rank term, see lowRows
+	xa           [linears]ops.Tensor // (T·R) act of each linear layer with a low-rank term, see lowRows
 }
 
 // newSaved takes room for one layer's activations but its input, gate and up being of so many rows.
@@ -27,7 +27,7 @@ func (r *Runner) newSaved(t, rows int) saved {
 }
 
 // newSmall takes room for what is little: sums and low-rank products.
-func (r *Runner) newSmall(t int, ranks [targets]int) saved {
+func (r *Runner) newSmall(t int, ranks [linears]int) saved {
 	a := r.Act
 	s := saved{lse: a.New(tensor.F32, r.M.H*t), rstd1: a.New(tensor.F32, t), rstd2: a.New(tensor.F32, t)}
 	for i, rank := range ranks {
@@ -51,7 +51,7 @@ func lowRows(room ops.Tensor, l *ops.LoRA, lo, hi int) ops.Tensor {
 }
 
 // ranks are those of a layer's low-rank terms, 0 without.
-func (y *Layer) ranks() (ranks [targets]int) {
+func (y *Layer) ranks() (ranks [linears]int) {
 	for i := range y.Lin {
 		if l := y.Lin[i].LoRA; l != nil {
 			ranks[i] = l.A.Dim(0)
@@ -61,7 +61,7 @@ func (y *Layer) ranks() (ranks [targets]int) {
 }
 
 // mostRanks are the largest over all layers, for room that they share.
-func (r *Runner) mostRanks() (most [targets]int) {
+func (r *Runner) mostRanks() (most [linears]int) {
 	for l := range r.M.Layers {
 		for i, rank := range r.M.Layers[l].ranks() {
 			most[i] = max(most[i], rank)
@@ -75,7 +75,7 @@ func (r *Runner) forwardKV(l int, p *pass, s *saved) {
 	b, m, n := r.B, r.M, p.n()
 	y := &m.Layers[l]
 	h1 := p.norm.Rows(0, n)
-	b.RMSNormForward(h1, s.rstd1.Rows(0, n), s.xin.Rows(0, n), y.Norm1.W, m.Eps)
+	b.RMSNormForward(h1, s.rstd1.Rows(0, n), s.xin.Rows(0, n), y.norm(AttnIn).W, m.Eps)
 	q := s.q.Rows(0, n)
 	p.store.settle()
 	k, v := p.store.own(l, p.at, s.k.Rows(0, n), s.v.Rows(0, n))
@@ -126,7 +126,7 @@ func (r *Runner) forwardMLP(l int, p *pass, s *saved, xout ops.Tensor) {
 func (r *Runner) gateUp(l int, p *pass, s *saved, lo, hi int) (g, u ops.Tensor) {
 	y := &r.M.Layers[l]
 	h2 := p.norm.Rows(0, hi-lo)
-	r.B.RMSNormForward(h2, s.rstd2.Rows(lo, hi), s.xmid.Rows(lo, hi), y.Norm2.W, r.M.Eps)
+	r.B.RMSNormForward(h2, s.rstd2.Rows(lo, hi), s.xmid.Rows(lo, hi), y.norm(MLPIn).W, r.M.Eps)
 	g, u = s.gateUpRows(lo, hi)
 	r.B.LinearForward(h2, p.keysRows(lo, hi), []ops.Proj{
 		p.projRows(y, s, Gate, g, lo, hi), p.projRows(y, s, Up, u, lo, hi)})
@@ -160,7 +160,7 @@ func (r *Runner) backwardMLP(l int, p *pass, s *saved, dx ops.Tensor, lo, hi int
 	if r.KeepOf(l, r.M.L) != KeepAll {
 		g, u = r.gateUp(l, p, s, lo, hi)
 	} else if p.reads(y, Gate) || p.reads(y, Up) {
-		b.RMSNormForward(p.norm.Rows(0, hi-lo), s.rstd2.Rows(lo, hi), s.xmid.Rows(lo, hi), y.Norm2.W, r.M.Eps)
+		b.RMSNormForward(p.norm.Rows(0, hi-lo), s.rstd2.Rows(lo, hi), s.xmid.Rows(lo, hi), y.norm(MLPIn).W, r.M.Eps)
 	}
 	h, h2 := ops.Tensor{}, ops.Tensor{}
 	if p.reads(y, Down) {
@@ -175,7 +175,7 @@ func (r *Runner) backwardMLP(l int, p *pass, s *saved, dx ops.Tensor, lo, hi int
 	b.LinearBackward(dh, h, keys, []ops.ProjGrad{p.gradRows(y, s, Down, dxr, lo, hi)})
 	b.SwiGLUBackward(g, u, dh, g, u)
 	b.LinearBackward(dn, h2, keys, []ops.ProjGrad{p.gradRows(y, s, Gate, g, lo, hi), p.gradRows(y, s, Up, u, lo, hi)})
-	b.RMSNormBackward(dxr, y.Norm2.DW, dn, s.xmid.Rows(lo, hi), s.rstd2.Rows(lo, hi), y.Norm2.W)
+	b.RMSNormBackward(dxr, y.norm(MLPIn).DW, dn, s.xmid.Rows(lo, hi), s.rstd2.Rows(lo, hi), y.norm(MLPIn).W)
 }
 
 // backwardAttn does the attention block of a tile.
@@ -211,11 +211,11 @@ func (r *Runner) backwardAttn(l int, p *pass, s *saved, dx ops.Tensor) {
 	h1 := ops.Tensor{}
 	if p.reads(y, Q) || p.reads(y, K) || p.reads(y, V) {
 		h1 = p.norm.Rows(0, n)
-		b.RMSNormForward(h1, s.rstd1.Rows(0, n), s.xin.Rows(0, n), y.Norm1.W, m.Eps)
+		b.RMSNormForward(h1, s.rstd1.Rows(0, n), s.xin.Rows(0, n), y.norm(AttnIn).W, m.Eps)
 	}
 	dn := p.dn.Rows(0, n)
 	kv := m.Hkv * m.D
 	b.LinearBackward(dn, h1, p.keysT(), []ops.ProjGrad{
 		p.gradRows(y, s, Q, dq.Reshape(n, m.H*m.D), 0, n), p.gradRows(y, s, K, dk.Reshape(n, kv), 0, n), p.gradRows(y, s, V, dv.Reshape(n, kv), 0, n)})
-	b.RMSNormBackward(dx, y.Norm1.DW, dn, s.xin.Rows(0, n), s.rstd1.Rows(0, n), y.Norm1.W)
+	b.RMSNormBackward(dx, y.norm(AttnIn).DW, dn, s.xin.Rows(0, n), s.rstd1.Rows(0, n), y.norm(AttnIn).W)
 }

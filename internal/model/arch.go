@@ -1,0 +1,203 @@
+package model
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"longlora/internal/tensor"
+)
+
+// Arch describes a family of models: what its checkpoints hold, which fields of config.json mean what, and what its layers
+// compute. A family is one file of data, arch_NAME.go; block.go composes its layers, and nothing else asks which one it is.
+type Arch struct {
+	Class, Type       string   // config.json's architectures and model_type
+	Embed, Norm, Head string   // the modules outside the layers
+	Layers            string   // what stands before a layer's number in the names of its modules
+	Modules           []Module // a layer's modules in the order of their use
+	Config            Fields
+}
+
+// Module is one module of a layer: a linear layer or a norm.
+type Module struct {
+	Name  string // below the layer, "self_attn.q_proj"
+	Roles []Role // one; of a fused matrix the roles of its rows, from the first on
+}
+
+func module(name string, roles ...Role) Module { return Module{name, roles} }
+
+// Role is what a tensor does in a model.
+type Role uint8
+
+// The linear layers of a layer, in the order of their products; the norms of a layer; and what stands outside the layers.
+const (
+	Q Role = iota
+	K
+	V
+	O
+	Gate
+	Up
+	Down
+	linears
+
+	AttnIn // the norm before attention
+	MLPIn  // before the MLP
+	Embed
+	FinalNorm
+	Head
+
+	norms = Embed - AttnIn
+)
+
+// norm reports whether the role is a norm's.
+func (r Role) norm() bool { return r >= AttnIn && r < Embed || r == FinalNorm }
+
+// Fields say which fields of config.json mean what in a family, beside those that all families have.
+type Fields struct {
+	KVHeads int      // num_key_value_heads where the field is missing, as in transformers; 0: as many as there are heads
+	Flags   []Flag   // booleans
+	Windows Windowed // which layers have a sliding window
+}
+
+// Flag is a boolean field. One that sets nothing must be false, because the family has nothing of the kind.
+type Flag struct {
+	Name string
+	Set  func(*Desc) // what true means
+}
+
+// Windowed is a family's rule for which layers have a sliding window.
+type Windowed uint8
+
+const (
+	// NoWindows is of a family whose layers have none, whatever config.json says.
+	NoWindows Windowed = iota
+	// AllWindows is of one whose layers all have the window of sliding_window, but where layer_types says which.
+	AllWindows
+)
+
+// Archs are the families that are computed, in the order in which a message lists them.
+var Archs = []*Arch{&Llama, &Mistral}
+
+// ArchOf is the family of a class of config.json's architectures, nil where it is none of them.
+func ArchOf(class string) *Arch {
+	if i := slices.IndexFunc(Archs, func(a *Arch) bool { return a.Class == class }); i >= 0 {
+		return Archs[i]
+	}
+	return nil
+}
+
+// Classes lists the classes that are computed: "A, B and C".
+func Classes() string {
+	var names []string
+	for _, a := range Archs {
+		names = append(names, a.Class)
+	}
+	last := len(names) - 1
+	return strings.Join(names[:last], ", ") + " and " + names[last]
+}
+
+// Kind is what a tensor of a checkpoint is for. Its shape does not say it: norms and biases are both vectors.
+type Kind uint8
+
+const (
+	// KindMatrix is a linear layer's weight, the embedding or the head.
+	KindMatrix Kind = iota
+	// KindNorm scales a normed vector.
+	KindNorm
+	// KindBias is added to what a linear layer gives.
+	KindBias
+)
+
+// TensorSpec is one tensor of a checkpoint.
+type TensorSpec struct {
+	Name  string
+	Role  Role // of a fused matrix that of its first rows
+	Kind  Kind
+	Layer int // -1 outside the layers
+	Shape tensor.Shape
+}
+
+// Module is the path of the module that the tensor belongs to: its name without the last part.
+func (s TensorSpec) Module() string { return s.Name[:strings.LastIndexByte(s.Name, '.')] }
+
+// Target is the module's own name, as options and PEFT select linear layers.
+func (s TensorSpec) Target() string {
+	m := s.Module()
+	return m[strings.LastIndexByte(m, '.')+1:]
+}
+
+// Linear reports whether the tensor is the weight of a linear layer of a layer: what can have low-rank factors.
+func (s TensorSpec) Linear() bool { return s.Kind == KindMatrix && s.Layer >= 0 }
+
+// Norm reports whether the tensor is part of a norm.
+func (s TensorSpec) Norm() bool { return s.Role.norm() }
+
+// Attention reports whether the tensor is part of attention's linear layers.
+func (s TensorSpec) Attention() bool { return s.Role <= O }
+
+// arch is the family; a description without one is of a LLaMA.
+func (d Desc) arch() *Arch {
+	if d.Arch == nil {
+		return &Llama
+	}
+	return d.Arch
+}
+
+// Tensors lists every tensor of a checkpoint of this model, in the model's order.
+func (d Desc) Tensors() []TensorSpec {
+	a := d.arch()
+	s := []TensorSpec{{d.EmbedName(), Embed, KindMatrix, -1, tensor.Shape{d.V, d.C}}}
+	for l := range d.L {
+		s = append(s, d.LayerTensors(l)...)
+	}
+	s = append(s, TensorSpec{a.Norm + ".weight", FinalNorm, KindNorm, -1, tensor.Shape{d.C}})
+	if !d.Tied {
+		s = append(s, TensorSpec{d.HeadName(), Head, KindMatrix, -1, tensor.Shape{d.V, d.C}})
+	}
+	return s
+}
+
+// LayerTensors lists the tensors of layer l.
+func (d Desc) LayerTensors(l int) (s []TensorSpec) {
+	for _, p := range d.arch().Modules {
+		r, path := p.Roles[0], d.path(p, l)
+		if r.norm() {
+			s = append(s, TensorSpec{path + ".weight", r, KindNorm, l, tensor.Shape{d.C}})
+			continue
+		}
+		out, in := d.extents(p)
+		s = append(s, TensorSpec{path + ".weight", r, KindMatrix, l, tensor.Shape{out, in}})
+		if d.Bias[r] {
+			s = append(s, TensorSpec{path + ".bias", r, KindBias, l, tensor.Shape{out}})
+		}
+	}
+	return s
+}
+
+// path is the path of a part of layer l, "model.layers.0.self_attn.q_proj".
+func (d Desc) path(p Module, l int) string { return fmt.Sprintf("%s%d.%s", d.arch().Layers, l, p.Name) }
+
+// extents are the (out, in) extents of a linear layer as it lies on disk.
+func (d Desc) extents(p Module) (out, in int) {
+	for _, r := range p.Roles {
+		n, k := d.Dims(r)
+		out, in = out+n, k
+	}
+	return out, in
+}
+
+// EmbedName is the name of the embedding.
+func (d Desc) EmbedName() string { return d.arch().Embed + ".weight" }
+
+// HeadName is the name of the output head.
+func (d Desc) HeadName() string { return d.arch().Head + ".weight" }
+
+// Targets are the names of a layer's linear layers, in order; attention's alone where only they are asked for.
+func (d Desc) Targets(attention bool) (names []string) {
+	for _, p := range d.arch().Modules {
+		if r := p.Roles[0]; !r.norm() && (r <= O || !attention) {
+			names = append(names, p.Name[strings.LastIndexByte(p.Name, '.')+1:])
+		}
+	}
+	return names
+}
