@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 
 	"github.com/spf13/cobra"
 
@@ -15,15 +16,18 @@ import (
 
 func newEval() *cobra.Command {
 	var e config.Eval
-	return command("eval --model DIR --task ppl|passkey|topics --ctx N[,N…]", "Measure perplexity and retrieval by length",
+	return command("eval --model DIR --task ppl|passkey|topics|ruler --ctx N[,N…]", "Measure perplexity and retrieval by length",
 		`Measure perplexity by length under either protocol and by position, whether a passkey hidden in filler is found
-again, and whether the first topic of a long conversation is (docs/eval.md).
+again, whether the first topic of a long conversation is, and six to ten RULER-like tasks (docs/eval.md).
 The checkpoint's positions are used as they are, at any --ctx, unless flags say otherwise.`,
 		`# does it hold to 16k? 32 windows a length, base and merged side by side, with a page of curves
 longlora eval --model base --model merged --task ppl --data books.txt --ctx 4096,8192,16384 --limit 32 --report eval.html
 
 # is a number found again, by depth? An adapter need not be merged
 longlora eval --model base --adapter run --task passkey --ctx 4096,16384 --trials 3
+
+# RULER-like tasks, also with needles in a text of your own
+longlora eval --model merged --task ruler --ctx 8192,32768 --haystack book.txt --out results
 
 # the other protocol, each token scored once, kept as it comes
 longlora eval --model merged --task ppl --data books.txt --ctx 16384 --protocol sliding --stride 512 --out results`,
@@ -61,6 +65,7 @@ longlora eval --model merged --task ppl --data books.txt --ctx 16384 --protocol 
 				fmt.Fprintln(c.OutOrStdout())
 				ui.Table(c.OutOrStdout(), sideBySide(e.Models, rep.Results))
 			}
+			rulerLike(c.OutOrStdout(), rep.Results)
 			return nil
 		})
 }
@@ -73,9 +78,7 @@ func listed(rs []eval.Result) [][]string {
 		if r.PPL != nil {
 			row[3], row[4], row[5] = fmt.Sprint(r.Windows), fmt.Sprintf("%.4f", *r.Loss), r.PPL.String()
 		}
-		if r.Accuracy != nil {
-			row[6] = fmt.Sprintf("%.1f %%", 100**r.Accuracy)
-		}
+		row[6] = found(r)
 		rows = append(rows, row)
 	}
 	return rows
@@ -92,10 +95,46 @@ func sideBySide(models []string, rs []eval.Result) [][]string {
 			if r.PPL != nil {
 				row = append(row, r.PPL.String())
 			} else {
-				row = append(row, fmt.Sprintf("%.1f %%", 100**r.Accuracy))
+				row = append(row, found(r))
 			}
 		}
 		rows = append(rows, row)
 	}
 	return rows
+}
+
+// found is the share that was found again; empty for a perplexity.
+func found(r eval.Result) string {
+	switch {
+	case r.Ruler != nil:
+		return fmt.Sprintf("%.1f ± %.1f %%", 100*r.Score, 100*r.StdErr)
+	case r.Accuracy != nil:
+		return fmt.Sprintf("%.1f %%", 100**r.Accuracy)
+	}
+	return ""
+}
+
+// rulerLike is a table a model: a row a subtask, a column a length.
+func rulerLike(w io.Writer, rs []eval.Result) {
+	for len(rs) > 0 {
+		model := rs[0].Model
+		rows := [][]string{{"% found"}}
+		for len(rs) > 0 && rs[0].Model == model {
+			r := rs[0]
+			if rs = rs[1:]; r.Ruler == nil {
+				continue
+			}
+			rows[0] = append(rows[0], fmt.Sprint(r.Ctx))
+			for i, s := range append(r.Subtasks, eval.Subtask{Name: "mean", Score: r.Score}, eval.Subtask{Name: "standard error", Score: r.StdErr}) {
+				if len(rows) == i+1 {
+					rows = append(rows, []string{s.Name})
+				}
+				rows[i+1] = append(rows[i+1], fmt.Sprintf("%.1f", 100*s.Score))
+			}
+		}
+		if len(rows) > 1 {
+			fmt.Fprintf(w, "\n%s, %s\n", model, eval.RulerLike)
+			ui.Table(w, rows)
+		}
+	}
 }

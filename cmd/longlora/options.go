@@ -57,7 +57,7 @@ func sections(c *cobra.Command) []section {
 // arguments are how the values of options are written where their type does not say it.
 var arguments = map[string]string{
 	"model": "DIR|NAME", "adapter": "DIR", "out": "DIR", "data": "PATH", "eval-data": "PATH",
-	"config": "FILE", "prompt-file": "FILE", "passkey-template": "FILE", "report": "FILE",
+	"config": "FILE", "prompt-file": "FILE", "passkey-template": "FILE", "haystack": "FILE", "report": "FILE",
 	"template": "NAME|FILE", "resume": "auto|never|DIR", "device-mem": "SIZE", "host-mem": "SIZE", "max-shard-size": "SIZE", "group": "X",
 	"sliding-window": "keep|off|N", "targets": "NAME,…", "task": "NAME,…", "eval-attn": "NAME,…", "device": "NAME", "text-field": "NAME",
 	"prepare out": "FILE", "report out": "FILE",

@@ -26,6 +26,7 @@ type Eval struct {
 	Trials, Depths int
 	Seed           uint64
 	Words          string // a file
+	Haystack       string // a file
 	Values         *Values
 }
 
@@ -33,22 +34,23 @@ type Eval struct {
 func (e *Eval) Flags(f *pflag.FlagSet) {
 	f.StringArrayVar(&e.Models, "model", nil, "a folder, or a Hugging Face name in the local cache; repeat to compare")
 	f.StringVar(&e.Adapter, "adapter", "", "PEFT adapter to apply")
-	f.StringSliceVar(&e.Tasks, "task", nil, "ppl, passkey, topics, or several by comma")
-	OneOf(f, "task", "ppl", "passkey", "topics")
+	f.StringSliceVar(&e.Tasks, "task", nil, "ppl, passkey, topics, ruler, or several by comma")
+	OneOf(f, "task", "ppl", "passkey", "topics", "ruler")
 	f.StringArrayVar(&e.Data, "data", nil, "text, JSON, CSV, parquet, Arrow or token files, or a folder, read as one stream")
 	tokensListVar(f, &e.Ctx, "ctx", "lengths, by comma, as 8k,32k")
 	f.StringVar(&e.Protocol, "protocol", "longlora", "ppl: longlora (whole windows, the reference's) or sliding (each token once)")
 	OneOf(f, "protocol", "longlora", "sliding")
 	TokensVar(f, &e.Stride, "stride", 256, "ppl: tokens between windows")
-	f.IntVar(&e.Limit, "limit", 0, "ppl: at most so many windows, evenly spread (0: all)")
+	f.IntVar(&e.Limit, "limit", 0, "ppl: at most so many windows, ruler: trials, evenly spread (0: all)")
 	e.DocumentFlags(f)
 	e.AttendFlags(f, "full")
 	e.WindowFlags(f)
 	e.RopeFlags(f)
-	f.IntVar(&e.Trials, "trials", 10, "passkey: prompts a depth; topics: prompts a length")
+	f.IntVar(&e.Trials, "trials", 10, "passkey: prompts a depth; topics: prompts a length; ruler: prompts a subtask")
 	f.IntVar(&e.Depths, "depths", 10, "passkey: depths")
 	f.StringVar(&e.Words, "passkey-template", "", "passkey: YAML file of its words")
-	f.Uint64Var(&e.Seed, "seed", 0, "passkey, topics: seed of what is drawn")
+	f.StringVar(&e.Haystack, "haystack", "", "ruler: text file to hide needles in, which adds the tasks that need one")
+	f.Uint64Var(&e.Seed, "seed", 0, "passkey, topics, ruler: seed of what is drawn")
 	f.StringVar(&e.Out, "out", "", "folder that keeps results as they come; the same command goes on from there")
 	f.StringVar(&e.Report, "report", "", "HTML file that shows the results")
 	e.ComputeFlags(f)

@@ -23,6 +23,8 @@ type line struct {
 	Score *Score `json:"score,omitempty"`
 	Right *bool  `json:"right,omitempty"`
 	Said  *Said  `json:"said,omitempty"`
+
+	Answer *Answer `json:"answer,omitempty"` // of the task ruler
 }
 
 // journal keeps results as they come in a folder that it holds the lock of; without a folder it keeps nothing.

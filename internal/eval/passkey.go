@@ -12,35 +12,8 @@ import (
 
 	"longlora/internal/errs"
 	"longlora/internal/model"
+	"longlora/internal/ui"
 )
-
-// Encoder is what passkey needs of a tokenizer.
-type Encoder interface {
-	Encode(text string) ([]int32, error)
-	BOS() (int32, bool)
-}
-
-// encoding encodes texts and keeps the first fault: a search over many lengths asks for it once, at its end.
-type encoding struct {
-	enc Encoder
-	err error
-}
-
-func (e *encoding) ids(text string) []int32 {
-	ids, err := e.enc.Encode(text)
-	if e.err == nil {
-		e.err = err
-	}
-	return ids
-}
-
-func (e *encoding) withBOS(text string) []int32 {
-	ids := e.ids(text)
-	if id, ok := e.enc.BOS(); ok {
-		ids = append([]int32{id}, ids...)
-	}
-	return ids
-}
 
 // Trial is one prompt with the answer that is right.
 type Trial struct{ Prompt, Answer []int32 }
@@ -99,29 +72,6 @@ func (e *encoding) split(prompt, answer string) Trial {
 		n++
 	}
 	return Trial{whole[:n:n], whole[n:]}
-}
-
-// most is the largest n, from least on, with size(n) ≤ ctx. size must grow with n.
-func most(size func(n int) int, ctx, least int) (int, error) {
-	if n := size(least); n > ctx {
-		return 0, errs.Dataf("--ctx %d is too short: the fixed words take %d tokens", ctx, n)
-	}
-	lo, hi := least, least+1
-	for size(hi) <= ctx {
-		const enough = 16 // fillers to see that they give no tokens
-		if hi > enough*ctx || hi-lo >= enough && size(hi) == size(lo) {
-			return 0, errs.Dataf("the filler gives no tokens with this tokenizer; give it other words")
-		}
-		lo, hi = hi, hi*2
-	}
-	for hi-lo > 1 {
-		if mid := (lo + hi) / 2; size(mid) <= ctx {
-			lo = mid
-		} else {
-			hi = mid
-		}
-	}
-	return lo, nil
 }
 
 // Cell counts one depth's trials.
@@ -193,4 +143,32 @@ func Passkey(ctx context.Context, r *model.Runner, t Template, enc Encoder, leng
 		}
 	}
 	return cells, nil
+}
+
+func (e *evaluation) passkey(ctx context.Context, r *model.Runner, x *item) error {
+	have := map[[2]int]bool{}
+	for d := range e.cfg.Depths {
+		for k := range e.cfg.Trials {
+			if l, ok := e.keep.have[fmt.Sprintf("%s/%d/%d", x.key, d, k)]; ok && l.Right != nil {
+				have[[2]int{d, k}] = *l.Right
+			}
+		}
+	}
+	bar := ui.NewProgress(e.log, fmt.Sprintf("passkey %d", x.res.Ctx), e.cfg.Depths*e.cfg.Trials, len(have))
+	defer bar.Done()
+	cells, err := Passkey(ctx, r, e.words, e.enc, x.res.Ctx, e.cfg.Depths, e.cfg.Trials, e.cfg.Seed, have, func(d, k int, right bool) error {
+		bar.Step(fmt.Sprintf("depth %d", d+1))
+		return e.keep.add(line{Key: fmt.Sprintf("%s/%d/%d", x.key, d, k), Right: &right})
+	})
+	if err != nil {
+		return err
+	}
+	x.res.Cells = cells
+	correct := 0
+	for _, c := range cells {
+		x.res.Trials, correct = x.res.Trials+c.Trials, correct+c.Correct
+	}
+	a := float64(correct) / float64(x.res.Trials)
+	x.res.Accuracy = &a
+	return nil
 }

@@ -44,12 +44,12 @@ func leastTokens(protocol string, ctx, stride int) (n int, of string) {
 	return ctx, "--ctx"
 }
 
-// Limit keeps all windows, or those numbered ⌊j·W/limit⌋.
-func Limit(w []Window, limit int) []Window {
+// Limit keeps all of W windows or trials, or those numbered ⌊j·W/limit⌋.
+func Limit[T any](w []T, limit int) []T {
 	if limit <= 0 || len(w) <= limit {
 		return w
 	}
-	out := make([]Window, limit)
+	out := make([]T, limit)
 	for j := range out {
 		out[j] = w[j*len(w)/limit]
 	}

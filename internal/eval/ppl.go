@@ -66,6 +66,7 @@ type Figures struct {
 	Positions []Position `json:"positions,omitempty"` // of the perplexity's windows
 	Accuracy  *float64   `json:"passkey"`
 	Cells     []Cell     `json:"cells,omitempty"`
+	Ruler     *Ruler     `json:"ruler,omitempty"` // the RULER-like tasks
 }
 
 // Add takes a task's result over.
@@ -75,6 +76,9 @@ func (f *Figures) Add(r Result) {
 	}
 	if r.Accuracy != nil {
 		f.Accuracy, f.Cells = r.Accuracy, r.Cells
+	}
+	if r.Ruler != nil {
+		f.Ruler = r.Ruler
 	}
 }
 

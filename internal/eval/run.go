@@ -2,10 +2,6 @@ package eval
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/binary"
-	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"io"
 	"slices"
@@ -22,7 +18,6 @@ import (
 	"longlora/internal/plan"
 	"longlora/internal/proc"
 	"longlora/internal/rope"
-	"longlora/internal/rundir"
 	"longlora/internal/s2attn"
 	"longlora/internal/tensor"
 	"longlora/internal/tokenizer"
@@ -49,8 +44,11 @@ type Result struct {
 	Cells    []Cell   `json:"cells,omitempty"`
 	Exact    *float64 `json:"exact,omitempty"`
 	Answers  []Said   `json:"answers,omitempty"`
-	Attn     string   `json:"attn"`
-	Rope     string   `json:"rope"`
+
+	*Ruler // of the task ruler
+
+	Attn string `json:"attn"`
+	Rope string `json:"rope"`
 
 	Sliding *s2attn.Choice `json:"sliding_window,omitempty"` // of a model with sliding windows
 
@@ -78,6 +76,7 @@ type evaluation struct {
 	log    io.Writer
 	name   string
 	words  Template
+	hay    *haystack // nil: none was given
 	base   *load.Base
 	print  string // of everything that the model's results depend on but the task
 	enc    *tokenizer.Tokenizer
@@ -108,6 +107,13 @@ func Run(ctx context.Context, cfg Job, be ops.Backend, log io.Writer) (Report, e
 			return rep, err
 		}
 	}
+	var hay *haystack
+	if cfg.Haystack != "" {
+		var err error
+		if hay, err = readHaystack(cfg.Haystack); err != nil {
+			return rep, fmt.Errorf("--haystack %w", err)
+		}
+	}
 	j, err := openJournal(cfg.Out)
 	if err != nil {
 		return rep, err
@@ -117,7 +123,7 @@ func Run(ctx context.Context, cfg Job, be ops.Backend, log io.Writer) (Report, e
 		fmt.Fprintf(log, "warning: %s\n", n)
 	}
 	for _, name := range cfg.Models {
-		e := &evaluation{cfg: cfg, be: be, log: log, name: name, words: words, keep: j, stream: cfg.Stream, said: told{}}
+		e := &evaluation{cfg: cfg, be: be, log: log, name: name, words: words, hay: hay, keep: j, stream: cfg.Stream, said: told{}}
 		var rs []Result
 		err := proc.Intact(func() (err error) {
 			rs, err = e.run(ctx)
@@ -159,6 +165,9 @@ func (e *evaluation) run(ctx context.Context) (rs []Result, err error) {
 	if note := load.Unsegmented(e.base.Desc(), s2attn.Spec{Mode: s2attn.Split}); note != "" && e.cfg.Attn == "s2" {
 		fmt.Fprintf(e.log, "note: %s\n", note)
 	}
+	if e.hay != nil && !slices.Contains(e.cfg.Tasks, "ruler") {
+		fmt.Fprintf(e.log, "note: --haystack has no effect without --task ruler\n")
+	}
 	e.enc, e.encErr = tokenizer.Load(e.base.Dir, e.base.Config.EOS)
 	if e.encErr == nil && !slices.Contains(e.cfg.Tasks, "ppl") { // which reads data, and that tells them
 		for _, n := range e.enc.Notes() {
@@ -192,6 +201,8 @@ func (e *evaluation) run(ctx context.Context) (rs []Result, err error) {
 				return e.perplexity(ctx, r, x)
 			case "topics":
 				return e.topics(ctx, r, x)
+			case "ruler":
+				return e.ruler(ctx, r, x)
 			}
 			return e.passkey(ctx, r, x)
 		}
@@ -243,7 +254,7 @@ func (e *evaluation) prepare(ctx context.Context, task string, n int) (*item, er
 			return nil, err
 		}
 		x.key = e.key(task, n, e.base.Record(x.pos), x.spec)
-	case "passkey", "topics":
+	case "passkey", "topics", "ruler":
 		x.spec, x.res.Attn = s2attn.Spec{Mode: s2attn.Full}, "full" // generated text sees all before it
 		if e.encErr != nil {
 			return nil, e.encErr
@@ -252,12 +263,16 @@ func (e *evaluation) prepare(ctx context.Context, task string, n int) (*item, er
 		if _, err = e.engine.planner.Plan(x.ask); err != nil { // before so much text is made
 			return nil, err
 		}
-		if task == "passkey" {
+		switch task {
+		case "passkey":
 			_, err = e.words.Make(e.enc, n, 0, e.cfg.Depths, 0, e.cfg.Seed)
 			x.key = e.key(task, n, e.base.Record(x.pos), e.words, e.cfg.Depths, e.cfg.Seed)
-		} else {
+		case "topics":
 			_, err = MakeTopics(e.enc, n, 0, e.cfg.Seed)
 			x.key = e.key(task, n, e.base.Record(x.pos), e.cfg.Seed)
+		case "ruler":
+			err = e.rulerFits(n)
+			x.key = e.key(task, n, e.base.Record(x.pos), rulerWords, e.cfg.Seed)
 		}
 		if err != nil {
 			return nil, err
@@ -360,117 +375,4 @@ func (e *evaluation) perplexity(ctx context.Context, r *model.Runner, x *item) e
 	}
 	x.res.Positions = Positions(x.res.Ctx, s)
 	return nil
-}
-
-func (e *evaluation) passkey(ctx context.Context, r *model.Runner, x *item) error {
-	have := map[[2]int]bool{}
-	for d := range e.cfg.Depths {
-		for k := range e.cfg.Trials {
-			if l, ok := e.keep.have[fmt.Sprintf("%s/%d/%d", x.key, d, k)]; ok && l.Right != nil {
-				have[[2]int{d, k}] = *l.Right
-			}
-		}
-	}
-	bar := ui.NewProgress(e.log, fmt.Sprintf("passkey %d", x.res.Ctx), e.cfg.Depths*e.cfg.Trials, len(have))
-	defer bar.Done()
-	cells, err := Passkey(ctx, r, e.words, e.enc, x.res.Ctx, e.cfg.Depths, e.cfg.Trials, e.cfg.Seed, have, func(d, k int, right bool) error {
-		bar.Step(fmt.Sprintf("depth %d", d+1))
-		return e.keep.add(line{Key: fmt.Sprintf("%s/%d/%d", x.key, d, k), Right: &right})
-	})
-	if err != nil {
-		return err
-	}
-	x.res.Cells = cells
-	correct := 0
-	for _, c := range cells {
-		x.res.Trials, correct = x.res.Trials+c.Trials, correct+c.Correct
-	}
-	a := float64(correct) / float64(x.res.Trials)
-	x.res.Accuracy = &a
-	return nil
-}
-
-func (e *evaluation) topics(ctx context.Context, r *model.Runner, x *item) error {
-	keys, kept := make([]string, e.cfg.Trials), 0
-	for k := range keys {
-		keys[k] = fmt.Sprintf("%s/%d", x.key, k)
-		if e.keep.have[keys[k]].Said != nil {
-			kept++
-		}
-	}
-	bar := ui.NewProgress(e.log, fmt.Sprintf("topics %d", x.res.Ctx), e.cfg.Trials, kept)
-	defer bar.Done()
-	stop := ends(e.base, e.enc)
-	correct, exact := 0, 0
-	for k, key := range keys {
-		said := e.keep.have[key].Said
-		if said == nil {
-			if ctx.Err() != nil {
-				return errs.Interruptedf("interrupted in the topics task at %d tokens", x.res.Ctx)
-			}
-			t, err := MakeTopics(e.enc, x.res.Ctx, k, e.cfg.Seed)
-			if err != nil {
-				return err
-			}
-			text, err := complete(r, t.Prompt, t.Room, e.enc, stop)
-			if err != nil {
-				return err
-			}
-			said = t.judge(text)
-			bar.Step(fmt.Sprintf("%d topics", said.Topics))
-			if err := e.keep.add(line{Key: key, Said: said}); err != nil {
-				return err
-			}
-		}
-		x.res.Answers = append(x.res.Answers, *said)
-		if said.Correct {
-			correct++
-		}
-		if said.Exact {
-			exact++
-		}
-	}
-	a, b := float64(correct)/float64(e.cfg.Trials), float64(exact)/float64(e.cfg.Trials)
-	x.res.Trials, x.res.Accuracy, x.res.Exact = e.cfg.Trials, &a, &b
-	return nil
-}
-
-// fingerprint names the weights, the tokenizer and the arithmetic.
-func (e *evaluation) fingerprint() (string, error) {
-	if e.cfg.Out == "" {
-		return "", nil
-	}
-	var files []string
-	if e.base.Weights != nil {
-		files = append(files, e.base.Weights.Files...)
-	}
-	if e.base.Adapter != nil {
-		files = append(files, e.base.Adapter.Files...)
-	}
-	if e.encErr == nil {
-		files = append(files, e.enc.Files()...)
-	}
-	p, err := rundir.FingerprintModel(e.base.Dir, files)
-	print := p.Config
-	for _, f := range p.Files {
-		print += " " + f.Name + " " + f.Content()
-	}
-	return fmt.Sprint(print, e.be.Act(), e.engine.planner.OnHost), err
-}
-
-// key begins the keys of the results of a task at a length.
-func (e *evaluation) key(task string, n int, facts ...any) string {
-	h := sha256.New()
-	fmt.Fprintf(h, "%q %s %d ", e.print, task, n)
-	_ = json.NewEncoder(h).Encode(facts) // plain values, which print alike in every process
-	return hex.EncodeToString(h.Sum(nil)[:8])
-}
-
-// windowKey names a window by the tokens that are in it and which of them are scored, so that neither the rest of the
-// stream nor --limit, --stride and --protocol matter, and nothing else is read.
-func windowKey(key string, s Stream, w Window) string {
-	h := sha256.New()
-	fmt.Fprintln(h, key, w.From-w.Lo)
-	_ = binary.Write(h, binary.LittleEndian, s.Slice(w.Lo, w.Hi)) // a hash takes everything
-	return key + "/" + hex.EncodeToString(h.Sum(nil)[:16])
 }

@@ -1,11 +1,14 @@
 package eval
 
 import (
+	"context"
 	"fmt"
 	"strings"
 
+	"longlora/internal/errs"
 	"longlora/internal/model"
 	"longlora/internal/tokenizer"
+	"longlora/internal/ui"
 )
 
 // Topics is one prompt of the topics task: many short discussions, then the question which came first.
@@ -103,8 +106,8 @@ func (t Topics) judge(text string) *Said {
 	return s
 }
 
-// complete continues a prompt greedily by at most n tokens, up to the end of the line or of the text.
-func complete(r *model.Runner, prompt []int32, n int, enc *tokenizer.Tokenizer, ends map[int32]bool) (string, error) {
+// complete continues a prompt greedily by at most n tokens, up to the end of the text or until it is enough.
+func complete(r *model.Runner, prompt []int32, n int, enc *tokenizer.Tokenizer, ends map[int32]bool, enough func(text string) bool) (string, error) {
 	if err := inVocabulary(r, prompt); err != nil {
 		return "", err
 	}
@@ -124,8 +127,8 @@ func complete(r *model.Runner, prompt []int32, n int, enc *tokenizer.Tokenizer, 
 			break
 		}
 		b.WriteString(stream.Next(id))
-		if line, _, ended := strings.Cut(strings.TrimLeft(b.String(), " \n"), "\n"); ended {
-			return line, nil
+		if enough(b.String()) {
+			return b.String(), nil
 		}
 		if i+1 < n {
 			if err := s.Append(id); err != nil {
@@ -135,4 +138,56 @@ func complete(r *model.Runner, prompt []int32, n int, enc *tokenizer.Tokenizer, 
 	}
 	b.WriteString(stream.Rest())
 	return b.String(), nil
+}
+
+// firstLine is a text's first line that is not blank, and whether it has come to its end.
+func firstLine(text string) (line string, ended bool) {
+	line, _, ended = strings.Cut(strings.TrimLeft(text, " \n"), "\n")
+	return line, ended
+}
+
+func (e *evaluation) topics(ctx context.Context, r *model.Runner, x *item) error {
+	keys, kept := make([]string, e.cfg.Trials), 0
+	for k := range keys {
+		keys[k] = fmt.Sprintf("%s/%d", x.key, k)
+		if e.keep.have[keys[k]].Said != nil {
+			kept++
+		}
+	}
+	bar := ui.NewProgress(e.log, fmt.Sprintf("topics %d", x.res.Ctx), e.cfg.Trials, kept)
+	defer bar.Done()
+	stop := ends(e.base, e.enc)
+	correct, exact := 0, 0
+	for k, key := range keys {
+		said := e.keep.have[key].Said
+		if said == nil {
+			if ctx.Err() != nil {
+				return errs.Interruptedf("interrupted in the topics task at %d tokens", x.res.Ctx)
+			}
+			t, err := MakeTopics(e.enc, x.res.Ctx, k, e.cfg.Seed)
+			if err != nil {
+				return err
+			}
+			text, err := complete(r, t.Prompt, t.Room, e.enc, stop, func(text string) bool { _, ended := firstLine(text); return ended })
+			if err != nil {
+				return err
+			}
+			text, _ = firstLine(text)
+			said = t.judge(text)
+			bar.Step(fmt.Sprintf("%d topics", said.Topics))
+			if err := e.keep.add(line{Key: key, Said: said}); err != nil {
+				return err
+			}
+		}
+		x.res.Answers = append(x.res.Answers, *said)
+		if said.Correct {
+			correct++
+		}
+		if said.Exact {
+			exact++
+		}
+	}
+	a, b := float64(correct)/float64(e.cfg.Trials), float64(exact)/float64(e.cfg.Trials)
+	x.res.Trials, x.res.Accuracy, x.res.Exact = e.cfg.Trials, &a, &b
+	return nil
 }

@@ -39,6 +39,20 @@ func (c *check) recall(v *float64, cells []eval.Cell, at, field string) {
 	}
 }
 
+func (c *check) ruler(r *eval.Ruler, at string) {
+	if r == nil {
+		return
+	}
+	const share = "a share from 0 to 1"
+	c.figure(&r.Score, at+".score", 0, 1, share)
+	c.figure(&r.StdErr, at+".stderr", 0, 1, share)
+	for i, s := range r.Subtasks {
+		at := fmt.Sprintf("%s.subtasks[%d]", at, i)
+		c.want(s.Trials >= 1 && s.Trials <= 1<<30, at+".trials", s.Trials, "a number of prompts")
+		c.figure(&s.Score, at+".score", 0, 1, share)
+	}
+}
+
 // A loss is not negative and a perplexity not below 1, but for rounding.
 const (
 	leastLoss = -0.01
@@ -50,13 +64,14 @@ func checkResults(path string, rs []eval.Result) error {
 	c := check{path: path}
 	for i, r := range rs {
 		at := fmt.Sprintf("results[%d]", i)
-		c.want(slices.Contains([]string{"ppl", "passkey", "topics"}, r.Task), at+".task", r.Task, "ppl, passkey or topics")
+		c.want(slices.Contains([]string{"ppl", "passkey", "topics", "ruler"}, r.Task), at+".task", r.Task, "ppl, passkey, topics or ruler")
 		c.want(r.Ctx >= 1, at+".ctx", r.Ctx, "a length in tokens")
 		c.want(r.Windows >= 0, at+".windows", r.Windows, "a number of windows")
 		c.want(r.Trials >= 0, at+".trials", r.Trials, "a number of prompts")
 		c.figure(r.Loss, at+".loss", leastLoss, math.MaxFloat64, "a loss, which is never negative")
 		c.figure((*float64)(r.PPL), at+".ppl", leastPPL, math.Inf(1), "a perplexity, which is never below 1")
 		c.recall(r.Accuracy, r.Cells, at, "accuracy")
+		c.ruler(r.Ruler, at)
 	}
 	return c.err
 }
@@ -74,6 +89,7 @@ func checkExtend(path string, r *extend.Report) error {
 			c.figure((*float64)(f.PPL), at+".ppl", leastPPL, math.Inf(1), "a perplexity, which is never below 1")
 			c.figure(f.Loss, at+".loss", leastLoss, math.MaxFloat64, "a loss, which is never negative")
 			c.recall(f.Accuracy, f.Cells, at, "passkey")
+			c.ruler(f.Ruler, at+".ruler")
 		}
 	}
 	return c.err

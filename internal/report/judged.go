@@ -18,6 +18,7 @@ type judged struct {
 	places  map[int][]eval.Position // by length: losses inside the window
 	recall  map[string][]atLength   // by task
 	cells   map[string]map[int][]eval.Cell
+	ruler   map[int]*eval.Ruler // by length
 }
 
 // atLength is a figure at a context length.
@@ -69,6 +70,9 @@ func columns(r *extend.Report) []*judged {
 			if f.Accuracy != nil {
 				js[i].addRecall("passkey", l.Ctx, *f.Accuracy, f.Cells)
 			}
+			if f.Ruler != nil {
+				js[i].addRuler(l.Ctx, f.Ruler)
+			}
 		}
 	}
 	return sorted(js)
@@ -101,6 +105,9 @@ func models(rs []eval.Result) []*judged {
 		}
 		if r.Accuracy != nil {
 			js[i].addRecall(r.Task, r.Ctx, *r.Accuracy, r.Cells)
+		}
+		if r.Ruler != nil {
+			js[i].addRuler(r.Ctx, r.Ruler)
 		}
 	}
 	return sorted(js)
@@ -161,6 +168,9 @@ func quality(js []*judged) (Section, error) {
 		for _, j := range js {
 			s.Heats = append(s.Heats, heat(fmt.Sprintf("%s found, %s", task, j.name), j.cells[task])...)
 		}
+	}
+	for _, j := range js {
+		s.Tables = append(s.Tables, bySubtask(j)...)
 	}
 	return s, nil
 }

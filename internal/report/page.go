@@ -199,6 +199,10 @@ func (p *Page) addModels(r eval.Report) error {
 		if x.Accuracy != nil {
 			row[6] = percent(*x.Accuracy)
 		}
+		if x.Ruler != nil {
+			row[1] = "ruler (RULER-like)"
+			row[3], row[6] = thousands(int64(x.Ruler.Prompts())), fmt.Sprintf("%.1f ± %.1f %%", 100*x.Score, 100*x.StdErr)
+		}
 		t.Rows = append(t.Rows, row)
 	}
 	s.Tables = append(s.Tables, t)

@@ -254,6 +254,45 @@ func TestEval(t *testing.T) {
 	wants(t, written(t, p), "<caption>Perplexity</caption>", "7.39", "2.72", "2/4", "Found at 256 tokens in the passkey task: a 50 %.", "a holds up to 512 tokens")
 }
 
+// RULER-like tasks are named so wherever they stand: eval's pages and extend's.
+func TestRulerLike(t *testing.T) {
+	r := &eval.Ruler{Score: 0.625, StdErr: 0.0421, Subtasks: []eval.Subtask{{Name: "niah", Trials: 4, Score: 1}, {Name: "vt", Trials: 4, Score: 0.25}}}
+	var rep eval.Report
+	for _, n := range []int{4096, 8192} {
+		rep.Results = append(rep.Results, eval.Result{Task: "ruler", Model: evil, Ctx: n, Ruler: r, Attn: "full", Note: eval.RulerLike})
+	}
+	p, err := Eval(rep)
+	if err != nil {
+		t.Fatal(err)
+	}
+	page := written(t, p)
+	wants(t, page, "Recall by length: RULER-like", "RULER-like tasks, "+evil, "not comparable with RULER's", "25.0 %", "4.2 %", "62.5 ± 4.2 %", "8,192")
+	dir := t.TempDir()
+	var back eval.Report
+	b, _ := json.Marshal(rep)
+	testkit.Write(t, filepath.Join(dir, resultsFile), string(b))
+	if p, err = Dir(dir, io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	wants(t, written(t, p), "62.5 ± 4.2 %", "standard error")
+	if err := json.Unmarshal(b, &back); err != nil || back.Results[1].Ruler == nil || back.Results[1].Subtasks[1] != r.Subtasks[1] {
+		t.Errorf("%s: %v", b, err)
+	}
+	for field, bad := range map[string]string{"score": `"score":1.5`, "stderr": `"score":0.5,"stderr":-1`,
+		"subtasks[0].trials": `"score":1,"subtasks":[{"name":"vt","trials":-1}]`, "subtasks[0].score": `"subtasks":[{"name":"vt","trials":1,"score":7}]`} {
+		testkit.Write(t, filepath.Join(dir, resultsFile), `{"results":[{"task":"ruler","model":"m","ctx":8,`+bad+`}]}`)
+		if _, err := Dir(dir, io.Discard); errs.Code(err) != 4 || !strings.Contains(err.Error(), "results[0]."+field) {
+			t.Errorf("%s: %v", field, err)
+		}
+	}
+	e := extend.Report{Model: "m", Ctx: 512, Lengths: []extend.Length{{Ctx: 512}}}
+	e.Lengths[0].Base.Ruler, e.Lengths[0].Trained.Ruler = r, r
+	s, err := quality(columns(&e))
+	if err != nil || len(s.Tables) < 3 || !strings.Contains(s.Tables[len(s.Tables)-1].Title, "RULER-like tasks, merged, not trained") {
+		t.Errorf("%+v, %v", s.Tables, err)
+	}
+}
+
 func TestBadFolders(t *testing.T) {
 	for name, c := range map[string]struct {
 		files map[string]string

@@ -1,0 +1,35 @@
+package data
+
+import (
+	"fmt"
+	"io"
+	"sync/atomic"
+
+	"longlora/internal/errs"
+	"longlora/internal/tokenizer"
+)
+
+// ReadText is the whole of a plain text of at most limit bytes: UTF-8, or UTF-16 with a mark, compressed or not. Bytes
+// that are no UTF-8 are replaced as training does. Files of records are refused.
+func ReadText(path string, limit int64) (string, error) {
+	if k, _ := kindOf(path); k == tokens || k.structured() {
+		return "", errs.Dataf("%s: by its name no plain text; give a file of text alone", path)
+	}
+	was, err := look(path)
+	if err != nil {
+		return "", err
+	}
+	f, err := openFile(path, was, new(atomic.Int64), 0)
+	if err != nil {
+		return "", err
+	}
+	defer f.close()
+	b, err := io.ReadAll(io.LimitReader(f.r, limit+1))
+	if err != nil {
+		return "", f.fault(err)
+	}
+	if int64(len(b)) > limit {
+		return "", f.fault(fmt.Errorf("more than %d MiB of text; give a part of it", limit>>20))
+	}
+	return tokenizer.ReplaceInvalid(string(b)), nil
+}
