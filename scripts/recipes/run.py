@@ -2,12 +2,14 @@
 """Runs a table of training recipes on a real model and writes what each brings.
 
   run.py run GRID --longlora BIN --model DIR --train F.bin --eval F.bin --results results.jsonl [--work DIR] [--until S] [--only NAME…]
+         [--ruler TRIALS [--haystack FILE]]
   run.py table results.jsonl
 
 GRID has a recipe a line: `NAME | SEEDS | train's flags [| train's flags of a second run that goes on from the first]`.
 A recipe is trained with each seed, judged by perplexity and passkey at several lengths, always under full attention, and
 appended to the results as one JSON line; what stands there already is not run again, so an interrupted grid goes on where it
-stopped. --until ends it before a recipe that would likely pass so many seconds. Every figure of docs/quality.md comes from here."""
+stopped. --ruler judges by the RULER-like tasks too, with so many trials a subtask, and runs again what stands there without them; the
+table has their score by length where a result has it. --until ends it before a recipe that would likely pass so many seconds. Every figure of docs/quality.md comes from here."""
 import argparse, json, os, shlex, shutil, statistics, subprocess, sys, time
 
 LENGTHS = [2048, 8192, 16384, 32768]
@@ -47,17 +49,22 @@ def train(a, phases, seed, work):
 
 
 def judge(a, adapter):
-    """Perplexity and passkey accuracy at every length, of the base where there is no adapter."""
+    """What eval gives at every length, of the base where there is no adapter."""
     common = ["--model", a.model, *(["--adapter", adapter] if adapter else []), "--ctx", ",".join(map(str, LENGTHS)), "--json"]
     ppl = call(a.longlora, "eval", "--task", "ppl", "--data", a.eval, "--limit", str(WINDOWS), *common)["results"]
     keys = call(a.longlora, "eval", "--task", "passkey", "--depths", str(DEPTHS), "--trials", str(TRIALS), *common)["results"]
-    return {str(r["ctx"]): r["ppl"] for r in ppl}, {str(r["ctx"]): r["accuracy"] for r in keys}
+    out = dict(ppl={str(r["ctx"]): r["ppl"] for r in ppl}, passkey={str(r["ctx"]): r["accuracy"] for r in keys})
+    if a.ruler:
+        more = ["--haystack", a.haystack] if a.haystack else []
+        ruled = call(a.longlora, "eval", "--task", "ruler", "--trials", str(a.ruler), *more, *common)["results"]
+        out["ruler"] = {str(r["ctx"]): dict(score=r["score"], stderr=r["stderr"], **{s["name"]: s["score"] for s in r["subtasks"]}) for r in ruled}
+    return out
 
 
 def run(a):
     done = set()
     if os.path.exists(a.results):
-        done = {(r["name"], r["seed"], json.dumps(r["flags"])) for r in map(json.loads, open(a.results))}
+        done = {(r["name"], r["seed"], json.dumps(r["flags"])) for r in map(json.loads, open(a.results)) if "ruler" in r or not a.ruler}
     chip = "cpu"
     if shutil.which("nvidia-smi"):
         chip = subprocess.check_output(["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"], text=True).strip()
@@ -76,16 +83,21 @@ def run(a):
             try:
                 adapter, seconds, loss = train(a, phases, seed, work) if phases != [["base"]] else (None, 0, None)
                 trained = time.time() - start
-                ppl, keys = judge(a, adapter)
+                judged = judge(a, adapter)
             except RuntimeError as e:
                 print(f"{name} seed {seed}: {e}", flush=True)
                 continue
             with open(a.results, "a") as f:
-                print(json.dumps(dict(name=name, seed=seed, flags=phases, chip=chip, train_s=round(seconds, 1), loss=loss, ppl=ppl, passkey=keys)), file=f)
+                print(json.dumps(dict(name=name, seed=seed, flags=phases, chip=chip, train_s=round(seconds, 1), loss=loss, **judged)), file=f)
             shutil.rmtree(work)
             longest = max(longest, time.time() - start)
-            print(f"{name} seed {seed}: {seconds:.0f} s, wall {trained:.0f} + {time.time() - start - trained:.0f} s, loss {loss}, ppl",
-                  " ".join(f"{ppl[str(n)]:.2f}" for n in LENGTHS), "passkey", " ".join(f"{keys[str(n)]:.2f}" for n in LENGTHS), flush=True)
+            print(f"{name} seed {seed}: {seconds:.0f} s, wall {trained:.0f} + {time.time() - start - trained:.0f} s, loss {loss},",
+                  ", ".join(what + " " + " ".join(f"{figure(by[str(n)]):.2f}" for n in LENGTHS) for what, by in judged.items()), flush=True)
+
+
+def figure(v):
+    """One number: the score of a RULER-like result, anything else as it is."""
+    return v["score"] if isinstance(v, dict) else v
 
 
 def spread(values, digits):
@@ -97,14 +109,20 @@ def spread(values, digits):
 def table(a):
     rows = {}
     for r in map(json.loads, open(a.results)):
-        rows.setdefault((r["name"], json.dumps(r["flags"])), []).append(r)
+        rows.setdefault((r["name"], json.dumps(r["flags"])), {})[r["seed"]] = r  # the later one, which may have more
+    columns = [("perplexity", "ppl"), ("passkey", "passkey")]
+    if any("ruler" in r for rs in rows.values() for r in rs.values()):
+        columns.append(("RULER-like", "ruler"))
     heads = " / ".join(f"{n // 1024}k" for n in LENGTHS)
-    print(f"| recipe | seeds | s | perplexity {heads} | passkey {heads} |\n|---|---|---|---|---|")
-    for (name, flags), rs in rows.items():
+    print("| recipe | seeds | s |" + "".join(f" {title} {heads} |" for title, _ in columns) + "\n|---|---|---|" + "---|" * len(columns))
+    for (name, flags), by_seed in rows.items():
+        rs = list(by_seed.values())
         words = ", then ".join("`" + shlex.join(p) + "`" for p in json.loads(flags))
-        ppl = " / ".join(spread([r["ppl"][str(n)] for r in rs], 2) for n in LENGTHS)
-        keys = " / ".join(spread([r["passkey"][str(n)] for r in rs], 2) for n in LENGTHS)
-        print(f"| {name}: {words} | {len(rs)} | {spread([r['train_s'] for r in rs], 0)} | {ppl} | {keys} |")
+        cells = []
+        for _, key in columns:
+            of = [r[key] for r in rs if key in r]
+            cells.append(" / ".join(spread([figure(by[str(n)]) for by in of], 2) for n in LENGTHS) if of else "–")
+        print(f"| {name}: {words} | {len(rs)} | {spread([r['train_s'] for r in rs], 0)} | {' | '.join(cells)} |")
 
 
 def main():
@@ -117,6 +135,8 @@ def main():
     r.add_argument("--work", default="recipes-work")
     r.add_argument("--until", type=float)
     r.add_argument("--only", nargs="*")
+    r.add_argument("--ruler", type=int, default=0, metavar="TRIALS")
+    r.add_argument("--haystack")
     r.set_defaults(do=run)
     t = sub.add_parser("table")
     t.add_argument("results")
