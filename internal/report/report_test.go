@@ -270,7 +270,7 @@ func TestRulerLike(t *testing.T) {
 	dir := t.TempDir()
 	var back eval.Report
 	b, _ := json.Marshal(rep)
-	testkit.Write(t, filepath.Join(dir, resultsFile), string(b))
+	testkit.Write(t, filepath.Join(dir, rundir.ResultsFile), string(b))
 	if p, err = Dir(dir, io.Discard); err != nil {
 		t.Fatal(err)
 	}
@@ -280,7 +280,7 @@ func TestRulerLike(t *testing.T) {
 	}
 	for field, bad := range map[string]string{"score": `"score":1.5`, "stderr": `"score":0.5,"stderr":-1`,
 		"subtasks[0].trials": `"score":1,"subtasks":[{"name":"vt","trials":-1}]`, "subtasks[0].score": `"subtasks":[{"name":"vt","trials":1,"score":7}]`} {
-		testkit.Write(t, filepath.Join(dir, resultsFile), `{"results":[{"task":"ruler","model":"m","ctx":8,`+bad+`}]}`)
+		testkit.Write(t, filepath.Join(dir, rundir.ResultsFile), `{"results":[{"task":"ruler","model":"m","ctx":8,`+bad+`}]}`)
 		if _, err := Dir(dir, io.Discard); errs.Code(err) != 4 || !strings.Contains(err.Error(), "results[0]."+field) {
 			t.Errorf("%s: %v", field, err)
 		}
