@@ -2,23 +2,27 @@ package model_test
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"runtime"
 	"slices"
 	"testing"
+	"unsafe"
 
 	"longlora/internal/load"
 	"longlora/internal/lora"
 	"longlora/internal/model"
 	"longlora/internal/ops"
 	"longlora/internal/ops/cpu"
+	"longlora/internal/ops/optest"
 	"longlora/internal/s2attn"
+	"longlora/internal/tensor"
 	"longlora/internal/testkit"
 	"longlora/internal/testkit/backend"
 )
 
 // gradients are those of one step of a small random model, and its loss.
-func gradients(t *testing.T, be ops.Backend, c attending, tl model.Tiling) (grads [][]float32, loss float64) {
+func gradients(t *testing.T, be ops.Backend, c attending, tl model.Tiling, how ...func(*model.Runner)) (grads [][]float32, loss float64) {
 	t.Helper()
 	b, d := c.batch, model.Desc{C: 32, F: 40, L: 7, H: 4, Hkv: 2, D: 8, V: 50, Eps: 1e-5, Windows: c.windows}
 	size := int64(16<<20) + int64(len(b.IDs))*20000
@@ -62,6 +66,9 @@ func gradients(t *testing.T, be ops.Backend, c attending, tl model.Tiling) (grad
 		}
 	}
 	run := model.NewRunner(m, be, c.spec, model.Rope{Inv: []float32{1, 0.3, 0.1, 0.03}, Scale: 1}, tl, arena(ops.Device), arena(ops.Host))
+	for _, f := range how {
+		f(run)
+	}
 	for range 2 { // the second step finds the first one's memory
 		m.Params.ZeroGrad()
 		run.Step(b, 0.01)
@@ -133,6 +140,34 @@ func keptAndMoved(t *testing.T, plain, judged func() ops.Backend, c attending, t
 					t.Errorf("loss %g, want %g; %s", l, loss, what)
 				}
 			})
+		}
+	}
+}
+
+// Where one memory has several names, each name's time is over before the next one's begins: with memory of its own for
+// every name, NaN where nothing was written, a step has the same bits.
+func TestSharedMemory(t *testing.T) {
+	apart := func(r *model.Runner) {
+		nan := make([]float32, 4<<20)
+		for i := range nan {
+			nan[i] = float32(math.NaN())
+		}
+		mark := r.Act.Mark()
+		r.B.Upload(r.Act.New(tensor.F32, len(nan)), unsafe.Slice((*byte)(unsafe.Pointer(&nan[0])), 4*len(nan)))
+		r.Act.Release(mark)
+		r.Apart()
+	}
+	for _, c := range attendings() {
+		for _, be := range []func() ops.Backend{func() ops.Backend { return cpu.New(2) }, func() ops.Backend { return optest.Plain(cpu.New(2)) }} {
+			for _, tl := range []model.Tiling{{Tile: 70, MLPRows: 32, Keep: model.KeepAll}, {Tile: 32, MLPRows: 32, Keep: model.KeepOut, More: 2, Moved: 2},
+				{Tile: 11, MLPRows: 4, Keep: model.KeepInput}} {
+				tl.HeadRows = 32
+				want, loss := gradients(t, be(), c, tl)
+				got, l := gradients(t, be(), c, tl, apart)
+				if what := differ(got, want); what != "" || l != loss || math.IsNaN(l) {
+					t.Errorf("%s, %s, %+v: loss %g, with memory of its own for every name %g; %s", c.name, be().Name(), tl, loss, l, what)
+				}
+			}
 		}
 	}
 }

@@ -33,29 +33,6 @@ func (b *Batch) Fits(v int) error {
 	return nil
 }
 
-// headRun is a run of key/value heads that serve the same classes of query heads.
-type headRun struct {
-	h0, h1         int // [h0, h1)
-	plain, shifted bool
-}
-
-// headRuns divides the key/value heads; there are at most three runs. Where all heads attend alike there is one.
-func headRuns(s s2attn.Spec, h, hkv int) []headRun {
-	if s.Mode == s2attn.Full {
-		return []headRun{{0, hkv, true, false}}
-	}
-	var runs []headRun
-	for j := range hkv {
-		p, s := s2attn.KVClass(j, h, hkv)
-		if n := len(runs); n > 0 && runs[n-1].plain == p && runs[n-1].shifted == s {
-			runs[n-1].h1 = j + 1
-			continue
-		}
-		runs = append(runs, headRun{j, j + 1, p, s})
-	}
-	return runs
-}
-
 // geometry says how one sequence is divided.
 type geometry struct {
 	n, t  int // tokens of the sequence, of a tile
@@ -92,63 +69,9 @@ func (g *geometry) attend(d Desc, spec s2attn.Spec) *geometry {
 		i := slices.IndexFunc(g.ways, func(x *reach) bool { return x.spec == s })
 		if i < 0 {
 			i = len(g.ways)
-			g.ways = append(g.ways, &reach{g: g, spec: s, runs: headRuns(s, d.H, d.Hkv)})
+			g.ways = append(g.ways, newReach(g, s, headRuns(s, d.H, d.Hkv)))
 		}
 		g.reach = append(g.reach, g.ways[i])
 	}
 	return g
-}
-
-// reach is what the tiles of a sequence need of the tokens before them, in layers that attend in one way.
-type reach struct {
-	g       *geometry
-	spec    s2attn.Spec
-	runs    []headRun
-	spans   [][]span // [tile][run], followed by where kept tokens end; filled by cut, as is the next
-	longest []int    // [run] the longest halo
-}
-
-// dense reports whether every key and value of the sequence is kept in one buffer a layer: under full attention a
-// tile's halo is all that came before. A sequence that grows is short of nothing but time.
-func (x *reach) dense() bool { return x.g.grows || x.spec.Whole() && x.g.tiles() > 1 }
-
-// haloLo is the first token that queries from t on still need for a run of heads: the first that t sees. Starts never
-// decrease along the sequence, so what a query at t needs covers every later one.
-func (x *reach) haloLo(t int, r headRun) int {
-	g := x.g
-	if t == 0 || t >= g.n {
-		return t
-	}
-	if g.worst && !x.spec.Whole() {
-		return max(0, t-(x.spec.Reach()-1))
-	}
-	d0, d1 := g.doc(t)
-	lo := t
-	for _, shifted := range []bool{false, true} {
-		if shifted && r.shifted || !shifted && r.plain {
-			s, _ := x.spec.Segment(t-d0, d1-d0, shifted)
-			lo = min(lo, d0+s)
-		}
-	}
-	return lo
-}
-
-// halo is the longest halo over the runs at the start of tile i.
-func (x *reach) halo(i int) int {
-	t0, _ := x.g.tile(i)
-	n := 0
-	for _, r := range x.runs {
-		n = max(n, t0-x.haloLo(t0, r))
-	}
-	return n
-}
-
-// window is the most keys that any tile's attention reads: its own and its longest halo.
-func (x *reach) window() int {
-	w := 0
-	for i := range x.g.tiles() {
-		t0, t1 := x.g.tile(i)
-		w = max(w, t1-t0+x.halo(i))
-	}
-	return w
 }

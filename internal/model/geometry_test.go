@@ -128,8 +128,7 @@ func TestHaloIsWhatIsSeen(t *testing.T) {
 		worst := *g
 		worst.worst = true
 		for _, x := range g.ways {
-			w := *x
-			w.g = &worst
+			w := newReach(&worst, x.spec, x.runs)
 			for _, run := range x.runs {
 				see := sees(d, g, x.spec, run)
 				for p := 1; p < g.n; p++ {
@@ -173,7 +172,7 @@ func TestStoreKeepsAndOwes(t *testing.T) {
 			return a
 		}
 		act := arena(ops.Device)
-		s := newStore(b, g, d.Hkv, d.D, act, arena(ops.Host), true)
+		s := newStore(b, g, heads{d.Hkv, d.D}, act, arena(ops.Host), true)
 		k, v := act.New(b.Act(), g.t, d.Hkv, d.D), act.New(b.Act(), g.t, d.Hkv, d.D)
 		y := func(i int) at {
 			t0, t1 := g.tile(i)

@@ -14,13 +14,14 @@ type pass struct {
 	g     *geometry
 	store *store
 	at    at
-	fill  bool // keep halos: the first time that a tile is run
+	fill  bool    // keep halos: the first time that a tile is run
+	scale float32 // of the loss
 
 	ids, pos, targets ops.Tensor // (T) int32
 	keys              ops.Tensor // (T) uint64, None without dropout
 	cs                ops.Tensor // (T,D) float32
 	nll               ops.Tensor // (T) float32
-	x0, x1            ops.Tensor // (T,C) act, the residual stream between layers that keep nothing; x1 is dx too
+	x0, x1            ops.Tensor // (T,C) act, the residual stream between layers that keep nothing
 	norm              ops.Tensor // (T,C) act, a normed copy
 	h                 ops.Tensor // (MLPRows,F) act
 	logits            ops.Tensor // (HeadRows,V) float32
@@ -28,12 +29,24 @@ type pass struct {
 	scratch           saved
 	carry             carry
 
+	// Of the backward pass alone. Some have the memory of another that is not wanted at the time: see share.
 	dx, dn ops.Tensor          // (T,C) act
-	do, dq ops.Tensor          // (T,H,D) act; do's memory is dn's too, dq's is x0's
-	dh     ops.Tensor          // (MLPRows,F) act; h's memory where no gradient wants h
+	do, dq ops.Tensor          // (T,H,D) act
+	dh     ops.Tensor          // (MLPRows,F) act; h where no gradient wants that
 	dxa    [linears]ops.Tensor // (T·R) act, scratch of the low-rank gradients, see lowRows
 	delta  ops.Tensor          // (H·T) float32
-	work   ops.Tensor          // scratch of attention's backward pass, logits' memory too; None where act is float32
+	rstd   ops.Tensor          // (T) float32, of the last norm
+	work   ops.Tensor          // scratch of attention's backward pass; None where act is float32
+}
+
+// share takes room for two tensors of which one is wanted only while the other is not: one memory under two names. A test
+// gives each memory of its own and finds the same bits.
+func (r *Runner) share(d tensor.DType, a, b tensor.Shape) (x, y ops.Tensor) {
+	if r.apart {
+		return r.Act.New(d, a...), r.Act.New(d, b...)
+	}
+	room := r.Act.New(d, max(a.Elems(), b.Elems()))
+	return room.Rows(0, a.Elems()).Reshape(a...), room.Rows(0, b.Elems()).Reshape(b...)
 }
 
 // newPass takes all memory that the sequence needs.
@@ -46,31 +59,31 @@ func (r *Runner) newPass(b *Batch, g *geometry, backward bool) *pass {
 		p.keys = a.New(tensor.U64, t)
 	}
 	p.cs, p.nll = a.New(tensor.F32, t, m.D), a.New(tensor.F32, t)
-	x0, x1 := a.New(act, t*max(m.C, m.H*m.D)), a.New(act, t, m.C)
-	p.x0, p.x1, p.norm = x0.Rows(0, t*m.C).Reshape(t, m.C), x1, a.New(act, t, m.C)
+	stream, perHead := tensor.Shape{t, m.C}, tensor.Shape{t, m.H, m.D}
+	p.x0, p.dq = r.share(act, stream, perHead) // x0 is done with when the head's gradient is known
+	p.x1, p.dx = r.share(act, stream, stream)  // x1 is of the way forward alone
+	p.norm = a.New(act, t, m.C)
 	rows := min(t, r.MLPRows)
 	p.h = a.New(act, rows, m.F)
-	head, work := min(t, r.HeadRows)*m.V, 0
+	work := 0
 	if backward && act != tensor.F32 {
 		work = int(ops.AttnWork(t, m.H, m.D) / 4)
 	}
-	ends := a.New(tensor.F32, max(head, work))
-	p.logits = ends.Rows(0, head).Reshape(min(t, r.HeadRows), m.V)
-	if work > 0 {
-		p.work = ends.Rows(0, work)
+	p.logits, p.work = r.share(tensor.F32, tensor.Shape{min(t, r.HeadRows), m.V}, tensor.Shape{work})
+	if work == 0 {
+		p.work = ops.Tensor{}
 	}
-	p.store = newStore(r.B, g, m.Hkv, m.D, a, r.Halo, backward)
+	p.store = newStore(r.B, g, heads{m.Hkv, m.D}, a, r.Halo, backward)
 	wide := rows
 	if backward && r.KeepOf(m.L-1, m.L) == KeepAll {
 		wide = t
 	}
 	p.scratch = r.newSaved(t, wide)
 	if backward {
-		do := a.New(act, t*max(m.C, m.H*m.D))
-		p.do, p.dn = do.Rows(0, t*m.H*m.D).Reshape(t, m.H, m.D), do.Rows(0, t*m.C).Reshape(t, m.C)
-		p.dx, p.dq = p.x1, x0.Rows(0, t*m.H*m.D).Reshape(t, m.H, m.D)
-		p.dh, p.delta = p.h, a.New(tensor.F32, m.H*t)
-		if slices.ContainsFunc(m.Layers, func(y Layer) bool { return p.reads(&y, Down) }) {
+		p.do, p.dn = r.share(act, perHead, stream)                                    // dn is a norm's, do attention's
+		p.delta, p.rstd = r.share(tensor.F32, tensor.Shape{m.H * t}, tensor.Shape{t}) // rstd comes before any attention
+		p.dh = p.h
+		if r.apart || slices.ContainsFunc(m.Layers, func(y Layer) bool { return p.reads(&y, Down) }) {
 			p.dh = a.New(act, rows, m.F)
 		}
 		for i, rank := range r.mostRanks() {
@@ -89,6 +102,9 @@ func (r *Runner) newLayers(t int, scratch saved) []saved {
 	s := make([]saved, r.M.L)
 	for l := range s {
 		keep, last, ranks := r.KeepOf(l, r.M.L), l == r.M.L-1, r.M.Layers[l].ranks()
+		if r.apart {
+			scratch = r.newSaved(t, scratch.g.Dim(0))
+		}
 		switch {
 		case keep <= KeepAttn && !last:
 			s[l] = r.newSmall(t, ranks)
@@ -159,6 +175,14 @@ func (p *pass) enter(y at) {
 }
 
 func (p *pass) n() int { return p.at.t1 - p.at.t0 }
+
+// stream is the residual stream that goes into layer l, or out of the last, where nothing is kept.
+func (p *pass) stream(l int) ops.Tensor {
+	if l%2 == 0 {
+		return p.x0
+	}
+	return p.x1
+}
 
 func (p *pass) csT() ops.Tensor { return p.cs.Rows(0, p.n()) }
 

@@ -2,112 +2,12 @@ package model
 
 import (
 	"context"
-	"fmt"
+	"iter"
 
 	"longlora/internal/ops"
 	"longlora/internal/s2attn"
 	"longlora/internal/tensor"
 )
-
-// Keep is what a layer keeps of a tile between its forward and its backward pass.
-type Keep uint8
-
-const (
-	// KeepAll keeps every activation.
-	KeepAll Keep = iota
-	// KeepAttn keeps all but gate and up, which are made again.
-	KeepAttn
-	// KeepOut keeps a layer's input and what attention gives; only attention is not run again.
-	KeepOut
-	// KeepInput keeps a layer's input alone; the layer is run again.
-	KeepInput
-)
-
-var keepNames = [...]string{"all", "attn", "out", "input"}
-
-func (k Keep) String() string { return keepNames[k] }
-
-// MarshalText and UnmarshalText give Keep its name in saved plans.
-func (k Keep) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
-
-// UnmarshalText reads a name.
-func (k *Keep) UnmarshalText(b []byte) error {
-	for i, n := range keepNames {
-		if n == string(b) {
-			*k = Keep(i)
-			return nil
-		}
-	}
-	return fmt.Errorf("unknown policy %q; known are %v", b, keepNames)
-}
-
-// Tiling says how a step is carried out. It changes memory, time and the last bits, never the result.
-type Tiling struct {
-	Tile     int  `json:"tile"`            // T, tokens
-	Keep     Keep `json:"keep"`            // what each layer keeps
-	More     int  `json:"more,omitempty"`  // so many layers keep the next larger part: all for attn, attn for out, out for input
-	Moved    int  `json:"moved,omitempty"` // so many layers' kept part waits in host memory
-	MLPRows  int  `json:"mlp_rows"`        // rows of the MLP at a time
-	HeadRows int  `json:"head_rows"`       // rows of logits at a time
-}
-
-// KeepOf is what layer l of L keeps. The last layer's backward pass follows its forward pass, so it keeps all but what
-// is made in pieces. Layers with memory of their own are the first to keep more: what is moved should be little.
-func (tl Tiling) KeepOf(l, L int) Keep {
-	switch {
-	case l == L-1 && (tl.Keep == KeepAll || tl.MLPRows >= tl.Tile):
-		return KeepAll
-	case l == L-1:
-		return KeepAttn
-	}
-	before := tl.turnsBefore(l, L)
-	rank := l - before
-	if tl.inTurn(l, L) {
-		rank = L - 1 - tl.turns() + before
-	}
-	if rank < tl.More && tl.Keep > KeepAll {
-		return tl.Keep - 1
-	}
-	return tl.Keep
-}
-
-// turns is how many layers take turns in the slots: see carry.
-func (tl Tiling) turns() int {
-	if tl.Moved == 0 {
-		return 0
-	}
-	return tl.Moved + slots
-}
-
-// turnsBefore is how many of them come before layer l of L. They are spread evenly, so that copies have time; the last
-// layer is none of them.
-func (tl Tiling) turnsBefore(l, L int) int { return l * tl.turns() / max(L-1, 1) }
-
-func (tl Tiling) inTurn(l, L int) bool {
-	return l < L-1 && tl.turnsBefore(l+1, L) > tl.turnsBefore(l, L)
-}
-
-// MostMoved is the most layers of L whose kept part can be moved.
-func MostMoved(L int) int { return max(0, L-1-slots) }
-
-// Kept says it in words: "attn", or "all in 5 layers, attn in the others, 12 layers moved to host memory".
-func (tl Tiling) Kept() string {
-	s := tl.Keep.String()
-	if tl.More > 0 && tl.Keep > KeepAll {
-		s = fmt.Sprintf("%s in %s, %s in the others", tl.Keep-1, layers(tl.More), tl.Keep)
-	}
-	if tl.Moved > 0 {
-		s += fmt.Sprintf(", %s moved to host memory", layers(tl.Moved))
-	}
-	return s
-}
-
-func layers(n int) string {
-	if n == 1 {
-		return "1 layer"
-	}
-	return fmt.Sprintf("%d layers", n)
-}
 
 // Rope is what rotary positions need, already resolved (package rope).
 type Rope struct {
@@ -130,11 +30,13 @@ type Runner struct {
 	positions []int32    // (T) staging on the host, taken when the first tile is entered
 	carried   int64      // bytes of Halo that the last pass took for moved activations
 	heed      <-chan struct{}
+	weights   weights
+	apart     bool // no memory has two names: for a test
 }
 
 // NewRunner takes the little that outlives a step from the act arena.
 func NewRunner(m *Model, b ops.Backend, spec s2attn.Spec, rope Rope, tl Tiling, act, halo *ops.Arena) *Runner {
-	r := &Runner{Tiling: tl, M: m, B: b, Spec: spec, Act: act, Halo: halo, ropeScale: rope.Scale}
+	r := &Runner{Tiling: tl, M: m, B: b, Spec: spec, Act: act, Halo: halo, ropeScale: rope.Scale, weights: resident{}}
 	r.inv, r.loss = act.New(tensor.F32, m.D/2), act.New(tensor.F64, 1)
 	b.Upload(r.inv, bytesOf(rope.Inv))
 	b.Zero(r.loss)
@@ -192,114 +94,120 @@ func (r *Runner) Carried() int64 { return r.carried }
 // the loss. It only enqueues.
 func (r *Runner) Step(b *Batch, scale float32) {
 	r.frame(b, true, func(p *pass) {
-		last := p.g.tiles() - 1
-		for i := 0; i < last && !r.stopped(); i++ {
-			p.enter(p.tile(i))
-			r.forwardThrough(p, true)
-		}
-		p.fill = false
-		for i := last; i >= 0 && !r.stopped(); i-- {
-			r.forwardKept(p, i)
-			r.headBackward(p, scale)
-			r.backwardKept(p)
-		}
+		p.scale = scale
+		r.run(p, stepCells(p.g.tiles(), r.M.L))
 	})
 }
 
-func (p *pass) tile(i int) at {
-	t0, t1 := p.g.tile(i)
-	return at{i, t0, t1}
+// run does cells in their order. Once it is stopped it returns early, with results of no use.
+func (r *Runner) run(p *pass, cells iter.Seq[cell]) {
+	for c := range cells {
+		if r.stopped() {
+			return
+		}
+		if c.layer == 0 && c.phase != back {
+			r.enterTile(p, c)
+		}
+		r.weights.use(c.layer)
+		switch c.phase {
+		case keeping:
+			r.keepingCell(p, c.layer)
+		case back:
+			r.backCell(p, c.layer)
+		default:
+			r.forwardCell(p, c.layer, c.phase == halo)
+		}
+		r.weights.spent(c.layer)
+		switch {
+		case c.phase == keeping && c.layer == r.M.L-1:
+			r.headBackward(p)
+		case c.phase == back && c.layer == 0 && !r.M.DEmbed.None():
+			r.B.EmbedBackward(r.M.DEmbed, p.dx.Rows(0, p.n()), p.ids.Rows(0, p.n()))
+		}
+	}
 }
 
-// embed starts the residual stream in x.
-func (r *Runner) embed(p *pass, x ops.Tensor) {
+// enterTile starts a tile's way forward with the embedding.
+func (r *Runner) enterTile(p *pass, c cell) {
+	p.fill = c.phase != keeping
+	if c.tile != appended {
+		t0, t1 := p.g.tile(c.tile)
+		p.enter(at{c.tile, t0, t1})
+	}
+	x := p.stream(0)
+	if c.phase == keeping {
+		p.carry.claim(0, partIn)
+		x = p.layers[0].xin
+	}
 	r.B.EmbedForward(x.Rows(0, p.n()), r.M.Embed, p.ids.Rows(0, p.n()))
+	if c.phase == keeping {
+		p.store.aheadOwed(r.M.L-1, p.at)
+	}
 }
 
-// forwardThrough runs the tile through the layers, keeping nothing but halos, and returns the last output. With
-// haloOnly it stops in the last layer once its keys and values are known.
-func (r *Runner) forwardThrough(p *pass, haloOnly bool) ops.Tensor {
-	in, out := p.x0, p.x1
-	r.embed(p, in)
-	for l := 0; l < r.M.L && !r.stopped(); l++ {
-		s := p.scratch
-		s.xin = in
-		r.forwardKV(l, p, &s)
-		if haloOnly && l == r.M.L-1 {
-			break
-		}
-		r.forwardAttn(l, p, &s)
-		p.store.ahead(l+1, p.at)
-		r.forwardMLP(l, p, &s, out.Rows(0, p.n()))
-		in, out = out, in
+// forwardCell runs the tile through layer l, keeping nothing but halos; with haloOnly it stops once keys and values are known.
+func (r *Runner) forwardCell(p *pass, l int, haloOnly bool) {
+	s := p.scratch
+	s.xin = p.stream(l)
+	r.forwardKV(l, p, &s)
+	if haloOnly {
+		return
 	}
-	return in
+	r.forwardAttn(l, p, &s)
+	p.store.ahead(l+1, p.at)
+	r.forwardMLP(l, p, &s, p.stream(l+1).Rows(0, p.n()))
 }
 
-// forwardKept runs tile i through all layers, keeping what the policy says; x0 receives the output.
-func (r *Runner) forwardKept(p *pass, i int) {
-	p.enter(p.tile(i))
-	n, c := p.n(), &p.carry
-	c.claim(0, partIn)
-	r.embed(p, p.layers[0].xin)
-	p.store.aheadOwed(r.M.L-1, p.at)
-	for l := 0; l < r.M.L && !r.stopped(); l++ {
-		s := &p.layers[l]
-		c.made(l, s, partIn, n)
-		c.claim(l, partQKV)
-		r.forwardKV(l, p, s)
-		c.made(l, s, partQKV, n)
-		c.claim(l, partOut)
-		c.claim(l, partMid)
-		r.forwardAttn(l, p, s)
-		p.store.ahead(l+1, p.at)
-		c.made(l, s, partOut, n)
-		c.made(l, s, partMid, n)
-		out := p.x0
-		if l+1 < r.M.L {
-			c.claim(l+1, partIn)
-			out = p.layers[l+1].xin
-		}
-		c.claim(l, partMLP)
-		r.forwardMLP(l, p, s, out.Rows(0, n))
-		c.made(l, s, partMLP, n)
+// keepingCell runs the tile through layer l, keeping what the policy says; the last layer's output is in x0.
+func (r *Runner) keepingCell(p *pass, l int) {
+	n, c, s := p.n(), &p.carry, &p.layers[l]
+	c.made(l, s, partIn, n)
+	c.claim(l, partQKV)
+	r.forwardKV(l, p, s)
+	c.made(l, s, partQKV, n)
+	c.claim(l, partOut)
+	c.claim(l, partMid)
+	r.forwardAttn(l, p, s)
+	p.store.ahead(l+1, p.at)
+	c.made(l, s, partOut, n)
+	c.made(l, s, partMid, n)
+	out := p.x0
+	if l+1 < r.M.L {
+		c.claim(l+1, partIn)
+		out = p.layers[l+1].xin
 	}
+	c.claim(l, partMLP)
+	r.forwardMLP(l, p, s, out.Rows(0, n))
+	c.made(l, s, partMLP, n)
 }
 
 // headBackward adds the tile's loss and leaves the gradient of the last layer's output in dx.
-func (r *Runner) headBackward(p *pass, scale float32) {
+func (r *Runner) headBackward(p *pass) {
 	b, m, n := r.B, r.M, p.n()
 	x, nf, dn, dx := p.x0.Rows(0, n), p.norm.Rows(0, n), p.dn.Rows(0, n), p.dx.Rows(0, n)
-	rstd := p.delta.Rows(0, n) // free until the first attention
+	rstd := p.rstd.Rows(0, n)
 	b.RMSNormForward(nf, rstd, x, m.Norm.W, m.Eps)
 	nll := p.nll.Rows(0, n)
-	b.HeadLoss(&ops.HeadLoss{X: nf, W: m.Head, DW: m.DHead, Targets: p.targets.Rows(0, n), NLL: nll, DX: dn, Scale: scale, Logits: p.logits})
+	b.HeadLoss(&ops.HeadLoss{X: nf, W: m.Head, DW: m.DHead, Targets: p.targets.Rows(0, n), NLL: nll, DX: dn, Scale: p.scale, Logits: p.logits})
 	b.SumF32(r.loss, nll)
 	b.Zero(dx)
 	b.RMSNormBackward(dx, m.Norm.DW, dn, x, rstd, m.Norm.W)
 }
 
-// backwardKept runs the tile back through all layers and into the embedding.
-func (r *Runner) backwardKept(p *pass) {
-	n := p.n()
-	dx := p.dx.Rows(0, n)
-	for l := r.M.L - 1; l >= 0 && !r.stopped(); l-- {
-		s := &p.layers[l]
-		p.carry.back(l)
-		switch r.KeepOf(l, r.M.L) {
-		case KeepInput:
-			r.forwardKV(l, p, s)
-			r.forwardAttn(l, p, s)
-		case KeepOut:
-			r.forwardKV(l, p, s)
-			r.forwardO(l, p, s)
-		}
-		r.backward(l, p, s, dx)
-		p.carry.done(l, p.layers, n)
+// backCell turns dx from the gradient of layer l's output into that of its input.
+func (r *Runner) backCell(p *pass, l int) {
+	s := &p.layers[l]
+	p.carry.back(l)
+	switch r.KeepOf(l, r.M.L) {
+	case KeepInput:
+		r.forwardKV(l, p, s)
+		r.forwardAttn(l, p, s)
+	case KeepOut:
+		r.forwardKV(l, p, s)
+		r.forwardO(l, p, s)
 	}
-	if !r.M.DEmbed.None() {
-		r.B.EmbedBackward(r.M.DEmbed, dx, p.ids.Rows(0, n))
-	}
+	r.backward(l, p, s, p.dx.Rows(0, p.n()))
+	p.carry.done(l, p.layers, p.n())
 }
 
 // Loss waits and returns Σ(-log p) since the last call.
@@ -318,9 +226,9 @@ func (r *Runner) Score(b *Batch) ([]float32, error) {
 	var err error
 	r.frame(b, false, func(p *pass) {
 		for i := 0; i < p.g.tiles() && err == nil && !r.stopped(); i++ {
-			p.enter(p.tile(i))
+			r.run(p, rowCells(i, r.M.L, false))
 			n := p.n()
-			x := r.forwardThrough(p, false).Rows(0, n)
+			x := p.stream(r.M.L).Rows(0, n)
 			nf := p.norm.Rows(0, n)
 			r.B.RMSNormForward(nf, p.scratch.rstd1.Rows(0, n), x, r.M.Norm.W, r.M.Eps)
 			nll := p.nll.Rows(0, n)

@@ -1,73 +1,133 @@
 package model
 
-import "testing"
+import (
+	"fmt"
+	"strings"
+	"testing"
 
-// As many layers as a tiling says keep more, and as many take turns in the slots; the last layer keeps all that it can.
-func TestPolicies(t *testing.T) {
-	for L := 1; L <= 12; L++ {
-		for _, keep := range []Keep{KeepAll, KeepAttn, KeepOut, KeepInput} {
-			for more := range L {
-				for moved := range 2 * (MostMoved(L) + 1) {
-					tl, last := Tiling{Tile: 64, Keep: keep, More: more, Moved: moved / 2, MLPRows: 32}, min(keep, KeepAttn)
-					if moved%2 == 1 { // gate and up of the last layer are then made whole, and still there
-						tl.MLPRows, last = 64, KeepAll
-					}
-					turns, kept, resident := 0, 0, 0
-					for l := range L {
-						if l == L-1 {
-							if k := tl.KeepOf(l, L); k != last || tl.inTurn(l, L) {
-								t.Errorf("%d layers, %+v: the last keeps %s, in a slot %v", L, tl, k, tl.inTurn(l, L))
-							}
-							continue
-						}
-						more := tl.KeepOf(l, L) != keep
-						if more && tl.KeepOf(l, L) != keep-1 {
-							t.Errorf("%d layers, %+v: layer %d keeps %s", L, tl, l, tl.KeepOf(l, L))
-						}
-						if more {
-							kept++
-						}
-						if tl.inTurn(l, L) {
-							turns++
-						} else if !more {
-							resident++
-						}
-					}
-					if want := tl.Moved + slots; tl.Moved > 0 && turns != want || tl.Moved == 0 && turns != 0 {
-						t.Errorf("%d layers, %+v: %d layers take turns", L, tl, turns)
-					}
-					if want := more; keep > KeepAll && kept != want || keep == KeepAll && kept != 0 {
-						t.Errorf("%d layers, %+v: %d keep more", L, tl, kept)
-					}
-					if keep > KeepAll && resident > 0 && kept > L-1-turns-resident {
-						t.Errorf("%d layers, %+v: %d layers that are moved keep more, %d with memory of their own do not", L, tl, kept, resident)
-					}
+	"longlora/internal/ops"
+	"longlora/internal/s2attn"
+	"longlora/internal/tensor"
+	"longlora/internal/testkit/table"
+)
+
+var linearNames = [linears]string{"q", "k", "v", "o", "gate", "up", "down"}
+
+// diary is a backend that counts and writes down which layers' products it is asked for, and when the weights were used.
+type diary struct {
+	*ops.Counter
+	m    *Model
+	text strings.Builder
+	open int // the layer that may be used, -1 for none
+	t    *testing.T
+}
+
+func (y *diary) use(l int) {
+	y.open = l
+	fmt.Fprintf(&y.text, "use %d:", l)
+}
+
+func (y *diary) spent(l int) {
+	if y.open != l {
+		y.t.Errorf("layer %d is spent, layer %d was used", l, y.open)
+	}
+	y.open = -1
+	y.text.WriteString("\n")
+}
+
+// product writes a layer's linear layer down; the layer must be in use.
+func (y *diary) product(l *ops.Linear, sign string) {
+	for i := range y.m.Layers {
+		for t := range y.m.Layers[i].Lin {
+			if l == &y.m.Layers[i].Lin[t] {
+				if i != y.open {
+					y.t.Errorf("%s of layer %d while layer %d is in use", linearNames[t], i, y.open)
 				}
+				fmt.Fprintf(&y.text, " %s%s", sign, linearNames[t])
 			}
 		}
 	}
 }
 
-// A tiling says in words what is kept; policies come back from their names.
-func TestKept(t *testing.T) {
-	for want, tl := range map[string]Tiling{
-		"all":                                {},
-		"attn, 1 layer moved to host memory": {Keep: KeepAttn, Moved: 1},
-		"all in 1 layer, attn in the others": {Keep: KeepAttn, More: 1},
-		"attn in 2 layers, out in the others, 3 layers moved to host memory": {Keep: KeepOut, More: 2, Moved: 3},
+func (y *diary) LinearForward(x, keys ops.Tensor, p []ops.Proj) {
+	for _, q := range p {
+		y.product(q.L, "")
+	}
+	y.Counter.LinearForward(x, keys, p)
+}
+
+func (y *diary) LinearBackward(dx, x, keys ops.Tensor, p []ops.ProjGrad) {
+	for _, q := range p {
+		y.product(q.L, "d")
+	}
+	y.Counter.LinearBackward(dx, x, keys, p)
+}
+
+func (y *diary) EmbedForward(x ops.Tensor, w ops.Weight, ids ops.Tensor) {
+	y.text.WriteString("embed\n")
+	y.Counter.EmbedForward(x, w, ids)
+}
+
+func (y *diary) HeadLoss(h *ops.HeadLoss) {
+	y.text.WriteString("head\n")
+	y.Counter.HeadLoss(h)
+}
+
+// A layer's matrices are used by cells of that layer alone, between use and spent, and in this order.
+func TestWeightsAreUsedInTurn(t *testing.T) {
+	d := Desc{C: 8, F: 12, L: 3, H: 2, Hkv: 1, D: 4, V: 16, Eps: 1e-5}
+	shapes := map[string]tensor.Shape{}
+	for _, s := range d.Tensors() {
+		shapes[s.Name] = s.Shape
+	}
+	var b strings.Builder
+	for _, c := range []struct {
+		what string
+		tl   Tiling
+		do   func(r *Runner) error
+	}{
+		{"a step in one tile", Tiling{Tile: 32, MLPRows: 32, HeadRows: 8}, step},
+		{"a step in two tiles, keeping the input", Tiling{Tile: 16, Keep: KeepInput, MLPRows: 16, HeadRows: 8}, step},
+		{"a step, keeping attention's output, the MLP in two pieces", Tiling{Tile: 32, Keep: KeepOut, MLPRows: 16, HeadRows: 8}, step},
+		{"a score in two tiles", Tiling{Tile: 16, MLPRows: 16, HeadRows: 8}, func(r *Runner) error {
+			_, err := r.Score(oneRow(32))
+			return err
+		}},
+		{"a session of 5 tokens and 1", Tiling{Tile: 4, MLPRows: 4, HeadRows: 4}, func(r *Runner) error {
+			s := r.NewSession(8)
+			defer s.Close()
+			err := s.Append(1, 2, 3, 4, 5)
+			if err == nil {
+				err = s.Append(6)
+			}
+			return err
+		}},
 	} {
-		if got := tl.Kept(); got != want {
-			t.Errorf("%+v: %q, want %q", tl, got, want)
+		y := &diary{Counter: ops.NewCounter(tensor.F32, 0, ops.Rates{Linear: 1, Attention: 1, Bytes: 1, Moved: 1}), open: -1, t: t}
+		m, err := New(y, d, Train{Whole: map[string]bool{d.arch().Norm + ".weight": true}}, func(name string) (tensor.Stored, error) {
+			return tensor.Stored{Shape: shapes[name]}, nil
+		}, ops.CountingArena("parameters", ops.Device))
+		if err != nil {
+			t.Fatal(err)
 		}
-	}
-	for _, k := range []Keep{KeepAll, KeepAttn, KeepOut, KeepInput} {
-		name, err := k.MarshalText()
-		var back Keep
-		if err2 := back.UnmarshalText(name); err != nil || err2 != nil || back != k {
-			t.Errorf("%s came back as %s: %v, %v", k, back, err, err2)
+		y.m = m
+		r := NewRunner(m, y, s2attn.Spec{Mode: s2attn.Split, Group: 16}, Rope{Inv: make([]float32, 2)}, c.tl,
+			ops.CountingArena("activations", ops.Device), ops.CountingArena("halos", ops.Host))
+		r.weights = y
+		if err := c.do(r); err != nil {
+			t.Fatal(err)
 		}
+		fmt.Fprintf(&b, "%s\n%s\n", c.what, y.text.String())
 	}
-	if err := new(Keep).UnmarshalText([]byte("some")); err == nil {
-		t.Error("an unknown policy was read")
-	}
+	table.Hold(t, "schedule.txt", b.String())
+}
+
+func step(r *Runner) error {
+	r.Step(oneRow(32), 1)
+	return nil
+}
+
+// oneRow is a row of n tokens.
+func oneRow(n int) *Batch {
+	return &Batch{IDs: make([]int32, n), Targets: make([]int32, n), Docs: []int32{0, int32(n)}}
 }

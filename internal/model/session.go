@@ -48,11 +48,11 @@ func (s *Session) Append(ids ...int32) error {
 	copy(s.p.batch.IDs[s.len:], ids)
 	for end := s.len + len(ids); s.len < end; {
 		t1 := min(s.len+s.p.g.t, end)
-		s.p.enter(at{i: -1, t0: s.len, t1: t1})
-		x := s.r.forwardThrough(s.p, t1 < end)
+		s.p.enter(at{i: appended, t0: s.len, t1: t1})
+		s.r.run(s.p, rowCells(appended, s.r.M.L, t1 < end))
 		s.len = t1
 		if t1 == end {
-			s.head(x)
+			s.head(s.p.stream(s.r.M.L))
 		}
 	}
 	return s.r.B.Sync()

@@ -1,0 +1,199 @@
+package model
+
+import (
+	"longlora/internal/ops"
+	"longlora/internal/tensor"
+)
+
+// store gives each tile the keys and values that its queries see, layer by layer, and on the way back the gradients that
+// later tiles owe it.
+//
+// Where a layer attends fully it is dense: k and v of the whole sequence in one buffer a layer, in which the attention works
+// in place. Otherwise a tile's window is put together from its own and from its halo, which the transport brings: what a
+// layer keeps is on its way while the layer goes on, and the next layer's halo as soon as the window is not wanted any more.
+type store struct {
+	heads
+	b      ops.Backend
+	g      *geometry
+	travel transport // nil where no tile needs anything of another
+	dense  []kv      // [layer]: (N,Hkv,D), of dense layers
+	win    kv        // the window of one tile: k, v act, dk, dv float32, (W,Hkv,D)
+	stage  []kv      // [run]: dk, dv as transport.owed brings them, with room for any layer's
+
+	kept, gone      ops.Ticket // the last copies of what is kept, and of what is owed to earlier tiles
+	haloOf, owedTo  place      // whose halo the window has, and whose debt is in stage
+	haloIn, stageIn ops.Ticket // the last copies into the window, and into stage
+	whole           bool       // the window has the tile's own keys and values too
+}
+
+// place is a layer of a tile; tiles count from 1 here, so that the zero place is none.
+type place struct{ layer, tile int }
+
+func placeOf(layer int, y at) place { return place{layer, y.i + 1} }
+
+// newStore takes what the geometry needs; with backward it has room for gradients too.
+func newStore(b ops.Backend, g *geometry, h heads, act, host *ops.Arena, backward bool) *store {
+	s := &store{heads: h, b: b, g: g, dense: make([]kv, len(g.reach))}
+	w := 0
+	for _, x := range g.ways {
+		if !x.dense() {
+			w = max(w, x.window())
+		}
+	}
+	for l, x := range g.reach {
+		if x.dense() {
+			s.dense[l] = s.denseLayer(act, backward)
+		}
+	}
+	if w > 0 && backward {
+		s.win.dk, s.win.dv = act.New(tensor.F32, w, h.hkv, h.d), act.New(tensor.F32, w, h.hkv, h.d)
+	}
+	if w == 0 || g.tiles() == 1 {
+		return s
+	}
+	s.win.k, s.win.v = act.New(b.Act(), w, h.hkv, h.d), act.New(b.Act(), w, h.hkv, h.d)
+	s.travel = newHostMemory(b, g, h, host, backward)
+	if backward {
+		for _, n := range s.stageSizes() {
+			s.stage = append(s.stage, kv{dk: act.New(tensor.F32, n), dv: act.New(tensor.F32, n)})
+		}
+	}
+	return s
+}
+
+// stageSizes are, by the number of a run, the most elements that any layer's tile is owed.
+func (s *store) stageSizes() []int {
+	var n []int
+	for _, x := range s.g.reach {
+		if x.dense() {
+			continue
+		}
+		for r, run := range x.runs {
+			if r == len(n) {
+				n = append(n, 0)
+			}
+			n[r] = max(n[r], x.longest(r)*(run.h1-run.h0)*s.d)
+		}
+	}
+	return n
+}
+
+// denseLayer takes a dense layer's buffers.
+func (s *store) denseLayer(act *ops.Arena, backward bool) kv {
+	n := s.g.n
+	last, _ := s.g.tile(s.g.tiles() - 1)
+	y := kv{k: act.New(s.b.Act(), n, s.hkv, s.d), v: act.New(s.b.Act(), n, s.hkv, s.d)}
+	if backward {
+		y.dk, y.dv = act.New(tensor.F32, n, s.hkv, s.d), act.New(tensor.F32, n, s.hkv, s.d)
+		s.b.Zero(y.dk.Rows(0, last))
+		s.b.Zero(y.dv.Rows(0, last))
+	}
+	return y
+}
+
+// own is where tile i's keys and values of a layer are written: in place when dense, else in the given buffers.
+func (s *store) own(layer int, y at, k, v ops.Tensor) (ops.Tensor, ops.Tensor) {
+	if !s.g.reach[layer].dense() {
+		return k, v
+	}
+	return s.dense[layer].k.Rows(y.t0, y.t1), s.dense[layer].v.Rows(y.t0, y.t1)
+}
+
+// keep hands on what later tiles need of tile i's keys and values.
+func (s *store) keep(layer int, y at, k, v ops.Tensor) {
+	if s.g.reach[layer].dense() || y.i+1 >= s.g.tiles() {
+		return
+	}
+	if t := s.travel.keep(layer, y, k, v); t.N > 0 {
+		s.kept = t
+	}
+}
+
+// settle makes sure that what was kept last can be overwritten.
+func (s *store) settle() { s.b.Wait(s.kept) }
+
+// ahead begins to fetch the halo of tile y in a layer, now that the window is not wanted any more.
+func (s *store) ahead(layer int, y at) {
+	if layer < 0 || layer >= len(s.g.reach) || s.haloOf == placeOf(layer, y) {
+		return
+	}
+	x := s.g.reach[layer]
+	if x.dense() || x.halo(y.i) == 0 {
+		return
+	}
+	s.haloOf, s.whole = placeOf(layer, y), false
+	s.haloIn = s.travel.halo(layer, y, s.win.k, s.win.v)
+}
+
+// window gives the keys and values that tile i's queries see, and the sequence index of their first row.
+func (s *store) window(layer int, y at, k, v ops.Tensor) (wk, wv ops.Tensor, k0 int) {
+	x := s.g.reach[layer]
+	if x.dense() {
+		return s.dense[layer].k.Rows(0, y.t1), s.dense[layer].v.Rows(0, y.t1), 0
+	}
+	halo, n := x.halo(y.i), y.t1-y.t0
+	if halo == 0 {
+		return k, v, y.t0
+	}
+	s.ahead(layer, y)
+	s.b.Wait(s.haloIn)
+	if !s.whole {
+		wide := s.hkv * s.d
+		own := ops.Block{DstOff: halo * wide, DstStride: wide, SrcStride: wide, Rows: n, Cols: wide}
+		s.b.CopyRows(s.win.k, k, own)
+		s.b.CopyRows(s.win.v, v, own)
+		s.whole = true
+	}
+	return s.win.k.Rows(0, halo+n), s.win.v.Rows(0, halo+n), y.t0 - halo
+}
+
+// aheadOwed begins to fetch what later tiles owe tile y in a layer, now that the stage is not wanted any more.
+func (s *store) aheadOwed(layer int, y at) {
+	if layer < 0 || y.i+1 >= s.g.tiles() || s.g.reach[layer].dense() || s.owedTo == placeOf(layer, y) {
+		return
+	}
+	s.owedTo = placeOf(layer, y)
+	if t := s.travel.owed(layer, y, s.stage); t.N > 0 {
+		s.stageIn = t
+	}
+}
+
+// grads gives float32 sums over the same rows as window, holding what later tiles have added already. The last tile's
+// own rows hold anything: its attention is told so (see pass.attn).
+func (s *store) grads(layer int, y at) (dk, dv ops.Tensor) {
+	t0, t1, x := y.t0, y.t1, s.g.reach[layer]
+	if x.dense() {
+		return s.dense[layer].dk.Rows(0, t1), s.dense[layer].dv.Rows(0, t1)
+	}
+	k0 := t0 - x.halo(y.i)
+	dk, dv = s.win.dk.Rows(0, t1-k0), s.win.dv.Rows(0, t1-k0)
+	s.b.Wait(s.gone)
+	stale := dk.Dim(0)
+	if y.i+1 == s.g.tiles() {
+		stale = t0 - k0
+	}
+	s.b.Zero(dk.Rows(0, stale))
+	s.b.Zero(dv.Rows(0, stale))
+	if y.i+1 < s.g.tiles() {
+		s.aheadOwed(layer, y)
+		s.b.Wait(s.stageIn)
+		for r, run := range x.runs {
+			debt := x.owed(y.i, r)
+			c := s.unpack(run, debt.lo-k0, 0, debt.n())
+			s.b.CopyRows(dk, s.stage[r].dk, c)
+			s.b.CopyRows(dv, s.stage[r].dv, c)
+		}
+		s.aheadOwed(layer-1, y)
+	}
+	return dk, dv
+}
+
+// owe hands on the gradients of tile i's halo, for the tiles before it.
+func (s *store) owe(layer int, y at, dk, dv ops.Tensor) {
+	if s.g.reach[layer].dense() || y.i == 0 {
+		return
+	}
+	if t := s.travel.owe(layer, y, dk, dv); t.N > 0 {
+		s.gone = t
+	}
+}
