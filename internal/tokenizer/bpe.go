@@ -1,6 +1,7 @@
 package tokenizer
 
 import (
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -22,6 +23,7 @@ type bpe struct {
 	prefix       string // written before a symbol that does not begin a word (continuing_subword_prefix)
 	suffix       string // written behind a symbol that ends a word (end_of_word_suffix)
 	joins        *joins // nil: words are not cut further
+	plain        bool   // byteLevel, and each byte is a token whatever stands beside it
 }
 
 func pairKey(a, b int32) uint64 { return uint64(uint32(a))<<32 | uint64(uint32(b)) }
@@ -39,7 +41,8 @@ type wordCache struct {
 	at   map[string][2]uint32 // from, to in ids and lens
 	ids  []int32
 	lens []int32
-	syms []symbol
+	syms symbols
+	size []int32 // the bytes of the word that each of syms stands for; nil: one each
 	heap queue
 }
 
@@ -93,22 +96,32 @@ func (m *bpe) encodePart(w string, c *wordCache, out *tokens) {
 		clear(c.at)
 		c.ids, c.lens = c.ids[:0], c.lens[:0]
 	}
-	from := len(c.ids)
-	m.symbols(w, c)
+	m.begin(w, c, out.track)
 	if len(c.syms) > longWord {
 		m.mergeLong(c.syms)
-		for i := int32(0); int(i) < len(c.syms); i += c.syms[i].span {
-			out.ids = append(out.ids, c.syms[i].id)
-			if out.track {
-				out.lens = append(out.lens, c.syms[i].len)
-			}
+		n := 0
+		for i := int32(0); int(i) < len(c.syms); i += c.syms.span(i) {
+			n++
 		}
-		c.syms = nil // so large a table is not kept
+		if out.ids = slices.Grow(out.ids, n); out.track {
+			out.lens = slices.Grow(out.lens, n)
+		}
+		for i := int32(0); int(i) < len(c.syms); {
+			n := c.syms.span(i)
+			if out.ids = append(out.ids, c.syms[i]); out.track {
+				out.lens = append(out.lens, c.bytes(i, n))
+			}
+			i += n
+		}
+		c.syms, c.size = nil, nil // such large tables are not kept
 		return
 	}
+	from := len(c.ids)
 	m.mergeAll(c)
-	for i := int32(0); int(i) < len(c.syms); i += c.syms[i].span {
-		c.ids, c.lens = append(c.ids, c.syms[i].id), append(c.lens, c.syms[i].len)
+	for i := int32(0); int(i) < len(c.syms); {
+		n := c.syms.span(i)
+		c.ids, c.lens = append(c.ids, c.syms[i]), append(c.lens, c.bytes(i, n))
+		i += n
 	}
 	out.add(c.ids[from:], c.lens[from:])
 	if len(w) > maxCachedWord {
@@ -118,15 +131,38 @@ func (m *bpe) encodePart(w string, c *wordCache, out *tokens) {
 	c.at[strings.Clone(w)] = [2]uint32{uint32(from), uint32(len(c.ids))}
 }
 
-// symbols fills c.syms with the tokens that a word starts from. The order in which unknown characters come out is
-// the tokenizers library's: one waits for a known one, bytes of byte_fallback do not end the waiting.
-func (m *bpe) symbols(w string, c *wordCache) {
-	if c.syms = c.syms[:0]; len(w) > longWord {
-		c.syms = make([]symbol, 0, len(w))
+// bytes is how many bytes of the word the n places from l on stand for.
+func (c *wordCache) bytes(l, n int32) (sum int32) {
+	if c.size == nil {
+		return n
+	}
+	for _, k := range c.size[l : l+n] {
+		sum += k
+	}
+	return sum
+}
+
+// begin fills c.syms with the tokens that a word starts from, and c.size with their lengths: of a long word only where
+// these are wanted. The order in which unknown characters come out is the tokenizers library's: one waits for a known
+// one, bytes of byte_fallback do not end the waiting.
+func (m *bpe) begin(w string, c *wordCache, sizes bool) {
+	long := len(w) > longWord
+	if c.syms, c.size = c.syms[:0], c.size[:0]; long {
+		c.syms, c.size = make(symbols, 0, len(w)), nil
+	}
+	if m.plain {
+		for i := range len(w) {
+			c.syms = append(c.syms, m.byteID[w[i]])
+		}
+		c.size = nil
+		return
 	}
 	lost := int32(0) // bytes that no symbol has taken yet
 	add := func(id, n int32) {
-		c.syms = append(c.syms, symbol{id, n + lost, 1})
+		c.syms = append(c.syms, id)
+		if sizes || !long {
+			c.size = append(c.size, n+lost)
+		}
 		lost = 0
 	}
 	if m.byteLevel && m.prefix == "" && m.suffix == "" && m.unk < 0 {
@@ -181,8 +217,8 @@ func (m *bpe) symbols(w string, c *wordCache) {
 		}
 		flush()
 	}
-	if n := len(c.syms); n > 0 {
-		c.syms[n-1].len += lost
+	if n := len(c.size); n > 0 {
+		c.size[n-1] += lost
 	}
 }
 

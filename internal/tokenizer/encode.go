@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"runtime"
+	"slices"
 	"unicode/utf8"
 
 	"longlora/internal/errs"
@@ -157,6 +158,9 @@ func (e *encoder) word(t text) error {
 	}
 	e.out.lens = e.out.lens[:0]
 	e.t.model.encodeWord(t.s, e.cache, &e.out)
+	if n := len(e.out.lens); n > longWord {
+		e.spans = slices.Grow(e.spans, n)
+	}
 	at := 0
 	for _, n := range e.out.lens {
 		e.spans = append(e.spans, t.span(at, at+int(n)))

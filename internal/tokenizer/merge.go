@@ -3,34 +3,44 @@ package tokenizer
 // longWord is the number of symbols from which a word is merged by mergeLong.
 const longWord = 1 << 14
 
-// symbol is a token of a word in the making. A merged token stands where its first symbol stood.
-type symbol struct {
-	id   int32
-	len  int32 // bytes of the word; 0: it has been merged into another
-	span int32 // how many places the token takes up; where it is longer than one, its last place says so too
+// symbols are a word in the making, in four bytes for each symbol that it began as. Where a token begins stands its id.
+// The other places that it takes up are below zero; its second and its last say how many places it has in all, as -n.
+type symbols []int32
+
+// span is how many places the token at l takes up.
+func (s symbols) span(l int32) int32 {
+	if int(l)+1 < len(s) && s[l+1] < 0 {
+		return -s[l+1]
+	}
+	return 1
+}
+
+// gone says that the token which began at l has been merged into the one before it.
+func (s symbols) gone(l int32) bool { return s[l] < 0 }
+
+// join makes the token id of the one at l and the one behind it, and gives the place of the token before, -1 for none.
+func (s symbols) join(l, id int32) (before int32) {
+	r := l + s.span(l)
+	span := r - l + s.span(r)
+	s[l], s[r] = id, -1
+	s[l+1], s[l+span-1] = -span, -span
+	switch {
+	case l == 0:
+		return -1
+	case s[l-1] < 0:
+		return l + s[l-1]
+	}
+	return l - 1
 }
 
 // pairAt is what the token at l and the one behind it become.
-func (m *bpe) pairAt(s []symbol, l int32) (merge, bool) {
-	r := l + s[l].span
+func (m *bpe) pairAt(s symbols, l int32) (merge, bool) {
+	r := l + s.span(l)
 	if int(r) >= len(s) {
 		return merge{}, false
 	}
-	mg, ok := m.merges[pairKey(s[l].id, s[r].id)]
+	mg, ok := m.merges[pairKey(s[l], s[r])]
 	return mg, ok
-}
-
-// join makes the token id of the one at l and the one behind it, and gives the place of the token before, -1 for none.
-func join(s []symbol, l, id int32) (before int32) {
-	r := l + s[l].span
-	span := s[l].span + s[r].span
-	s[l] = symbol{id, s[l].len + s[r].len, span}
-	s[r].len = 0
-	s[l+span-1].span = span
-	if l == 0 {
-		return -1
-	}
-	return l - s[l-1].span
 }
 
 // mergeAll merges c.syms in O(n log n): what may be merged lies in a heap. An entry is dropped when it comes up after
@@ -53,13 +63,13 @@ func (m *bpe) mergeAll(c *wordCache) {
 		h[0], h = h[last], h[:last]
 		h.down()
 		l := int32(uint32(top.key))
-		if s[l].len == 0 {
+		if s.gone(l) {
 			continue
 		}
 		if mg, ok := m.pairAt(s, l); !ok || mg.id != top.id {
 			continue
 		}
-		if before := join(s, l, top.id); before >= 0 {
+		if before := s.join(l, top.id); before >= 0 {
 			try(before)
 		}
 		try(l)

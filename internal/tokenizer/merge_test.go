@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"math/rand/v2"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -23,14 +24,15 @@ func FuzzMerge(f *testing.F) {
 			return
 		}
 		m := randomMerges(seed, scores)
-		var short, long wordCache
+		var short wordCache
+		var long symbols
 		for i := range len(word) {
-			s := symbol{int32(word[i] % letterKinds), 1, 1}
-			short.syms, long.syms = append(short.syms, s), append(long.syms, s)
+			id := int32(word[i] % letterKinds)
+			short.syms, long = append(short.syms, id), append(long, id)
 		}
 		m.mergeAll(&short)
-		m.mergeLong(long.syms)
-		a, b := merged(short.syms), merged(long.syms)
+		m.mergeLong(long)
+		a, b := merged(short.syms), merged(long)
 		if !slices.Equal(a, b) {
 			t.Fatalf("%v, for a long word %v", a, b)
 		}
@@ -88,14 +90,15 @@ func randomMerges(seed uint64, scores bool) *bpe {
 }
 
 // merged are ids and lengths in turn.
-func merged(s []symbol) (out []int32) {
-	for i := 0; i < len(s); i += int(s[i].span) {
-		out = append(out, s[i].id, s[i].len)
+func merged(s symbols) (out []int32) {
+	for i := int32(0); int(i) < len(s); i += s.span(i) {
+		out = append(out, s[i], s.span(i))
 	}
 	return out
 }
 
-// The ids of words of a million letters are the library's (scripts/gen-long-word-cases.py).
+// The ids of words of a million letters are the library's (scripts/gen-long-word-cases.py), and what they take of memory
+// follows their length.
 func TestLongWord(t *testing.T) {
 	tk, err := Load("testdata/long", []int{0})
 	if err != nil {
@@ -119,7 +122,12 @@ func TestLongWord(t *testing.T) {
 			x = x*1664525 + 1013904223
 			word[i] = c.Alphabet[int(x>>24)%len(c.Alphabet)]
 		}
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
 		ids := encode(t, tk, string(word))
+		if runtime.ReadMemStats(&after); after.TotalAlloc-before.TotalAlloc > uint64(24*len(word)) {
+			t.Errorf("%s: %d bytes for %d letters", c.Alphabet, after.TotalAlloc-before.TotalAlloc, len(word))
+		}
 		h := sha256.New()
 		if err := binary.Write(h, binary.LittleEndian, ids); err != nil {
 			t.Fatal(err)
