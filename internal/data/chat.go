@@ -130,7 +130,11 @@ func openTemplate(name, chat string, enc Encoder) (*template, error) {
 	if !slices.Contains(TemplateNames, name) {
 		return fileTemplate(name, enc)
 	}
-	t := builtin(name, eosText(enc), chat)
+	eos, err := eosText(enc)
+	if err != nil {
+		return nil, err
+	}
+	t := builtin(name, eos, chat)
 	t.why = why
 	return t, nil
 }
@@ -187,11 +191,11 @@ func Ask(name, chat string, enc Encoder, sys, message string, log io.Writer) (*A
 }
 
 // eosText is the end of a document as text, "" where no file says which token it is.
-func eosText(enc Encoder) string {
+func eosText(enc Encoder) (string, error) {
 	if id, ok := enc.EOS(); ok {
 		return enc.Decode([]int32{id})
 	}
-	return ""
+	return "", nil
 }
 
 // missing are the template's marks that are no tokens of the tokenizer.

@@ -59,7 +59,7 @@ func TestChatAsTransformersWritesIt(t *testing.T) {
 			continue
 		}
 		ids := s.Row(0).IDs
-		if got := enc.Decode(ids); got != c.Text {
+		if got, err := enc.Decode(ids); err != nil || got != c.Text {
 			t.Errorf("%s:\n%q, want\n%q", c.Template, got, c.Text)
 		} else if c.IDs != nil && !slices.Equal(ids, c.IDs) {
 			t.Errorf("%s: %q is\n%v, want\n%v", c.Template, got, ids, c.IDs)

@@ -34,7 +34,7 @@ func (l letters) EncodeSpans(s string) (ids []int32, at []tokenizer.Span, err er
 	return ids, at, err
 }
 
-func (letters) Decode(ids []int32) string {
+func (letters) Decode(ids []int32) (string, error) {
 	var b []byte
 	for _, id := range ids {
 		if id == 2 {
@@ -43,7 +43,7 @@ func (letters) Decode(ids []int32) string {
 		}
 		b = append(b, byte(id))
 	}
-	return string(b)
+	return string(b), nil
 }
 func (letters) ID(token string) (int32, bool) { return 0, false }
 func (letters) Size() int                     { return 256 }

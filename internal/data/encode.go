@@ -15,7 +15,7 @@ type Encoder interface {
 	Encode(text string) ([]int32, error)
 	// EncodeSpans also gives the bytes of the text that each token stands for.
 	EncodeSpans(text string) ([]int32, []tokenizer.Span, error)
-	Decode(ids []int32) string
+	Decode(ids []int32) (string, error)
 	BOS() (int32, bool)
 	EOS() (int32, bool)
 	ID(token string) (int32, bool)

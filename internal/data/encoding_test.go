@@ -59,7 +59,7 @@ func TestEncodings(t *testing.T) {
 				t.Errorf("%s%s: %v", c.name, ext, err)
 				continue
 			}
-			if got := o.Encoder.Decode(x.Row(0).IDs); got != "<s>"+s+"</s>" {
+			if got, err := o.Encoder.Decode(x.Row(0).IDs); err != nil || got != "<s>"+s+"</s>" {
 				t.Errorf("%s%s: %q", c.name, ext, got)
 			}
 			x.Close()

@@ -46,7 +46,11 @@ func texts(t *testing.T, o Options) (out []string) {
 	}
 	defer s.Close()
 	for i := range s.Rows() {
-		out = append(out, o.Encoder.Decode(s.Row(i).IDs))
+		text, err := o.Encoder.Decode(s.Row(i).IDs)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, text)
 	}
 	return out
 }

@@ -73,9 +73,14 @@ func fileTemplate(path string, enc Encoder) (*template, error) {
 	}
 	bos := ""
 	if id, ok := enc.BOS(); ok {
-		bos = enc.Decode([]int32{id})
+		if bos, err = enc.Decode([]int32{id}); err != nil {
+			return nil, err
+		}
 	}
-	eos := eosText(enc)
+	eos, err := eosText(enc)
+	if err != nil {
+		return nil, err
+	}
 	pool := sync.Pool{New: func() any { return newMarker(parsed) }}
 	return &template{name: path, render: func(r *rendering, e *example) error {
 		m, ok := pool.Get().(*marker)

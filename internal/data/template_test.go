@@ -275,7 +275,10 @@ func TestScoredTokens(t *testing.T) {
 		}
 		var parts []string
 		for i, id := range ids {
-			s := tk.Decode([]int32{id})
+			s, err := tk.Decode([]int32{id})
+			if err != nil {
+				t.Fatal(err)
+			}
 			for _, a := range d.answers {
 				if i >= a.lo && i < a.hi {
 					s = "⟦" + s + "⟧"

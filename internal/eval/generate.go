@@ -205,7 +205,12 @@ func (w *writer) run(ctx context.Context, r *model.Runner, ids []int32) error {
 			break
 		}
 		w.res.Tokens, w.res.IDs = w.res.Tokens+1, append(w.res.IDs, id)
-		if stop, err := w.add(stream.Next(id), false); err != nil || stop {
+		text, err := stream.Next(id)
+		stop := false
+		if err == nil {
+			stop, err = w.add(text, false)
+		}
+		if err != nil || stop {
 			w.finish(begun)
 			return err
 		}
@@ -216,7 +221,10 @@ func (w *writer) run(ctx context.Context, r *model.Runner, ids []int32) error {
 			return err
 		}
 	}
-	_, err := w.add(stream.Rest(), true)
+	rest, err := stream.Rest()
+	if err == nil {
+		_, err = w.add(rest, true)
+	}
 	w.finish(begun)
 	return err
 }

@@ -126,7 +126,11 @@ func complete(r *model.Runner, prompt []int32, n int, enc *tokenizer.Tokenizer, 
 		if ends[id] {
 			break
 		}
-		b.WriteString(stream.Next(id))
+		text, err := stream.Next(id)
+		if err != nil {
+			return "", err
+		}
+		b.WriteString(text)
 		if enough(b.String()) {
 			return b.String(), nil
 		}
@@ -136,8 +140,8 @@ func complete(r *model.Runner, prompt []int32, n int, enc *tokenizer.Tokenizer, 
 			}
 		}
 	}
-	b.WriteString(stream.Rest())
-	return b.String(), nil
+	rest, err := stream.Rest()
+	return b.String() + rest, err
 }
 
 // firstLine is a text's first line that is not blank, and whether it has come to its end.

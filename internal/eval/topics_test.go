@@ -51,7 +51,11 @@ func TestTopicsPrompt(t *testing.T) {
 		if size := len(x.Prompt) + x.Room; size > ctx || !slices.Equal(x.Prompt, again.Prompt) || slices.Equal(x.Prompt, other.Prompt) {
 			t.Errorf("ctx %d: %d tokens, or not a function of seed and trial", ctx, size)
 		}
-		text, last := enc.Decode(x.Prompt), -1
+		text, err := enc.Decode(x.Prompt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		last := -1
 		for i, topic := range x.Topics {
 			at := strings.Index(text, topic)
 			if at <= last || slices.Contains(x.Topics[:i], topic) {
@@ -87,7 +91,9 @@ func TestMergedAnswer(t *testing.T) {
 	if !slices.Equal(slices.Concat(x.Prompt, x.Answer), e.withBOS("say: the end")) {
 		t.Error("prompt and answer are not the whole text's tokens")
 	}
-	if p, a := enc.Decode(x.Prompt), enc.Decode(x.Answer); strings.HasSuffix(p, "t") || !strings.HasSuffix(a, "the end") {
+	p, errP := enc.Decode(x.Prompt)
+	a, errA := enc.Decode(x.Answer)
+	if errP != nil || errA != nil || strings.HasSuffix(p, "t") || !strings.HasSuffix(a, "the end") {
 		t.Errorf("%q, %q", p, a)
 	}
 }

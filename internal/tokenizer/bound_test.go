@@ -79,7 +79,17 @@ func TestHostileTokenizers(t *testing.T) {
 			t.Errorf("%s: a message of %d bytes", name, len(err.Error()))
 		}
 	}
-	_, err := Load(small(t, func(d map[string]any) {
+	tk, err := Load(small(t, func(d map[string]any) {
+		d["decoder"] = map[string]any{"type": "Sequence", "decoders": []any{map[string]any{"type": "Fuse"},
+			map[string]any{"type": "Replace", "pattern": map[string]any{"Regex": `(?=.*x).`}, "content": ""}}}
+	}), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s, err := tk.Decode(encode(t, tk, strings.Repeat("hello ", 1<<13)+"x")); errs.Code(err) != 4 || !strings.Contains(err.Error(), "tokenizer.json: decoder: ") || s != "" {
+		t.Errorf("a decoder without an end: %d bytes, %v", len(s), err)
+	}
+	_, err = Load(small(t, func(d map[string]any) {
 		d["model"].(map[string]any)["end_of_word_suffix"] = strings.Repeat("</w>", 1000)
 	}), nil)
 	if errs.Code(err) != 4 || !strings.Contains(err.Error(), "end_of_word_suffix") {
@@ -98,7 +108,7 @@ func TestHostileTokenizers(t *testing.T) {
 		t.Fatal(err)
 	}
 	began := time.Now()
-	tk, err := Load(writeAround(t, "gpt2", nil, map[string]json.RawMessage{"tokenizer_config.json": b}), nil)
+	tk, err = Load(writeAround(t, "gpt2", nil, map[string]json.RawMessage{"tokenizer_config.json": b}), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

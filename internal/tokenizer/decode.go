@@ -10,16 +10,18 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"longlora/internal/errs"
 	"longlora/internal/tokenizer/onig"
 )
 
-// decoder changes the texts of tokens; the results joined are the text.
-type decoder func(tokens []string) []string
+// decoder changes the texts of tokens; the results joined are the text. It fails where a pattern of the file takes more
+// steps than a text of that length may take.
+type decoder func(tokens []string) ([]string, error)
 
 // decoderOf reads a decoder of tokenizer.json.
 func decoderOf(raw json.RawMessage) (decoder, error) {
 	if null(raw) {
-		return func(tokens []string) []string { return []string{strings.Join(tokens, " ")} }, nil
+		return always(func(tokens []string) []string { return []string{strings.Join(tokens, " ")} }), nil
 	}
 	parts, err := sequence(raw, "decoders")
 	if err != nil {
@@ -61,11 +63,11 @@ func decoderPart(raw json.RawMessage) (d decoder, grows int, err error) {
 	}
 	switch p.Type {
 	case "ByteLevel":
-		return unspellAll, 3, nil // a byte that is no text becomes U+FFFD
+		return always(unspellAll), 3, nil // a byte that is no text becomes U+FFFD
 	case "ByteFallback":
-		return joinBytes, 1, nil
+		return always(joinBytes), 1, nil
 	case "Fuse":
-		return fuse, 1, nil
+		return always(fuse), 1, nil
 	case "Strip":
 		return each(func(s string) string { return stripEnds(s, p.Content, p.Start, p.Stop) }), 1, nil
 	case "Replace":
@@ -94,7 +96,7 @@ func decoderPart(raw json.RawMessage) (d decoder, grows int, err error) {
 
 // unsuffix writes a space for the suffix of each token but the last.
 func unsuffix(suffix string) decoder {
-	return func(tokens []string) []string {
+	return always(func(tokens []string) []string {
 		for i, s := range tokens {
 			with := " "
 			if i == len(tokens)-1 {
@@ -103,43 +105,51 @@ func unsuffix(suffix string) decoder {
 			tokens[i] = strings.ReplaceAll(s, suffix, with)
 		}
 		return tokens
-	}
+	})
 }
 
-// replaceAll applies a replacement to each token. All tokens share the steps that a text of their length may take; one
-// whose turn comes after those stays as it is.
+// always is a decoder that never fails.
+func always(f func(tokens []string) []string) decoder {
+	return func(tokens []string) ([]string, error) { return f(tokens), nil }
+}
+
+// replaceAll applies a replacement to each token. All tokens share the steps that a text of their length may take.
 func replaceAll(r rewrite) decoder {
-	return func(tokens []string) []string {
+	return func(tokens []string) ([]string, error) {
 		all := 0
 		for _, s := range tokens {
 			all += len(s)
 		}
 		b := &bound{most: math.MaxInt, room: math.MaxInt, steps: onig.Steps(all)} // how much it writes is bounded by maxDecoded
 		for i, s := range tokens {
-			if t, err := r(text{s: s, bound: b}, false); err == nil {
-				tokens[i] = t.s
+			t, err := r(text{s: s, bound: b}, false)
+			if err != nil {
+				return nil, err
 			}
+			tokens[i] = t.s
 		}
-		return tokens
+		return tokens, nil
 	}
 }
 
 func chain(all ...decoder) decoder {
-	return func(tokens []string) []string {
+	return func(tokens []string) (_ []string, err error) {
 		for _, d := range all {
-			tokens = d(tokens)
+			if tokens, err = d(tokens); err != nil {
+				return nil, err
+			}
 		}
-		return tokens
+		return tokens, nil
 	}
 }
 
 func each(f func(string) string) decoder {
-	return func(tokens []string) []string {
+	return always(func(tokens []string) []string {
 		for i, s := range tokens {
 			tokens[i] = f(s)
 		}
 		return tokens
-	}
+	})
 }
 
 func fuse(tokens []string) []string { return []string{strings.Join(tokens, "")} }
@@ -196,7 +206,7 @@ func stripEnds(s, c string, start, stop int) string {
 
 // unspace writes spaces for the replacement; the first token's are left out where one was put in front.
 func unspace(replacement string, lead bool) decoder {
-	return func(tokens []string) []string {
+	return always(func(tokens []string) []string {
 		for i, s := range tokens {
 			with := " "
 			if i == 0 && lead {
@@ -205,19 +215,24 @@ func unspace(replacement string, lead bool) decoder {
 			tokens[i] = strings.ReplaceAll(s, replacement, with)
 		}
 		return tokens
-	}
+	})
 }
 
 // Decode returns the text of ids, special tokens written out. Bytes that are no valid UTF-8 become U+FFFD,
-// so the text of a cut sequence may end in one. Ids outside the vocabulary add nothing.
-func (t *Tokenizer) Decode(ids []int32) string {
+// so the text of a cut sequence may end in one. Ids outside the vocabulary add nothing. It fails, as a data error that
+// names the tokenizer's file, where that file's decoder takes too many steps on the tokens.
+func (t *Tokenizer) Decode(ids []int32) (string, error) {
 	toks := make([]string, 0, len(ids))
 	for _, id := range ids {
 		if id >= 0 && int(id) < len(t.tokens) && t.tokens[id] != "" {
 			toks = append(toks, t.tokens[id])
 		}
 	}
-	return strings.Join(t.decode(toks), "")
+	out, err := t.decode(toks)
+	if err != nil {
+		return "", errs.Dataf("%s: decoder: %w", t.path, err)
+	}
+	return strings.Join(out, ""), nil
 }
 
 // Stream decodes tokens as they come, so that what it has given so far is always the beginning of the whole text.
@@ -232,24 +247,25 @@ type Stream struct {
 // Stream begins decoding.
 func (t *Tokenizer) Stream() *Stream { return &Stream{t: t} }
 
-// Next takes the next token and returns the text that has become certain, maybe none.
-func (s *Stream) Next(id int32) string {
+// Next takes the next token and returns the text that has become certain, maybe none. It fails as Decode does.
+func (s *Stream) Next(id int32) (string, error) {
 	s.ids = append(s.ids, id)
-	all := s.t.Decode(s.ids)
+	all, err := s.t.Decode(s.ids)
 	// An unfinished character shows as U+FFFD at the end.
-	if strings.HasSuffix(all, "\uFFFD") || len(all) <= s.given {
-		return ""
+	if err != nil || strings.HasSuffix(all, "\uFFFD") || len(all) <= s.given {
+		return "", err
 	}
 	out := all[s.given:]
 	s.ids = slices.Delete(s.ids, 0, s.context)
-	s.context, s.given = len(s.ids), len(s.t.Decode(s.ids))
-	return out
+	context, err := s.t.Decode(s.ids)
+	s.context, s.given = len(s.ids), len(context)
+	return out, err
 }
 
 // Rest returns what Next has held back: the end of a sequence that stops within a character, as Decode gives it.
-func (s *Stream) Rest() string {
-	all := s.t.Decode(s.ids)
+func (s *Stream) Rest() (string, error) {
+	all, err := s.t.Decode(s.ids)
 	out := all[min(s.given, len(all)):]
 	s.ids, s.context, s.given = nil, 0, 0
-	return out
+	return out, err
 }

@@ -182,7 +182,7 @@ func (m *spModel) spaces(t *Tokenizer, cfg config) {
 		t.normalizers = append(t.normalizers, escape)
 	}
 	unescape := each(func(s string) string { return strings.ReplaceAll(s, string(metaspace), " ") })
-	t.decode = chain(unescape, joinBytes, fuse)
+	t.decode = chain(unescape, always(joinBytes), always(fuse))
 	if prefix {
 		t.decode = chain(t.decode, each(func(s string) string { return strings.TrimPrefix(s, " ") }))
 	}

@@ -202,8 +202,8 @@ func (t *Tokenizer) Describe(id int32) string {
 			file = a.file
 		}
 	}
-	text := t.Decode([]int32{id})
-	if text == "" || strings.Contains(text, "\uFFFD") {
+	text, err := t.Decode([]int32{id})
+	if err != nil || text == "" || strings.Contains(text, "\uFFFD") {
 		text = t.tokens[id]
 	}
 	return fmt.Sprintf("token %d (%q of %s)", id, text, file)

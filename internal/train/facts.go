@@ -68,7 +68,9 @@ func DryRun(ctx context.Context, c *config.Train, be ops.Backend, log io.Writer)
 	if err != nil {
 		return nil, err
 	}
-	s.firstRow(log)
+	if err := s.firstRow(log); err != nil {
+		return nil, err
+	}
 	return &Facts{Positions: s.base.Record(s.pos.Positions), Ctx: c.Ctx, Group: s.spec.Group, Rows: s.order.Rows(), Steps: s.steps, Trainable: s.plan.Trainable,
 		Tile: s.plan.Tile, DevPlan: s.plan.Device, HostPlan: s.plan.Host, PredictS: sec}, nil
 }
@@ -179,7 +181,7 @@ func (s *setup) memoryFacts(line func(name, format string, a ...any)) {
 }
 
 // firstRow shows the first row decoded, with its cuts and its scored tokens marked.
-func (s *setup) firstRow(log io.Writer) {
+func (s *setup) firstRow(log io.Writer) error {
 	row := s.set.Row(s.order.Row(0))
 	fmt.Fprintf(log, "first row   %d tokens, %d scored; scored tokens in ⟦ ⟧, documents cut at ┃\n", len(row.IDs), load.Scored(row))
 	var text strings.Builder
@@ -191,34 +193,46 @@ func (s *setup) firstRow(log io.Writer) {
 		if i > 0 {
 			text.WriteString("┃")
 		}
-		text.WriteString(s.marked(row, int(lo), hi))
+		if err := s.marked(&text, row, int(lo), hi); err != nil {
+			return err
+		}
 	}
 	fmt.Fprintln(log, text.String())
+	return nil
 }
 
-// marked is a document of a row with its targets in brackets; its first token is never one.
-func (s *setup) marked(row data.Row, lo, hi int) string {
+// marked writes a document of a row with its targets in brackets; its first token is never one.
+func (s *setup) marked(b *strings.Builder, row data.Row, lo, hi int) error {
 	spans := row.Scored
 	if spans == nil {
 		spans = []data.Span{{Lo: 0, Hi: int32(len(row.IDs))}}
 	}
-	var b strings.Builder
 	at := lo
 	for _, p := range spans {
 		from, to := max(int(p.Lo), lo+1), min(int(p.Hi), hi)
-		if from < to {
-			b.WriteString(s.decode(row.IDs[at:from]) + "⟦" + s.decode(row.IDs[from:to]) + "⟧")
-			at = to
+		if from >= to {
+			continue
 		}
+		before, err := s.decode(row.IDs[at:from])
+		if err != nil {
+			return err
+		}
+		target, err := s.decode(row.IDs[from:to])
+		if err != nil {
+			return err
+		}
+		b.WriteString(before + "⟦" + target + "⟧")
+		at = to
 	}
-	b.WriteString(s.decode(row.IDs[at:hi]))
-	return b.String()
+	rest, err := s.decode(row.IDs[at:hi])
+	b.WriteString(rest)
+	return err
 }
 
 // decode is a text of ids; without a tokenizer the ids themselves.
-func (s *setup) decode(ids []int32) string {
+func (s *setup) decode(ids []int32) (string, error) {
 	if s.tok != nil {
 		return s.tok.Decode(ids)
 	}
-	return strings.Trim(fmt.Sprint(ids), "[]") + " "
+	return strings.Trim(fmt.Sprint(ids), "[]") + " ", nil
 }
