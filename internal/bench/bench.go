@@ -23,10 +23,11 @@ import (
 	"longlora/internal/ui"
 )
 
-// Result is what one shape and context took. Operations are counted without anything that is made again.
+// Result is what one shape and context took under one attention. Operations are counted without anything that is made again.
 type Result struct {
 	Shape      string     `json:"shape"`
 	Ctx        int        `json:"ctx"`
+	Attn       string     `json:"attn"`
 	Group      int        `json:"group"`
 	Tile       int        `json:"tile"`
 	Device     string     `json:"device"`
@@ -90,15 +91,16 @@ func Run(ctx context.Context, c *config.Bench, v *config.Values, be ops.Backend,
 	defer weights.Close()
 	var out []Result
 	for _, b := range all {
-		r, err := b.measure(ctx)
+		rs, err := b.measure(ctx)
 		if err != nil {
 			return nil, err
 		}
-		if peak > 0 {
-			r.MFU = r.TFLOPS * 1e12 / peak
+		for _, r := range rs {
+			if peak > 0 {
+				r.MFU = r.TFLOPS * 1e12 / peak
+			}
+			out = append(out, r)
 		}
-		out = append(out, r)
-		fmt.Fprintf(log, "%s ctx %d: %.4f s a step (%.4f predicted), %.0f tok/s\n", r.Shape, r.Ctx, r.SPerStep, b.predicted, r.TokPerS)
 	}
 	return out, nil
 }
@@ -114,7 +116,6 @@ type bench struct {
 	weights       *load.StandIn
 	steps, warmup int
 	log           io.Writer
-	predicted     float64 // seconds a step
 }
 
 // plan plans a step, or refuses with what would fit. coming is memory that the weights will still take.
@@ -135,22 +136,36 @@ func (b *bench) plan(coming int64) (p plan.Planner, w plan.Work, pl plan.Plan, e
 	return p, w, pl, err
 }
 
-func (b *bench) measure(ctx context.Context) (Result, error) {
+// measure measures steps, and of a run whose last steps attend fully those too, each by its plan and in room for both.
+func (b *bench) measure(ctx context.Context) ([]Result, error) {
 	p, w, pl, err := b.plan(0)
 	if err != nil {
-		return Result{}, err
+		return nil, err
 	}
-	fmt.Fprintf(b.log, "%s ctx %d: tile %d, keeping %s, MLP by %d rows, logits by %d; %s\n", b.name, b.c.Ctx, pl.Tile, pl.Kept(), pl.MLPRows, pl.HeadRows, p.Needs(pl))
 	if note := plan.MoveNote(b.c, b.machine); note != "" {
 		fmt.Fprintf(b.log, "note: %s\n", note)
 	}
-	b.predicted = pl.Seconds(b.rates, 1)
 	inv, scale := rope.Default(b.d.D)
 	e, err := train.NewEngine(b.be, w, pl, b.weights, model.Rope{Inv: inv, Scale: scale}, b.c.Seed)
 	if err != nil {
-		return Result{}, err
+		return nil, err
 	}
 	defer e.Close()
+	first, room := pl, pl.Room()
+	first.Last = nil
+	fmt.Fprintf(b.log, "%s ctx %d: %s\n", b.name, b.c.Ctx, p.Needs(pl))
+	r, err := b.measured(ctx, e, w, first, room)
+	if err != nil || pl.Last == nil {
+		return []Result{r}, err
+	}
+	e.Enter(true)
+	last, err := b.measured(ctx, e, w.AsLast(), *pl.Last, room)
+	return []Result{r, last}, err
+}
+
+// measured measures the steps that the engine does now.
+func (b *bench) measured(ctx context.Context, e *train.Engine, w plan.Work, pl, room plan.Plan) (Result, error) {
+	fmt.Fprintf(b.log, "%s ctx %d, %s: %s, MLP by %d rows, logits by %d\n", b.name, b.c.Ctx, w.Attn(), pl.How(), pl.MLPRows, pl.HeadRows)
 	var times []float64
 	peaks := machine.Peaks{Machine: b.machine}
 	rows := load.Batches{Seed: b.c.Seed, Drop: w.Train.Drop > 0}
@@ -173,11 +188,13 @@ func (b *bench) measure(ctx context.Context) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	return Result{
-		Shape: b.name, Ctx: b.c.Ctx, Group: g, Tile: pl.Tile, Device: b.machine.Device, DType: plan.TypeName(b.be.Act()),
+	r := Result{
+		Shape: b.name, Ctx: b.c.Ctx, Attn: w.Attn(), Group: g, Tile: pl.Tile, Device: b.machine.Device, DType: plan.TypeName(b.be.Act()),
 		SPerStep: s, Spread: [2]float64{times[0], times[len(times)-1]}, TokPerS: float64(b.c.Ctx) / s,
-		TFLOPS: flops / s / 1e12, DevicePeak: peaks.Device, DevicePlan: pl.Device, HostPeak: peaks.Host, HostPlan: pl.Host,
-	}, nil
+		TFLOPS: flops / s / 1e12, DevicePeak: peaks.Device, DevicePlan: room.Device, HostPeak: peaks.Host, HostPlan: room.Host,
+	}
+	fmt.Fprintf(b.log, "%s ctx %d, %s: %.4f s a step (%.4f predicted), %.0f tok/s\n", r.Shape, r.Ctx, r.Attn, r.SPerStep, pl.Seconds(b.rates, 1), r.TokPerS)
+	return r, nil
 }
 
 // step is one optimizer step on tokens drawn by the seed.

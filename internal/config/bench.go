@@ -128,5 +128,7 @@ func (b *Bench) At(v *Values, ctx int) (Train, error) {
 	}
 	t := b.Train
 	t.Ctx = ctx
-	return t, t.Finish(v)
+	err := t.Finish(v)
+	t.Steps = 0 // those that are measured are no run's
+	return t, err
 }

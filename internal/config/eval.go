@@ -43,7 +43,7 @@ func (e *Eval) Flags(f *pflag.FlagSet) {
 	TokensVar(f, &e.Stride, "stride", 256, "ppl: tokens between windows")
 	f.IntVar(&e.Limit, "limit", 0, "ppl: at most so many windows, ruler: trials, evenly spread (0: all)")
 	e.DocumentFlags(f)
-	e.AttendFlags(f, "full")
+	e.AttendFlags(f, "full", "s2", "full")
 	e.WindowFlags(f)
 	e.RopeFlags(f)
 	f.IntVar(&e.Trials, "trials", 10, "passkey: prompts a depth; topics: prompts a length; ruler: prompts a subtask")

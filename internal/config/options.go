@@ -4,6 +4,7 @@ import (
 	"math"
 	"math/big"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -123,10 +124,14 @@ type Attend struct {
 	GroupSize          int
 }
 
-// AttendFlags defines them; attn is the default.
-func (a *Attend) AttendFlags(f *pflag.FlagSet, attn string) {
-	f.StringVar(&a.Attn, "attn", attn, "attention: s2 (shifted sparse) or full")
-	OneOf(f, "attn", "s2", "full")
+// AttendFlags defines them; attn is the default of what --attn may be.
+func (a *Attend) AttendFlags(f *pflag.FlagSet, attn string, may ...string) {
+	what := "attention: "
+	if slices.Contains(may, "auto") {
+		what += "auto (s2), "
+	}
+	f.StringVar(&a.Attn, "attn", attn, what+"s2 (shifted sparse) or full")
+	OneOf(f, "attn", may...)
 	f.StringVar(&a.Shift, "shift", "split", "s2's shift: split (nothing sees the future) or roll (the paper's pseudo-code)")
 	OneOf(f, "shift", "split", "roll")
 	f.StringVar(&a.Group, "group", "0.25", "group size as a fraction of the context")

@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"longlora/internal/errs"
+	"longlora/internal/s2attn"
 )
 
 // Train are the options of train.
@@ -43,9 +44,11 @@ type Train struct {
 	Tile                      int
 	KeepActivations           string
 	MoveLayers                int
-	G                         int     // group size in tokens, 0 under full attention
-	HoldDocs                  float64 // share of the documents that is not trained on; extend sets it
-	Values                    *Values // where each option comes from
+	G                         int          // group size in tokens, 0 under full attention
+	FullLast                  string       // as it is written, "" where it is not given
+	Full                      s2attn.Share // of the last steps; of no meaning under full attention
+	HoldDocs                  float64      // share of the documents that is not trained on; extend sets it
+	Values                    *Values      // where each option comes from
 }
 
 // Flags defines train's options.
@@ -64,7 +67,8 @@ func (t *Train) Flags(f *pflag.FlagSet) {
 	f.StringVar(&t.Overlong, "overlong", "drop", "examples longer than a row: drop, truncate (the prompt's longest text loses its middle) or error")
 	OneOf(f, "overlong", "drop", "truncate", "error")
 	t.ScoreFlags(f)
-	t.AttendFlags(f, "s2")
+	t.AttendFlags(f, "auto", "auto", "s2", "full")
+	f.StringVar(&t.FullLast, "full-last", "", "share of the steps, the last ones, that attend fully: 0.125 for the last eighth")
 	t.WindowFlags(f)
 	t.RopeFlags(f)
 	f.StringVar(&t.Tune, "tune", "lora", "lora, or full: every weight")
@@ -117,6 +121,9 @@ func (t *Train) Finish(v *Values, need ...string) error {
 			return err
 		}
 	}
+	if err := t.attention(v); err != nil {
+		return err
+	}
 	if err := v.Require(need...); err != nil {
 		return err
 	}
@@ -133,6 +140,35 @@ func (t *Train) Finish(v *Values, need ...string) error {
 		return err
 	}
 	return t.roll()
+}
+
+// attention settles how steps attend: every step fully, or as S² does until the last ones.
+func (t *Train) attention(v *Values) error {
+	if t.Attn == "full" && t.FullLast != "" {
+		if err := v.Exclusive("attn", "full-last"); err != nil {
+			return errs.Usagef("--attn full is full in every step, and --full-last in the last ones; give one")
+		}
+	}
+	if t.Attn == "auto" {
+		t.Attn = "s2"
+	}
+	t.Full = s2attn.Share{}
+	if t.FullLast == "" || t.Attn == "full" {
+		return nil
+	}
+	var err error
+	if t.Full, err = s2attn.ParseShare(t.FullLast); err != nil {
+		return errs.Usagef("--full-last %s: %v", t.FullLast, err)
+	}
+	return nil
+}
+
+// FullSteps is how many of a run's steps attend fully, its last ones.
+func (t *Train) FullSteps(steps int) int {
+	if t.Attn == "full" {
+		return steps
+	}
+	return t.Full.Last(steps)
 }
 
 // ranges checks numbers one by one.

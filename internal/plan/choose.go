@@ -2,22 +2,31 @@ package plan
 
 import (
 	"fmt"
+	"slices"
 	"sort"
 
 	"longlora/internal/errs"
 	"longlora/internal/model"
-	"longlora/internal/s2attn"
 	"longlora/internal/ui"
 )
 
-// tiles lists the tile lengths to choose from, the longest first.
+// tiles lists the tile lengths to choose from.
 func (p problem) tiles() []int {
+	tiles := p.ownTiles()
+	if b := p.beside; b != nil && !slices.Contains(tiles, b.Tile) {
+		tiles = append(tiles, b.Tile)
+	}
+	return tiles
+}
+
+// ownTiles are those that suit the work, the longest first.
+func (p problem) ownTiles() []int {
 	n := p.Ctx * p.Batch
 	if p.Forced.Tile > 0 {
 		return []int{min(p.Forced.Tile, n)}
 	}
 	tiles := []int{n}
-	if p.Spec.Mode == s2attn.Roll {
+	if p.oneTile() {
 		return tiles
 	}
 	if p.Kind != Step {
@@ -166,6 +175,9 @@ const copying = 0.05
 // chooseTwo is choose that returns besides the best plan the best one of another kind: another tile, another policy, or
 // with layers moved instead of none. It has no tile where there is none.
 func (pr Planner) chooseTwo(w Work) (best, next Plan, err error) {
+	if w.Last != nil {
+		return pr.chooseBoth(w)
+	}
 	p := problem{w, pr}
 	if err := p.checkForced(); err != nil {
 		return best, next, err
@@ -334,6 +346,12 @@ func (z *counted) none() (least, next Plan, err error) {
 // fits reports whether some plan fits. What neither moves all nor nothing may fit where those two do not, one for
 // want of host memory and one for want of device memory.
 func (pr Planner) fits(w Work) (bool, error) {
+	if w.Last != nil {
+		if ok, err := pr.fits(w.AsLast()); !ok || err != nil {
+			return false, err
+		}
+		w.Last = nil
+	}
 	p := problem{w, pr}
 	z, err := newCounted(p)
 	if err != nil {

@@ -1,7 +1,6 @@
 package plan
 
 import (
-	"fmt"
 	"math"
 
 	"longlora/internal/model"
@@ -18,26 +17,6 @@ func (p Planner) Count(w Work, tl model.Tiling) (Plan, error) {
 		return Plan{}, err
 	}
 	return z.count(tl), nil
-}
-
-// Check refuses a tiling that the work cannot be carried out by.
-func (p Work) Check(tl model.Tiling) error {
-	n := p.Ctx * p.Batch
-	for _, c := range []struct {
-		field       string
-		v, from, to int
-	}{
-		{"tile", tl.Tile, 1, n}, {"more", tl.More, 0, p.Desc.L}, {"moved", tl.Moved, 0, model.MostMoved(p.Desc.L)},
-		{"mlp_rows", tl.MLPRows, 1, n}, {"head_rows", tl.HeadRows, 1, n},
-	} {
-		if c.v < c.from || c.v > c.to {
-			return fmt.Errorf("%s: %d is not from %d to %d", c.field, c.v, c.from, c.to)
-		}
-	}
-	if p.Spec.Mode == s2attn.Roll && tl.Tile != n {
-		return fmt.Errorf("tile: %d, where rolled groups need one tile of %d", tl.Tile, n)
-	}
-	return nil
 }
 
 // counted is a problem whose model is made, on a backend that counts.

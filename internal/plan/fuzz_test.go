@@ -2,6 +2,7 @@ package plan
 
 import (
 	"encoding/json"
+	"reflect"
 	"testing"
 
 	"longlora/internal/lora"
@@ -33,10 +34,10 @@ func FuzzPlan(f *testing.F) {
 			t.Fatal(err)
 		}
 		var again Plan
-		if err := json.Unmarshal(one, &again); err != nil || again != pl {
+		if err := json.Unmarshal(one, &again); err != nil || !reflect.DeepEqual(again, pl) {
 			t.Fatalf("%+v, written again %+v (%v)", pl, again, err)
 		}
-		if err := p.Check(pl.Tiling); err != nil {
+		if err := p.Work.Check(pl); err != nil {
 			if len(err.Error()) > 200 {
 				t.Fatalf("a message of %d bytes", len(err.Error()))
 			}

@@ -18,6 +18,8 @@ type Planner struct {
 	machine.Machine
 	Limits Limits
 	Base   int64 // host bytes that the process holds before anything is taken
+
+	beside *Plan // in whose room a plan is to fit too
 }
 
 // Here is the planner that the options make of a machine, at this moment: what the process holds counts.
@@ -52,13 +54,18 @@ func HostLimit(c *config.Common) (int64, error) {
 	return free / 5 * 4, nil
 }
 
-// Allows reports whether a plan is within the limits.
+// Allows reports whether a plan is within the limits, its last steps too.
 func (p Planner) Allows(pl Plan) bool {
+	if p.beside != nil {
+		pl.Last = p.beside
+	}
+	pl = pl.Room()
 	return pl.Host <= p.Limits.Host && (p.OnHost || pl.Device <= p.Limits.Device)
 }
 
 // Needs says what a plan takes of which memory, and what it may.
 func (p Planner) Needs(pl Plan) string {
+	pl = pl.Room()
 	s := fmt.Sprintf("%s of host memory, where --host-mem allows %s", ui.Bytes(pl.Host), ui.Bytes(p.Limits.Host))
 	if !p.OnHost {
 		s = fmt.Sprintf("%s of device memory, where --device-mem allows %s, and %s", ui.Bytes(pl.Device), ui.Bytes(p.Limits.Device), s)

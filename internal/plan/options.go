@@ -28,25 +28,47 @@ func TrainingStep(c *config.Train, d model.Desc, tr model.Train, weight tensor.F
 	if c.MoveLayers >= 0 {
 		w.Forced.Moved = &c.MoveLayers
 	}
-	var err error
-	w.Score, err = validation(c, w.Spec)
-	return w, err
+	return w, w.attend(c)
 }
 
-// validation are the ways of attending that validation uses.
-func validation(c *config.Train, own s2attn.Spec) ([]s2attn.Spec, error) {
+// attend settles how the steps attend, the first and the last ones, and how rows are scored beside them.
+func (p *Work) attend(c *config.Train) (err error) {
+	steps := c.Steps
+	if steps == 0 {
+		steps = 1 << 30 // not counted: enough for any share to be some of them
+	}
+	full := c.FullSteps(steps)
+	if full == steps {
+		p.Spec = s2attn.Spec{Mode: s2attn.Full}
+		p.Score, err = validation(c, "full")
+		return err
+	}
+	if p.Score, err = validation(c, "s2"); full == 0 || err != nil {
+		return err
+	}
+	last := &Last{Spec: s2attn.Spec{Mode: s2attn.Full}, When: fmt.Sprintf("in the last %d of %d steps", full, steps)}
+	if c.Steps == 0 {
+		last.When = fmt.Sprintf("in the last %s of the steps", &c.Full)
+	}
+	last.Score, err = validation(c, "full")
+	p.Last = last
+	return err
+}
+
+// validation are the ways of attending that validation uses beside steps that attend in the way of this name.
+func validation(c *config.Train, attn string) ([]s2attn.Spec, error) {
 	if c.EvalEvery == 0 {
 		return nil, nil
 	}
 	names := c.EvalAttn
 	if len(names) == 0 {
-		names = []string{c.Attn}
+		names = []string{attn}
 	}
 	var out []s2attn.Spec
 	for _, n := range names {
 		spec := s2attn.Spec{Mode: s2attn.Full}
 		if n == "s2" && c.Attn == "s2" {
-			spec = own
+			spec = Spec(c)
 		} else if n == "s2" {
 			a := c.Attend
 			a.Attn = "s2"

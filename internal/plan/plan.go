@@ -42,6 +42,7 @@ type Work struct {
 	Cuts   bool // rows hold several documents: halos may be as long as any cuts make them
 	Forced Forced
 	Score  []s2attn.Spec // of a step: ways of attending that rows are also scored with, in the same arenas
+	Last   *Last         // of a step: what a run's last steps do otherwise, nil where all are alike
 	IDs    int64         // host bytes of token ids and row tables
 	Made   int64         // host bytes of matrices that loading makes
 }
@@ -77,6 +78,8 @@ type Plan struct {
 	Cost      ops.Cost `json:"-"` // of one micro-batch
 	Optimizer ops.Cost `json:"-"` // of one update
 	Trainable int64    `json:"trainable"`
+
+	Last *Plan `json:"last,omitempty"` // of a run's last steps, see Last; the fields above are the first ones' alone
 }
 
 // How says how the plan is carried out.

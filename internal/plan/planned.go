@@ -55,6 +55,9 @@ type Planned struct {
 	MoreHost    string  `json:"more_host_plan,omitempty"` // the same for host memory
 	MoreHostS   float64 `json:"more_host_s,omitempty"`
 
+	Attn string `json:"attn"` // of the steps, or of all but the last ones
+	*PlannedLast
+
 	positions string
 	windows   string
 	kept      string
@@ -62,6 +65,32 @@ type Planned struct {
 	rows      int      // of a step
 	onHost    bool
 	refusal   error
+}
+
+// PlannedLast is what plan prints besides of a run's last steps, where they alone attend fully. Bytes elsewhere are then room
+// for both.
+type PlannedLast struct {
+	Tile       int        `json:"full_tile"`
+	Keep       model.Keep `json:"full_keep"`
+	More       int        `json:"full_more"`
+	Moved      int        `json:"full_moved"`
+	MLPRows    int        `json:"full_mlp_rows"`
+	HeadRows   int        `json:"full_head_rows"`
+	DevicePlan int64      `json:"full_device_plan_bytes"`
+	HostPlan   int64      `json:"full_host_plan_bytes"`
+	PredictedS float64    `json:"full_predicted_s"`
+
+	when, kept string
+}
+
+// NewPlannedLast says it of a plan; nil where it has no last steps.
+func NewPlannedLast(w Work, pl Plan, r ops.Rates, accum int) *PlannedLast {
+	l := pl.Last
+	if l == nil {
+		return nil
+	}
+	return &PlannedLast{Tile: l.Tile, Keep: l.Keep, More: l.More, Moved: l.Moved, MLPRows: l.MLPRows, HeadRows: l.HeadRows,
+		DevicePlan: l.Device, HostPlan: l.Host, PredictedS: l.Seconds(r, accum), when: w.Last.When, kept: l.Kept()}
 }
 
 // Run says what a step would need and take on a machine. One that does not fit is a Planned with Fits false; see
@@ -106,12 +135,14 @@ func Run(c *config.Plan, v *config.Values, m machine.Machine) (*Planned, error) 
 	if err != nil {
 		return nil, err
 	}
+	room := pl.Room()
 	out := &Planned{
-		Shape: s.name, Ctx: w.Ctx, Group: w.Group(), Tile: pl.Tile, Device: m.Device, DType: TypeName(m.Act), DevicePlan: pl.Device, HostPlan: pl.Host,
+		Shape: s.name, Ctx: w.Ctx, Group: w.Group(), Tile: pl.Tile, Device: m.Device, DType: TypeName(m.Act), DevicePlan: room.Device, HostPlan: room.Host,
 		PredictedS: pl.Seconds(rates, c.Accum), Fits: refusal == nil, Chip: m.Chip, Keep: pl.Keep, More: pl.More, Moved: pl.Moved, MLPRows: pl.MLPRows, HeadRows: pl.HeadRows, Trainable: pl.Trainable,
-		Params: pl.Params, Act: pl.Act, Halo: pl.Halo, Carried: pl.Carried, Workspace: pl.Workspace, Context: pl.Context, Weights: pl.Weights, IDs: pl.IDs, Base: pl.Base,
+		Params: room.Params, Act: room.Act, Halo: room.Halo, Carried: room.Carried, Workspace: room.Workspace, Context: room.Context, Weights: room.Weights, IDs: room.IDs, Base: room.Base,
 		DeviceLimit: p.Limits.Device, HostLimit: p.Limits.Host, positions: positions, kept: pl.Kept(), notes: notes, windows: s.opened.Windows(), rows: c.Batch * c.Accum, onHost: m.OnHost,
 	}
+	out.Attn, out.PlannedLast = w.Attn(), NewPlannedLast(w, pl, rates, c.Accum)
 	if note := MoveNote(&c.Train, m); note != "" {
 		out.notes = append(out.notes, "note: "+note)
 	}
@@ -237,6 +268,14 @@ func (p *Planned) Print(w io.Writer) {
 	}
 	fmt.Fprintf(w, "tile %d, keeping %s; MLP by %d rows, logits by %d; %d trainable parameters; %.3g s a step%s predicted\n",
 		p.Tile, p.kept, p.MLPRows, p.HeadRows, p.Trainable, p.PredictedS, each)
+	if l := p.PlannedLast; l != nil {
+		memory := ui.Bytes(l.HostPlan) + " of host memory"
+		if !p.onHost {
+			memory = ui.Bytes(l.DevicePlan) + " of device memory and " + memory
+		}
+		fmt.Fprintf(w, "attention is full %s: tile %d, keeping %s; MLP by %d rows, logits by %d; %s; %.3g s a step%s predicted. The table is room for both\n",
+			l.when, l.Tile, l.kept, l.MLPRows, l.HeadRows, memory, l.PredictedS, each)
+	}
 	p.PrintNotes(w)
 	for _, o := range []struct {
 		what, plan string

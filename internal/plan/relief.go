@@ -4,6 +4,7 @@ import (
 	"strconv"
 
 	"longlora/internal/config"
+	"longlora/internal/s2attn"
 )
 
 // Training is the request that train's options make. work is the work that options state, which may be changed ones.
@@ -55,6 +56,13 @@ var reliefs = []relief{
 		func(c *config.Train) []config.Change {
 			c.Batch, c.Accum = 1, c.Accum*c.Batch
 			return []config.Change{{Option: "batch", Value: "1"}, {Option: "accum", Value: strconv.Itoa(c.Accum)}}
+		},
+	},
+	{ // full attention keeps the keys and values of all tokens before
+		func(c *config.Train) bool { return c.Attn != "full" && !c.Full.None() },
+		func(c *config.Train) []config.Change {
+			c.Full = s2attn.Share{}
+			return []config.Change{{Option: "full-last", Value: "0"}}
 		},
 	},
 	{ // its values, gradients and moments in float32 are often the largest part of what is trained

@@ -175,8 +175,8 @@ func (t *training) memory(s *Section) error {
 		name    string
 		of      func(*rundir.Metrics) int64
 		planned func(*train.Record) int64
-	}{{"Device memory", func(m *rundir.Metrics) int64 { return m.DevicePeak }, func(r *train.Record) int64 { return r.Plan.Device }},
-		{"Host memory", func(m *rundir.Metrics) int64 { return m.HostPeak }, func(r *train.Record) int64 { return r.Plan.Host }}} {
+	}{{"Device memory", func(m *rundir.Metrics) int64 { return m.DevicePeak }, func(r *train.Record) int64 { return r.Plan.Room().Device }},
+		{"Host memory", func(m *rundir.Metrics) int64 { return m.HostPeak }, func(r *train.Record) int64 { return r.Plan.Room().Host }}} {
 		unit, label := 1<<20, "MiB"
 		for _, m := range t.steps {
 			if kind.of(&m) >= 1<<30 {
@@ -277,7 +277,7 @@ func (t *training) planned() Table {
 	if t.record == nil {
 		return tab
 	}
-	p := t.record.Plan
+	p := t.record.Plan.Room()
 	for _, row := range []struct {
 		what string
 		n    int64
@@ -344,10 +344,11 @@ func (t *training) sayMemory() (out []string) {
 	for _, m := range t.steps {
 		device, host = max(device, m.DevicePeak), max(host, m.HostPeak)
 	}
+	room := t.record.Plan.Room()
 	for _, x := range []struct {
 		what          string
 		used, planned int64
-	}{{"device", device, t.record.Plan.Device}, {"host", host, t.record.Plan.Host}} {
+	}{{"device", device, room.Device}, {"host", host, room.Host}} {
 		if x.used > 0 && x.planned > 0 {
 			out = append(out, fmt.Sprintf("At most %s of %s memory was used; %s was planned.", ui.Bytes(x.used), x.what, ui.Bytes(x.planned)))
 		}

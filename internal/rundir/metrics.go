@@ -15,6 +15,7 @@ import (
 // Metrics is one line of metrics.jsonl.
 type Metrics struct {
 	Step       int      `json:"step"`
+	Attn       string   `json:"attn,omitempty"` // how the step attended: s2 or full
 	Loss       float64  `json:"loss"`
 	GradNorm   float64  `json:"grad_norm"`
 	LR         float64  `json:"lr"`

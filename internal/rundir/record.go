@@ -32,7 +32,8 @@ type Run struct {
 	Seed      uint64              `json:"seed"`
 	Device    string              `json:"device"`
 	DType     string              `json:"dtype"`
-	Steps     int                 `json:"steps"` // of the whole run
+	Steps     int                 `json:"steps"`      // of the whole run
+	FullSteps int                 `json:"full_steps"` // its last ones, that attend fully
 	State     State               `json:"state"`
 	Result    *Result             `json:"result,omitempty"` // of a finished run
 	Files     []files.Fingerprint `json:"files,omitempty"`  // what a checkpoint consists of beside its record, or a finished run's result
@@ -61,11 +62,12 @@ type State struct {
 
 // Result is what a finished run prints.
 type Result struct {
-	Steps   int     `json:"steps"`
-	Loss    float64 `json:"loss"`
-	Tokens  int64   `json:"tokens"`
-	Seconds float64 `json:"seconds"`
-	Out     string  `json:"out"`
+	Steps     int     `json:"steps"`
+	FullSteps int     `json:"full_steps"` // of them, that attended fully
+	Loss      float64 `json:"loss"`
+	Tokens    int64   `json:"tokens"`
+	Seconds   float64 `json:"seconds"`
+	Out       string  `json:"out"`
 }
 
 // Model is a checkpoint's fingerprint: sha256 of config.json, and each weight file's.

@@ -89,7 +89,8 @@ func (c *card) Weight(s tensor.Stored) (ops.Weight, error) {
 func TestDevicePlanIsWhatIsTaken(t *testing.T) {
 	const name = "gqa-llama3"
 	e := testkit.Golden(t, name)
-	for _, more := range [][]string{nil, {"--tile=24"}, {"--tune=full", "--adapter="}, {"--batch=2", "--dropout=0.1", "--eval-fraction=0.3", "--eval-every=1", "--eval-attn=s2,full"}, {"--attn=full", "--tile=40"}} {
+	for _, more := range [][]string{nil, {"--tile=24"}, {"--tune=full", "--adapter="}, {"--batch=2", "--dropout=0.1", "--eval-fraction=0.3", "--eval-every=1", "--eval-attn=s2,full"}, {"--attn=full", "--tile=40"},
+		{"--full-last=0.5"}, {"--full-last=0.5", "--tile=24", "--eval-fraction=0.3", "--eval-every=1", "--eval-attn=s2,full"}} {
 		c, out := newCard(t), t.TempDir()
 		args := append(goldenArgs(name, e, out, "--steps=2"), more...)
 		var log bytes.Buffer
@@ -109,8 +110,8 @@ func TestDevicePlanIsWhatIsTaken(t *testing.T) {
 			t.Fatalf("run.json: %+v, %v", rec, err)
 		}
 		for _, m := range metrics(t, out) {
-			if m.DevicePeak != rec.Plan.Device {
-				t.Errorf("%v: step %d has %d bytes on the device, %d were planned", more, m.Step, m.DevicePeak, rec.Plan.Device)
+			if is := rec.Plan.Room().Device; m.DevicePeak != is {
+				t.Errorf("%v: step %d has %d bytes on the device, %d were planned", more, m.Step, m.DevicePeak, is)
 			}
 		}
 		if c.weights != rec.Plan.Weights {

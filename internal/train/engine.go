@@ -21,6 +21,10 @@ type Engine struct {
 	Scorers map[s2attn.Mode]*model.Runner // ways of attending that rows can be scored with
 
 	params, act, halo *ops.Arena
+	work              plan.Work
+	plan              plan.Plan
+	rope              model.Rope
+	last              bool
 }
 
 // Weights make a model in an arena; load.Base does.
@@ -30,18 +34,19 @@ type Weights interface {
 
 // NewEngine takes the memory that the plan counted and loads the weights.
 func NewEngine(b ops.Backend, w plan.Work, pl plan.Plan, base Weights, rope model.Rope, seed uint64) (*Engine, error) {
+	room := pl.Room()
 	// Taking more than there is would end the process without a word.
-	if free, err := machine.HostAvailable(); err == nil && pl.Host-pl.Base > free {
+	if free, err := machine.HostAvailable(); err == nil && room.Host-room.Base > free {
 		return nil, errs.NoFitf("the plan takes %s of host memory besides what the process has, and %s are available; lower --host-mem, or end what else uses memory",
-			ui.Bytes(pl.Host-pl.Base), ui.Bytes(free))
+			ui.Bytes(room.Host-room.Base), ui.Bytes(free))
 	}
-	e := &Engine{Backend: b, Scorers: map[s2attn.Mode]*model.Runner{}}
+	e := &Engine{Backend: b, work: w, plan: pl, rope: rope}
 	for _, a := range []struct {
 		to    **ops.Arena
 		name  string
 		space ops.Space
 		size  int64
-	}{{&e.params, "parameters", ops.Device, pl.Params}, {&e.act, "activations", ops.Device, pl.Act}, {&e.halo, "halos and moved activations", ops.Host, pl.Halo + pl.Carried}} {
+	}{{&e.params, "parameters", ops.Device, room.Params}, {&e.act, "activations", ops.Device, room.Act}, {&e.halo, "halos and moved activations", ops.Host, room.Halo + room.Carried}} {
 		arena, err := ops.NewArena(b, a.name, a.space, a.size)
 		if err != nil {
 			e.Close()
@@ -54,17 +59,36 @@ func NewEngine(b ops.Backend, w plan.Work, pl plan.Plan, base Weights, rope mode
 		e.Close()
 		return nil, err
 	}
-	e.Runner = e.runner(w, pl, w.Spec, rope)
-	for _, s := range w.Score {
-		e.Scorers[s.Mode] = e.runner(w, pl, s, rope)
-	}
+	e.attend(w, pl)
 	return e, nil
 }
 
-func (e *Engine) runner(w plan.Work, pl plan.Plan, spec s2attn.Spec, rope model.Rope) *model.Runner {
-	r := model.NewRunner(e.Model, e.Backend, spec, rope, pl.Tiling, e.act, e.halo)
-	r.Worst = w.Cuts
-	return r
+// Enter has what follows attend as the run's last steps do, or as its first ones. It is for the time between steps.
+func (e *Engine) Enter(last bool) {
+	if last == e.last {
+		return
+	}
+	e.last = last
+	if last {
+		e.attend(e.work.AsLast(), *e.plan.Last)
+	} else {
+		e.attend(e.work, e.plan)
+	}
+}
+
+// attend makes the runners of one way of attending, in the memory of those before.
+func (e *Engine) attend(w plan.Work, pl plan.Plan) {
+	e.act.Release(0)
+	e.halo.Release(0)
+	runner := func(spec s2attn.Spec) *model.Runner {
+		r := model.NewRunner(e.Model, e.Backend, spec, e.rope, pl.Tiling, e.act, e.halo)
+		r.Worst = w.Cuts
+		return r
+	}
+	e.Runner, e.Scorers = runner(w.Spec), map[s2attn.Mode]*model.Runner{}
+	for _, s := range w.Score {
+		e.Scorers[s.Mode] = runner(s)
+	}
 }
 
 // Close gives the memory back.

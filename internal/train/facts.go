@@ -12,7 +12,6 @@ import (
 	"longlora/internal/ops"
 	"longlora/internal/plan"
 	"longlora/internal/rundir"
-	"longlora/internal/s2attn"
 	"longlora/internal/ui"
 )
 
@@ -28,6 +27,8 @@ type Facts struct {
 	DevPlan   int64            `json:"device_plan_bytes"`
 	HostPlan  int64            `json:"host_plan_bytes"`
 	PredictS  float64          `json:"predicted_s"` // of a step
+	FullSteps int              `json:"full_steps"`
+	*plan.PlannedLast
 }
 
 // Check refuses what a run would refuse before its first step; nothing is written.
@@ -64,15 +65,20 @@ func DryRun(ctx context.Context, c *config.Train, be ops.Backend, log io.Writer)
 	}
 	defer s.close()
 	s.notes(log)
-	sec, err := s.facts(log, 0)
+	if err := s.facts(log, 0); err != nil {
+		return nil, err
+	}
+	rates, err := s.machine.Predicting()
 	if err != nil {
 		return nil, err
 	}
 	if err := s.firstRow(log); err != nil {
 		return nil, err
 	}
-	return &Facts{Positions: s.base.Record(s.pos.Positions), Ctx: c.Ctx, Group: s.spec.Group, Rows: s.order.Rows(), Steps: s.steps, Trainable: s.plan.Trainable,
-		Tile: s.plan.Tile, DevPlan: s.plan.Device, HostPlan: s.plan.Host, PredictS: sec}, nil
+	room := s.plan.Room()
+	return &Facts{Positions: s.base.Record(s.pos.Positions), Ctx: c.Ctx, Group: s.work.Spec.Group, Rows: s.order.Rows(), Steps: s.steps, Trainable: s.plan.Trainable,
+		Tile: s.plan.Tile, DevPlan: room.Device, HostPlan: room.Host, PredictS: s.plan.Seconds(rates, c.Accum), FullSteps: s.fullSteps(),
+		PlannedLast: plan.NewPlannedLast(s.work, s.plan, rates, c.Accum)}, nil
 }
 
 // notes passes on what the user should know about the model.
@@ -85,8 +91,8 @@ func (s *setup) notes(log io.Writer) {
 	}
 }
 
-// facts says before step 1 what will be done and what it will take. It returns the predicted seconds of a step.
-func (s *setup) facts(log io.Writer, done int) (float64, error) {
+// facts says before step 1 what will be done and what it will take.
+func (s *setup) facts(log io.Writer, done int) error {
 	c := s.c
 	line := func(name, format string, a ...any) {
 		fmt.Fprintf(log, "%-11s %s\n", name, fmt.Sprintf(format, a...))
@@ -96,15 +102,7 @@ func (s *setup) facts(log io.Writer, done int) (float64, error) {
 	if note := load.ExtendsNothing(c.Ctx, reads); note != "" {
 		line("note", "%s", note)
 	}
-	if s.spec.Mode == s2attn.Full {
-		line("attention", "full, no groups")
-	} else {
-		line("attention", "s2 %s, G = %d of %d tokens", s.spec.Mode, s.spec.Group, c.Ctx)
-		if 8*s.spec.Group < c.Ctx {
-			line("warning", "G/ctx = %.4g is below 1/8, the smallest that the paper tested", float64(s.spec.Group)/float64(c.Ctx))
-		}
-	}
-	s.windowFacts(line)
+	s.attentionFacts(line)
 	st := s.set.Stats(reads)
 	line("rows", "%d of %d tokens an epoch, packed by %s (%d tokens read)", s.order.Rows(), c.Ctx, strings.Join(s.set.Packs(), ", "), st.Tokens)
 	if s.set.Cut() || s.set.Padded() {
@@ -129,18 +127,24 @@ func (s *setup) facts(log io.Writer, done int) (float64, error) {
 		line("documents", "%d; %.1f %% of the tokens lie in documents longer than the %d tokens that the base reads", st.Documents, 100*float64(st.Long)/float64(max(st.Tokens, 1)), reads)
 	}
 	line("trainable", "%d parameters", s.plan.Trainable)
-	p := s.plan
 	s.memoryFacts(line)
 	if note := plan.MoveNote(c, s.machine); note != "" {
 		line("note", "%s", note)
 	}
 	rates, err := s.machine.Predicting()
 	if err != nil {
-		return 0, err
+		return err
 	}
-	sec := p.Seconds(rates, c.Accum)
-	line("time", "%.3g s a step predicted, %s for %d steps", sec, ui.Duration(sec*float64(s.steps-done)), s.steps-done)
-	return sec, nil
+	each, sec := s.plan.Seconds(rates, c.Accum), 0.0
+	said := fmt.Sprintf("%.3g s a step predicted", each)
+	left := s.steps - done
+	if p := s.plan.Last; p != nil {
+		last, full := p.Seconds(rates, c.Accum), min(left, s.fullSteps())
+		said += fmt.Sprintf(", %.3g s with full attention", last)
+		left, sec = left-full, last*float64(full)
+	}
+	line("time", "%s, %s for %d steps", said, ui.Duration(sec+each*float64(left)), s.steps-done)
+	return nil
 }
 
 // whose says where the positions come from.
@@ -156,26 +160,50 @@ func (s *setup) whose(reads int) string {
 	return fmt.Sprintf("the adapter's own, which it was trained at for %d; the base has %s and reads %d", s.pos.MaxPos, s.base.Positions, reads)
 }
 
-// windowFacts says what is made of sliding windows.
-func (s *setup) windowFacts(line func(name, format string, a ...any)) {
+// attentionFacts says how steps attend, and what is made of sliding windows.
+func (s *setup) attentionFacts(line func(name, format string, a ...any)) {
+	n, full := s.c.Ctx, s.fullSteps()
+	switch {
+	case full == s.steps:
+		line("attention", "full, no groups")
+	case full > 0:
+		line("attention", "s2 %s, G = %d of %d tokens; full from step %d on, in the last %d of %d steps", s.work.Spec.Mode, s.work.Spec.Group, n, s.steps-full+1, full, s.steps)
+	default:
+		line("attention", "s2 %s, G = %d of %d tokens", s.work.Spec.Mode, s.work.Spec.Group, n)
+	}
+	if full < s.steps && 8*s.work.Spec.Group < n {
+		line("warning", "G/ctx = %.4g is below 1/8, the smallest that the paper tested", float64(s.work.Spec.Group)/float64(n))
+	}
 	if what := s.base.Windows(); what != "" {
 		line("windows", "%s", what)
 	}
-	if note := load.Unsegmented(s.base.Desc(), s.spec); note != "" {
+	if note := load.Unsegmented(s.base.Desc(), s.work.Spec); note != "" {
 		line("note", "%s", note)
 	}
 }
 
-// memoryFacts says where the planned bytes go.
+// memoryFacts says where the planned bytes go, for each way of attending and for both in turn.
 func (s *setup) memoryFacts(line func(name, format string, a ...any)) {
-	p, size := s.plan, ui.Bytes
-	how := p.How()
+	first := s.plan
+	first.Last = nil
+	if s.plan.Last == nil {
+		s.memoryOf(line, "memory", first, first.How())
+		return
+	}
+	s.memoryOf(line, "memory s2", first, first.How())
+	s.memoryOf(line, "and full", *s.plan.Last, s.plan.Last.How())
+	s.memoryOf(line, "for both", s.plan.Room(), "one after the other")
+}
+
+// memoryOf says where a plan's bytes go.
+func (s *setup) memoryOf(line func(name, format string, a ...any), what string, p plan.Plan, how string) {
+	size := ui.Bytes
 	if s.machine.OnHost {
-		line("memory", "%s planned of %s: parameters %s, activations %s, halos %s, moved activations %s, token ids %s, process %s (%s); weights mapped %s",
+		line(what, "%s planned of %s: parameters %s, activations %s, halos %s, moved activations %s, token ids %s, process %s (%s); weights mapped %s",
 			size(p.Host), size(s.planner.Limits.Host), size(p.Params), size(p.Act+p.Workspace), size(p.Halo), size(p.Carried), size(p.IDs), size(p.Base), how, size(p.Weights))
 		return
 	}
-	line("memory", "device: %s planned of %s: weights %s, parameters %s, activations %s, context and libraries %s (%s)",
+	line(what, "device: %s planned of %s: weights %s, parameters %s, activations %s, context and libraries %s (%s)",
 		size(p.Device), size(s.planner.Limits.Device), size(p.Weights), size(p.Params), size(p.Act), size(p.Context+p.Workspace), how)
 	line("", "host: %s planned of %s: halos %s, moved activations %s, token ids %s, process %s", size(p.Host), size(s.planner.Limits.Host), size(p.Halo), size(p.Carried), size(p.IDs), size(p.Base))
 }

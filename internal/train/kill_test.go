@@ -33,7 +33,7 @@ func TestKillAnywhere(t *testing.T) {
 	e := testkit.Golden(t, "mha-linear")
 	e.Steps = steps
 	args := func(out string) []string {
-		return goldenArgs("mha-linear", e, out, "--shuffle=true", "--save-every=3", "--eval-fraction=0.2", "--eval-every=4", "--warmup-steps=5")
+		return goldenArgs("mha-linear", e, out, "--shuffle=true", "--save-every=3", "--eval-fraction=0.2", "--eval-every=4", "--warmup-steps=5", "--full-last=0.4")
 	}
 	whole, out := t.TempDir(), t.TempDir()
 	run(t, args(whole)...)

@@ -12,6 +12,7 @@ import (
 	"longlora/internal/load"
 	"longlora/internal/model"
 	"longlora/internal/ops"
+	"longlora/internal/plan"
 	"longlora/internal/proc"
 	"longlora/internal/rundir"
 	"longlora/internal/s2attn"
@@ -99,6 +100,7 @@ func (r *run) checkpoint() error {
 func (r *run) step(ctx context.Context, sched Schedule) error {
 	c, st, begun := r.c, &r.rec.State, time.Now()
 	s := st.Step + 1
+	w := r.enter(s)
 	var loss, norm float64
 	tokens := int64(0)
 	err := proc.Intact(func() (err error) {
@@ -130,8 +132,18 @@ func (r *run) step(ctx context.Context, sched Schedule) error {
 		return err
 	}
 	st.Step, st.Loss, st.Tokens, st.Seconds = s, loss, st.Tokens+tokens, st.Seconds+sec
-	st.Pending = &rundir.Metrics{Step: s, Loss: loss, GradNorm: norm, LR: h.LR, Tokens: tokens, TokPerS: float64(tokens) / sec, StepS: sec, DevicePeak: r.peaks.Device, HostPeak: r.peaks.Host}
+	st.Pending = &rundir.Metrics{Step: s, Attn: w.Attn(), Loss: loss, GradNorm: norm, LR: h.LR, Tokens: tokens, TokPerS: float64(tokens) / sec, StepS: sec, DevicePeak: r.peaks.Device, HostPeak: r.peaks.Host}
 	return nil
+}
+
+// enter has what follows attend as step s does, and gives its work.
+func (r *run) enter(s int) plan.Work {
+	last := r.work.Last != nil && s > r.steps-r.fullSteps()
+	r.engine.Enter(last)
+	if last {
+		return r.work.AsLast()
+	}
+	return r.work
 }
 
 // sample is row i of step s, i counting over the step's micro-batches.
@@ -158,7 +170,8 @@ func (r *run) validate(ctx context.Context, m *rundir.Metrics) error {
 	if r.c.EvalEvery == 0 || m.Step%r.c.EvalEvery != 0 {
 		return nil
 	}
-	for _, spec := range r.work.Score {
+	w := r.enter(m.Step)
+	for _, spec := range w.Score {
 		var loss float64
 		err := proc.Intact(func() (err error) {
 			loss, err = r.evalLoss(ctx, spec)
@@ -171,7 +184,7 @@ func (r *run) validate(ctx context.Context, m *rundir.Metrics) error {
 			return errs.Numericf("step %d: the validation loss is %g", m.Step, loss)
 		}
 		switch {
-		case len(r.work.Score) == 1:
+		case len(w.Score) == 1:
 			m.EvalLoss = &loss
 		case spec.Mode == s2attn.Full:
 			m.EvalFull = &loss

@@ -48,7 +48,7 @@ func (s *setup) newRecord() (*Record, error) {
 	r := &Record{Plan: s.plan, Run: rundir.Run{
 		Kind: rundir.Kind, Version: proc.Version(), Go: runtime.Version(), Kernels: kernels(s.be),
 		Positions: s.base.Record(s.pos.Positions), Options: s.options(),
-		Seed: s.c.Seed, Device: deviceKind(s.be.Name()), DType: s.be.Act().String(), Steps: s.steps,
+		Seed: s.c.Seed, Device: deviceKind(s.be.Name()), DType: s.be.Act().String(), Steps: s.steps, FullSteps: s.fullSteps(),
 	}}
 	var err error
 	var weights []string
@@ -110,11 +110,19 @@ func (s *setup) options() map[string]string {
 		}
 		out[name] = fmt.Sprint(v)
 	}
+	out["attn"] = s.c.Attn
+	if delete(out, "full-last"); !s.c.Full.None() {
+		out["full-last"] = s.c.Full.String()
+	}
 	out["group-size"] = fmt.Sprint(s.c.G)
 	if s.base.Config.Windows == nil {
 		delete(out, "sliding-window") // without effect
 	}
-	for _, e := range s.work.Score {
+	scored := s.work.Score
+	if s.work.Last != nil {
+		scored = append(slices.Clip(scored), s.work.Last.Score...)
+	}
+	for _, e := range scored {
 		if e.Group != s.c.G && e.Group > 0 { // s2 for validation alone
 			out["group-size (validation)"] = fmt.Sprint(e.Group)
 		}
@@ -217,8 +225,10 @@ func (r *Record) compare(saved *Record, where string, replan bool, log io.Writer
 	return nil
 }
 
-// constant reports whether the rate does not depend on how many steps there are.
-func (r *Record) constant() bool { return r.Options["schedule"] == "constant" }
+// constant reports whether no step depends on how many there are, by its rate or its way of attending.
+func (r *Record) constant() bool {
+	return r.Options["schedule"] == "constant" && r.Options["full-last"] == ""
+}
 
 func orNothing(s string) string {
 	if s == "" {

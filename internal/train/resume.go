@@ -103,7 +103,7 @@ func readCheckpoint(dir string) (*Record, error) {
 
 // planOf refuses a saved plan that no step can be carried out by.
 func (r *run) planOf(saved *Record) error {
-	if err := r.work.Check(saved.Plan.Tiling); err != nil {
+	if err := r.work.Check(saved.Plan); err != nil {
 		return errs.Dataf("%s: plan: %w", filepath.Join(r.from, rundir.RecordFile), err)
 	}
 	return nil

@@ -78,7 +78,7 @@ type run struct {
 // result is what the run reports.
 func (r *run) result() rundir.Result {
 	st := r.rec.State
-	return rundir.Result{Steps: st.Step, Loss: st.Loss, Tokens: st.Tokens, Seconds: st.Seconds, Out: r.c.Out}
+	return rundir.Result{Steps: st.Step, FullSteps: max(0, st.Step-r.steps+r.fullSteps()), Loss: st.Loss, Tokens: st.Tokens, Seconds: st.Seconds, Out: r.c.Out}
 }
 
 // start plans, says what will be done, takes the memory and restores the saved state.
@@ -90,8 +90,8 @@ func (r *run) start() error {
 	if err := r.choose(saved, r.c.Replan); err != nil {
 		return err
 	}
-	r.rec.Plan, r.rec.Steps = r.plan, r.steps
-	if _, err := r.facts(r.log, r.rec.State.Step); err != nil {
+	r.rec.Plan, r.rec.Steps, r.rec.FullSteps = r.plan, r.steps, r.fullSteps()
+	if err := r.facts(r.log, r.rec.State.Step); err != nil {
 		return err
 	}
 	var err error

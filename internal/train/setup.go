@@ -16,7 +16,6 @@ import (
 	"longlora/internal/model"
 	"longlora/internal/ops"
 	"longlora/internal/plan"
-	"longlora/internal/s2attn"
 	"longlora/internal/tokenizer"
 )
 
@@ -32,7 +31,6 @@ type setup struct {
 	evalSet *data.Set // of --eval-data
 	order   *data.Order
 	tr      model.Train
-	spec    s2attn.Spec
 	steps   int
 	planner plan.Planner
 	request plan.Request
@@ -76,7 +74,6 @@ func (s *setup) open(ctx context.Context, log io.Writer) error {
 	if err := s.openData(ctx, log); err != nil {
 		return err
 	}
-	s.spec = plan.Spec(c)
 	if s.steps = c.Steps; s.steps == 0 {
 		epochs := c.Epochs
 		if epochs == 0 {
@@ -173,7 +170,9 @@ func (s *setup) pose() (err error) {
 		if err != nil {
 			return plan.Work{}, err
 		}
-		w, err := plan.TrainingStep(c, s.base.Desc(), tr, s.base.Format())
+		counted := *c
+		counted.Steps = s.steps
+		w, err := plan.TrainingStep(&counted, s.base.Desc(), tr, s.base.Format())
 		w.Cuts = s.set.Cut() || s.set.Padded() && c.Batch > 1
 		w.IDs += s.order.Bytes()
 		return w, err
@@ -189,7 +188,7 @@ func (s *setup) choose(saved *plan.Plan, replan bool) error {
 		s.plan, err = s.planner.Plan(s.request)
 		return err
 	}
-	if s.plan, err = s.planner.Count(s.work, saved.Tiling); err != nil {
+	if s.plan, err = s.planner.Again(s.work, *saved); err != nil {
 		return err
 	}
 	if !s.planner.Allows(s.plan) {
@@ -198,6 +197,9 @@ func (s *setup) choose(saved *plan.Plan, replan bool) error {
 	}
 	return nil
 }
+
+// fullSteps is how many steps at the run's end attend fully.
+func (s *setup) fullSteps() int { return s.c.FullSteps(s.steps) }
 
 // engine takes the memory and loads the weights.
 func (s *setup) engine() (*Engine, error) {

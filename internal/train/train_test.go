@@ -175,7 +175,7 @@ func TestResumeIsExact(t *testing.T) {
 	e := testkit.Golden(t, name)
 	e.Steps = steps
 	args := func(out string) []string {
-		return goldenArgs(name, e, out, "--shuffle=true", "--dropout=0.1", "--accum=2", "--tile=50", "--eval-fraction=0.1", "--eval-every=2", "--schedule=cosine", "--save-every=2")
+		return goldenArgs(name, e, out, "--shuffle=true", "--dropout=0.1", "--accum=2", "--tile=50", "--eval-fraction=0.1", "--eval-every=2", "--schedule=cosine", "--save-every=2", "--full-last=0.4")
 	}
 	whole := t.TempDir()
 	first, _ := run(t, args(whole)...)

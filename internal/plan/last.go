@@ -1,0 +1,129 @@
+package plan
+
+import (
+	"fmt"
+	"slices"
+
+	"longlora/internal/errs"
+	"longlora/internal/model"
+	"longlora/internal/s2attn"
+)
+
+// Last is what changes before the last steps of a run: they attend in another way, that needs more. One model, its
+// gradients and moments are theirs as the first steps left them; each way of attending has a plan of its own, and both are
+// carried out in one room.
+type Last struct {
+	Spec  s2attn.Spec
+	Score []s2attn.Spec
+	When  string // which steps they are, for a refusal: "in the last 15 of 120 steps"
+}
+
+// AsLast is the work of the last steps.
+func (p Work) AsLast() Work {
+	if p.oneTile() { // as the first steps are, which then fit where the last ones do
+		p.Forced.Tile = p.Ctx * p.Batch
+	}
+	p.Spec, p.Score, p.Last = p.Last.Spec, p.Last.Score, nil
+	return p
+}
+
+// Attn is the way of attending as options have it.
+func (p Work) Attn() string {
+	if p.Spec.Mode == s2attn.Full {
+		return "full"
+	}
+	return "s2"
+}
+
+// oneTile reports whether rows cannot be cut into tiles.
+func (p Work) oneTile() bool {
+	roll := func(s s2attn.Spec) bool { return s.Mode == s2attn.Roll }
+	return roll(p.Spec) || slices.ContainsFunc(p.Score, roll)
+}
+
+// Room is the memory in which the first steps and the last ones can be carried out, one after the other.
+func (pl Plan) Room() Plan {
+	room, last := pl, pl.Last
+	room.Last = nil
+	if last == nil {
+		return room
+	}
+	room.Act, room.Context = max(pl.Act, last.Act), max(pl.Context, last.Context)
+	if last.Halo+last.Carried > pl.Halo+pl.Carried {
+		room.Halo, room.Carried = last.Halo, last.Carried
+	}
+	room.Host += room.Halo + room.Carried - pl.Halo - pl.Carried
+	if pl.Device == 0 { // all memory is host memory
+		room.Host += room.Act - pl.Act
+	} else {
+		room.Device += room.Act + room.Context - pl.Act - pl.Context
+	}
+	return room
+}
+
+// chooseBoth is chooseTwo for steps and last steps. The last ones are planned first: in the room that they need the first
+// ones always fit, if only with the same tile, and mostly as they would alone.
+func (p Planner) chooseBoth(w Work) (best, next Plan, err error) {
+	first := w
+	first.Last = nil
+	last, _, refusal := p.chooseTwo(w.AsLast())
+	if refusal != nil && errs.Code(refusal) != int(errs.NoFit) {
+		return best, next, refusal
+	}
+	if refusal == nil {
+		p.beside = &last
+	}
+	best, next, err = p.chooseTwo(first)
+	best.Last, next.Last = &last, &last
+	if err == nil && refusal != nil {
+		err = fmt.Errorf("%s, attention is full, and there %w. The steps before them, under %s, fit", w.Last.When, refusal, first.Attn())
+	}
+	return best, next, err
+}
+
+// Again plans work as a saved plan has it.
+func (p Planner) Again(w Work, saved Plan) (Plan, error) {
+	pl, err := p.Count(w, saved.Tiling)
+	if err != nil || w.Last == nil {
+		return pl, err
+	}
+	last, err := p.Count(w.AsLast(), saved.Last.Tiling)
+	pl.Last = &last
+	return pl, err
+}
+
+// Check refuses a plan that the work cannot be carried out by.
+func (p Work) Check(pl Plan) error {
+	if err := p.check(pl.Tiling); err != nil {
+		return err
+	}
+	if (p.Last == nil) != (pl.Last == nil) {
+		return fmt.Errorf("last: there for runs alone whose last steps attend in another way")
+	}
+	if p.Last != nil {
+		if err := p.AsLast().check(pl.Last.Tiling); err != nil {
+			return fmt.Errorf("last: %w", err)
+		}
+	}
+	return nil
+}
+
+// check refuses a tiling of the first steps.
+func (p Work) check(tl model.Tiling) error {
+	n := p.Ctx * p.Batch
+	for _, c := range []struct {
+		field       string
+		v, from, to int
+	}{
+		{"tile", tl.Tile, 1, n}, {"more", tl.More, 0, p.Desc.L}, {"moved", tl.Moved, 0, model.MostMoved(p.Desc.L)},
+		{"mlp_rows", tl.MLPRows, 1, n}, {"head_rows", tl.HeadRows, 1, n},
+	} {
+		if c.v < c.from || c.v > c.to {
+			return fmt.Errorf("%s: %d is not from %d to %d", c.field, c.v, c.from, c.to)
+		}
+	}
+	if p.oneTile() && tl.Tile != n {
+		return fmt.Errorf("tile: %d, where rolled groups need one tile of %d", tl.Tile, n)
+	}
+	return nil
+}
