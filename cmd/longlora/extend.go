@@ -62,6 +62,13 @@ longlora extend --model base --data books/ --ctx 8192 --rope yarn --train=false 
 				return document(c.OutOrStdout(), rep)
 			}
 			rep.Table(c.OutOrStdout())
+			if kept, lost := rep.Kept(); kept != "" {
+				fmt.Fprintf(c.OutOrStdout(), "\n%s\n", kept)
+				if lost && rep.Train != nil {
+					fmt.Fprintf(c.OutOrStdout(), "A smaller part of the training may keep more of it (docs/quality.md#how-much-of-it-merge---scale): "+
+						"longlora merge --model %s --adapter %s --scale 0.75 --out %s\n", e.Model, filepath.Join(rep.Out, rundir.AdapterDir), filepath.Clean(rep.Out)+"-0.75")
+				}
+			}
 			fmt.Fprintf(c.OutOrStdout(), "\nmerged model: %s/merged\nreport: %s\n", rep.Out, page)
 			return nil
 		})

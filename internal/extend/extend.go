@@ -235,24 +235,9 @@ func (e *extension) after(ctx context.Context) error {
 
 // Table prints the report side by side.
 func (r Report) Table(w io.Writer) {
-	ppl := func(f Figures) string {
-		if f.PPL == nil {
-			return "-"
-		}
-		if f.PPL.Infinite() {
-			return f.PPL.String()
-		}
-		return fmt.Sprintf("%.2f", *f.PPL)
-	}
-	recall := func(f Figures) string {
-		if f.Accuracy == nil {
-			return "-"
-		}
-		return fmt.Sprintf("%.0f %%", 100**f.Accuracy)
-	}
 	rows := [][]string{{"tokens", "perplexity: base", "interpolated", "trained", "recall: base", "interpolated", "trained"}}
 	for _, l := range r.Lengths {
-		rows = append(rows, []string{fmt.Sprint(l.Ctx), ppl(l.Base), ppl(l.Interpolated), ppl(l.Trained), recall(l.Base), recall(l.Interpolated), recall(l.Trained)})
+		rows = append(rows, []string{fmt.Sprint(l.Ctx), showPPL(l.Base), showPPL(l.Interpolated), showPPL(l.Trained), showRecall(l.Base), showRecall(l.Interpolated), showRecall(l.Trained)})
 	}
 	ui.Table(w, rows)
 }

@@ -388,20 +388,9 @@ func sayTraining(r *extend.Report, js []*judged) (out []string) {
 		if len(from) > 0 && r.Train != nil {
 			out = append(out, fmt.Sprintf("At %s tokens the perplexity was %s before training; now it is %s.", thousands(int64(end.ctx)), strings.Join(from, " and "), showPPL(end.v)))
 		}
-		first := last.ppl[0]
-		if v, ok := find(base.ppl, first.ctx); ok && first.ctx < end.ctx {
-			change := "as the base has"
-			if was, is := showPPL(v), showPPL(first.v); was != is && (math.IsInf(v, 1) || math.IsInf(first.v, 1)) {
-				change = "where the base has " + was
-			} else if was != is {
-				how := "lower"
-				if first.v > v {
-					how = "higher"
-				}
-				change = fmt.Sprintf("%.1f %% %s than the base's %s", 100*max(first.v/v-1, 1-first.v/v), how, was)
-			}
-			out = append(out, fmt.Sprintf("At %s tokens, the shortest length measured, the perplexity is now %s, %s.", thousands(int64(first.ctx)), showPPL(first.v), change))
-		}
+	}
+	if kept, _ := r.Kept(); kept != "" {
+		out = append(out, kept)
 	}
 	return out
 }

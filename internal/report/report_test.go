@@ -234,7 +234,7 @@ func TestExtend(t *testing.T) {
 	}
 	wants(t, written(t, p), html.EscapeString(evil[:8]), "The base fails beyond 256 tokens: its perplexity is 6.60 there and 956 at 1,024.",
 		"After training, the model holds up to 1,024 tokens", "At 1,024 tokens the perplexity was 956 (base) and 12.00 (interpolated) before training; now it is 7.10.",
-		"the perplexity is now 6.93, 5.0 % higher than the base&#39;s 6.60.", "Found at 1,024 tokens in the passkey task: base 0 %, interpolated 25 %, trained 75 %.",
+		"At 256 tokens, all that the base reads by itself, something was lost: perplexity 6.60 before, 6.93 now (5.0 % higher); recall 100 % before, 100 % now.", "Found at 1,024 tokens in the passkey task: base 0 %, interpolated 25 %, trained 75 %.",
 		`<td class="q0">0/4</td>`, `<td class="q7">3/4</td>`, `<td class="q10">4/4</td>`, "<td>956</td>", "25 %", "Training",
 		"Perplexity within 1,024 tokens, by place")
 }
@@ -363,8 +363,8 @@ func TestExtremeFigures(t *testing.T) {
 		want       []string
 	}{
 		{[2]float64{6, inf}, [2]float64{6.5, 7}, []string{"The base fails beyond 256 tokens: its perplexity is 6.00 there and infinite at 1,024.", "<td>infinite</td>", "was infinite (base)"}},
-		{[2]float64{inf, inf}, [2]float64{6.5, 7}, []string{"The base does not work: its perplexity is infinite at 256 tokens", "is now 6.50, where the base has infinite."}},
-		{[2]float64{6, 6}, [2]float64{inf, inf}, []string{"After training, the model does not work: its perplexity is infinite at 256 tokens", "is now infinite, where the base has 6.00."}},
+		{[2]float64{inf, inf}, [2]float64{6.5, 7}, []string{"The base does not work: its perplexity is infinite at 256 tokens", "something was lost: perplexity infinite before, 6.50 now; recall 100 % before, 0 % now (100 points fewer)."}},
+		{[2]float64{6, 6}, [2]float64{inf, inf}, []string{"After training, the model does not work: its perplexity is infinite at 256 tokens", "something was lost: perplexity 6.00 before, infinite now;"}},
 		{[2]float64{6, 1e308}, [2]float64{1, 1e300}, []string{"1e308"}},
 		{[2]float64{1, math.MaxFloat64}, [2]float64{1, 1}, nil},
 	} {

@@ -3,12 +3,13 @@
 
   run.py run GRID --longlora BIN --model DIR --train F.bin --eval F.bin --results results.jsonl [--work DIR] [--until S] [--only NAME…]
          [--ruler TRIALS [--haystack FILE]]
+  run.py scale GRID … as run, with --only NAME [--scales S…]
   run.py table results.jsonl
 
 GRID has a recipe a line: `NAME | SEEDS | train's flags [| train's flags of a second run that goes on from the first]`.
 A recipe is trained with each seed, judged by perplexity and passkey at several lengths, always under full attention, and
 appended to the results as one JSON line; what stands there already is not run again, so an interrupted grid goes on where it
-stopped. --ruler judges by the RULER-like tasks too, with so many trials a subtask, and runs again what stands there without them; the
+stopped. scale trains a recipe once and judges it merged by several `merge --scale`, 0.5, 0.75 and 1 if none are named. --ruler judges by the RULER-like tasks too, with so many trials a subtask, and runs again what stands there without them; the
 table has their score by length where a result has it. --until ends it before a recipe that would likely pass so many seconds. Every figure of docs/quality.md comes from here."""
 import argparse, json, os, shlex, shutil, statistics, subprocess, sys, time
 
@@ -48,9 +49,9 @@ def train(a, phases, seed, work):
     return out, seconds, statistics.fmean(losses[-max(1, len(losses) // 10):])
 
 
-def judge(a, adapter):
-    """What eval gives at every length, of the base where there is no adapter."""
-    common = ["--model", a.model, *(["--adapter", adapter] if adapter else []), "--ctx", ",".join(map(str, LENGTHS)), "--json"]
+def judge(a, model, adapter=None):
+    """What eval gives of a model, with an adapter or as it is, at every length."""
+    common = ["--model", model, *(["--adapter", adapter] if adapter else []), "--ctx", ",".join(map(str, LENGTHS)), "--json"]
     ppl = call(a.longlora, "eval", "--task", "ppl", "--data", a.eval, "--limit", str(WINDOWS), *common)["results"]
     keys = call(a.longlora, "eval", "--task", "passkey", "--depths", str(DEPTHS), "--trials", str(TRIALS), *common)["results"]
     out = dict(ppl={str(r["ctx"]): r["ppl"] for r in ppl}, passkey={str(r["ctx"]): r["accuracy"] for r in keys})
@@ -61,10 +62,27 @@ def judge(a, adapter):
     return out
 
 
+def scaled(a, phases, seed, work):
+    """A recipe trained once, then judged merged by each scale."""
+    adapter, seconds, loss = train(a, phases, seed, work)
+    for s in a.scales:
+        out = os.path.join(work, f"scaled-{s}")
+        call(a.longlora, "merge", "--model", a.model, "--adapter", adapter, "--scale", s, "--out", out, "--json")
+        yield dict(scale=s), seconds, loss, judge(a, out)
+        shutil.rmtree(out)
+
+
+def whole(a, phases, seed, work):
+    """A recipe trained and judged as it is; `base` is the model before any training."""
+    adapter, seconds, loss = train(a, phases, seed, work) if phases != [["base"]] else (None, 0, None)
+    yield {}, seconds, loss, judge(a, a.model, adapter)
+
+
 def run(a):
     done = set()
     if os.path.exists(a.results):
-        done = {(r["name"], r["seed"], json.dumps(r["flags"])) for r in map(json.loads, open(a.results)) if "ruler" in r or not a.ruler}
+        done = {(r["name"], r["seed"], json.dumps(r["flags"])) for r in map(json.loads, open(a.results))
+                if ("ruler" in r or not a.ruler) and r.get("scale") == a.scales[-1]}
     chip = "cpu"
     if shutil.which("nvidia-smi"):
         chip = subprocess.check_output(["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"], text=True).strip()
@@ -81,18 +99,16 @@ def run(a):
             shutil.rmtree(work, ignore_errors=True)
             os.makedirs(work)
             try:
-                adapter, seconds, loss = train(a, phases, seed, work) if phases != [["base"]] else (None, 0, None)
-                trained = time.time() - start
-                judged = judge(a, adapter)
+                for more, seconds, loss, judged in a.each(a, phases, seed, work):
+                    with open(a.results, "a") as f:
+                        print(json.dumps(dict(name=name, seed=seed, flags=phases, **more, chip=chip, train_s=round(seconds, 1), loss=loss, **judged)), file=f)
+                    print(f"{name} seed {seed} {more or ''}: {seconds:.0f} s, loss {loss},",
+                          ", ".join(what + " " + " ".join(f"{figure(by[str(n)]):.2f}" for n in LENGTHS) for what, by in judged.items()), flush=True)
             except RuntimeError as e:
                 print(f"{name} seed {seed}: {e}", flush=True)
                 continue
-            with open(a.results, "a") as f:
-                print(json.dumps(dict(name=name, seed=seed, flags=phases, chip=chip, train_s=round(seconds, 1), loss=loss, **judged)), file=f)
             shutil.rmtree(work)
             longest = max(longest, time.time() - start)
-            print(f"{name} seed {seed}: {seconds:.0f} s, wall {trained:.0f} + {time.time() - start - trained:.0f} s, loss {loss},",
-                  ", ".join(what + " " + " ".join(f"{figure(by[str(n)]):.2f}" for n in LENGTHS) for what, by in judged.items()), flush=True)
 
 
 def figure(v):
@@ -109,15 +125,15 @@ def spread(values, digits):
 def table(a):
     rows = {}
     for r in map(json.loads, open(a.results)):
-        rows.setdefault((r["name"], json.dumps(r["flags"])), {})[r["seed"]] = r  # the later one, which may have more
+        rows.setdefault((r["name"], json.dumps(r["flags"]), r.get("scale")), {})[r["seed"]] = r  # the later one, which may have more
     columns = [("perplexity", "ppl"), ("passkey", "passkey")]
     if any("ruler" in r for rs in rows.values() for r in rs.values()):
         columns.append(("RULER-like", "ruler"))
     heads = " / ".join(f"{n // 1024}k" for n in LENGTHS)
     print("| recipe | seeds | s |" + "".join(f" {title} {heads} |" for title, _ in columns) + "\n|---|---|---|" + "---|" * len(columns))
-    for (name, flags), by_seed in rows.items():
+    for (name, flags, scale), by_seed in rows.items():
         rs = list(by_seed.values())
-        words = ", then ".join("`" + shlex.join(p) + "`" for p in json.loads(flags))
+        words = ", then ".join("`" + shlex.join(p) + "`" for p in json.loads(flags)) + (f", merged by `--scale {scale}`" if scale else "")
         cells = []
         for _, key in columns:
             of = [r[key] for r in rs if key in r]
@@ -128,16 +144,18 @@ def table(a):
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     sub = p.add_subparsers(dest="command", required=True)
-    r = sub.add_parser("run")
-    r.add_argument("grid")
-    for name in ("longlora", "model", "train", "eval", "results"):
-        r.add_argument("--" + name, required=True)
-    r.add_argument("--work", default="recipes-work")
-    r.add_argument("--until", type=float)
-    r.add_argument("--only", nargs="*")
-    r.add_argument("--ruler", type=int, default=0, metavar="TRIALS")
-    r.add_argument("--haystack")
-    r.set_defaults(do=run)
+    for command, each in (("run", whole), ("scale", scaled)):
+        r = sub.add_parser(command)
+        r.add_argument("grid")
+        for name in ("longlora", "model", "train", "eval", "results"):
+            r.add_argument("--" + name, required=True)
+        r.add_argument("--work", default="recipes-work")
+        r.add_argument("--until", type=float)
+        r.add_argument("--only", nargs="*", required=command == "scale")
+        r.add_argument("--ruler", type=int, default=0, metavar="TRIALS")
+        r.add_argument("--haystack")
+        r.set_defaults(do=run, each=each, scales=[None])
+    r.add_argument("--scales", nargs="+", default=["0.5", "0.75", "1"])
     t = sub.add_parser("table")
     t.add_argument("results")
     t.set_defaults(do=table)

@@ -1,0 +1,68 @@
+package extend
+
+import (
+	"fmt"
+	"math"
+	"strings"
+)
+
+// What is no loss at the base's own length: a perplexity that is higher by a hundredth at most, and recall that is lower
+// by 5 points at most, one or two of the 30 passkeys.
+const (
+	samePPL    = 0.01
+	sameRecall = 0.05
+)
+
+// Kept says what became of the length that the base reads by itself, the first one where longer ones follow, and
+// whether anything was lost there. It is "" where that length was not judged before and after.
+func (r Report) Kept() (words string, lost bool) {
+	if len(r.Lengths) < 2 {
+		return "", false
+	}
+	l := r.Lengths[0]
+	was, is := l.Base, l.Trained
+	var parts []string
+	if was.PPL != nil && is.PPL != nil {
+		part := fmt.Sprintf("perplexity %s before, %s now", showPPL(was), showPPL(is))
+		if more := float64(*is.PPL)/float64(*was.PPL) - 1; is.PPL.Infinite() && !was.PPL.Infinite() || more > samePPL {
+			lost = true
+			if !math.IsInf(more, 0) {
+				part += fmt.Sprintf(" (%.1f %% higher)", 100*more)
+			}
+		}
+		parts = append(parts, part)
+	}
+	if was.Accuracy != nil && is.Accuracy != nil {
+		part := fmt.Sprintf("recall %s before, %s now", showRecall(was), showRecall(is))
+		if fewer := *was.Accuracy - *is.Accuracy; fewer > sameRecall {
+			lost = true
+			part += fmt.Sprintf(" (%.0f points fewer)", 100*fewer)
+		}
+		parts = append(parts, part)
+	}
+	if len(parts) == 0 {
+		return "", false
+	}
+	verdict := "nothing was lost"
+	if lost {
+		verdict = "something was lost"
+	}
+	return fmt.Sprintf("At %d tokens, all that the base reads by itself, %s: %s.", l.Ctx, verdict, strings.Join(parts, "; ")), lost
+}
+
+func showPPL(f Figures) string {
+	if f.PPL == nil {
+		return "-"
+	}
+	if f.PPL.Infinite() {
+		return f.PPL.String()
+	}
+	return fmt.Sprintf("%.2f", *f.PPL)
+}
+
+func showRecall(f Figures) string {
+	if f.Accuracy == nil {
+		return "-"
+	}
+	return fmt.Sprintf("%.0f %%", 100**f.Accuracy)
+}
