@@ -11,7 +11,7 @@ import (
 	"github.com/schollz/progressbar/v3"
 )
 
-// Progress is a bar on a terminal and plain lines, at most one a second, elsewhere.
+// Progress is a bar on a terminal and plain lines elsewhere: at most one a second, fewer in what takes long.
 type Progress struct {
 	w           io.Writer
 	title       string
@@ -19,6 +19,7 @@ type Progress struct {
 	bar         *progressbar.ProgressBar
 	begun, last time.Time
 	first       int
+	whole       bool // the line of the last one was written
 }
 
 // NewProgress starts at done of total.
@@ -45,11 +46,25 @@ func (p *Progress) At(done int, detail string) {
 		_ = p.bar.Set(p.done)
 		return
 	}
-	if now := time.Now(); now.Sub(p.last) >= time.Second || p.done == p.total {
-		p.last = now
+	now := time.Now()
+	if end := p.done == p.total; now.Sub(p.last) >= p.quiet(now) || end && !p.whole {
+		p.last, p.whole = now, end
 		left := now.Sub(p.begun).Seconds() / float64(max(1, p.done-p.first)) * float64(p.total-p.done)
 		fmt.Fprintf(p.w, "%s %d/%d  %s  %s left\n", p.title, p.done, p.total, detail, Duration(left))
 	}
+}
+
+// quiet is how long no line follows another where there is no bar: a second at first, and half a minute in what takes long.
+func (p *Progress) quiet(now time.Time) time.Duration {
+	return min(max(time.Second, now.Sub(p.begun)/20), 30*time.Second)
+}
+
+// Say writes a line above the bar, or among the lines.
+func (p *Progress) Say(format string, a ...any) {
+	if p.bar != nil {
+		_ = p.bar.Clear()
+	}
+	fmt.Fprintf(p.w, format+"\n", a...)
 }
 
 // Done ends the bar's line.

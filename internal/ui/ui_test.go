@@ -26,6 +26,20 @@ func TestProgressLines(t *testing.T) {
 	}
 }
 
+// The last line is written once, however often the end is said; what is said besides stands in a line of its own.
+func TestProgressEnds(t *testing.T) {
+	var b bytes.Buffer
+	p := ui.NewProgress(&b, "loading", 10, 0)
+	for range 300 {
+		p.At(10, "a tensor that is read again")
+	}
+	p.Say("validation  step %d: loss %.2f", 7, 2.5)
+	want := "loading 10/10  a tensor that is read again  0s left\nvalidation  step 7: loss 2.50\n"
+	if b.String() != want {
+		t.Errorf("%q, want %q", b.String(), want)
+	}
+}
+
 func TestDuration(t *testing.T) {
 	for s, want := range map[float64]string{0: "0s", 59.4: "59s", 59.6: "1m00s", 184: "3m04s", 3599.6: "1h00m", 3720: "1h02m"} {
 		if got := ui.Duration(s); got != want {
