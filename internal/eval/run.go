@@ -100,19 +100,9 @@ type item struct {
 // Run evaluates every model, task and length.
 func Run(ctx context.Context, cfg Job, be ops.Backend, log io.Writer) (Report, error) {
 	var rep Report
-	words := Paper
-	if cfg.Words != "" {
-		var err error
-		if words, err = ReadTemplate(cfg.Words); err != nil {
-			return rep, err
-		}
-	}
-	var hay *haystack
-	if cfg.Haystack != "" {
-		var err error
-		if hay, err = readHaystack(cfg.Haystack); err != nil {
-			return rep, fmt.Errorf("--haystack %w", err)
-		}
+	words, hay, err := cfg.texts()
+	if err != nil {
+		return rep, err
 	}
 	j, err := openJournal(cfg.Out)
 	if err != nil {
@@ -140,58 +130,38 @@ func Run(ctx context.Context, cfg Job, be ops.Backend, log io.Writer) (Report, e
 	return rep, j.finish(rep)
 }
 
+// texts are what prompts are made of.
+func (cfg Job) texts() (words Template, hay *haystack, err error) {
+	words = Paper
+	if cfg.Words != "" {
+		if words, err = ReadTemplate(cfg.Words); err != nil {
+			return words, nil, err
+		}
+	}
+	if cfg.Haystack != "" {
+		if hay, err = readHaystack(cfg.Haystack); err != nil {
+			return words, nil, fmt.Errorf("--haystack %w", err)
+		}
+	}
+	return words, hay, nil
+}
+
 // run checks every task at every length before the first is computed.
 func (e *evaluation) run(ctx context.Context) (rs []Result, err error) {
 	if e.base, err = load.Open(e.name, e.cfg.Adapter); err != nil {
 		return nil, err
 	}
 	defer e.base.Close()
-	for _, d := range []struct{ flag, dir string }{{"--model", e.base.Dir}, {"--adapter", e.cfg.Adapter}} {
-		if e.cfg.Out != "" && files.SameDir(e.cfg.Out, d.dir) {
-			return nil, errs.Usagef("--out %s is the folder of %s; choose another one", e.cfg.Out, d.flag)
-		}
+	items, err := e.items(ctx)
+	if e.engine != nil {
+		defer e.engine.close()
 	}
-	e.base.Log = e.log
-	if err := e.base.ChooseWindow(e.window(), e.cfg.Adapter); err != nil {
+	if err != nil {
 		return nil, err
 	}
-	if e.engine, err = newEngine(e.be, e.base, &e.cfg.Common); err != nil {
-		return nil, err
-	}
-	defer e.engine.close()
-	for _, n := range e.base.Notes {
-		fmt.Fprintf(e.log, "note: %s\n", n)
-	}
-	if note := load.Unsegmented(e.base.Desc(), s2attn.Spec{Mode: s2attn.Split}); note != "" && e.cfg.Attn == "s2" {
-		fmt.Fprintf(e.log, "note: %s\n", note)
-	}
-	if e.hay != nil && !slices.Contains(e.cfg.Tasks, "ruler") {
-		fmt.Fprintf(e.log, "note: --haystack has no effect without --task ruler\n")
-	}
-	e.enc, e.encErr = tokenizer.Load(e.base.Dir, e.base.Config.EOS)
-	if e.encErr == nil && !slices.Contains(e.cfg.Tasks, "ppl") { // which reads data, and that tells them
-		for _, n := range e.enc.Notes() {
-			fmt.Fprintf(e.log, "note: %s\n", n)
-		}
-	}
-	if e.print, err = e.fingerprint(); err != nil {
-		return nil, err
-	}
-	var items []*item
-	for _, task := range e.cfg.Tasks {
-		for _, n := range e.cfg.Ctx {
-			x, err := e.prepare(ctx, task, n)
-			if e.cfg.SkipShort && errs.Code(err) == int(errs.Data) {
-				fmt.Fprintf(e.log, "note: %s at %d tokens is left out: %v\n", task, n, err)
-				continue
-			}
-			if err == nil {
-				_, err = e.engine.planner.Plan(x.ask)
-			}
-			if err != nil {
-				return nil, err
-			}
-			items = append(items, x)
+	for _, x := range items {
+		if err := e.sayTime(x); err != nil {
+			return nil, err
 		}
 	}
 	for _, x := range items {
@@ -212,6 +182,57 @@ func (e *evaluation) run(ctx context.Context) (rs []Result, err error) {
 		rs = append(rs, x.res)
 	}
 	return rs, nil
+}
+
+// items are the tasks at their lengths, each found to be possible; nothing is loaded for that.
+func (e *evaluation) items(ctx context.Context) (items []*item, err error) {
+	for _, d := range []struct{ flag, dir string }{{"--model", e.base.Dir}, {"--adapter", e.cfg.Adapter}} {
+		if e.cfg.Out != "" && files.SameDir(e.cfg.Out, d.dir) {
+			return nil, errs.Usagef("--out %s is the folder of %s; choose another one", e.cfg.Out, d.flag)
+		}
+	}
+	e.base.Log = e.log
+	if err := e.base.ChooseWindow(e.window(), e.cfg.Adapter); err != nil {
+		return nil, err
+	}
+	if e.engine, err = newEngine(e.be, e.base, &e.cfg.Common); err != nil {
+		return nil, err
+	}
+	for _, n := range e.base.Notes {
+		fmt.Fprintf(e.log, "note: %s\n", n)
+	}
+	if note := load.Unsegmented(e.base.Desc(), s2attn.Spec{Mode: s2attn.Split}); note != "" && e.cfg.Attn == "s2" {
+		fmt.Fprintf(e.log, "note: %s\n", note)
+	}
+	if e.hay != nil && !slices.Contains(e.cfg.Tasks, "ruler") {
+		fmt.Fprintf(e.log, "note: --haystack has no effect without --task ruler\n")
+	}
+	e.enc, e.encErr = tokenizer.Load(e.base.Dir, e.base.Config.EOS)
+	if e.encErr == nil && !slices.Contains(e.cfg.Tasks, "ppl") { // which reads data, and that tells them
+		for _, n := range e.enc.Notes() {
+			fmt.Fprintf(e.log, "note: %s\n", n)
+		}
+	}
+	if e.print, err = e.fingerprint(); err != nil {
+		return nil, err
+	}
+	for _, task := range e.cfg.Tasks {
+		for _, n := range e.cfg.Ctx {
+			x, err := e.prepare(ctx, task, n)
+			if e.cfg.SkipShort && errs.Code(err) == int(errs.Data) {
+				fmt.Fprintf(e.log, "note: %s at %d tokens is left out: %v\n", task, n, err)
+				continue
+			}
+			if err == nil {
+				_, err = e.engine.planner.Plan(x.ask)
+			}
+			if err != nil {
+				return nil, err
+			}
+			items = append(items, x)
+		}
+	}
+	return items, nil
 }
 
 // positions are the checkpoint's as they are, those beside the adapter, or the flags'.
