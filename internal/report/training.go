@@ -86,6 +86,9 @@ func (t *training) curve(name string, of func(*rundir.Metrics) (float64, bool)) 
 
 // validations are the losses of held-out rows that the run measured.
 func (t *training) validations() (out []series) {
+	if t.border() > 0 && t.record != nil && t.record.Options["eval-attn"] == "" {
+		return t.ownValidations()
+	}
 	for _, v := range []struct {
 		name string
 		of   func(*rundir.Metrics) *float64
@@ -135,7 +138,7 @@ func (t *training) section() (Section, error) {
 		a := x
 		a.Y, a.Zero = c.label, c.zero
 		a.LogY = c.title == "Gradient norm, before clipping" && spread(c.curves...)
-		if err := s.chart(c.title, a, c.curves...); err != nil {
+		if err := s.chart(c.title, a, t.bordered(c.curves)...); err != nil {
 			return s, err
 		}
 	}
@@ -223,11 +226,7 @@ func (t *training) facts() Table {
 	add("model", option("model"))
 	add("context", option("ctx"))
 	if r := t.record; r != nil {
-		attn := r.Options["attn"]
-		if attn != "full" { // groups and their shift have no effect there
-			attn += ", groups of " + r.Options["group-size"] + " tokens, shift " + r.Options["shift"]
-		}
-		add("attention", attn)
+		add("attention", t.attention())
 		add("positions", fmt.Sprintf("%v, up to %s tokens", r.Positions.Rope["rope_type"], thousands(int64(r.Positions.MaxPos))))
 		add("parameters trained", thousands(r.Plan.Trainable))
 		add("data", listed(r.Data))
@@ -291,6 +290,9 @@ func (t *training) planned() Table {
 	if p.Tile > 0 {
 		tab.Rows = append(tab.Rows, []string{"tile", thousands(int64(p.Tile)) + " tokens"})
 	}
+	if last := t.record.Plan.Last; last != nil && last.Tile > 0 {
+		tab.Rows = append(tab.Rows, []string{"tile under full attention", thousands(int64(last.Tile)) + " tokens"})
+	}
 	return tab
 }
 
@@ -315,6 +317,7 @@ func (t *training) words() (out []string) {
 		}
 		out = append(out, fmt.Sprintf("The training loss %s %.4f (mean of the first %s) to %.4f (of the last).", moved(a, b), a, span, b))
 	}
+	out = append(out, t.sayBorder()...)
 	vs := t.validations()
 	for _, v := range vs {
 		out = append(out, sayValidation(v))
