@@ -6,13 +6,12 @@ import (
 	"github.com/spf13/cobra"
 
 	"longlora/internal/bench"
-	"longlora/internal/config"
+	"longlora/internal/cli"
 	"longlora/internal/ops"
 	"longlora/internal/ui"
 )
 
 func newBench() *cobra.Command {
-	var b config.Bench
 	return command("bench --shape NAME --ctx N[,N…]", "Measure training steps on random weights",
 		`Measure real training steps, forward to AdamW, on random weights of a known shape: batch 1, accumulation 1.
 Operations are counted as the algorithm needs them; nothing that is made again counts. On a GPU all layers have equal
@@ -22,19 +21,20 @@ longlora bench --shape tiny --ctx 1024,4096,8192
 
 # LLaMA-2 7B on a GPU
 longlora bench --shape llama2-7b --ctx 8192,32768 --device-mem 72GiB`,
-		b.Flags, func(c *cobra.Command, v *config.Values) error {
-			if err := b.Finish(v); err != nil {
+		func(c *cobra.Command, v *cli.Values) error {
+			o, err := v.Bench()
+			if err != nil {
 				return err
 			}
 			var res []bench.Result
-			err := onDevice(b.Common, &b.Attend, c.ErrOrStderr(), func(be ops.Backend) (err error) {
-				res, err = bench.Run(c.Context(), &b, v, be, c.ErrOrStderr())
+			err = onDevice(v.Place(), c.ErrOrStderr(), func(be ops.Backend) (err error) {
+				res, err = bench.Run(c.Context(), o, be, c.ErrOrStderr())
 				return err
 			})
 			if err != nil {
 				return err
 			}
-			if b.JSON {
+			if v.JSON() {
 				return document(c.OutOrStdout(), map[string]any{"results": res})
 			}
 			rows := [][]string{{"shape", "ctx", "attn", "group", "tile", "device", "s/step", "tok/s", "TFLOP/s", "mfu", "device peak", "device plan", "host peak", "host plan"}}

@@ -10,7 +10,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"longlora/internal/config"
+	"longlora/internal/cli"
 	"longlora/internal/hub"
 )
 
@@ -18,34 +18,36 @@ import (
 func completeFlags(c *cobra.Command) {
 	c.Flags().VisitAll(func(f *pflag.Flag) {
 		_ = c.RegisterFlagCompletionFunc(f.Name, func(_ *cobra.Command, _ []string, typed string) ([]string, cobra.ShellCompDirective) {
-			return completions(f, argument(c.Name(), f), typed)
+			return completions(cli.Find(c.Name(), f.Name), typed)
 		})
 	})
 }
 
 // completions are the values of an option that begin with what was typed: the known ones, parts of a list each; names
 // and folders of models; else what kind of path the shell looks for.
-func completions(f *pflag.Flag, argument, typed string) ([]string, cobra.ShellCompDirective) {
-	values, _ := config.Choices(f)
-	before := ""
-	if _, list := f.Value.(pflag.SliceValue); list && len(values) > 0 {
+func completions(o *cli.Option, typed string) ([]string, cobra.ShellCompDirective) {
+	if o == nil { // cobra's own
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	values, argument, before := o.Values, o.Argument(), ""
+	if o.List() && len(values) > 0 {
 		before = typed[:strings.LastIndex(typed, ",")+1]
 	}
-	if f.Value.Type() == "bool" {
+	switch {
+	case o.Kind == cli.Truth:
 		values = []string{"true", "false"}
-	}
-	if f.Name == "model" {
+	case o.Name == "model":
 		values = hub.Models()
 	}
 	out := begins(values, before, typed)
 	switch {
-	case len(out) > 0 && f.Name == "model":
+	case len(out) > 0 && o.Name == "model":
 		return append(out, folders(typed)...), cobra.ShellCompDirectiveNoSpace | cobra.ShellCompDirectiveNoFileComp
 	case len(out) > 0:
 		return out, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveKeepOrder
 	case strings.Contains(argument, "DIR"):
 		return nil, cobra.ShellCompDirectiveFilterDirs
-	case f.Name == "config":
+	case o.Name == "config":
 		return []string{"yaml", "yml"}, cobra.ShellCompDirectiveFilterFileExt
 	case strings.Contains(argument, "FILE") || strings.Contains(argument, "PATH"):
 		return nil, cobra.ShellCompDirectiveDefault

@@ -5,7 +5,7 @@ import (
 	"io"
 	"runtime"
 
-	"longlora/internal/config"
+	"longlora/internal/cli"
 	"longlora/internal/errs"
 	"longlora/internal/machine"
 	"longlora/internal/ops"
@@ -15,14 +15,10 @@ import (
 	"longlora/internal/ui"
 )
 
-// onDevice runs f with the backend that the options ask for; stderr says which that is. a is nil where the command has
-// no attention to choose.
-func onDevice(c config.Common, a *config.Attend, log io.Writer, f func(ops.Backend) error) error {
-	threads(c)
-	kind, index, err := c.Where()
-	if err != nil {
-		return err
-	}
+// onDevice runs f with the backend that the options ask for; stderr says which that is.
+func onDevice(at cli.Place, log io.Writer, f func(ops.Backend) error) error {
+	threads(at)
+	kind := at.Kind
 	if kind != "cpu" {
 		found, err := gpus(kind, log)
 		if err != nil {
@@ -30,24 +26,19 @@ func onDevice(c config.Common, a *config.Attend, log io.Writer, f func(ops.Backe
 		}
 		if len(found) == 0 {
 			kind = "cpu"
-		} else if kind, err = "cuda", onlyIn(found, index); err != nil {
+		} else if kind, err = "cuda", onlyIn(found, at.Index); err != nil {
 			return err
 		}
 	}
-	if err := c.CheckDType(kind); err != nil {
+	if err := at.Check(kind); err != nil {
 		return err
 	}
 	if kind == "cpu" {
-		b := cpu.New(threads(c))
+		b := cpu.New(threads(at))
 		fmt.Fprintf(log, "device      cpu, %d threads (%s)\n", b.Threads(), b.Set())
 		return f(b)
 	}
-	if a != nil {
-		if err := a.CheckShift(kind); err != nil {
-			return err
-		}
-	}
-	b, err := cuda.Open(index)
+	b, err := cuda.Open(at.Index)
 	if err != nil {
 		return err
 	}
@@ -98,9 +89,9 @@ func onlyIn(found []cuda.Info, index int) error {
 }
 
 // threads sets and returns the number of CPU threads.
-func threads(c config.Common) int {
-	if c.Threads > 0 {
-		runtime.GOMAXPROCS(c.Threads)
+func threads(at cli.Place) int {
+	if at.Threads > 0 {
+		runtime.GOMAXPROCS(at.Threads)
 	}
 	return runtime.GOMAXPROCS(0)
 }

@@ -14,7 +14,7 @@ import (
 	"strings"
 	"testing"
 
-	"longlora/internal/config"
+	"longlora/internal/cli"
 	"longlora/internal/data"
 	"longlora/internal/eval"
 	"longlora/internal/extend"
@@ -176,7 +176,7 @@ func checkOptions(ctx context.Context, s shown, args []string) error {
 	}
 	args = slices.DeleteFunc(args, func(a string) bool { return a == "…" || a == "[…]" })
 	for i, a := range args { // names of shapes are checked; a large one takes seconds to plan and a minute to make
-		if a == "--shape" && slices.Contains(config.Shapes, args[i+1]) {
+		if a == "--shape" && slices.Contains(cli.Shapes, args[i+1]) {
 			args[i+1] = "tiny"
 		}
 	}

@@ -8,7 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	kernels "longlora/csrc/cpu"
-	"longlora/internal/config"
+	"longlora/internal/cli"
 	"longlora/internal/doctor"
 	"longlora/internal/machine"
 	"longlora/internal/ops"
@@ -18,7 +18,6 @@ import (
 )
 
 func newDoctor() *cobra.Command {
-	var o config.Common
 	return command("doctor", "Examine this machine and test the operations on it",
 		`Examine this machine and this build: processor, memory, GPUs, driver, CUDA libraries and where they are looked for,
 disks, the local Hugging Face cache. Every operation is tested here against float64, on the CPU and on every GPU;
@@ -29,11 +28,11 @@ longlora doctor
 
 # one GPU, for a program to read
 longlora doctor --device cuda:0 --json`,
-		o.ComputeFlags, func(c *cobra.Command, _ *config.Values) error {
-			if err := o.CheckDevice(); err != nil {
+		func(c *cobra.Command, v *cli.Values) error {
+			if err := v.Ready(); err != nil {
 				return err
 			}
-			given, err := examine(o, c.ErrOrStderr())
+			given, err := examine(v.Place(), c.ErrOrStderr())
 			if err != nil {
 				return err
 			}
@@ -41,7 +40,7 @@ longlora doctor --device cuda:0 --json`,
 			if err != nil {
 				return err
 			}
-			if !o.JSON {
+			if !v.JSON() {
 				r.Print(c.OutOrStdout())
 			} else if err := document(c.OutOrStdout(), r); err != nil {
 				return err
@@ -54,8 +53,8 @@ longlora doctor --device cuda:0 --json`,
 }
 
 // examine is what the build and its backends say.
-func examine(o config.Common, stderr io.Writer) (doctor.Given, error) {
-	n := threads(o)
+func examine(at cli.Place, stderr io.Writer) (doctor.Given, error) {
+	n := threads(at)
 	b := cpu.New(n)
 	g := doctor.Given{CPU: b, Kernels: b.Set(), Best: kernels.Best().String(), Threads: n, Driver: doctor.Driver{Here: machine.DriverHere()},
 		Build: doctor.Build{Version: proc.Version(), Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH, Cgo: kernels.Cgo, CUDA: cuda.Built}}
@@ -63,10 +62,7 @@ func examine(o config.Common, stderr io.Writer) (doctor.Given, error) {
 	for i := range where {
 		g.Places = append(g.Places, doctor.Place{Where: where[i], Files: files[i]})
 	}
-	kind, index, err := o.Where()
-	if err != nil {
-		return g, err
-	}
+	kind, index := at.Kind, at.Index
 	if kind == "cuda" {
 		found, err := gpus(kind, stderr)
 		if err == nil {

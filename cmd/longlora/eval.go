@@ -6,16 +6,14 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"longlora/internal/config"
+	"longlora/internal/cli"
 	"longlora/internal/eval"
-	"longlora/internal/files"
 	"longlora/internal/ops"
 	"longlora/internal/report"
 	"longlora/internal/ui"
 )
 
 func newEval() *cobra.Command {
-	var e config.Eval
 	return command("eval --model DIR --task ppl|passkey|topics|ruler --ctx N[,N…]", "Measure perplexity and retrieval by length",
 		`Measure perplexity by length under either protocol and by position, whether a passkey hidden in filler is found
 again, whether the first topic of a long conversation is, and six to ten RULER-like tasks (docs/eval.md).
@@ -31,39 +29,37 @@ longlora eval --model merged --task ruler --ctx 8192,32768 --haystack book.txt -
 
 # the other protocol, each token scored once, kept as it comes
 longlora eval --model merged --task ppl --data books.txt --ctx 16384 --protocol sliding --stride 512 --out results`,
-		e.Flags, func(c *cobra.Command, v *config.Values) error {
-			if err := e.Finish(v); err != nil {
+		func(c *cobra.Command, v *cli.Values) error {
+			o, page, err := v.Eval()
+			if err != nil {
 				return err
 			}
-			if v.InFile("out") && files.SameDir(e.Out, e.Adapter) {
-				e.Out = "" // of the training run that shares the file
-			}
-			if e.Report != "" { // said now, not after hours of work
-				if err := report.CheckFile(e.Report); err != nil {
+			if page != "" { // said now, not after hours of work
+				if err := report.CheckFile(page); err != nil {
 					return fmt.Errorf("--report %w", err)
 				}
 			}
 			var rep eval.Report
-			err := onDevice(e.Common, &e.Attend, c.ErrOrStderr(), func(be ops.Backend) (err error) {
-				rep, err = eval.Run(c.Context(), eval.Job{Eval: &e}, be, c.ErrOrStderr())
+			err = onDevice(v.Place(), c.ErrOrStderr(), func(be ops.Backend) (err error) {
+				rep, err = eval.Run(c.Context(), eval.Job{Options: o}, be, c.ErrOrStderr())
 				return err
 			})
-			if err == nil && e.Report != "" {
+			if err == nil && page != "" {
 				var p *report.Page
 				if p, err = report.Eval(rep); err == nil {
-					err = p.Write(e.Report)
+					err = p.Write(page)
 				}
 			}
 			if err != nil {
 				return err
 			}
-			if e.JSON {
+			if v.JSON() {
 				return document(c.OutOrStdout(), rep)
 			}
 			ui.Table(c.OutOrStdout(), listed(rep.Results))
-			if len(e.Models) > 1 {
+			if len(o.Models) > 1 {
 				fmt.Fprintln(c.OutOrStdout())
-				ui.Table(c.OutOrStdout(), sideBySide(e.Models, rep.Results))
+				ui.Table(c.OutOrStdout(), sideBySide(o.Models, rep.Results))
 			}
 			rulerLike(c.OutOrStdout(), rep.Results)
 			return nil

@@ -7,7 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"longlora/internal/config"
+	"longlora/internal/cli"
 	"longlora/internal/extend"
 	"longlora/internal/ops"
 	"longlora/internal/report"
@@ -15,7 +15,6 @@ import (
 )
 
 func newExtend() *cobra.Command {
-	var e config.Extend
 	return command("extend --model DIR --data PATH --ctx N --out DIR", "Evaluate, train, merge, evaluate again, report",
 		`Extend a model in one command: evaluate the base, train, merge, evaluate again, and print what it brought.
 --out holds merged/ (an ordinary checkpoint), adapter/, report.json and report.html. Interrupted, the same command goes on.`,
@@ -24,28 +23,29 @@ longlora extend --model meta-llama/Llama-2-7b-hf --data books/ --ctx 16384 --out
 
 # only new positions, no training: what YaRN alone brings
 longlora extend --model base --data books/ --ctx 8192 --rope yarn --train=false --out interpolated`,
-		e.Flags, func(c *cobra.Command, v *config.Values) error {
-			if err := e.Finish(v); err != nil {
+		func(c *cobra.Command, v *cli.Values) error {
+			o, err := v.Extend()
+			if err != nil {
 				return err
 			}
-			if e.DryRun {
-				return onDevice(e.Common, &e.Attend, c.ErrOrStderr(), func(be ops.Backend) error {
-					facts, err := extend.DryRun(c.Context(), &e, be, c.ErrOrStderr())
-					if err != nil || !e.JSON {
+			if o.DryRun {
+				return onDevice(v.Place(), c.ErrOrStderr(), func(be ops.Backend) error {
+					facts, err := extend.DryRun(c.Context(), &o, be, c.ErrOrStderr())
+					if err != nil || !v.JSON() {
 						return err
 					}
 					return document(c.OutOrStdout(), facts)
 				})
 			}
-			page := filepath.Join(e.Out, rundir.PageFile)
+			page := filepath.Join(o.Out, rundir.PageFile)
 			if _, err := os.Stat(page); err == nil {
 				if err := report.CheckFile(page); err != nil { // said now, not after hours of work
 					return fmt.Errorf("--out: %w", err)
 				}
 			}
 			var rep extend.Report
-			err := onDevice(e.Common, &e.Attend, c.ErrOrStderr(), func(be ops.Backend) (err error) {
-				rep, err = extend.Run(c.Context(), &e, be, c.ErrOrStderr())
+			err = onDevice(v.Place(), c.ErrOrStderr(), func(be ops.Backend) (err error) {
+				rep, err = extend.Run(c.Context(), &o, be, c.ErrOrStderr())
 				return err
 			})
 			if err != nil {
@@ -58,7 +58,7 @@ longlora extend --model base --data books/ --ctx 8192 --rope yarn --train=false 
 			if err != nil {
 				return err
 			}
-			if e.JSON {
+			if v.JSON() {
 				return document(c.OutOrStdout(), rep)
 			}
 			rep.Table(c.OutOrStdout())
@@ -66,7 +66,7 @@ longlora extend --model base --data books/ --ctx 8192 --rope yarn --train=false 
 				fmt.Fprintf(c.OutOrStdout(), "\n%s\n", kept)
 				if lost && rep.Train != nil {
 					fmt.Fprintf(c.OutOrStdout(), "A smaller part of the training may keep more of it (docs/quality.md#how-much-of-it-merge---scale): "+
-						"longlora merge --model %s --adapter %s --scale 0.75 --out %s\n", e.Model, filepath.Join(rep.Out, rundir.AdapterDir), filepath.Clean(rep.Out)+"-0.75")
+						"longlora merge --model %s --adapter %s --scale 0.75 --out %s\n", o.Model, filepath.Join(rep.Out, rundir.AdapterDir), filepath.Clean(rep.Out)+"-0.75")
 				}
 			}
 			fmt.Fprintf(c.OutOrStdout(), "\nmerged model: %s/merged\nreport: %s\n", rep.Out, page)

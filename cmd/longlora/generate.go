@@ -8,14 +8,13 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"longlora/internal/config"
+	"longlora/internal/cli"
 	"longlora/internal/errs"
 	"longlora/internal/eval"
 	"longlora/internal/ops"
 )
 
 func newGenerate() *cobra.Command {
-	var g config.Generate
 	return command("generate --model DIR --prompt TEXT", "Continue a prompt",
 		`Continue a prompt, greedily unless --temperature says otherwise; text appears as it is made. Long prompts are
 read in tiles, keys and values are kept, and attention is full.`,
@@ -24,24 +23,25 @@ longlora generate --model merged --prompt-file question.txt --max-tokens 200
 
 # a chat model and an adapter, drawn from the more probable words
 longlora generate --model base --adapter run --chat --prompt "Who wrote Emma?" --temperature 0.7 --top-p 0.9`,
-		g.Flags, func(c *cobra.Command, v *config.Values) error {
-			if err := g.Finish(v); err != nil {
+		func(c *cobra.Command, v *cli.Values) error {
+			o, prompt, file, err := v.Generate()
+			if err != nil {
 				return err
 			}
-			prompt, err := readPrompt(&g, c.InOrStdin())
+			prompt, err = readPrompt(prompt, file, c.InOrStdin())
 			if err != nil {
 				return err
 			}
 			out := c.OutOrStdout()
-			if g.JSON {
+			if v.JSON() {
 				out = io.Discard
 			}
-			return onDevice(g.Common, nil, c.ErrOrStderr(), func(be ops.Backend) error {
-				res, err := eval.Generate(c.Context(), &g, prompt, be, out, c.ErrOrStderr())
+			return onDevice(v.Place(), c.ErrOrStderr(), func(be ops.Backend) error {
+				res, err := eval.Generate(c.Context(), o, prompt, be, out, c.ErrOrStderr())
 				if err != nil {
 					return err
 				}
-				if g.JSON {
+				if v.JSON() {
 					return document(c.OutOrStdout(), res)
 				}
 				fmt.Fprintln(out)
@@ -55,14 +55,13 @@ longlora generate --model base --adapter run --chat --prompt "Who wrote Emma?" -
 // maxPrompt is more text than 2^24 tokens hold, in bytes. A prompt may come from a pipe, which may have no end.
 const maxPrompt = 256 << 20
 
-// readPrompt is the prompt, from the flag, a file or standard input.
-func readPrompt(g *config.Generate, stdin io.Reader) (string, error) {
-	prompt := g.Prompt
-	if g.PromptFile != "" {
+// readPrompt is the prompt as it was given or, where a file is named, the file's or standard input's.
+func readPrompt(prompt, file string, stdin io.Reader) (string, error) {
+	if file != "" {
 		var b []byte
 		var err error
-		if g.PromptFile != "-" {
-			f, err := os.Open(g.PromptFile)
+		if file != "-" {
+			f, err := os.Open(file)
 			if err != nil {
 				return "", errs.Dataf("--prompt-file: %w", err)
 			}
@@ -73,7 +72,7 @@ func readPrompt(g *config.Generate, stdin io.Reader) (string, error) {
 			return "", errs.Dataf("--prompt-file: %w", err)
 		}
 		if len(b) > maxPrompt {
-			return "", errs.Dataf("--prompt-file %s: longer than %d bytes, which no model reads", g.PromptFile, maxPrompt)
+			return "", errs.Dataf("--prompt-file %s: longer than %d bytes, which no model reads", file, maxPrompt)
 		}
 		prompt = strings.TrimSuffix(string(b), "\n") // which editors add
 	}

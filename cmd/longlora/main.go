@@ -13,7 +13,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"longlora/internal/config"
+	"longlora/internal/cli"
 	"longlora/internal/errs"
 	"longlora/internal/par"
 	"longlora/internal/proc"
@@ -92,13 +92,13 @@ func newRoot() *cobra.Command {
 		s := err.Error()
 		var invalid *pflag.InvalidValueError
 		if errors.As(err, &invalid) {
-			return errs.Usagef("%s: --%s %s: %s", c.Name(), invalid.GetFlag().Name, invalid.GetValue(), config.Unfit(invalid.GetFlag(), errors.Unwrap(err)))
+			return errs.Usagef("%s: --%s %s: %s", c.Name(), invalid.GetFlag().Name, invalid.GetValue(), cli.Unfit(invalid.GetFlag(), errors.Unwrap(err)))
 		}
 		if name, ok := strings.CutPrefix(s, "unknown flag: --"); ok {
-			s += config.Suggest(c.Flags(), name)
+			s += cli.Suggest(c.Name(), name)
 		} else if _, name, ok := strings.Cut(s, "unknown shorthand flag: "); ok { // as Go and PyTorch programs take them: -ctx
 			_, name, _ = strings.Cut(name, " in -")
-			s += config.Suggest(c.Flags(), name)
+			s += cli.Suggest(c.Name(), name)
 		}
 		return errs.Usagef("%s: %s", c.Name(), s)
 	})

@@ -7,34 +7,29 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
-	"longlora/internal/config"
+	"longlora/internal/cli"
 	"longlora/internal/errs"
 	"longlora/internal/proc"
 )
 
 func newMan() *cobra.Command {
-	var common config.Common
-	var out string
 	return command("man --out DIR", "Write the manual pages", `Write the manual pages, longlora.1 and one for each command, for man(1).`,
 		`# for this user; then: man longlora-train
 longlora man --out ~/.local/share/man/man1
 
 # look at one without installing it
 longlora man --out pages && man pages/longlora-train.1`,
-		func(f *pflag.FlagSet) {
-			f.StringVar(&out, "out", "", "folder to write into; it is made where there is none")
-			common.Flags(f)
-		}, func(c *cobra.Command, v *config.Values) error {
-			if err := v.Require("out"); err != nil {
+		func(c *cobra.Command, v *cli.Values) error {
+			if err := v.Ready("out"); err != nil {
 				return err
 			}
+			out := v.Out()
 			files, err := writeMan(c.Root(), out)
 			if err != nil {
 				return errs.Dataf("--out: %w", err)
 			}
-			if common.JSON {
+			if v.JSON() {
 				return document(c.OutOrStdout(), map[string]any{"files": files})
 			}
 			fmt.Fprintf(c.OutOrStdout(), "%d pages: %s\n", len(files), out)

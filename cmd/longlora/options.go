@@ -7,22 +7,8 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"longlora/internal/config"
+	"longlora/internal/cli"
 )
-
-// titles are the groups in which help, manual and docs show many options. What stands in none comes first.
-var titles = []struct{ title, flags string }{
-	{"Documents and rows", "format template text-field skip-bad train-on-prompt pack overlong"},
-	{"Attention", "attn shift group group-size sliding-window"},
-	{"Positions", "rope rope-factor base-ctx"},
-	{"What is trained", "tune init rank alpha dropout targets train-embed train-norm"},
-	{"Optimizer", "lr schedule warmup-steps max-grad-norm weight-decay beta1 beta2 eps"},
-	{"Steps and order", "steps epochs batch accum shuffle seed"},
-	{"Validation", "eval-data eval-fraction eval-every eval-attn"},
-	{"Checkpoints", "save-every keep resume replan dry-run"},
-	{"Device and memory", "device dtype device-mem host-mem tile keep-activations move-layers threads"},
-	{"Every command", "config json help"},
-}
 
 // section is a titled part of a command's options.
 type section struct {
@@ -31,66 +17,33 @@ type section struct {
 }
 
 // sections are a command's options in groups. A group of one joins the first.
-func sections(c *cobra.Command) []section {
+func sections(c *cobra.Command) (out []section) {
 	c.InitDefaultHelpFlag()
-	out := make([]section, 1+len(titles))
+	for _, title := range cli.Groups() {
+		out = append(out, section{title: title})
+	}
 	out[0].title = "Options"
 	c.LocalFlags().VisitAll(func(f *pflag.Flag) {
-		at := 1 + slices.IndexFunc(titles, func(t struct{ title, flags string }) bool {
-			return slices.Contains(strings.Fields(t.flags), f.Name)
-		})
+		at := 0
+		if o := cli.Find(c.Name(), f.Name); o != nil { // cobra has some of its own
+			at = max(0, slices.IndexFunc(out, func(s section) bool { return s.title == o.Group }))
+		}
 		out[at].flags = append(out[at].flags, f)
 	})
-	for i, t := range titles {
-		if s := &out[i+1]; len(s.flags) < 2 {
-			out[0].flags = append(out[0].flags, s.flags...)
-			s.flags = nil
-		} else {
-			s.title = t.title
-			order := strings.Fields(t.flags)
-			slices.SortFunc(s.flags, func(a, b *pflag.Flag) int { return slices.Index(order, a.Name) - slices.Index(order, b.Name) })
+	for i := range out[1:] {
+		if s := &out[i+1]; len(s.flags) == 1 {
+			out[0].flags, s.flags = append(out[0].flags, s.flags...), nil
 		}
 	}
 	return slices.DeleteFunc(out, func(s section) bool { return len(s.flags) == 0 })
 }
 
-// arguments are how the values of options are written where their type does not say it.
-var arguments = map[string]string{
-	"model": "DIR|NAME", "adapter": "DIR", "out": "DIR", "data": "PATH", "eval-data": "PATH",
-	"config": "FILE", "prompt-file": "FILE", "passkey-template": "FILE", "haystack": "FILE", "report": "FILE",
-	"template": "NAME|FILE", "resume": "auto|never|DIR", "device-mem": "SIZE", "host-mem": "SIZE", "max-shard-size": "SIZE", "group": "X",
-	"sliding-window": "keep|off|N", "targets": "NAME,…", "task": "NAME,…", "eval-attn": "NAME,…", "device": "NAME", "text-field": "NAME",
-	"prepare out": "FILE", "report out": "FILE",
-}
-
 // argument is how an option's value is written, "" for none.
 func argument(command string, f *pflag.Flag) string {
-	for _, key := range []string{command + " " + f.Name, f.Name} {
-		if a, ok := arguments[key]; ok {
-			return a
-		}
+	if o := cli.Find(command, f.Name); o != nil {
+		return o.Argument()
 	}
-	values, fixed := config.Choices(f)
-	switch all := strings.Join(values, "|"); {
-	case fixed && len(all) <= 24:
-		return all
-	case fixed:
-		return "NAME"
-	}
-	switch f.Value.Type() {
-	case "bool":
-		if f.DefValue == "true" {
-			return "true|false"
-		}
-		return ""
-	case "int", "uint64", "tokens":
-		return "N"
-	case "tokensList":
-		return "N,…"
-	case "float64":
-		return "X"
-	}
-	return "TEXT"
+	return ""
 }
 
 // written is an option as it is given: --rank N. A bool that is on by default needs =.

@@ -3,14 +3,13 @@ package main
 import (
 	"github.com/spf13/cobra"
 
-	"longlora/internal/config"
+	"longlora/internal/cli"
 	"longlora/internal/machine"
 	"longlora/internal/ops"
 	"longlora/internal/plan"
 )
 
 func newPlan() *cobra.Command {
-	var p config.Plan
 	return command("plan --model DIR|--shape NAME --ctx N", "Say what a step needs and takes, without loading a weight",
 		`Say where every byte of a training step goes and how long it takes, without loading a weight.
 Takes train's options. --max-ctx finds the longest context that fits. What does not fit is exit 3.`,
@@ -22,28 +21,31 @@ longlora plan --shape llama2-7b --ctx 32768 --chip h100 --device-mem 72GiB
 
 # the longest context in a given memory
 longlora plan --shape llama2-7b --chip rtx4090 --max-ctx --host-mem 64GiB`,
-		p.Flags, func(c *cobra.Command, v *config.Values) error {
-			if err := p.Finish(v); err != nil {
+		func(c *cobra.Command, v *cli.Values) error {
+			o, chip, err := v.Plan()
+			if err != nil {
 				return err
 			}
-			if m, ok := machine.Named(p.Chip); ok {
-				return runPlan(c, &p, v, m)
+			if m, ok := machine.Named(chip); ok {
+				return runPlan(c, v, o, m)
 			}
-			if p.Chip == "cpu" {
-				p.Device = "cpu"
+			at := v.Place()
+			if chip == "cpu" {
+				at.Kind = chip
 			}
-			return onDevice(p.Common, &p.Attend, c.ErrOrStderr(), func(be ops.Backend) error {
-				return runPlan(c, &p, v, machine.Here(be))
-			})
+			return onDevice(at, c.ErrOrStderr(), func(be ops.Backend) error { return runPlan(c, v, o, machine.Here(be)) })
 		})
 }
 
-func runPlan(c *cobra.Command, p *config.Plan, v *config.Values, m machine.Machine) error {
-	res, err := plan.Run(p, v, m)
+func runPlan(c *cobra.Command, v *cli.Values, o plan.Options, m machine.Machine) error {
+	res, err := plan.Run(o, m)
 	if err != nil {
 		return err
 	}
-	if p.JSON {
+	if a := res.Advised(); a != nil {
+		res.Command = v.Command(a)
+	}
+	if v.JSON() {
 		res.PrintNotes(c.ErrOrStderr())
 		err = document(c.OutOrStdout(), res)
 	} else {

@@ -6,7 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"longlora/internal/config"
+	"longlora/internal/cli"
 	"longlora/internal/data"
 	"longlora/internal/load"
 	"longlora/internal/plan"
@@ -15,7 +15,6 @@ import (
 )
 
 func newPrepare() *cobra.Command {
-	var p config.Prepare
 	return command("prepare --model DIR --data PATH --out F.bin", "Tokenize data once, for training that starts at once",
 		`Tokenize data once, on all cores, into a file of token ids that train maps without any start-up cost.
 Beside F.bin lie F.bin.json and F.bin.idx, with the documents' boundaries and masks and what it was made of: it
@@ -25,16 +24,17 @@ longlora prepare --model meta-llama/Llama-2-7b-hf --data books/ --out books.bin 
 
 # instructions; the mask of what is scored lies in sft.bin.idx
 longlora prepare --model base --data LongAlpaca-12k.json --template longalpaca --out sft.bin`,
-		p.Flags, func(c *cobra.Command, v *config.Values) error {
-			if err := p.Finish(v); err != nil {
+		func(c *cobra.Command, v *cli.Values) error {
+			p, err := v.Prepare()
+			if err != nil {
 				return err
 			}
-			return prepare(c, &p)
+			return prepare(c, p, v.JSON())
 		})
 }
 
 // prepare runs the command.
-func prepare(c *cobra.Command, p *config.Prepare) error {
+func prepare(c *cobra.Command, p cli.Prepare, json bool) error {
 	if p.Threads > 0 {
 		runtime.GOMAXPROCS(p.Threads)
 	}
@@ -45,17 +45,17 @@ func prepare(c *cobra.Command, p *config.Prepare) error {
 	if err != nil {
 		return err
 	}
-	o, tok, err := load.Documents(dir, vocab, eos, &p.Documents, p.Values)
+	o, tok, err := load.Documents(dir, vocab, eos, p.Data)
 	if err != nil {
 		return err
 	}
 	if tok == nil {
 		return o.NoEncoder
 	}
-	if o.HostMem, err = plan.HostLimit(&p.Common); err != nil {
+	if o.HostMem, err = (plan.Memory{}).HostLimit(); err != nil {
 		return err
 	}
-	o.Paths, o.NoSpecial, o.Log = p.Data, p.NoSpecial, c.ErrOrStderr()
+	o.Log = c.ErrOrStderr()
 	res, err := data.Prepare(c.Context(), o, p.Out, proc.Version())
 	if err != nil {
 		return err
@@ -64,12 +64,12 @@ func prepare(c *cobra.Command, p *config.Prepare) error {
 		*data.Prepared
 		Stats *data.Lengths `json:"stats,omitempty"`
 	}{Prepared: res}
-	if p.Stats {
-		if out.Stats, err = data.MeasureLengths(p.Out, p.Ctx); err != nil {
+	if p.Stats != nil {
+		if out.Stats, err = data.MeasureLengths(p.Out, p.Stats); err != nil {
 			return err
 		}
 	}
-	if p.JSON {
+	if json {
 		return document(c.OutOrStdout(), out)
 	}
 	w := c.OutOrStdout()

@@ -14,8 +14,9 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"longlora/internal/config"
+	"longlora/internal/cli"
 	"longlora/internal/testkit"
+	"longlora/internal/train"
 )
 
 var memory = regexp.MustCompile(`# Memory: +([0-9.]+) GiB on the card(?: and ([0-9.]+) GiB of host memory)?, by longlora plan --chip (h[12]00) --host-mem (\w+)\.`)
@@ -63,17 +64,17 @@ func TestRecipes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	names := map[string]*config.Train{}
+	names := map[string]*train.Options{}
 	for _, p := range files {
-		var c config.Train
 		fs := pflag.NewFlagSet("train", pflag.ContinueOnError)
-		c.Flags(fs)
+		cli.Define("train", fs)
 		if err := fs.Set("config", p); err != nil {
 			t.Fatal(err)
 		}
-		v, err := config.Load(fs, known(newRoot()))
+		var c train.Options
+		v, err := cli.Load(fs)
 		if err == nil {
-			err = c.Finish(v, "model", "data", "ctx", "out")
+			c, err = v.Train()
 		}
 		if err != nil {
 			t.Errorf("%s: %v", p, err)
@@ -95,11 +96,19 @@ func TestRecipes(t *testing.T) {
 			t.Errorf("recipe %s is missing or not of %d tokens", name, ctx)
 			continue
 		}
-		if paper := strings.HasPrefix(name, "llama2"); paper && (c.Steps != 1000 || c.Accum != 64 || c.G != ctx/4 || c.LR != map[bool]float64{true: 1e-5, false: 2e-5}[strings.Contains(name, "70b")]) {
-			t.Errorf("%s: %d steps, accumulation %d, G %d, rate %g", name, c.Steps, c.Accum, c.G, c.LR)
+		if paper := strings.HasPrefix(name, "llama2"); paper && (c.Steps != 1000 || c.Accum != 64 || group(c) != ctx/4 || c.LR != map[bool]float64{true: 1e-5, false: 2e-5}[strings.Contains(name, "70b")]) {
+			t.Errorf("%s: %d steps, accumulation %d, G %d, rate %g", name, c.Steps, c.Accum, group(c), c.LR)
 		}
 	}
-	if c := names["sft-longalpaca"]; c != nil && (c.Epochs != 5 || c.G != 8192 || c.Template != "longalpaca" || !slices.Equal(c.Data, []string{"data/LongAlpaca-12k.json"})) {
+	if c := names["sft-longalpaca"]; c != nil && (c.Epochs != 5 || group(c) != 8192 || c.Documents.Template != "longalpaca" || !slices.Equal(c.Data, []string{"data/LongAlpaca-12k.json"})) {
 		t.Errorf("sft-longalpaca: %+v", c)
 	}
+}
+
+func group(c *train.Options) int {
+	g, err := c.GroupFor(c.Ctx)
+	if err != nil {
+		return -1
+	}
+	return g
 }

@@ -5,17 +5,14 @@ import (
 	"path/filepath"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
-	"longlora/internal/config"
+	"longlora/internal/cli"
 	"longlora/internal/errs"
 	"longlora/internal/report"
 	"longlora/internal/rundir"
 )
 
 func newReport() *cobra.Command {
-	var common config.Common
-	var out string
 	c := command("report DIR", "Write the HTML report of a run or of eval's results",
 		`Write one HTML page that shows what a run brought, in curves, tables and words. It needs no network and no other file.
 DIR is the folder of a training run, of extend, or of eval --out.`,
@@ -24,16 +21,16 @@ longlora report run
 
 # a page to send to somebody
 longlora report extended --out extended.html`,
-		func(f *pflag.FlagSet) {
-			f.StringVar(&out, "out", "", "the file to write (default DIR/report.html)")
-			common.Flags(f)
-		}, func(c *cobra.Command, _ *config.Values) error {
-			dir := c.Flags().Arg(0)
+		func(c *cobra.Command, v *cli.Values) error {
+			if err := v.Ready(); err != nil {
+				return err
+			}
+			dir, out := c.Flags().Arg(0), v.Out()
 			// A shared file's out is another command's folder, so only the flag counts.
 			if !c.Flags().Changed("out") {
 				out = filepath.Join(dir, rundir.PageFile)
 			}
-			return writeReport(c, dir, out, common.JSON)
+			return writeReport(c, dir, out, v.JSON())
 		})
 	c.ValidArgsFunction = func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 		return nil, cobra.ShellCompDirectiveFilterDirs

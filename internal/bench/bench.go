@@ -10,7 +10,6 @@ import (
 	"sort"
 	"time"
 
-	"longlora/internal/config"
 	"longlora/internal/errs"
 	"longlora/internal/load"
 	"longlora/internal/machine"
@@ -43,8 +42,15 @@ type Result struct {
 	HostPlan   int64      `json:"host_plan_bytes"`
 }
 
+// Options are what is measured.
+type Options struct {
+	Shape         string
+	At            []train.Options // one a context, of one row a step
+	Steps, Warmup int             // that are measured, and before them
+}
+
 // Run measures real optimizer steps on random weights, batch 1, accumulation 1.
-func Run(ctx context.Context, c *config.Bench, v *config.Values, be ops.Backend, log io.Writer) ([]Result, error) {
+func Run(ctx context.Context, c Options, be ops.Backend, log io.Writer) ([]Result, error) {
 	defer debug.SetGCPercent(debug.SetGCPercent(train.GCPercent))
 	d, err := plan.Shape(c.Shape)
 	if err != nil {
@@ -74,18 +80,14 @@ func Run(ctx context.Context, c *config.Bench, v *config.Values, be ops.Backend,
 		fmt.Fprintf(log, "mfu is counted against the %s's dense bf16 datasheet rate, %.0f TFLOP/s; all layers have equal random weights, each its own copy\n", m.Chip, peak/1e12)
 	}
 	var all []bench
-	for _, n := range c.Ctxs {
-		t, err := c.At(v, n)
-		if err != nil {
-			return nil, err
-		}
-		b := bench{name: c.Shape, c: &t, d: d, be: be, machine: m, rates: rates, weights: weights, steps: c.Steps, warmup: c.Warmup, log: log}
+	for i := range c.At {
+		b := bench{name: c.Shape, c: &c.At[i], d: d, be: be, machine: m, rates: rates, weights: weights, steps: c.Steps, warmup: c.Warmup, log: log}
 		if _, _, _, err := b.plan(weights.Size()); err != nil { // before minutes are spent on weights
 			return nil, err
 		}
 		all = append(all, b)
 	}
-	if err := weights.Fill(c.Seed); err != nil {
+	if err := weights.Fill(c.At[0].Seed); err != nil {
 		return nil, err
 	}
 	defer weights.Close()
@@ -108,7 +110,7 @@ func Run(ctx context.Context, c *config.Bench, v *config.Values, be ops.Backend,
 // bench is one measurement.
 type bench struct {
 	name          string
-	c             *config.Train
+	c             *train.Options
 	d             model.Desc
 	be            ops.Backend
 	machine       machine.Machine
@@ -120,14 +122,14 @@ type bench struct {
 
 // plan plans a step, or refuses with what would fit. coming is memory that the weights will still take.
 func (b *bench) plan(coming int64) (p plan.Planner, w plan.Work, pl plan.Plan, err error) {
-	if p, err = plan.Here(&b.c.Common, b.machine); err != nil {
+	if p, err = plan.Here(b.c.Memory, b.machine); err != nil {
 		return p, w, pl, err
 	}
-	if b.c.HostMem == "" {
+	if b.c.Memory.Host == nil {
 		p.Limits.Host -= coming / 5 * 4 // as what is available is counted
 	}
-	r := plan.Training(b.c, func(t *config.Train) (plan.Work, error) {
-		return plan.Stated(t, &load.Base{}, b.d, tensor.Dense(tensor.BF16))
+	r := b.c.Request(func(t plan.Training) (plan.Work, error) {
+		return t.Stated(&load.Base{}, b.d, tensor.Dense(tensor.BF16))
 	})
 	if w, err = r.At(b.c.Ctx); err != nil {
 		return p, w, pl, err
@@ -142,7 +144,7 @@ func (b *bench) measure(ctx context.Context) ([]Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	if note := plan.MoveNote(b.c, b.machine); note != "" {
+	if note := b.c.MoveNote(b.machine); note != "" {
 		fmt.Fprintf(b.log, "note: %s\n", note)
 	}
 	inv, scale := rope.Default(b.d.D)

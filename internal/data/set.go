@@ -20,11 +20,11 @@ import (
 
 // Options say what to read and how.
 type Options struct {
-	Paths         []string // --data, each perhaps with a weight
-	Flag          string   // the option that gives Paths, for messages; --data unless set
-	Format        string   // auto, text, alpaca, chat, tokens
-	Template      string   // of examples: auto, a name, a file
-	Pack          string   // auto, concat, cut, pad
+	Paths         []string    // each perhaps with a weight
+	Option        errs.Option // what gives Paths, for messages; data unless set
+	Format        string      // auto, text, alpaca, chat, tokens
+	Template      string      // of examples: auto, a name, a file
+	Pack          string      // auto, concat, cut, pad
 	Ctx           int
 	TextField     string
 	TextNamed     bool // the user gave TextField
@@ -43,12 +43,7 @@ type Options struct {
 	told bool // what is to be said of the tokenizer
 }
 
-func (o *Options) flag() string {
-	if o.Flag == "" {
-		return "--data"
-	}
-	return o.Flag
-}
+func (o *Options) flag() string { return cmp.Or(o.Option, "data").String() }
 
 // name is what is read, as the user named it.
 func (o *Options) name() string { return o.flag() + " " + strings.Join(o.Paths, ", ") }

@@ -1,7 +1,6 @@
 package eval
 
 import (
-	"longlora/internal/config"
 	"longlora/internal/load"
 	"longlora/internal/machine"
 	"longlora/internal/model"
@@ -22,9 +21,9 @@ type engine struct {
 	params *ops.Arena
 }
 
-func newEngine(be ops.Backend, base *load.Base, c *config.Common) (e *engine, err error) {
+func newEngine(be ops.Backend, base *load.Base, memory plan.Memory) (e *engine, err error) {
 	e = &engine{be: be, base: base, train: base.Frozen()}
-	e.planner, err = plan.Here(c, machine.Here(be))
+	e.planner, err = plan.Here(memory, machine.Here(be))
 	return e, err
 }
 

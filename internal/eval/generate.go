@@ -12,7 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"longlora/internal/config"
 	"longlora/internal/data"
 	"longlora/internal/errs"
 	"longlora/internal/load"
@@ -37,15 +36,32 @@ type Generated struct {
 	TokPerS      float64 `json:"tok_per_s"` // of the tokens after the first
 }
 
+// Continuation are the options of Generate.
+type Continuation struct {
+	Memory           plan.Memory
+	Model, Adapter   string
+	Window           *s2attn.Choice // nil: as beside the adapter, or as the model has them
+	Positions        Asked
+	Chat             bool
+	Template, System string // of a chat
+	MaxTokens        int
+	Fewer            bool // MaxTokens may be less, where the positions reach no further
+	Temperature      float64
+	TopP             float64
+	Seed             uint64
+	Stop             []string
+	Overlong         string // error or truncate
+}
+
 // Generate continues a prompt. Text goes to out as it becomes certain.
-func Generate(ctx context.Context, g *config.Generate, prompt string, be ops.Backend, out, log io.Writer) (*Generated, error) {
+func Generate(ctx context.Context, g Continuation, prompt string, be ops.Backend, out, log io.Writer) (*Generated, error) {
 	base, err := load.Open(g.Model, g.Adapter)
 	if err != nil {
 		return nil, err
 	}
 	defer base.Close()
 	base.Log = log
-	if err := base.ChooseWindow(g.AskedWindow(g.Values), g.Adapter); err != nil {
+	if err := base.ChooseWindow(g.Window, g.Adapter); err != nil {
 		return nil, err
 	}
 	for _, n := range base.Notes {
@@ -55,7 +71,7 @@ func Generate(ctx context.Context, g *config.Generate, prompt string, be ops.Bac
 	if err != nil {
 		return nil, err
 	}
-	w := &writer{g: g, enc: enc, ends: ends(base, enc), stops: g.Stop, out: out, res: &Generated{Model: g.Model, IDs: []int32{}, Stop: "length"}}
+	w := &writer{g: &g, enc: enc, ends: ends(base, enc), stops: g.Stop, out: out, res: &Generated{Model: g.Model, IDs: []int32{}, Stop: "length"}}
 	for _, n := range enc.Notes() {
 		fmt.Fprintf(log, "note: %s\n", n)
 	}
@@ -80,54 +96,56 @@ func Generate(ctx context.Context, g *config.Generate, prompt string, be ops.Bac
 		}
 	}
 	said := told{}
-	if ids, err = room(g, base, ids, said, log); err != nil {
+	if ids, w.most, err = room(g, base, ids, said, log); err != nil {
 		return nil, err
 	}
-	n := len(ids) + g.MaxTokens
-	p, err := said.positions(base, g.Adapter, &g.Rope, g.Values, n, log)
+	n := len(ids) + w.most
+	p, err := said.positions(base, g.Adapter, g.Positions, n, log)
 	if err != nil {
 		return nil, err
 	}
-	en, err := newEngine(be, base, &g.Common)
+	en, err := newEngine(be, base, g.Memory)
 	if err != nil {
 		return nil, err
 	}
 	defer en.close()
 	w.res.PromptTokens = len(ids)
 	full := s2attn.Spec{Mode: s2attn.Full}
-	r := plan.Request{Ctx: n, Values: g.Values, At: func(n int) (plan.Work, error) {
+	r := plan.Request{Ctx: n, At: func(n int) (plan.Work, error) {
 		w := en.work(plan.Session, n, full)
 		w.Prompt = len(ids)
 		return w, nil
-	}, To: func(n int) []config.Change {
+	}, To: func(n int) errs.Advice {
 		if n <= len(ids) {
 			return nil // not even the prompt fits
 		}
-		return []config.Change{{Option: "max-tokens", Value: strconv.Itoa(n - len(ids))}}
+		return errs.Advice{{Option: "max-tokens", Value: strconv.Itoa(n - len(ids))}}
 	}}
 	err = en.run(r, full, base.Rope(p, n), func(r *model.Runner) error { return w.run(ctx, r, ids) })
 	return w.res, err
 }
 
-// room makes a prompt fit the length that the model's positions are made for, or says what would.
-func room(g *config.Generate, base *load.Base, ids []int32, said told, log io.Writer) ([]int32, error) {
-	p, err := said.positions(base, g.Adapter, &g.Rope, g.Values, len(ids)+g.MaxTokens, log)
+// room makes a prompt fit the length that the model's positions are made for, or says what would. most is how many tokens
+// are generated at most.
+func room(g Continuation, base *load.Base, ids []int32, said told, log io.Writer) (fitting []int32, most int, err error) {
+	p, err := said.positions(base, g.Adapter, g.Positions, len(ids)+g.MaxTokens, log)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	limit := p.Reads(g.BaseCtx)
-	if !g.Values.Explicit("max-tokens") {
-		g.MaxTokens = max(1, min(g.MaxTokens, limit-len(ids)))
+	limit := p.Reads(g.Positions.BaseCtx)
+	most = g.MaxTokens
+	if g.Fewer {
+		most = max(1, min(most, limit-len(ids)))
 	}
-	if len(ids)+g.MaxTokens <= limit {
-		return ids, nil
+	if len(ids)+most <= limit {
+		return ids, most, nil
 	}
-	if g.Overlong == "error" || g.MaxTokens >= limit {
-		return nil, errs.Usagef("the prompt's %d tokens and --max-tokens %d are more than the %d that the model's positions reach; lower --max-tokens, say --overlong truncate to leave out the prompt's middle, or stretch the positions with --rope-factor",
-			len(ids), g.MaxTokens, limit)
+	if g.Overlong == "error" || most >= limit {
+		return nil, 0, errs.Usagef("the prompt's %d tokens and --max-tokens %d are more than the %d that the model's positions reach; lower --max-tokens, say --overlong truncate to leave out the prompt's middle, or stretch the positions with --rope-factor",
+			len(ids), most, limit)
 	}
-	keep := limit - g.MaxTokens
-	return slices.Concat(ids[:keep-keep/2], ids[len(ids)-keep/2:]), nil
+	keep := limit - most
+	return slices.Concat(ids[:keep-keep/2], ids[len(ids)-keep/2:]), most, nil
 }
 
 // ends are the tokens that end a text.
@@ -149,7 +167,8 @@ func ends(base *load.Base, enc *tokenizer.Tokenizer) map[int32]bool {
 
 // writer turns tokens into text as they come and watches for where to stop.
 type writer struct {
-	g     *config.Generate
+	g     *Continuation
+	most  int // tokens to generate
 	enc   *tokenizer.Tokenizer
 	ends  map[int32]bool
 	stops []string
@@ -180,7 +199,7 @@ func (w *writer) chat(dir, prompt string, log io.Writer) (string, error) {
 }
 
 func (w *writer) run(ctx context.Context, r *model.Runner, ids []int32) error {
-	s := r.NewSession(len(ids) + w.g.MaxTokens)
+	s := r.NewSession(len(ids) + w.most)
 	defer s.Close()
 	begun := time.Now()
 	if err := s.Append(ids...); err != nil {
@@ -214,7 +233,7 @@ func (w *writer) run(ctx context.Context, r *model.Runner, ids []int32) error {
 			w.finish(begun)
 			return err
 		}
-		if w.res.Tokens == w.g.MaxTokens {
+		if w.res.Tokens == w.most {
 			break
 		}
 		if err := s.Append(id); err != nil {
@@ -280,7 +299,7 @@ type sampler struct {
 	r                 *rand.Rand
 }
 
-func newSampler(g *config.Generate) *sampler {
+func newSampler(g *Continuation) *sampler {
 	return &sampler{g.Temperature, g.TopP, rand.New(rand.NewPCG(g.Seed, 0))}
 }
 

@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"strings"
 
-	"longlora/internal/config"
 	"longlora/internal/data"
 	"longlora/internal/errs"
 	"longlora/internal/files"
@@ -60,12 +59,32 @@ type Report struct {
 	Results []Result `json:"results"`
 }
 
+// Options are what is evaluated.
+type Options struct {
+	s2attn.Options
+	Memory         plan.Memory
+	Window         *s2attn.Choice // nil: as beside the adapter, or as the model has them
+	Asked          Asked
+	Documents      data.Options // how documents are read
+	Models         []string
+	Adapter        string
+	Out            string // a folder that keeps results, "" for none
+	Tasks          []string
+	Data           []string
+	Ctx            []int
+	Stride, Limit  int    // of ppl
+	Protocol       string // longlora or sliding
+	Trials, Depths int
+	Seed           uint64
+	Words          string // a file of the passkey task's words, "" for the paper's
+	Haystack       string // a file of text to hide needles in, "" for none
+}
+
 // Job is an evaluation with what a caller may decide beside the options.
 type Job struct {
-	*config.Eval
+	Options
 	Stream    *data.IDs       // read instead of --data
 	Positions *rope.Positions // used instead of the checkpoint's
-	Sliding   *s2attn.Choice  // what is made of sliding windows, instead of what the options say
 	SkipShort bool            // leave out, with a note, what is too short or too long for the data
 }
 
@@ -192,10 +211,10 @@ func (e *evaluation) items(ctx context.Context) (items []*item, err error) {
 		}
 	}
 	e.base.Log = e.log
-	if err := e.base.ChooseWindow(e.window(), e.cfg.Adapter); err != nil {
+	if err := e.base.ChooseWindow(e.cfg.Window, e.cfg.Adapter); err != nil {
 		return nil, err
 	}
-	if e.engine, err = newEngine(e.be, e.base, &e.cfg.Common); err != nil {
+	if e.engine, err = newEngine(e.be, e.base, e.cfg.Memory); err != nil {
 		return nil, err
 	}
 	for _, n := range e.base.Notes {
@@ -240,15 +259,7 @@ func (e *evaluation) positions(n int) (rope.Positions, error) {
 	if e.cfg.Positions != nil {
 		return *e.cfg.Positions, nil
 	}
-	return e.said.positions(e.base, e.cfg.Adapter, &e.cfg.Eval.Rope, e.cfg.Values, n, e.log)
-}
-
-// window is what is to be made of sliding windows, nil where nothing says it.
-func (e *evaluation) window() *s2attn.Choice {
-	if e.cfg.Sliding != nil {
-		return e.cfg.Sliding
-	}
-	return e.cfg.AskedWindow(e.cfg.Values)
+	return e.said.positions(e.base, e.cfg.Adapter, e.cfg.Asked, n, e.log)
 }
 
 // prepare checks that a task can be done at a length.
@@ -267,10 +278,13 @@ func (e *evaluation) prepare(ctx context.Context, task string, n int) (*item, er
 	x.res.Rope, x.res.Sliding = x.pos.String(), e.base.Record(x.pos).Window
 	switch task {
 	case "ppl":
-		if x.spec, err = e.spec(n); err != nil {
+		if err = e.cfg.CheckRoll(n); err != nil {
 			return nil, err
 		}
-		x.ask = e.request(plan.Score, n, e.spec)
+		if x.spec, err = e.cfg.Spec(n); err != nil {
+			return nil, err
+		}
+		x.ask = e.request(plan.Score, n, e.cfg.Spec)
 		if x.ws, err = e.windows(ctx, n); err != nil {
 			return nil, err
 		}
@@ -308,50 +322,33 @@ func (e *evaluation) prepare(ctx context.Context, task string, n int) (*item, er
 // request asks for n tokens, attended as spec says of a length. Where that is too many all longer lengths are to be as
 // short as what fits.
 func (e *evaluation) request(k plan.Kind, n int, spec func(n int) (s2attn.Spec, error)) plan.Request {
-	r := plan.Request{Ctx: n, Values: e.cfg.Values, At: func(n int) (plan.Work, error) {
+	r := plan.Request{Ctx: n, At: func(n int) (plan.Work, error) {
 		s, err := spec(n)
 		return e.engine.work(k, n, s), err
 	}}
-	if r.Values == nil { // lengths that no option gave
+	if e.cfg.Stream != nil { // lengths that no option gave
 		return r
 	}
-	r.To = func(most int) []config.Change {
+	r.To = func(most int) errs.Advice {
 		var lengths []string
 		for _, n := range e.cfg.Ctx {
 			if s := strconv.Itoa(min(n, most)); !slices.Contains(lengths, s) {
 				lengths = append(lengths, s)
 			}
 		}
-		return []config.Change{{Option: "ctx", Value: strings.Join(lengths, ",")}}
+		return errs.Advice{{Option: "ctx", Value: strings.Join(lengths, ",")}}
 	}
 	return r
-}
-
-func (e *evaluation) spec(n int) (s2attn.Spec, error) {
-	if e.cfg.Attn == "full" {
-		return s2attn.Spec{Mode: s2attn.Full}, nil
-	}
-	g, err := e.cfg.GroupFor(e.cfg.Values, n)
-	if err != nil {
-		return s2attn.Spec{}, err
-	}
-	if e.cfg.Shift == "roll" {
-		if g%2 != 0 || n%g != 0 {
-			return s2attn.Spec{}, errs.Usagef("--shift roll: --ctx %d must be a multiple of an even group size, which is %d", n, g)
-		}
-		return s2attn.Spec{Mode: s2attn.Roll, Group: g}, nil
-	}
-	return s2attn.Spec{Mode: s2attn.Split, Group: g}, nil
 }
 
 // windows reads the stream, once, and lists its windows at a length.
 func (e *evaluation) windows(ctx context.Context, n int) ([]Window, error) {
 	if e.stream == nil {
-		o, _, err := load.Documents(e.base.Dir, e.base.Config.V, e.base.Config.EOS, &e.cfg.Documents, e.cfg.Values)
+		o, _, err := load.Documents(e.base.Dir, e.base.Config.V, e.base.Config.EOS, e.cfg.Documents)
 		if err != nil {
 			return nil, err
 		}
-		if o.HostMem, err = plan.HostLimit(&e.cfg.Common); err != nil {
+		if o.HostMem, err = e.cfg.Memory.HostLimit(); err != nil {
 			return nil, err
 		}
 		o.Paths, o.Log = e.cfg.Data, e.log

@@ -4,11 +4,11 @@ import (
 	"bytes"
 	"testing"
 
-	"longlora/internal/config"
 	"longlora/internal/data"
 	"longlora/internal/eval"
 	"longlora/internal/load"
 	"longlora/internal/ops/cpu"
+	"longlora/internal/s2attn"
 	"longlora/internal/tokenizer"
 )
 
@@ -20,9 +20,9 @@ const (
 
 // The bundled model finds facts at its own length and none at four times that, which is what `make demo` mends.
 func TestBundledModelRecalls(t *testing.T) {
-	c := &config.Eval{Models: []string{demo + "/model"}, Tasks: []string{"passkey"}, Ctx: []int{own, row}, Attend: config.Attend{Attn: "full"},
+	c := eval.Options{Models: []string{demo + "/model"}, Tasks: []string{"passkey"}, Ctx: []int{own, row}, Options: s2attn.Options{Attn: "full"},
 		Trials: 2, Depths: 5, Seed: 1, Words: demo + "/passkey.yaml"}
-	rep, err := eval.Run(t.Context(), eval.Job{Eval: c}, cpu.New(2), &bytes.Buffer{})
+	rep, err := eval.Run(t.Context(), eval.Job{Options: c}, cpu.New(2), &bytes.Buffer{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 
 	"longlora/internal/ckpt"
-	"longlora/internal/config"
 	"longlora/internal/data"
 	"longlora/internal/errs"
 	"longlora/internal/eval"
@@ -16,7 +15,6 @@ import (
 	"longlora/internal/load"
 	"longlora/internal/lora"
 	"longlora/internal/ops"
-	"longlora/internal/plan"
 	"longlora/internal/rope"
 	"longlora/internal/rundir"
 	"longlora/internal/s2attn"
@@ -46,17 +44,24 @@ type Report struct {
 	Out       string           `json:"out"`
 }
 
-// heldOut is the share of the documents that is evaluated on and never trained on.
-const heldOut = 0.05
-
 // Passkeys of a length.
 const (
 	depths = 10
 	trials = 3
 )
 
+// Options are train's, whose Out is the whole work's, and how to evaluate.
+type Options struct {
+	train.Options
+	DoTrain   bool
+	EvalLimit int    // windows of perplexity a length
+	Words     string // a file of the passkey task's words, "" for the paper's
+	Threads   int
+	Given     []train.Setting // all options, as they were given
+}
+
 type extension struct {
-	cfg    *config.Extend
+	cfg    *Options
 	be     ops.Backend
 	log    io.Writer
 	base   *load.Base
@@ -68,7 +73,7 @@ type extension struct {
 }
 
 // Run does what is left of the work in --out.
-func Run(ctx context.Context, cfg *config.Extend, be ops.Backend, log io.Writer) (Report, error) {
+func Run(ctx context.Context, cfg *Options, be ops.Backend, log io.Writer) (Report, error) {
 	e := &extension{cfg: cfg, be: be, log: &once{w: log, said: map[string]bool{}}}
 	if err := checkOut(cfg); err != nil { // before anything is read
 		return e.rep, err
@@ -102,7 +107,7 @@ func Run(ctx context.Context, cfg *config.Extend, be ops.Backend, log io.Writer)
 }
 
 // DryRun says on log what the training would do, as train's does; nothing is evaluated and nothing written.
-func DryRun(ctx context.Context, cfg *config.Extend, be ops.Backend, log io.Writer) (*train.Facts, error) {
+func DryRun(ctx context.Context, cfg *Options, be ops.Backend, log io.Writer) (*train.Facts, error) {
 	e := &extension{cfg: cfg, be: be, log: log}
 	if err := checkOut(cfg); err != nil {
 		return nil, err
@@ -129,47 +134,55 @@ func (e *extension) open(ctx context.Context) (err error) {
 			return errs.Usagef("--out %s is the folder of %s; choose another one", c.Out, d.flag)
 		}
 	}
-	if err := e.base.ChooseWindow(c.AskedWindow(c.Values), c.Adapter); err != nil {
+	if err := e.base.ChooseWindow(c.Window, c.Adapter); err != nil {
 		return err
 	}
-	req := rope.Request{Rope: c.Train.Rope.Rope, Factor: c.Factor, BaseCtx: c.BaseCtx, Ctx: c.Ctx}
-	if e.pos, err = e.base.Place(c.Adapter, req); err != nil {
+	if e.pos, err = e.base.Place(c.Adapter, c.Positions.At(c.Ctx)); err != nil {
 		return err
 	}
-	o, _, err := load.Documents(e.base.Dir, e.base.Config.V, e.base.Config.EOS, &c.Documents, c.Values)
+	o, _, err := load.Documents(e.base.Dir, e.base.Config.V, e.base.Config.EOS, c.Documents)
 	if err != nil {
 		return err
 	}
-	if o.HostMem, err = plan.HostLimit(&c.Common); err != nil {
+	if o.HostMem, err = c.Memory.HostLimit(); err != nil {
 		return err
 	}
-	options := c.Values.Effective() // before --eval-data is taken from train
-	o.Paths, o.HoldDocs, o.Log = c.Data, heldOut, e.log
-	c.HoldDocs = heldOut
+	o.Paths, o.HoldDocs, o.Log = c.Data, e.heldOut(), e.log
 	if len(c.EvalData) > 0 {
-		o.Paths, o.Flag, o.HoldDocs, c.HoldDocs, c.EvalData = c.EvalData, "--eval-data", 0, 0, nil
+		o.Paths, o.Option = c.EvalData, "eval-data"
 	}
 	if e.stream, err = data.Stream(ctx, o); err != nil {
 		return err
 	}
-	e.rep = Report{Model: c.Model, Ctx: c.Ctx, Positions: e.base.Record(e.pos.Positions), Options: options, Out: c.Out}
-	for n := e.base.Positions.Reads(c.BaseCtx); n < c.Ctx; n *= 2 {
+	e.rep = Report{Model: c.Model, Ctx: c.Ctx, Positions: e.base.Record(e.pos.Positions), Options: map[string]any{}, Out: c.Out}
+	for _, x := range c.Given {
+		e.rep.Options[string(x.Option)] = x.Value
+	}
+	for n := e.base.Positions.Reads(c.Positions.BaseCtx); n < c.Ctx; n *= 2 {
 		e.rep.Lengths = append(e.rep.Lengths, Length{Ctx: n})
 	}
 	e.rep.Lengths = append(e.rep.Lengths, Length{Ctx: c.Ctx})
 	return nil
 }
 
+// heldOut is the share of the documents that is evaluated on and never trained on.
+func (e *extension) heldOut() float64 {
+	if len(e.cfg.EvalData) > 0 {
+		return 0
+	}
+	return 0.05
+}
+
 // evaluate scores one model at every length.
 func (e *extension) evaluate(ctx context.Context, what, dir string, pos *rope.Positions, window *s2attn.Choice, put func(*Length) *Figures) error {
 	fmt.Fprintf(e.log, "evaluating the %s model\n", what)
-	c := &config.Eval{Common: e.cfg.Common, Attend: config.Attend{Attn: "full"}, Models: []string{dir}, Tasks: []string{"ppl", "passkey"},
+	c := eval.Options{Memory: e.cfg.Memory, Options: s2attn.Options{Attn: "full"}, Window: window, Models: []string{dir}, Tasks: []string{"ppl", "passkey"},
 		Stride: 256, Limit: e.cfg.EvalLimit, Protocol: "longlora", Trials: trials, Depths: depths, Seed: e.cfg.Seed, Words: e.cfg.Words,
 		Out: filepath.Join(e.cfg.Out, rundir.EvaluatedDir, what)}
 	for _, l := range e.rep.Lengths {
 		c.Ctx = append(c.Ctx, l.Ctx)
 	}
-	rep, err := eval.Run(ctx, eval.Job{Eval: c, Stream: e.stream, Positions: pos, Sliding: window, SkipShort: true}, e.be, e.log)
+	rep, err := eval.Run(ctx, eval.Job{Options: c, Stream: e.stream, Positions: pos, SkipShort: true}, e.be, e.log)
 	if err != nil {
 		return err
 	}
@@ -192,8 +205,9 @@ func (e *extension) before(ctx context.Context) error {
 }
 
 // training are train's options in adapter/.
-func (e *extension) training() *config.Train {
-	c := e.cfg.Train
+func (e *extension) training() *train.Options {
+	c := e.cfg.Options
+	c.HoldDocs, c.EvalData = e.heldOut(), nil
 	c.Out = filepath.Join(e.cfg.Out, rundir.AdapterDir)
 	return &c
 }

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"testing"
 
-	"longlora/internal/config"
 	"longlora/internal/errs"
 	"longlora/internal/eval"
 	"longlora/internal/extend"
@@ -26,15 +25,15 @@ const (
 )
 
 // options reads a command line of extend; the model was trained on 32 tokens, reads 128 and goes to 256.
-func options(t *testing.T, data, out string, more ...string) *config.Extend {
+func options(t *testing.T, data, out string, more ...string) *extend.Options {
 	t.Helper()
-	c := &config.Extend{}
 	args := append([]string{"--model=" + golden + "/model", "--data=" + data, "--out=" + out, "--ctx=256", "--base-ctx=32",
 		"--steps=6", "--accum=1", "--warmup-steps=0", "--lr=1e-3", "--save-every=2"}, more...)
-	if err := c.Finish(flags.Parse(t, "extend", c, args)); err != nil {
+	c, err := flags.Parse(t, "extend", args).Extend()
+	if err != nil {
 		t.Fatal(err)
 	}
-	return c
+	return &c
 }
 
 // stopAt cancels when the log says something.
@@ -51,7 +50,7 @@ func (s *stopAt) Write(b []byte) (int, error) {
 	return s.Buffer.Write(b)
 }
 
-func run(t *testing.T, c *config.Extend, stopWhen string) (extend.Report, string, error) {
+func run(t *testing.T, c *extend.Options, stopWhen string) (extend.Report, string, error) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()

@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"slices"
 
-	"longlora/internal/config"
 	"longlora/internal/errs"
 	"longlora/internal/files"
 	"longlora/internal/rundir"
@@ -29,7 +28,7 @@ type work struct {
 const workKind = "extension 1"
 
 // checkOut refuses an --out that holds anything but an extension. It reads nothing else.
-func checkOut(c *config.Extend) error {
+func checkOut(c *Options) error {
 	names, err := files.Contents(c.Out)
 	if err != nil || len(names) == 0 {
 		return err
@@ -80,9 +79,9 @@ func (w work) write(out string) error {
 // refused first, before the evaluation of the base takes its time.
 func (e *extension) claim(ctx context.Context) error {
 	w := work{Kind: workKind, Options: map[string]string{}}
-	for k, v := range e.rep.Options {
-		if k != "out" && k != "save-every" && k != "keep" {
-			w.Options[k] = fmt.Sprint(v)
+	for _, x := range e.cfg.Given {
+		if x.Option != "out" && x.Resume != train.Free {
+			w.Options[string(x.Option)] = fmt.Sprint(x.Value)
 		}
 	}
 	var err error

@@ -5,19 +5,15 @@ import (
 	"path/filepath"
 
 	"longlora/internal/ckpt"
-	"longlora/internal/config"
 	"longlora/internal/data"
 	"longlora/internal/errs"
 	"longlora/internal/tokenizer"
 )
 
-// Documents say how data is read for a model: by its tokenizer, where there is one, and the options of documents.
-// dir is the model's folder, vocab and eos what its config.json says.
-func Documents(dir string, vocab int, eos []int, d *config.Documents, v *config.Values) (data.Options, *tokenizer.Tokenizer, error) {
-	o := data.Options{Format: d.Format, Template: d.Template, TextField: d.TextField, TextNamed: v.Explicit("text-field"), SkipBad: d.SkipBad, Vocab: vocab}
-	if v.Explicit("train-on-prompt") {
-		o.TrainOnPrompt = &d.TrainOnPrompt
-	}
+// Documents completes how documents are read by what encoding them for a model needs: its tokenizer, where there is one. dir
+// is the model's folder, vocab and eos what its config.json says.
+func Documents(dir string, vocab int, eos []int, o data.Options) (data.Options, *tokenizer.Tokenizer, error) {
+	o.Vocab = vocab
 	tok, err := tokenizer.Load(dir, eos)
 	if o.NoEncoder = err; err != nil { // token ids need none; prepared ones want to know that it is the same
 		o.Tokenizer, err = data.Identify(dir, nil)

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"path/filepath"
 
-	"longlora/internal/config"
 	"longlora/internal/rope"
 	"longlora/internal/rundir"
 )
@@ -16,11 +15,6 @@ type Positions struct {
 	Beside   *rope.Positions // those that the adapter was trained at; nil where no run.json lies beside it
 	notes    []string
 	warnings []string
-}
-
-// Wanted are the positions that train's options ask for, at a context.
-func Wanted(c *config.Train, ctx int) rope.Request {
-	return rope.Request{Rope: c.Rope.Rope, Factor: c.Factor, BaseCtx: c.BaseCtx, Ctx: ctx}
 }
 
 // Told are the lines that the user should read about them.

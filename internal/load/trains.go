@@ -4,14 +4,26 @@ import (
 	"fmt"
 	"slices"
 
-	"longlora/internal/config"
 	"longlora/internal/errs"
 	"longlora/internal/lora"
 	"longlora/internal/model"
 )
 
-// Trains says what is trained: what the flags say, or what the adapter holds, with which explicit flags must agree.
-func Trains(c *config.Train, base *Base, d model.Desc) (model.Train, error) {
+// Trained says what of a model is trained.
+type Trained struct {
+	Tune                  string // lora or full
+	Random                bool   // from config.json alone, nothing of the checkpoint's weights
+	Adapter               string // the folder of the adapter to go on from, "" for a fresh one
+	Rank                  int
+	Alpha, Dropout        float64
+	Targets               []string
+	TrainEmbed, TrainNorm bool
+	Given                 []errs.Option // those of these options that were given: an adapter must have the same
+}
+
+// Trains is what the options say of a model, or what the adapter to go on from holds, with which those that were given must
+// agree.
+func (c Trained) Trains(base *Base, d model.Desc) (model.Train, error) {
 	if c.Tune == "full" {
 		return model.Train{Full: true}, nil
 	}
@@ -28,7 +40,7 @@ func Trains(c *config.Train, base *Base, d model.Desc) (model.Train, error) {
 	}
 	has := base.Adapter.Config
 	for _, d := range []struct {
-		flag      string
+		option    errs.Option
 		asked, is any
 		differs   bool
 	}{
@@ -38,8 +50,9 @@ func Trains(c *config.Train, base *Base, d model.Desc) (model.Train, error) {
 		{"train-embed", c.TrainEmbed, tr.Whole[d.EmbedName()], c.TrainEmbed != tr.Whole[d.EmbedName()]},
 		{"train-norm", c.TrainNorm, d.TrainsNorms(tr), c.TrainNorm != d.TrainsNorms(tr)},
 	} {
-		if d.differs && c.Values.Explicit(d.flag) {
-			return tr, errs.Usagef("--%s %v: the adapter in %s has %v; leave the flag out or start without --adapter", d.flag, d.asked, c.Adapter, d.is)
+		if d.differs && slices.Contains(c.Given, d.option) {
+			return tr, errs.Usagef("%s %v: the adapter in %s has %v; leave the flag out or start without %s",
+				d.option, d.asked, c.Adapter, d.is, errs.Option("adapter"))
 		}
 	}
 	return tr, nil

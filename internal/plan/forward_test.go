@@ -5,7 +5,6 @@ import (
 	"strings"
 	"testing"
 
-	"longlora/internal/config"
 	"longlora/internal/errs"
 	"longlora/internal/machine"
 	"longlora/internal/model"
@@ -120,7 +119,7 @@ func TestForwardRefusal(t *testing.T) {
 	if ok, err := p.fits(on7bForward(Session, n+n/100+64)); ok || err != nil {
 		t.Errorf("more than %d tokens fit: %v", n, err)
 	}
-	_, err = p.Plan(Request{Ctx: 100100, At: at, Values: &config.Values{}, To: func(int) []config.Change { return nil }})
+	_, err = p.Plan(Request{Ctx: 100100, At: at, To: func(int) errs.Advice { return nil }})
 	if err == nil || err.Error() != text {
 		t.Errorf("where no option asks for it: %v", err)
 	}

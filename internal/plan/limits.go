@@ -4,11 +4,14 @@ import (
 	"fmt"
 	"runtime/debug"
 
-	"longlora/internal/config"
 	"longlora/internal/errs"
 	"longlora/internal/machine"
 	"longlora/internal/ui"
 )
+
+// Memory are the bytes that the options allow; nil is what is free of the device's, and a part of what is available of the
+// host's.
+type Memory struct{ Device, Host *int64 }
 
 // Limits are bytes that may be used.
 type Limits struct{ Device, Host int64 }
@@ -23,29 +26,27 @@ type Planner struct {
 }
 
 // Here is the planner that the options make of a machine, at this moment: what the process holds counts.
-func Here(c *config.Common, m machine.Machine) (p Planner, err error) {
+func Here(asked Memory, m machine.Machine) (p Planner, err error) {
 	p.Machine = m
 	debug.FreeOSMemory() // what was used until now is not part of the work
 	if p.Base, err = machine.RssAnon(); err != nil {
 		return p, err
 	}
-	if c.DeviceMem != "" && !m.OnHost {
-		if p.Limits.Device, err = config.ParseBytes("device-mem", c.DeviceMem); err != nil {
-			return p, err
-		}
+	if asked.Device != nil && !m.OnHost {
+		p.Limits.Device = *asked.Device
 	}
 	p.Limits.Device = m.DeviceLimit(p.Limits.Device)
-	p.Limits.Host, err = HostLimit(c)
-	if c.HostMem == "" {
+	p.Limits.Host, err = asked.HostLimit()
+	if asked.Host == nil {
 		p.Limits.Host += p.Base
 	}
 	return p, err
 }
 
-// HostLimit is the host memory that the options give, or else a part of what is available, in bytes.
-func HostLimit(c *config.Common) (int64, error) {
-	if c.HostMem != "" {
-		return config.ParseBytes("host-mem", c.HostMem)
+// HostLimit is the host memory that may be used, in bytes.
+func (asked Memory) HostLimit() (int64, error) {
+	if asked.Host != nil {
+		return *asked.Host, nil
 	}
 	free, err := machine.HostAvailable()
 	if err != nil {

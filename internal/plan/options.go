@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strings"
 
-	"longlora/internal/config"
 	"longlora/internal/errs"
 	"longlora/internal/load"
 	"longlora/internal/machine"
@@ -14,10 +13,30 @@ import (
 	"longlora/internal/tensor"
 )
 
-// TrainingStep is the step that train's options state, with its validation, but for what its data take.
-func TrainingStep(c *config.Train, d model.Desc, tr model.Train, weight tensor.Format) (Work, error) {
-	w := Work{Desc: d, Train: tr, Weight: weight, Spec: Spec(c), Ctx: c.Ctx, Batch: c.Batch,
-		Cuts: c.Pack == "cut" || c.Pack == "pad" && c.Batch > 1, IDs: batchBytes(c, tr)}
+// Training are the options that a training step's memory and time depend on.
+type Training struct {
+	s2attn.Options
+	load.Trained
+	Full            s2attn.Share // of the steps, the last ones, that attend fully; of no meaning under full attention
+	Steps           int          // 0: not counted yet
+	Ctx             int
+	Batch, Accum    int
+	Pack            string // auto, concat, cut or pad
+	EvalEvery       int
+	EvalAttn        []string // ways of attending that validation uses; none: as training attends
+	Tile            int      // 0: the planner's choice
+	KeepActivations string   // auto: the planner's choice
+	MoveLayers      int      // -1: the planner's choice
+}
+
+// Step is the step that the options state for a model, with its validation, but for what its data take.
+func (c Training) Step(d model.Desc, tr model.Train, weight tensor.Format) (Work, error) {
+	spec, err := c.Spec(c.Ctx)
+	if err != nil {
+		return Work{}, err
+	}
+	w := Work{Desc: d, Train: tr, Weight: weight, Spec: spec, Ctx: c.Ctx, Batch: c.Batch,
+		Cuts: c.Pack == "cut" || c.Pack == "pad" && c.Batch > 1, IDs: c.batchBytes(tr)}
 	if w.Spec.Mode != s2attn.Roll { // under roll all rows of a micro-batch are one tile
 		w.Forced.Tile = c.Tile
 	}
@@ -31,8 +50,16 @@ func TrainingStep(c *config.Train, d model.Desc, tr model.Train, weight tensor.F
 	return w, w.attend(c)
 }
 
+// FullSteps is how many of a run's steps attend fully, its last ones.
+func (c Training) FullSteps(steps int) int {
+	if c.Attn == "full" {
+		return steps
+	}
+	return c.Full.Last(steps)
+}
+
 // attend settles how the steps attend, the first and the last ones, and how rows are scored beside them.
-func (p *Work) attend(c *config.Train) (err error) {
+func (p *Work) attend(c Training) (err error) {
 	steps := c.Steps
 	if steps == 0 {
 		steps = 1 << 30 // not counted: enough for any share to be some of them
@@ -40,23 +67,23 @@ func (p *Work) attend(c *config.Train) (err error) {
 	full := c.FullSteps(steps)
 	if full == steps {
 		p.Spec = s2attn.Spec{Mode: s2attn.Full}
-		p.Score, err = validation(c, "full")
+		p.Score, err = c.validation("full")
 		return err
 	}
-	if p.Score, err = validation(c, "s2"); full == 0 || err != nil {
+	if p.Score, err = c.validation("s2"); full == 0 || err != nil {
 		return err
 	}
 	last := &Last{Spec: s2attn.Spec{Mode: s2attn.Full}, When: fmt.Sprintf("in the last %d of %d steps", full, steps)}
 	if c.Steps == 0 {
 		last.When = fmt.Sprintf("in the last %s of the steps", &c.Full)
 	}
-	last.Score, err = validation(c, "full")
+	last.Score, err = c.validation("full")
 	p.Last = last
 	return err
 }
 
 // validation are the ways of attending that validation uses beside steps that attend in the way of this name.
-func validation(c *config.Train, attn string) ([]s2attn.Spec, error) {
+func (c Training) validation(attn string) ([]s2attn.Spec, error) {
 	if c.EvalEvery == 0 {
 		return nil, nil
 	}
@@ -66,17 +93,13 @@ func validation(c *config.Train, attn string) ([]s2attn.Spec, error) {
 	}
 	var out []s2attn.Spec
 	for _, n := range names {
-		spec := s2attn.Spec{Mode: s2attn.Full}
-		if n == "s2" && c.Attn == "s2" {
-			spec = Spec(c)
-		} else if n == "s2" {
-			a := c.Attend
-			a.Attn = "s2"
-			g, err := a.GroupFor(c.Values, c.Ctx)
-			if err != nil {
-				return nil, err
-			}
-			spec = s2attn.Spec{Mode: s2attn.Split, Group: g}
+		asked := c.Options
+		if asked.Attn = n; c.Attn != "s2" { // the wrapped variant is a training's own
+			asked.Shift = "split"
+		}
+		spec, err := asked.Spec(c.Ctx)
+		if err != nil {
+			return nil, err
 		}
 		if !slices.Contains(out, spec) {
 			out = append(out, spec)
@@ -85,38 +108,27 @@ func validation(c *config.Train, attn string) ([]s2attn.Spec, error) {
 	return out, nil
 }
 
-// Stated is the step that train's options state for a model, opened or of a shape, of whose data nothing is read.
-func Stated(c *config.Train, opened *load.Base, d model.Desc, weight tensor.Format) (Work, error) {
-	tr, err := load.Trains(c, opened, d)
+// Stated is the step that the options state for a model, opened or of a shape, of whose data nothing is read.
+func (c Training) Stated(opened *load.Base, d model.Desc, weight tensor.Format) (Work, error) {
+	tr, err := c.Trains(opened, d)
 	if err != nil {
 		return Work{}, err
 	}
-	w, err := TrainingStep(c, d, tr, weight)
+	w, err := c.Step(d, tr, weight)
 	w.IDs += 4 * int64(c.Ctx) * int64(c.Batch)
 	return w, err
 }
 
-// MoveNote says that --move-layers frees nothing where all memory is the host's; "" where it does.
-func MoveNote(c *config.Train, m machine.Machine) string {
+// MoveNote says that moving layers frees nothing where all memory is the host's; "" where it does.
+func (c Training) MoveNote(m machine.Machine) string {
 	if c.MoveLayers > 0 && m.OnHost {
-		return fmt.Sprintf("--move-layers %d frees nothing on a CPU, where all memory is the host's", c.MoveLayers)
+		return fmt.Sprintf("%s %d frees nothing on a CPU, where all memory is the host's", errs.Option("move-layers"), c.MoveLayers)
 	}
 	return ""
 }
 
-// Spec is how training attends.
-func Spec(c *config.Train) s2attn.Spec {
-	switch {
-	case c.Attn == "full":
-		return s2attn.Spec{Mode: s2attn.Full}
-	case c.Shift == "roll":
-		return s2attn.Spec{Mode: s2attn.Roll, Group: c.G}
-	}
-	return s2attn.Spec{Mode: s2attn.Split, Group: c.G}
-}
-
 // batchBytes is the host memory of a micro-batch: a row's copy, its ids, targets and dropout keys.
-func batchBytes(c *config.Train, tr model.Train) int64 {
+func (c Training) batchBytes(tr model.Train) int64 {
 	perToken := int64(12)
 	if tr.Drop > 0 {
 		perToken += 8

@@ -4,12 +4,13 @@ import (
 	"fmt"
 	"io"
 
-	"longlora/internal/config"
 	"longlora/internal/errs"
 	"longlora/internal/load"
 	"longlora/internal/machine"
 	"longlora/internal/model"
 	"longlora/internal/ops"
+	"longlora/internal/rope"
+	"longlora/internal/s2attn"
 	"longlora/internal/tensor"
 	"longlora/internal/ui"
 )
@@ -65,6 +66,19 @@ type Planned struct {
 	rows      int      // of a step
 	onHost    bool
 	refusal   error
+	advised   errs.Advice
+}
+
+// Options are what is planned for, and within which memory.
+type Options struct {
+	Training
+	Memory    Memory
+	Model     string // a folder or a name; "" where Shape is given
+	Shape     string
+	Window    *s2attn.Choice // nil: as beside the adapter, or as the model has them
+	Positions rope.Request   // but for the context
+	MaxCtx    bool           // look for the longest context that fits
+	CtxGiven  bool           // else the longest context is planned for
 }
 
 // PlannedLast is what plan prints besides of a run's last steps, where they alone attend fully. Bytes elsewhere are then room
@@ -95,30 +109,29 @@ func NewPlannedLast(w Work, pl Plan, r ops.Rates, accum int) *PlannedLast {
 
 // Run says what a step would need and take on a machine. One that does not fit is a Planned with Fits false; see
 // Refusal.
-func Run(c *config.Plan, v *config.Values, m machine.Machine) (*Planned, error) {
+func Run(c Options, m machine.Machine) (*Planned, error) {
 	s, err := newSubject(c)
 	if err != nil {
 		return nil, err
 	}
-	p, err := Here(&c.Common, m)
+	p, err := Here(c.Memory, m)
 	if err != nil {
 		return nil, err
 	}
-	longest := -1
+	longest, r := -1, s.request(c.Training)
 	if c.MaxCtx {
-		if longest, err = p.another().longest(s.request(&c.Train).At); err != nil {
+		if longest, err = p.another().longest(r.At); err != nil {
 			return nil, err
 		}
-		if !v.Explicit("ctx") && longest > 0 {
-			c.Ctx = longest
+		if !c.CtxGiven && longest > 0 {
+			r.Ctx = longest
 		}
 	}
-	r := s.request(&c.Train)
-	w, err := r.At(c.Ctx)
+	w, err := r.At(r.Ctx)
 	if err != nil {
 		return nil, err
 	}
-	positions, notes, err := s.check(c, c.Ctx)
+	positions, notes, err := s.check(c, r.Ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -143,7 +156,7 @@ func Run(c *config.Plan, v *config.Values, m machine.Machine) (*Planned, error) 
 		DeviceLimit: p.Limits.Device, HostLimit: p.Limits.Host, positions: positions, kept: pl.Kept(), notes: notes, windows: s.opened.Windows(), rows: c.Batch * c.Accum, onHost: m.OnHost,
 	}
 	out.Attn, out.PlannedLast = w.Attn(), NewPlannedLast(w, pl, rates, c.Accum)
-	if note := MoveNote(&c.Train, m); note != "" {
+	if note := c.MoveNote(m); note != "" {
 		out.notes = append(out.notes, "note: "+note)
 	}
 	if note := load.Unsegmented(s.desc, w.Spec); note != "" {
@@ -155,7 +168,7 @@ func Run(c *config.Plan, v *config.Values, m machine.Machine) (*Planned, error) 
 	if refusal == nil {
 		out.compare(p, w, next, c.Accum, rates)
 	}
-	out.refusal, out.Command = refusal, advised.command
+	out.refusal, out.advised = refusal, advised.changes
 	return out, nil
 }
 
@@ -188,7 +201,7 @@ type subject struct {
 	opened *load.Base // without anything in it for a shape
 }
 
-func newSubject(c *config.Plan) (subject, error) {
+func newSubject(c Options) (subject, error) {
 	s := subject{name: c.Shape, weight: tensor.Dense(tensor.BF16)}
 	var err error
 	s.opened = &load.Base{}
@@ -196,12 +209,12 @@ func newSubject(c *config.Plan) (subject, error) {
 		if c.Adapter != "" {
 			return s, errs.Usagef("--adapter %s belongs to a checkpoint; give --model instead of --shape %s", c.Adapter, c.Shape)
 		}
-		if w := c.AskedWindow(c.Values); w != nil && *w > 0 {
+		if w := c.Window; w != nil && *w > 0 {
 			return s, errs.Usagef("--sliding-window %s: no layer of --shape %s has a sliding window whose length could be set; leave the option out", *w, c.Shape)
 		}
 		s.desc, err = Shape(c.Shape)
 	} else if s.opened, err = load.OpenConfig(c.Model, c.Adapter); err == nil {
-		if err = s.opened.ChooseWindow(c.AskedWindow(c.Values), c.Adapter); err == nil {
+		if err = s.opened.ChooseWindow(c.Window, c.Adapter); err == nil {
 			s.name, s.desc, s.weight = c.Model, s.opened.Desc(), s.opened.Format()
 		}
 	}
@@ -209,25 +222,28 @@ func newSubject(c *config.Plan) (subject, error) {
 }
 
 // check refuses a context that training would refuse, and says the positions that it would use.
-func (s subject) check(c *config.Plan, ctx int) (positions string, notes []string, err error) {
+func (s subject) check(c Options, ctx int) (positions string, notes []string, err error) {
 	if s.opened.Config == nil {
 		return "", nil, nil
 	}
-	pos, err := s.opened.Place(c.Adapter, load.Wanted(&c.Train, ctx))
+	pos, err := s.opened.Place(c.Adapter, c.Positions.At(ctx))
 	notes = pos.Told()
-	if n := load.ExtendsNothing(ctx, s.opened.Positions.Reads(c.BaseCtx)); n != "" {
+	if n := load.ExtendsNothing(ctx, s.opened.Positions.Reads(c.Positions.BaseCtx)); n != "" {
 		notes = append(notes, "note: "+n)
 	}
 	return pos.String(), notes, err
 }
 
 // request is what the options ask for of the subject.
-func (s subject) request(c *config.Train) Request {
-	return Training(c, func(t *config.Train) (Work, error) { return Stated(t, s.opened, s.desc, s.weight) })
+func (s subject) request(c Training) Request {
+	return c.Request(func(t Training) (Work, error) { return t.Stated(s.opened, s.desc, s.weight) })
 }
 
 // Refusal is the error, of kind NoFit, that says what is missing and how to mend it; nil where the plan fits.
 func (p *Planned) Refusal() error { return p.refusal }
+
+// Advised are the changes of the command after which it fits; nil where it does, and where nothing helps.
+func (p *Planned) Advised() errs.Advice { return p.advised }
 
 // PrintNotes writes what is to be known beside the numbers, a line each.
 func (p *Planned) PrintNotes(w io.Writer) {

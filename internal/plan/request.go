@@ -3,24 +3,21 @@ package plan
 import (
 	"slices"
 	"strconv"
-	"strings"
 
-	"longlora/internal/config"
 	"longlora/internal/errs"
 )
 
 // Request is work as options ask for it, and what else they could ask for.
 type Request struct {
-	Ctx    int
-	At     func(ctx int) (Work, error)   // what is asked, at a context
-	Less   []Less                        // what could be asked in its place, the least change first
-	To     func(ctx int) []config.Change // what asks for a context; nil where no option does
-	Values *config.Values                // the command line
+	Ctx  int
+	At   func(ctx int) (Work, error) // what is asked, at a context
+	Less []Less                      // what could be asked in its place, the least change first
+	To   func(ctx int) errs.Advice   // what asks for a context; nil, or gives nil, where no option does
 }
 
 // Less is a request after some changes of options, which take less memory.
 type Less struct {
-	Changes []config.Change
+	Changes errs.Advice
 	At      func(ctx int) (Work, error)
 }
 
@@ -39,8 +36,8 @@ func (p Planner) Plan(r Request) (Plan, error) {
 
 // advice is what to do about work that does not fit.
 type advice struct {
-	longest int    // context that fits as asked, 0 for none
-	command string // the whole command line that fits, "" for none
+	longest int         // context that fits as asked, 0 for none
+	changes errs.Advice // of the command, after which it fits; nil for none
 }
 
 // refuse completes a refusal by what fits in the place of what is asked, with the least change. The options are changed
@@ -60,13 +57,16 @@ func (p Planner) refuse(refusal error, r Request) (a advice, err error) {
 			return a, err
 		}
 		if fits {
-			a.command = r.Values.Command(l.Changes...)
-			return a, errs.NoFitf("%w. What fits, with %s%s: %s", refusal, said(l.Changes), asAsked(a.longest), a.command)
+			a.changes = l.Changes
+			return a, errs.NoFitf("%w. What fits, with %s%s: %w", refusal, l.Changes.String(), asAsked(a.longest), a.changes)
 		}
 	}
 	if a.longest > 0 {
-		a.command = r.command(a.longest)
-		return a, errs.NoFitf("%w; the longest context that fits is %d%s. For more raise %s", refusal, a.longest, after(a.command), p.raise())
+		if a.changes = r.to(a.longest); a.changes == nil {
+			return a, errs.NoFitf("%w; the longest context that fits is %d. For more raise %s", refusal, a.longest, p.raise())
+		}
+		return a, errs.NoFitf("%w; the longest context that fits is %d: %w. For more raise %s",
+			refusal, a.longest, a.changes, p.raise())
 	}
 	if len(r.Less) == 0 {
 		return a, errs.NoFitf("%w; no context fits, however short: use a smaller model or another machine, or raise %s", refusal, p.raise())
@@ -77,30 +77,18 @@ func (p Planner) refuse(refusal error, r Request) (a advice, err error) {
 		return a, err
 	}
 	if n > 0 {
-		a.command = r.command(n, most.Changes...)
-		return a, errs.NoFitf("%w. What fits, with %s, is at most %d tokens%s", refusal, said(most.Changes), n, after(a.command))
+		a.changes = slices.Concat(most.Changes, r.to(n))
+		return a, errs.NoFitf("%w. What fits, with %s, is at most %d tokens: %w", refusal, most.Changes.String(), n, a.changes)
 	}
 	return a, errs.NoFitf("%w; no context fits, however short, and training less does not help: use a smaller model or another machine, or raise %s", refusal, p.raise())
 }
 
-// command is the command line that asks for a context, after other changes; "" where no option asks for it.
-func (r Request) command(ctx int, more ...config.Change) string {
+// to are the changes that ask for a context; nil where no option asks for it.
+func (r Request) to(ctx int) errs.Advice {
 	if r.To == nil {
-		return ""
+		return nil
 	}
-	to := r.To(ctx)
-	if to == nil {
-		return ""
-	}
-	return r.Values.Command(slices.Concat(more, to)...)
-}
-
-// after is a command after what it is for.
-func after(command string) string {
-	if command == "" {
-		return ""
-	}
-	return ": " + command
+	return r.To(ctx)
 }
 
 func asAsked(longest int) string {
@@ -108,13 +96,4 @@ func asAsked(longest int) string {
 		return ""
 	}
 	return " (as asked, the longest context that fits is " + strconv.Itoa(longest) + ")"
-}
-
-// said are changes as they are written on a command line.
-func said(changes []config.Change) string {
-	var words []string
-	for _, c := range changes {
-		words = append(words, "--"+c.Option+"="+c.Value)
-	}
-	return strings.Join(words, " ")
 }

@@ -65,6 +65,12 @@ func (p Positions) Reads(base int) int {
 	return p.MaxPos
 }
 
+// At is the same request for another context.
+func (r Request) At(ctx int) Request {
+	r.Ctx = ctx
+	return r
+}
+
 // auto reports whether a request leaves the positions to the rule, but for the length.
 func (r Request) auto() bool { return (r.Rope == "" || r.Rope == "auto") && r.Factor == 0 }
 

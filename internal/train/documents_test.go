@@ -7,7 +7,6 @@ import (
 	"strings"
 	"testing"
 
-	"longlora/internal/config"
 	"longlora/internal/data"
 	"longlora/internal/errs"
 	"longlora/internal/files"
@@ -49,7 +48,7 @@ func prepare(t *testing.T, model, src, template string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o, _, err := load.Documents(dir, vocab, eos, &config.Documents{Format: "auto", Template: template, TextField: "text"}, nil)
+	o, _, err := load.Documents(dir, vocab, eos, data.Options{Format: "auto", Template: template, TextField: "text"})
 	if err != nil {
 		t.Fatal(err)
 	}

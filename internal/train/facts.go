@@ -6,7 +6,6 @@ import (
 	"io"
 	"strings"
 
-	"longlora/internal/config"
 	"longlora/internal/data"
 	"longlora/internal/load"
 	"longlora/internal/ops"
@@ -32,7 +31,7 @@ type Facts struct {
 }
 
 // Check refuses what a run would refuse before its first step; nothing is written.
-func Check(ctx context.Context, c *config.Train, be ops.Backend, log io.Writer) error {
+func Check(ctx context.Context, c *Options, be ops.Backend, log io.Writer) error {
 	s, err := chosen(ctx, c, be, log)
 	if err != nil {
 		return err
@@ -42,7 +41,7 @@ func Check(ctx context.Context, c *config.Train, be ops.Backend, log io.Writer) 
 }
 
 // chosen is a set-up with a plan, for a run that is not begun.
-func chosen(ctx context.Context, c *config.Train, be ops.Backend, log io.Writer) (*setup, error) {
+func chosen(ctx context.Context, c *Options, be ops.Backend, log io.Writer) (*setup, error) {
 	if err := checkOut(c); err != nil {
 		return nil, err
 	}
@@ -58,7 +57,7 @@ func chosen(ctx context.Context, c *config.Train, be ops.Backend, log io.Writer)
 }
 
 // DryRun says on log what a run would do, and shows its first row; nothing is written.
-func DryRun(ctx context.Context, c *config.Train, be ops.Backend, log io.Writer) (*Facts, error) {
+func DryRun(ctx context.Context, c *Options, be ops.Backend, log io.Writer) (*Facts, error) {
 	s, err := chosen(ctx, c, be, log)
 	if err != nil {
 		return nil, err
@@ -97,7 +96,7 @@ func (s *setup) facts(log io.Writer, done int) error {
 	line := func(name, format string, a ...any) {
 		fmt.Fprintf(log, "%-11s %s\n", name, fmt.Sprintf(format, a...))
 	}
-	reads := s.base.Positions.Reads(c.BaseCtx)
+	reads := s.base.Positions.Reads(c.Positions.BaseCtx)
 	line("positions", "%s for %d tokens; %s", s.pos, c.Ctx, s.whose(reads))
 	if note := load.ExtendsNothing(c.Ctx, reads); note != "" {
 		line("note", "%s", note)
@@ -128,7 +127,7 @@ func (s *setup) facts(log io.Writer, done int) error {
 	}
 	line("trainable", "%d parameters", s.plan.Trainable)
 	s.memoryFacts(line)
-	if note := plan.MoveNote(c, s.machine); note != "" {
+	if note := c.MoveNote(s.machine); note != "" {
 		line("note", "%s", note)
 	}
 	rates, err := s.machine.Predicting()

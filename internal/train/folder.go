@@ -3,14 +3,13 @@ package train
 import (
 	"slices"
 
-	"longlora/internal/config"
 	"longlora/internal/errs"
 	"longlora/internal/files"
 	"longlora/internal/rundir"
 )
 
 // checkOut refuses an --out that holds anything but a training run. It reads nothing else.
-func checkOut(c *config.Train) error {
+func checkOut(c *Options) error {
 	names, err := files.Contents(c.Out)
 	if err != nil || len(names) == 0 {
 		return err

@@ -3,6 +3,7 @@ package train
 import (
 	"io"
 	"path/filepath"
+	"slices"
 
 	"longlora/internal/ckpt"
 	"longlora/internal/files"
@@ -93,20 +94,11 @@ func (s *setup) resultFiles() ([]string, error) {
 
 // writeConfig writes longlora.yaml, from which the same run can be started again.
 func (s *setup) writeConfig() error {
-	all := s.effective()
-	all["model"], all["data"], all["out"] = s.c.Model, s.c.Data, s.c.Out
-	if len(s.c.EvalData) > 0 {
-		all["eval-data"] = s.c.EvalData
-	}
-	for _, name := range notGiven {
-		if !s.c.Values.Explicit(name) {
-			delete(all, name)
-		}
-	}
-	if s.c.Values.Explicit("group-size") {
-		delete(all, "group")
-	}
-	b, err := s.c.Values.YAML(all)
+	bySize := slices.ContainsFunc(s.c.Settings, func(x Setting) bool { return x.Option == "group-size" && x.Given })
+	kept := slices.DeleteFunc(s.settings(), func(x Setting) bool {
+		return x.Unset && !x.Given || x.Option == "group" && bySize
+	})
+	b, err := YAML(kept)
 	if err != nil {
 		return err
 	}
@@ -115,6 +107,3 @@ func (s *setup) writeConfig() error {
 		return err
 	})
 }
-
-// notGiven are options whose default stands for "not given": written out they would exclude others, or be out of range.
-var notGiven = []string{"steps", "epochs", "group-size", "rope-factor", "base-ctx", "tile", "eval-data", "eval-fraction", "eval-attn"}

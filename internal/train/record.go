@@ -9,9 +9,6 @@ import (
 	"sort"
 	"strings"
 
-	"github.com/spf13/pflag"
-
-	"longlora/internal/config"
 	"longlora/internal/data"
 	"longlora/internal/errs"
 	"longlora/internal/files"
@@ -94,27 +91,23 @@ func kernels(be ops.Backend) string {
 	return be.Name()
 }
 
-// Options that a resumed run may change, or that something else compares: model, data and adapter by their
-// fingerprints, --out by being where the run is, device and type by Record.Device and DType, group by its tokens.
-var notCompared = []string{"model", "data", "eval-data", "adapter", "out", "save-every", "keep", "device", "dtype", "group", "group-size"}
-
-// options are the options that must match for a run to go on, as text.
+// options are the options that a run must have for this one to go on with it, as text.
 func (s *setup) options() map[string]string {
 	out := map[string]string{}
-	for name, v := range s.effective() {
-		if slices.Contains(notCompared, name) {
-			continue
+	for _, x := range s.settings() {
+		switch x.Resume {
+		case Match, Planned, Length:
+			out[string(x.Option)] = x.Text()
 		}
-		if list, ok := v.([]string); ok {
-			v = strings.Join(list, ",")
-		}
-		out[name] = fmt.Sprint(v)
 	}
 	out["attn"] = s.c.Attn
 	if delete(out, "full-last"); !s.c.Full.None() {
 		out["full-last"] = s.c.Full.String()
 	}
-	out["group-size"] = fmt.Sprint(s.c.G)
+	g, err := s.c.GroupFor(s.c.Ctx)
+	if err == nil { // as it was when the work was stated
+		out["group-size"] = fmt.Sprint(g)
+	}
 	if s.base.Config.Windows == nil {
 		delete(out, "sliding-window") // without effect
 	}
@@ -123,11 +116,11 @@ func (s *setup) options() map[string]string {
 		scored = append(slices.Clip(scored), s.work.Last.Score...)
 	}
 	for _, e := range scored {
-		if e.Group != s.c.G && e.Group > 0 { // s2 for validation alone
+		if e.Group != g && e.Group > 0 { // s2 for validation alone
 			out["group-size (validation)"] = fmt.Sprint(e.Group)
 		}
 	}
-	if sum, err := data.TemplateSum(s.c.Template); err == nil && sum != "" {
+	if sum, err := data.TemplateSum(s.c.Documents.Template); err == nil && sum != "" {
 		out["template (sha256)"] = short(sum)
 	}
 	if w := s.set.Weights(); slices.Max(w) > 0 {
@@ -144,28 +137,24 @@ func (s *setup) options() map[string]string {
 	return out
 }
 
-// effective are train's options with their values; what comes from the adapter has the adapter's.
-func (s *setup) effective() map[string]any {
-	own := pflag.NewFlagSet("train", pflag.ContinueOnError)
-	new(config.Train).Flags(own)
-	out := map[string]any{}
-	for name, v := range s.c.Values.Effective() {
-		if own.Lookup(name) != nil {
-			out[name] = v
-		}
+// settings are the run's options with their values; what comes from the adapter has the adapter's.
+func (s *setup) settings() []Setting {
+	out := with(slices.Clone(s.c.Settings), "sliding-window", Number(s.base.Window.String()))
+	out = with(with(with(out, "model", s.c.Model), "data", s.c.Data), "out", s.c.Out)
+	if len(s.c.EvalData) == 0 {
+		out = slices.DeleteFunc(out, func(x Setting) bool { return x.Option == "eval-data" })
 	}
-	out["sliding-window"] = s.base.Window.String()
-	if s.base.Adapter != nil {
-		a := s.base.Adapter
-		out["rank"], out["alpha"], out["targets"] = a.Config.Rank, a.Config.Alpha, a.Targets()
-		out["train-embed"], out["train-norm"] = s.tr.Whole[s.base.Desc().EmbedName()], s.base.Desc().TrainsNorms(s.tr)
+	if a := s.base.Adapter; a != nil {
+		out = with(with(with(out, "rank", a.Config.Rank), "alpha", a.Config.Alpha), "targets", a.Targets())
+		out = with(out, "train-embed", s.tr.Whole[s.base.Desc().EmbedName()])
+		out = with(out, "train-norm", s.base.Desc().TrainsNorms(s.tr))
 	}
 	return out
 }
 
 // compare refuses to go on with a run that is not the same, naming the first difference with both values. What may make a
 // difference that cannot be seen is said on log.
-func (r *Record) compare(saved *Record, where string, replan bool, log io.Writer) error {
+func (r *Record) compare(saved *Record, where string, demands map[string]Demand, replan bool, log io.Writer) error {
 	differ := func(what string, was, is any) error {
 		return errs.Usagef("%s: %s was %v, now it is %v; give what the saved run had, or another --out", where, what, was, is)
 	}
@@ -200,13 +189,12 @@ func (r *Record) compare(saved *Record, where string, replan bool, log io.Writer
 	}
 	sort.Strings(sorted)
 	for _, n := range sorted {
-		length, planned := n == "steps" || n == "epochs", n == "tile" || n == "keep-activations" || n == "move-layers"
-		if replan && planned || length && saved.constant() && r.constant() {
+		if replan && demands[n] == Planned || demands[n] == Length && saved.constant() && r.constant() {
 			continue
 		}
 		was, is := saved.Options[n], r.Options[n]
 		if was != is {
-			return differ("--"+n, orNothing(was), orNothing(is))
+			return differ(errs.Option(n).String(), orNothing(was), orNothing(is))
 		}
 	}
 	if was, is := saved.Positions.String(), r.Positions.String(); was != is { // with the same options: the adapter's record has changed

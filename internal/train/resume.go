@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 
-	"longlora/internal/config"
 	"longlora/internal/errs"
 	"longlora/internal/files"
 	"longlora/internal/rundir"
@@ -35,7 +34,7 @@ func (r *run) findState() (done bool, err error) {
 	r.from = dirs[0]
 	saved, err := readCheckpoint(r.from)
 	if err == nil {
-		if err := r.rec.compare(saved, "--resume "+r.c.Resume+": "+r.from, r.c.Replan, r.log); err != nil {
+		if err := r.rec.compare(saved, "--resume "+r.c.Resume+": "+r.from, r.demands(), r.c.Replan, r.log); err != nil {
 			return false, err
 		}
 		err = files.Intact(r.from, saved.Files)
@@ -56,6 +55,15 @@ func (r *run) findState() (done bool, err error) {
 		r.steps = saved.State.Step
 	}
 	return false, nil
+}
+
+// demands are what going on asks of the options.
+func (s *setup) demands() map[string]Demand {
+	out := map[string]Demand{}
+	for _, x := range s.c.Settings {
+		out[string(x.Option)] = x.Resume
+	}
+	return out
 }
 
 // candidates are the checkpoint to go on from and those before it in the same run, the newest first.
@@ -116,7 +124,7 @@ func (r *run) offer(fault error, older []string) error {
 		if err != nil || files.Intact(dir, rec.Files) != nil {
 			continue
 		}
-		return errs.Dataf("%w. The one before it, of step %d, is whole: %s", fault, rec.State.Step, r.c.Values.Command(config.Change{Option: "resume", Value: dir}))
+		return errs.Dataf("%w. The one before it, of step %d, is whole: %w", fault, rec.State.Step, errs.Advice{{Option: "resume", Value: dir}})
 	}
 	return errs.Dataf("%w. No whole checkpoint is left to go on from; to start again, give another --out or remove %s", fault, filepath.Join(r.c.Out, rundir.CheckpointsDir))
 }
@@ -130,7 +138,7 @@ func (r *run) finished() (bool, error) {
 	if err != nil || saved.Result == nil || saved.Result.Steps < r.steps {
 		return false, err
 	}
-	if err := r.rec.compare(saved, "--resume auto: "+r.c.Out, r.c.Replan, r.log); err != nil {
+	if err := r.rec.compare(saved, "--resume auto: "+r.c.Out, r.demands(), r.c.Replan, r.log); err != nil {
 		return false, err
 	}
 	r.rec.State = saved.State

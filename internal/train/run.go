@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"runtime/debug"
 
-	"longlora/internal/config"
 	"longlora/internal/files"
 	"longlora/internal/load"
 	"longlora/internal/machine"
@@ -23,7 +22,7 @@ const GCPercent = 10
 
 // Run trains as the options say and returns what the run's end reports. log receives facts and progress. A cancelled
 // ctx drops the step in progress, saves the last completed one and ends with an error of kind Interrupted.
-func Run(ctx context.Context, c *config.Train, be ops.Backend, log io.Writer) (rundir.Result, error) {
+func Run(ctx context.Context, c *Options, be ops.Backend, log io.Writer) (rundir.Result, error) {
 	defer debug.SetGCPercent(debug.SetGCPercent(GCPercent))
 	if err := checkOut(c); err != nil {
 		return rundir.Result{}, err

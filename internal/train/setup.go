@@ -7,7 +7,6 @@ import (
 	"slices"
 
 	"longlora/internal/ckpt"
-	"longlora/internal/config"
 	"longlora/internal/data"
 	"longlora/internal/errs"
 	"longlora/internal/files"
@@ -21,7 +20,7 @@ import (
 
 // setup is everything about a run that is known before its first step.
 type setup struct {
-	c       *config.Train
+	c       *Options
 	be      ops.Backend
 	machine machine.Machine
 	base    *load.Base
@@ -39,7 +38,7 @@ type setup struct {
 }
 
 // newSetup opens and checks everything that the options name. The plan is made later: see choose.
-func newSetup(ctx context.Context, c *config.Train, be ops.Backend, log io.Writer) (*setup, error) {
+func newSetup(ctx context.Context, c *Options, be ops.Backend, log io.Writer) (*setup, error) {
 	s := &setup{c: c, be: be, machine: machine.Here(be)}
 	if err := s.open(ctx, log); err != nil {
 		s.close()
@@ -65,10 +64,10 @@ func (s *setup) open(ctx context.Context, log io.Writer) error {
 	}
 	var err error
 	c := s.c
-	if s.pos, err = s.base.Place(c.Adapter, load.Wanted(c, c.Ctx)); err != nil {
+	if s.pos, err = s.base.Place(c.Adapter, c.Positions.At(c.Ctx)); err != nil {
 		return err
 	}
-	if s.tr, err = load.Trains(c, s.base, s.base.Desc()); err != nil {
+	if s.tr, err = c.Trains(s.base, s.base.Desc()); err != nil {
 		return err
 	}
 	if err := s.openData(ctx, log); err != nil {
@@ -91,7 +90,7 @@ func (s *setup) open(ctx context.Context, log io.Writer) error {
 func (s *setup) openBase() error {
 	c := s.c
 	var err error
-	if c.Init == "random" {
+	if c.Random {
 		s.base, err = load.OpenConfig(c.Model, "")
 	} else {
 		s.base, err = load.Open(c.Model, c.Adapter)
@@ -109,26 +108,26 @@ func (s *setup) openBase() error {
 			return err
 		}
 	}
-	return s.base.ChooseWindow(c.AskedWindow(c.Values), c.Adapter)
+	return s.base.ChooseWindow(c.Window, c.Adapter)
 }
 
 // openData reads and packs the rows, and those for validation.
 func (s *setup) openData(ctx context.Context, log io.Writer) error {
 	defer debug.SetGCPercent(debug.SetGCPercent(100)) // reading makes much garbage and keeps little
 	c := s.c
-	o, tok, err := load.Documents(s.base.Dir, s.base.Config.V, s.base.Config.EOS, &c.Documents, c.Values)
+	o, tok, err := load.Documents(s.base.Dir, s.base.Config.V, s.base.Config.EOS, c.Documents)
 	if err != nil {
 		return err
 	}
 	s.tok = tok
-	if o.HostMem, err = plan.HostLimit(&c.Common); err != nil {
+	if o.HostMem, err = c.Memory.HostLimit(); err != nil {
 		return err
 	}
 	o.Paths, o.Pack, o.Ctx, o.Overlong, o.HoldDocs, o.Log = c.Data, c.Pack, c.Ctx, c.Overlong, c.HoldDocs, log
 	if s.set, err = data.Open(ctx, o); err != nil {
 		return err
 	}
-	if s.c.Shift == "roll" && s.c.Attn == "s2" && (s.set.Cut() || s.set.Padded()) {
+	if c.Rolls() && (s.set.Cut() || s.set.Padded()) {
 		return errs.Usagef("--shift roll: rows must be uncut, and examples are packed apart; use --pack concat")
 	}
 	if c.EvalFraction > 0 {
@@ -137,7 +136,7 @@ func (s *setup) openData(ctx context.Context, log io.Writer) error {
 		}
 	}
 	if len(c.EvalData) > 0 {
-		o.Paths, o.Flag, o.HoldDocs = c.EvalData, "--eval-data", 0
+		o.Paths, o.Option, o.HoldDocs = c.EvalData, "eval-data", 0
 		if s.evalSet, err = data.Open(ctx, o); err != nil {
 			return err
 		}
@@ -162,17 +161,16 @@ func (s *setup) evalRows() (n int, row func(i int) data.Row) {
 
 // pose states the planner's problem.
 func (s *setup) pose() (err error) {
-	if s.planner, err = plan.Here(&s.c.Common, s.machine); err != nil {
+	if s.planner, err = plan.Here(s.c.Memory, s.machine); err != nil {
 		return err
 	}
-	s.request = plan.Training(s.c, func(c *config.Train) (plan.Work, error) {
-		tr, err := load.Trains(c, s.base, s.base.Desc())
+	s.request = s.c.Request(func(c plan.Training) (plan.Work, error) {
+		tr, err := c.Trains(s.base, s.base.Desc())
 		if err != nil {
 			return plan.Work{}, err
 		}
-		counted := *c
-		counted.Steps = s.steps
-		w, err := plan.TrainingStep(&counted, s.base.Desc(), tr, s.base.Format())
+		c.Steps = s.steps
+		w, err := c.Step(s.base.Desc(), tr, s.base.Format())
 		w.Cuts = s.set.Cut() || s.set.Padded() && c.Batch > 1
 		w.IDs += s.order.Bytes()
 		return w, err

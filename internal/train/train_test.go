@@ -11,7 +11,6 @@ import (
 	"strings"
 	"testing"
 
-	"longlora/internal/config"
 	"longlora/internal/errs"
 	"longlora/internal/ops/cpu"
 	"longlora/internal/rundir"
@@ -23,13 +22,13 @@ import (
 const goldenDir = "../../testdata/golden"
 
 // options reads a command line of train.
-func options(t *testing.T, args ...string) *config.Train {
+func options(t *testing.T, args ...string) *train.Options {
 	t.Helper()
-	c := &config.Train{}
-	if err := c.Finish(flags.Parse(t, "train", c, args), "model", "data", "ctx", "out"); err != nil {
+	c, err := flags.Parse(t, "train", args).Train()
+	if err != nil {
 		t.Fatal(err)
 	}
-	return c
+	return &c
 }
 
 // goldenArgs is the command line that made a reference case's adapter.

@@ -6,20 +6,18 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"longlora/internal/config"
+	"longlora/internal/cli"
 )
 
-// Parse gives the options c the values of a command line of the command with this name; c's Finish takes the result.
-func Parse(t testing.TB, name string, c interface{ Flags(fs *pflag.FlagSet) }, args []string) *config.Values {
+// Parse gives the options of a command the values of a command line.
+func Parse(t testing.TB, command string, args []string) *cli.Values {
 	t.Helper()
-	fs := pflag.NewFlagSet(name, pflag.ContinueOnError)
-	c.Flags(fs)
+	fs := pflag.NewFlagSet(command, pflag.ContinueOnError)
+	cli.Define(command, fs)
 	if err := fs.Parse(args); err != nil {
 		t.Fatal(err)
 	}
-	known := config.Known{}
-	fs.VisitAll(known.Add)
-	v, err := config.Load(fs, known)
+	v, err := cli.Load(fs)
 	if err != nil {
 		t.Fatal(err)
 	}

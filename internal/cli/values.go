@@ -1,4 +1,4 @@
-package config
+package cli
 
 import (
 	"errors"
@@ -8,7 +8,7 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"longlora/internal/errs"
+	"longlora/internal/s2attn"
 )
 
 // powers are what a letter behind a number multiplies it by, for tokens and bytes alike.
@@ -24,8 +24,8 @@ func scaled(s string) (number string, scale float64) {
 	return s, 1
 }
 
-// ParseBytes reads a size: a number of bytes, or of the powers of 1024 as 24G, 24GB or 24GiB, which are the same.
-func ParseBytes(option, s string) (int64, error) {
+// parseBytes reads a size: a number of bytes, or of the powers of 1024 as 24G, 24GB or 24GiB, which are the same.
+func parseBytes(s string) (n int64, ok bool) {
 	num := strings.TrimSpace(s)
 	if n := len(num); n > 0 && num[n-1]|0x20 == 'b' {
 		num = strings.TrimSpace(num[:n-1])
@@ -38,9 +38,9 @@ func ParseBytes(option, s string) (int64, error) {
 	num, unit := scaled(num)
 	x, err := strconv.ParseFloat(num, 64)
 	if err != nil || !(x > 0) || x*unit > 1<<60 || x*unit < 1 {
-		return 0, errs.Usagef("--%s %s: not a size such as 24GiB, 512M or a number of bytes", option, s)
+		return 0, false
 	}
-	return int64(x * unit), nil
+	return int64(x * unit), true
 }
 
 // parseTokens reads a count of tokens: 32768, 32k, or 0.5M where that is whole.
@@ -61,12 +61,6 @@ var errTokens = errors.New("not a count of tokens such as 32768 or 32k")
 // tokens is an option that counts tokens.
 type tokens int
 
-// TokensVar defines one.
-func TokensVar(f *pflag.FlagSet, p *int, name string, value int, usage string) {
-	*p = value
-	f.Var((*tokens)(p), name, usage)
-}
-
 func (t *tokens) String() string { return strconv.Itoa(int(*t)) }
 
 func (t *tokens) Type() string { return "tokens" }
@@ -83,10 +77,6 @@ func (t *tokens) Set(s string) error {
 type tokensList struct {
 	list  *[]int
 	given bool // the first value takes the place of the default, later ones are added
-}
-
-func tokensListVar(f *pflag.FlagSet, p *[]int, name, usage string) {
-	f.Var(&tokensList{list: p}, name, usage)
 }
 
 func (t *tokensList) String() string { return "[" + strings.Join(t.GetSlice(), ",") + "]" }
@@ -141,4 +131,28 @@ func Unfit(f *pflag.Flag, err error) string {
 		return "neither true nor false"
 	}
 	return fmt.Sprint(err)
+}
+
+// choice is an option of what becomes of sliding windows.
+type choice s2attn.Choice
+
+func (c *choice) String() string { return s2attn.Choice(*c).String() }
+
+func (c *choice) Type() string { return "window" }
+
+func (c *choice) Set(s string) error {
+	switch s {
+	case "keep":
+		*c = choice(s2attn.Keep)
+		return nil
+	case "off":
+		*c = choice(s2attn.Off)
+		return nil
+	}
+	n, err := parseTokens(s)
+	if err != nil || n < 1 || n > s2attn.MostWindow {
+		return errors.New("not keep, off or a count of tokens from 1 to 2^31, such as 4096 or 4k")
+	}
+	*c = choice(n)
+	return nil
 }

@@ -1,4 +1,4 @@
-package config
+package cli
 
 import (
 	"bytes"
@@ -7,12 +7,10 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"maps"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/spf13/pflag"
 	"go.yaml.in/yaml/v3"
@@ -52,7 +50,7 @@ func (g given) as(f *pflag.Flag) string {
 }
 
 // read loads the YAML file into option names and values.
-func (v *Values) read(known Known) (map[string]given, error) {
+func (v *Values) read() (map[string]given, error) {
 	path := ""
 	if f := v.fs.Lookup("config"); f != nil {
 		path = f.Value.String()
@@ -68,14 +66,24 @@ func (v *Values) read(known Known) (map[string]given, error) {
 	if err != nil {
 		return nil, errs.Usagef("--config: %w", err)
 	}
-	out, err := parseFile(b, known)
+	out, err := parseFile(b)
 	if err != nil {
 		return nil, errs.Usagef("%s: %w", path, err)
 	}
 	return out, nil
 }
 
-func parseFile(b []byte, known Known) (map[string]given, error) {
+// names are those of the options of all commands: a file may be shared between commands.
+func names() (out []string) {
+	for _, o := range table {
+		if o.Name != "help" {
+			out = append(out, o.Name)
+		}
+	}
+	return out
+}
+
+func parseFile(b []byte) (map[string]given, error) {
 	var doc, second yaml.Node
 	dec := yaml.NewDecoder(bytes.NewReader(b))
 	if err := dec.Decode(&doc); errors.Is(err, io.EOF) {
@@ -93,12 +101,12 @@ func parseFile(b []byte, known Known) (map[string]given, error) {
 	if top.Kind != yaml.MappingNode {
 		return nil, errors.New("not a list of options, as rank: 8")
 	}
-	out := map[string]given{}
+	out, known := map[string]given{}, names()
 	for i := 0; i+1 < len(top.Content); i += 2 {
 		key := top.Content[i].Value
 		name := strings.ToLower(strings.ReplaceAll(key, "_", "-"))
-		if top.Content[i].Kind != yaml.ScalarNode || known[name] == nil {
-			return nil, fmt.Errorf("%.100s is no option%s", key, suggest(name, slices.Collect(maps.Keys(known))))
+		if top.Content[i].Kind != yaml.ScalarNode || !slices.Contains(known, name) {
+			return nil, fmt.Errorf("%.100s is no option%s", key, suggest(name, known))
 		}
 		value, err := valueOf(top.Content[i+1])
 		if err != nil {
@@ -163,39 +171,4 @@ func scalar(n *yaml.Node) (given, error) {
 		return g, fmt.Errorf("a value of type %.100s where a number, text or a list is wanted", n.Tag)
 	}
 	return g, nil
-}
-
-// YAML writes options as a file that gives the same ones again.
-func (v *Values) YAML(options map[string]any) ([]byte, error) {
-	var out bytes.Buffer
-	for _, name := range slices.Sorted(maps.Keys(options)) {
-		x := options[name]
-		if text, ok := x.(string); ok && !textual(v.fs.Lookup(name)) {
-			fmt.Fprintf(&out, "%s: %s\n", name, text) // numbers and truth values stand without quotes
-			continue
-		}
-		b, err := yaml.Marshal(map[string]any{name: quotedText(x)})
-		if err != nil {
-			return nil, err
-		}
-		out.Write(b)
-	}
-	return out.Bytes(), nil
-}
-
-// quotedText has texts of several lines in quotes: blocks would lose tabs.
-func quotedText(x any) any {
-	switch x := x.(type) {
-	case string:
-		if strings.ContainsAny(x, "\n\r\t") && utf8.ValidString(x) {
-			return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: x, Style: yaml.DoubleQuotedStyle}
-		}
-	case []string:
-		list := make([]any, len(x))
-		for i, e := range x {
-			list[i] = quotedText(e)
-		}
-		return list
-	}
-	return x
 }

@@ -1,9 +1,12 @@
-package config
+package cli
 
 import (
 	"testing"
 
 	"github.com/spf13/pflag"
+
+	"longlora/internal/errs"
+	"longlora/internal/s2attn"
 )
 
 func TestParseBytes(t *testing.T) {
@@ -15,9 +18,9 @@ func TestParseBytes(t *testing.T) {
 		{"512M", 512 << 20}, {"512MB", 512 << 20}, {"512MiB", 512 << 20}, {"0.5K", 512}, {"2T", 2 << 40}, {"1e9", 1e9}, {"4096", 4096}, {"4096B", 4096},
 		{"1.5G", 3 << 29}, {"", 0}, {"G", 0}, {"24X", 0}, {"24iB", 0}, {"24i", 0}, {"-1G", 0}, {"0", 0}, {"0.1", 0}, {"NaN", 0}, {"infG", 0}, {"9999999T", 0}, {"24GiBB", 0},
 	} {
-		got, err := ParseBytes("host-mem", c.text)
-		if got != c.want || (err != nil) != (c.want == 0) {
-			t.Errorf("%q is %d (%v), want %d", c.text, got, err, c.want)
+		got, ok := parseBytes(c.text)
+		if got != c.want || ok != (c.want != 0) {
+			t.Errorf("%q is %d (%v), want %d", c.text, got, ok, c.want)
 		}
 	}
 }
@@ -41,7 +44,7 @@ func TestParseTokens(t *testing.T) {
 func TestTokensList(t *testing.T) {
 	f := pflag.NewFlagSet("x", pflag.ContinueOnError)
 	var list []int
-	tokensListVar(f, &list, "ctx", "")
+	f.Var(&tokensList{list: &list}, "ctx", "")
 	if err := f.Parse([]string{"--ctx", "8k,16384", "--ctx", "32k"}); err != nil {
 		t.Fatal(err)
 	}
@@ -58,12 +61,12 @@ func FuzzSizes(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		if n, err := ParseBytes("host-mem", s); err == nil && (n < 1 || n > 1<<60) {
+		if n, ok := parseBytes(s); ok && (n < 1 || n > 1<<60) {
 			t.Errorf("%q is %d bytes", s, n)
 		}
 		_, _ = parseTokens(s)
-		a := Attend{Attn: "s2", Group: s}
-		if g, err := a.GroupFor(nil, 1<<20); err == nil && (g < 2 || g > 1<<20) {
+		a := s2attn.Options{Attn: "s2", Group: s}
+		if g, err := a.GroupFor(1 << 20); err == nil && (g < 2 || g > 1<<20) {
 			t.Errorf("--group %q of 2^20 tokens is %d", s, g)
 		}
 	})
@@ -87,17 +90,15 @@ func TestSuggest(t *testing.T) {
 // What a message advises is the given command line with the change, to be typed as it stands.
 func TestCommand(t *testing.T) {
 	f := pflag.NewFlagSet("plan", pflag.ContinueOnError)
-	f.SortFlags = false
-	var p Plan
-	p.Flags(f)
+	Define("plan", f)
 	if err := f.Parse([]string{"--shape", "tiny", "--ctx", "8k", "--data", "my books/a.txt", "--data", "b's.txt", "--targets", "q_proj,v_proj", "--json"}); err != nil {
 		t.Fatal(err)
 	}
-	v, err := Load(f, Known{})
+	v, err := Load(f)
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := v.Command(Change{"train-embed", "false"}, Change{"ctx", "4096"})
+	got := v.Command(errs.Advice{{Option: "train-embed", Value: "false"}, {Option: "ctx", Value: "4096"}})
 	want := `longlora plan --shape tiny --data 'my books/a.txt' --data 'b'\''s.txt' --ctx 4096 --targets q_proj,v_proj --train-embed=false --json`
 	if got != want {
 		t.Errorf("got  %s\nwant %s", got, want)

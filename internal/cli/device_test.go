@@ -1,9 +1,10 @@
-package config
+package cli_test
 
 import (
 	"strings"
 	"testing"
 
+	"longlora/internal/cli"
 	"longlora/internal/errs"
 )
 
@@ -20,12 +21,11 @@ func TestDevice(t *testing.T) {
 		{"cuda:", "auto", "", 0, "--device cuda:"}, {"cuda:-1", "auto", "", 0, "--device cuda:-1"}, {"cpu:0", "auto", "", 0, "--device cpu:0"},
 		{"rocm", "auto", "", 0, "--device rocm"}, {"", "auto", "", 0, "--device"},
 	} {
-		o := Common{Device: c.device, DType: c.dtype}
-		kind, index, err := o.Where()
-		if kind != c.kind || index != c.index || (err != nil) != (c.kind == "") {
-			t.Errorf("--device %s: %s %d %v", c.device, kind, index, err)
+		v := values(t, "doctor", "--device="+c.device, "--dtype="+c.dtype)
+		if p := v.Place(); p.Kind != c.kind || p.Index != c.index {
+			t.Errorf("--device %s: %+v", c.device, p)
 		}
-		err = o.CheckDevice()
+		err := v.Ready()
 		if (err != nil) != (c.names != "") || err != nil && (errs.Code(err) != int(errs.Usage) || !strings.Contains(err.Error(), c.names)) {
 			t.Errorf("--device %s --dtype %s: %v, want a refusal of %q", c.device, c.dtype, err, c.names)
 		}
@@ -34,13 +34,23 @@ func TestDevice(t *testing.T) {
 
 func TestShiftOnAGPU(t *testing.T) {
 	for _, c := range []struct {
-		a       Attend
+		args    []string
 		kind    string
 		refused bool
-	}{{Attend{Attn: "s2", Shift: "roll"}, "cuda", true}, {Attend{Attn: "s2", Shift: "roll"}, "cpu", false},
-		{Attend{Attn: "full", Shift: "roll"}, "cuda", false}, {Attend{Attn: "s2", Shift: "split"}, "cuda", false}} {
-		if err := c.a.CheckShift(c.kind); (err != nil) != c.refused {
-			t.Errorf("%+v on %s: %v", c.a, c.kind, err)
+	}{{[]string{"--shift=roll"}, "cuda", true}, {[]string{"--shift=roll"}, "cpu", false},
+		{[]string{"--attn=full", "--shift=roll"}, "cuda", false}, {nil, "cuda", false}} {
+		if err := values(t, "train", c.args...).Place().Check(c.kind); (err != nil) != c.refused {
+			t.Errorf("%v on %s: %v", c.args, c.kind, err)
 		}
 	}
+}
+
+// values reads a command line.
+func values(t *testing.T, command string, args ...string) *cli.Values {
+	t.Helper()
+	v, err := read(t, command, args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
 }

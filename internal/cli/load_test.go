@@ -1,6 +1,7 @@
-package config_test
+package cli_test
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -10,41 +11,42 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"longlora/internal/config"
+	"longlora/internal/cli"
 	"longlora/internal/errs"
 	"longlora/internal/testkit"
+	"longlora/internal/train"
 )
 
 // load reads train's options from a command line, a longlora.yaml in the working directory ("" for none) and the
 // environment as it is.
-func load(t *testing.T, file string, args ...string) (*config.Train, *config.Values, error) {
+func load(t *testing.T, file string, args ...string) (train.Options, *cli.Values, error) {
 	t.Helper()
 	t.Chdir(t.TempDir())
 	if file != "" {
-		testkit.Write(t, config.DefaultFile, file)
+		testkit.Write(t, cli.DefaultFile, file)
 	}
 	return parse(t, args...)
 }
 
-func parse(t *testing.T, args ...string) (*config.Train, *config.Values, error) {
+func parse(t *testing.T, args ...string) (train.Options, *cli.Values, error) {
 	t.Helper()
-	c, fs := &config.Train{}, pflag.NewFlagSet("train", pflag.ContinueOnError)
-	c.Flags(fs)
+	v, err := read(t, "train", args...)
+	if err != nil {
+		return train.Options{}, v, err
+	}
+	c, err := v.Train()
+	return c, v, err
+}
+
+// read gives the options of a command the values of a command line.
+func read(t *testing.T, command string, args ...string) (*cli.Values, error) {
+	t.Helper()
+	fs := pflag.NewFlagSet(command, pflag.ContinueOnError)
+	cli.Define(command, fs)
 	if err := fs.Parse(args); err != nil {
 		t.Fatal(err)
 	}
-	known, other := config.Known{}, pflag.NewFlagSet("another command", pflag.ContinueOnError)
-	other.Int("trials", 10, "")
-	other.IntSlice("ctx", nil, "")
-	other.String("dtype", "auto", "")
-	config.OneOf(other, "dtype", "auto", "fp16")
-	fs.VisitAll(known.Add)
-	other.VisitAll(known.Add)
-	v, err := config.Load(fs, known)
-	if err == nil {
-		err = c.Finish(v, "model", "data", "ctx", "out")
-	}
-	return c, v, err
+	return cli.Load(fs)
 }
 
 const least = "model: m\ndata: d\nout: o\nctx: 64\n"
@@ -72,8 +74,8 @@ func TestPrecedence(t *testing.T) {
 			if got.Rank != c.want {
 				t.Errorf("rank %d, want %d", got.Rank, c.want)
 			}
-			if v.Explicit("rank") != (c.name != "default") {
-				t.Errorf("explicit: %v", v.Explicit("rank"))
+			if v.Given("rank") != (c.name != "default") {
+				t.Errorf("explicit: %v", v.Given("rank"))
 			}
 		})
 	}
@@ -88,7 +90,8 @@ func TestExclusive(t *testing.T) {
 			defer func() { _ = os.Unsetenv("LONGLORA_GROUP") }()
 		}
 		c, _, err := load(t, least+file, args...)
-		return c.G, err
+		g, bad := c.GroupFor(c.Ctx)
+		return g, errors.Join(err, bad)
 	}
 	for _, c := range []struct {
 		file, env string
@@ -137,7 +140,7 @@ func TestExclusiveValues(t *testing.T) {
 		{"tune: full\nadapter: run\n", nil, ""},
 	} {
 		o, _, err := load(t, least+c.file, c.args...)
-		got := strings.TrimSpace(fmt.Sprint(o.Rope.Rope, " ", o.Factor, " ", o.Tune, " ", o.Adapter))
+		got := strings.TrimSpace(fmt.Sprint(o.Positions.Rope, " ", o.Positions.Factor, " ", o.Tune, " ", o.Adapter))
 		if (err != nil) != (c.want == "") || err == nil && got != c.want || err != nil && errs.Code(err) != 2 {
 			t.Errorf("%q %q: %s, %v; want %s", c.file, c.args, got, err, c.want)
 		}
@@ -148,8 +151,8 @@ func TestExclusiveValues(t *testing.T) {
 func TestGroup(t *testing.T) {
 	for s, want := range map[string]int{".5": 32, "5e-1": 32, "+0.5": 32, "1.": 64, "0.49999999999999999999": 31, "1/2": 0, "0x1p-1": 0, "0b1": 0, "0.5_0": 0, "Inf": 0, "1e-999999999": 0} {
 		c, _, err := load(t, least, "--group="+s)
-		if c.G != want || (err != nil) != (want == 0) || err != nil && !strings.Contains(err.Error(), "--group "+s) {
-			t.Errorf("--group %s: G %d, %v; want %d", s, c.G, err, want)
+		if g, _ := c.GroupFor(c.Ctx); g != want || (err != nil) != (want == 0) || err != nil && !strings.Contains(err.Error(), "--group "+s) {
+			t.Errorf("--group %s: G %d, %v; want %d", s, g, err, want)
 		}
 	}
 }
@@ -186,7 +189,7 @@ func TestFileKeys(t *testing.T) {
 	// --config names another file, which is then the only one.
 	other := filepath.Join(t.TempDir(), "other.yaml")
 	testkit.Write(t, other, least+"rank: 2\n")
-	testkit.Write(t, config.DefaultFile, "rank: 9\nalpha: 1\n")
+	testkit.Write(t, cli.DefaultFile, "rank: 9\nalpha: 1\n")
 	if c, _, err = parse(t, "--config", other); err != nil || c.Rank != 2 || c.Alpha != 16 {
 		t.Errorf("rank %d, alpha %v: %v", c.Rank, c.Alpha, err)
 	}
@@ -205,14 +208,14 @@ func TestRefused(t *testing.T) {
 		{"not a number", least + "rank: many\n", "longlora.yaml: rank"},
 		{"not a value of the option", least + "shift: spilt\n", "longlora.yaml: shift: spilt: not one of split, roll; did you mean split?"},
 		{"not a part of a list", least + "eval-attn: [s2, ful]\n", "longlora.yaml: eval-attn: ful: not one of s2, full; did you mean full?"},
-		{"a batch", least + "batch: 9223372036854775807\n", "--batch 9223372036854775807: must be from 1 to 2^20"},
+		{"a batch", least + "batch: 9223372036854775807\n", "longlora.yaml: batch: 9223372036854775807: must be from 1 to 2^20"},
 		{"a batch of long rows", "model: m\ndata: d\nout: o\nctx: 1073741824\nbatch: 2\n", "--batch 2: rows of --ctx 1073741824"},
-		{"accumulation", least + "accum: 9223372036854775807\n", "--accum 9223372036854775807: must be"},
-		{"an epsilon of no float32", least + "eps: 1e-46\n", "--eps 1e-46: must be"},
-		{"an epsilon above all float32", least + "eps: 1e39\n", "--eps 1e+39: must be"},
-		{"a group", least + "group-size: 4611686018427387904\n", "--group-size 4611686018427387904: must be"},
-		{"a length", least + "base-ctx: 4611686018427387904\n", "--base-ctx 4611686018427387904: must be"},
-		{"threads", least + "threads: 100000\n", "--threads 100000: must be"},
+		{"accumulation", least + "accum: 9223372036854775807\n", "longlora.yaml: accum: 9223372036854775807: must be"},
+		{"an epsilon of no float32", least + "eps: 1e-46\n", "longlora.yaml: eps: 1e-46: must be"},
+		{"an epsilon above all float32", least + "eps: 1e39\n", "longlora.yaml: eps: 1e+39: must be"},
+		{"a group", least + "group-size: 4611686018427387904\n", "longlora.yaml: group-size: 4611686018427387904: must be"},
+		{"a length", least + "base-ctx: 4611686018427387904\n", "longlora.yaml: base-ctx: 4611686018427387904: must be"},
+		{"threads", least + "threads: 100000\n", "longlora.yaml: threads: 100000: must be"},
 		{"missing", "model: m\nctx: 64\n", "missing: --data, --out"},
 		{"given as nothing", "model: ''\ndata: []\nctx: 64\nout: o\n", "missing: --model, --data"},
 		{"no value", least + "adapter:\n", "longlora.yaml: adapter: it has no value"},
@@ -246,12 +249,16 @@ func TestRefused(t *testing.T) {
 
 // What a run writes down starts the same run again.
 func TestEffective(t *testing.T) {
-	_, v, err := load(t, least, "--rank=4", "--targets=q_proj,v_proj", "--eval-fraction=0.1", "--group-size=10")
+	c, _, err := load(t, least, "--rank=4", "--targets=q_proj,v_proj", "--eval-fraction=0.1", "--group-size=10")
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := v.Effective()
-	for k, want := range map[string]any{"rank": "4", "targets": []string{"q_proj", "v_proj"}, "ctx": "64", "lr": "2e-05", "group-size": "10", "data": []string{"d"}} {
+	e := map[string]any{}
+	for _, x := range c.Settings {
+		e[string(x.Option)] = x.Value
+	}
+	for k, want := range map[string]any{"rank": train.Number("4"), "targets": []string{"q_proj", "v_proj"}, "ctx": train.Number("64"),
+		"lr": train.Number("2e-05"), "group-size": train.Number("10"), "data": []string{"d"}, "out": "o"} {
 		if !reflect.DeepEqual(e[k], want) {
 			t.Errorf("%s: %v, want %v", k, e[k], want)
 		}
@@ -264,10 +271,8 @@ func TestEffective(t *testing.T) {
 }
 
 func TestSuggest(t *testing.T) {
-	fs := pflag.NewFlagSet("train", pflag.ContinueOnError)
-	new(config.Train).Flags(fs)
 	for name, want := range map[string]string{"stps": "; did you mean --steps?", "qqqqqqqqqqqq": ""} {
-		if got := config.Suggest(fs, name); got != want {
+		if got := cli.Suggest("train", name); got != want {
 			t.Errorf("%s: %q, want %q", name, got, want)
 		}
 	}
@@ -289,7 +294,7 @@ func TestSharedValue(t *testing.T) {
 			note: "longlora.yaml: ctx: 64,128 is for other commands; here --ctx is left out", err: "missing: --ctx"},
 	} {
 		t.Run(x.name, func(t *testing.T) {
-			c, v, err := load(t, x.file, x.args...)
+			_, v, err := load(t, x.file, x.args...)
 			if x.err == "" && err != nil || x.err != "" && (err == nil || !strings.Contains(err.Error(), x.err) || errs.Code(err) != 2) {
 				t.Fatalf("error %v, want %q", err, x.err)
 			}
@@ -300,8 +305,8 @@ func TestSharedValue(t *testing.T) {
 			if got := strings.Join(notes[:len(notes)-1], "; "); got != x.note {
 				t.Errorf("notes %q, want %q", got, x.note)
 			}
-			if x.note != "" && (c.DType != "auto" || v.Explicit("dtype")) {
-				t.Errorf("dtype %s, explicit %v", c.DType, v.Explicit("dtype"))
+			if dtype := v.Place().DType; x.note != "" && (dtype != "auto" || v.Given("dtype")) {
+				t.Errorf("dtype %s, given %v", dtype, v.Given("dtype"))
 			}
 		})
 	}
@@ -320,7 +325,7 @@ func TestFileText(t *testing.T) {
 		t.Fatal(err)
 	}
 	testkit.Each(t, c, map[string]bool{"ctx": c.Ctx == 64, "out": c.Out == "m", "steps": c.Steps == 1000, "seed": c.Seed == 1000, "lr": c.LR == 1e-4,
-		"shuffle": !c.Shuffle, "targets": reflect.DeepEqual(c.Targets, []string{"q_proj"}), "group": c.G == 16})
+		"shuffle": !c.Shuffle, "targets": reflect.DeepEqual(c.Targets, []string{"q_proj"}), "group": c.Group == ".25"})
 	for _, file := range []string{"", "# nothing\n", "---\n"} {
 		if _, _, err := load(t, file, "--model=m", "--data=d", "--ctx=64", "--out=o"); err != nil {
 			t.Errorf("%q: %v", file, err)
@@ -340,15 +345,8 @@ func TestFileText(t *testing.T) {
 // roundTrip writes texts as options and reads them again.
 func roundTrip(t *testing.T, out string, data []string) {
 	t.Helper()
-	fs := pflag.NewFlagSet("train", pflag.ContinueOnError)
-	new(config.Train).Flags(fs)
-	known := config.Known{}
-	fs.VisitAll(known.Add)
-	v, err := config.Load(fs, known)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b, err := v.YAML(map[string]any{"model": "m", "data": data, "out": out, "ctx": "64", "train-norm": "false"})
+	b, err := train.YAML([]train.Setting{{Option: "model", Value: "m"}, {Option: "data", Value: data}, {Option: "out", Value: out},
+		{Option: "ctx", Value: train.Number("64")}, {Option: "train-norm", Value: false}})
 	if err != nil {
 		t.Fatal(err)
 	}

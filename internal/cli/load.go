@@ -1,6 +1,4 @@
-// Package config reads a command's options: flags win over environment variables over the YAML file over
-// defaults. What is unknown, contradictory or out of range is an error that names where it stands.
-package config
+package cli
 
 import (
 	"fmt"
@@ -14,6 +12,7 @@ import (
 
 	"longlora/internal/errs"
 	"longlora/internal/rundir"
+	"longlora/internal/train"
 )
 
 // Source is where an option's value comes from, the weakest first.
@@ -22,6 +21,7 @@ type Source int
 // The sources.
 const (
 	Default Source = iota
+	Recipe
 	File
 	Env
 	Flag
@@ -38,19 +38,17 @@ type Values struct {
 	notes  []string
 }
 
-// Known are the options of all commands by name: a file may be shared between commands.
-type Known map[string][]*pflag.Flag
-
-// Add makes a command's options known.
-func (k Known) Add(f *pflag.Flag) { k[f.Name] = append(k[f.Name], f) }
+// option is the declaration of an option of the command.
+func (v *Values) option(name string) *Option { return Find(v.fs.Name(), name) }
 
 // envName is the variable of an option: LONGLORA_MAX_GRAD_NORM.
 func envName(flag string) string {
 	return "LONGLORA_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
 
-// Load brings every option of fs to its effective value.
-func Load(flags *pflag.FlagSet, known Known) (*Values, error) {
+// Load brings every option of a command to its effective value. The flags are what Define made and a command line gave; they
+// are named after the command.
+func Load(flags *pflag.FlagSet) (*Values, error) {
 	if n, err := strconv.Atoi(os.Getenv("WORLD_SIZE")); err == nil && n > 1 {
 		return nil, errs.Usagef("WORLD_SIZE is %d: more than one process in a group is not supported; run one process", n)
 	}
@@ -63,7 +61,7 @@ func Load(flags *pflag.FlagSet, known Known) (*Values, error) {
 	if err := v.set("config", Env, envLookup); err != nil {
 		return nil, err
 	}
-	file, err := v.read(known)
+	file, err := v.read()
 	if err != nil {
 		return nil, err
 	}
@@ -73,13 +71,26 @@ func Load(flags *pflag.FlagSet, known Known) (*Values, error) {
 			first = v.set(f.Name, Env, envLookup)
 		}
 		if g, ok := file[f.Name]; ok && first == nil && v.source[f.Name] == Default && f.Name != "config" {
-			first = v.fromFile(f, g, known[f.Name])
+			first = v.fromFile(f, g)
 		} else if first == nil {
-			first = checkChoices(f, v.where(f.Name))
+			first = v.option(f.Name).choose(f, v.where(f.Name))
 		}
 	})
 	v.sayFile()
+	if first == nil {
+		first = v.exclude()
+	}
 	return v, first
+}
+
+// exclude keeps of options that exclude each other those that stronger sources give.
+func (v *Values) exclude() (err error) {
+	v.fs.VisitAll(func(f *pflag.Flag) {
+		if o := v.option(f.Name); o != nil && o.Not != "" && err == nil {
+			err = v.Exclusive(f.Name, o.Not)
+		}
+	})
+	return err
 }
 
 // sayFile notes what a file that only lies in the working folder has set: nobody may have meant it.
@@ -111,13 +122,13 @@ func (v *Values) where(name string) string {
 
 // fromFile gives an option the file's value. One that this command does not take but another one does, as a shared file
 // may have it, leaves the default and a note.
-func (v *Values) fromFile(f *pflag.Flag, g given, all []*pflag.Flag) error {
+func (v *Values) fromFile(f *pflag.Flag, g given) error {
 	undo := keep(f)
 	err := v.set(f.Name, File, func(string) (given, string, bool) { return g, v.file + ": " + f.Name, true })
 	if err == nil {
-		err = checkChoices(f, v.where(f.Name))
+		err = v.option(f.Name).choose(f, v.where(f.Name))
 	}
-	if err == nil || !slices.ContainsFunc(all, func(other *pflag.Flag) bool { return other != f && takes(other, g) }) {
+	if err == nil || !others(v.option(f.Name), g) {
 		return err
 	}
 	undo()
@@ -130,10 +141,60 @@ func (v *Values) fromFile(f *pflag.Flag, g given, all []*pflag.Flag) error {
 	return nil
 }
 
-// takes reports whether an option has room for a value; the option stays as it is.
-func takes(f *pflag.Flag, g given) bool {
-	defer keep(f)()
-	return assign(f, g) == nil && checkChoices(f, "") == nil
+// others reports whether another option of the same name takes a value.
+func others(own *Option, g given) bool {
+	for i := range table {
+		if o := &table[i]; o != own && o.Name == own.Name {
+			fs := pflag.NewFlagSet(o.Of, pflag.ContinueOnError)
+			o.define(fs)
+			if f := fs.Lookup(o.Name); assign(f, g) == nil && o.choose(f, "") == nil {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// choose refuses a value that an option does not take; where names the option.
+func (o *Option) choose(f *pflag.Flag, where string) error {
+	if len(o.Values) == 0 || o.Open || f.Value.String() == f.DefValue {
+		return nil
+	}
+	for _, s := range parts(f) {
+		if !slices.Contains(o.Values, s) {
+			meant := ""
+			if !o.Things {
+				meant = nearest(s, o.Values)
+			}
+			return errs.Usagef("%s %s: not one of %s%s", where, s, strings.Join(o.Values, ", "), meant)
+		}
+	}
+	return nil
+}
+
+// parts are an option's values, one for all but lists.
+func parts(f *pflag.Flag) []string {
+	if list, ok := f.Value.(pflag.SliceValue); ok {
+		return list.GetSlice()
+	}
+	return []string{f.Value.String()}
+}
+
+// check refuses a given value that an option's declaration does not allow.
+func (v *Values) check() (err error) {
+	v.fs.VisitAll(func(f *pflag.Flag) {
+		o := v.option(f.Name)
+		if err != nil || o == nil || o.Check == nil || !v.Given(f.Name) {
+			return
+		}
+		for _, s := range parts(f) {
+			if wrong := o.Check(s); wrong != "" {
+				err = errs.Usagef("%s: %s", strings.TrimSpace(v.where(f.Name)+" "+s), wrong)
+				return
+			}
+		}
+	})
+	return err
 }
 
 // keep remembers an option's value, and gives what brings it back.
@@ -206,56 +267,8 @@ func splitList(s string) []string {
 	return out
 }
 
-// Explicit reports whether anything but the default gave the option.
-func (v *Values) Explicit(name string) bool { return v != nil && v.source[name] > Default }
-
-// Change is an option with another value than it has.
-type Change struct{ Option, Value string }
-
-// Command is the command line that was given, with changes: what a message advises can be typed as it stands. Options of
-// the environment and the file are still in force and are not repeated.
-func (v *Values) Command(changes ...Change) string {
-	words := []string{"longlora", v.fs.Name()}
-	to := map[string]string{}
-	for _, c := range changes {
-		to[c.Option] = c.Value
-	}
-	v.fs.VisitAll(func(f *pflag.Flag) {
-		values := []string{f.Value.String()}
-		if list, ok := f.Value.(pflag.SliceValue); ok {
-			if values = list.GetSlice(); f.Value.Type() != "stringArray" {
-				values = []string{strings.Join(values, ",")}
-			}
-		}
-		if changed, ok := to[f.Name]; ok {
-			values = []string{changed}
-		} else if v.source[f.Name] != Flag {
-			return
-		}
-		for _, value := range values {
-			switch {
-			case f.Value.Type() == "bool" && value == "true":
-				words = append(words, "--"+f.Name)
-			case f.Value.Type() == "bool":
-				words = append(words, "--"+f.Name+"="+value)
-			default:
-				words = append(words, "--"+f.Name, quoted(value))
-			}
-		}
-	})
-	return strings.Join(words, " ")
-}
-
-// quoted is a word as a shell takes it.
-func quoted(s string) string {
-	plain := func(r rune) bool {
-		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("_-./,:=+%@", r)
-	}
-	if s != "" && strings.IndexFunc(s, func(r rune) bool { return !plain(r) }) < 0 {
-		return s
-	}
-	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
-}
+// Given reports whether a flag, the environment or a file gave the option.
+func (v *Values) Given(name string) bool { return v.source[name] >= File }
 
 // InFile reports whether the option's value is the file's, which may be shared with other commands.
 func (v *Values) InFile(name string) bool { return v.source[name] == File }
@@ -264,7 +277,7 @@ func (v *Values) InFile(name string) bool { return v.source[name] == File }
 // are an error. The other goes back to its default.
 func (v *Values) Exclusive(a, b string) error {
 	sa, sb := v.source[a], v.source[b]
-	if sa == Default || sb == Default {
+	if sa < File || sb < File {
 		return nil
 	}
 	if sa == sb {
@@ -286,7 +299,7 @@ func (v *Values) Exclusive(a, b string) error {
 func (v *Values) Require(names ...string) error {
 	has := func(n string) bool {
 		f := v.fs.Lookup(n)
-		return f != nil && v.source[n] > Default && f.Value.String() != "" && f.Value.String() != "[]"
+		return f != nil && v.Given(n) && f.Value.String() != "" && f.Value.String() != "[]"
 	}
 	var missing []string
 	for _, n := range names {
@@ -300,24 +313,25 @@ func (v *Values) Require(names ...string) error {
 	return errs.Usagef("missing: %s; give them as flags, in %s or as LONGLORA_… variables", strings.Join(missing, ", "), DefaultFile)
 }
 
-// Effective is every option with its value, sorted, as a YAML file that gives the same run again.
-func (v *Values) Effective() map[string]any {
-	out := map[string]any{}
+// settings are the options that a run keeps, for the record of a command's run.
+func (v *Values) settings(command string) (out []train.Setting) {
 	v.fs.VisitAll(func(f *pflag.Flag) {
-		switch f.Name {
-		case "help", "config", "json", "threads", "device-mem", "host-mem", "resume", "replan", "dry-run":
+		o := v.option(f.Name)
+		if o == nil || o.Resume == train.OfCall || Find(command, f.Name) == nil {
 			return
 		}
-		if sv, ok := f.Value.(pflag.SliceValue); ok {
-			if list := sv.GetSlice(); len(list) > 0 {
-				out[f.Name] = list
-			}
+		x := train.Setting{Option: errs.Option(f.Name), Given: v.Given(f.Name), Unset: o.unset(), Resume: o.Resume}
+		switch list, isList := f.Value.(pflag.SliceValue); {
+		case isList && len(list.GetSlice()) == 0, v.source[f.Name] == Default && f.DefValue == "":
 			return
+		case isList:
+			x.Value = list.GetSlice()
+		case o.Kind == Text:
+			x.Value = f.Value.String()
+		default:
+			x.Value = train.Number(f.Value.String())
 		}
-		if v.source[f.Name] == Default && f.DefValue == "" {
-			return
-		}
-		out[f.Name] = f.Value.String()
+		out = append(out, x)
 	})
 	return out
 }

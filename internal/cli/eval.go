@@ -1,0 +1,135 @@
+package cli
+
+import (
+	"slices"
+
+	"longlora/internal/data"
+	"longlora/internal/errs"
+	"longlora/internal/eval"
+	"longlora/internal/files"
+	"longlora/internal/rope"
+	"longlora/internal/s2attn"
+)
+
+// asked are the positions that a model or an adapter is to be read with instead of its own: auto in a file, as a run leaves
+// it, is nothing but the default.
+func (v *Values) asked() (eval.Asked, error) {
+	r, err := v.positions()
+	a := eval.Asked{BaseCtx: r.BaseCtx}
+	if v.Given("rope-factor") || v.Given("rope") && !(r.Rope == "auto" && v.InFile("rope")) {
+		a.Request = &r
+	}
+	return a, err
+}
+
+// Eval are the options of eval.
+func (v *Values) Eval() (o eval.Options, report string, err error) {
+	need := []string{"model", "task", "ctx"}
+	if slices.Contains(v.texts("task"), "ppl") {
+		need = append(need, "data")
+	}
+	if err = v.Ready(need...); err != nil {
+		return o, "", err
+	}
+	if o.Asked, err = v.asked(); err != nil {
+		return o, "", err
+	}
+	o.Options, o.Memory, o.Window, o.Documents = v.attention(), v.memory(), v.window(), v.documents()
+	o.Models, o.Adapter, o.Out, o.Tasks, o.Data = v.texts("model"), v.text("adapter"), v.text("out"), v.texts("task"), v.texts("data")
+	o.Ctx, o.Stride, o.Limit, o.Protocol = v.lengths("ctx"), v.tokens("stride"), v.whole("limit"), v.text("protocol")
+	o.Trials, o.Depths, o.Seed, o.Words = v.whole("trials"), v.whole("depths"), v.seed("seed"), v.text("passkey-template")
+	o.Haystack = v.text("haystack")
+	if v.InFile("out") && files.SameDir(o.Out, o.Adapter) {
+		o.Out = "" // of the training run that shares the file
+	}
+	for _, n := range o.Ctx { // before anything is computed
+		if err := o.CheckRoll(n); err != nil {
+			return o, "", err
+		}
+	}
+	return o, v.text("report"), nil
+}
+
+// Generate are the options of generate, its prompt, and the file that holds it where there is one.
+func (v *Values) Generate() (o eval.Continuation, prompt, file string, err error) {
+	if err = v.Ready("model", "prompt|prompt-file"); err != nil {
+		return o, "", "", err
+	}
+	if o.Positions, err = v.asked(); err != nil {
+		return o, "", "", err
+	}
+	o.Memory, o.Window, o.Model, o.Adapter = v.memory(), v.window(), v.text("model"), v.text("adapter")
+	o.Chat, o.Template, o.System, o.Stop = v.truth("chat"), v.text("template"), v.text("system"), v.texts("stop")
+	o.MaxTokens, o.Fewer, o.Overlong = v.tokens("max-tokens"), !v.Given("max-tokens"), v.text("overlong")
+	o.Temperature, o.TopP, o.Seed = v.real("temperature"), v.real("top-p"), v.seed("seed")
+	if o.System != "" && !o.Chat {
+		return o, "", "", errs.Usagef("--system: without --chat the prompt is taken as it is; add --chat")
+	}
+	if slices.Contains(o.Stop, "") {
+		return o, "", "", errs.Usagef("--stop: an empty text stops everything; leave the flag out")
+	}
+	return o, v.text("prompt"), v.text("prompt-file"), nil
+}
+
+// Merge are the options of merge.
+type Merge struct {
+	Model, Adapter, Out string
+	DType               string // auto, fp32, bf16 or fp16
+	Scale               float64
+	ShardSize           int64 // bytes
+	Threads             int   // 0: all cores
+	Window              *s2attn.Choice
+	Positions           *rope.Request // nil: as they lie beside the adapter
+	CtxOfFile           bool          // the context is a shared file's, where it is train's: what lies beside the adapter is meant
+}
+
+// Merge are the options of merge.
+func (v *Values) Merge() (o Merge, err error) {
+	if err = v.Ready("model", "adapter", "out"); err != nil {
+		return o, err
+	}
+	asked, err := v.asked()
+	if err != nil {
+		return o, err
+	}
+	o.Model, o.Adapter, o.Out, o.DType = v.text("model"), v.text("adapter"), v.text("out"), v.text("dtype")
+	o.Scale, o.ShardSize, o.Threads, o.Window = v.real("scale"), *v.bytes("max-shard-size"), v.whole("threads"), v.window()
+	if asked.Request != nil || v.Given("ctx") {
+		r, err := v.positions()
+		if err != nil {
+			return o, err
+		}
+		r = r.At(v.tokens("ctx"))
+		o.Positions, o.CtxOfFile = &r, asked.Request == nil && v.InFile("ctx")
+	}
+	return o, nil
+}
+
+// Prepare are the options of prepare.
+type Prepare struct {
+	Data       data.Options
+	Model, Out string
+	Stats      []int // contexts to measure the documents by; nil: none
+	Threads    int   // 0: all cores
+}
+
+// Prepare are the options of prepare.
+func (v *Values) Prepare() (o Prepare, err error) {
+	if err = v.Ready("model", "data", "out"); err != nil {
+		return o, err
+	}
+	o.Data, o.Model, o.Out, o.Threads = v.documents(), v.text("model"), v.text("out"), v.whole("threads")
+	o.Data.Paths, o.Data.NoSpecial = v.texts("data"), v.truth("no-special")
+	if n := len(o.Data.Paths); n != 1 {
+		return o, errs.Usagef("--data: %d given; prepare one at a time, each into a file of its own", n)
+	}
+	if v.truth("stats") {
+		if o.Stats = v.lengths("ctx"); len(o.Stats) == 0 {
+			o.Stats = []int{4096, 8192, 16384, 32768}
+		}
+	}
+	if o.Data.Format == "tokens" {
+		return o, errs.Usagef("--format tokens: token ids need no preparing")
+	}
+	return o, nil
+}

@@ -1,0 +1,74 @@
+package cli
+
+import (
+	"github.com/spf13/pflag"
+
+	"longlora/internal/errs"
+	"longlora/internal/s2attn"
+)
+
+// get is the value of an option, which the table says the command has and of which kind.
+func get[T any](v *Values, name string, from func(*pflag.FlagSet, string) (T, error)) T {
+	x, err := from(v.fs, name)
+	if err != nil {
+		panic(err) // another kind, or no option of the command
+	}
+	return x
+}
+
+// JSON reports whether results are wanted as one JSON document.
+func (v *Values) JSON() bool { return v.truth("json") }
+
+// Out is the option of where to write.
+func (v *Values) Out() string { return v.text("out") }
+
+func (v *Values) text(name string) string { return get(v, name, (*pflag.FlagSet).GetString) }
+
+// texts are the values of an option of several texts, or of a list by comma.
+func (v *Values) texts(name string) []string {
+	list := v.fs.Lookup(name).Value.(pflag.SliceValue).GetSlice()
+	if len(list) == 0 {
+		return nil
+	}
+	return list
+}
+
+func (v *Values) whole(name string) int { return get(v, name, (*pflag.FlagSet).GetInt) }
+
+func (v *Values) seed(name string) uint64 { return get(v, name, (*pflag.FlagSet).GetUint64) }
+
+func (v *Values) real(name string) float64 { return get(v, name, (*pflag.FlagSet).GetFloat64) }
+
+func (v *Values) truth(name string) bool { return get(v, name, (*pflag.FlagSet).GetBool) }
+
+func (v *Values) tokens(name string) int { return int(*v.fs.Lookup(name).Value.(*tokens)) }
+
+func (v *Values) lengths(name string) []int { return *v.fs.Lookup(name).Value.(*tokensList).list }
+
+// bytes is a size; nil where nothing gives it.
+func (v *Values) bytes(name string) *int64 {
+	n, ok := parseBytes(v.text(name))
+	if !ok {
+		return nil
+	}
+	return &n
+}
+
+// window is what is to become of sliding windows; nil where nothing says it.
+func (v *Values) window() *s2attn.Choice {
+	if !v.Given("sliding-window") {
+		return nil
+	}
+	c := s2attn.Choice(*v.fs.Lookup("sliding-window").Value.(*choice))
+	return &c
+}
+
+// given are those of some options that a flag, the environment or a file gave.
+func (v *Values) given(names ...errs.Option) (out []errs.Option) {
+	for _, n := range names {
+		if v.Given(string(n)) {
+			out = append(out, n)
+		}
+	}
+	return out
+}

@@ -1,0 +1,78 @@
+package cli
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// meant is the option that other trainers (transformers, PEFT, axolotl, LLaMA-Factory, LongLoRA's scripts) know by another
+// name, of which the letters alone would not lead there; "" for none.
+func meant(name string) string {
+	name = strings.ReplaceAll(strings.ToLower(name), "_", "-")
+	for _, o := range table {
+		if slices.Contains(strings.Fields(o.Also), name) {
+			return o.Name
+		}
+	}
+	return ""
+}
+
+// suggest completes a message on a name that is no option: with the option that the name means elsewhere, or the nearest one.
+func suggest(name string, known []string) string {
+	ours := meant(name)
+	if slices.Contains(known, ours) {
+		return fmt.Sprintf("; did you mean %s?", ours)
+	}
+	return nearest(name, known)
+}
+
+// nearest suggests the known name closest to a mistyped one.
+func nearest(name string, known []string) string {
+	best, least := "", 1+len(name)/2
+	names := slices.Sorted(slices.Values(known))
+	for _, k := range names {
+		if d := distance(name, k); d < least {
+			best, least = k, d
+		}
+	}
+	if best == "" {
+		return ""
+	}
+	return fmt.Sprintf("; did you mean %s?", best)
+}
+
+// distance is the number of insertions, deletions and replacements that turn a into b.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diag := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			d := diag
+			if a[i] != b[j] {
+				d++
+			}
+			diag = row[j+1]
+			row[j+1] = min(d, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}
+
+// Suggest completes an unknown flag's error with the real one that may be meant.
+func Suggest(command, name string) string {
+	var known []string
+	for i := range table {
+		if o := &table[i]; o.takes(command) {
+			known = append(known, o.Name)
+		}
+	}
+	if s := suggest(name, known); s != "" {
+		return strings.Replace(s, "mean ", "mean --", 1)
+	}
+	return ""
+}

@@ -1,0 +1,271 @@
+package cli
+
+import (
+	"math"
+
+	"longlora/internal/s2attn"
+	"longlora/internal/train"
+)
+
+// Groups of options in help.
+const (
+	documents = "Documents and rows"
+	attention = "Attention"
+	positions = "Positions"
+	trained   = "What is trained"
+	optimizer = "Optimizer"
+	steps     = "Steps and order"
+	checking  = "Validation"
+	saving    = "Checkpoints"
+	machinery = "Device and memory"
+	all       = "Every command"
+)
+
+// Commands that share options.
+const (
+	trains   = "train extend plan"             // state a training run
+	measures = trains + " bench"               // and one on random weights
+	computes = measures + " eval generate"     // anything with a model
+	places   = computes + " merge doctor"      // or at least know of devices
+	reads    = trains + " eval prepare"        // documents
+	locates  = trains + " merge eval generate" // where a model's tokens stand
+)
+
+// What numbers may be at most, so that nothing that is counted with them overflows.
+const (
+	mostTokens  = 1 << 30
+	mostTimes   = 1 << 20
+	mostThreads = 1 << 14
+)
+
+// Shapes are the names that --shape takes.
+var Shapes = []string{"tiny", "llama2-7b", "llama2-13b", "llama2-70b", "llama3-8b"}
+
+// Chips are the names that --chip takes.
+var Chips = []string{"auto", "cpu", "a100", "h100", "h200", "rtx4090"}
+
+// templates are the names that --template takes beside files.
+var templates = []string{"auto", "llama2", "longalpaca", "llama3", "chatml", "alpaca", "mistral", "phi", "granite", "gemma", "olmo"}
+
+const templateUsage = "auto (by the marks in the model's chat template, else alpaca), llama2, longalpaca, llama3, chatml, alpaca, mistral, phi, granite, gemma, olmo, or a "
+
+// table declares every option, in the order of help. An option that differs between commands stands once for each way.
+var table = []Option{
+	// What is worked on.
+	{Name: "shape", Of: "plan", Values: Shapes, Things: true, Not: "model",
+		Usage: "instead of --model: tiny, llama2-7b, llama2-13b, llama2-70b or llama3-8b"},
+	{Name: "shape", Of: "bench", Values: Shapes, Things: true, Default: "tiny",
+		Usage: "tiny, llama2-7b, llama2-13b, llama2-70b or llama3-8b"},
+	{Name: "chip", Of: "plan", Values: Chips, Things: true, Default: "auto",
+		Usage: "auto (this machine), cpu, a100, h100, h200 or rtx4090"},
+	{Name: "max-ctx", Of: "plan", Kind: Truth, Usage: "find the longest context that fits"},
+	{Name: "model", Of: trains + " merge", Arg: "DIR|NAME", Resume: train.Elsewhere,
+		Usage: "the base: a folder, or a Hugging Face name in the local cache",
+		Also:  "base-model model-name model-name-or-path model-path pretrained"},
+	{Name: "model", Of: "eval", Kind: Texts, Arg: "DIR|NAME",
+		Usage: "a folder, or a Hugging Face name in the local cache; repeat to compare"},
+	{Name: "model", Of: "generate", Arg: "DIR|NAME", Usage: "a folder, or a Hugging Face name in the local cache"},
+	{Name: "model", Of: "prepare", Arg: "DIR|NAME",
+		Usage: "whose tokenizer: a folder with config.json and a tokenizer, or a Hugging Face name in the local cache"},
+	{Name: "data", Of: trains, Kind: Texts, Arg: "PATH", Check: named("path"), Resume: train.Elsewhere,
+		Usage: "text, JSON, CSV, parquet, Arrow or token files, or a folder; repeat for more, PATH:0.3 for a share",
+		Also:  "dataset datasets data-path data-dir train-file train-data input"},
+	{Name: "ctx", Of: trains, Kind: Tokens, Check: within(2, mostTokens, "from 2 to 2^30"),
+		Usage: "tokens of a row: the context to extend to, as 32768 or 32k",
+		Also: "context context-length context-size max-length max-seq-length max-seq-len model-max-length seq-len seq-length " +
+			"sequence-len sequence-length cutoff-len block-size"},
+	{Name: "ctx", Of: "bench", Kind: Lengths, Check: within(2, mostTokens, "from 2 to 2^30"), Usage: "tokens of a row; several by comma"},
+	{Name: "out", Of: trains, Arg: "DIR", Resume: train.Elsewhere, Usage: "folder to write the adapter and checkpoints into",
+		Also: "output output-dir output-path save-path"},
+	{Name: "adapter", Of: trains, Arg: "DIR", Resume: train.Elsewhere, Usage: "PEFT adapter to go on from",
+		Also: "adapter-name-or-path lora-model-dir peft-model lora"},
+	{Name: "adapter", Of: "merge", Arg: "DIR", Usage: "PEFT adapter, or the released LongLoRA form"},
+	{Name: "adapter", Of: "eval generate", Arg: "DIR", Usage: "PEFT adapter to apply"},
+	{Name: "warmup", Of: "bench", Kind: Whole, Default: "2", Check: least(0), Usage: "steps before those that are not measured"},
+
+	// What is evaluated.
+	{Name: "task", Of: "eval", Kind: Names, Arg: "NAME,…", Values: []string{"ppl", "passkey", "topics", "ruler"},
+		Usage: "ppl, passkey, topics, ruler, or several by comma"},
+	{Name: "data", Of: "eval", Kind: Texts, Arg: "PATH",
+		Usage: "text, JSON, CSV, parquet, Arrow or token files, or a folder, read as one stream"},
+	{Name: "ctx", Of: "eval", Kind: Lengths, Check: within(2, mostTokens, "from 2 to 2^30"), Usage: "lengths, by comma, as 8k,32k"},
+	{Name: "protocol", Of: "eval", Default: "longlora", Values: []string{"longlora", "sliding"},
+		Usage: "ppl: longlora (whole windows, the reference's) or sliding (each token once)"},
+	{Name: "stride", Of: "eval", Kind: Tokens, Default: "256", Check: least(1), Usage: "ppl: tokens between windows"},
+	{Name: "limit", Of: "eval", Kind: Whole, Check: least(0), Usage: "ppl: at most so many windows, ruler: trials, evenly spread (0: all)"},
+	{Name: "trials", Of: "eval", Kind: Whole, Default: "10", Check: within(1, mostTimes, "from 1 to 2^20"),
+		Usage: "passkey: prompts a depth; topics: prompts a length; ruler: prompts a subtask"},
+	{Name: "depths", Of: "eval", Kind: Whole, Default: "10", Check: within(1, mostTimes, "from 1 to 2^20"), Usage: "passkey: depths"},
+	{Name: "passkey-template", Of: "eval", Arg: "FILE", Usage: "passkey: YAML file of its words"},
+	{Name: "haystack", Of: "eval", Arg: "FILE", Usage: "ruler: text file to hide needles in, which adds the tasks that need one"},
+	{Name: "seed", Of: "eval", Kind: Seed, Usage: "passkey, topics, ruler: seed of what is drawn"},
+	{Name: "out", Of: "eval", Arg: "DIR", Usage: "folder that keeps results as they come; the same command goes on from there"},
+	{Name: "report", Of: "eval", Arg: "FILE", Usage: "HTML file that shows the results"},
+
+	// What extend adds to train.
+	{Name: "train", Of: "extend", Kind: Truth, Default: "true", Usage: "train; false only interpolates the positions"},
+	{Name: "eval-limit", Of: "extend", Kind: Whole, Default: "32", Check: least(1), Usage: "windows of perplexity a length"},
+	{Name: "passkey-template", Of: "extend", Arg: "FILE", Usage: "YAML file of the passkey task's words"},
+
+	// What merge makes.
+	{Name: "out", Of: "merge", Arg: "DIR", Usage: "folder to write the merged checkpoint into"},
+	{Name: "ctx", Of: "merge", Kind: Tokens, Usage: "context to set the positions for (default what lies beside the adapter)"},
+	{Name: "dtype", Of: "merge", Default: "auto", Values: []string{"auto", "fp32", "bf16", "fp16"},
+		Usage: "type of the written weights: auto (the base's), fp32, bf16 or fp16"},
+	{Name: "scale", Of: "merge", Kind: Real, Default: "1",
+		Check: number("a finite number", func(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }),
+		Usage: "how much the adapter counts: 1 as it was trained, 0 not at all; any other number between or beyond"},
+	{Name: "max-shard-size", Of: "merge", Default: "5GiB", Arg: "SIZE", Check: size, Usage: "size of a shard"},
+
+	// What is generated.
+	{Name: "prompt", Of: "generate", Not: "prompt-file", Usage: "the prompt"},
+	{Name: "prompt-file", Of: "generate", Arg: "FILE", Usage: "file that holds the prompt; - is standard input"},
+	{Name: "chat", Of: "generate", Kind: Truth, Usage: "write the prompt as a user's message in the template"},
+	{Name: "template", Of: "generate", Default: "auto", Arg: "NAME|FILE", Values: templates, Open: true,
+		Usage: "--chat: " + templateUsage + "file"},
+	{Name: "system", Of: "generate", Usage: "--chat: a system text before the message"},
+	{Name: "max-tokens", Of: "generate", Kind: Tokens, Default: "256", Check: within(1, math.MaxInt32, "from 1 to 2^31-1"),
+		Usage: "tokens to generate at most", Also: "max-new-tokens"},
+	{Name: "temperature", Of: "generate", Kind: Real, Check: within(0, 100, "from 0 to 100"), // there all tokens are nearly as probable
+		Usage: "0: always the most probable token; higher: more varied"},
+	{Name: "top-p", Of: "generate", Kind: Real, Default: "1",
+		Check: number("above 0 and at most 1", func(x float64) bool { return x > 0 && x <= 1 }),
+		Usage: "draw from the most probable tokens that together have this probability"},
+	{Name: "seed", Of: "generate", Kind: Seed, Usage: "seed of what is drawn"},
+	{Name: "stop", Of: "generate", Kind: Texts, Usage: "text at which to stop, which is left out; repeat for several"},
+	{Name: "overlong", Of: "generate", Default: "error", Values: []string{"error", "truncate"},
+		Usage: "a prompt longer than the model's length: error, or truncate (its middle goes)"},
+
+	// What is prepared, reported and written.
+	{Name: "data", Of: "prepare", Kind: Texts, Arg: "PATH", Check: named("path"),
+		Usage: "text, JSON, CSV, parquet or Arrow files, or a folder"},
+	{Name: "out", Of: "prepare", Arg: "FILE", Usage: "token file to write, F.bin; F.bin.json and F.bin.idx beside it"},
+	{Name: "no-special", Of: "prepare", Kind: Truth, Usage: "add no BOS, EOS or other special token"},
+	{Name: "stats", Of: "prepare", Kind: Truth, Usage: "print how long the documents are, and what contexts of --ctx can use of them"},
+	{Name: "ctx", Of: "prepare", Kind: Lengths, Check: least(2),
+		Usage: "contexts for --stats, by comma (default 4096,8192,16384,32768)"},
+	{Name: "out", Of: "report", Arg: "FILE", Usage: "the file to write (default DIR/report.html)"},
+	{Name: "out", Of: "man", Arg: "DIR", Usage: "folder to write into; it is made where there is none"},
+
+	{Name: "format", Of: reads, Group: documents, Default: "auto", Values: []string{"auto", "text", "alpaca", "chat", "tokens"},
+		Usage: "auto (by the first document), text, alpaca (instruction, output), chat (messages, prompt and completion, …) or tokens"},
+	{Name: "template", Of: reads, Group: documents, Default: "auto", Arg: "NAME|FILE", Values: templates, Open: true, Check: named("name"),
+		Usage: "of alpaca and chat: " + templateUsage + "template file", Also: "prompt-template chat-template"},
+	{Name: "text-field", Of: reads, Group: documents, Default: "text", Arg: "NAME", Check: named("name"),
+		Usage: "the field of a JSON object or the column of a table that holds the text"},
+	{Name: "skip-bad", Of: reads, Group: documents, Kind: Truth, Usage: "skip and count malformed documents"},
+	{Name: "train-on-prompt", Of: trains + " prepare", Group: documents, Kind: Truth,
+		Usage: "score prompts too, not only answers", Also: "train-on-inputs"},
+	{Name: "pack", Of: trains, Group: documents, Default: "auto", Values: []string{"auto", "concat", "cut", "pad"},
+		Usage: "rows: auto, concat (one stream; auto for text), cut (documents apart; auto for examples) or pad (one document a row)",
+		Also:  "sequence-packing sample-packing packing"},
+	{Name: "overlong", Of: trains, Group: documents, Default: "drop", Values: []string{"drop", "truncate", "error"},
+		Usage: "examples longer than a row: drop, truncate (the prompt's longest text loses its middle) or error"},
+
+	{Name: "attn", Of: measures, Group: attention, Default: "auto", Values: []string{"auto", "s2", "full"},
+		Usage: "attention: auto (s2), s2 (shifted sparse) or full", Also: "use-flash-attn attn-implementation"},
+	{Name: "attn", Of: "eval", Group: attention, Default: "full", Values: []string{"s2", "full"},
+		Usage: "attention: s2 (shifted sparse) or full"},
+	{Name: "full-last", Of: measures, Group: attention, Arg: "X",
+		Usage: "share of the steps, the last ones, that attend fully: 0.125 for the last eighth"},
+	{Name: "shift", Of: measures + " eval", Group: attention, Default: "split", Values: []string{"split", "roll"},
+		Usage: "s2's shift: split (nothing sees the future) or roll (the paper's pseudo-code)"},
+	{Name: "group", Of: measures + " eval", Group: attention, Default: "0.25", Arg: "X", Not: "group-size", Resume: train.Elsewhere,
+		Usage: "group size as a fraction of the context", Also: "group-size-ratio"},
+	{Name: "group-size", Of: measures + " eval", Group: attention, Kind: Tokens, Resume: train.Elsewhere,
+		Check: within(2, s2attn.MostGroup, "from 2 to 2^30"), Usage: "group size in tokens, instead of --group"},
+	{Name: "sliding-window", Of: locates, Group: attention, Kind: Window, Default: "keep", Arg: "keep|off|N", Values: []string{"keep", "off"}, Open: true,
+		Usage: "what becomes of the model's sliding windows: keep, off (full layers, on which S²-Attn then acts), or their length " +
+			"in tokens; what lies beside an adapter holds unless this is given",
+		Also: "window attention-window use-sliding-window"},
+
+	{Name: "rope", Of: locates, Group: positions, Default: "auto",
+		Values: []string{"auto", "none", "linear", "ntk", "dynamic", "yarn", "llama3"},
+		Usage:  "positions: auto, none, linear, ntk, dynamic, yarn or llama3", Also: "rope-scaling rope-scaling-type"},
+	{Name: "rope-factor", Of: locates, Group: positions, Kind: Real,
+		Check: number("a number from 1 on", func(x float64) bool { return x >= 1 && !math.IsInf(x, 0) }),
+		Usage: "scaling factor, counted from the pre-training length", Also: "rope-scaling-factor"},
+	{Name: "base-ctx", Of: locates, Group: positions, Kind: Tokens, Check: within(1, mostTokens, "from 1 to 2^30"),
+		Usage: "pre-training length, where the config does not say it", Also: "original-max-position-embeddings"},
+
+	{Name: "tune", Of: measures, Group: trained, Default: "lora", Values: []string{"lora", "full"}, Usage: "lora, or full: every weight",
+		Also: "low-rank-training finetuning-type"},
+	{Name: "init", Of: trains, Group: trained, Default: "checkpoint", Values: []string{"checkpoint", "random"},
+		Usage: "checkpoint, or random: from config.json alone, with --tune full"},
+	{Name: "rank", Of: measures, Group: trained, Kind: Whole, Default: "8", Check: within(1, 1<<16, "from 1 to 65536"), Usage: "LoRA rank",
+		Also: "lora-r lora-rank r"},
+	{Name: "alpha", Of: measures, Group: trained, Kind: Real, Default: "16", Check: positive,
+		Usage: "LoRA alpha; the scale is alpha/rank", Also: "lora-alpha"},
+	{Name: "dropout", Of: measures, Group: trained, Kind: Real, Default: "0", Check: below, Usage: "dropout before LoRA's A", Also: "lora-dropout"},
+	{Name: "targets", Of: measures, Group: trained, Kind: Names, Arg: "NAME,…", Default: "q_proj,k_proj,v_proj,o_proj", Open: true,
+		Values: []string{"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "all-linear"},
+		Usage:  "layers with LoRA, or all-linear", Also: "lora-target lora-target-modules target-modules lora-modules"},
+	{Name: "train-embed", Of: measures, Group: trained, Kind: Truth, Default: "true", Usage: "train the token embedding"},
+	{Name: "train-norm", Of: measures, Group: trained, Kind: Truth, Default: "true", Usage: "train the norms"},
+
+	{Name: "lr", Of: measures, Group: optimizer, Kind: Real, Default: "2e-5", Check: finite, Usage: "learning rate", Also: "learning-rate"},
+	{Name: "schedule", Of: trains, Group: optimizer, Default: "constant", Values: []string{"constant", "linear", "cosine"},
+		Usage: "constant, linear or cosine", Also: "lr-scheduler lr-scheduler-type scheduler"},
+	{Name: "warmup-steps", Of: trains, Group: optimizer, Kind: Whole, Default: "20", Check: least(0), Usage: "steps of linear warm-up", Also: "warmup"},
+	{Name: "max-grad-norm", Of: measures, Group: optimizer, Kind: Real, Default: "1", Check: finite,
+		Usage: "clip the gradient to this norm (0: never)", Also: "gradient-clipping grad-clip clip-grad"},
+	{Name: "weight-decay", Of: measures, Group: optimizer, Kind: Real, Default: "0", Check: finite, Usage: "weight decay of all but norms"},
+	{Name: "beta1", Of: measures, Group: optimizer, Kind: Real, Default: "0.9", Check: below, Usage: "AdamW's first decay", Also: "adam-beta1"},
+	{Name: "beta2", Of: measures, Group: optimizer, Kind: Real, Default: "0.95", Check: below, Usage: "AdamW's second decay", Also: "adam-beta2"},
+	{Name: "eps", Of: measures, Group: optimizer, Kind: Real, Default: "1e-8",
+		Check: number("a positive float32, from 1e-45 to 3e38", func(x float64) bool { return float32(x) > 0 && x <= math.MaxFloat32 }),
+		Usage: "AdamW's epsilon", Also: "adam-epsilon adam-eps"},
+
+	{Name: "steps", Of: trains, Group: steps, Kind: Whole, Check: least(1), Not: "epochs", Resume: train.Length, Usage: "optimizer steps",
+		Also: "max-steps iters iterations"},
+	{Name: "steps", Of: "bench", Group: steps, Kind: Whole, Default: "3", Check: least(1), Usage: "steps to measure"},
+	{Name: "epochs", Of: trains, Group: steps, Kind: Real, Check: positive, Resume: train.Length,
+		Usage: "passes over the rows, instead of --steps (default 1)", Also: "num-train-epochs num-epochs"},
+	{Name: "batch", Of: trains, Group: steps, Kind: Whole, Default: "1", Check: within(1, mostTimes, "from 1 to 2^20"),
+		Usage: "rows of a micro-batch", Also: "batch-size micro-batch-size per-device-train-batch-size"},
+	{Name: "accum", Of: trains, Group: steps, Kind: Whole, Default: "8", Check: within(1, mostTimes, "from 1 to 2^20"),
+		Usage: "micro-batches of a step", Also: "gradient-accumulation-steps gradient-accumulation grad-accum"},
+	{Name: "shuffle", Of: trains, Group: steps, Kind: Truth, Default: "true", Usage: "shuffle the rows of each epoch"},
+	{Name: "seed", Of: measures, Group: steps, Kind: Seed, Default: "0", Usage: "seed of order, initialisation and dropout",
+		Also: "random-seed random-state"},
+
+	{Name: "eval-data", Of: trains, Group: checking, Kind: Texts, Arg: "PATH", Check: named("path"), Not: "eval-fraction", Resume: train.Elsewhere,
+		Usage: "validation data", Also: "validation-file val-data"},
+	{Name: "eval-fraction", Of: trains, Group: checking, Kind: Real, Check: below,
+		Usage: "share of the rows to hold out for validation", Also: "val-size val-set-size"},
+	{Name: "eval-every", Of: trains, Group: checking, Kind: Whole, Default: "0", Check: least(0),
+		Usage: "steps between validations (0: none)", Also: "eval-steps"},
+	{Name: "eval-attn", Of: trains, Group: checking, Kind: Names, Arg: "NAME,…", Values: []string{"s2", "full"},
+		Usage: "attention of validation: s2, full or both (default that of training)"},
+
+	{Name: "save-every", Of: trains, Group: saving, Kind: Whole, Default: "100", Check: least(1), Resume: train.Free,
+		Usage: "steps between checkpoints", Also: "save-steps"},
+	{Name: "keep", Of: trains, Group: saving, Kind: Whole, Default: "2", Check: least(1), Resume: train.Free, Usage: "checkpoints to keep",
+		Also: "save-total-limit"},
+	{Name: "resume", Of: trains, Group: saving, Default: "auto", Arg: "auto|never|DIR", Values: []string{"auto", "never"}, Open: true,
+		Resume: train.OfCall, Usage: "auto, never, or a checkpoint's folder", Also: "resume-from-checkpoint"},
+	{Name: "replan", Of: trains, Group: saving, Kind: Truth, Resume: train.OfCall,
+		Usage: "accept another plan, and other last bits, when resuming"},
+	{Name: "dry-run", Of: trains, Group: saving, Kind: Truth, Resume: train.OfCall, Usage: "stop before step 1, after showing the first row"},
+
+	{Name: "device", Of: places, Group: machinery, Default: "auto", Arg: "NAME", Values: []string{"auto", "cpu", "cuda", "cuda:0"}, Open: true,
+		Check: device, Resume: train.Elsewhere, Usage: "auto (a GPU where there is one), cpu, cuda or cuda:N", Also: "gpu"},
+	{Name: "dtype", Of: computes + " doctor", Group: machinery, Default: "auto", Values: []string{"auto", "fp32", "bf16"}, Resume: train.Elsewhere,
+		Usage: "auto (fp32 on the CPU, bf16 on a GPU), fp32 or bf16", Also: "precision bf16 fp16 fp32"},
+	{Name: "device-mem", Of: places, Group: machinery, Arg: "SIZE", Check: size, Resume: train.OfCall,
+		Usage: "device memory to use, as 24GiB (default what is free)", Also: "gpu-memory max-memory"},
+	{Name: "host-mem", Of: places, Group: machinery, Arg: "SIZE", Check: size, Resume: train.OfCall,
+		Usage: "host memory to use (default 80 % of what is available)"},
+	{Name: "tile", Of: measures, Group: machinery, Kind: Tokens, Check: least(0), Resume: train.Planned,
+		Usage: "tokens of a tile (0: the planner's choice)"},
+	{Name: "keep-activations", Of: measures, Group: machinery, Default: "auto", Values: []string{"auto", "all", "attn", "out", "input"},
+		Resume: train.Planned, Usage: "what layers keep for the backward pass: auto (the planner's choice), all, attn, out or input"},
+	{Name: "move-layers", Of: measures, Group: machinery, Kind: Whole, Default: "-1", Check: number("0 or more, or -1", func(x float64) bool { return x >= -1 }),
+		Resume: train.Planned, Usage: "layers whose kept activations wait in host memory (-1: the planner's choice)"},
+	{Name: "threads", Group: machinery, Kind: Whole, Default: "0", Check: within(0, mostThreads, "from 0 to 16384"), Resume: train.OfCall,
+		Usage: "CPU threads (0: all cores)", Also: "num-threads"},
+
+	{Name: "config", Group: all, Arg: "FILE", Resume: train.OfCall, Usage: "YAML file of options (default longlora.yaml where there is one)"},
+	{Name: "json", Group: all, Kind: Truth, Resume: train.OfCall, Usage: "print one JSON document on stdout when done"},
+	{Name: "help", Group: all, Kind: Truth, Resume: train.OfCall, Usage: "help for the command"},
+}

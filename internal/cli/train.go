@@ -1,0 +1,225 @@
+package cli
+
+import (
+	"math"
+	"strings"
+
+	"longlora/internal/bench"
+	"longlora/internal/data"
+	"longlora/internal/errs"
+	"longlora/internal/extend"
+	"longlora/internal/load"
+	"longlora/internal/plan"
+	"longlora/internal/rope"
+	"longlora/internal/s2attn"
+	"longlora/internal/train"
+)
+
+// attention is how attention is computed.
+func (v *Values) attention() s2attn.Options {
+	o := s2attn.Options{Attn: strings.Replace(v.text("attn"), "auto", "s2", 1), Shift: v.text("shift"), Group: v.text("group")}
+	if v.Given("group-size") {
+		n := v.tokens("group-size")
+		o.GroupSize = &n
+	}
+	return o
+}
+
+// positions are what is asked of positions, but for the context.
+func (v *Values) positions() (rope.Request, error) {
+	if v.text("rope") == "none" && v.Exclusive("rope", "rope-factor") != nil {
+		return rope.Request{}, errs.Usagef("--rope none and --rope-factor exclude each other: none is without scaling")
+	}
+	return rope.Request{Rope: v.text("rope"), Factor: v.real("rope-factor"), BaseCtx: v.tokens("base-ctx")}, nil
+}
+
+// documents is how documents are read.
+func (v *Values) documents() data.Options {
+	o := data.Options{Format: v.text("format"), Template: v.text("template"), TextField: v.text("text-field"),
+		TextNamed: v.Given("text-field"), SkipBad: v.truth("skip-bad")}
+	if v.option("train-on-prompt") != nil && v.Given("train-on-prompt") {
+		all := v.truth("train-on-prompt")
+		o.TrainOnPrompt = &all
+	}
+	return o
+}
+
+// lastFully is the share of the steps that attend fully, the last ones.
+func (v *Values) lastFully() (f s2attn.Share, err error) {
+	if v.text("attn") == "full" && v.text("full-last") != "" {
+		if err := v.Exclusive("attn", "full-last"); err != nil {
+			return f, errs.Usagef("--attn full is full in every step, and --full-last in the last ones; give one")
+		}
+	}
+	if text := v.text("full-last"); text != "" && v.text("attn") != "full" {
+		if f, err = s2attn.ParseShare(text); err != nil {
+			return f, errs.Usagef("--full-last %s: %v", text, err)
+		}
+	}
+	return f, nil
+}
+
+// step are the options that a training step's memory and time depend on, at a context.
+func (v *Values) step(ctx int) (plan.Training, error) {
+	full, err := v.lastFully()
+	return plan.Training{
+		Options: v.attention(), Full: full, Ctx: ctx, Batch: 1, Accum: 1,
+		Trained: load.Trained{
+			Tune: v.text("tune"), Rank: v.whole("rank"), Alpha: v.real("alpha"), Dropout: v.real("dropout"), Targets: v.texts("targets"),
+			TrainEmbed: v.truth("train-embed"), TrainNorm: v.truth("train-norm"),
+			Given: v.given("rank", "alpha", "targets", "train-embed", "train-norm"),
+		},
+		Tile: v.tokens("tile"), KeepActivations: v.text("keep-activations"), MoveLayers: v.whole("move-layers"),
+	}, err
+}
+
+// run are the options of a training step of rows of data.
+func (v *Values) run(ctx int) (plan.Training, error) {
+	o, err := v.step(ctx)
+	if err != nil {
+		return o, err
+	}
+	o.Steps = v.whole("steps")
+	o.Adapter, o.Random, o.Pack = v.text("adapter"), v.text("init") == "random", v.text("pack")
+	o.Batch, o.Accum = v.whole("batch"), v.whole("accum")
+	o.EvalEvery, o.EvalAttn = v.whole("eval-every"), v.texts("eval-attn")
+	switch {
+	case o.Random && o.Tune != "full":
+		return o, errs.Usagef("--init random trains every weight; add --tune full")
+	case o.Adapter != "" && o.Tune == "full":
+		if v.Exclusive("adapter", "tune") != nil {
+			return o, errs.Usagef("--adapter and --tune full exclude each other; merge the adapter first")
+		}
+		o.Adapter, o.Tune = v.text("adapter"), v.text("tune")
+	case int64(o.Batch)*int64(o.Ctx) > math.MaxInt32:
+		return o, errs.Usagef("--batch %d: rows of --ctx %d together have more than 2^31 tokens; raise --accum instead", o.Batch, o.Ctx)
+	case o.EvalEvery > 0 && len(v.texts("eval-data")) == 0 && v.real("eval-fraction") == 0:
+		return o, errs.Usagef("--eval-every %d: nothing to validate on; give --eval-data or --eval-fraction", o.EvalEvery)
+	}
+	if err := o.CheckRoll(ctx); err != nil || !o.Rolls() {
+		return o, err
+	}
+	switch {
+	case o.Pack == "cut" || o.Pack == "pad":
+		return o, errs.Usagef("--shift roll: rows must be uncut; use --pack concat")
+	case o.Tile > 0 && o.Tile < o.Ctx:
+		return o, errs.Usagef("--shift roll: runs as one tile; --tile %d is less than --ctx %d", o.Tile, o.Ctx)
+	}
+	return o, nil
+}
+
+// Ready checks that the options that are needed are given, a|b being either of two, and the values of those that are.
+func (v *Values) Ready(need ...string) error {
+	if err := v.Require(need...); err != nil {
+		return err
+	}
+	if err := v.check(); err != nil {
+		return err
+	}
+	p := v.Place()
+	return p.checkType(p.Kind)
+}
+
+// Train are the options of train.
+func (v *Values) Train() (o train.Options, err error) {
+	if err = v.Ready("model", "data", "ctx", "out"); err != nil {
+		return o, err
+	}
+	if o.Positions, err = v.positions(); err != nil {
+		return o, err
+	}
+	if o.Training, err = v.run(v.tokens("ctx")); err != nil {
+		return o, err
+	}
+	o.Memory, o.Window, o.Documents = v.memory(), v.window(), v.documents()
+	o.Model, o.Out, o.Data, o.Overlong = v.text("model"), v.text("out"), v.texts("data"), v.text("overlong")
+	o.EvalData, o.EvalFraction = v.texts("eval-data"), v.real("eval-fraction")
+	o.Schedule, o.WarmupSteps = v.text("schedule"), v.whole("warmup-steps")
+	o.Epochs, o.Shuffle = v.real("epochs"), v.truth("shuffle")
+	o.SaveEvery, o.Keep = v.whole("save-every"), v.whole("keep")
+	o.Resume, o.Replan, o.DryRun = v.text("resume"), v.truth("replan"), v.truth("dry-run")
+	v.optimizer(&o)
+	o.Settings = v.settings("train") // now that of options that exclude each other one is left
+	return o, nil
+}
+
+// optimizer fills in how a step changes what is trained, and the seed.
+func (v *Values) optimizer(o *train.Options) {
+	o.LR, o.Beta1, o.Beta2, o.Eps = v.real("lr"), v.real("beta1"), v.real("beta2"), v.real("eps")
+	o.WeightDecay, o.MaxGradNorm, o.Seed = v.real("weight-decay"), v.real("max-grad-norm"), v.seed("seed")
+}
+
+// Extend are the options of extend.
+func (v *Values) Extend() (o extend.Options, err error) {
+	if o.Options, err = v.Train(); err != nil {
+		return o, err
+	}
+	o.DoTrain, o.EvalLimit, o.Words = v.truth("train"), v.whole("eval-limit"), v.text("passkey-template")
+	o.Threads, o.Given = v.whole("threads"), v.settings("extend")
+	switch {
+	case !o.DoTrain && o.Adapter != "":
+		err = errs.Usagef("--train=false only changes the positions of --model; leave --adapter out, or merge it first and extend what was merged")
+	case !o.DoTrain && o.DryRun:
+		err = errs.Usagef("--dry-run says what the training would do, and with --train=false there is none; leave one out")
+	case o.Tune == "full" || o.Random:
+		err = errs.Usagef("extend trains an adapter; for --tune full and --init random use train")
+	}
+	return o, err
+}
+
+// Plan are the options of plan, and the chip that is planned for, "auto" for this machine.
+func (v *Values) Plan() (o plan.Options, chip string, err error) {
+	need, ctx := []string{"model|shape", "ctx"}, v.tokens("ctx")
+	o.MaxCtx, o.CtxGiven = v.truth("max-ctx"), v.Given("ctx")
+	if o.MaxCtx && !o.CtxGiven {
+		need, ctx = need[:1], 4096 // only to have the options checked; the search goes over all contexts
+	}
+	if err = v.Ready(need...); err != nil {
+		return o, "", err
+	}
+	if o.Positions, err = v.positions(); err != nil {
+		return o, "", err
+	}
+	if o.Training, err = v.run(ctx); err != nil {
+		return o, "", err
+	}
+	o.Memory, o.Window, o.Model, o.Shape = v.memory(), v.window(), v.text("model"), v.text("shape")
+	chip = v.text("chip")
+	return o, chip, v.checkChip(chip)
+}
+
+// checkChip checks that a chip computes what is asked for, and that --device does not say otherwise.
+func (v *Values) checkChip(chip string) error {
+	kind := "cuda"
+	switch chip {
+	case "auto":
+		return nil
+	case "cpu":
+		kind = "cpu"
+	}
+	p := v.Place()
+	if p.Kind != "auto" && p.Kind != kind {
+		return errs.Usagef("--chip %s and --device %s say different things; leave one out", chip, v.text("device"))
+	}
+	return p.Check(kind)
+}
+
+// Bench are the options of bench.
+func (v *Values) Bench() (o bench.Options, err error) {
+	if err = v.Ready("ctx"); err != nil {
+		return o, err
+	}
+	o.Shape, o.Steps, o.Warmup = v.text("shape"), v.whole("steps"), v.whole("warmup")
+	for _, n := range v.lengths("ctx") {
+		t := train.Options{Memory: v.memory()}
+		if t.Training, err = v.step(n); err != nil {
+			return o, err
+		}
+		v.optimizer(&t)
+		if err := t.CheckRoll(n); err != nil {
+			return o, err
+		}
+		o.At = append(o.At, t)
+	}
+	return o, nil
+}
