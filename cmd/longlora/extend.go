@@ -62,6 +62,9 @@ longlora extend --model base --data books/ --ctx 8192 --rope yarn --train=false 
 				return document(c.OutOrStdout(), rep)
 			}
 			rep.Table(c.OutOrStdout())
+			if reached := rep.Reached(); reached != "" {
+				fmt.Fprintf(c.OutOrStdout(), "\n%s\n", reached)
+			}
 			if kept, lost := rep.Kept(); kept != "" {
 				fmt.Fprintf(c.OutOrStdout(), "\n%s\n", kept)
 				if lost && rep.Train != nil {

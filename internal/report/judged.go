@@ -389,8 +389,11 @@ func sayTraining(r *extend.Report, js []*judged) (out []string) {
 			out = append(out, fmt.Sprintf("At %s tokens the perplexity was %s before training; now it is %s.", thousands(int64(end.ctx)), strings.Join(from, " and "), showPPL(end.v)))
 		}
 	}
-	if kept, _ := r.Kept(); kept != "" {
-		out = append(out, kept)
+	kept, _ := r.Kept()
+	for _, s := range []string{r.Reached(), kept} {
+		if s != "" {
+			out = append(out, s)
+		}
 	}
 	return out
 }

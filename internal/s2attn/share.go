@@ -34,9 +34,6 @@ func (f *Share) Last(n int) int {
 // None reports whether every step attends as the first.
 func (f *Share) None() bool { return f.of.Sign() == 0 }
 
-// All reports whether every step attends fully.
-func (f *Share) All() bool { return f.of.Cmp(big.NewRat(1, 1)) == 0 }
-
 // String is the share as a decimal number, the same for all ways of writing it.
 func (f *Share) String() string {
 	digits, _ := f.of.FloatPrec()
