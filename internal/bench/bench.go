@@ -64,7 +64,7 @@ func Run(ctx context.Context, c Options, be ops.Backend, log io.Writer) ([]Resul
 	// A device copies every layer's weights for itself, so the copies may come from one layer's.
 	weights := load.NewStandIn(d, m.OnHost)
 	if weights.Size() > free {
-		return nil, errs.NoFitf("random weights of this shape take %s of host memory, %s are available; measure a smaller --shape, or on a GPU", ui.Bytes(weights.Size()), ui.Bytes(free))
+		return nil, errs.NoFitf("random weights of this shape take %s of host memory, %s are available; measure a smaller %s, or on a GPU", ui.Bytes(weights.Size()), ui.Bytes(free), errs.Option("shape"))
 	}
 	rates, err := m.Predicting()
 	if err != nil {

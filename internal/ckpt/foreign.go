@@ -105,7 +105,7 @@ func fileNotFolder(path string) error {
 	if string(b) == ggufMagic || strings.HasSuffix(path, ".gguf") {
 		return ggufError(path)
 	}
-	return errs.Dataf("%s: a file where a checkpoint's folder is wanted; give the folder: --model %s", path, filepath.Dir(path))
+	return errs.Dataf("%s: a file where a checkpoint's folder is wanted; give the folder: %s %s", path, errs.Option("model"), filepath.Dir(path))
 }
 
 // first is the first file of a folder that a pattern names, "" for none.
@@ -122,16 +122,16 @@ func instead(dir string) error {
 		return ggufError(p)
 	}
 	if p := first(dir, rundir.MergedDir+"/config.json"); p != "" && first(dir, rundir.ExtensionFile) != "" {
-		return errs.Dataf("%s: the folder of an extend; the model that it made: --model %s", dir, filepath.Dir(p))
+		return errs.Dataf("%s: the folder of an extend; the model that it made: %s %s", dir, errs.Option("model"), filepath.Dir(p))
 	}
 	if list := files.Glob(dir, rundir.CheckpointsDir+"/step-*/config.json"); len(list) > 0 && first(dir, rundir.RecordFile) != "" {
-		return errs.Dataf("%s: a training run that has not ended; its last checkpoint, without a tokenizer: --model %s", dir, filepath.Dir(list[len(list)-1]))
+		return errs.Dataf("%s: a training run that has not ended; its last checkpoint, without a tokenizer: %s %s", dir, errs.Option("model"), filepath.Dir(list[len(list)-1]))
 	}
 	if first(dir, rundir.AdapterConfigFile) != "" {
-		return errs.Dataf("%s: an adapter, not a model: give it as --adapter %s, and its base as --model", dir, dir)
+		return errs.Dataf("%s: an adapter, not a model: give it as %s %s, and its base as %s", dir, errs.Option("adapter"), dir, errs.Option("model"))
 	}
 	if p := first(dir, "snapshots/*/config.json"); p != "" {
-		return errs.Dataf("%s: the folder of a Hugging Face cache that holds a model's snapshots; give one of them: --model %s", dir, filepath.Dir(p))
+		return errs.Dataf("%s: the folder of a Hugging Face cache that holds a model's snapshots; give one of them: %s %s", dir, errs.Option("model"), filepath.Dir(p))
 	}
 	if p := first(dir, "consolidated.*"); p != "" {
 		return errs.Dataf("%s: weights in the form of their makers, which is not read; download the checkpoint in Hugging Face's form, or convert it with transformers' convert_llama_weights_to_hf.py", p)
@@ -147,17 +147,17 @@ func noAdapter(dir string) error {
 			return files.Fault(dir, err)
 		}
 		if cached, err := hub.Snapshot(dir); err == nil {
-			return errs.Dataf("%s: no such folder; the local cache has one of this name: --adapter %s", dir, cached)
+			return errs.Dataf("%s: no such folder; the local cache has one of this name: %s %s", dir, errs.Option("adapter"), cached)
 		}
 		return errs.Dataf("%s: no such folder; an adapter of this name is downloaded into it with: hf download %s --local-dir %s", dir, dir, dir)
 	} else if !st.IsDir() {
-		return errs.Dataf("%s: a file where an adapter's folder is wanted; give the folder: --adapter %s", dir, filepath.Dir(dir))
+		return errs.Dataf("%s: a file where an adapter's folder is wanted; give the folder: %s %s", dir, errs.Option("adapter"), filepath.Dir(dir))
 	}
 	if p := first(dir, "*.gguf"); p != "" {
 		return ggufError(p)
 	}
 	if files.Exists(filepath.Join(dir, "config.json")) {
-		return errs.Dataf("%s: there is no such file: %s holds a model, not an adapter; give it as --model", path, dir)
+		return errs.Dataf("%s: there is no such file: %s holds a model, not an adapter; give it as %s", path, dir, errs.Option("model"))
 	}
 	return errs.Dataf("%s: there is no such file; is %s the right folder?", path, dir)
 }

@@ -65,13 +65,7 @@ func distance(a, b string) int {
 
 // Suggest completes an unknown flag's error with the real one that may be meant.
 func Suggest(command, name string) string {
-	var known []string
-	for i := range table {
-		if o := &table[i]; o.takes(command) {
-			known = append(known, o.Name)
-		}
-	}
-	if s := suggest(name, known); s != "" {
+	if s := suggest(name, NamesOf(command)); s != "" {
 		return strings.Replace(s, "mean ", "mean --", 1)
 	}
 	return ""

@@ -115,6 +115,16 @@ func Find(command, name string) *Option {
 	return nil
 }
 
+// NamesOf are the options of a command.
+func NamesOf(command string) (out []string) {
+	for i := range table {
+		if o := &table[i]; o.takes(command) {
+			out = append(out, o.Name)
+		}
+	}
+	return out
+}
+
 // Groups are the titles of groups in the order of help.
 func Groups() (out []string) {
 	for _, o := range table {

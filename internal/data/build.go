@@ -344,7 +344,7 @@ func (s *source) work(b *batch) (r result) {
 				return r
 			}
 			if !s.opt.SkipBad {
-				r.err = errs.Dataf("%s: %w; mend it, or pass --skip-bad", s.where(s.files[it.file], it.kind, it.line, it.number), err)
+				r.err = errs.Dataf("%s: %w; mend it, or pass %s", s.where(s.files[it.file], it.kind, it.line, it.number), err, errs.Option("skip-bad"))
 				return r
 			}
 			r.skipped++
@@ -389,7 +389,7 @@ func (s *source) document(out []int32, b *batch, it *item) ([]int32, document, e
 		}
 	}
 	if s.format == Text {
-		v, err := textOf(m, names, s.opt.TextField, " (--text-field)")
+		v, err := textOf(m, names, s.opt.TextField, fieldOption)
 		if err == nil {
 			out, err = s.encoder.text(out, v)
 		}
@@ -401,7 +401,7 @@ func (s *source) document(out []int32, b *batch, it *item) ([]int32, document, e
 	}
 	out, d, err = s.encoder.example(out, e)
 	if all := s.opt.TrainOnPrompt; all != nil && *all && slices.ContainsFunc(e.messages, func(m Message) bool { return m.silent }) {
-		e.unread = append(e.unread, "that messages are not to be scored (--train-on-prompt scores all)")
+		e.unread = append(e.unread, "that messages are not to be scored ("+errs.Option("train-on-prompt").String()+" scores all)")
 	}
 	s.unread.add(e.unread)
 	return out, d, err

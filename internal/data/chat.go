@@ -93,7 +93,7 @@ func autoTemplate(chat string) (name, why string) {
 	if chat == "" {
 		return "alpaca", "the tokenizer has no chat template"
 	}
-	return "alpaca", "the model's own chat template has the marks of none that are known; write it as a file for --template"
+	return "alpaca", "the model's own chat template has the marks of none that are known; write it as a file for " + errs.Option("template").String()
 }
 
 // What the models' own templates add to a conversation: a system text where there is none, a header with the date.
@@ -172,14 +172,14 @@ func Ask(name, chat string, enc Encoder, sys, message string, log io.Writer) (*A
 	const answer = "\ue000" // of private use: it stands for an answer
 	e := &example{alpaca: true, instruction: message, messages: []Message{{Role: user, Content: message, at: "the prompt"}, {Role: assistant, Content: answer}}}
 	if sys != "" {
-		e.messages = slices.Insert(e.messages, 0, Message{Role: system, Content: sys, at: "--system"})
+		e.messages = slices.Insert(e.messages, 0, Message{Role: system, Content: sys, at: errs.Option("system").String()})
 	}
 	r := &rendering{}
 	if err := t.write(r, e); err != nil {
-		return nil, errs.Usagef("--template %s: %w", t.name, err)
+		return nil, errs.Usagef("%s %s: %w", errs.Option("template"), t.name, err)
 	}
 	if len(r.answers) == 0 {
-		return nil, errs.Usagef("--template %s: it marks no answer with {{answer}}", t.name)
+		return nil, errs.Usagef("%s %s: it marks no answer with {{answer}}", errs.Option("template"), t.name)
 	}
 	of, model := t.notes("the prompt is written", chat, enc)
 	for _, n := range slices.Concat([]string{of}, model, e.unread) {

@@ -5,6 +5,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"longlora/internal/errs"
 )
 
 // Formats of structured files; Auto decides by the first document.
@@ -122,8 +124,8 @@ func detect(m map[string]any, names []string, textField string, named bool) (str
 	case has(textField):
 		return Text, nil // whose fault is that it is null
 	}
-	return "", fmt.Errorf("none of the fields %q (--text-field), messages, conversations, instruction and output, prompt and completion, or question and answer; it has %s",
-		textField, fieldList(m, names))
+	return "", fmt.Errorf("none of the fields %q (%s), messages, conversations, instruction and output, prompt and completion, or question and answer; it has %s",
+		textField, errs.Option("text-field"), fieldList(m, names))
 }
 
 // fieldList names the fields that there are.
@@ -146,6 +148,9 @@ func fieldList(m map[string]any, names []string) string {
 	}
 	return strings.Join(shown, ", ")
 }
+
+// fieldOption says in a message which option names the field.
+var fieldOption = " (" + errs.Option("text-field").String() + ")"
 
 // textOf is a field that must be a text.
 func textOf(m map[string]any, names []string, field, hint string) (string, error) {

@@ -134,7 +134,7 @@ func (r *reading) long(rs records, it item, offset int64) error {
 	}))
 	if err == nil && bad == nil {
 		if bad = wrong; !found {
-			_, bad = textOf(nil, names, field, " (--text-field)")
+			_, bad = textOf(nil, names, field, fieldOption)
 		}
 	}
 	return p.finish(bad, err)
@@ -195,8 +195,8 @@ func (o *Options) recordLimit() int {
 func (o *Options) tooLong(where string) error {
 	limit := o.recordLimit()
 	if limit < maxRecord {
-		return errs.NoFitf("%s: longer than %d bytes, what a record may have of %d bytes of host memory (1/%d); divide it, give a larger --host-mem, or pass --skip-bad",
-			where, limit, o.HostMem, recordShare)
+		return errs.NoFitf("%s: longer than %d bytes, what a record may have of %d bytes of host memory (1/%d); divide it, give a larger %s, or pass %s",
+			where, limit, o.HostMem, recordShare, errs.Option("host-mem"), errs.Option("skip-bad"))
 	}
-	return errs.Dataf("%s: longer than 1 GiB; divide it into several documents, or pass --skip-bad", where)
+	return errs.Dataf("%s: longer than 1 GiB; divide it into several documents, or pass %s", where, errs.Option("skip-bad"))
 }

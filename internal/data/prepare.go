@@ -40,14 +40,14 @@ func Prepare(ctx context.Context, o Options, out, program string) (*Prepared, er
 		return nil, err
 	}
 	if s.weight != 0 {
-		return nil, errs.Usagef("--data %s: a weight belongs to train", o.Paths[0])
+		return nil, errs.Usagef("%s %s: a weight belongs to train", errs.Option("data"), o.Paths[0])
 	}
 	if s.format == Tokens {
-		return nil, errs.Usagef("--data %s: holds token ids already", s.path)
+		return nil, errs.Usagef("%s %s: holds token ids already", errs.Option("data"), s.path)
 	}
 	for _, f := range s.files {
 		if sameFile(f, out) {
-			return nil, errs.Usagef("--out %s: is one of the files of --data", out)
+			return nil, errs.Usagef("%s %s: is one of the files of %s", errs.Option("out"), out, errs.Option("data"))
 		}
 	}
 	if err := s.openEncoder(); err != nil {
@@ -94,7 +94,7 @@ func CheckOut(out string) error {
 		case err != nil:
 			return files.Fault(path, err)
 		case st.IsDir():
-			return errs.Usagef("--out %s: %s is a folder where a file is to be written", out, path)
+			return errs.Usagef("%s %s: %s is a folder where a file is to be written", errs.Option("out"), out, path)
 		case !ours:
 			return taken(out, path)
 		}
@@ -112,7 +112,7 @@ func CheckOut(out string) error {
 }
 
 func taken(out, path string) error {
-	return errs.Usagef("--out %s: %s is there and was not written by prepare; it is not overwritten: give another name, or move it away", out, path)
+	return errs.Usagef("%s %s: %s is there and was not written by prepare; it is not overwritten: give another name, or move it away", errs.Option("out"), out, path)
 }
 
 // beginsWith reports whether a file begins so.
@@ -141,12 +141,12 @@ func (s *source) describe(program string) (*sidecar, error) {
 		}
 	}
 	if c.Source, err = filepath.Abs(s.path); err != nil {
-		return nil, errs.Dataf("--data %s: %w", s.path, err)
+		return nil, errs.Dataf("%s %s: %w", errs.Option("data"), s.path, err)
 	}
 	for _, f := range s.files {
 		name, err := filepath.Rel(s.path, f)
 		if err != nil {
-			return nil, errs.Dataf("--data %s: %w", s.path, err)
+			return nil, errs.Dataf("%s %s: %w", errs.Option("data"), s.path, err)
 		}
 		fp, err := files.Sample(f, name)
 		if err != nil {
@@ -335,7 +335,7 @@ func (p *preparation) save() error {
 // finish brings the parts to their names: the sidecars first, so that the ids never stand without them.
 func (p *preparation) finish() (*Prepared, error) {
 	if p.w.count == 0 {
-		return nil, errs.Dataf("--data %s: no document is left; %d were malformed", p.s.path, p.state.Skip)
+		return nil, errs.Dataf("%s %s: no document is left; %d were malformed", errs.Option("data"), p.s.path, p.state.Skip)
 	}
 	if p.w.tokens > math.MaxInt64/8 {
 		return nil, errs.Dataf("%s: too many tokens", p.out)

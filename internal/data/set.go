@@ -169,17 +169,18 @@ func (s *Set) pack() error {
 		s.rows += src.rows
 	}
 	if int64(s.rows) > 1<<32-1 {
-		return errs.Dataf("%s: more than 2^32 rows; give a larger --ctx", s.opt.flag())
+		return errs.Dataf("%s: more than 2^32 rows; give a larger %s", s.opt.flag(), errs.Option("ctx"))
 	}
 	if s.rows > 0 {
 		return nil
 	}
 	for _, src := range s.sources {
 		if n := src.fate.Dropped + src.fate.LongAnswers; n > 0 {
-			return errs.Dataf("%s %s: no example fits --ctx %d: all %d are longer; give a larger --ctx, or --overlong truncate", s.opt.flag(), src.path, s.opt.Ctx, n)
+			return errs.Dataf("%s %s: no example fits %s %d: all %d are longer; give a larger %s, or %s truncate", s.opt.flag(), src.path, errs.Option("ctx"), s.opt.Ctx, n, errs.Option("ctx"), errs.Option("overlong"))
 		}
 	}
-	return errs.Dataf("%s: no whole row of --ctx %d tokens: %s, and a row wants %[2]d; give more text or a smaller --ctx", s.opt.name(), s.opt.Ctx, s.has())
+	return errs.Dataf("%s: no whole row of %s %d tokens: %s, and a row wants %[3]d; give more text or a smaller %[2]s",
+		s.opt.name(), errs.Option("ctx"), s.opt.Ctx, s.has())
 }
 
 // has says how many tokens there are to make rows of, by the longest source, as rows do not pass from one to another.
@@ -221,8 +222,8 @@ func (s *Set) Held() int { return s.held }
 func (s *Set) HoldOut(f float64) error {
 	s.held = int(CeilOf(f, int64(s.rows), int64(s.rows)))
 	if s.held >= s.rows {
-		return errs.Dataf("%s: --eval-fraction %v of %d rows of --ctx %d leaves none to train on; give more text, a smaller --ctx, or other text as --eval-data",
-			s.opt.name(), f, s.rows, s.opt.Ctx)
+		return errs.Dataf("%s: %s %v of %d rows of %s %d leaves none to train on; give more text, a smaller %s, or other text as %s",
+			s.opt.name(), errs.Option("eval-fraction"), f, s.rows, errs.Option("ctx"), s.opt.Ctx, errs.Option("ctx"), errs.Option("eval-data"))
 	}
 	return nil
 }

@@ -98,7 +98,7 @@ func (c *sidecar) verify(bin string, o *Options) error {
 		o.Encoder != nil && !o.Tokenizer.equal(&c.Tokenizer):
 		return errs.Dataf("%s: prepared with another tokenizer (%s) than the model's (%s); prepare the data with this model", bin, &c.Tokenizer, o.Tokenizer)
 	case o.TextNamed && c.Format == Text && o.TextField != c.TextField:
-		return errs.Usagef("--text-field %s: %s was prepared with %s", o.TextField, bin, c.TextField)
+		return errs.Usagef("%s %s: %s was prepared with %s", errs.Option("text-field"), o.TextField, bin, c.TextField)
 	}
 	if !c.examples() {
 		o.idleTemplate(bin)
@@ -108,7 +108,7 @@ func (c *sidecar) verify(bin string, o *Options) error {
 			return err
 		}
 		if sum != c.TemplateSum || sum == "" && t != c.Template {
-			return errs.Usagef("--template %s: %s was prepared with %s", t, bin, c.Template)
+			return errs.Usagef("%s %s: %s was prepared with %s", errs.Option("template"), t, bin, c.Template)
 		}
 	}
 	return c.sourcesUnchanged(bin, o)

@@ -87,7 +87,7 @@ func (s *source) findFormat() (string, error) {
 	case kinds[tokens] == len(s.files) && format != Auto:
 		for _, f := range s.files { // prepared data goes by its source's format as well
 			if c, err := readSidecar(f); err != nil || c == nil || c.Format != format {
-				return "", errs.Usagef("--format %s: %s holds token ids", format, f)
+				return "", errs.Usagef("%s %s: %s holds token ids", errs.Option("format"), format, f)
 			}
 		}
 		return Tokens, nil
@@ -96,7 +96,7 @@ func (s *source) findFormat() (string, error) {
 	case kinds[tokens] > 0:
 		return "", errs.Dataf("%s %s: token files beside others; give each its own %[1]s", s.opt.flag(), s.path)
 	case kinds[unknown] > 0 && format != Text:
-		return "", errs.Dataf("%s: not a %s file; if it holds plain text, pass --format text", s.files[0], knownFiles)
+		return "", errs.Dataf("%s: not a %s file; if it holds plain text, pass %s text", s.files[0], knownFiles, errs.Option("format"))
 	case format == Auto && structured == 0:
 		return Text, nil
 	}
@@ -110,7 +110,7 @@ func (s *source) findFormat() (string, error) {
 		return Text, nil
 	}
 	if structured == 0 {
-		return "", errs.Usagef("--format %s: %s is text; examples come as .jsonl, .json, .csv, .parquet or .arrow", format, s.path)
+		return "", errs.Usagef("%s %s: %s is text; examples come as .jsonl, .json, .csv, .parquet or .arrow", errs.Option("format"), format, s.path)
 	}
 	s.files = slices.DeleteFunc(s.files, func(f string) bool {
 		k, _ := kindOf(f)
@@ -180,7 +180,7 @@ func (s *source) detectIn(path string) (string, error) {
 			return "", s.opt.tooLong(s.where(path, k, n, 0))
 		}
 		if !s.opt.SkipBad {
-			return "", errs.Dataf("%s: %w; mend it, or pass --skip-bad", s.where(path, k, n, 0), bad)
+			return "", errs.Dataf("%s: %w; mend it, or pass %s", s.where(path, k, n, 0), bad, errs.Option("skip-bad"))
 		}
 	}
 }
@@ -283,7 +283,7 @@ func (o *Options) note(format string, a ...any) {
 // idleTemplate notes a template that was named for text, which is written in none.
 func (o *Options) idleTemplate(path string) {
 	if t := o.Template; t != "" && t != Auto {
-		o.note("%s: is text, which is written in no template: --template %s has no effect", path, t)
+		o.note("%s: is text, which is written in no template: %s %s has no effect", path, errs.Option("template"), t)
 	}
 }
 
@@ -338,7 +338,7 @@ func (s *source) load(ctx context.Context) error {
 		return w.add(r)
 	})
 	if errors.Is(err, context.Canceled) {
-		return errs.Interruptedf("interrupted while reading --data %s; nothing had begun", s.path)
+		return errs.Interruptedf("interrupted while reading %s %s; nothing had begun", errs.Option("data"), s.path)
 	}
 	if err != nil {
 		return err

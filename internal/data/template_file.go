@@ -37,10 +37,10 @@ const maxTemplateFile = 256 << 10
 func readTemplate(path string) ([]byte, error) {
 	b, err := files.Read(path, maxTemplateFile)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, errs.Usagef("--template %s: neither a file nor one of auto, %s", path, strings.Join(TemplateNames, ", "))
+		return nil, errs.Usagef("%s %s: neither a file nor one of auto, %s", errs.Option("template"), path, strings.Join(TemplateNames, ", "))
 	}
 	if err != nil {
-		return nil, errs.Usagef("--template: %w", err)
+		return nil, errs.Usagef("%s: %w", errs.Option("template"), err)
 	}
 	return b, nil
 }
@@ -66,10 +66,10 @@ func fileTemplate(path string, enc Encoder) (*template, error) {
 	}
 	parsed, err := texttemplate.New(path).Funcs((&marker{}).functions()).Parse(string(b))
 	if err != nil {
-		return nil, errs.Usagef("--template: %w", err)
+		return nil, errs.Usagef("%s: %w", errs.Option("template"), err)
 	}
 	if err := bound(parsed); err != nil {
-		return nil, errs.Usagef("--template %s: %w", path, err)
+		return nil, errs.Usagef("%s %s: %w", errs.Option("template"), path, err)
 	}
 	bos := ""
 	if id, ok := enc.BOS(); ok {
@@ -85,7 +85,7 @@ func fileTemplate(path string, enc Encoder) (*template, error) {
 	return &template{name: path, render: func(r *rendering, e *example) error {
 		m, ok := pool.Get().(*marker)
 		if !ok {
-			return errs.Usagef("--template %s: cannot be copied", path)
+			return errs.Usagef("%s %s: cannot be copied", errs.Option("template"), path)
 		}
 		defer pool.Put(m)
 		seen := chatSeen{Messages: e.messages, BOS: bos, EOS: eos}
@@ -159,7 +159,7 @@ func (m *marker) run(path string, r *rendering, e *example, seen any) error {
 		err = errors.New("nothing stands between {{answer}} and {{end_answer}}, so nothing would be scored")
 	}
 	if err != nil {
-		return errs.Usagef("--template %s: %w", path, err)
+		return errs.Usagef("%s %s: %w", errs.Option("template"), path, err)
 	}
 	r.raw(m.buf.String())
 	if err := r.unscore(e); err != nil {

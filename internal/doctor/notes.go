@@ -3,6 +3,8 @@ package doctor
 import (
 	"fmt"
 	"strings"
+
+	"longlora/internal/errs"
 )
 
 // tight is what a checkpoint of a small model wants at least.
@@ -11,6 +13,7 @@ const tight = 2 << 30
 // notes are the lacks and what mends them. best is the widest set of kernels that the CPU has.
 func (r *Report) notes(best string) []Note {
 	out := []Note{}
+	device := errs.Option("device").String()
 	note := func(mend, lack string, a ...any) { out = append(out, Note{fmt.Sprintf(lack, a...), mend}) }
 	if !r.Build.Cgo {
 		note("CGO_ENABLED=1 make", "built without cgo: the CPU's kernels are plain Go, many times slower; a C compiler is needed to build")
@@ -38,7 +41,7 @@ func (r *Report) notes(best string) []Note {
 			}
 			note("pip install "+wheel, "%s cannot be used: cuBLASLt was not found or does not open", g.Device)
 		case g.Major < 8:
-			note("longlora train --device cpu …", "%s: %s", g.Device, g.Error)
+			note("longlora train "+device+" cpu …", "%s: %s", g.Device, g.Error)
 		default:
 			note("nvidia-smi", "%s cannot be used: %s", g.Device, g.Error)
 		}
@@ -56,16 +59,17 @@ func (r *Report) notes(best string) []Note {
 		}
 	}
 	if !r.Hub.Here {
-		note("hf download meta-llama/Llama-2-7b-hf", "no Hugging Face cache at %s: --model takes folders only until a model is there (hf comes with pip install huggingface_hub)", r.Hub.Path)
+		note("hf download meta-llama/Llama-2-7b-hf", "no Hugging Face cache at %s: %s takes folders only until a model is there (hf comes with pip install huggingface_hub)",
+			r.Hub.Path, errs.Option("model"))
 	}
 	for _, t := range r.SelfTest {
 		if len(t.Failures) == 0 {
 			continue
 		}
 		if t.Device == "cpu" {
-			note("LONGLORA_CPU=plain longlora doctor --device cpu", "%d outputs of the CPU's operations are wrong: do not train here; see whether the plain kernels are right, and report it", len(t.Failures))
+			note("LONGLORA_CPU=plain longlora doctor "+device+" cpu", "%d outputs of the CPU's operations are wrong: do not train here; see whether the plain kernels are right, and report it", len(t.Failures))
 		} else {
-			note("longlora doctor --device cpu", "%d outputs of %s's operations are wrong: do not train on it; report it with this output", len(t.Failures), t.Device)
+			note("longlora doctor "+device+" cpu", "%d outputs of %s's operations are wrong: do not train on it; report it with this output", len(t.Failures), t.Device)
 		}
 	}
 	return out

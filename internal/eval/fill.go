@@ -37,7 +37,7 @@ func most(size func(n int) int, ctx, least int) (int, error) {
 	const enough = 16 // units to see how many tokens they give
 	lo, below := least, size(least)
 	if below > ctx {
-		return 0, errs.Dataf("--ctx %d is too short: the fixed words take %d tokens", ctx, below)
+		return 0, errs.Dataf("%s %d is too short: the fixed words take %d tokens", errs.Option("ctx"), ctx, below)
 	}
 	hi, above := lo+enough, size(lo+enough)
 	for above <= ctx { // lo and hi both fit

@@ -88,7 +88,7 @@ func Generate(ctx context.Context, g Continuation, prompt string, be ops.Backend
 		ids = append([]int32{id}, ids...)
 	}
 	if len(ids) == 0 {
-		return nil, errs.Usagef("--prompt: it is empty and the tokenizer has no token to begin with; give some text")
+		return nil, errs.Usagef("%s: it is empty and the tokenizer has no token to begin with; give some text", errs.Option("prompt"))
 	}
 	for _, id := range ids {
 		if int(id) >= base.Desc().V {
@@ -141,8 +141,8 @@ func room(g Continuation, base *load.Base, ids []int32, said told, log io.Writer
 		return ids, most, nil
 	}
 	if g.Overlong == "error" || most >= limit {
-		return nil, 0, errs.Usagef("the prompt's %d tokens and --max-tokens %d are more than the %d that the model's positions reach; lower --max-tokens, say --overlong truncate to leave out the prompt's middle, or stretch the positions with --rope-factor",
-			len(ids), most, limit)
+		return nil, 0, errs.Usagef("the prompt's %d tokens and %s %d are more than the %d that the model's positions reach; lower %s, say %s truncate to leave out the prompt's middle, or stretch the positions with %s",
+			len(ids), errs.Option("max-tokens"), most, limit, errs.Option("max-tokens"), errs.Option("overlong"), errs.Option("rope-factor"))
 	}
 	keep := limit - most
 	return slices.Concat(ids[:keep-keep/2], ids[len(ids)-keep/2:]), most, nil

@@ -47,7 +47,7 @@ func openJournal(dir string) (*journal, error) {
 	if err != nil {
 		return nil, err
 	}
-	if j.lock, err = files.Lock(dir, "another evaluation writes its results here; wait for it, or choose another --out"); err != nil {
+	if j.lock, err = files.Lock(dir, "another evaluation writes its results here; wait for it, or choose another "+errs.Option("out").String()); err != nil {
 		return nil, err
 	}
 	if err = j.load(); err == nil {
@@ -78,7 +78,7 @@ func (j *journal) load() error {
 		return files.Fault(j.path(), err)
 	}
 	if first := []byte(`{"key":"`); len(j.have) == 0 && (j.damaged > 0 || !bytes.HasPrefix(torn, first[:min(len(first), len(torn))])) {
-		return errs.Usagef("--out %s: no line of its %s is a result that eval wrote; it is left alone: give another folder", j.dir, rundir.JournalFile)
+		return errs.Usagef("%s %s: no line of its %s is a result that eval wrote; it is left alone: give another folder", errs.Option("out"), j.dir, rundir.JournalFile)
 	}
 	return nil
 }
@@ -119,7 +119,7 @@ func (j *journal) checkResults() error {
 		return nil
 	}
 	if err := files.ReadJSON(path, &rep); err != nil || len(rep.Results) == 0 || rep.Results[0].Task == "" || rep.Results[0].Ctx == 0 {
-		return errs.Usagef("--out %s: its %s was not written by eval; it is left alone: give another folder", j.dir, rundir.ResultsFile)
+		return errs.Usagef("%s %s: its %s was not written by eval; it is left alone: give another folder", errs.Option("out"), j.dir, rundir.ResultsFile)
 	}
 	return nil
 }

@@ -39,9 +39,9 @@ func Windows(protocol string, n, ctx, stride int) []Window {
 // leastTokens is the shortest stream that has a window, and what it is the sum of.
 func leastTokens(protocol string, ctx, stride int) (n int, of string) {
 	if protocol == "longlora" { // whose last window is left out
-		return ctx + stride + 1, "--ctx + --stride + 1"
+		return ctx + stride + 1, errs.Option("ctx").String() + " + " + errs.Option("stride").String() + " + 1"
 	}
-	return ctx, "--ctx"
+	return ctx, errs.Option("ctx").String()
 }
 
 // Limit keeps all of W windows or trials, or those numbered ⌊j·W/limit⌋.

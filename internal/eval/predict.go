@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 
+	"longlora/internal/errs"
 	"longlora/internal/load"
 	"longlora/internal/ops"
 	"longlora/internal/proc"
@@ -81,7 +82,7 @@ func (e *evaluation) sayTime(x *item) error {
 	}
 	offer := ""
 	if n := len(x.ws); n > offered {
-		offer = fmt.Sprintf("; --limit %d, evenly spread, takes about %s", offered, ui.Duration(s*offered/float64(n)))
+		offer = fmt.Sprintf("; %s %d, evenly spread, takes about %s", errs.Option("limit"), offered, ui.Duration(s*offered/float64(n)))
 	}
 	fmt.Fprintf(e.log, "ppl %d  all %d windows, about %s%s\n", x.res.Ctx, len(x.ws), ui.Duration(s), offer)
 	return nil

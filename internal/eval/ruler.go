@@ -62,7 +62,7 @@ func (t subtask) fit(enc Encoder, hay *haystack, ctx, trial int, seed uint64) er
 	s, e := t.make(newDrawing(t.name, hay, seed, ctx, trial)), &encoding{enc: enc}
 	size := len(e.withBOS(s.text(s.least))) + s.room(e)
 	if e.err == nil && size > ctx {
-		e.err = errs.Dataf("--ctx %d is too short: it takes %d tokens at least", ctx, size)
+		e.err = errs.Dataf("%s %d is too short: it takes %d tokens at least", errs.Option("ctx"), ctx, size)
 	}
 	return t.fault(e.err)
 }
@@ -95,7 +95,7 @@ func (t subtask) sample(enc Encoder, hay *haystack, ctx, trial int, seed uint64)
 		err = e.err
 	}
 	if err == nil && n == s.units {
-		err = errs.Dataf("--ctx %d is too long: its %d lines do not fill that", ctx, n)
+		err = errs.Dataf("%s %d is too long: its %d lines do not fill that", errs.Option("ctx"), ctx, n)
 	}
 	x.Prompt = best
 	return x, t.fault(err)
@@ -206,7 +206,7 @@ func (e *evaluation) noteRepeat(t subtask, s Sample, ctx int) {
 	if !t.hay || s.Units <= len(e.hay.words) {
 		return
 	}
-	n := fmt.Sprintf("note: --haystack %s has %d words, fewer than fill %d tokens: it is gone through more than once", e.cfg.Haystack, len(e.hay.words), ctx)
+	n := fmt.Sprintf("note: %s %s has %d words, fewer than fill %d tokens: it is gone through more than once", errs.Option("haystack"), e.cfg.Haystack, len(e.hay.words), ctx)
 	if !e.said[n] {
 		e.said[n] = true
 		fmt.Fprintln(e.log, n)

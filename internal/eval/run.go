@@ -159,7 +159,7 @@ func (cfg Job) texts() (words Template, hay *haystack, err error) {
 	}
 	if cfg.Haystack != "" {
 		if hay, err = readHaystack(cfg.Haystack); err != nil {
-			return words, nil, fmt.Errorf("--haystack %w", err)
+			return words, nil, fmt.Errorf("%s %w", errs.Option("haystack"), err)
 		}
 	}
 	return words, hay, nil
@@ -205,9 +205,12 @@ func (e *evaluation) run(ctx context.Context) (rs []Result, err error) {
 
 // items are the tasks at their lengths, each found to be possible; nothing is loaded for that.
 func (e *evaluation) items(ctx context.Context) (items []*item, err error) {
-	for _, d := range []struct{ flag, dir string }{{"--model", e.base.Dir}, {"--adapter", e.cfg.Adapter}} {
+	for _, d := range []struct {
+		option errs.Option
+		dir    string
+	}{{"model", e.base.Dir}, {"adapter", e.cfg.Adapter}} {
 		if e.cfg.Out != "" && files.SameDir(e.cfg.Out, d.dir) {
-			return nil, errs.Usagef("--out %s is the folder of %s; choose another one", e.cfg.Out, d.flag)
+			return nil, errs.Usagef("%s %s is the folder of %s; choose another one", errs.Option("out"), e.cfg.Out, d.option)
 		}
 	}
 	e.base.Log = e.log
@@ -224,7 +227,7 @@ func (e *evaluation) items(ctx context.Context) (items []*item, err error) {
 		fmt.Fprintf(e.log, "note: %s\n", note)
 	}
 	if e.hay != nil && !slices.Contains(e.cfg.Tasks, "ruler") {
-		fmt.Fprintf(e.log, "note: --haystack has no effect without --task ruler\n")
+		fmt.Fprintf(e.log, "note: %s has no effect without %s ruler\n", errs.Option("haystack"), errs.Option("task"))
 	}
 	e.enc, e.encErr = tokenizer.Load(e.base.Dir, e.base.Config.EOS)
 	if e.encErr == nil && !slices.Contains(e.cfg.Tasks, "ppl") { // which reads data, and that tells them
@@ -313,7 +316,7 @@ func (e *evaluation) prepare(ctx context.Context, task string, n int) (*item, er
 			return nil, err
 		}
 		if e.cfg.Attn == "s2" {
-			fmt.Fprintf(e.log, "note: %s generates text, which is done with full attention; --attn s2 is for ppl\n", task)
+			fmt.Fprintf(e.log, "note: %s generates text, which is done with full attention; %s s2 is for ppl\n", task, errs.Option("attn"))
 		}
 	}
 	return x, nil
@@ -361,8 +364,8 @@ func (e *evaluation) windows(ctx context.Context, n int) ([]Window, error) {
 	ws := Limit(Windows(e.cfg.Protocol, e.stream.Len(), n, e.cfg.Stride), e.cfg.Limit)
 	if len(ws) == 0 {
 		least, of := leastTokens(e.cfg.Protocol, n, e.cfg.Stride)
-		return nil, errs.Dataf("%s: %d tokens give no window of --ctx %d under the %s protocol, which wants %d (%s); give more text, or make these smaller",
-			e.stream.Name(), e.stream.Len(), n, e.cfg.Protocol, least, of)
+		return nil, errs.Dataf("%s: %d tokens give no window of %s %d under the %s protocol, which wants %d (%s); give more text, or make these smaller",
+			e.stream.Name(), e.stream.Len(), errs.Option("ctx"), n, e.cfg.Protocol, least, of)
 	}
 	return ws, nil
 }

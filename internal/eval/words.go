@@ -35,11 +35,11 @@ const maxTemplate = 4 << 20
 func ReadTemplate(path string) (Template, error) {
 	b, err := files.Read(path, maxTemplate)
 	if err != nil {
-		return Template{}, errs.Usagef("--passkey-template: %w", err)
+		return Template{}, errs.Usagef("%s: %w", errs.Option("passkey-template"), err)
 	}
 	t, err := parseTemplate(b)
 	if err != nil {
-		return t, errs.Usagef("--passkey-template %s: %w", path, err)
+		return t, errs.Usagef("%s %s: %w", errs.Option("passkey-template"), path, err)
 	}
 	return t, nil
 }

@@ -78,7 +78,7 @@ func Run(ctx context.Context, cfg *Options, be ops.Backend, log io.Writer) (Repo
 	if err := checkOut(cfg); err != nil { // before anything is read
 		return e.rep, err
 	}
-	lock, err := files.Lock(cfg.Out, "another extend is at work in this folder; wait for it, or choose another --out")
+	lock, err := files.Lock(cfg.Out, "another extend is at work in this folder; wait for it, or choose another "+errs.Option("out").String())
 	if err != nil {
 		return e.rep, err
 	}
@@ -129,9 +129,12 @@ func (e *extension) open(ctx context.Context) (err error) {
 	if err := ckpt.CanCarry(e.base.Dir); err != nil {
 		return err
 	}
-	for _, d := range []struct{ flag, dir string }{{"--model", e.base.Dir}, {"--adapter", c.Adapter}} {
+	for _, d := range []struct {
+		option errs.Option
+		dir    string
+	}{{"model", e.base.Dir}, {"adapter", c.Adapter}} {
 		if files.SameDir(c.Out, d.dir) {
-			return errs.Usagef("--out %s is the folder of %s; choose another one", c.Out, d.flag)
+			return errs.Usagef("%s %s is the folder of %s; choose another one", errs.Option("out"), c.Out, d.option)
 		}
 	}
 	if err := e.base.ChooseWindow(c.Window, c.Adapter); err != nil {

@@ -34,15 +34,15 @@ func checkOut(c *Options) error {
 		return err
 	}
 	if !slices.Contains(names, rundir.ExtensionFile) {
-		return errs.Usagef("--out %s: is not empty and no work of extend: it holds %s; give a folder that is empty or not "+
-			"there yet", c.Out, names[0])
+		return errs.Usagef("%s %s: is not empty and no work of extend: it holds %s; give a folder that is empty or not "+
+			"there yet", errs.Option("out"), c.Out, names[0])
 	}
 	if _, err := readWork(c.Out); err != nil {
 		return err
 	}
 	if c.Resume == "never" {
-		return errs.Usagef("--resume never: --out %s holds the work of an extend already; choose another folder or "+
-			"remove it", c.Out)
+		return errs.Usagef("%s never: %s %s holds the work of an extend already; choose another folder or "+
+			"remove it", errs.Option("resume"), errs.Option("out"), c.Out)
 	}
 	return nil
 }
@@ -55,15 +55,15 @@ func readWork(out string) (w work, err error) {
 		return w, err
 	}
 	if sealed, whole := files.Sealed(b); sealed && !whole {
-		return w, errs.Dataf("%s: not as it was written: damaged, or changed by hand; give another --out", path)
+		return w, errs.Dataf("%s: not as it was written: damaged, or changed by hand; give another %s", path, errs.Option("out"))
 	} else if !sealed {
-		return w, errs.Usagef("%s: not the record of an extend of this version; give another --out", path)
+		return w, errs.Usagef("%s: not the record of an extend of this version; give another %s", path, errs.Option("out"))
 	}
 	if err := files.ReadJSON(path, &w); err != nil {
 		return w, err
 	}
 	if w.Kind != workKind {
-		return w, errs.Usagef("%s: of another version of this program, or of another program; give another --out", path)
+		return w, errs.Usagef("%s: of another version of this program, or of another program; give another %s", path, errs.Option("out"))
 	}
 	return w, nil
 }
@@ -125,26 +125,26 @@ func (w work) compare(now work, out string) error {
 	slices.Sort(keys)
 	for _, k := range keys {
 		if was, is := w.Options[k], now.Options[k]; was != is {
-			return errs.Usagef("--%s: the work in %s began with %q, this command has %q; use the same, or another --out",
-				k, out, was, is)
+			return errs.Usagef("--%s: the work in %s began with %q, this command has %q; use the same, or another %s",
+				k, out, was, is, errs.Option("out"))
 		}
 	}
 	if w.Model.Config != now.Model.Config {
-		return errs.Usagef("--model: config.json is not the one that the work in %s began with; bring that back, or give "+
-			"another --out", out)
+		return errs.Usagef("%s: config.json is not the one that the work in %s began with; bring that back, or give "+
+			"another %s", errs.Option("model"), out, errs.Option("out"))
 	}
 	for _, f := range []struct {
 		flag    string
 		was, is []files.Fingerprint
-	}{{"--model", w.Model.Files, now.Model.Files}, {"what is evaluated on", w.Data, now.Data}} {
+	}{{errs.Option("model").String(), w.Model.Files, now.Model.Files}, {"what is evaluated on", w.Data, now.Data}} {
 		if len(f.was) != len(f.is) {
-			return errs.Usagef("%s: %d files, the work in %s began with %d; bring those back, or give another --out",
-				f.flag, len(f.is), out, len(f.was))
+			return errs.Usagef("%s: %d files, the work in %s began with %d; bring those back, or give another %s",
+				f.flag, len(f.is), out, len(f.was), errs.Option("out"))
 		}
 		for i, is := range f.is {
 			if is.Name != f.was[i].Name || is.Since(f.was[i]) == files.Changed {
 				return errs.Usagef("%s: %s is not the file that the work in %s began with; bring that back, or give "+
-					"another --out", f.flag, is.Name, out)
+					"another %s", f.flag, is.Name, out, errs.Option("out"))
 			}
 		}
 	}

@@ -18,13 +18,13 @@ func Contents(out string) ([]string, error) {
 		return Contents(filepath.Clean(out))
 	case errors.Is(err, fs.ErrNotExist):
 		if to, err := os.Readlink(out); err == nil {
-			return nil, errs.Usagef("--out %s: a link to %s, which is not there; make that folder, or give another", out, to)
+			return nil, errs.Usagef("%s %s: a link to %s, which is not there; make that folder, or give another", errs.Option("out"), out, to)
 		}
 		return nil, nil
 	case err != nil:
 		return nil, Fault(out, err)
 	case !st.IsDir():
-		return nil, errs.Usagef("--out %s: a file of that name is there; give a folder", out)
+		return nil, errs.Usagef("%s %s: a file of that name is there; give a folder", errs.Option("out"), out)
 	}
 	entries, err := os.ReadDir(out)
 	if err != nil {

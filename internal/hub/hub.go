@@ -53,7 +53,7 @@ func snapshot(name, root string) (string, error) {
 	b, err := files.Read(path, 1<<12)
 	if err != nil {
 		if some := files.Glob(root, "snapshots/*/config.json"); len(some) > 0 && !files.Exists(path) {
-			return "", errs.Dataf("%s: the local cache has it at a revision of its own, not at main; name the folder: --model %s", name, filepath.Dir(some[0]))
+			return "", errs.Dataf("%s: the local cache has it at a revision of its own, not at main; name the folder: %s %s", name, errs.Option("model"), filepath.Dir(some[0]))
 		}
 		if files.Exists(path) {
 			return "", err

@@ -50,10 +50,10 @@ func (b *Base) ChooseWindow(asked *s2attn.Choice, adapter string) error {
 	case asked != nil:
 		b.Window = *asked
 		if b.Window > 0 && b.Config.Windows == nil {
-			return errs.Usagef("--sliding-window %s: no layer of %s has a sliding window whose length could be set; leave the option out", b.Window, b.Config.Path)
+			return errs.Usagef("%s %s: no layer of %s has a sliding window whose length could be set; leave the option out", errs.Option("sliding-window"), b.Window, b.Config.Path)
 		}
 		if recorded != nil && b.differ(*recorded) {
-			b.Notes = append(b.Notes, fmt.Sprintf("--sliding-window %s, where the adapter was trained with %s (%s: positions.sliding_window)", b.Window, *recorded, path))
+			b.Notes = append(b.Notes, fmt.Sprintf("%s %s, where the adapter was trained with %s (%s: positions.sliding_window)", errs.Option("sliding-window"), b.Window, *recorded, path))
 		}
 	case recorded != nil:
 		b.Window = *recorded
@@ -93,5 +93,6 @@ func Unsegmented(d model.Desc, spec s2attn.Spec) string {
 	if spec.Mode == s2attn.Full || !d.Unsegmented() {
 		return ""
 	}
-	return "every layer has a sliding window, so none is left for S²-Attn to act on, and groups have no effect; --sliding-window off makes full layers of them"
+	return "every layer has a sliding window, so none is left for S²-Attn to act on, and groups have no effect; " +
+		errs.Option("sliding-window").String() + " off makes full layers of them"
 }

@@ -153,7 +153,7 @@ func (b *Base) Rope(p rope.Positions, length int) model.Rope {
 // is drawn from N(0, initializer_range²).
 func (b *Base) New(be ops.Backend, tr model.Train, arena *ops.Arena, seed uint64) (*model.Model, error) {
 	if d := b.Config.D; d > ops.MaxHead && be.Act() == tensor.BF16 {
-		return nil, errs.Dataf("%s: head_dim: %d; a GPU computes heads of up to %d; use --device cpu", b.Config.Path, d, ops.MaxHead)
+		return nil, errs.Dataf("%s: head_dim: %d; a GPU computes heads of up to %d; use %s cpu", b.Config.Path, d, ops.MaxHead, errs.Option("device"))
 	}
 	src := Random(b.Desc(), b.Config.InitRange, seed)
 	if b.Weights != nil {

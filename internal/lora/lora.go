@@ -67,11 +67,11 @@ func Targets(d model.Desc, list []string) (names []string, err error) {
 		case slices.Contains(all, n):
 			names = append(names, n)
 		default:
-			return nil, errs.Usagef("--targets: no linear layer is named %q; there are %s", n, known)
+			return nil, errs.Usagef("%s: no linear layer is named %q; there are %s", errs.Option("targets"), n, known)
 		}
 	}
 	if len(names) == 0 {
-		return nil, errs.Usagef("--targets: names no linear layer; there are %s", known)
+		return nil, errs.Usagef("%s: names no linear layer; there are %s", errs.Option("targets"), known)
 	}
 	slices.Sort(names)
 	return slices.Compact(names), nil

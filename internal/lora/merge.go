@@ -56,7 +56,7 @@ func Merge(ctx context.Context, o MergeOptions) (Merged, error) {
 	if err := ckpt.CanCarry(o.Base.Dir); err != nil {
 		return res, err
 	}
-	stage, err := files.NewStage(o.Out, "another merge is writing this folder; wait for it, or choose another --out")
+	stage, err := files.NewStage(o.Out, "another merge is writing this folder; wait for it, or choose another "+errs.Option("out").String())
 	if err != nil {
 		return res, err
 	}
@@ -205,8 +205,8 @@ func (p *part) make(r0, r1 int) {
 		p.err = errs.Numericf("%s: %s becomes NaN or infinite with the adapter's factors; the adapter is broken",
 			p.from, where)
 	default:
-		p.err = errs.Numericf("%s: %s is %v, too large for the type of the merged weights; use another --dtype",
-			p.base.File, where, p.v[i])
+		p.err = errs.Numericf("%s: %s is %v, too large for the type of the merged weights; use another %s",
+			p.base.File, where, p.v[i], errs.Option("dtype"))
 	}
 }
 

@@ -149,7 +149,7 @@ const someMoves = 64
 // checkForced refuses to move more layers than can be moved.
 func (p problem) checkForced() error {
 	if m, most := p.Forced.Moved, model.MostMoved(p.Desc.L); m != nil && *m > most {
-		return errs.Usagef("--move-layers %d: of the model's %d layers %d can be moved: two stay on the device, and the last one is not kept", *m, p.Desc.L, most)
+		return errs.Usagef("%s %d: of the model's %d layers %d can be moved: two stay on the device, and the last one is not kept", errs.Option("move-layers"), *m, p.Desc.L, most)
 	}
 	return nil
 }
@@ -326,19 +326,19 @@ func (z *counted) forward() (Plan, error) {
 // none is the plan of the least memory, and the refusal that says what it needs of what there is.
 func (z *counted) none() (least, next Plan, err error) {
 	p, least := z.p, z.least()
-	asked, how := fmt.Sprintf("--ctx %d", p.Ctx), fmt.Sprintf("tile %d", least.Tile)
+	asked, how := fmt.Sprintf("%s %d", errs.Option("ctx"), p.Ctx), fmt.Sprintf("tile %d", least.Tile)
 	if p.Kind == Step {
 		how = least.How()
 	} else if p.Prompt > 0 {
-		asked = fmt.Sprintf("--max-tokens %d after %d tokens of prompt", p.Ctx-p.Prompt, p.Prompt)
+		asked = fmt.Sprintf("%s %d after %d tokens of prompt", errs.Option("max-tokens"), p.Ctx-p.Prompt, p.Prompt)
 	}
 	s := fmt.Sprintf("%s does not fit: the smallest plan (%s) needs %s of host memory", asked, how, ui.Bytes(least.Host))
 	if !p.OnHost {
 		s += fmt.Sprintf(" and %s of device memory", ui.Bytes(least.Device))
 	}
-	s += fmt.Sprintf("; --host-mem allows %s", ui.Bytes(p.Limits.Host))
+	s += fmt.Sprintf("; %s allows %s", errs.Option("host-mem"), ui.Bytes(p.Limits.Host))
 	if !p.OnHost {
-		s += fmt.Sprintf(", --device-mem %s", ui.Bytes(p.Limits.Device))
+		s += fmt.Sprintf(", %s %s", errs.Option("device-mem"), ui.Bytes(p.Limits.Device))
 	}
 	return least, next, errs.NoFitf("%s", s)
 }

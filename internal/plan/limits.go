@@ -50,7 +50,7 @@ func (asked Memory) HostLimit() (int64, error) {
 	}
 	free, err := machine.HostAvailable()
 	if err != nil {
-		return 0, errs.Usagef("--host-mem: the system does not say what memory is available (%v); give a size", err)
+		return 0, errs.Usagef("%s: the system does not say what memory is available (%v); give a size", errs.Option("host-mem"), err)
 	}
 	return free / 5 * 4, nil
 }
@@ -67,9 +67,9 @@ func (p Planner) Allows(pl Plan) bool {
 // Needs says what a plan takes of which memory, and what it may.
 func (p Planner) Needs(pl Plan) string {
 	pl = pl.Room()
-	s := fmt.Sprintf("%s of host memory, where --host-mem allows %s", ui.Bytes(pl.Host), ui.Bytes(p.Limits.Host))
+	s := fmt.Sprintf("%s of host memory, where %s allows %s", ui.Bytes(pl.Host), errs.Option("host-mem"), ui.Bytes(p.Limits.Host))
 	if !p.OnHost {
-		s = fmt.Sprintf("%s of device memory, where --device-mem allows %s, and %s", ui.Bytes(pl.Device), ui.Bytes(p.Limits.Device), s)
+		s = fmt.Sprintf("%s of device memory, where %s allows %s, and %s", ui.Bytes(pl.Device), errs.Option("device-mem"), ui.Bytes(p.Limits.Device), s)
 	}
 	return s
 }
@@ -84,7 +84,7 @@ func (p Planner) another() Planner {
 // raise names the limits.
 func (p Planner) raise() string {
 	if p.OnHost {
-		return "--host-mem"
+		return errs.Option("host-mem").String()
 	}
-	return "--device-mem or --host-mem"
+	return errs.Option("device-mem").String() + " or " + errs.Option("host-mem").String()
 }

@@ -140,7 +140,7 @@ func (c Training) batchBytes(tr model.Train) int64 {
 func Shape(name string) (model.Desc, error) {
 	d, ok := model.Shapes[name]
 	if !ok {
-		return d, errs.Usagef("--shape %s: not one of %s", name, strings.Join(model.ShapeNames(), ", "))
+		return d, errs.Usagef("%s %s: not one of %s", errs.Option("shape"), name, strings.Join(model.ShapeNames(), ", "))
 	}
 	return d, nil
 }

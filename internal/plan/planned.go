@@ -207,10 +207,10 @@ func newSubject(c Options) (subject, error) {
 	s.opened = &load.Base{}
 	if c.Shape != "" {
 		if c.Adapter != "" {
-			return s, errs.Usagef("--adapter %s belongs to a checkpoint; give --model instead of --shape %s", c.Adapter, c.Shape)
+			return s, errs.Usagef("%s %s belongs to a checkpoint; give %s instead of %s %s", errs.Option("adapter"), c.Adapter, errs.Option("model"), errs.Option("shape"), c.Shape)
 		}
 		if w := c.Window; w != nil && *w > 0 {
-			return s, errs.Usagef("--sliding-window %s: no layer of --shape %s has a sliding window whose length could be set; leave the option out", *w, c.Shape)
+			return s, errs.Usagef("%s %s: no layer of %s %s has a sliding window whose length could be set; leave the option out", errs.Option("sliding-window"), *w, errs.Option("shape"), c.Shape)
 		}
 		s.desc, err = Shape(c.Shape)
 	} else if s.opened, err = load.OpenConfig(c.Model, c.Adapter); err == nil {

@@ -101,7 +101,7 @@ func Dir(dir string, log io.Writer) (*Page, error) {
 		return nil, errs.Dataf("%s: extend has not finished here, there is no %s; the same extend command goes on, and longlora report %s shows the training so far",
 			dir, rundir.ReportFile, filepath.Join(dir, rundir.AdapterDir))
 	}
-	return nil, errs.Dataf("%s is no run: it holds neither %s (training), %s (extend) nor %s (eval --out)", dir, rundir.MetricsFile, rundir.ReportFile, rundir.ResultsFile)
+	return nil, errs.Dataf("%s is no run: it holds neither %s (training), %s (extend) nor %s (eval %s)", dir, rundir.MetricsFile, rundir.ReportFile, rundir.ResultsFile, errs.Option("out"))
 }
 
 func (p *Page) addTraining(dir string, log io.Writer) error {

@@ -149,8 +149,8 @@ func (p Positions) set(r Request, headDim int) (Positions, bool, error) {
 	l0, known := p.trained(r.BaseCtx)
 	unknown := func() error {
 		return errs.Usagef("the base's pre-training length is not known: with %s scaling by %g, max_position_embeddings %d "+
-			"may mean %d or %d tokens; say which with --base-ctx",
-			p.Type, p.Factor, p.MaxPos, p.MaxPos, int(float64(p.MaxPos)/p.Factor))
+			"may mean %d or %d tokens; say which with %s",
+			p.Type, p.Factor, p.MaxPos, p.MaxPos, int(float64(p.MaxPos)/p.Factor), errs.Option("base-ctx"))
 	}
 	switch q.Factor = r.Factor; {
 	case q.Type == "none":
@@ -206,11 +206,11 @@ func ceil(f float64, n, m int) float64 {
 // ntk turns a factor into a larger theta (NTK-aware scaling), written without a type.
 func (p *Positions) ntk(headDim int) error {
 	if headDim <= 2 {
-		return errs.Usagef("--rope ntk: needs heads of more than 2 channels")
+		return errs.Usagef("%s ntk: needs heads of more than 2 channels", errs.Option("rope"))
 	}
 	theta := p.Theta * math.Pow(p.Factor, float64(headDim)/float64(headDim-2))
 	if math.IsInf(theta, 0) {
-		return errs.Usagef("--rope ntk: rope_theta overflows with the factor %g; give a smaller --rope-factor", p.Factor)
+		return errs.Usagef("%s ntk: rope_theta overflows with the factor %g; give a smaller %s", errs.Option("rope"), p.Factor, errs.Option("rope-factor"))
 	}
 	p.Type, p.Factor, p.Theta = "default", 1, theta
 	return nil

@@ -105,7 +105,7 @@ func (r *Run) own() error {
 }
 
 func errOther() error {
-	return errs.Usagef("of another version of this program, or of another program; go on with that one, or give another --out")
+	return errs.Usagef("of another version of this program, or of another program; go on with that one, or give another %s", errs.Option("out"))
 }
 
 // maxRecord is longer than the record of a run over a million files, in bytes.
@@ -131,7 +131,7 @@ func Parse(b []byte, r Record) error {
 		if bytes.Contains(b[:min(len(b), 200)], []byte(`"longlora": "`+anyKind)) {
 			return errs.Dataf("it is not as it was written: damaged, or changed by hand")
 		}
-		return errs.Usagef("not the record of a training run of this version; give another --out")
+		return errs.Usagef("not the record of a training run of this version; give another %s", errs.Option("out"))
 	}
 	dec := json.NewDecoder(bytes.NewReader(b))
 	dec.UseNumber()

@@ -37,8 +37,8 @@ func NewEngine(b ops.Backend, w plan.Work, pl plan.Plan, base Weights, rope mode
 	room := pl.Room()
 	// Taking more than there is would end the process without a word.
 	if free, err := machine.HostAvailable(); err == nil && room.Host-room.Base > free {
-		return nil, errs.NoFitf("the plan takes %s of host memory besides what the process has, and %s are available; lower --host-mem, or end what else uses memory",
-			ui.Bytes(room.Host-room.Base), ui.Bytes(free))
+		return nil, errs.NoFitf("the plan takes %s of host memory besides what the process has, and %s are available; lower %s, or end what else uses memory",
+			ui.Bytes(room.Host-room.Base), ui.Bytes(free), errs.Option("host-mem"))
 	}
 	e := &Engine{Backend: b, work: w, plan: pl, rope: rope}
 	for _, a := range []struct {
@@ -139,9 +139,9 @@ func CheckFinite(step int, loss, norm float64) error {
 	bad := func(v float64) bool { return math.IsNaN(v) || math.IsInf(v, 0) }
 	switch {
 	case bad(loss):
-		return errs.Numericf("step %d: the loss is %g; the update was not applied. Check the weights for NaN or Inf, or lower --lr", step, loss)
+		return errs.Numericf("step %d: the loss is %g; the update was not applied. Check the weights for NaN or Inf, or lower %s", step, loss, errs.Option("lr"))
 	case bad(norm):
-		return errs.Numericf("step %d: the gradient's norm is %g (loss %g); the update was not applied. Lower --lr or check the weights", step, norm, loss)
+		return errs.Numericf("step %d: the gradient's norm is %g (loss %g); the update was not applied. Lower %s or check the weights", step, norm, loss, errs.Option("lr"))
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"longlora/internal/data"
+	"longlora/internal/errs"
 	"longlora/internal/load"
 	"longlora/internal/ops"
 	"longlora/internal/plan"
@@ -108,13 +109,13 @@ func (s *setup) facts(log io.Writer, done int) error {
 		line("filled", "%.1f %% of the rows' places", 100*st.Fill)
 	}
 	if st.Dropped > 0 {
-		line("dropped", "%d examples longer than --ctx; --overlong truncate would shorten their prompts", st.Dropped)
+		line("dropped", "%d examples longer than %s; %s truncate would shorten their prompts", st.Dropped, errs.Option("ctx"), errs.Option("overlong"))
 	}
 	if st.Truncated > 0 {
-		line("truncated", "%d examples longer than --ctx lost the middle of their prompt's longest text", st.Truncated)
+		line("truncated", "%d examples longer than %s lost the middle of their prompt's longest text", st.Truncated, errs.Option("ctx"))
 	}
 	if st.LongAnswers > 0 {
-		line("dropped", "%d examples longer than --ctx: answers of more than ctx - 64 tokens, or a prompt without one text long enough to shorten", st.LongAnswers)
+		line("dropped", "%d examples longer than %s: answers of more than ctx - 64 tokens, or a prompt without one text long enough to shorten", st.LongAnswers, errs.Option("ctx"))
 	}
 	if n, _ := s.evalRows(); n > 0 {
 		line("validation", "%d rows", n)

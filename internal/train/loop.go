@@ -111,7 +111,7 @@ func (r *run) step(ctx context.Context, sched Schedule) error {
 			tokens += int64(len(row.IDs))
 		}
 		if targets == 0 {
-			return errs.Dataf("--data: step %d has no token to predict: its documents are single tokens, or no answer lies in its rows", s)
+			return errs.Dataf("%s: step %d has no token to predict: its documents are single tokens, or no answer lies in its rows", errs.Option("data"), s)
 		}
 		loss, norm, err = r.engine.Gradients(ctx, c.Accum, func(a int) *model.Batch { return r.micro(s, a) }, targets)
 		return err
@@ -220,7 +220,7 @@ func (r *run) evalLoss(ctx context.Context, spec s2attn.Spec) (float64, error) {
 		return 0, err
 	}
 	if count == 0 {
-		return 0, errs.Dataf("--eval-data: no token to predict in the rows for validation")
+		return 0, errs.Dataf("%s: no token to predict in the rows for validation", errs.Option("eval-data"))
 	}
 	return sum / float64(count), nil
 }

@@ -156,16 +156,19 @@ func (s *setup) settings() []Setting {
 // difference that cannot be seen is said on log.
 func (r *Record) compare(saved *Record, where string, demands map[string]Demand, replan bool, log io.Writer) error {
 	differ := func(what string, was, is any) error {
-		return errs.Usagef("%s: %s was %v, now it is %v; give what the saved run had, or another --out", where, what, was, is)
+		return errs.Usagef("%s: %s was %v, now it is %v; give what the saved run had, or another %s", where, what, was, is, errs.Option("out"))
 	}
 	if saved.Model.Config != r.Model.Config {
-		return differ("--model: config.json", "of sha256 "+short(saved.Model.Config), "of sha256 "+short(r.Model.Config))
+		return differ(errs.Option("model").String()+": config.json", "of sha256 "+short(saved.Model.Config), "of sha256 "+short(r.Model.Config))
 	}
 	for _, f := range []struct {
 		what    string
 		was, is []files.Fingerprint
-	}{{"--model", saved.Model.Files, r.Model.Files}, {"the tokenizer", saved.Tokenizer, r.Tokenizer}, {"--adapter", saved.Adapter, r.Adapter},
-		{"--data", saved.Data, r.Data}, {"--eval-data", saved.EvalData, r.EvalData}} {
+	}{
+		{errs.Option("model").String(), saved.Model.Files, r.Model.Files}, {"the tokenizer", saved.Tokenizer, r.Tokenizer},
+		{errs.Option("adapter").String(), saved.Adapter, r.Adapter}, {errs.Option("data").String(), saved.Data, r.Data},
+		{errs.Option("eval-data").String(), saved.EvalData, r.EvalData},
+	} {
 		for i := range max(len(f.was), len(f.is)) {
 			was, is := describe(f.was, i), describe(f.is, i)
 			if was != is {
@@ -208,7 +211,7 @@ func (r *Record) compare(saved *Record, where string, demands map[string]Demand,
 		}
 	}
 	if !replan && saved.Device != r.Device {
-		return errs.NoFitf("%s: the saved plan is for %s, this is %s; --replan accepts a new plan and other last bits", where, saved.Device, r.Device)
+		return errs.NoFitf("%s: the saved plan is for %s, this is %s; %s accepts a new plan and other last bits", where, saved.Device, r.Device, errs.Option("replan"))
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"runtime/debug"
 
+	"longlora/internal/errs"
 	"longlora/internal/files"
 	"longlora/internal/load"
 	"longlora/internal/machine"
@@ -27,7 +28,7 @@ func Run(ctx context.Context, c *Options, be ops.Backend, log io.Writer) (rundir
 	if err := checkOut(c); err != nil {
 		return rundir.Result{}, err
 	}
-	folder, err := files.Lock(c.Out, "another run is at work in this folder; wait for it, or choose another --out")
+	folder, err := files.Lock(c.Out, "another run is at work in this folder; wait for it, or choose another "+errs.Option("out").String())
 	if err != nil {
 		return rundir.Result{}, err
 	}

@@ -98,9 +98,12 @@ func (s *setup) openBase() error {
 	if err != nil {
 		return err
 	}
-	for _, d := range []struct{ flag, dir string }{{"--model", s.base.Dir}, {"--adapter", c.Adapter}} {
+	for _, d := range []struct {
+		option errs.Option
+		dir    string
+	}{{"model", s.base.Dir}, {"adapter", c.Adapter}} {
 		if files.SameDir(c.Out, d.dir) {
-			return errs.Usagef("--out %s is the folder of %s; choose another one", c.Out, d.flag)
+			return errs.Usagef("%s %s is the folder of %s; choose another one", errs.Option("out"), c.Out, d.option)
 		}
 	}
 	if c.Tune == "full" {
@@ -128,7 +131,7 @@ func (s *setup) openData(ctx context.Context, log io.Writer) error {
 		return err
 	}
 	if c.Rolls() && (s.set.Cut() || s.set.Padded()) {
-		return errs.Usagef("--shift roll: rows must be uncut, and examples are packed apart; use --pack concat")
+		return errs.Usagef("%s roll: rows must be uncut, and examples are packed apart; use %s concat", errs.Option("shift"), errs.Option("pack"))
 	}
 	if c.EvalFraction > 0 {
 		if err := s.set.HoldOut(c.EvalFraction); err != nil {
@@ -141,12 +144,12 @@ func (s *setup) openData(ctx context.Context, log io.Writer) error {
 			return err
 		}
 		if w := s.evalSet.Weights(); slices.Max(w) > 0 {
-			return errs.Usagef("--eval-data: a weight is for --data; all rows are validated on")
+			return errs.Usagef("%s: a weight is for %s; all rows are validated on", errs.Option("eval-data"), errs.Option("data"))
 		}
 	}
 	s.order = data.NewOrder(s.set, c.Seed, c.Shuffle)
 	if s.order.Rows() == 0 {
-		return errs.Dataf("--data: no rows are left to train on")
+		return errs.Dataf("%s: no rows are left to train on", errs.Option("data"))
 	}
 	return nil
 }
@@ -190,8 +193,8 @@ func (s *setup) choose(saved *plan.Plan, replan bool) error {
 		return err
 	}
 	if !s.planner.Allows(s.plan) {
-		return errs.NoFitf("the saved plan (tile %d, keeping %s) needs %s; raise the limits, or accept a new plan and other last bits with --replan",
-			s.plan.Tile, s.plan.Kept(), s.planner.Needs(s.plan))
+		return errs.NoFitf("the saved plan (tile %d, keeping %s) needs %s; raise the limits, or accept a new plan and other last bits with %s",
+			s.plan.Tile, s.plan.Kept(), s.planner.Needs(s.plan), errs.Option("replan"))
 	}
 	return nil
 }

@@ -89,7 +89,7 @@ func (e *Engine) out(name string, t ops.Tensor, d tensor.DType) ckpt.Out {
 			}
 			for i, v := range part {
 				if math.IsNaN(float64(v)) || math.IsInf(float64(v), 0) {
-					return errs.Numericf("%s: element %d is %v after the update; lower --lr. The last good checkpoint is kept", name, lo+i, v)
+					return errs.Numericf("%s: element %d is %v after the update; lower %s. The last good checkpoint is kept", name, lo+i, v, errs.Option("lr"))
 				}
 			}
 			if _, err := bw.Write(encode(part, d)); err != nil {

@@ -51,7 +51,7 @@ func (b *Backend) AttnBackward(a *ops.Attn) {
 func (b *Backend) attnArgs(a *ops.Attn) (c C.ll_attn_args, ok bool) {
 	if a.Spec.Mode == s2attn.Roll && a.Spec.Window == 0 {
 		if b.err == nil {
-			b.err = errs.Usagef("%s: --shift roll runs on the CPU only; use --device cpu, or --shift split", b.Name())
+			b.err = errs.Usagef("%s: %s roll runs on the CPU only; use %s cpu, or %s split", b.Name(), errs.Option("shift"), errs.Option("device"), errs.Option("shift"))
 		}
 		return c, false
 	}

@@ -180,16 +180,16 @@ func Open(index int) (*Backend, error) {
 	case err != nil:
 		return nil, err
 	case n == 0:
-		return nil, errs.Usagef("--device cuda: the driver gives no GPU; use --device cpu, or look at nvidia-smi")
+		return nil, errs.Usagef("%s cuda: the driver gives no GPU; use %s cpu, or look at nvidia-smi", errs.Option("device"), errs.Option("device"))
 	case index < 0 || index >= n:
-		return nil, errs.Usagef("--device cuda:%d: there are %d GPUs, the first is cuda:0", index, n)
+		return nil, errs.Usagef("%s cuda:%d: there are %d GPUs, the first is cuda:0", errs.Option("device"), index, n)
 	}
 	b := &Backend{dev: cu.Device(index)}
 	if b.info, err = describe(index); err != nil {
 		return nil, fmt.Errorf("cuda:%d: %w", index, err)
 	}
 	if b.info.Major < oldest {
-		return nil, errs.Usagef("--device cuda:%d: %s has compute capability %d.%d; 8.0 or later is needed", index, b.info.Name, b.info.Major, b.info.Minor)
+		return nil, errs.Usagef("%s cuda:%d: %s has compute capability %d.%d; 8.0 or later is needed", errs.Option("device"), index, b.info.Name, b.info.Major, b.info.Minor)
 	}
 	if b.ctx, err = b.dev.RetainPrimaryCtx(); err != nil {
 		return nil, fmt.Errorf("cuda:%d: taking the primary context: %w", index, err)

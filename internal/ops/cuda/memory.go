@@ -58,7 +58,7 @@ func alloc(bytes int64, name string) (unsafe.Pointer, error) {
 		if e != nil {
 			return nil, e
 		}
-		return nil, errs.NoFitf("%d bytes of device memory for %s: %d of %d are free; lower --device-mem, or end what else uses the GPU", bytes, name, free, total)
+		return nil, errs.NoFitf("%d bytes of device memory for %s: %d of %d are free; lower %s, or end what else uses the GPU", bytes, name, free, total, errs.Option("device-mem"))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%d bytes of device memory for %s: %w", bytes, name, err)
@@ -74,7 +74,7 @@ func (b *Backend) Reserve(s ops.Space, bytes int64, name string) (unsafe.Pointer
 	if s == ops.Host {
 		p, err := lock(bytes)
 		if err != nil {
-			return nil, errs.NoFitf("%s: %d bytes of page-locked host memory for %s: %v; lower --host-mem", b.Name(), bytes, name, err)
+			return nil, errs.NoFitf("%s: %d bytes of page-locked host memory for %s: %v; lower %s", b.Name(), bytes, name, err, errs.Option("host-mem"))
 		}
 		return p, nil
 	}

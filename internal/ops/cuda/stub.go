@@ -21,7 +21,7 @@ func Kernels() string { return "" }
 
 // Open takes the device's primary context.
 func Open(int) (*Backend, error) {
-	return nil, errs.Usagef("--device cuda: this build has no CUDA; build it with 'make cuda'")
+	return nil, errs.Usagef("%s cuda: this build has no CUDA; build it with 'make cuda'", errs.Option("device"))
 }
 
 // Info describes the device.
