@@ -28,7 +28,7 @@ const (
 func options(t *testing.T, data, out string, more ...string) *extend.Options {
 	t.Helper()
 	args := append([]string{"--model=" + golden + "/model", "--data=" + data, "--out=" + out, "--ctx=256", "--base-ctx=32",
-		"--steps=6", "--accum=1", "--warmup-steps=0", "--lr=1e-3", "--save-every=2"}, more...)
+		"--steps=6", "--accum=1", "--warmup-steps=0", "--lr=1e-3", "--save-every=2", "--full-last=0.5"}, more...)
 	c, err := flags.Parse(t, "extend", args).Extend()
 	if err != nil {
 		t.Fatal(err)
@@ -93,6 +93,9 @@ func TestInterruptedAndResumed(t *testing.T) {
 	}
 	if !strings.Contains(log, "finished already") {
 		t.Errorf("the training was done again:\n%s", log)
+	}
+	if got.Train.FullSteps != 3 {
+		t.Errorf("%d of 6 steps attended fully", got.Train.FullSteps)
 	}
 	if !reflect.DeepEqual(got.Lengths, want.Lengths) {
 		t.Errorf("figures %+v, want %+v", got.Lengths, want.Lengths)

@@ -14,20 +14,28 @@ import (
 
 // Metrics is one line of metrics.jsonl.
 type Metrics struct {
-	Step       int      `json:"step"`
-	Attn       string   `json:"attn,omitempty"` // how the step attended: s2 or full
-	Loss       float64  `json:"loss"`
-	GradNorm   float64  `json:"grad_norm"`
-	LR         float64  `json:"lr"`
-	Tokens     int64    `json:"tokens"`
-	TokPerS    float64  `json:"tok_per_s"`
-	StepS      float64  `json:"step_s"`
-	DevicePeak int64    `json:"device_peak_bytes"`
-	HostPeak   int64    `json:"host_peak_bytes"`
-	EvalLoss   *float64 `json:"eval_loss,omitempty"`
+	Step       int     `json:"step"`
+	Attn       string  `json:"attn,omitempty"` // how the step attended: s2 or full
+	Loss       float64 `json:"loss"`
+	GradNorm   float64 `json:"grad_norm"`
+	LR         float64 `json:"lr"`
+	Tokens     int64   `json:"tokens"`
+	TokPerS    float64 `json:"tok_per_s"`
+	StepS      float64 `json:"step_s"`
+	DevicePeak int64   `json:"device_peak_bytes"`
+	HostPeak   int64   `json:"host_peak_bytes"`
+	Validation
+}
+
+// Validation is the mean loss of held-out rows, nil where it was not asked for.
+type Validation struct {
+	EvalLoss   *float64 `json:"eval_loss,omitempty"` // under the only attention that is asked for, the step's own by default
 	EvalSparse *float64 `json:"eval_loss_s2,omitempty"`
 	EvalFull   *float64 `json:"eval_loss_full,omitempty"`
 }
+
+// Any reports whether there is any.
+func (v Validation) Any() bool { return v.EvalLoss != nil || v.EvalSparse != nil || v.EvalFull != nil }
 
 // MetricsLog appends lines to a metrics.jsonl.
 type MetricsLog struct{ f *os.File }

@@ -64,10 +64,27 @@ type State struct {
 type Result struct {
 	Steps     int     `json:"steps"`
 	FullSteps int     `json:"full_steps"` // of them, that attended fully
-	Loss      float64 `json:"loss"`
+	Loss      float64 `json:"loss"`       // of the last step
+	LossMean  float64 `json:"loss_mean"`  // over the last tenth of the steps, at least one
 	Tokens    int64   `json:"tokens"`
 	Seconds   float64 `json:"seconds"`
 	Out       string  `json:"out"`
+	Validation
+}
+
+// Sum fills in what a run's lines of metrics say beside its last step.
+func (r *Result) Sum(lines []Metrics) {
+	last := lines[len(lines)-min(len(lines), max(1, len(lines)/10)):]
+	r.LossMean = 0
+	for i, m := range last {
+		r.LossMean += (m.Loss - r.LossMean) / float64(i+1)
+	}
+	r.Validation = Validation{}
+	for _, m := range lines {
+		if m.Any() {
+			r.Validation = m.Validation
+		}
+	}
 }
 
 // Model is a checkpoint's fingerprint: sha256 of config.json, and each weight file's.

@@ -69,8 +69,12 @@ func TestLastStepsAttendFully(t *testing.T) {
 // Validation under both ways of attending goes on across the border.
 func TestLiveGap(t *testing.T) {
 	out := filepath.Join(t.TempDir(), "out")
-	run(t, wholeRows(t, out, "--steps=2", "--full-last=0.5", "--eval-every=1", "--eval-fraction=0.25", "--eval-attn=s2,full")...)
-	for _, m := range metrics(t, out) {
+	res, _ := run(t, wholeRows(t, out, "--steps=2", "--full-last=0.5", "--eval-every=1", "--eval-fraction=0.25", "--eval-attn=s2,full")...)
+	ms := metrics(t, out)
+	if res.EvalLoss != nil || *res.EvalSparse != *ms[1].EvalSparse || *res.EvalFull != *ms[1].EvalFull || res.LossMean != ms[1].Loss {
+		t.Errorf("the result is %+v", res)
+	}
+	for _, m := range ms {
 		if m.EvalSparse == nil || m.EvalFull == nil || m.EvalLoss != nil || *m.EvalSparse == *m.EvalFull {
 			t.Errorf("%s", bits(m))
 		}

@@ -48,7 +48,7 @@ func Run(ctx context.Context, c *Options, be ops.Backend, log io.Writer) (rundir
 	case err != nil: // the record may not be there
 		return rundir.Result{}, err
 	case done:
-		return r.result(), nil
+		return *r.rec.Result, nil
 	}
 	if err := proc.Intact(r.start); err != nil {
 		return rundir.Result{}, err
@@ -57,7 +57,10 @@ func Run(ctx context.Context, c *Options, be ops.Backend, log io.Writer) (rundir
 	if err := r.loop(ctx); err != nil {
 		return rundir.Result{}, r.base.Blame(err)
 	}
-	return r.result(), r.base.Blame(r.finish())
+	if err := r.finish(); err != nil {
+		return rundir.Result{}, r.base.Blame(err)
+	}
+	return *r.rec.Result, nil
 }
 
 // run is a set-up at work.
@@ -75,10 +78,13 @@ type run struct {
 	peaks   machine.Peaks
 }
 
-// result is what the run reports.
-func (r *run) result() rundir.Result {
+// result is what the finished run reports; means and validation are those of its lines of metrics.
+func (r *run) result() (*rundir.Result, error) {
 	st := r.rec.State
-	return rundir.Result{Steps: st.Step, FullSteps: max(0, st.Step-r.steps+r.fullSteps()), Loss: st.Loss, Tokens: st.Tokens, Seconds: st.Seconds, Out: r.c.Out}
+	res := &rundir.Result{Steps: st.Step, FullSteps: r.fullSteps(), Loss: st.Loss, Tokens: st.Tokens, Seconds: st.Seconds, Out: r.c.Out}
+	lines, _, err := rundir.ReadMetrics(filepath.Join(r.c.Out, rundir.MetricsFile))
+	res.Sum(lines)
+	return res, err
 }
 
 // start plans, says what will be done, takes the memory and restores the saved state.
@@ -165,8 +171,9 @@ func (r *run) finish() error {
 	if r.rec.Files, err = files.Folder(r.c.Out, names...); err != nil {
 		return err
 	}
-	res := r.result()
-	r.rec.Result = &res
+	if r.rec.Result, err = r.result(); err != nil {
+		return err
+	}
 	if err := rundir.Write(r.c.Out, r.rec); err != nil {
 		return err
 	}
