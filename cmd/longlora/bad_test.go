@@ -167,7 +167,7 @@ func TestBadModel(t *testing.T) {
 		{"more layers than weights", 4, map[string]any{"num_hidden_layers": 3}, nil, []string{"model.layers.2."}},
 		{"endless layers", 4, map[string]any{"num_hidden_layers": 1 << 24}, nil, []string{"config.json", "num_hidden_layers"}},
 		{"heads", 4, map[string]any{"num_key_value_heads": 3}, nil, []string{"config.json", "num_key_value_heads"}},
-		{"architecture", 4, map[string]any{"architectures": []string{"Qwen2ForCausalLM"}}, nil, []string{"config.json", "architectures", "MistralForCausalLM"}},
+		{"architecture", 4, map[string]any{"architectures": []string{"MixtralForCausalLM"}}, nil, []string{"config.json", "architectures", "MistralForCausalLM"}},
 		{"biases that are not there", 4, map[string]any{"attention_bias": true}, nil, []string{"model.safetensors", "model.layers.0.self_attn.k_proj.bias"}},
 		{"a bias that config.json leaves out", 4, nil, extra("model.layers.0.self_attn.o_proj.bias"), []string{"model.safetensors", "model.layers.0.self_attn.o_proj.bias", "attention_bias"}},
 		{"biases of a Mistral", 4, map[string]any{"architectures": []string{"MistralForCausalLM"}, "model_type": "mistral", "mlp_bias": true}, nil, []string{"config.json", "mlp_bias"}},

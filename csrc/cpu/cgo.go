@@ -29,6 +29,8 @@ package cpu
 #cgo nocallback ll_swiglu_fwd
 #cgo noescape ll_swiglu_bwd
 #cgo nocallback ll_swiglu_bwd
+#cgo noescape ll_scale
+#cgo nocallback ll_scale
 #cgo noescape ll_drop
 #cgo nocallback ll_drop
 #cgo noescape ll_drop_da
@@ -55,6 +57,7 @@ typedef struct {
     void (*rms_weight)(float *, const ll_rms_t *, int64_t);
     void (*swiglu_fwd)(float *, const float *, const float *, int64_t);
     void (*swiglu_bwd)(float *, float *, const float *, const float *, const float *, int64_t);
+    void (*scale)(float *, const float *, const float *, float, int64_t);
     void (*drop)(float *, const float *, const ll_drop_t *, int64_t, int64_t);
     void (*drop_da)(const ll_drop_grad_t *);
     void (*drop_dx)(const ll_drop_grad_t *);
@@ -64,7 +67,7 @@ typedef struct {
 
 #define SET(S) {ll_gemm_work_##S, ll_gemm_##S, ll_skinny_##S, ll_gemv_##S, ll_attn_work_##S, ll_attn_fwd_##S, \
     ll_attn_bwd_##S, ll_softmax_##S, ll_rms_fwd_##S, ll_rms_bwd_##S, ll_rms_weight_##S, ll_swiglu_fwd_##S,     \
-    ll_swiglu_bwd_##S, ll_drop_##S, ll_drop_da_##S, ll_drop_dx_##S, ll_rope_##S, ll_adamw_##S}
+    ll_swiglu_bwd_##S, ll_scale_##S, ll_drop_##S, ll_drop_da_##S, ll_drop_dx_##S, ll_rope_##S, ll_adamw_##S}
 static const ll_set_t ll_sets[3] = {SET(plain), SET(avx2), SET(avx512)};
 
 static int ll_best(void) {
@@ -97,6 +100,9 @@ static void ll_swiglu_fwd(int s, float *h, const float *g, const float *u, int64
 }
 static void ll_swiglu_bwd(int s, float *dg, float *du, const float *dh, const float *g, const float *u, int64_t n) {
     ll_sets[s].swiglu_bwd(dg, du, dh, g, u, n);
+}
+static void ll_scale(int s, float *y, const float *res, const float *x, float f, int64_t n) {
+    ll_sets[s].scale(y, res, x, f, n);
 }
 static void ll_drop(int s, float *y, const float *x, ll_drop_t d, int64_t n, int64_t c) {
     ll_sets[s].drop(y, x, &d, n, c);
@@ -212,6 +218,11 @@ func (s Set) SwiGLUBackward(dg, du, dh, g, u ptr, n int) {
 	C.ll_swiglu_bwd(s.c(), f32(dg), f32(du), f32(dh), f32(g), f32(u), i64(n))
 }
 
+// Scale is y = res + f·x over n elements, or f·x where res is nil.
+func (s Set) Scale(y, res, x ptr, by float32, n int) {
+	C.ll_scale(s.c(), f32(y), f32(res), f32(x), f(by), i64(n))
+}
+
 func (d Drop) c() C.ll_drop_t {
 	return C.ll_drop_t{keys: (*C.uint64_t)(d.Keys), salt: C.uint64_t(d.Salt), bound: C.uint64_t(d.Bound),
 		factor: f(d.Factor)}
@@ -236,7 +247,7 @@ func (s Set) DropDX(a *DropGrad) { C.ll_drop_dx(s.c(), a.Drop.c(), a.c()) }
 // Rope turns heads.
 func (s Set) Rope(a *Rope) {
 	C.ll_rope(s.c(), &C.ll_rope_t{dst: f32(a.Dst), src: f32(a.Src), cs: f32(a.CS), n: i64(a.N), heads: i64(a.Heads),
-		d: i64(a.D), sign: f(a.Sign)})
+		d: i64(a.D), r: i64(a.R), sign: f(a.Sign)})
 }
 
 // AdamW updates elements.

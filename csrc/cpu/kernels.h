@@ -90,11 +90,12 @@ typedef struct {
     int64_t n, c, r, i, w;
 } ll_drop_grad_t;
 
-// n tokens' heads of size d turned; cs holds d/2 cosines and d/2 sines a token, sign is -1 for the way back.
+// n tokens' heads of size d, the first r channels turned; cs holds r/2 cosines and r/2 sines a token, sign is -1 for
+// the way back.
 typedef struct {
     float *dst;
     const float *src, *cs;
-    int64_t n, heads, d;
+    int64_t n, heads, d, r;
     float sign;
 } ll_rope_t;
 
@@ -120,6 +121,7 @@ typedef struct {
     void ll_rms_weight_##S(float *dw, const ll_rms_t *a, int64_t w);                                          \
     void ll_swiglu_fwd_##S(float *h, const float *g, const float *u, int64_t n);                              \
     void ll_swiglu_bwd_##S(float *dg, float *du, const float *dh, const float *g, const float *u, int64_t n); \
+    void ll_scale_##S(float *y, const float *res, const float *x, float f, int64_t n);                        \
     void ll_drop_##S(float *y, const float *x, const ll_drop_t *d, int64_t n, int64_t c);                     \
     void ll_drop_da_##S(const ll_drop_grad_t *a);                                                             \
     void ll_drop_dx_##S(const ll_drop_grad_t *a);                                                             \

@@ -305,6 +305,20 @@ func (s Set) RMSWeight(dw ptr, a *RMS, w int) {
 	}
 }
 
+// Scale is y = res + f·x over n elements, or f·x where res is nil.
+func (s Set) Scale(y, res, x ptr, f float32, n int) {
+	ys, xs := floats(y, n), floats(x, n)
+	if res == nil {
+		for i, v := range xs {
+			ys[i] = f * v
+		}
+		return
+	}
+	for i, r := range floats(res, n) {
+		ys[i] = r + f*xs[i]
+	}
+}
+
 // mix is the finalizer of splitmix64, as in ops.
 func mix(z uint64) uint64 {
 	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
@@ -367,12 +381,13 @@ func (s Set) DropDX(a *DropGrad) {
 
 // Rope turns heads.
 func (s Set) Rope(a *Rope) {
-	d, e := a.D, a.D/2
+	d, r, e := a.D, a.R, a.R/2
 	for t := range a.N {
-		c := floats(unsafe.Add(a.CS, 4*t*d), d)
+		c := floats(unsafe.Add(a.CS, 4*t*r), r)
 		for h := range a.Heads {
 			o := 4 * (t*a.Heads + h) * d
 			x, y := floats(unsafe.Add(a.Src, o), d), floats(unsafe.Add(a.Dst, o), d)
+			copy(y[r:], x[r:])
 			for i := range e {
 				u, v := x[i], x[i+e]
 				y[i], y[i+e] = u*c[i]-v*a.Sign*c[i+e], v*c[i]+u*a.Sign*c[i+e]

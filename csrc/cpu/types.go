@@ -94,11 +94,11 @@ type DropGrad struct {
 	N, C, R, I, W     int
 }
 
-// Rope turns N tokens' heads of size D by the cosines and sines in CS, back with a Sign of -1.
+// Rope turns the first R channels of N tokens' heads of size D by the cosines and sines in CS, back with a Sign of -1.
 type Rope struct {
-	Dst, Src, CS ptr
-	N, Heads, D  int
-	Sign         float32
+	Dst, Src, CS   ptr
+	N, Heads, D, R int
+	Sign           float32
 }
 
 // AdamW updates N elements: Decay is 1 - lr·wd, R1 1-β1, R2 1-β2, Step lr/(1-β1^s), Root 1/√(1-β2^s).

@@ -67,4 +67,5 @@ INLINE void vpartstore(float *p, V x, int64_t n) {
 #include "loss.h"
 #include "rms.h"
 #include "rope.h"
+#include "scale.h"
 #include "swiglu.h"

@@ -116,9 +116,9 @@ int ll_rope_table(ll_device *d, ll_stream s, const ll_rope_table_args *a);
 typedef struct {
     void *dst;          // (T,heads,D) of type ddt, bf16 or float32; may be src where the types are one
     const void *src;    // (T,heads,D) of type sdt, bf16 or float32
-    const float *cs;    // (T,D)
+    const float *cs;    // (T,R), R = r ≤ D channels of a head are turned, the others copied
     int32_t ddt, sdt;
-    int64_t t, heads, d;
+    int64_t t, heads, d, r;
     int32_t inverse;
 } ll_rope_args;
 int ll_rope(ll_device *d, ll_stream s, const ll_rope_args *a);
@@ -136,6 +136,15 @@ typedef struct {
     int64_t n;
 } ll_swiglu_bwd_args;
 int ll_swiglu_bwd(ll_device *d, ll_stream s, const ll_swiglu_bwd_args *a);
+
+// y = res + f·x over n elements, or f·x where res is null; y may be res or x.
+typedef struct {
+    void *y;              // bf16, written
+    const void *res, *x;  // bf16
+    float f;
+    int64_t n;
+} ll_scale_args;
+int ll_scale(ll_device *d, ll_stream s, const ll_scale_args *a);
 
 // ---- attention ----------------------------------------------------------------------------------------
 

@@ -147,7 +147,7 @@ func (b *bench) measure(ctx context.Context) ([]Result, error) {
 	if note := b.c.MoveNote(b.machine); note != "" {
 		fmt.Fprintf(b.log, "note: %s\n", note)
 	}
-	inv, scale := rope.Default(b.d.D)
+	inv, scale := rope.Default(b.d.RotaryDim())
 	e, err := train.NewEngine(b.be, w, pl, b.weights, model.Rope{Inv: inv, Scale: scale}, b.c.Seed)
 	if err != nil {
 		return nil, err

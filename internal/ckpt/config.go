@@ -1,6 +1,7 @@
 package ckpt
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"longlora/internal/errs"
@@ -169,31 +171,45 @@ func (f *fields) config() (*Config, error) {
 		kv = c.Arch.Config.KVHeads
 	}
 	c.Hkv = f.size("num_key_value_heads", kv)
-	if f.raw["head_dim"] == nil && c.C%c.H != 0 {
-		f.fail("num_attention_heads", "%d heads do not divide hidden_size %d, and head_dim is not given", c.H, c.C)
+	if c.D = c.Arch.Config.HeadDim; c.D == 0 {
+		if f.raw["head_dim"] == nil && c.C%c.H != 0 {
+			f.fail("num_attention_heads", "%d heads do not divide hidden_size %d, and head_dim is not given", c.H, c.C)
+		}
+		c.D = max(1, c.C/c.H)
 	}
-	c.D = f.size("head_dim", max(1, c.C/c.H))
+	c.D = f.size("head_dim", c.D)
 	if c.H%c.Hkv != 0 {
 		f.fail("num_key_value_heads", "%d does not divide num_attention_heads %d", c.Hkv, c.H)
 	}
-	if c.D%2 != 0 {
-		f.fail("head_dim", "%d is odd; rotary positions need pairs", c.D)
-	}
+	f.rotary(c)
 	f.magnitude(c)
-	eps, spread := f.num("rms_norm_eps", 1e-6), f.num("initializer_range", 0.02)
+	eps, spread := cmp.Or(c.Arch.Config.Eps, 1e-6), f.num("initializer_range", 0.02)
+	eps = f.num("rms_norm_eps", eps)
 	c.Eps, c.InitRange = float32(eps), spread
 	for name, x := range map[string]float64{"rms_norm_eps": eps, "initializer_range": spread} {
 		if !(x >= 0 && x < 1) {
 			f.fail(name, "%v is not between 0 and 1", x)
 		}
 	}
-	c.Tied = f.flag("tie_word_embeddings")
-	f.flags(c)
+	if c.Tied = c.Arch.Config.Tied; f.raw["tie_word_embeddings"] != nil {
+		c.Tied = f.flag("tie_word_embeddings")
+	}
+	f.own(c)
 	f.windows(c)
 	f.refuse(c)
 	c.DType = f.dtype()
 	c.EOS = f.ids("eos_token_id")
 	return c, f.err
+}
+
+// Positions is config.json as positions are read from it: with the family's own theta where none is given, and its name.
+func (c *Config) Positions() map[string]any {
+	raw := maps.Clone(c.Raw)
+	raw["model_type"] = c.Arch.Type
+	if raw["rope_theta"] == nil && c.Arch.Config.Theta > 0 {
+		raw["rope_theta"] = json.Number(strconv.FormatFloat(c.Arch.Config.Theta, 'f', -1, 64))
+	}
+	return raw
 }
 
 // magnitude refuses sizes whose products are beyond any model's: with these bounds bytes and operations of a step of 2^31
@@ -247,8 +263,76 @@ func (f *fields) architecture() (a *model.Arch) {
 	return a
 }
 
-// flags reads the family's booleans.
-func (f *fields) flags(c *Config) {
+// rotary reads how much of a head is turned, and in which layers.
+func (f *fields) rotary(c *Config) {
+	name, share := "partial_rotary_factor", 1.0
+	for _, n := range []string{"rope_scaling", "rope_parameters"} {
+		if d, _ := f.raw[n].(map[string]any); d[name] != nil {
+			in := fields{path: f.path, raw: map[string]any{n + "." + name: d[name]}}
+			share, name = in.num(n+"."+name, 1), n+"."+name
+			f.err = cmp.Or(f.err, in.err)
+			break
+		}
+	}
+	if name == "partial_rotary_factor" {
+		share = f.num(name, 1)
+	}
+	switch turned := int(float64(c.D) * share); {
+	case share == 1 && c.D%2 != 0:
+		f.fail("head_dim", "%d is odd; rotary positions need pairs", c.D)
+	case share == 1:
+	case !c.Arch.Config.Partial:
+		f.fail(name, "%v is not supported for a %s, only 1", share, c.Arch.Class)
+	case !(share > 0 && share < 1) || turned%2 != 0 || turned == 0:
+		f.fail(name, "%v of a head of %d channels is no even number of channels above 0", share, c.D)
+	default:
+		c.Rotary = turned
+	}
+	if c.Arch.Config.NoRope {
+		f.noRope(c)
+	}
+}
+
+// noRope reads which layers have no positions: where no_rope_layers, 1 for a layer that has them, is missing, every one of
+// so many.
+func (f *fields) noRope(c *Config) {
+	const name, interval = "no_rope_layers", "no_rope_layer_interval"
+	c.NoRope = make([]bool, c.L)
+	list, ok := f.raw[name].([]any)
+	if f.raw[name] == nil {
+		every := f.count(interval, 4)
+		for l := range c.NoRope {
+			c.NoRope[l] = (l+1)%every == 0
+		}
+		return
+	}
+	if !ok || len(list) != c.L {
+		f.fail(name, "%s is not a list of %d layers, as num_hidden_layers says", show(f.raw[name]), c.L)
+		return
+	}
+	for l, v := range list {
+		switch show(v) {
+		case "0", "false":
+			c.NoRope[l] = true
+		case "1", "true":
+		default:
+			f.fail(name, "%s of layer %d is neither 0 nor 1", show(v), l)
+		}
+	}
+}
+
+// own reads the family's own fields.
+func (f *fields) own(c *Config) {
+	if c.Arch.Config.Always != nil {
+		c.Arch.Config.Always(&c.Desc)
+	}
+	for _, x := range c.Arch.Config.Numbers {
+		v := f.num(x.Name, x.Default)
+		if !(v > 0 && v < 1e6) {
+			f.fail(x.Name, "%v is not a number above 0 and below a million", v)
+		}
+		x.Set(&c.Desc, v)
+	}
 	for _, x := range c.Arch.Config.Flags {
 		switch on := f.flag(x.Name); {
 		case on && x.Set == nil:
@@ -261,15 +345,6 @@ func (f *fields) flags(c *Config) {
 
 // refuse names what the model does not compute.
 func (f *fields) refuse(c *Config) {
-	if x := f.num("partial_rotary_factor", 1); x != 1 {
-		f.fail("partial_rotary_factor", "%v is not supported, only 1", x)
-	}
-	for _, n := range []string{"rope_parameters", "rope_scaling"} {
-		d, _ := f.raw[n].(map[string]any)
-		if x := show(d["partial_rotary_factor"]); x != "null" && x != "1" && x != "1.0" {
-			f.fail(n+".partial_rotary_factor", "%s is not supported, only 1", x)
-		}
-	}
 	if a := f.raw["hidden_act"]; a != nil && a != "silu" && a != "swish" { // two names of one function
 		f.fail("hidden_act", "%s is not supported, only silu", show(a))
 	}

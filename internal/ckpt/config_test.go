@@ -124,7 +124,7 @@ func TestConfigRefuses(t *testing.T) {
 		{"hidden_size", change{"hidden_size": "\u001b[2J" + strings.Repeat("x", 500)}},
 		{"torch_dtype", change{"torch_dtype": "float8"}},
 		{"eos_token_id", change{"eos_token_id": "2"}},
-		{"architectures", change{"architectures": []string{"Qwen2ForCausalLM"}}},
+		{"architectures", change{"architectures": []string{"MixtralForCausalLM"}}},
 		{"architectures", change{"architectures": nil}},
 		{"architectures", change{"architectures": []string{}}},
 		{"architectures", change{"architectures": []string{"LlamaForCausalLM", "LlamaModel"}}},

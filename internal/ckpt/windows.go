@@ -10,15 +10,19 @@ import (
 	"longlora/internal/s2attn"
 )
 
-// unsaidWindow is transformers' W for a Mistral whose config.json does not name the field; null means none there too.
+// unsaidWindow is transformers' W where config.json does not name the field; null means none there too.
 const unsaidWindow = 4096
 
-// windows reads which layers have a sliding window, and of how many tokens. layer_types wins, as in transformers, which
-// takes a Mistral with it for a Ministral.
+// windows reads which layers have a sliding window, and of how many tokens, by the family's rule.
 func (f *fields) windows(c *Config) {
 	types := f.layerTypes(c.L)
-	given, said := f.raw["sliding_window"]
-	if c.Arch.Config.Windows == model.NoWindows {
+	given := f.raw["sliding_window"]
+	switch c.Arch.Config.Windows {
+	case model.AllWindows, model.NamedWindows:
+		f.allWindows(c, types)
+	case model.LateWindows:
+		f.lateWindows(c, types)
+	default:
 		if given != nil && f.raw["use_sliding_window"] != false || slices.Contains(types, true) {
 			name := "sliding_window"
 			if given == nil {
@@ -26,28 +30,71 @@ func (f *fields) windows(c *Config) {
 			}
 			c.Notes = append(c.Notes, fmt.Sprintf("%s: %s is ignored: a %s has no sliding window, in transformers neither", f.path, name, c.Arch.Class))
 		}
-		return
 	}
+}
+
+// allWindows reads a window that all layers have. layer_types wins, as in transformers, which takes a Mistral with it for a
+// Ministral; others have no such field.
+func (f *fields) allWindows(c *Config, types []bool) {
+	given, said := f.raw["sliding_window"]
+	named := c.Arch.Config.Windows == model.NamedWindows
 	w := 0
 	switch {
 	case given != nil:
 		w = f.count("sliding_window", -1)
-	case !said:
+	case !said && !named:
 		w = unsaidWindow
 		c.Notes = append(c.Notes, fmt.Sprintf("%s: sliding_window is missing: %d, as in transformers", f.path, w))
 	case slices.Contains(types, true):
-		f.fail("sliding_window", "null, but layer_types has layers of sliding_attention; give their window in tokens")
+		f.fail("sliding_window", "null or missing, but layer_types has layers of sliding_attention; give their window in tokens")
 	}
 	if use, ok := f.raw["use_sliding_window"].(bool); ok && !use && w > 0 { // transformers passes it over for a Mistral
 		f.fail("use_sliding_window", "false contradicts sliding_window %d; write null there, or remove this field", w)
 	}
-	if w == 0 || types != nil && !slices.Contains(types, true) {
+	if named && w > 0 && slices.Contains(types, false) {
+		f.fail("layer_types", "has layers without a window, but a %s has the one of sliding_window in all of them; remove this field", c.Arch.Class)
+	}
+	if w > 0 && (types == nil || slices.Contains(types, true)) {
+		c.window(w, func(l int) bool { return types == nil || types[l] })
+	}
+}
+
+// lateWindows reads a window that layers have where use_sliding_window is true: those that layer_types says, else those
+// without positions in a family that has such, else those from max_window_layers on.
+func (f *fields) lateWindows(c *Config, types []bool) {
+	use, from := f.flag("use_sliding_window"), f.num("max_window_layers", 28)
+	given, said := f.raw["sliding_window"]
+	w := 0
+	switch {
+	case use && given != nil:
+		w = f.count("sliding_window", -1)
+	case use && !said && c.NoRope == nil:
+		w = unsaidWindow
+	}
+	if w == 0 {
+		if slices.Contains(types, true) {
+			f.fail("layer_types", "has layers of sliding_attention, but use_sliding_window and sliding_window give them no window")
+		}
 		return
 	}
-	c.Windows = make([]int, c.L)
-	for l := range c.Windows {
-		if types == nil || types[l] {
-			c.Windows[l] = w
+	has := func(l int) bool {
+		switch {
+		case types != nil:
+			return types[l]
+		case c.NoRope != nil:
+			return c.NoRope[l]
+		}
+		return float64(l) >= from
+	}
+	c.window(w, has)
+}
+
+// window gives layers a window of w tokens.
+func (c *Config) window(w int, has func(l int) bool) {
+	windows := make([]int, c.L)
+	for l := range windows {
+		if has(l) {
+			windows[l], c.Windows = w, windows
 		}
 	}
 }
@@ -78,14 +125,20 @@ func (f *fields) layerTypes(layers int) []bool {
 }
 
 // SetWindows writes into the object of a config.json what has been made of the sliding windows. Where none is left
-// layer_types goes: transformers takes a model with it for one that has a window.
+// layer_types goes, or says so: transformers takes a Mistral with it for a model that has a window.
 func (c *Config) SetWindows(raw map[string]any, choice s2attn.Choice) {
 	switch {
 	case c.Windows == nil || choice == s2attn.Keep:
-	case choice == s2attn.Off:
+	case choice > 0:
+		raw["sliding_window"] = json.Number(strconv.Itoa(int(choice)))
+	case c.Arch.Config.Windows == model.LateWindows:
+		full := make([]any, c.L)
+		for l := range full {
+			full[l] = "full_attention"
+		}
+		raw["use_sliding_window"], raw["layer_types"] = false, full
+	default:
 		raw["sliding_window"] = nil
 		delete(raw, "layer_types")
-	default:
-		raw["sliding_window"] = json.Number(strconv.Itoa(int(choice)))
 	}
 }

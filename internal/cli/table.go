@@ -197,9 +197,9 @@ var table = []Option{
 	{Name: "alpha", Of: measures, Group: trained, Kind: Real, Default: "16", Check: positive,
 		Usage: "LoRA alpha; the scale is alpha/rank", Also: "lora-alpha"},
 	{Name: "dropout", Of: measures, Group: trained, Kind: Real, Default: "0", Check: below, Usage: "dropout before LoRA's A", Also: "lora-dropout"},
-	{Name: "targets", Of: measures, Group: trained, Kind: Names, Arg: "NAME,…", Default: "q_proj,k_proj,v_proj,o_proj", Open: true,
-		Values: []string{"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "all-linear"},
-		Usage:  "layers with LoRA, or all-linear", Also: "lora-target lora-target-modules target-modules lora-modules"},
+	{Name: "targets", Of: measures, Group: trained, Kind: Names, Arg: "NAME,…", Default: "attention", Open: true,
+		Values: []string{"attention", "all-linear", "q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"},
+		Usage:  "linear layers with LoRA by name, attention for all of attention's, all-linear for all", Also: "lora-target lora-target-modules target-modules lora-modules"},
 	{Name: "train-embed", Of: measures, Group: trained, Kind: Truth, Default: "true", Usage: "train the token embedding"},
 	{Name: "train-norm", Of: measures, Group: trained, Kind: Truth, Default: "true", Usage: "train the norms"},
 

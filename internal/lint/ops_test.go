@@ -9,7 +9,7 @@ import (
 )
 
 // operations are the contract's, by the names that their files have in every place.
-var operations = []string{"adamw", "attn", "embed", "linear", "loss", "rms", "rope", "swiglu", "transfer"}
+var operations = []string{"adamw", "attn", "embed", "linear", "loss", "rms", "rope", "scale", "swiglu", "transfer"}
 
 // places are where an operation has a file: its contract, its two implementations in Go, its judge, its kernels.
 var places = []struct {

@@ -108,7 +108,7 @@ func (b *Base) Blame(err error) error {
 }
 
 func newBase(dir string, cfg *ckpt.Config) (*Base, error) {
-	p, err := rope.FromConfig(cfg.Path, cfg.Raw)
+	p, err := rope.FromConfig(cfg.Path, cfg.Positions())
 	if err != nil {
 		return nil, err
 	}
@@ -144,7 +144,7 @@ func (b *Base) Format() tensor.Format {
 
 // Rope is what the model computes with at these positions; length is what dynamic scaling counts with.
 func (b *Base) Rope(p rope.Positions, length int) model.Rope {
-	inv, scale := p.InvFreq(b.Config.D, length)
+	inv, scale := p.InvFreq(b.Config.RotaryDim(), length)
 	return model.Rope{Inv: inv, Scale: scale}
 }
 

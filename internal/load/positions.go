@@ -45,9 +45,9 @@ func (b *Base) Place(adapter string, r rope.Request) (p Positions, err error) {
 		return p, err
 	}
 	if p.Beside == nil {
-		p.Positions, p.Changed, err = b.Positions.Resolve(r, b.Desc().D)
+		p.Positions, p.Changed, err = b.Positions.Resolve(r, b.Desc().RotaryDim())
 	} else {
-		p.Positions, p.Changed, err = b.Positions.GoOn(*p.Beside, r, b.Desc().D)
+		p.Positions, p.Changed, err = b.Positions.GoOn(*p.Beside, r, b.Desc().RotaryDim())
 	}
 	if err != nil {
 		return p, err
@@ -61,7 +61,7 @@ func (b *Base) Place(adapter string, r rope.Request) (p Positions, err error) {
 		p.warn("%s says no positions (there is no %s beside it): %s is taken for %d tokens; if it was trained at others, "+
 			"say which", adapter, rundir.RecordFile, p, r.Ctx)
 	case p.Beside != nil && r != auto:
-		own, _, err := b.Positions.GoOn(*p.Beside, auto, b.Desc().D)
+		own, _, err := b.Positions.GoOn(*p.Beside, auto, b.Desc().RotaryDim())
 		if err != nil || own.Differs(p.Positions) {
 			p.warn("the positions asked for, %s, are not those of the adapter: it was trained at %s for %d tokens (%s)",
 				p, p.Beside, p.Beside.MaxPos, filepath.Join(adapter, rundir.RecordFile))
@@ -78,7 +78,7 @@ func (b *Base) Reading(adapter string, r *rope.Request) (p Positions, err error)
 	}
 	switch {
 	case r != nil:
-		if p.Positions, p.Changed, err = b.Positions.Resolve(*r, b.Desc().D); err != nil {
+		if p.Positions, p.Changed, err = b.Positions.Resolve(*r, b.Desc().RotaryDim()); err != nil {
 			return p, err
 		}
 		p.idle(b, nil, *r)
@@ -96,7 +96,7 @@ func (b *Base) Reading(adapter string, r *rope.Request) (p Positions, err error)
 
 // idle notes a pre-training length that was given for nothing. has are the positions that take the place of the base's.
 func (p *Positions) idle(b *Base, has *rope.Positions, r rope.Request) {
-	if b.Positions.Idle(has, r, b.Desc().D) {
+	if b.Positions.Idle(has, r, b.Desc().RotaryDim()) {
 		p.Note("the pre-training length of %d tokens changes nothing: the positions are %s for %d tokens with it and "+
 			"without", r.BaseCtx, p, r.Ctx)
 	}

@@ -15,6 +15,7 @@ type Arch struct {
 	Embed, Norm, Head string   // the modules outside the layers
 	Layers            string   // what stands before a layer's number in the names of its modules
 	Modules           []Module // a layer's modules in the order of their use
+	WholeQK           bool     // q's and k's norms, where there are any, are of all heads together
 	Config            Fields
 }
 
@@ -38,10 +39,15 @@ const (
 	Gate
 	Up
 	Down
+	QKV // the three of each head one after the other
 	linears
 
-	AttnIn // the norm before attention
-	MLPIn  // before the MLP
+	AttnIn  // the norm before attention
+	AttnOut // of what attention adds to the residual stream
+	MLPIn   // before the MLP
+	MLPOut  // of what the MLP adds
+	QNorm   // of the queries, before they are turned
+	KNorm   // of the keys
 	Embed
 	FinalNorm
 	Head
@@ -52,11 +58,27 @@ const (
 // norm reports whether the role is a norm's.
 func (r Role) norm() bool { return r >= AttnIn && r < Embed || r == FinalNorm }
 
-// Fields say which fields of config.json mean what in a family, beside those that all families have.
+// Fields say which fields of config.json mean what in a family, beside those that all families have, and what missing ones
+// are taken for, as in transformers.
 type Fields struct {
-	KVHeads int      // num_key_value_heads where the field is missing, as in transformers; 0: as many as there are heads
-	Flags   []Flag   // booleans
-	Windows Windowed // which layers have a sliding window
+	KVHeads int           // num_key_value_heads; 0: as many as there are heads
+	HeadDim int           // head_dim; 0: a head's share of the width
+	Eps     float64       // rms_norm_eps; 0: 1e-6
+	Theta   float64       // rope_theta; 0: 10000
+	Tied    bool          // tie_word_embeddings
+	Always  func(d *Desc) // what is so whatever config.json says; nil for nothing
+	Numbers []Number      // numbers above 0
+	Flags   []Flag        // booleans
+	Windows Windowed      // which layers have a sliding window
+	NoRope  bool          // no_rope_layers and no_rope_layer_interval say which layers have no positions
+	Partial bool          // partial_rotary_factor says what share of a head is turned
+}
+
+// Number is a field that sets a number of the description.
+type Number struct {
+	Name    string
+	Default float64
+	Set     func(*Desc, float64)
 }
 
 // Flag is a boolean field. One that sets nothing must be false, because the family has nothing of the kind.
@@ -71,12 +93,18 @@ type Windowed uint8
 const (
 	// NoWindows is of a family whose layers have none, whatever config.json says.
 	NoWindows Windowed = iota
-	// AllWindows is of one whose layers all have the window of sliding_window, but where layer_types says which.
+	// AllWindows is of one whose layers all have the window of sliding_window, but where layer_types says which. Mistral's
+	// is 4096 tokens where config.json does not name the field.
 	AllWindows
+	// NamedWindows is the same for one that has none where config.json does not name the field.
+	NamedWindows
+	// LateWindows is of one that has windows where use_sliding_window is true: in the layers that layer_types says, or else
+	// from max_window_layers on.
+	LateWindows
 )
 
 // Archs are the families that are computed, in the order in which a message lists them.
-var Archs = []*Arch{&Llama, &Mistral}
+var Archs = []*Arch{&Llama, &Mistral, &Qwen2, &Qwen3, &Phi3, &Granite, &SmolLM3, &Olmo2}
 
 // ArchOf is the family of a class of config.json's architectures, nil where it is none of them.
 func ArchOf(class string) *Arch {
@@ -162,7 +190,7 @@ func (d Desc) LayerTensors(l int) (s []TensorSpec) {
 	for _, p := range d.arch().Modules {
 		r, path := p.Roles[0], d.path(p, l)
 		if r.norm() {
-			s = append(s, TensorSpec{path + ".weight", r, KindNorm, l, tensor.Shape{d.C}})
+			s = append(s, TensorSpec{path + ".weight", r, KindNorm, l, tensor.Shape{d.width(r)}})
 			continue
 		}
 		out, in := d.extents(p)
@@ -184,6 +212,24 @@ func (d Desc) extents(p Module) (out, in int) {
 		out, in = out+n, k
 	}
 	return out, in
+}
+
+// width is the extent of what a norm works on.
+func (d Desc) width(r Role) int {
+	switch {
+	case r == QNorm && d.arch().WholeQK:
+		return d.H * d.D
+	case r == KNorm && d.arch().WholeQK:
+		return d.Hkv * d.D
+	case r == QNorm || r == KNorm:
+		return d.D
+	}
+	return d.C
+}
+
+// has reports whether the family's layers have a module of the role.
+func (d Desc) has(r Role) bool {
+	return slices.ContainsFunc(d.arch().Modules, func(m Module) bool { return slices.Contains(m.Roles, r) })
 }
 
 // EmbedName is the name of the embedding.

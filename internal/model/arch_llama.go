@@ -13,13 +13,16 @@ var llamaModules = []Module{
 	module("mlp.down_proj", Down),
 }
 
+// attentionBias and mlpBias say which linear layers have a bias.
+var (
+	attentionBias = Flag{"attention_bias", func(d *Desc) { d.Bias[Q], d.Bias[K], d.Bias[V], d.Bias[O] = true, true, true, true }}
+	mlpBias       = Flag{"mlp_bias", func(d *Desc) { d.Bias[Gate], d.Bias[Up], d.Bias[Down] = true, true, true }}
+)
+
 // Llama is LLaMA (arXiv 2302.13971), and whatever is written as one.
 var Llama = Arch{
 	Class: "LlamaForCausalLM", Type: "llama",
 	Embed: "model.embed_tokens", Layers: "model.layers.", Norm: "model.norm", Head: "lm_head",
 	Modules: llamaModules,
-	Config: Fields{Flags: []Flag{
-		{"attention_bias", func(d *Desc) { d.Bias[Q], d.Bias[K], d.Bias[V], d.Bias[O] = true, true, true, true }},
-		{"mlp_bias", func(d *Desc) { d.Bias[Gate], d.Bias[Up], d.Bias[Down] = true, true, true }},
-	}},
+	Config:  Fields{Flags: []Flag{attentionBias, mlpBias}},
 }

@@ -7,13 +7,15 @@ import (
 
 // saved are a layer's activations of one tile, as the backward pass wants them.
 type saved struct {
-	xin, xmid    ops.Tensor          // (T,C) act, the residual stream before attention and before the MLP
-	q, o         ops.Tensor          // (T,H,D) act
-	k, v         ops.Tensor          // (T,Hkv,D) act
-	lse          ops.Tensor          // (H,T) float32
-	rstd1, rstd2 ops.Tensor          // (T) float32
-	g, u         ops.Tensor          // (T,F) act, or (MLPRows,F) when they are made again
-	xa           [linears]ops.Tensor // (T·R) act of each linear layer with a low-rank term, see lowRows
+	xin, xmid ops.Tensor          // (T,C) act, the residual stream before attention and after it
+	q, o      ops.Tensor          // (T,H,D) act; queries and keys as their linear layers give them where they are normed
+	k, v      ops.Tensor          // (T,Hkv,D) act
+	lse       ops.Tensor          // (H,T) float32
+	stat      [norms]ops.Tensor   // by role from AttnIn on, (T·stats) float32: what norms keep for the way back
+	g, u      ops.Tensor          // (T,F) act, or (MLPRows,F) when they are made again; no u where there is no gate
+	attn      ops.Tensor          // (T,C) act, what attention adds, where it is normed
+	mlp       ops.Tensor          // (T,C) act or (MLPRows,C), as g: what the MLP adds, where it is normed
+	xa        [linears]ops.Tensor // (T·R) act of each linear layer with a low-rank term, see lowRows
 }
 
 // newSaved takes room for one layer's activations but its input, gate and up being of so many rows.
@@ -29,11 +31,56 @@ func (r *Runner) newSaved(t, rows int) saved {
 // newSmall takes room for what is little: sums and low-rank products.
 func (r *Runner) newSmall(t int, ranks [linears]int) saved {
 	a := r.Act
-	s := saved{lse: a.New(tensor.F32, r.M.H*t), rstd1: a.New(tensor.F32, t), rstd2: a.New(tensor.F32, t)}
+	s := saved{lse: a.New(tensor.F32, r.M.H*t)}
+	for i := range s.stat {
+		if n := r.M.stats(AttnIn + Role(i)); n > 0 {
+			s.stat[i] = a.New(tensor.F32, t*n)
+		}
+	}
 	for i, rank := range ranks {
 		s.xa[i] = r.newXA(t, rank)
 	}
 	return s
+}
+
+// stats is how many numbers a token a norm keeps for the way back: one for each vector that it works on.
+func (d Desc) stats(r Role) int {
+	switch {
+	case r != FinalNorm && !d.has(r):
+		return 0
+	case r == QNorm && !d.arch().WholeQK:
+		return d.H
+	case r == KNorm && !d.arch().WholeQK:
+		return d.Hkv
+	}
+	return 1
+}
+
+// statOf are what a norm keeps of rows [lo, hi); None where the family has no such norm.
+func (r *Runner) statOf(s *saved, role Role, lo, hi int) ops.Tensor {
+	n := r.M.stats(role)
+	if n == 0 {
+		return ops.Tensor{}
+	}
+	return s.stat[role-AttnIn].Rows(lo*n, hi*n)
+}
+
+// normed norms rows of x into y, keeping what the way back wants in stat; where the family has no such norm it is x itself.
+func (r *Runner) normed(w *Norm, y, stat, x ops.Tensor) ops.Tensor {
+	if w.W.None() {
+		return x
+	}
+	r.B.RMSNormForward(y, stat, x, w.W, r.M.Eps)
+	return y
+}
+
+// normBack adds to dx the gradient of what was normed, dy being that of what came of it.
+func (r *Runner) normBack(w *Norm, dx, dy, x, stat ops.Tensor) {
+	if w.W.None() {
+		r.B.Scale(dx, dx, dy, 1)
+		return
+	}
+	r.B.RMSNormBackward(dx, w.DW, dy, x, stat, w.W)
 }
 
 // newXA takes room for drop(x)·Aᵀ, (t·rank); None without a low-rank term.
@@ -72,26 +119,82 @@ func (r *Runner) mostRanks() (most [linears]int) {
 
 // forwardKV makes a layer's queries, keys and values of a tile from s.xin and stores what later tiles need.
 func (r *Runner) forwardKV(l int, p *pass, s *saved) {
-	b, m, n := r.B, r.M, p.n()
+	m, n := r.M, p.n()
 	y := &m.Layers[l]
-	h1 := p.norm.Rows(0, n)
-	b.RMSNormForward(h1, s.rstd1.Rows(0, n), s.xin.Rows(0, n), y.norm(AttnIn).W, m.Eps)
-	q := s.q.Rows(0, n)
+	h := r.normed(y.norm(AttnIn), p.norm.Rows(0, n), r.statOf(s, AttnIn, 0, n), s.xin.Rows(0, n))
 	p.store.settle()
-	k, v := p.store.own(l, p.at, s.k.Rows(0, n), s.v.Rows(0, n))
-	b.LinearForward(h1, p.keysT(), []ops.Proj{
-		p.proj(y, s, Q, q.Reshape(n, m.H*m.D)), p.proj(y, s, K, k.Reshape(n, m.Hkv*m.D)), p.proj(y, s, V, v.Reshape(n, m.Hkv*m.D))})
-	b.Rope(q, q, p.csT(), false)
-	b.Rope(k, k, p.csT(), false)
+	k, v := r.ownKV(l, p, s)
+	rawK := k
+	if m.has(KNorm) {
+		rawK = s.k.Rows(0, n)
+	}
+	r.forwardQKV(p, y, s, h, s.q.Rows(0, n), rawK, v)
+	r.place(l, p, s, k)
 	if p.fill {
 		p.store.keep(l, p.at, k, v)
 	}
 }
 
+// ownKV are the places of a tile's keys, as attention reads them, and values.
+func (r *Runner) ownKV(l int, p *pass, s *saved) (k, v ops.Tensor) {
+	n := p.n()
+	if k = s.k; r.M.has(KNorm) {
+		k = p.kn
+	}
+	return p.store.own(l, p.at, k.Rows(0, n), s.v.Rows(0, n))
+}
+
+// forwardQKV are the products of a tile's queries, keys and values with h.
+func (r *Runner) forwardQKV(p *pass, y *Layer, s *saved, h, q, k, v ops.Tensor) {
+	n, m := p.n(), r.M
+	if !m.has(QKV) {
+		r.B.LinearForward(h, p.keysT(), []ops.Proj{p.proj(y, s, Q, q.Reshape(n, m.H*m.D)),
+			p.proj(y, s, K, k.Reshape(n, m.Hkv*m.D)), p.proj(y, s, V, v.Reshape(n, m.Hkv*m.D))})
+		return
+	}
+	all := p.qkv.Rows(0, n)
+	r.B.LinearForward(h, p.keysT(), []ops.Proj{p.proj(y, s, QKV, all)})
+	for i, t := range []ops.Tensor{q, k, v} {
+		r.B.CopyRows(t, all, m.byHead(n, i))
+	}
+}
+
+// byHead is the block by which queries (i = 0), keys (1) or values (2) of n tokens lie in the product of a matrix that has
+// the three of each head one after the other.
+func (d Desc) byHead(n, i int) ops.Block {
+	return ops.Block{DstStride: d.D, SrcOff: i * d.D, SrcStride: 3 * d.D, Rows: n * d.H, Cols: d.D}
+}
+
+// place norms a tile's queries and keys, where the family does, and turns them; k receives the keys.
+func (r *Runner) place(l int, p *pass, s *saved, k ops.Tensor) {
+	m, n := r.M, p.n()
+	y, q := &m.Layers[l], p.queries(s)
+	if m.has(QNorm) {
+		w := m.width(QNorm)
+		r.normed(y.norm(QNorm), vectors(q, w), r.statOf(s, QNorm, 0, n), vectors(s.q.Rows(0, n), w))
+		w = m.width(KNorm)
+		r.normed(y.norm(KNorm), vectors(k, w), r.statOf(s, KNorm, 0, n), vectors(s.k.Rows(0, n), w))
+	}
+	r.turn(l, p, q, q, false)
+	r.turn(l, p, k, k, false)
+}
+
+// vectors are a tensor's elements as rows of a width.
+func vectors(t ops.Tensor, width int) ops.Tensor { return t.Reshape(t.Elems()/width, width) }
+
+// turn gives src its positions in dst, of another type or src itself; in a layer without any it only converts.
+func (r *Runner) turn(l int, p *pass, dst, src ops.Tensor, inverse bool) {
+	switch {
+	case !r.M.unturned(l):
+		r.B.Rope(dst, src, p.csT(), inverse)
+	case dst.DType != src.DType:
+		r.B.Convert(dst, src)
+	}
+}
+
 // forwardAttn goes on from forwardKV to s.xmid.
 func (r *Runner) forwardAttn(l int, p *pass, s *saved) {
-	n := p.n()
-	k, v := p.store.own(l, p.at, s.k.Rows(0, n), s.v.Rows(0, n))
+	k, v := r.ownKV(l, p, s)
 	wk, wv, k0 := p.store.window(l, p.at, k, v)
 	a := p.attn(l, k0, s)
 	a.K, a.V = wk, wv
@@ -102,120 +205,107 @@ func (r *Runner) forwardAttn(l int, p *pass, s *saved) {
 // forwardO goes on from s.o to s.xmid.
 func (r *Runner) forwardO(l int, p *pass, s *saved) {
 	m, n := r.M, p.n()
-	out := p.proj(&m.Layers[l], s, O, s.xmid.Rows(0, n))
-	out.Res = s.xin.Rows(0, n)
-	r.B.LinearForward(s.o.Rows(0, n).Reshape(n, m.H*m.D), p.keysT(), []ops.Proj{out})
+	o := s.o.Rows(0, n).Reshape(n, m.H*m.D)
+	r.join(p, &m.Layers[l], s, branch{O, AttnOut, 0, n}, o, s.xin.Rows(0, n), s.xmid.Rows(0, n))
+}
+
+// branch is the end of one of a layer's branches over rows [lo, hi): its last linear layer, and the norm of what it gives.
+type branch struct {
+	last, norm Role
+	lo, hi     int
+}
+
+// join adds a branch, of which x is the last linear layer's input, to the residual stream: y = res + BranchBy·norm(x·Wᵀ).
+func (r *Runner) join(p *pass, layer *Layer, s *saved, br branch, x, res, y ops.Tensor) {
+	out := p.projRows(layer, s, br.last, y, br.lo, br.hi)
+	w := layer.norm(br.norm)
+	if w.W.None() && r.M.BranchBy == 0 {
+		out.Res = res
+		r.B.LinearForward(x, p.keysRows(br.lo, br.hi), []ops.Proj{out})
+		return
+	}
+	room := p.norm.Rows(0, br.hi-br.lo)
+	if out.Y = room; !w.W.None() {
+		out.Y = s.added(br)
+	}
+	r.B.LinearForward(x, p.keysRows(br.lo, br.hi), []ops.Proj{out})
+	z := r.normed(w, room, r.statOf(s, br.norm, br.lo, br.hi), out.Y)
+	by := float32(1)
+	if r.M.BranchBy > 0 {
+		by = r.M.BranchBy
+	}
+	r.B.Scale(y, res, z, by)
+}
+
+// added is the place of what a branch gives before its norm.
+func (s *saved) added(br branch) ops.Tensor {
+	if br.norm == AttnOut {
+		return s.attn.Rows(br.lo, br.hi)
+	}
+	lo, hi := s.chunk(br.lo, br.hi)
+	return s.mlp.Rows(lo, hi)
 }
 
 // forwardMLP goes on from s.xmid to xout.
 func (r *Runner) forwardMLP(l int, p *pass, s *saved, xout ops.Tensor) {
-	b, n := r.B, p.n()
-	y := &r.M.Layers[l]
+	n, y := p.n(), &r.M.Layers[l]
 	for lo := 0; lo < n; lo += r.MLPRows {
 		hi := min(lo+r.MLPRows, n)
 		g, u := r.gateUp(l, p, s, lo, hi)
 		h := p.h.Rows(0, hi-lo)
-		b.SwiGLUForward(h, g, u)
-		down := p.projRows(y, s, Down, xout.Rows(lo, hi), lo, hi)
-		down.Res = s.xmid.Rows(lo, hi)
-		b.LinearForward(h, p.keysRows(lo, hi), []ops.Proj{down})
+		r.activate(h, g, u)
+		r.join(p, y, s, branch{Down, MLPOut, lo, hi}, h, s.xmid.Rows(lo, hi), xout.Rows(lo, hi))
 	}
 }
 
-// gateUp makes gate and up of rows [lo, hi) from xmid.
+// activate is h = act(g)·u.
+func (r *Runner) activate(h, g, u ops.Tensor) { r.B.SwiGLUForward(h, g, u) }
+
+// activateBack turns g and u into their gradients.
+func (r *Runner) activateBack(dh, g, u ops.Tensor) { r.B.SwiGLUBackward(g, u, dh, g, u) }
+
+// mlpIn are rows [lo, hi) of the MLP's input before its norm: attention is in it, but where branches are side by side.
+func (r *Runner) mlpIn(s *saved, lo, hi int) ops.Tensor {
+	if r.M.Parallel {
+		return s.xin.Rows(lo, hi)
+	}
+	return s.xmid.Rows(lo, hi)
+}
+
+// gateUp makes gate and up of rows [lo, hi).
 func (r *Runner) gateUp(l int, p *pass, s *saved, lo, hi int) (g, u ops.Tensor) {
 	y := &r.M.Layers[l]
-	h2 := p.norm.Rows(0, hi-lo)
-	r.B.RMSNormForward(h2, s.rstd2.Rows(lo, hi), s.xmid.Rows(lo, hi), y.norm(MLPIn).W, r.M.Eps)
+	h := r.mlpNormed(y, p, s, lo, hi)
 	g, u = s.gateUpRows(lo, hi)
-	r.B.LinearForward(h2, p.keysRows(lo, hi), []ops.Proj{
-		p.projRows(y, s, Gate, g, lo, hi), p.projRows(y, s, Up, u, lo, hi)})
+	to := []ops.Proj{p.projRows(y, s, Gate, g, lo, hi)}
+	if !u.None() {
+		to = append(to, p.projRows(y, s, Up, u, lo, hi))
+	}
+	r.B.LinearForward(h, p.keysRows(lo, hi), to)
 	return g, u
+}
+
+// mlpNormed is the input of gate and up.
+func (r *Runner) mlpNormed(y *Layer, p *pass, s *saved, lo, hi int) ops.Tensor {
+	return r.normed(y.norm(MLPIn), p.norm.Rows(0, hi-lo), r.statOf(s, MLPIn, lo, hi), r.mlpIn(s, lo, hi))
 }
 
 // gateUpRows are the places of gate and up of rows [lo, hi): their own when kept whole, else the chunk's.
 func (s *saved) gateUpRows(lo, hi int) (g, u ops.Tensor) {
-	if s.g.Dim(0) < s.xmid.Dim(0) {
-		lo, hi = 0, hi-lo
+	lo, hi = s.chunk(lo, hi)
+	if g = s.g.Rows(lo, hi); !s.u.None() {
+		u = s.u.Rows(lo, hi)
 	}
-	return s.g.Rows(lo, hi), s.u.Rows(lo, hi)
+	return g, u
+}
+
+// chunk is where rows [lo, hi) of what the MLP makes lie.
+func (s *saved) chunk(lo, hi int) (int, int) {
+	if s.g.Dim(0) < s.xmid.Dim(0) {
+		return 0, hi - lo
+	}
+	return lo, hi
 }
 
 // lseT is lse as (H,n).
 func (s *saved) lseT(h, n int) ops.Tensor { return s.lse.Rows(0, h*n).Reshape(h, n) }
-
-// backward turns dx, the gradient of layer l's output over a tile, into that of its input, in place.
-func (r *Runner) backward(l int, p *pass, s *saved, dx ops.Tensor) {
-	n := p.n()
-	for lo := 0; lo < n; lo += r.MLPRows {
-		r.backwardMLP(l, p, s, dx, lo, min(lo+r.MLPRows, n))
-	}
-	r.backwardAttn(l, p, s, dx)
-}
-
-// backwardMLP does the MLP's rows [lo, hi).
-func (r *Runner) backwardMLP(l int, p *pass, s *saved, dx ops.Tensor, lo, hi int) {
-	b, y := r.B, &r.M.Layers[l]
-	g, u := s.gateUpRows(lo, hi)
-	if r.KeepOf(l, r.M.L) != KeepAll {
-		g, u = r.gateUp(l, p, s, lo, hi)
-	} else if p.reads(y, Gate) || p.reads(y, Up) {
-		b.RMSNormForward(p.norm.Rows(0, hi-lo), s.rstd2.Rows(lo, hi), s.xmid.Rows(lo, hi), y.norm(MLPIn).W, r.M.Eps)
-	}
-	h, h2 := ops.Tensor{}, ops.Tensor{}
-	if p.reads(y, Down) {
-		h = p.h.Rows(0, hi-lo)
-		b.SwiGLUForward(h, g, u)
-	}
-	if p.reads(y, Gate) || p.reads(y, Up) {
-		h2 = p.norm.Rows(0, hi-lo)
-	}
-	dh, dxr, dn := p.dh.Rows(0, hi-lo), dx.Rows(lo, hi), p.dn.Rows(0, hi-lo)
-	keys := p.keysRows(lo, hi)
-	b.LinearBackward(dh, h, keys, []ops.ProjGrad{p.gradRows(y, s, Down, dxr, lo, hi)})
-	b.SwiGLUBackward(g, u, dh, g, u)
-	b.LinearBackward(dn, h2, keys, []ops.ProjGrad{p.gradRows(y, s, Gate, g, lo, hi), p.gradRows(y, s, Up, u, lo, hi)})
-	b.RMSNormBackward(dxr, y.norm(MLPIn).DW, dn, s.xmid.Rows(lo, hi), s.rstd2.Rows(lo, hi), y.norm(MLPIn).W)
-}
-
-// backwardAttn does the attention block of a tile.
-func (r *Runner) backwardAttn(l int, p *pass, s *saved, dx ops.Tensor) {
-	b, m, n := r.B, r.M, p.n()
-	y := &m.Layers[l]
-	o, do, dq := s.o.Rows(0, n), p.do.Rows(0, n), p.dq.Rows(0, n)
-	x := ops.Tensor{}
-	if p.reads(y, O) {
-		x = o.Reshape(n, m.H*m.D)
-	}
-	b.LinearBackward(do.Reshape(n, m.H*m.D), x, p.keysT(), []ops.ProjGrad{p.gradRows(y, s, O, dx, 0, n)})
-	k, v := p.store.own(l, p.at, s.k.Rows(0, n), s.v.Rows(0, n))
-	wk, wv, k0 := p.store.window(l, p.at, k, v)
-	wdk, wdv := p.store.grads(l, p.at)
-	a := p.attn(l, k0, s)
-	a.K, a.V, a.DO, a.DQ, a.DK, a.DV = wk, wv, do, dq, wdk, wdv
-	a.Delta, a.Work, a.Fresh = p.delta.Rows(0, m.H*n).Reshape(m.H, n), p.work, p.at.i+1 == p.g.tiles()
-	b.AttnBackward(a)
-	p.store.ahead(l-1, p.at)
-	p.store.owe(l, p.at, wdk, wdv)
-	own := wdk.Dim(0) - n
-	dk, dv := wdk.Rows(own, own+n), wdv.Rows(own, own+n)
-	b.Rope(dq, dq, p.csT(), true)
-	if b.Act() == tensor.F32 {
-		b.Rope(dk, dk, p.csT(), true)
-	} else {
-		ak, av := s.k.Rows(0, n), s.v.Rows(0, n) // the layer's own are not wanted any more
-		b.Rope(ak, dk, p.csT(), true)
-		b.Convert(av, dv)
-		dk, dv = ak, av
-	}
-	h1 := ops.Tensor{}
-	if p.reads(y, Q) || p.reads(y, K) || p.reads(y, V) {
-		h1 = p.norm.Rows(0, n)
-		b.RMSNormForward(h1, s.rstd1.Rows(0, n), s.xin.Rows(0, n), y.norm(AttnIn).W, m.Eps)
-	}
-	dn := p.dn.Rows(0, n)
-	kv := m.Hkv * m.D
-	b.LinearBackward(dn, h1, p.keysT(), []ops.ProjGrad{
-		p.gradRows(y, s, Q, dq.Reshape(n, m.H*m.D), 0, n), p.gradRows(y, s, K, dk.Reshape(n, kv), 0, n), p.gradRows(y, s, V, dv.Reshape(n, kv), 0, n)})
-	b.RMSNormBackward(dx, y.norm(AttnIn).DW, dn, s.xin.Rows(0, n), s.rstd1.Rows(0, n), y.norm(AttnIn).W)
-}

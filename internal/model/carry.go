@@ -9,8 +9,8 @@ const (
 	partIn  part = iota // xin
 	partQKV             // q, k and v
 	partOut             // o
-	partMid             // xmid
-	partMLP             // gate and up
+	partMid             // xmid, and what attention adds
+	partMLP             // gate and up, and what the MLP adds
 	parts
 )
 
@@ -28,7 +28,7 @@ func (k Keep) holds(x part) bool {
 	}
 }
 
-// part lists the tensors of a part.
+// part lists the tensors of a part; those that the family has not are None.
 func (s *saved) part(x part) []*ops.Tensor {
 	switch x {
 	case partIn:
@@ -38,9 +38,9 @@ func (s *saved) part(x part) []*ops.Tensor {
 	case partOut:
 		return []*ops.Tensor{&s.o}
 	case partMid:
-		return []*ops.Tensor{&s.xmid}
+		return []*ops.Tensor{&s.xmid, &s.attn}
 	default:
-		return []*ops.Tensor{&s.g, &s.u}
+		return []*ops.Tensor{&s.g, &s.u, &s.mlp}
 	}
 }
 
@@ -56,8 +56,16 @@ func (r *Runner) newPart(a *ops.Arena, s *saved, x part, t int) {
 		s.o = a.New(act, t, m.H, m.D)
 	case partMid:
 		s.xmid = a.New(act, t, m.C)
+		if m.has(AttnOut) {
+			s.attn = a.New(act, t, m.C)
+		}
 	case partMLP:
-		s.g, s.u = a.New(act, t, m.F), a.New(act, t, m.F)
+		if s.g = a.New(act, t, m.F); m.has(Up) {
+			s.u = a.New(act, t, m.F)
+		}
+		if m.has(MLPOut) {
+			s.mlp = a.New(act, t, m.C)
+		}
 	}
 }
 
@@ -141,6 +149,9 @@ func (c *carry) made(l int, s *saved, x part, n int) {
 	}
 	to := c.host[turn].part(x)
 	for i, t := range s.part(x) {
+		if t.None() {
+			continue
+		}
 		from := t.Rows(0, n)
 		c.busy[turn%slots][x] = c.b.Send(to[i].Rows(0, n), from, ops.Whole(from))
 	}
@@ -166,6 +177,9 @@ func (c *carry) done(l int, s []saved, n int) {
 		}
 		from := c.host[turn].part(x)
 		for i, t := range s[l].part(x) {
+			if t.None() {
+				continue
+			}
 			to := t.Rows(0, n)
 			c.busy[turn%slots][x] = c.b.Fetch(to, from[i].Rows(0, n), ops.Whole(to))
 		}

@@ -32,7 +32,24 @@ type Desc struct {
 	Tied                  bool          // the output head is the embedding
 	Bias                  [linears]bool // by role the linear layers that have a bias, in every layer
 	Windows               []int         // by layer W of a sliding window, 0 where there is none; nil where no layer has one
+	Parallel              bool          // attention and MLP read one input, and both are added to it
+	NoRope                []bool        // the layers without positions; nil where all have them
+	Rotary                int           // channels of a head that are turned; 0: all
+	// What the embedding, attention's scores, what a branch adds to the residual stream, and the logits are multiplied by;
+	// 0: by nothing, the scores by 1/√D.
+	EmbedBy, ScoresBy, BranchBy, LogitsBy float32
 }
+
+// RotaryDim is how many channels of a head are turned.
+func (d Desc) RotaryDim() int {
+	if d.Rotary > 0 {
+		return d.Rotary
+	}
+	return d.D
+}
+
+// unturned reports whether layer l has no positions.
+func (d Desc) unturned(l int) bool { return l < len(d.NoRope) && d.NoRope[l] }
 
 // Attends is how layer l attends in a model whose layers without a window attend as spec says.
 func (d Desc) Attends(l int, spec s2attn.Spec) s2attn.Spec {
@@ -67,6 +84,8 @@ func (d Desc) Dims(r Role) (out, in int) {
 		return d.C, d.H * d.D
 	case Down:
 		return d.C, d.F
+	case QKV:
+		return 3 * d.H * d.D, d.C
 	}
 	return d.F, d.C
 }
@@ -141,7 +160,7 @@ func New(b ops.Backend, d Desc, tr Train, src Source, arena *ops.Arena) (*Model,
 			ld.module(&m.Layers[l], p, l, tr)
 		}
 	}
-	m.Norm = ld.norm(d.arch().Norm)
+	m.Norm = ld.norm(d.arch().Norm, d.C)
 	if d.Tied {
 		m.Head, m.DHead = m.Embed, m.DEmbed
 	} else {
@@ -156,13 +175,27 @@ func New(b ops.Backend, d Desc, tr Train, src Source, arena *ops.Arena) (*Model,
 
 // frozen is the memory that the matrices take which are not trained, in the arena's alignment; vectors lie elsewhere.
 func frozen(d Desc, ps *Params) int64 {
-	n := int64(0)
+	f, n := tensor.Dense(ps.b.Act()), int64(0)
 	for _, s := range d.Tensors() {
 		if s.Kind == KindMatrix && ps.ByName(s.Name) == nil {
-			n += ops.Room(tensor.Dense(ps.b.Act()), s.Shape)
+			for _, rows := range d.rowsOf(s) {
+				n += ops.Room(f, tensor.Shape{rows, s.Shape[1]})
+			}
 		}
 	}
 	return n
+}
+
+// rowsOf are the numbers of rows that a matrix is held in: those of its roles.
+func (d Desc) rowsOf(s TensorSpec) []int {
+	if s.Layer >= 0 {
+		for _, p := range d.arch().Modules {
+			if p.Roles[0] == s.Role {
+				return d.split(p)
+			}
+		}
+	}
+	return []int{s.Shape[0]}
 }
 
 // Release gives back what frozen tensors take of a device's memory.
@@ -200,19 +233,80 @@ func (ld *loader) raw(name string, shape ...int) (tensor.Stored, bool) {
 func (ld *loader) module(y *Layer, p Module, l int, tr Train) {
 	r, path := p.Roles[0], ld.d.path(p, l)
 	if r.norm() {
-		*y.norm(r) = ld.norm(path)
+		*y.norm(r) = ld.norm(path, ld.d.width(r))
 		return
 	}
 	out, in := ld.d.extents(p)
-	lin := &y.Lin[r]
-	lin.W, lin.DW = ld.weight(path+".weight", out, in)
+	w, dw := ld.rows(path+".weight", ld.d.split(p), out, in)
+	bias, dbias := make([]ops.Tensor, len(p.Roles)), make([]ops.Tensor, len(p.Roles))
 	if ld.d.Bias[r] {
-		lin.Bias, lin.DBias = ld.vector(path+".bias", out, ld.b.Act())
+		b, db := ld.vector(path+".bias", out, ld.b.Act())
+		bias, dbias = cut(b, ld.d.split(p)), cut(db, ld.d.split(p))
 	}
-	if low, ok := tr.LoRA[path]; ok {
-		stream := uint64(l)*uint64(linears) + uint64(r)
-		lin.LoRA = ld.ps.lora(path, low.Scale, ops.Dropout{P: float32(tr.Drop), Stream: stream})
+	if ld.err != nil {
+		return
 	}
+	low, ok := tr.LoRA[path]
+	for i, r := range p.Roles {
+		lin := &y.Lin[r]
+		*lin = ops.Linear{W: w[i], DW: dw[i], Bias: bias[i], DBias: dbias[i]}
+		if ok {
+			lin.LoRA = ld.ps.lora(path, low.Scale, ops.Dropout{P: float32(tr.Drop), Stream: stream(l, p.Roles[0])})
+			lin.LoRA.B, lin.LoRA.DB = cut(lin.LoRA.B, ld.d.split(p))[i], cut(lin.LoRA.DB, ld.d.split(p))[i]
+		}
+	}
+}
+
+// stream numbers what dropout falls on: the input of the module whose first rows have the role.
+func stream(l int, r Role) uint64 { return uint64(l)*uint64(Down+1) + uint64(r) }
+
+// split are the numbers of rows of a matrix that its roles have.
+func (d Desc) split(p Module) (rows []int) {
+	for _, r := range p.Roles {
+		out, _ := d.Dims(r)
+		rows = append(rows, out)
+	}
+	return rows
+}
+
+// cut divides a tensor's rows; None into Nones.
+func cut(t ops.Tensor, rows []int) []ops.Tensor {
+	out, at := make([]ops.Tensor, len(rows)), 0
+	for i, n := range rows {
+		if !t.None() {
+			out[i] = t.Rows(at, at+n)
+		}
+		at += n
+	}
+	return out
+}
+
+// rows is weight of a matrix whose rows have several roles: a tensor for each.
+func (ld *loader) rows(name string, split []int, shape ...int) (w []ops.Weight, dw []ops.Tensor) {
+	w, dw = make([]ops.Weight, len(split)), make([]ops.Tensor, len(split))
+	if len(split) == 1 {
+		w[0], dw[0] = ld.weight(name, shape...)
+		return w, dw
+	}
+	r, ok := ld.raw(name, shape...)
+	if !ok {
+		return w, dw
+	}
+	if p := ld.ps.ByName(name); p != nil {
+		p.load(ld.b, r)
+		for i, t := range cut(p.Compute, split) {
+			w[i] = ops.WeightOf(t)
+		}
+		return w, cut(p.Grad, split)
+	}
+	at := 0
+	for i, n := range split {
+		w[i], ld.err = ld.b.Weight(r.Rows(at, at+n))
+		if at += n; ld.err != nil {
+			break
+		}
+	}
+	return w, dw
 }
 
 // weight returns the tensor that operations read and, when it is trained, its gradient.
@@ -230,8 +324,8 @@ func (ld *loader) weight(name string, shape ...int) (w ops.Weight, dw ops.Tensor
 }
 
 // norm is a norm's weight, which operations read in float32.
-func (ld *loader) norm(path string) Norm {
-	w, dw := ld.vector(path+".weight", ld.d.C, tensor.F32)
+func (ld *loader) norm(path string, width int) Norm {
+	w, dw := ld.vector(path+".weight", width, tensor.F32)
 	return Norm{W: w, DW: dw}
 }
 
@@ -277,4 +371,9 @@ func upload(b ops.Backend, dst ops.Tensor, r tensor.Stored) {
 }
 
 // scoreScale is the factor of the attention scores.
-func (d Desc) scoreScale() float32 { return float32(1 / math.Sqrt(float64(d.D))) }
+func (d Desc) scoreScale() float32 {
+	if d.ScoresBy > 0 {
+		return d.ScoresBy
+	}
+	return float32(1 / math.Sqrt(float64(d.D)))
+}

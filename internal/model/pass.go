@@ -36,6 +36,8 @@ type pass struct {
 	dxa    [linears]ops.Tensor // (T·R) act, scratch of the low-rank gradients, see lowRows
 	delta  ops.Tensor          // (H·T) float32
 	rstd   ops.Tensor          // (T) float32, of the last norm
+	qn, kn ops.Tensor          // (T,H,D), (T,Hkv,D) act, queries and keys as attention reads them, where they are normed
+	qkv    ops.Tensor          // (T,3·H·D) act, where one matrix gives all three
 	work   ops.Tensor          // scratch of attention's backward pass; None where act is float32
 }
 
@@ -58,7 +60,7 @@ func (r *Runner) newPass(b *Batch, g *geometry, backward bool) *pass {
 	if b.Keys != nil {
 		p.keys = a.New(tensor.U64, t)
 	}
-	p.cs, p.nll = a.New(tensor.F32, t, m.D), a.New(tensor.F32, t)
+	p.cs, p.nll = a.New(tensor.F32, t, m.RotaryDim()), a.New(tensor.F32, t)
 	stream, perHead := tensor.Shape{t, m.C}, tensor.Shape{t, m.H, m.D}
 	p.x0, p.dq = r.share(act, stream, perHead) // x0 is done with when the head's gradient is known
 	p.x1, p.dx = r.share(act, stream, stream)  // x1 is of the way forward alone
@@ -79,9 +81,18 @@ func (r *Runner) newPass(b *Batch, g *geometry, backward bool) *pass {
 		wide = t
 	}
 	p.scratch = r.newSaved(t, wide)
+	if m.has(QNorm) {
+		p.qn, p.kn = a.New(act, t, m.H, m.D), a.New(act, t, m.Hkv, m.D)
+	}
+	if m.has(QKV) {
+		p.qkv = a.New(act, t, 3*m.H*m.D)
+	}
 	if backward {
 		p.do, p.dn = r.share(act, perHead, stream)                                    // dn is a norm's, do attention's
 		p.delta, p.rstd = r.share(tensor.F32, tensor.Shape{m.H * t}, tensor.Shape{t}) // rstd comes before any attention
+		if m.Parallel {                                                               // what attention gave has its gradient before the MLP is gone through
+			p.dn = a.New(act, t, m.C)
+		}
 		p.dh = p.h
 		if r.apart || slices.ContainsFunc(m.Layers, func(y Layer) bool { return p.reads(&y, Down) }) {
 			p.dh = a.New(act, rows, m.F)
@@ -200,7 +211,15 @@ func (p *pass) attn(l, k0 int, s *saved) *ops.Attn {
 	m, n := p.r.M, p.n()
 	return &ops.Attn{H: m.H, Hkv: m.Hkv, D: m.D, Scale: m.scoreScale(), Spec: p.g.reach[l].spec,
 		Q0: p.at.t0, K0: k0, Docs: p.g.docsOf(p.at.t0, p.at.t1),
-		Q: s.q.Rows(0, n), O: s.o.Rows(0, n), LSE: s.lseT(m.H, n)}
+		Q: p.queries(s), O: s.o.Rows(0, n), LSE: s.lseT(m.H, n)}
+}
+
+// queries are a tile's queries as attention reads them.
+func (p *pass) queries(s *saved) ops.Tensor {
+	if p.qn.None() {
+		return s.q.Rows(0, p.n())
+	}
+	return p.qn.Rows(0, p.n())
 }
 
 // reads reports whether the backward pass of a linear layer wants its input.

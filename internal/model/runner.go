@@ -37,7 +37,7 @@ type Runner struct {
 // NewRunner takes the little that outlives a step from the act arena.
 func NewRunner(m *Model, b ops.Backend, spec s2attn.Spec, rope Rope, tl Tiling, act, halo *ops.Arena) *Runner {
 	r := &Runner{Tiling: tl, M: m, B: b, Spec: spec, Act: act, Halo: halo, ropeScale: rope.Scale, weights: resident{}}
-	r.inv, r.loss = act.New(tensor.F32, m.D/2), act.New(tensor.F64, 1)
+	r.inv, r.loss = act.New(tensor.F32, m.RotaryDim()/2), act.New(tensor.F64, 1)
 	b.Upload(r.inv, bytesOf(rope.Inv))
 	b.Zero(r.loss)
 	return r
@@ -122,6 +122,7 @@ func (r *Runner) run(p *pass, cells iter.Seq[cell]) {
 		case c.phase == keeping && c.layer == r.M.L-1:
 			r.headBackward(p)
 		case c.phase == back && c.layer == 0 && !r.M.DEmbed.None():
+			r.by(p.dx.Rows(0, p.n()), r.M.EmbedBy)
 			r.B.EmbedBackward(r.M.DEmbed, p.dx.Rows(0, p.n()), p.ids.Rows(0, p.n()))
 		}
 	}
@@ -140,9 +141,23 @@ func (r *Runner) enterTile(p *pass, c cell) {
 		x = p.layers[0].xin
 	}
 	r.B.EmbedForward(x.Rows(0, p.n()), r.M.Embed, p.ids.Rows(0, p.n()))
+	r.by(x.Rows(0, p.n()), r.M.EmbedBy)
 	if c.phase == keeping {
 		p.store.aheadOwed(r.M.L-1, p.at)
 	}
+}
+
+// by multiplies x in place; by 0 not at all.
+func (r *Runner) by(x ops.Tensor, f float32) {
+	if f > 0 {
+		r.B.Scale(x, ops.Tensor{}, x, f)
+	}
+}
+
+// last norms rows of the last layer's output for the head.
+func (r *Runner) last(y, stat, x ops.Tensor) {
+	r.normed(&r.M.Norm, y, stat, x)
+	r.by(y, r.M.LogitsBy)
 }
 
 // forwardCell runs the tile through layer l, keeping nothing but halos; with haloOnly it stops once keys and values are known.
@@ -186,12 +201,13 @@ func (r *Runner) headBackward(p *pass) {
 	b, m, n := r.B, r.M, p.n()
 	x, nf, dn, dx := p.x0.Rows(0, n), p.norm.Rows(0, n), p.dn.Rows(0, n), p.dx.Rows(0, n)
 	rstd := p.rstd.Rows(0, n)
-	b.RMSNormForward(nf, rstd, x, m.Norm.W, m.Eps)
+	r.last(nf, rstd, x)
 	nll := p.nll.Rows(0, n)
 	b.HeadLoss(&ops.HeadLoss{X: nf, W: m.Head, DW: m.DHead, Targets: p.targets.Rows(0, n), NLL: nll, DX: dn, Scale: p.scale, Logits: p.logits})
 	b.SumF32(r.loss, nll)
+	r.by(dn, m.LogitsBy)
 	b.Zero(dx)
-	b.RMSNormBackward(dx, m.Norm.DW, dn, x, rstd, m.Norm.W)
+	r.normBack(&m.Norm, dx, dn, x, rstd)
 }
 
 // backCell turns dx from the gradient of layer l's output into that of its input.
@@ -230,7 +246,7 @@ func (r *Runner) Score(b *Batch) ([]float32, error) {
 			n := p.n()
 			x := p.stream(r.M.L).Rows(0, n)
 			nf := p.norm.Rows(0, n)
-			r.B.RMSNormForward(nf, p.scratch.rstd1.Rows(0, n), x, r.M.Norm.W, r.M.Eps)
+			r.last(nf, p.scratch.lse.Rows(0, n), x) // lse is free between layers
 			nll := p.nll.Rows(0, n)
 			r.B.HeadLoss(&ops.HeadLoss{X: nf, W: r.M.Head, Targets: p.targets.Rows(0, n), NLL: nll, Logits: p.logits})
 			err = r.B.Download(bytesOf(out[p.at.t0:p.at.t1]), nll)

@@ -62,7 +62,7 @@ func (s *Session) Append(ids ...int32) error {
 func (s *Session) head(x ops.Tensor) {
 	r, n := s.r, s.p.n()
 	nf := s.p.norm.Rows(0, 1)
-	r.B.RMSNormForward(nf, s.p.scratch.rstd1.Rows(0, 1), x.Rows(n-1, n), r.M.Norm.W, r.M.Eps)
+	r.last(nf, s.p.scratch.lse.Rows(0, 1), x.Rows(n-1, n))
 	r.B.LinearForward(nf, ops.Tensor{}, []ops.Proj{{L: &ops.Linear{W: r.M.Head}, Y: s.logits}})
 }
 

@@ -18,7 +18,7 @@ import (
 )
 
 // small is a model of two layers with everything that a model may have.
-var small = model.Desc{C: 16, F: 20, L: 2, H: 4, Hkv: 2, D: 4, V: 23, Eps: 1e-5, Bias: [7]bool{true, true, true, true, true, true, true}}
+var small = model.Desc{C: 16, F: 20, L: 2, H: 4, Hkv: 2, D: 4, V: 23, Eps: 1e-5, Bias: [8]bool{true, true, true, true, true, true, true}}
 
 var rope = model.Rope{Inv: []float32{1, 0.1}, Scale: 1}
 

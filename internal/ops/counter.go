@@ -202,6 +202,15 @@ func (c *Counter) SwiGLUForward(h, g, u Tensor) { c.touch(h, g, u) }
 // SwiGLUBackward implements SwiGLU.
 func (c *Counter) SwiGLUBackward(dg, du, dh, g, u Tensor) { c.touch(dg, du, dh, g, u) }
 
+// Scale implements Scale.
+func (c *Counter) Scale(y, res, x Tensor, _ float32) {
+	if res.None() {
+		c.touch(y, x)
+		return
+	}
+	c.touch(y, res, x)
+}
+
 // AttnForward implements Attention.
 func (c *Counter) AttnForward(a *Attn) {
 	c.attention(a, 4)

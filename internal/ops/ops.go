@@ -64,6 +64,7 @@ type Backend interface {
 	RMSNorm
 	Rotary
 	SwiGLU
+	Scale
 	Attention
 	Losses
 	Optimizer

@@ -62,7 +62,7 @@ func newCounted(p problem) (*counted, error) {
 
 // runner runs steps that take memory from counting arenas.
 func (z *counted) runner(spec s2attn.Spec, tl model.Tiling, act, host *ops.Arena) *model.Runner {
-	r := model.NewRunner(z.m, z.c, spec, model.Rope{Inv: make([]float32, z.p.Desc.D/2)}, tl, act, host)
+	r := model.NewRunner(z.m, z.c, spec, model.Rope{Inv: make([]float32, z.p.Desc.RotaryDim()/2)}, tl, act, host)
 	r.Worst = z.p.Cuts
 	return r
 }

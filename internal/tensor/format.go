@@ -36,3 +36,14 @@ func (s Stored) Check() error {
 	}
 	return nil
 }
+
+// Rows are rows [lo, hi) of a matrix.
+func (s Stored) Rows(lo, hi int) Stored {
+	row := Shape{1, s.Shape[1]}
+	n, _ := s.Format.Bytes(row)
+	out := Stored{Format: s.Format, Shape: Shape{hi - lo, s.Shape[1]}}
+	if s.Data != nil {
+		out.Data = s.Data[int64(lo)*n : int64(hi)*n]
+	}
+	return out
+}

@@ -85,9 +85,14 @@ func metrics(t *testing.T, out string) []rundir.Metrics {
 
 // Training from the reference adapter gives the reference's losses, norms and adapter, however it is tiled.
 func TestGoldenTraining(t *testing.T) {
-	for _, name := range []string{"mha-linear", "gqa-llama3", "odd-heads-yarn", "families/llama-bias", "families/mistral-window", "ragged-window"} {
+	for _, name := range []string{"mha-linear", "gqa-llama3", "odd-heads-yarn", "families/llama-bias", "families/mistral-window", "ragged-window",
+		"families/qwen2", "families/qwen3", "families/granite", "families/smollm3", "families/phi3", "families/olmo2"} {
 		e := testkit.Golden(t, name)
 		want := testkit.Floats(t, filepath.Join(goldenDir, name, "adapter-trained", "adapter_model.safetensors"))
+		limit := 1e-5
+		if name == "families/smollm3" { // AdamW's first step moves an element whose gradient is mere rounding as far as any other
+			limit = 2e-5
+		}
 		for _, tile := range []int{e.Ctx, e.Group, e.Group/2 + 5} {
 			out := t.TempDir()
 			run(t, goldenArgs(name, e, out, fmt.Sprint("--tile=", tile))...)
@@ -106,7 +111,7 @@ func TestGoldenTraining(t *testing.T) {
 			for n, w := range want {
 				if len(got[n]) != len(w) {
 					t.Errorf("%s: %s has %d elements, want %d", name, n, len(got[n]), len(w))
-				} else if d := testkit.Relative(got[n], w); d > 1e-5 {
+				} else if d := testkit.Relative(got[n], w); d > limit {
 					t.Errorf("%s tile %d: %s is off by %g", name, tile, n, d)
 				}
 			}

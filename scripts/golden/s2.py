@@ -42,13 +42,17 @@ def mask(n, mode, group, shifted, window=None):
     return (segment[:, None] == segment[None, :]) & (order[None, :] <= order[:, None])
 
 
-def attention(module, query, key, value, attention_mask, scaling, dropout=0.0, sliding_window=None, **_):
-    """query (B,H,N,D), key and value (B,Hkv,N,D). Rows are padded on the right at most, which causal masks never see."""
+def attention(module, query, key, value, attention_mask, scaling, dropout=0.0, sliding_window=None, softcap=None, **_):
+    """query (B,H,N,D), key and value (B,Hkv,N,D). Scores are capped before they are masked. Rows are padded on the right at
+    most, which causal masks never see."""
     heads, n = query.shape[1], query.shape[2]
     key = key.repeat_interleave(heads // key.shape[1], dim=1)
     value = value.repeat_interleave(heads // value.shape[1], dim=1)
     sees = torch.stack([mask(n, state["mode"], state["group"], h >= heads // 2, sliding_window) for h in range(heads)])
-    scores = (query @ key.transpose(2, 3) * scaling).masked_fill(~sees, float("-inf"))
+    scores = query @ key.transpose(2, 3) * scaling
+    if softcap:
+        scores = torch.tanh(scores / softcap) * softcap
+    scores = scores.masked_fill(~sees, float("-inf"))
     return (torch.softmax(scores, dim=-1) @ value).transpose(1, 2).contiguous(), None
 
 

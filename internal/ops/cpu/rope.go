@@ -24,13 +24,13 @@ func (b *Backend) RopeTable(cs, pos, inv ops.Tensor, scale float32) {
 
 // Rope implements ops.Rotary.
 func (b *Backend) Rope(dst, src, cs ops.Tensor, inverse bool) {
-	heads, d := src.Dim(1), src.Dim(2)
+	heads, d, r := src.Dim(1), src.Dim(2), cs.Dim(1)
 	sign := float32(1)
 	if inverse {
 		sign = -1
 	}
 	b.pool.blocks(src.Dim(0), tokenBlock, func(lo, hi, _ int) {
-		b.set.Rope(&kernels.Rope{Dst: at(dst, lo*heads*d), Src: at(src, lo*heads*d), CS: at(cs, lo*d),
-			N: hi - lo, Heads: heads, D: d, Sign: sign})
+		b.set.Rope(&kernels.Rope{Dst: at(dst, lo*heads*d), Src: at(src, lo*heads*d), CS: at(cs, lo*r),
+			N: hi - lo, Heads: heads, D: d, R: r, Sign: sign})
 	})
 }

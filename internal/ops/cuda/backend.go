@@ -25,6 +25,8 @@ package cuda
 #cgo nocallback ll_swiglu_fwd
 #cgo noescape ll_swiglu_bwd
 #cgo nocallback ll_swiglu_bwd
+#cgo noescape ll_scale
+#cgo nocallback ll_scale
 #cgo noescape ll_attn_bwd_work
 #cgo nocallback ll_attn_bwd_work
 #cgo noescape ll_attn_fwd

@@ -20,6 +20,6 @@ func (b *Backend) Rope(dst, src, cs ops.Tensor, inverse bool) {
 	b.enter()
 	defer b.leave()
 	a := C.ll_rope_args{dst: dst.P, src: src.P, cs: f32(cs), ddt: dtype(dst.DType), sdt: dtype(src.DType),
-		t: dim(src, 0), heads: dim(src, 1), d: dim(src, 2), inverse: yes(inverse)}
+		t: dim(src, 0), heads: dim(src, 1), d: dim(src, 2), r: dim(cs, 1), inverse: yes(inverse)}
 	b.check("rotation", C.ll_rope(b.ll, b.s(), &a), dst, src)
 }

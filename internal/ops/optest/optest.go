@@ -80,7 +80,7 @@ var suites = []struct {
 	op  string
 	run func(k *kit)
 }{
-	{"transfer", transfers}, {"convert", converts}, {"embed", embeds}, {"rmsnorm", rmsnorms}, {"rope", ropes}, {"swiglu", swiglus},
+	{"transfer", transfers}, {"convert", converts}, {"embed", embeds}, {"rmsnorm", rmsnorms}, {"rope", ropes}, {"swiglu", swiglus}, {"scale", scales},
 	{"linear", linears}, {"attention", attentions}, {"headloss", headLosses}, {"argmax", argmaxes}, {"sums", sums}, {"adamw", adamws},
 }
 

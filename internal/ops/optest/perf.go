@@ -39,7 +39,7 @@ var loads = []struct {
 	make func(l *loader) []Load
 }{
 	{"transfer", (*loader).transfers}, {"convert", (*loader).converts}, {"embed", (*loader).embeds},
-	{"rmsnorm", (*loader).rmsnorms}, {"rope", (*loader).ropes}, {"swiglu", (*loader).swiglus},
+	{"rmsnorm", (*loader).rmsnorms}, {"rope", (*loader).ropes}, {"swiglu", (*loader).swiglus}, {"scale", (*loader).scales},
 	{"linear", (*loader).linears}, {"attention", (*loader).attentions}, {"headloss", (*loader).headLosses},
 	{"argmax", (*loader).argmaxes}, {"sums", (*loader).sums}, {"adamw", (*loader).adamws},
 }
@@ -222,6 +222,14 @@ func (l *loader) swiglus() []Load {
 	return []Load{
 		{Name: "forward", Bytes: bytesOf(h, g, u), Call: func() { l.b.SwiGLUForward(h, g, u) }},
 		{Name: "backward", Bytes: bytesOf(h, g, u, dg, du), Call: func() { l.b.SwiGLUBackward(dg, du, h, g, u) }},
+	}
+}
+
+func (l *loader) scales() []Load {
+	x, y := l.act(l.T, l.C), l.act(l.T, l.C)
+	return []Load{
+		{Name: "sum", Bytes: bytesOf(x, x, y), Call: func() { l.b.Scale(y, y, x, 0.5) }},
+		{Name: "alone", Bytes: bytesOf(x, y), Call: func() { l.b.Scale(y, ops.Tensor{}, x, 0.5) }},
 	}
 }
 

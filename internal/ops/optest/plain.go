@@ -232,6 +232,13 @@ func (b *plain) SwiGLUBackward(dg, du, dh, g, u ops.Tensor) {
 	b.drop(dhw, gw, uw)
 }
 
+func (b *plain) Scale(y, res, x ops.Tensor, f float32) {
+	yw, rw, xw := b.temp(y), b.wide(res), b.wide(x)
+	b.Backend.Scale(yw, rw, xw, f)
+	b.narrow(y, yw)
+	b.drop(rw, xw)
+}
+
 func (b *plain) AttnForward(a *ops.Attn) {
 	w := *a
 	w.Q, w.K, w.V, w.O = b.wide(a.Q), b.wide(a.K), b.wide(a.V), b.temp(a.O)

@@ -1,0 +1,162 @@
+package model
+
+import (
+	"longlora/internal/ops"
+	"longlora/internal/tensor"
+)
+
+// backward turns dx, the gradient of layer l's output over a tile, into that of its input, in place. Of branches side by
+// side the one's last linear layer is gone through before the other adds to dx.
+func (r *Runner) backward(l int, p *pass, s *saved, dx ops.Tensor) {
+	n := p.n()
+	if r.M.Parallel {
+		r.backwardO(l, p, s, dx)
+	}
+	for lo := 0; lo < n; lo += r.MLPRows {
+		r.backwardMLP(l, p, s, dx, lo, min(lo+r.MLPRows, n))
+	}
+	if !r.M.Parallel {
+		r.backwardO(l, p, s, dx)
+	}
+	r.backwardAttn(l, p, s, dx)
+}
+
+// unjoin is the gradient of what a branch's last linear layer gave, dx being the residual stream's; room receives it where
+// it is not dx itself. No family has both a norm there and a multiplier.
+func (r *Runner) unjoin(layer *Layer, s *saved, br branch, dx, room ops.Tensor) ops.Tensor {
+	w := layer.norm(br.norm)
+	switch {
+	case !w.W.None():
+		r.B.Zero(room)
+		r.normBack(w, room, dx, s.added(br), r.statOf(s, br.norm, br.lo, br.hi))
+	case r.M.BranchBy > 0:
+		r.B.Scale(room, ops.Tensor{}, dx, r.M.BranchBy)
+	default:
+		return dx
+	}
+	return room
+}
+
+// backwardMLP does the MLP's rows [lo, hi).
+func (r *Runner) backwardMLP(l int, p *pass, s *saved, dx ops.Tensor, lo, hi int) {
+	b, y, br := r.B, &r.M.Layers[l], branch{Down, MLPOut, lo, hi}
+	g, u := s.gateUpRows(lo, hi)
+	h, made := p.h.Rows(0, hi-lo), false
+	if r.KeepOf(l, r.M.L) != KeepAll {
+		g, u = r.gateUp(l, p, s, lo, hi)
+		if !y.norm(MLPOut).W.None() {
+			made = true
+			r.activate(h, g, u)
+			b.LinearForward(h, p.keysRows(lo, hi), []ops.Proj{p.projRows(y, s, Down, s.added(br), lo, hi)})
+			r.normed(y.norm(MLPOut), p.norm.Rows(0, hi-lo), r.statOf(s, MLPOut, lo, hi), s.added(br))
+		}
+	}
+	if !p.reads(y, Down) {
+		h = ops.Tensor{}
+	} else if !made {
+		r.activate(h, g, u)
+	}
+	dh, dxr, dn := p.dh.Rows(0, hi-lo), dx.Rows(lo, hi), p.dn.Rows(0, hi-lo)
+	keys := p.keysRows(lo, hi)
+	b.LinearBackward(dh, h, keys, []ops.ProjGrad{p.gradRows(y, s, Down, r.unjoin(y, s, br, dxr, dn), lo, hi)})
+	r.activateBack(dh, g, u)
+	x := ops.Tensor{}
+	if p.reads(y, Gate) || p.reads(y, Up) {
+		x = r.mlpNormed(y, p, s, lo, hi)
+	}
+	from := []ops.ProjGrad{p.gradRows(y, s, Gate, g, lo, hi)}
+	if !u.None() {
+		from = append(from, p.gradRows(y, s, Up, u, lo, hi))
+	}
+	b.LinearBackward(dn, x, keys, from)
+	r.normBack(y.norm(MLPIn), dxr, dn, r.mlpIn(s, lo, hi), r.statOf(s, MLPIn, lo, hi))
+}
+
+// backwardO leaves the gradient of what attention gave in p.do.
+func (r *Runner) backwardO(l int, p *pass, s *saved, dx ops.Tensor) {
+	m, n := r.M, p.n()
+	y, x := &m.Layers[l], ops.Tensor{}
+	if p.reads(y, O) {
+		x = s.o.Rows(0, n).Reshape(n, m.H*m.D)
+	}
+	dy := r.unjoin(y, s, branch{O, AttnOut, 0, n}, dx, p.norm.Rows(0, n))
+	r.B.LinearBackward(p.do.Rows(0, n).Reshape(n, m.H*m.D), x, p.keysT(), []ops.ProjGrad{p.gradRows(y, s, O, dy, 0, n)})
+}
+
+// backwardAttn goes on from backwardO to the input of a tile's attention.
+func (r *Runner) backwardAttn(l int, p *pass, s *saved, dx ops.Tensor) {
+	b, m, n := r.B, r.M, p.n()
+	y := &m.Layers[l]
+	dq := p.dq.Rows(0, n)
+	k, v := r.ownKV(l, p, s)
+	if m.has(QNorm) && r.KeepOf(l, m.L) <= KeepAttn { // else they were made just now
+		r.place(l, p, s, k)
+	}
+	wk, wv, k0 := p.store.window(l, p.at, k, v)
+	wdk, wdv := p.store.grads(l, p.at)
+	a := p.attn(l, k0, s)
+	a.K, a.V, a.DO, a.DQ, a.DK, a.DV = wk, wv, p.do.Rows(0, n), dq, wdk, wdv
+	a.Delta, a.Work, a.Fresh = p.delta.Rows(0, m.H*n).Reshape(m.H, n), p.work, p.at.i+1 == p.g.tiles()
+	b.AttnBackward(a)
+	p.store.ahead(l-1, p.at)
+	p.store.owe(l, p.at, wdk, wdv)
+	own := wdk.Dim(0) - n
+	dk, dv := wdk.Rows(own, own+n), wdv.Rows(own, own+n)
+	r.turn(l, p, dq, dq, true)
+	if b.Act() == tensor.F32 {
+		r.turn(l, p, dk, dk, true)
+	} else { // the layer's own keys and values are not wanted any more
+		ak, av := s.k.Rows(0, n), s.v.Rows(0, n)
+		if m.has(KNorm) {
+			ak = p.kn.Rows(0, n)
+		}
+		r.turn(l, p, ak, dk, true)
+		b.Convert(av, dv)
+		dk, dv = ak, av
+	}
+	if m.has(QNorm) {
+		dq, dk = r.unnorm(p, y, s, dq, dk)
+	}
+	h := ops.Tensor{}
+	if p.reads(y, Q) || p.reads(y, K) || p.reads(y, V) || p.reads(y, QKV) {
+		h = r.normed(y.norm(AttnIn), p.norm.Rows(0, n), r.statOf(s, AttnIn, 0, n), s.xin.Rows(0, n))
+	}
+	dn := p.dn.Rows(0, n)
+	r.backwardQKV(p, y, s, dn, h, dq, dk, dv)
+	r.normBack(y.norm(AttnIn), dx, dn, s.xin.Rows(0, n), r.statOf(s, AttnIn, 0, n))
+}
+
+// unnorm takes the gradients of normed queries and keys back to what their linear layers gave. The memory of what attention
+// gave, and of its queries, is free by now.
+func (r *Runner) unnorm(p *pass, y *Layer, s *saved, dq, dk ops.Tensor) (rawDQ, rawDK ops.Tensor) {
+	m, n := r.M, p.n()
+	rawDQ = s.o.Rows(0, n)
+	rawDK = p.qn.Reshape(p.qn.Elems()).Rows(0, n*m.Hkv*m.D).Reshape(n, m.Hkv, m.D)
+	for _, x := range []struct {
+		role         Role
+		to, from, at ops.Tensor
+	}{{QNorm, rawDQ, dq, s.q}, {KNorm, rawDK, dk, s.k}} {
+		w := m.width(x.role)
+		r.B.Zero(x.to)
+		r.normBack(y.norm(x.role), vectors(x.to, w), vectors(x.from, w), vectors(x.at.Rows(0, n), w), r.statOf(s, x.role, 0, n))
+	}
+	return rawDQ, rawDK
+}
+
+// backwardQKV is the way back of forwardQKV, into dn.
+func (r *Runner) backwardQKV(p *pass, y *Layer, s *saved, dn, h, dq, dk, dv ops.Tensor) {
+	m, n := r.M, p.n()
+	if !m.has(QKV) {
+		kv := m.Hkv * m.D
+		r.B.LinearBackward(dn, h, p.keysT(), []ops.ProjGrad{p.gradRows(y, s, Q, dq.Reshape(n, m.H*m.D), 0, n),
+			p.gradRows(y, s, K, dk.Reshape(n, kv), 0, n), p.gradRows(y, s, V, dv.Reshape(n, kv), 0, n)})
+		return
+	}
+	all := p.qkv.Rows(0, n)
+	for i, t := range []ops.Tensor{dq, dk, dv} {
+		c := m.byHead(n, i)
+		c.SrcOff, c.SrcStride, c.DstOff, c.DstStride = c.DstOff, c.DstStride, c.SrcOff, c.SrcStride
+		r.B.CopyRows(all, t, c)
+	}
+	r.B.LinearBackward(dn, h, p.keysT(), []ops.ProjGrad{p.gradRows(y, s, QKV, all, 0, n)})
+}
