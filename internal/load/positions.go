@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"path/filepath"
 
+	"longlora/internal/errs"
 	"longlora/internal/rope"
 	"longlora/internal/rundir"
 )
@@ -52,6 +53,9 @@ func (b *Base) Place(adapter string, r rope.Request) (p Positions, err error) {
 	if err != nil {
 		return p, err
 	}
+	if err := b.readable(p); err != nil {
+		return p, err
+	}
 	p.idle(b, p.Beside, r)
 	auto := r
 	auto.Rope, auto.Factor = "auto", 0
@@ -70,6 +74,16 @@ func (b *Base) Place(adapter string, r rope.Request) (p Positions, err error) {
 	return p, nil
 }
 
+// readable refuses positions that transformers would not read of the family.
+func (b *Base) readable(p Positions) error {
+	only := b.Config.Arch.Config.Long
+	if only == "" || !p.Changed || p.Type == "default" {
+		return nil
+	}
+	return errs.Dataf("%s: positions of type %s: transformers reads none of a %s but %s, which is not made; up to %d tokens its own do, "+
+		"and beyond that ntk is read (%s ntk)", b.Config.Path, p.Type, b.Config.Arch.Class, only, b.Positions.Reads(0), errs.Option("rope"))
+}
+
 // Reading gives the positions to use a model with: those that are asked for where r is not nil, otherwise those beside the
 // adapter or, without, the base's.
 func (b *Base) Reading(adapter string, r *rope.Request) (p Positions, err error) {
@@ -79,6 +93,9 @@ func (b *Base) Reading(adapter string, r *rope.Request) (p Positions, err error)
 	switch {
 	case r != nil:
 		if p.Positions, p.Changed, err = b.Positions.Resolve(*r, b.Desc().RotaryDim()); err != nil {
+			return p, err
+		}
+		if err := b.readable(p); err != nil {
 			return p, err
 		}
 		p.idle(b, nil, *r)

@@ -71,6 +71,7 @@ type Fields struct {
 	Flags   []Flag        // booleans
 	Windows Windowed      // which layers have a sliding window
 	NoRope  bool          // no_rope_layers and no_rope_layer_interval say which layers have no positions
+	Long    string        // the only type of scaled positions that transformers reads of the family; "" for all
 	Partial bool          // partial_rotary_factor says what share of a head is turned
 }
 

@@ -13,5 +13,5 @@ var Phi3 = Arch{
 		module("mlp.gate_up_proj", Gate, Up),
 		module("mlp.down_proj", Down),
 	},
-	Config: Fields{Eps: 1e-5, Windows: NamedWindows, Partial: true},
+	Config: Fields{Eps: 1e-5, Windows: NamedWindows, Partial: true, Long: "longrope"},
 }
