@@ -93,13 +93,14 @@ type carry struct {
 	busy [slots][parts]ops.Ticket // the last copy of a slot's part
 }
 
-// newCarry takes the slots and the host memory, and sets the moved layers' parts in s.
+// newCarry takes the slots and the host memory, and sets the moved layers' parts in s, where there is any.
 func (r *Runner) newCarry(t int, s []saved) carry {
-	c := carry{b: r.B}
+	L := r.M.L
+	c := carry{b: r.B, keep: make([]Keep, L), turn: make([]int, L), of: make([]int, 0, r.turns())}
 	biggest := KeepInput
-	for l := range s {
-		c.keep, c.turn = append(c.keep, r.KeepOf(l, len(s))), append(c.turn, -1)
-		if r.inTurn(l, len(s)) {
+	for l := range L {
+		c.keep[l], c.turn[l] = r.KeepOf(l, L), -1
+		if r.inTurn(l, L) {
 			c.turn[l] = len(c.of)
 			c.of = append(c.of, l)
 			biggest = min(biggest, c.keep[l])
@@ -112,15 +113,23 @@ func (r *Runner) newCarry(t int, s []saved) carry {
 	for i := range slot {
 		r.newParts(r.Act, &slot[i], biggest, t)
 	}
+	moved := len(c.of) - slots
+	if s != nil {
+		c.host = make([]saved, moved)
+	}
 	for turn, l := range c.of {
 		for x := range parts {
-			if c.keep[l].holds(x) {
+			if s != nil && c.keep[l].holds(x) {
 				s[l].borrow(&slot[turn%slots], x)
 			}
 		}
-		if turn < len(c.of)-slots {
-			c.host = append(c.host, saved{})
-			r.newParts(r.Halo, &c.host[turn], c.keep[l], t)
+		if turn >= moved {
+			continue
+		}
+		var y saved
+		kind := layerKind{t: t, keep: c.keep[l]}
+		if r.Halo.Alike(kind, func() { r.newParts(r.Halo, &y, kind.keep, t) }); s != nil {
+			c.host[turn] = y
 		}
 	}
 	return c

@@ -108,36 +108,58 @@ func (r *Runner) newPass(b *Batch, g *geometry, backward bool) *pass {
 	return p
 }
 
-// newLayers takes what each layer keeps; what it does not keep is the scratch that all share.
+// newLayers takes what each layer keeps; what it does not keep is the scratch that all share. There are none where sizes
+// alone are wanted.
 func (r *Runner) newLayers(t int, scratch saved) []saved {
-	s := make([]saved, r.M.L)
-	for l := range s {
-		keep, last, ranks := r.KeepOf(l, r.M.L), l == r.M.L-1, r.M.Layers[l].ranks()
-		if r.apart {
-			scratch = r.newSaved(t, scratch.g.Dim(0))
+	var s []saved
+	if !r.Act.Sizing() {
+		s = make([]saved, r.M.L)
+	}
+	for l := range r.M.L {
+		kind := layerKind{t, r.KeepOf(l, r.M.L), l == r.M.L-1, r.inTurn(l, r.M.L), r.M.Layers[l].ranks()}
+		var y saved
+		if r.Act.Alike(kind, func() { y = r.newLayer(kind, scratch) }); s != nil {
+			s[l] = y
 		}
-		switch {
-		case keep <= KeepAttn && !last:
-			s[l] = r.newSmall(t, ranks)
-			for x := range parts {
-				s[l].borrow(&scratch, x)
-			}
-		case keep == KeepOut:
-			s[l] = scratch
-			s[l].lse = r.Act.New(tensor.F32, r.M.H*t)
-			s[l].xa[Down] = r.newXA(t, ranks[Down])
-		default:
-			s[l] = scratch
-			if !last {
-				s[l].xa[Down] = r.newXA(t, ranks[Down]) // the MLP's output product is not made again
-			}
+	}
+	return s
+}
+
+// layerKind is what the memory of a layer depends on.
+type layerKind struct {
+	t            int // tokens of a tile
+	keep         Keep
+	last, inTurn bool
+	ranks        [linears]int
+}
+
+// newLayer takes what one layer keeps.
+func (r *Runner) newLayer(y layerKind, scratch saved) (s saved) {
+	t := y.t
+	if r.apart {
+		scratch = r.newSaved(t, scratch.g.Dim(0))
+	}
+	switch {
+	case y.keep <= KeepAttn && !y.last:
+		s = r.newSmall(t, y.ranks)
+		for x := range parts {
+			s.borrow(&scratch, x)
 		}
-		switch {
-		case last:
-			r.newPart(r.Act, &s[l], partIn, t)
-		case !r.inTurn(l, r.M.L):
-			r.newParts(r.Act, &s[l], keep, t)
+	case y.keep == KeepOut:
+		s = scratch
+		s.lse = r.Act.New(tensor.F32, r.M.H*t)
+		s.xa[Down] = r.newXA(t, y.ranks[Down])
+	default:
+		s = scratch
+		if !y.last {
+			s.xa[Down] = r.newXA(t, y.ranks[Down]) // the MLP's output product is not made again
 		}
+	}
+	switch {
+	case y.last:
+		r.newPart(r.Act, &s, partIn, t)
+	case !y.inTurn:
+		r.newParts(r.Act, &s, y.keep, t)
 	}
 	return s
 }

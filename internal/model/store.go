@@ -64,7 +64,7 @@ func newStore(b ops.Backend, g *geometry, h heads, act, host *ops.Arena, backwar
 // stageSizes are, by the number of a run, the most elements that any layer's tile is owed.
 func (s *store) stageSizes() []int {
 	var n []int
-	for _, x := range s.g.reach {
+	for _, x := range s.g.ways {
 		if x.dense() {
 			continue
 		}

@@ -64,16 +64,23 @@ func newHostMemory(b ops.Backend, g *geometry, h heads, arena *ops.Arena, backwa
 		if x.dense() {
 			continue
 		}
-		for r, run := range x.runs {
-			n, wide := m.slots[x][g.tiles()][r], run.h1-run.h0
-			y := kv{k: arena.New(b.Act(), n, wide, h.d), v: arena.New(b.Act(), n, wide, h.d)}
-			if backward {
-				y.dk, y.dv = arena.New(tensor.F32, x.longest(r), wide, h.d), arena.New(tensor.F32, x.longest(r), wide, h.d)
-			}
-			m.runs[l] = append(m.runs[l], y)
-		}
+		arena.Alike(x, func() { m.runs[l] = m.newLayer(x, arena, backward) })
 	}
 	return m
+}
+
+// newLayer takes room for one layer.
+func (m *hostMemory) newLayer(x *reach, arena *ops.Arena, backward bool) (runs []kv) {
+	for r, run := range x.runs {
+		n, wide := m.slots[x][m.g.tiles()][r], run.h1-run.h0
+		y := kv{k: arena.New(m.b.Act(), n, wide, m.d), v: arena.New(m.b.Act(), n, wide, m.d)}
+		if backward {
+			n = x.longest(r)
+			y.dk, y.dv = arena.New(tensor.F32, n, wide, m.d), arena.New(tensor.F32, n, wide, m.d)
+		}
+		runs = append(runs, y)
+	}
+	return runs
 }
 
 // slots is where each tile's kept tokens lie where all are kept one after the other.

@@ -106,6 +106,7 @@ type Arena struct {
 	size  int64
 	off   int64
 	peak  int64
+	kinds map[any]int64 // of a sizing arena: what each kind took, in bytes
 }
 
 // Align is the alignment of every tensor that an arena hands out, in bytes: a cache line on the CPU,
@@ -115,6 +116,30 @@ const Align = 256
 // CountingArena makes an arena that only counts.
 func CountingArena(name string, space Space) *Arena {
 	return &Arena{Name: name, Space: space, size: -1}
+}
+
+// SizingArena makes a counting arena of which nothing but the peak is wanted: see Alike.
+func SizingArena(name string, space Space) *Arena {
+	return &Arena{Name: name, Space: space, size: -1, kinds: map[any]int64{}}
+}
+
+// Sizing reports whether nothing but the arena's peak is wanted.
+func (a *Arena) Sizing() bool { return a.kinds != nil }
+
+// Alike takes what take does, which is the same for every call with a kind. A sizing arena has it done once for each and
+// counts it again from then on; what would have been taken then has no shape.
+func (a *Arena) Alike(kind any, take func()) {
+	n, known := a.kinds[kind]
+	if known {
+		a.off += n
+		a.peak = max(a.peak, a.off)
+		return
+	}
+	was := a.off
+	take()
+	if a.kinds != nil {
+		a.kinds[kind] = a.off - was
+	}
 }
 
 // NewArena reserves size bytes of the backend's memory.

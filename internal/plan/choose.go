@@ -238,8 +238,8 @@ func (z *counted) candidates() []candidate {
 			for _, moved := range z.p.moves() {
 				for _, rows := range mlp {
 					tl := model.Tiling{Tile: t, Keep: keep, Moved: moved, MLPRows: rows, HeadRows: head}
-					if z.p.Allows(z.size(tl)) {
-						tl.More = z.more(tl)
+					if pl := z.size(tl); z.p.Allows(pl) {
+						tl.More = z.more(pl)
 						out = append(out, z.candidate(tl, seconds))
 						break
 					}
@@ -250,15 +250,29 @@ func (z *counted) candidates() []candidate {
 	return out
 }
 
-// more is how many layers can keep more. With all it is the next policy, which is counted by itself.
-func (z *counted) more(tl model.Tiling) int {
-	if tl.Keep == model.KeepAll || z.p.Forced.Keep != "" {
+// more is how many layers can keep more than in a plan that fits. With all it is the next policy, which is counted by
+// itself. What one layer more takes mostly tells how many there is room for.
+func (z *counted) more(none Plan) int {
+	tl, most := none.Tiling, max(0, z.p.Desc.L-2)
+	if tl.Keep == model.KeepAll || z.p.Forced.Keep != "" || most == 0 {
 		return 0
 	}
-	return sort.Search(max(0, z.p.Desc.L-2), func(i int) bool {
-		tl.More = i + 1
-		return !z.p.Allows(z.size(tl))
-	})
+	with := func(layers int) Plan {
+		tl.More = layers
+		return z.size(tl)
+	}
+	fits := func(layers int) bool { return layers <= most && z.p.Allows(with(layers)) }
+	one, guess := with(1), int64(most)
+	for _, m := range []struct{ limit, none, one int64 }{
+		{z.p.Limits.Device, none.Device, one.Device}, {z.p.Limits.Host, none.Host, one.Host}} {
+		if m.one > m.none {
+			guess = min(guess, (m.limit-m.none)/(m.one-m.none))
+		}
+	}
+	if n := int(guess); n >= 0 && (n == 0 || fits(n)) && !fits(n+1) {
+		return n
+	}
+	return sort.Search(most, func(i int) bool { return !fits(i + 1) })
 }
 
 // candidate adds what the tiling takes at least. Time grows evenly with the layers that keep less.

@@ -28,9 +28,36 @@ type counted struct {
 	optimizer ops.Cost // of one update
 	batch     *model.Batch
 	row       *model.Batch // of one row, as scoring has it
+	few, some *counted     // of a deep model: the same with fewLayers and someLayers
 }
 
+// A model of more layers than deep is predicted from two of its beginnings: time grows evenly with the layers.
+const (
+	fewLayers  = 32
+	someLayers = 64
+	deep       = 128
+)
+
+// newCounted makes the model, and of a deep one the two beginnings.
 func newCounted(p problem) (*counted, error) {
+	z, err := newWhole(p)
+	if err != nil || p.Kind != Step || p.Desc.L <= deep {
+		return z, err
+	}
+	begins := func(layers int) (*counted, error) {
+		q := p
+		if q.Desc.L = layers; q.Desc.Windows != nil {
+			q.Desc.Windows = q.Desc.Windows[:layers]
+		}
+		return newWhole(q)
+	}
+	if z.few, err = begins(fewLayers); err == nil {
+		z.some, err = begins(someLayers)
+	}
+	return z, err
+}
+
+func newWhole(p problem) (*counted, error) {
 	z := &counted{p: p, c: ops.NewCounter(p.Machine.Act, p.Workspace, p.Rates), batch: p.batch(p.Ctx * p.Batch)}
 	if z.row = z.batch; p.Batch > 1 {
 		z.row = p.batch(p.Ctx)
@@ -74,7 +101,11 @@ const pageEntries = 512
 // size is the plan's memory alone.
 func (z *counted) size(tl model.Tiling) Plan {
 	p := z.p
-	act, host := ops.CountingArena("activations", ops.Device), ops.CountingArena("halos", ops.Host)
+	arena := ops.SizingArena
+	if p.Kind == Session { // which is taken to be used
+		arena = ops.CountingArena
+	}
+	act, host := arena("activations", ops.Device), arena("halos", ops.Host)
 	r := z.runner(p.Spec, tl, act, host)
 	scorers := make([]*model.Runner, len(p.Score))
 	for i, spec := range p.Score {
@@ -128,8 +159,12 @@ const (
 	someStretches = 4
 )
 
-// seconds predicts a micro-batch. Of a long one a part is counted.
+// seconds predicts a micro-batch. Of a long one a part is counted, and so of a deep model whose layers are all alike.
 func (z *counted) seconds(tl model.Tiling) float64 {
+	if z.few != nil && tl.More == 0 && tl.Moved == 0 {
+		few, some := z.few.seconds(tl), z.some.seconds(tl)
+		return some + float64(z.p.Desc.L-someLayers)/(someLayers-fewLayers)*(some-few)
+	}
 	n, reach := z.batch.N(), z.p.reach()
 	part := (max(tl.Tile, min(reach, n)) + tl.Tile - 1) / tl.Tile * tl.Tile
 	if n <= someStretches*part {
