@@ -15,7 +15,8 @@ func newBench() *cobra.Command {
 	return command("bench --shape NAME --ctx N[,N…]", "Measure training steps on random weights",
 		`Measure real training steps, forward to AdamW, on random weights of a known shape: batch 1, accumulation 1.
 Operations are counted as the algorithm needs them; nothing that is made again counts. On a GPU all layers have equal
-weights, each its own copy, and mfu is counted against the chip's dense bf16 datasheet rate.`,
+weights, each its own copy, and mfu is counted against the chip's dense bf16 datasheet rate. With --full-last steps of both
+ways of attending are measured, a result each.`,
 		`# a small model on the CPU, in about a minute
 longlora bench --shape tiny --ctx 1024,4096,8192
 

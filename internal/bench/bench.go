@@ -160,7 +160,9 @@ func (b *bench) measure(ctx context.Context) ([]Result, error) {
 	if err != nil || pl.Last == nil {
 		return []Result{r}, err
 	}
-	e.Enter(true)
+	if err := e.Enter(true); err != nil {
+		return nil, err
+	}
 	last, err := b.measured(ctx, e, w.AsLast(), *pl.Last, room)
 	return []Result{r, last}, err
 }

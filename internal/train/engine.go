@@ -63,10 +63,14 @@ func NewEngine(b ops.Backend, w plan.Work, pl plan.Plan, base Weights, rope mode
 	return e, nil
 }
 
-// Enter has what follows attend as the run's last steps do, or as its first ones. It is for the time between steps.
-func (e *Engine) Enter(last bool) {
+// Enter has what follows attend as the run's last steps do, or as its first ones. It is for the time between steps, and
+// waits until nothing that is begun needs the memory.
+func (e *Engine) Enter(last bool) error {
 	if last == e.last {
-		return
+		return nil
+	}
+	if err := e.Backend.Sync(); err != nil {
+		return err
 	}
 	e.last = last
 	if last {
@@ -74,6 +78,7 @@ func (e *Engine) Enter(last bool) {
 	} else {
 		e.attend(e.work, e.plan)
 	}
+	return nil
 }
 
 // attend makes the runners of one way of attending, in the memory of those before.

@@ -44,7 +44,11 @@ func (r *run) loop(ctx context.Context) error {
 			return err
 		}
 		st.Pending = nil
-		bar.Step(fmt.Sprintf("loss %.4f  %.0f tok/s", m.Loss, m.TokPerS))
+		detail := fmt.Sprintf("loss %.4f  %.0f tok/s", m.Loss, m.TokPerS)
+		if r.work.Last != nil && m.Attn == "full" {
+			detail += "  full attention"
+		}
+		bar.Step(detail)
 		if st.Step%r.c.SaveEvery == 0 || st.Step == r.steps {
 			if err := r.checkpoint(); err != nil {
 				return err
@@ -100,10 +104,13 @@ func (r *run) checkpoint() error {
 func (r *run) step(ctx context.Context, sched Schedule) error {
 	c, st, begun := r.c, &r.rec.State, time.Now()
 	s := st.Step + 1
-	w := r.enter(s)
+	w, err := r.enter(s)
+	if err != nil {
+		return err
+	}
 	var loss, norm float64
 	tokens := int64(0)
-	err := proc.Intact(func() (err error) {
+	err = proc.Intact(func() (err error) {
 		targets := 0
 		for i := range int64(c.Accum) * int64(c.Batch) {
 			row := r.sample(s, i)
@@ -137,13 +144,12 @@ func (r *run) step(ctx context.Context, sched Schedule) error {
 }
 
 // enter has what follows attend as step s does, and gives its work.
-func (r *run) enter(s int) plan.Work {
+func (r *run) enter(s int) (plan.Work, error) {
 	last := r.work.Last != nil && s > r.steps-r.fullSteps()
-	r.engine.Enter(last)
-	if last {
-		return r.work.AsLast()
+	if err := r.engine.Enter(last); err != nil || !last {
+		return r.work, err
 	}
-	return r.work
+	return r.work.AsLast(), nil
 }
 
 // sample is row i of step s, i counting over the step's micro-batches.
@@ -170,7 +176,10 @@ func (r *run) validate(ctx context.Context, m *rundir.Metrics) error {
 	if r.c.EvalEvery == 0 || m.Step%r.c.EvalEvery != 0 {
 		return nil
 	}
-	w := r.enter(m.Step)
+	w, err := r.enter(m.Step)
+	if err != nil {
+		return err
+	}
 	for _, spec := range w.Score {
 		var loss float64
 		err := proc.Intact(func() (err error) {

@@ -14,7 +14,6 @@ import (
 	kernels "longlora/csrc/cpu"
 	"longlora/internal/errs"
 	"longlora/internal/files"
-	disk "longlora/internal/files"
 	"longlora/internal/ops/cpu"
 	"longlora/internal/rundir"
 	"longlora/internal/testkit"
@@ -53,7 +52,7 @@ func TestForeignOut(t *testing.T) {
 	e.Steps = 1
 	run(t, goldenArgs("mha-linear", e, done1)...)
 	own := string(testkit.Read(t, filepath.Join(done1, "run.json")))
-	old := string(disk.Seal([]byte(strings.Replace(own[:strings.LastIndex(own, `,`)]+"\n}", "training run 2", "training run 1", 1))))
+	old := string(files.Seal([]byte(strings.Replace(own[:strings.LastIndex(own, `,`)]+"\n}", "training run 2", "training run 1", 1))))
 	for name, c := range map[string]struct {
 		holds map[string]string
 		more  []string
@@ -113,7 +112,7 @@ func TestOutOfAnyName(t *testing.T) {
 	if err != nil || len(events) != 1 {
 		t.Errorf("event files: %v, %v", events, err)
 	}
-	l, err := disk.Lock(out, "")
+	l, err := files.Lock(out, "")
 	if err != nil {
 		t.Fatal(err)
 	}
