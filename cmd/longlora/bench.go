@@ -38,10 +38,13 @@ longlora bench --shape llama2-7b --ctx 8192,32768 --device-mem 72GiB`,
 			if v.JSON() {
 				return document(c.OutOrStdout(), map[string]any{"results": res})
 			}
-			rows := [][]string{{"shape", "ctx", "attn", "group", "tile", "device", "s/step", "tok/s", "TFLOP/s", "mfu", "device peak", "device plan", "host peak", "host plan"}}
+			rows := [][]string{{"shape", "ctx", "attn", "group", "tile", "device", "s/step", "tok/s", "TFLOP/s", "mfu",
+				"device peak", "device plan", "host peak", "host plan"}}
 			for _, r := range res {
-				rows = append(rows, []string{r.Shape, fmt.Sprint(r.Ctx), r.Attn, fmt.Sprint(r.Group), fmt.Sprint(r.Tile), r.Device, fmt.Sprintf("%.3f", r.SPerStep), fmt.Sprintf("%.0f", r.TokPerS),
-					fmt.Sprintf("%.3g", r.TFLOPS), fmt.Sprintf("%.2f", r.MFU), ui.Bytes(r.DevicePeak), ui.Bytes(r.DevicePlan), ui.Bytes(r.HostPeak), ui.Bytes(r.HostPlan)})
+				rows = append(rows, []string{r.Shape, fmt.Sprint(r.Ctx), r.Attn, fmt.Sprint(r.Group), fmt.Sprint(r.Tile), r.Device,
+					fmt.Sprintf("%.3f", r.SPerStep), fmt.Sprintf("%.0f", r.TokPerS),
+					fmt.Sprintf("%.3g", r.TFLOPS), fmt.Sprintf("%.2f", r.MFU), ui.Bytes(r.DevicePeak), ui.Bytes(r.DevicePlan),
+					ui.Bytes(r.HostPeak), ui.Bytes(r.HostPlan)})
 			}
 			ui.Table(c.OutOrStdout(), rows)
 			return nil

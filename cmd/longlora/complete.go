@@ -17,7 +17,8 @@ import (
 // completeFlags lets the shell complete the values of a command's options.
 func completeFlags(c *cobra.Command) {
 	c.Flags().VisitAll(func(f *pflag.Flag) {
-		_ = c.RegisterFlagCompletionFunc(f.Name, func(_ *cobra.Command, _ []string, typed string) ([]string, cobra.ShellCompDirective) {
+		_ = c.RegisterFlagCompletionFunc(f.Name, func(_ *cobra.Command, _ []string, typed string) ([]string,
+			cobra.ShellCompDirective) {
 			return completions(cli.Find(c.Name(), f.Name), typed)
 		})
 	})
@@ -70,7 +71,8 @@ func folders(typed string) (out []string) {
 	dir, begun := filepath.Split(typed)
 	entries, _ := os.ReadDir(cmp.Or(dir, "."))
 	for _, e := range entries {
-		if info, err := os.Stat(dir + e.Name()); err == nil && info.IsDir() && strings.HasPrefix(e.Name(), begun) && !strings.HasPrefix(e.Name(), ".") {
+		if info, err := os.Stat(dir + e.Name()); err == nil && info.IsDir() && strings.HasPrefix(e.Name(), begun) &&
+			!strings.HasPrefix(e.Name(), ".") {
 			out = append(out, dir+e.Name()+"/")
 		}
 	}

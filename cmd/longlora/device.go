@@ -56,14 +56,16 @@ func onDevice(at cli.Place, log io.Writer, f func(ops.Backend) error) error {
 	return err
 }
 
-// gpus lists the GPUs, none where the CPU is to be used instead: that is said on log, or an error where one was asked for.
+// gpus lists the GPUs, none where the CPU is to be used instead: that is said on log, or an error where one was asked
+// for.
 func gpus(kind string, log io.Writer) ([]cuda.Info, error) {
 	if !cuda.Built {
 		switch {
 		case kind == "cuda":
 			return nil, errs.Usagef("--device cuda: this build has no CUDA; build it with 'make cuda', or use --device cpu")
 		case machine.DriverHere():
-			fmt.Fprintln(log, "warning: there is an NVIDIA driver here, but this build has no CUDA: computing on the CPU. Build with 'make cuda', or say --device cpu")
+			fmt.Fprintln(log, "warning: there is an NVIDIA driver here, but this build has no CUDA: computing on the CPU. "+
+				"Build with 'make cuda', or say --device cpu")
 		}
 		return nil, nil
 	}

@@ -36,7 +36,10 @@ longlora doctor --device cuda:0 --json`,
 			if err != nil {
 				return err
 			}
-			r, err := doctor.Run(c.Context(), given, func(what string) { fmt.Fprintf(c.ErrOrStderr(), "testing     %s\n", what) })
+			r, err := doctor.Run(c.Context(), given, func(what string) {
+				fmt.Fprintf(c.ErrOrStderr(), "testing     %s\n",
+					what)
+			})
 			if err != nil {
 				return err
 			}
@@ -56,8 +59,10 @@ longlora doctor --device cuda:0 --json`,
 func examine(at cli.Place, stderr io.Writer) (doctor.Given, error) {
 	n := threads(at)
 	b := cpu.New(n)
-	g := doctor.Given{CPU: b, Kernels: b.Set(), Best: kernels.Best().String(), Threads: n, Driver: doctor.Driver{Here: machine.DriverHere()},
-		Build: doctor.Build{Version: proc.Version(), Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH, Cgo: kernels.Cgo, CUDA: cuda.Built}}
+	g := doctor.Given{CPU: b, Kernels: b.Set(), Best: kernels.Best().String(), Threads: n,
+		Driver: doctor.Driver{Here: machine.DriverHere()},
+		Build: doctor.Build{Version: proc.Version(), Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH,
+			Cgo: kernels.Cgo, CUDA: cuda.Built}}
 	where, files := cuda.BLASPlaces()
 	for i := range where {
 		g.Places = append(g.Places, doctor.Place{Where: where[i], Files: files[i]})
@@ -78,7 +83,8 @@ func examine(at cli.Place, stderr io.Writer) (doctor.Given, error) {
 	}
 	for _, i := range found {
 		g.Driver.Here, g.Driver.CUDA = true, i.Driver
-		g.GPUs = append(g.GPUs, doctor.GPU{Device: fmt.Sprintf("cuda:%d", i.Index), Name: i.Name, Major: i.Major, Minor: i.Minor, SMs: i.SMs,
+		g.GPUs = append(g.GPUs, doctor.GPU{Device: fmt.Sprintf("cuda:%d", i.Index), Name: i.Name, Major: i.Major,
+			Minor: i.Minor, SMs: i.SMs,
 			Total: i.Total, Free: i.Free, Skip: kind == "cpu" || kind == "cuda" && i.Index != index,
 			Open: func() (ops.Backend, string, int, func() error, error) {
 				b, err := cuda.Open(i.Index)

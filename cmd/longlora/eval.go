@@ -14,7 +14,8 @@ import (
 )
 
 func newEval() *cobra.Command {
-	return command("eval --model DIR --task ppl|passkey|topics|ruler --ctx N[,N…]", "Measure perplexity and retrieval by length",
+	return command("eval --model DIR --task ppl|passkey|topics|ruler --ctx N[,N…]", "Measure perplexity and retrieval by "+
+		"length",
 		`Measure perplexity by length under either protocol and by position, whether a passkey hidden in filler is found
 again, whether the first topic of a long conversation is, and six to ten RULER-like tasks (docs/eval.md).
 The checkpoint's positions are used as they are, at any --ctx, unless flags say otherwise.`,
@@ -121,7 +122,8 @@ func rulerLike(w io.Writer, rs []eval.Result) {
 				continue
 			}
 			rows[0] = append(rows[0], fmt.Sprint(r.Ctx))
-			for i, s := range append(r.Subtasks, eval.Subtask{Name: "mean", Score: r.Score}, eval.Subtask{Name: "standard error", Score: r.StdErr}) {
+			for i, s := range append(r.Subtasks, eval.Subtask{Name: "mean", Score: r.Score}, eval.Subtask{Name: "standard error",
+				Score: r.StdErr}) {
 				if len(rows) == i+1 {
 					rows = append(rows, []string{s.Name})
 				}

@@ -49,7 +49,8 @@ func help(c *cobra.Command, _ []string) {
 		}
 	}
 	if !c.HasParent() {
-		fmt.Fprint(w, "\nlonglora COMMAND --help says more. Options may also stand in longlora.yaml or in variables: LONGLORA_MAX_GRAD_NORM=1.\n")
+		fmt.Fprint(w, "\nlonglora COMMAND --help says more. Options may also stand in longlora.yaml or in variables: "+
+			"LONGLORA_MAX_GRAD_NORM=1.\n")
 	}
 	fmt.Fprintf(w, "\n%s", exitCodes)
 }

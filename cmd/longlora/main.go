@@ -35,7 +35,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (code int
 	stderr = ui.NewVisible(stderr)
 	defer func() {
 		if p := par.Recovered(recover()); p != nil {
-			fmt.Fprintf(stderr, "longlora: internal error: %v\nPlease report it with the command line and what LONGLORA_DEBUG=1 prints.\n", p)
+			fmt.Fprintf(stderr, "longlora: internal error: %v\nPlease report it with the command line and what "+
+				"LONGLORA_DEBUG=1 prints.\n", p)
 			if os.Getenv("LONGLORA_DEBUG") != "" {
 				fmt.Fprintf(stderr, "%s", p.Stack)
 			}
@@ -78,10 +79,14 @@ func isComputed(err error) bool {
 
 func newRoot() *cobra.Command {
 	root := &cobra.Command{
-		Use:           "longlora COMMAND",
-		Short:         "Extend the context of LLaMA-family models by LongLoRA fine-tuning",
-		Long:          "Extend the context of LLaMA-family models by LongLoRA fine-tuning: shifted sparse attention, LoRA,\ntrainable embedding and norms. Reads and writes ordinary Hugging Face checkpoints and PEFT adapters.",
-		Example:       "# evaluate, train, merge, evaluate again and report, all in one\nlonglora extend --model meta-llama/Llama-2-7b-hf --data books/ --ctx 16384 --out extended\n\n# first: will it fit?\nlonglora plan --model meta-llama/Llama-2-7b-hf --ctx 16384",
+		Use:   "longlora COMMAND",
+		Short: "Extend the context of LLaMA-family models by LongLoRA fine-tuning",
+		Long: "Extend the context of LLaMA-family models by LongLoRA fine-tuning: shifted sparse attention, " +
+			"LoRA,\ntrainable embedding and norms. Reads and writes ordinary Hugging Face checkpoints and PEFT adapters.",
+		Example: "# evaluate, train, merge, evaluate again and report, all in one\nlonglora extend --model " +
+			"meta-llama/Llama-2-7b-hf --data books/ --ctx 16384 --out extended\n\n# first: will it fit?\nlonglora plan " +
+			"--model " +
+			"meta-llama/Llama-2-7b-hf --ctx 16384",
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
@@ -92,11 +97,13 @@ func newRoot() *cobra.Command {
 		s := err.Error()
 		var invalid *pflag.InvalidValueError
 		if errors.As(err, &invalid) {
-			return errs.Usagef("%s: --%s %s: %s", c.Name(), invalid.GetFlag().Name, invalid.GetValue(), cli.Unfit(invalid.GetFlag(), errors.Unwrap(err)))
+			return errs.Usagef("%s: --%s %s: %s", c.Name(), invalid.GetFlag().Name, invalid.GetValue(),
+				cli.Unfit(invalid.GetFlag(), errors.Unwrap(err)))
 		}
 		if name, ok := strings.CutPrefix(s, "unknown flag: --"); ok {
 			s += cli.Suggest(c.Name(), name)
-		} else if _, name, ok := strings.Cut(s, "unknown shorthand flag: "); ok { // as Go and PyTorch programs take them: -ctx
+			// as Go and PyTorch programs take them: -ctx
+		} else if _, name, ok := strings.Cut(s, "unknown shorthand flag: "); ok {
 			_, name, _ = strings.Cut(name, " in -")
 			s += cli.Suggest(c.Name(), name)
 		}

@@ -14,7 +14,8 @@ import (
 )
 
 func newMan() *cobra.Command {
-	return command("man --out DIR", "Write the manual pages", `Write the manual pages, longlora.1 and one for each command, for man(1).`,
+	return command("man --out DIR", "Write the manual pages",
+		`Write the manual pages, longlora.1 and one for each command, for man(1).`,
 		`# for this user; then: man longlora-train
 longlora man --out ~/.local/share/man/man1
 
@@ -67,7 +68,8 @@ func manPage(c *cobra.Command) string {
 	var b strings.Builder
 	name := strings.ReplaceAll(c.CommandPath(), " ", "-")
 	fmt.Fprintf(&b, ".TH %s 1 \"\" \"longlora %s\" \"longlora manual\"\n", strings.ToUpper(name), proc.Version())
-	fmt.Fprintf(&b, ".SH NAME\n%s \\- %s\n.SH SYNOPSIS\n%s\n.SH DESCRIPTION\n%s\n", name, roff(c.Short), roff(c.UseLine()), roff(c.Long))
+	fmt.Fprintf(&b, ".SH NAME\n%s \\- %s\n.SH SYNOPSIS\n%s\n.SH DESCRIPTION\n%s\n", name, roff(c.Short), roff(c.UseLine()),
+		roff(c.Long))
 	if !c.HasParent() {
 		b.WriteString(".SH COMMANDS\n")
 		for _, s := range own(c) {
@@ -81,7 +83,8 @@ func manPage(c *cobra.Command) string {
 			fmt.Fprintf(&b, ".TP\n.B %s\n%s\n", roff(written(c.Name(), f)), roff(described(f)))
 		}
 	}
-	fmt.Fprintf(&b, ".SH ENVIRONMENT\n%s\n.SH EXIT STATUS\n%s", roff("LONGLORA_ and an option's name, as LONGLORA_MAX_GRAD_NORM, gives the option where no flag does."), roff(exitCodes))
+	fmt.Fprintf(&b, ".SH ENVIRONMENT\n%s\n.SH EXIT STATUS\n%s", roff("LONGLORA_ and an option's name, as "+
+		"LONGLORA_MAX_GRAD_NORM, gives the option where no flag does."), roff(exitCodes))
 	if c.HasParent() {
 		b.WriteString(".SH SEE ALSO\n.BR longlora (1)\n")
 	}

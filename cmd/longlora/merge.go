@@ -50,7 +50,8 @@ func merge(c *cobra.Command, m cli.Merge, json bool) error {
 	}
 	defer base.Close()
 	if base.Adapter.Config.DoRA && m.Scale != 1 {
-		return errs.Usagef("--scale %v: the adapter has use_dora, which brings rows to the lengths that were trained; only 1 is computed", m.Scale)
+		return errs.Usagef("--scale %v: the adapter has use_dora, which brings rows to the lengths that were trained; only "+
+			"1 is computed", m.Scale)
 	}
 	if err := base.ChooseWindow(m.Window, m.Adapter); err != nil {
 		return err
@@ -65,7 +66,9 @@ func merge(c *cobra.Command, m cli.Merge, json bool) error {
 	if pos.Type == "dynamic" {
 		fmt.Fprintf(c.ErrOrStderr(), "note: dynamic positions: max_position_embeddings stays %d\n", pos.MaxPos)
 	}
-	o := lora.MergeOptions{Base: base.Weights, Desc: base.Desc(), Adapter: base.Adapter, Scale: m.Scale, Positions: pos.Positions, Changed: pos.Changed, Window: base.Window, Out: m.Out, ShardSize: m.ShardSize, Threads: m.Threads}
+	o := lora.MergeOptions{Base: base.Weights, Desc: base.Desc(), Adapter: base.Adapter, Scale: m.Scale,
+		Positions: pos.Positions, Changed: pos.Changed, Window: base.Window, Out: m.Out, ShardSize: m.ShardSize,
+		Threads: m.Threads}
 	if ok {
 		o.DType = &d
 	}
@@ -86,8 +89,8 @@ func merge(c *cobra.Command, m cli.Merge, json bool) error {
 	return nil
 }
 
-// mergedPositions are those that are asked for, those beside the adapter, or the base's. A context that a shared file has is
-// train's.
+// mergedPositions are those that are asked for, those beside the adapter, or the base's. A context that a shared file
+// has is train's.
 func mergedPositions(c *cobra.Command, m cli.Merge, base *load.Base) (load.Positions, error) {
 	p, err := base.Reading(m.Adapter, nil)
 	if err != nil {

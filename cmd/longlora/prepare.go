@@ -73,7 +73,8 @@ func prepare(c *cobra.Command, p cli.Prepare, json bool) error {
 		return document(c.OutOrStdout(), out)
 	}
 	w := c.OutOrStdout()
-	fmt.Fprintf(w, "%d documents, %d tokens from %.1f MB in %.1f s: %s\n", res.Documents, res.Tokens, float64(res.Bytes)/1e6, res.Seconds, res.Out)
+	fmt.Fprintf(w, "%d documents, %d tokens from %.1f MB in %.1f s: %s\n", res.Documents, res.Tokens,
+		float64(res.Bytes)/1e6, res.Seconds, res.Out)
 	if res.Skipped > 0 {
 		fmt.Fprintf(w, "%d malformed documents were skipped\n", res.Skipped)
 	}
@@ -88,12 +89,14 @@ func lengths(c *cobra.Command, l *data.Lengths) {
 	w := c.OutOrStdout()
 	rows := [][]string{{"tokens of a document", "documents", "tokens", "tokens in documents this long or longer"}}
 	for _, b := range l.Histogram {
-		rows = append(rows, []string{fmt.Sprintf("%d to %d", b.From, b.To), fmt.Sprint(b.Documents), fmt.Sprint(b.Tokens), fmt.Sprintf("%.1f %%", 100*b.Beyond)})
+		rows = append(rows, []string{fmt.Sprintf("%d to %d", b.From, b.To), fmt.Sprint(b.Documents), fmt.Sprint(b.Tokens),
+			fmt.Sprintf("%.1f %%", 100*b.Beyond)})
 	}
 	ui.Table(w, rows)
 	rows = [][]string{{"--ctx", "documents that fit whole", "tokens in them", "tokens in longer ones"}}
 	for _, u := range l.AtCtx {
-		rows = append(rows, []string{fmt.Sprint(u.Ctx), fmt.Sprintf("%.1f %%", 100*u.Whole), fmt.Sprintf("%.1f %%", 100*u.Within), fmt.Sprintf("%.1f %%", 100*u.Longer)})
+		rows = append(rows, []string{fmt.Sprint(u.Ctx), fmt.Sprintf("%.1f %%", 100*u.Whole), fmt.Sprintf("%.1f %%",
+			100*u.Within), fmt.Sprintf("%.1f %%", 100*u.Longer)})
 	}
 	ui.Table(w, rows)
 }

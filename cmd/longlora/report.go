@@ -37,7 +37,8 @@ longlora report extended --out extended.html`,
 	}
 	c.Args = func(_ *cobra.Command, args []string) error {
 		if len(args) != 1 {
-			return errs.Usagef("report: %d folders given; name one: that of a training run, of extend, or of eval --out", len(args))
+			return errs.Usagef("report: %d folders given; name one: that of a training run, of extend, or of eval --out",
+				len(args))
 		}
 		return nil
 	}

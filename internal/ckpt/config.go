@@ -202,7 +202,8 @@ func (f *fields) config() (*Config, error) {
 	return c, f.err
 }
 
-// Positions is config.json as positions are read from it: with the family's own theta where none is given, and its name.
+// Positions is config.json as positions are read from it: with the family's own theta where none is given, and its
+// name.
 func (c *Config) Positions() map[string]any {
 	raw := maps.Clone(c.Raw)
 	raw["model_type"] = c.Arch.Type
@@ -212,8 +213,8 @@ func (c *Config) Positions() map[string]any {
 	return raw
 }
 
-// magnitude refuses sizes whose products are beyond any model's: with these bounds bytes and operations of a step of 2^31
-// tokens can be counted in 64 bits.
+// magnitude refuses sizes whose products are beyond any model's: with these bounds bytes and operations of a step of
+// 2^31 tokens can be counted in 64 bits.
 func (f *fields) magnitude(c *Config) {
 	const widest, most = 1 << 20, 1 << 28
 	wide := func(name string, n int) {
@@ -293,8 +294,8 @@ func (f *fields) rotary(c *Config) {
 	}
 }
 
-// noRope reads which layers have no positions: where no_rope_layers, 1 for a layer that has them, is missing, every one of
-// so many.
+// noRope reads which layers have no positions: where no_rope_layers, 1 for a layer that has them, is missing, every one
+// of so many.
 func (f *fields) noRope(c *Config) {
 	const name, interval = "no_rope_layers", "no_rope_layer_interval"
 	c.NoRope = make([]bool, c.L)

@@ -182,8 +182,8 @@ func (a *Adapter) putFactor(module, part string, t Tensor) error {
 	return nil
 }
 
-// rank is what a module's factors must have. With ensure_weight_tying a head's are the embedding's, whatever the patterns
-// say of the head.
+// rank is what a module's factors must have. With ensure_weight_tying a head's are the embedding's, whatever the
+// patterns say of the head.
 func (a *Adapter) rank(module string) int {
 	if _, both := a.LoRA[moduleOf(embedName)]; both && a.Config.KeepTie && module == moduleOf(headName) {
 		module = moduleOf(embedName)

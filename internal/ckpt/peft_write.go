@@ -46,7 +46,8 @@ func WriteAdapter(dir string, a NewAdapter) error {
 	c := a.Config
 	// Fields that PEFT 0.5 does not know stand here only where they say something: releases before 0.14 refuse them.
 	cfg := map[string]any{"peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": a.Base,
-		"inference_mode": true, "r": c.Rank, "lora_alpha": number(c.Alpha), "lora_dropout": a.Dropout, "bias": "none", "fan_in_fan_out": false,
+		"inference_mode": true, "r": c.Rank, "lora_alpha": number(c.Alpha), "lora_dropout": a.Dropout, "bias": "none",
+		"fan_in_fan_out":    false,
 		"init_lora_weights": true, "target_modules": modules}
 	for _, name := range carriedFields {
 		if v := c.raw[name]; means(v) {
@@ -70,7 +71,8 @@ func WriteAdapter(dir string, a NewAdapter) error {
 }
 
 // saves is a modules_to_save by which PEFT finds these tensors of a model and no others: the configuration's own where
-// it does, else the last parts of the modules' names where all modules with that ending are among them, and whole names.
+// it does, else the last parts of the modules' names where all modules with that ending are among them, and whole
+// names.
 func (c *AdapterConfig) saves(whole, model []string) []string {
 	covers := func(c *AdapterConfig) bool {
 		return !slices.ContainsFunc(model, func(name string) bool {

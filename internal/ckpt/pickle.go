@@ -24,8 +24,8 @@ type (
 )
 
 // unpickler is the part of Python's pickle machine that torch.save's dictionaries of tensors need (the opcodes of
-// protocols 1 to 5, https://docs.python.org/3/library/pickletools.html). Python's own machine imports and calls whatever
-// a file names; this one knows the few names of knownGlobals and runs nothing of a file's.
+// protocols 1 to 5, https://docs.python.org/3/library/pickletools.html). Python's own machine imports and calls
+// whatever a file names; this one knows the few names of knownGlobals and runs nothing of a file's.
 type unpickler struct {
 	in      []byte
 	at      int

@@ -49,7 +49,8 @@ func OpenSafetensors(path string) (*File, error) {
 	f := &File{Path: path, mapped: m}
 	if f.Tensors, f.Metadata, err = parseSafetensors(m); err != nil {
 		defer f.Close() // the message looks at its bytes once more
-		return nil, errs.Dataf("%s: not a sound safetensors file: %w; %s", path, err, mend(path, m, "fetch or write it again"))
+		return nil, errs.Dataf("%s: not a sound safetensors file: %w; %s", path, err, mend(path, m,
+			"fetch or write it again"))
 	}
 	for n, t := range f.Tensors {
 		t.File, t.mapped = path, true
@@ -87,8 +88,9 @@ type entry struct {
 }
 
 // foreign are the bits of element types that may stand in a file but that no weight of ours has.
-var foreign = map[string]int64{"BOOL": 8, "U8": 8, "I8": 8, "F8_E5M2": 8, "F8_E4M3": 8, "F8_E8M0": 8, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8,
-	"I16": 16, "U16": 16, "U32": 32, "C64": 64, "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6}
+var foreign = map[string]int64{"BOOL": 8, "U8": 8, "I8": 8, "F8_E5M2": 8, "F8_E4M3": 8, "F8_E8M0": 8, "F8_E4M3FNUZ": 8,
+	"F8_E5M2FNUZ": 8,
+	"I16":         16, "U16": 16, "U32": 32, "C64": 64, "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6}
 
 // parseSafetensors reads a header and cuts the data up.
 func parseSafetensors(b []byte) (map[string]Tensor, map[string]string, error) {
@@ -223,5 +225,6 @@ func WriteSharded(dir string, ts []Out, limit int64) error {
 			return err
 		}
 	}
-	return files.WriteJSON(filepath.Join(dir, indexFile), map[string]any{"metadata": map[string]any{"total_size": total}, "weight_map": where})
+	return files.WriteJSON(filepath.Join(dir, indexFile), map[string]any{"metadata": map[string]any{"total_size": total},
+		"weight_map": where})
 }

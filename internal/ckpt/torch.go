@@ -43,7 +43,8 @@ func (f *File) parseTorch() error {
 	}
 	v, err := read(f.mapped)
 	if err != nil {
-		return errs.Dataf("%s: not a PyTorch file of plain tensors: %w; %s", f.Path, err, mend(f.Path, f.mapped, "fetch it again, or convert it to safetensors"))
+		return errs.Dataf("%s: not a PyTorch file of plain tensors: %w; %s", f.Path, err, mend(f.Path, f.mapped,
+			"fetch it again, or convert it to safetensors"))
 	}
 	return f.addTorch(v)
 }
@@ -79,12 +80,14 @@ func (f *File) addTorch(v any) error {
 			strided += c.Shape.Elems() * c.DType.Size()
 		}
 		if strided > 2*len(f.mapped) { // what is gathered is copied, so it may not be many times what the file holds
-			return errs.Dataf("%s: its tensors are views that hold each other's elements; save contiguous copies of them", f.Path)
+			return errs.Dataf("%s: its tensors are views that hold each other's elements; save contiguous copies of them",
+				f.Path)
 		}
 		f.Tensors[string(key)] = c
 	}
 	if len(f.Tensors) == 0 && inside != "" {
-		return errs.Dataf("%s: no tensors at its top, where %q is another dictionary: a training checkpoint; save the weights in it alone, as safetensors or with torch.save", f.Path, inside)
+		return errs.Dataf("%s: no tensors at its top, where %q is another dictionary: a training checkpoint; save the "+
+			"weights in it alone, as safetensors or with torch.save", f.Path, inside)
 	}
 	return nil
 }

@@ -15,8 +15,10 @@ type element struct {
 }
 
 // elements are PyTorch's types.
-var elements = map[string]element{"float32": {"F32", 4}, "float16": {"F16", 2}, "bfloat16": {"BF16", 2}, "float64": {"F64", 8},
-	"int64": {"I64", 8}, "int32": {"I32", 4}, "int16": {"I16", 2}, "int8": {"I8", 1}, "uint8": {"U8", 1}, "bool": {"BOOL", 1},
+var elements = map[string]element{"float32": {"F32", 4}, "float16": {"F16", 2}, "bfloat16": {"BF16", 2},
+	"float64": {"F64", 8},
+	"int64":   {"I64", 8}, "int32": {"I32", 4}, "int16": {"I16", 2}, "int8": {"I8", 1}, "uint8": {"U8", 1},
+	"bool":   {"BOOL", 1},
 	"uint16": {"U16", 2}, "uint32": {"U32", 4}, "uint64": {"U64", 8}, "complex64": {"C64", 8}, "complex128": {"C128", 16},
 	"float8_e4m3fn": {"F8_E4M3", 1}, "float8_e5m2": {"F8_E5M2", 1}, "float8_e4m3fnuz": {"F8_E4M3FNUZ", 1},
 	"float8_e5m2fnuz": {"F8_E5M2FNUZ", 1}, "float8_e8m0fnu": {"F8_E8M0", 1}, "float4_e2m1fn_x2": {"F4", 1},
@@ -24,16 +26,19 @@ var elements = map[string]element{"float32": {"F32", 4}, "float16": {"F16", 2}, 
 
 // storages are PyTorch's classes of typed storage, by the type of their elements; UntypedStorage counts bytes.
 var storages = map[string]string{"FloatStorage": "float32", "BFloat16Storage": "bfloat16", "HalfStorage": "float16",
-	"DoubleStorage": "float64", "IntStorage": "int32", "LongStorage": "int64", "ShortStorage": "int16", "CharStorage": "int8",
-	"ByteStorage": "uint8", "BoolStorage": "bool", "ComplexFloatStorage": "complex64", "ComplexDoubleStorage": "complex128",
-	"QUInt8Storage": "quint8", "QInt8Storage": "qint8", "QInt32Storage": "qint32"}
+	"DoubleStorage": "float64", "IntStorage": "int32", "LongStorage": "int64", "ShortStorage": "int16",
+	"CharStorage": "int8",
+	"ByteStorage": "uint8", "BoolStorage": "bool", "ComplexFloatStorage": "complex64",
+	"ComplexDoubleStorage": "complex128",
+	"QUInt8Storage":        "quint8", "QInt8Storage": "qint8", "QInt32Storage": "qint32"}
 
 const untyped = global("torch.storage.UntypedStorage")
 
 // others are objects that may stand in a file beside tensors, or say something of them that does not matter here. What
 // they make is never looked at.
 var others = map[global]bool{"torch.device": true, "torch.serialization._get_layout": true, "_codecs.encode": true,
-	"builtins.bytearray": true, "builtins.set": true, "__builtin__.set": true, "builtins.frozenset": true, "builtins.complex": true,
+	"builtins.bytearray": true, "builtins.set": true, "__builtin__.set": true, "builtins.frozenset": true,
+	"builtins.complex":    true,
 	"collections.Counter": true, "torch.Tensor": true, "torch.nn.parameter.Parameter": true}
 
 // opaque is what one of others made.
@@ -97,7 +102,8 @@ func newStorage(id tuple, known map[string]*torchStorage) (string, *torchStorage
 	class, ok1 := id[1].(global)
 	key, ok2 := id[2].(str)
 	n, ok3 := id[4].(int)
-	if !ok0 || !ok1 || !ok2 || !ok3 || string(what) != "storage" || len(key) > 256 || n < 0 || n > 1<<56 || len(id) > 5 && id[5] != nil {
+	if !ok0 || !ok1 || !ok2 || !ok3 || string(what) != "storage" || len(key) > 256 || n < 0 || n > 1<<56 || len(id) > 5 &&
+		id[5] != nil {
 		return "", nil, fmt.Errorf("a persistent id that is no storage")
 	}
 	unit := 1
@@ -242,7 +248,8 @@ func (t *torchTensor) tensor(name, file string) (Tensor, error) {
 	}
 	elems := big.NewInt(int64(t.from.elems * t.from.unit / t.kind.size))
 	if t.offset < 0 || n.Cmp(elems) > 0 || n.Sign() > 0 && last.Cmp(elems) >= 0 {
-		return out, fmt.Errorf("shape %v, strides %v and offset %d pass the %d elements of its storage", t.size, t.stride, t.offset, elems)
+		return out, fmt.Errorf("shape %v, strides %v and offset %d pass the %d elements of its storage", t.size, t.stride,
+			t.offset, elems)
 	}
 	if !known {
 		out.foreign = t.kind.name

@@ -86,7 +86,8 @@ func (m *Model) openFile(path string) error {
 		m.Tensors[n] = t
 	}
 	if twice != "" {
-		m.Notes = append(m.Notes, fmt.Sprintf("%s: tensor %s, among others perhaps, lies in an earlier file with other values: this one's is read, as transformers does", path, twice))
+		m.Notes = append(m.Notes, fmt.Sprintf("%s: tensor %s, among others perhaps, lies in an earlier file with other "+
+			"values: this one's is read, as transformers does", path, twice))
 	}
 	if len(f.Others) > 0 {
 		m.Notes = append(m.Notes, fmt.Sprintf("%s: %s: no tensor, passed over", path, short(f.Others)))
@@ -102,8 +103,8 @@ func short(names []string) string {
 	return strings.Join(names, ", ")
 }
 
-// Check looks for every tensor of shapes, and refuses those that are none of them. Buffers that old checkpoints carry are
-// computed anew and passed over.
+// Check looks for every tensor of shapes, and refuses those that are none of them. Buffers that old checkpoints carry
+// are computed anew and passed over.
 func (m *Model) Check(shapes map[string]tensor.Shape) error {
 	var others []string
 	for n, t := range m.Tensors {
@@ -138,5 +139,6 @@ func biasHint(tensor string) string {
 
 // isBuffer reports whether a tensor is no weight but something that follows from config.json.
 func isBuffer(name string) bool {
-	return strings.HasSuffix(name, ".inv_freq") || strings.HasSuffix(name, ".masked_bias") || strings.HasSuffix(name, ".attention.bias")
+	return strings.HasSuffix(name, ".inv_freq") || strings.HasSuffix(name, ".masked_bias") || strings.HasSuffix(name,
+		".attention.bias")
 }

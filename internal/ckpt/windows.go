@@ -28,13 +28,14 @@ func (f *fields) windows(c *Config) {
 			if given == nil {
 				name = "layer_types"
 			}
-			c.Notes = append(c.Notes, fmt.Sprintf("%s: %s is ignored: a %s has no sliding window, in transformers neither", f.path, name, c.Arch.Class))
+			c.Notes = append(c.Notes, fmt.Sprintf("%s: %s is ignored: a %s has no sliding window, in transformers neither",
+				f.path, name, c.Arch.Class))
 		}
 	}
 }
 
-// allWindows reads a window that all layers have. layer_types wins, as in transformers, which takes a Mistral with it for a
-// Ministral; others have no such field.
+// allWindows reads a window that all layers have. layer_types wins, as in transformers, which takes a Mistral with it
+// for a Ministral; others have no such field.
 func (f *fields) allWindows(c *Config, types []bool) {
 	given, said := f.raw["sliding_window"]
 	named := c.Arch.Config.Windows == model.NamedWindows
@@ -46,13 +47,15 @@ func (f *fields) allWindows(c *Config, types []bool) {
 		w = unsaidWindow
 		c.Notes = append(c.Notes, fmt.Sprintf("%s: sliding_window is missing: %d, as in transformers", f.path, w))
 	case slices.Contains(types, true):
-		f.fail("sliding_window", "null or missing, but layer_types has layers of sliding_attention; give their window in tokens")
+		f.fail("sliding_window", "null or missing, but layer_types has layers of sliding_attention; give their window in "+
+			"tokens")
 	}
 	if use, ok := f.raw["use_sliding_window"].(bool); ok && !use && w > 0 { // transformers passes it over for a Mistral
 		f.fail("use_sliding_window", "false contradicts sliding_window %d; write null there, or remove this field", w)
 	}
 	if named && w > 0 && slices.Contains(types, false) {
-		f.fail("layer_types", "has layers without a window, but a %s has the one of sliding_window in all of them; remove this field", c.Arch.Class)
+		f.fail("layer_types", "has layers without a window, but a %s has the one of sliding_window in all of them; remove "+
+			"this field", c.Arch.Class)
 	}
 	if w > 0 && (types == nil || slices.Contains(types, true)) {
 		c.window(w, func(l int) bool { return types == nil || types[l] })
@@ -73,7 +76,8 @@ func (f *fields) lateWindows(c *Config, types []bool) {
 	}
 	if w == 0 {
 		if slices.Contains(types, true) {
-			f.fail("layer_types", "has layers of sliding_attention, but use_sliding_window and sliding_window give them no window")
+			f.fail("layer_types", "has layers of sliding_attention, but use_sliding_window and sliding_window give them no "+
+				"window")
 		}
 		return
 	}

@@ -11,8 +11,8 @@ import (
 	"longlora/internal/s2attn"
 )
 
-// asked are the positions that a model or an adapter is to be read with instead of its own: auto in a file, as a run leaves
-// it, is nothing but the default.
+// asked are the positions that a model or an adapter is to be read with instead of its own: auto in a file, as a run
+// leaves it, is nothing but the default.
 func (v *Values) asked() (eval.Asked, error) {
 	r, err := v.positions()
 	a := eval.Asked{BaseCtx: r.BaseCtx}
@@ -35,7 +35,8 @@ func (v *Values) Eval() (o eval.Options, report string, err error) {
 		return o, "", err
 	}
 	o.Options, o.Memory, o.Window, o.Documents = v.attention(), v.memory(), v.window(), v.documents()
-	o.Models, o.Adapter, o.Out, o.Tasks, o.Data = v.texts("model"), v.text("adapter"), v.text("out"), v.texts("task"), v.texts("data")
+	o.Models, o.Adapter, o.Out, o.Tasks, o.Data = v.texts("model"), v.text("adapter"), v.text("out"), v.texts("task"),
+		v.texts("data")
 	o.Ctx, o.Stride, o.Limit, o.Protocol = v.lengths("ctx"), v.tokens("stride"), v.whole("limit"), v.text("protocol")
 	o.Trials, o.Depths, o.Seed, o.Words = v.whole("trials"), v.whole("depths"), v.seed("seed"), v.text("passkey-template")
 	o.Haystack = v.text("haystack")
@@ -80,7 +81,8 @@ type Merge struct {
 	Threads             int   // 0: all cores
 	Window              *s2attn.Choice
 	Positions           *rope.Request // nil: as they lie beside the adapter
-	CtxOfFile           bool          // the context is a shared file's, where it is train's: what lies beside the adapter is meant
+	// the context is a shared file's, where it is train's: what lies beside the adapter is meant
+	CtxOfFile bool
 }
 
 // Merge are the options of merge.

@@ -46,8 +46,8 @@ func envName(flag string) string {
 	return "LONGLORA_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
 
-// Load brings every option of a command to its effective value. The flags are what Define made and a command line gave; they
-// are named after the command.
+// Load brings every option of a command to its effective value. The flags are what Define made and a command line gave;
+// they are named after the command.
 func Load(flags *pflag.FlagSet) (*Values, error) {
 	if n, err := strconv.Atoi(os.Getenv("WORLD_SIZE")); err == nil && n > 1 {
 		return nil, errs.Usagef("WORLD_SIZE is %d: more than one process in a group is not supported; run one process", n)
@@ -137,7 +137,8 @@ func (v *Values) fromFile(f *pflag.Flag, g given) error {
 	if d := strings.Trim(f.DefValue, "[]"); d != "" && d != "0" {
 		what = "is " + d
 	}
-	v.notes = append(v.notes, fmt.Sprintf("%s: %s: %s is for other commands; here --%s %s", v.file, f.Name, g.text, f.Name, what))
+	v.notes = append(v.notes, fmt.Sprintf("%s: %s: %s is for other commands; here --%s %s", v.file, f.Name, g.text, f.Name,
+		what))
 	return nil
 }
 
@@ -310,7 +311,8 @@ func (v *Values) Require(names ...string) error {
 	if len(missing) == 0 {
 		return nil
 	}
-	return errs.Usagef("missing: %s; give them as flags, in %s or as LONGLORA_… variables", strings.Join(missing, ", "), DefaultFile)
+	return errs.Usagef("missing: %s; give them as flags, in %s or as LONGLORA_… variables", strings.Join(missing, ", "),
+		DefaultFile)
 }
 
 // settings are the options that a run keeps, for the record of a command's run.

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// meant is the option that other trainers (transformers, PEFT, axolotl, LLaMA-Factory, LongLoRA's scripts) know by another
-// name, of which the letters alone would not lead there; "" for none.
+// meant is the option that other trainers (transformers, PEFT, axolotl, LLaMA-Factory, LongLoRA's scripts) know by
+// another name, of which the letters alone would not lead there; "" for none.
 func meant(name string) string {
 	name = strings.ReplaceAll(strings.ToLower(name), "_", "-")
 	for _, o := range table {
@@ -18,7 +18,8 @@ func meant(name string) string {
 	return ""
 }
 
-// suggest completes a message on a name that is no option: with the option that the name means elsewhere, or the nearest one.
+// suggest completes a message on a name that is no option: with the option that the name means elsewhere, or the
+// nearest one.
 func suggest(name string, known []string) string {
 	ours := meant(name)
 	if slices.Contains(known, ours) {

@@ -1,7 +1,7 @@
-// Package cli is the command line: what options there are, where their values come from, and what they ask of the packages
-// below. Each option is declared once, in the table (table.go). Flags, help, completion, docs/cli.md, what a run keeps of
-// its options, and what going on with a run demands of them all follow from there. Load brings the options of a command
-// to their values; Train, Eval and their like make plain structs of them, which nothing writes to again.
+// Package cli is the command line: what options there are, where their values come from, and what they ask of the
+// packages below. Each option is declared once, in the table (table.go). Flags, help, completion, docs/cli.md, what a
+// run keeps of its options, and what going on with a run demands of them all follow from there. Load brings the options
+// of a command to their values; Train, Eval and their like make plain structs of them, which nothing writes to again.
 package cli
 
 import (
@@ -213,8 +213,8 @@ func (o *Option) Argument() string {
 // List reports whether an option's values are parts by comma.
 func (o *Option) List() bool { return o.Kind == Names || o.Kind == Lengths }
 
-// unset reports whether an option's default stands for "not given": below, such an option is a pointer, or says of a value
-// that it is none.
+// unset reports whether an option's default stands for "not given": below, such an option is a pointer, or says of a
+// value that it is none.
 func (o *Option) unset() bool { return o.Default == "" && o.Kind != Text && o.Kind != Truth }
 
 // Commands are the names of the commands that the table knows.

@@ -11,8 +11,8 @@ import (
 	"slices"
 )
 
-// Arrow's files are read by our own code (https://arrow.apache.org/docs/format/Columnar.html): a few columns of the types
-// that text and conversations have, a window at a time, and no allocation that a file merely asks for.
+// Arrow's files are read by our own code (https://arrow.apache.org/docs/format/Columnar.html): a few columns of the
+// types that text and conversations have, a window at a time, and no allocation that a file merely asks for.
 
 const (
 	arrowMagic = "ARROW1"
@@ -111,7 +111,8 @@ func (r *arrowRows) open(want []string) error {
 		}
 	} else {
 		if bytes.HasPrefix(head, []byte("FEA1")) {
-			return errors.New("it is a Feather file of version 1, which is not read; write it anew with pyarrow.feather.write_feather")
+			return errors.New("it is a Feather file of version 1, which is not read; write it anew with " +
+				"pyarrow.feather.write_feather")
 		}
 		m, err := r.message(0)
 		if err == io.EOF || err == nil && m.kind != arrowSchemaMessage {

@@ -33,7 +33,8 @@ func (b *arrowBatch) open() error {
 	if c := b.t.table(3); c.at > 0 {
 		b.codec = c.byte(0)
 		if method := c.byte(1); b.codec > 1 || method != 0 {
-			return fmt.Errorf("it is compressed by the codec %d and method %d, which are not read; write it without compression, or with zstd or lz4",
+			return fmt.Errorf("it is compressed by the codec %d and method %d, which are not read; write it without "+
+				"compression, or with zstd or lz4",
 				b.codec, method)
 		}
 	}

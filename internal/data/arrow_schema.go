@@ -38,8 +38,10 @@ const (
 	arrowLargeListView
 )
 
-var arrowNames = [...]string{"none", "null", "int", "float", "binary", "utf8", "bool", "decimal", "date", "time", "timestamp",
-	"interval", "list", "struct", "union", "fixed_size_binary", "fixed_size_list", "map", "duration", "large_binary", "large_utf8", "large_list",
+var arrowNames = [...]string{"none", "null", "int", "float", "binary", "utf8", "bool", "decimal", "date", "time",
+	"timestamp",
+	"interval", "list", "struct", "union", "fixed_size_binary", "fixed_size_list", "map", "duration", "large_binary",
+	"large_utf8", "large_list",
 	"run_end_encoded", "binary_view", "utf8_view", "list_view", "large_list_view"}
 
 // arrowField is a column, or what a list or struct in it holds.
@@ -172,7 +174,8 @@ func (f *arrowField) views() bool {
 func (f *arrowField) readable(at string) error {
 	switch f.kind {
 	case arrowDecimal, arrowInterval, arrowUnion, arrowMap, arrowRunEnd, arrowListView, arrowLargeListView:
-		return fmt.Errorf("field %q is of Arrow's type %s, which is not read; write it as text, numbers, lists or structs, or leave it out",
+		return fmt.Errorf("field %q is of Arrow's type %s, which is not read; write it as text, numbers, lists or structs, "+
+			"or leave it out",
 			at, arrowNames[f.kind])
 	case arrowList, arrowLargeList, arrowFixedList:
 		return f.children[0].readable(at + "[]")

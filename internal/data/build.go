@@ -344,7 +344,8 @@ func (s *source) work(b *batch) (r result) {
 				return r
 			}
 			if !s.opt.SkipBad {
-				r.err = errs.Dataf("%s: %w; mend it, or pass %s", s.where(s.files[it.file], it.kind, it.line, it.number), err, errs.Option("skip-bad"))
+				r.err = errs.Dataf("%s: %w; mend it, or pass %s", s.where(s.files[it.file], it.kind, it.line, it.number), err,
+					errs.Option("skip-bad"))
 				return r
 			}
 			r.skipped++
@@ -400,8 +401,10 @@ func (s *source) document(out []int32, b *batch, it *item) ([]int32, document, e
 		return out, d, err
 	}
 	out, d, err = s.encoder.example(out, e)
-	if all := s.opt.TrainOnPrompt; all != nil && *all && slices.ContainsFunc(e.messages, func(m Message) bool { return m.silent }) {
-		e.unread = append(e.unread, "that messages are not to be scored ("+errs.Option("train-on-prompt").String()+" scores all)")
+	if all := s.opt.TrainOnPrompt; all != nil && *all && slices.ContainsFunc(e.messages,
+		func(m Message) bool { return m.silent }) {
+		e.unread = append(e.unread, "that messages are not to be scored ("+errs.Option("train-on-prompt").String()+
+			" scores all)")
 	}
 	s.unread.add(e.unread)
 	return out, d, err

@@ -64,7 +64,8 @@ func ChatTemplate(dir string) (string, error) {
 // chatMarks tell our templates by what only they write. LLaMA-2's and Mistral's share theirs but for the system text's,
 // Phi-4's are ChatML's with another behind the role.
 var chatMarks = []struct{ mark, name string }{
-	{"<|start_header_id|>", "llama3"}, {"<|im_sep|>", "phi"}, {"<|im_start|>", "chatml"}, {"<start_of_turn>", "gemma"}, {"<|start_of_role|>", "granite"},
+	{"<|start_header_id|>", "llama3"}, {"<|im_sep|>", "phi"}, {"<|im_start|>", "chatml"}, {"<start_of_turn>", "gemma"},
+	{"<|start_of_role|>", "granite"},
 	{"<<SYS>>", "llama2"}, {"[INST]", "mistral"},
 }
 
@@ -93,7 +94,8 @@ func autoTemplate(chat string) (name, why string) {
 	if chat == "" {
 		return "alpaca", "the tokenizer has no chat template"
 	}
-	return "alpaca", "the model's own chat template has the marks of none that are known; write it as a file for " + errs.Option("template").String()
+	return "alpaca", "the model's own chat template has the marks of none that are known; write it as a file for " +
+		errs.Option("template").String()
 }
 
 // What the models' own templates add to a conversation: a system text where there is none, a header with the date.
@@ -111,7 +113,8 @@ func leftOut(chat string) string {
 	var parts []string
 	for _, r := range ownSystem {
 		if m := r.FindStringSubmatch(chat); m != nil {
-			parts = append(parts, fmt.Sprintf("a system text where a conversation has none (%q)", shortened(strings.TrimSpace(m[1]))))
+			parts = append(parts, fmt.Sprintf("a system text where a conversation has none (%q)",
+				shortened(strings.TrimSpace(m[1]))))
 			break
 		}
 	}
@@ -147,10 +150,12 @@ func (t *template) notes(what, chat string, enc Encoder) (of string, model []str
 		of += " (" + t.why + ")"
 	}
 	if m := t.missing(enc); len(m) > 0 {
-		model = append(model, fmt.Sprintf("the tokenizer has no token %s: the template's marks are encoded as text", strings.Join(m, ", ")))
+		model = append(model, fmt.Sprintf("the tokenizer has no token %s: the template's marks are encoded as text",
+			strings.Join(m, ", ")))
 	}
 	if own, _ := autoTemplate(chat); own == t.name && leftOut(chat) != "" {
-		model = append(model, fmt.Sprintf("the model's own chat template may add %s; this is left out, in training and in generate alike", leftOut(chat)))
+		model = append(model, fmt.Sprintf("the model's own chat template may add %s; this is left out, in training and in "+
+			"generate alike", leftOut(chat)))
 	}
 	return of, model
 }
@@ -170,7 +175,8 @@ func Ask(name, chat string, enc Encoder, sys, message string, log io.Writer) (*A
 		return nil, err
 	}
 	const answer = "\ue000" // of private use: it stands for an answer
-	e := &example{alpaca: true, instruction: message, messages: []Message{{Role: user, Content: message, at: "the prompt"}, {Role: assistant, Content: answer}}}
+	e := &example{alpaca: true, instruction: message, messages: []Message{{Role: user, Content: message, at: "the prompt"},
+		{Role: assistant, Content: answer}}}
 	if sys != "" {
 		e.messages = slices.Insert(e.messages, 0, Message{Role: system, Content: sys, at: errs.Option("system").String()})
 	}

@@ -15,7 +15,8 @@ import (
 
 // csvRows gives the rows of comma- or tab-separated text as pandas reads them, so that a file means here what it means
 // to Hugging Face's datasets. encoding/csv of the standard library does not: it drops the CR of a line that ends within
-// quotes, refuses a quote within a cell that has none at its front, knows no CR alone, and holds a record of any length.
+// quotes, refuses a quote within a cell that has none at its front, knows no CR alone, and holds a record of any
+// length.
 type csvRows struct {
 	r      *bufio.Reader
 	comma  byte
@@ -82,7 +83,8 @@ func newCSVRows(x *file, a asked) (*csvRows, error) {
 // name names the columns by the head: one without a name, or with that of another, as pandas does.
 func (c *csvRows) name(want []string) error {
 	if other := c.otherComma(want); other != 0 {
-		return fmt.Errorf("line 1: columns that seem to be separated by %q, not by %q; separate them by commas, or by tabs in a .tsv",
+		return fmt.Errorf("line 1: columns that seem to be separated by %q, not by %q; separate them by commas, or by tabs "+
+			"in a .tsv",
 			other, c.comma)
 	}
 	c.upTo(c.column)
@@ -156,7 +158,8 @@ func (c *csvRows) begin() error {
 // ragged is what is wrong with a row that has more or fewer cells than the head.
 func (c *csvRows) ragged() error {
 	if n := c.column + 1; n != len(c.names) {
-		return fmt.Errorf("%d cells where the head has %d columns (a cell with a separator, a quote or a line end in it stands in quotes)",
+		return fmt.Errorf("%d cells where the head has %d columns (a cell with a separator, a quote or a line end in it "+
+			"stands in quotes)",
 			n, len(c.names))
 	}
 	return nil

@@ -136,20 +136,23 @@ func (e *encoder) check(ids []int32) error {
 }
 
 func (e *encoder) noRow(id int32) error {
-	return fmt.Errorf("%s has no row in the model, whose vocab_size is %d; take it out of the text, or use a model with that row", e.enc.Describe(id), e.vocab)
+	return fmt.Errorf("%s has no row in the model, whose vocab_size is %d; take it out of the text, or use a model with "+
+		"that row", e.enc.Describe(id), e.vocab)
 }
 
-// checkEnds refuses ids without a row that every document would have: of text its end, of an example only its beginning,
-// for a template says how it ends.
+// checkEnds refuses ids without a row that every document would have: of text its end, of an example only its
+// beginning, for a template says how it ends.
 func (e *encoder) checkEnds(text bool) error {
 	if e.noSpecial {
 		return nil
 	}
 	if id, ok := e.enc.BOS(); ok && int(id) >= e.vocab {
-		return errs.Dataf("the token that begins each document: %s has no row in the model, whose vocab_size is %d; use the model's own tokenizer", e.enc.Describe(id), e.vocab)
+		return errs.Dataf("the token that begins each document: %s has no row in the model, whose vocab_size is %d; use the "+
+			"model's own tokenizer", e.enc.Describe(id), e.vocab)
 	}
 	if id, ok := e.enc.EOS(); ok && text && int(id) >= e.vocab {
-		return errs.Dataf("the token that ends each document: %s has no row in the model, whose vocab_size is %d; correct eos_token in tokenizer_config.json, or use a model with that row", e.enc.Describe(id), e.vocab)
+		return errs.Dataf("the token that ends each document: %s has no row in the model, whose vocab_size is %d; correct "+
+			"eos_token in tokenizer_config.json, or use a model with that row", e.enc.Describe(id), e.vocab)
 	}
 	return nil
 }

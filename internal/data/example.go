@@ -40,24 +40,28 @@ var (
 
 	preference = []string{"chosen", "rejected", "kto_tag"}
 	refused    = map[string]string{
-		"image": noPictures, "images": noPictures, "video": noPictures, "videos": noPictures, "audio": noPictures, "audios": noPictures,
+		"image": noPictures, "images": noPictures, "video": noPictures, "videos": noPictures, "audio": noPictures,
+		"audios":    noPictures,
 		"documents": noPlace, "chat_template_kwargs": "it steers a model's own template, which is not used; leave it out",
 	}
-	besidePair  = map[string]string{"context": noPlace, "input": noPlace, "choices": noPlace, "options": noPlace, "passage": noPlace}
+	besidePair = map[string]string{"context": noPlace, "input": noPlace, "choices": noPlace, "options": noPlace,
+		"passage": noPlace}
 	besideTurns = map[string]string{"history": "earlier turns belong into the list of messages"}
 )
 
 const (
 	noPictures   = "only text is trained on; leave out the field, or the example"
 	noPlace      = "a text that belongs to the prompt and has no place beside it; write it into the prompt"
-	noPreference = "preference data, which is for DPO and its kin, not for this program; write the good answer as messages, or as prompt and completion"
+	noPreference = "preference data, which is for DPO and its kin, not for this program; write the good answer as " +
+		"messages, or as prompt and completion"
 )
 
 // fieldsOf are the fields that a format may look at, for a parquet file's columns.
 func fieldsOf(format, textField string) []string {
 	out := []string{textField}
 	if format != Text {
-		out = slices.Concat(out, turnFields, askFields, replyFields, alpacaFields, systemFields, toolFields, preference, []string{"history", "label"})
+		out = slices.Concat(out, turnFields, askFields, replyFields, alpacaFields, systemFields, toolFields, preference,
+			[]string{"history", "label"})
 		for _, m := range []map[string]string{refused, besidePair} {
 			out = slices.AppendSeq(out, maps.Keys(m))
 		}
@@ -124,7 +128,8 @@ func detect(m map[string]any, names []string, textField string, named bool) (str
 	case has(textField):
 		return Text, nil // whose fault is that it is null
 	}
-	return "", fmt.Errorf("none of the fields %q (%s), messages, conversations, instruction and output, prompt and completion, or question and answer; it has %s",
+	return "", fmt.Errorf("none of the fields %q (%s), messages, conversations, instruction and output, prompt and "+
+		"completion, or question and answer; it has %s",
 		textField, errs.Option("text-field"), fieldList(m, names))
 }
 
@@ -198,7 +203,8 @@ func exampleOf(format string, m map[string]any, names []string) (*example, error
 		beside = besidePair
 		err = e.readPair(r, ask, reply)
 	default:
-		err = fmt.Errorf("no field \"messages\" or \"conversations\", no prompt and completion, no question and answer; it has %s", fieldList(m, names))
+		err = fmt.Errorf("no field \"messages\" or \"conversations\", no prompt and completion, no question and answer; it "+
+			"has %s", fieldList(m, names))
 		for _, fields := range [][]string{turnFields, askFields, replyFields} {
 			if f := presentOf(m, fields); f != "" && (absent(m[f]) || fields[0] == turnFields[0]) {
 				err = fmt.Errorf("field %q is %s and holds no text to learn", f, typeName(m[f]))
@@ -206,7 +212,8 @@ func exampleOf(format string, m map[string]any, names []string) (*example, error
 			}
 		}
 	}
-	for _, read := range []func() error{func() error { return e.readSystem(r) }, func() error { return e.readTools(r) }, func() error { return e.rest(r, beside) }} {
+	for _, read := range []func() error{func() error { return e.readSystem(r) }, func() error { return e.readTools(r) },
+		func() error { return e.rest(r, beside) }} {
 		if err == nil {
 			err = read()
 		}

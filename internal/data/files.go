@@ -35,7 +35,9 @@ const (
 	tokens         // ids as they are
 )
 
-const knownFiles = ".txt, .md, .jsonl, .ndjson, .json, .csv, .tsv, .parquet, .arrow, .feather (each also .gz or .zst) or .bin"
+const knownFiles = ".txt, .md, .jsonl, .ndjson, .json, .csv, .tsv, .parquet, .arrow, .feather (each also .gz or " +
+	".zst) " +
+	"or .bin"
 
 // kindOf reads a file's name: what it holds and how it is compressed ("", ".gz", ".zst").
 func kindOf(path string) (k kind, compressed string) {
@@ -172,14 +174,16 @@ func (x *file) decode() error {
 			return err
 		}
 		x.r, x.plain = growing{r, x}, false
-	case bytes.HasPrefix(head, []byte("\x28\xb5\x2f\xfd")), len(head) == 4 && head[0]&0xf0 == 0x50 && string(head[1:]) == "\x2a\x4d\x18":
+	case bytes.HasPrefix(head, []byte("\x28\xb5\x2f\xfd")), len(head) == 4 && head[0]&0xf0 == 0x50 &&
+		string(head[1:]) == "\x2a\x4d\x18":
 		r, err := zstd.NewReader(br, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(x.window()))
 		if err != nil {
 			return err
 		}
 		x.r, x.stop, x.plain = growing{r, x}, r.Close, false
 	case named != "":
-		return fmt.Errorf("not %s data, which its name says it is; name it without %s if it is not compressed", strings.TrimPrefix(named, "."), named)
+		return fmt.Errorf("not %s data, which its name says it is; name it without %s if it is not compressed",
+			strings.TrimPrefix(named, "."), named)
 	}
 	if k == tokens || k == columns || k == arrow {
 		return nil
@@ -205,7 +209,8 @@ func (x *file) fault(err error) error {
 	return files.Fault(x.path, err)
 }
 
-// window is the largest window that a zstd stream may have: 128 MiB, which any decoder allows, or a share of the memory.
+// window is the largest window that a zstd stream may have: 128 MiB, which any decoder allows, or a share of the
+// memory.
 func (x *file) window() uint64 {
 	const least, most = 128 << 20, 1 << 31
 	if x.room == 0 {
@@ -224,7 +229,8 @@ const (
 // grow counts n bytes that came out of the file.
 func (x *file) grow(n int64) error {
 	if x.grown += n; x.grown > growthFrom && x.grown/maxGrowth > x.was.Size() {
-		return fmt.Errorf("its %d bytes grow to more than %d MiB, over %d-fold: it is damaged, or made to fill a machine", x.was.Size(), x.grown>>20, maxGrowth)
+		return fmt.Errorf("its %d bytes grow to more than %d MiB, over %d-fold: it is damaged, or made to fill a machine",
+			x.was.Size(), x.grown>>20, maxGrowth)
 	}
 	return nil
 }

@@ -141,7 +141,8 @@ func (d *folder) enter(dir string) error {
 var metadata = []string{"config.json", "dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json"}
 
 // papers are the texts that accompany data.
-var papers = []string{"readme", "license", "licence", "copying", "notice", "changelog", "citation", "contributing", "code_of_conduct", "security", "authors"}
+var papers = []string{"readme", "license", "licence", "copying", "notice", "changelog", "citation", "contributing",
+	"code_of_conduct", "security", "authors"}
 
 // paper reports whether a file's name is one of papers, perhaps with a language or another addition behind.
 func paper(name string) bool {
@@ -163,10 +164,12 @@ func (d *folder) sift() error {
 	}
 	d.drop(func(f string) bool { return slices.Contains(metadata, filepath.Base(f)) }, "left out as metadata: ")
 	if slices.ContainsFunc(d.files, func(f string) bool { k, _ := kindOf(f); return k.structured() }) {
-		d.drop(func(f string) bool { k, _ := kindOf(f); return k == text && paper(f) }, "left out, text that accompanies the data: ")
+		d.drop(func(f string) bool { k, _ := kindOf(f); return k == text && paper(f) }, "left out, text that accompanies "+
+			"the data: ")
 	}
 	other := otherSplits(d.files)
-	d.drop(func(f string) bool { return other[f] }, "left out, of other splits than the one to train on (name one to read it): ")
+	d.drop(func(f string) bool { return other[f] }, "left out, of other splits than the one to train on (name one to "+
+		"read it): ")
 	return nil
 }
 

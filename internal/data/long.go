@@ -195,8 +195,10 @@ func (o *Options) recordLimit() int {
 func (o *Options) tooLong(where string) error {
 	limit := o.recordLimit()
 	if limit < maxRecord {
-		return errs.NoFitf("%s: longer than %d bytes, what a record may have of %d bytes of host memory (1/%d); divide it, give a larger %s, or pass %s",
+		return errs.NoFitf("%s: longer than %d bytes, what a record may have of %d bytes of host memory (1/%d); divide it, "+
+			"give a larger %s, or pass %s",
 			where, limit, o.HostMem, recordShare, errs.Option("host-mem"), errs.Option("skip-bad"))
 	}
-	return errs.Dataf("%s: longer than 1 GiB; divide it into several documents, or pass %s", where, errs.Option("skip-bad"))
+	return errs.Dataf("%s: longer than 1 GiB; divide it into several documents, or pass %s", where,
+		errs.Option("skip-bad"))
 }

@@ -39,8 +39,9 @@ const (
 var roles = map[string]string{
 	"system": system, "developer": system,
 	"user": user, "human": user, "prompter": user,
-	"assistant": assistant, "gpt": assistant, "bot": assistant, "model": assistant, "ai": assistant, "chatgpt": assistant, "chatbot": assistant,
-	"bing": assistant, "bard": assistant,
+	"assistant": assistant, "gpt": assistant, "bot": assistant, "model": assistant, "ai": assistant, "chatgpt": assistant,
+	"chatbot": assistant,
+	"bing":    assistant, "bard": assistant,
 	"tool": tool, "observation": tool, "function": tool, "ipython": tool, "tool_response": tool, "tool_result": tool,
 	"function_response": tool, "function_result": tool,
 	"function_call": calling, "tool_call": calling,
@@ -54,7 +55,8 @@ var (
 	callFields    = []string{"tool_calls", "function_call"}
 
 	refusedTurn = map[string]string{
-		"image": noPictures, "images": noPictures, "video": noPictures, "videos": noPictures, "audio": noPictures, "audios": noPictures,
+		"image": noPictures, "images": noPictures, "video": noPictures, "videos": noPictures, "audio": noPictures,
+		"audios":    noPictures,
 		"reasoning": noThoughts, "reasoning_content": noThoughts, "thinking": noThoughts,
 		"prefix":       "an answer that is begun for the model is not trained on; leave it out",
 		"train_detail": "parts of a message cannot be left unscored; divide the message, or leave the field out",
@@ -133,7 +135,8 @@ func messageOf(t map[string]any, at string) (Message, error) {
 	_, isObject := fieldsIn(v)
 	switch {
 	case m.Role == "":
-		err = fmt.Errorf("%s %q is none of system, user (human), assistant (gpt, bot, model), tool (observation, function), function_call", role, shortened(given))
+		err = fmt.Errorf("%s %q is none of system, user (human), assistant (gpt, bot, model), tool (observation, function), "+
+			"function_call", role, shortened(given))
 	case m.Role == calling:
 		m.calls, err = writtenCall(v)
 	case m.Role == tool && isObject:
@@ -202,7 +205,8 @@ func scored(field string, v any) (bool, error) {
 			return x == 1, nil
 		}
 	}
-	return false, fmt.Errorf("field %q is %s: a message is scored (1, true) or it is not (0, false)", field, shortened(pythonJSON(v, 0)))
+	return false, fmt.Errorf("field %q is %s: a message is scored (1, true) or it is not (0, false)", field,
+		shortened(pythonJSON(v, 0)))
 }
 
 // shortened is the beginning of a text, for messages.
@@ -235,7 +239,8 @@ func contentOf(v any, what string) (string, error) {
 			return "", fmt.Errorf("%s: part %d is %s, not an object", what, i, typeName(v))
 		}
 		text, isText := p["text"].(string)
-		if kind, _ := p["type"].(string); !isText || kind != "" && kind != "text" && kind != "input_text" && kind != "output_text" {
+		if kind, _ := p["type"].(string); !isText || kind != "" && kind != "text" && kind != "input_text" &&
+			kind != "output_text" {
 			return "", fmt.Errorf("%s: part %d is of the type %q: %s", what, i, kind, noPictures)
 		}
 		b.WriteString(text)
@@ -258,7 +263,8 @@ func checkTurns(ms []Message) error {
 	case answered:
 		return nil
 	case silent:
-		return fmt.Errorf("no answer of the assistant that is scored: each has weight 0, or train false, or stands in the prompt")
+		return fmt.Errorf("no answer of the assistant that is scored: each has weight 0, or train false, or stands in the " +
+			"prompt")
 	case len(ms) == 0:
 		return fmt.Errorf("no messages")
 	}

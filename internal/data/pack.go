@@ -45,7 +45,8 @@ func (s *source) layOut() error {
 		}
 	}
 	if s.plain && s.pack != "concat" {
-		return errs.Usagef("%s %s: %s is one stream of token ids without documents; only concat packs it, or prepare it anew", errs.Option("pack"), s.pack, s.path)
+		return errs.Usagef("%s %s: %s is one stream of token ids without documents; only concat packs it, or prepare it anew",
+			errs.Option("pack"), s.pack, s.path)
 	}
 	if s.st.examples {
 		return s.layExamples()
@@ -144,7 +145,8 @@ func (s *source) fit(x *document, d int) (int, error) {
 	}
 	switch s.opt.Overlong {
 	case "error":
-		return 0, errs.Dataf("%s: the example has %d tokens, %s %d; give a larger %s, or %s drop or truncate", s.whereIs(x, d), n, errs.Option("ctx"), s.opt.Ctx, errs.Option("ctx"), errs.Option("overlong"))
+		return 0, errs.Dataf("%s: the example has %d tokens, %s %d; give a larger %s, or %s drop or truncate", s.whereIs(x,
+			d), n, errs.Option("ctx"), s.opt.Ctx, errs.Option("ctx"), errs.Option("overlong"))
 	case "truncate":
 		if gap := x.gap(s.opt.Ctx); gap.hi > gap.lo {
 			s.fate.Truncated++

@@ -22,7 +22,8 @@ var errPages = errors.New("damaged parquet file: the sizes of its pages do not a
 
 // checkPages goes through the pages' headers of the wanted columns, so that none is decompressed that is larger than
 // most bytes. It gives the largest page's size, and the sum of all.
-func checkPages(f io.ReaderAt, size int64, pf *parquet.File, want func(column string) bool, most int) (largest, sum int64, err error) {
+func checkPages(f io.ReaderAt, size int64, pf *parquet.File, want func(column string) bool, most int) (largest,
+	sum int64, err error) {
 	for _, group := range pf.Metadata().RowGroups {
 		for _, c := range group.Columns {
 			m := &c.MetaData

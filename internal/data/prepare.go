@@ -87,7 +87,8 @@ func CheckOut(out string) error {
 	c := &sidecar{}
 	described := files.ReadJSON(sidecarPath(out), c) == nil && strings.HasPrefix(c.Kind, preparedKind)
 	indexed := beginsWith(indexPath(out), indexMagic)
-	for path, ours := range map[string]bool{out: described || indexed, sidecarPath(out): described, indexPath(out): described || indexed} {
+	for path, ours := range map[string]bool{out: described || indexed, sidecarPath(out): described,
+		indexPath(out): described || indexed} {
 		st, err := os.Stat(path)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
@@ -104,7 +105,8 @@ func CheckOut(out string) error {
 		return files.Fault(partDir(out), err)
 	}
 	for _, e := range entries {
-		if n := strings.TrimPrefix(e.Name(), "."); !slices.Contains(partNames[:], n) && !strings.HasPrefix(n, prepareStateName) {
+		if n := strings.TrimPrefix(e.Name(), "."); !slices.Contains(partNames[:], n) && !strings.HasPrefix(n,
+			prepareStateName) {
 			return taken(out, filepath.Join(partDir(out), e.Name()))
 		}
 	}
@@ -112,7 +114,8 @@ func CheckOut(out string) error {
 }
 
 func taken(out, path string) error {
-	return errs.Usagef("%s %s: %s is there and was not written by prepare; it is not overwritten: give another name, or move it away", errs.Option("out"), out, path)
+	return errs.Usagef("%s %s: %s is there and was not written by prepare; it is not overwritten: give another name, or "+
+		"move it away", errs.Option("out"), out, path)
 }
 
 // beginsWith reports whether a file begins so.
@@ -130,8 +133,10 @@ func beginsWith(path, magic string) bool {
 // describe is the sidecar without what is counted.
 func (s *source) describe(program string) (*sidecar, error) {
 	o := s.opt
-	c := &sidecar{Kind: sidecarKind, Program: program, Format: s.format, TextField: o.TextField, NoSpecial: o.NoSpecial, SkipBad: o.SkipBad,
-		Vocab: o.Vocab, Width: widthFor(o.Vocab), Tokenizer: Identity{SHA256: o.Tokenizer.SHA256, BOS: o.Tokenizer.BOS, EOS: o.Tokenizer.EOS}}
+	c := &sidecar{Kind: sidecarKind, Program: program, Format: s.format, TextField: o.TextField, NoSpecial: o.NoSpecial,
+		SkipBad: o.SkipBad,
+		Vocab:   o.Vocab, Width: widthFor(o.Vocab), Tokenizer: Identity{SHA256: o.Tokenizer.SHA256, BOS: o.Tokenizer.BOS,
+			EOS: o.Tokenizer.EOS}}
 	c.TrainOnPrompt = o.TrainOnPrompt != nil && *o.TrainOnPrompt
 	var err error
 	if t := s.encoder.template; t != nil {
@@ -208,7 +213,8 @@ func changed(path string, was files.Fingerprint) bool {
 }
 
 func (c *sidecar) result(out string) *Prepared {
-	return &Prepared{Documents: c.Documents, Tokens: c.Tokens, Bytes: c.Bytes, Seconds: c.Seconds, Out: out, Skipped: c.Skipped}
+	return &Prepared{Documents: c.Documents, Tokens: c.Tokens, Bytes: c.Bytes, Seconds: c.Seconds, Out: out,
+		Skipped: c.Skipped}
 }
 
 // open takes up what an earlier call left, if it is of the same data and options, or begins anew.

@@ -53,7 +53,8 @@ func readState(path string) (*savedState, error) {
 		return nil, nil
 	}
 	if something(s.Indices) || something(s.OldIndices) {
-		return nil, errs.Dataf("%s: field \"_indices_files\": the rows are chosen or ordered by a list beside the data, which is not read; "+
+		return nil, errs.Dataf("%s: field \"_indices_files\": the rows are chosen or ordered by a list beside the data, "+
+			"which is not read; "+
 			"write them out in their order with the version of datasets that wrote it: "+
 			"datasets.load_from_disk(%q).flatten_indices().save_to_disk(NEW)", path, filepath.Dir(path))
 	}
@@ -94,7 +95,8 @@ func (d *folder) saved() error {
 		dir := filepath.Dir(f)
 		k, _ := kindOf(f)
 		described := func(by string) bool { return slices.Contains(d.files, filepath.Join(dir, by)) }
-		return k == arrow && strings.HasPrefix(filepath.Base(f), "cache-") && (described(stateFile) || described("dataset_info.json"))
+		return k == arrow && strings.HasPrefix(filepath.Base(f), "cache-") && (described(stateFile) ||
+			described("dataset_info.json"))
 	}, "left out, made by datasets' map or filter from the data: ")
 	return nil
 }
@@ -160,6 +162,7 @@ func (d *folder) splits(dir string) error {
 	d.files = slices.DeleteFunc(d.files, func(f string) bool { // of which nothing is to be said
 		return other[filepath.Dir(f)] && slices.Contains(metadata, filepath.Base(f))
 	})
-	d.drop(func(f string) bool { return other[filepath.Dir(f)] }, "left out, of other splits than the one to train on (name one to read it): ")
+	d.drop(func(f string) bool { return other[filepath.Dir(f)] }, "left out, of other splits than the one to train on "+
+		"(name one to read it): ")
 	return nil
 }

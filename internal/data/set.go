@@ -176,7 +176,8 @@ func (s *Set) pack() error {
 	}
 	for _, src := range s.sources {
 		if n := src.fate.Dropped + src.fate.LongAnswers; n > 0 {
-			return errs.Dataf("%s %s: no example fits %s %d: all %d are longer; give a larger %s, or %s truncate", s.opt.flag(), src.path, errs.Option("ctx"), s.opt.Ctx, n, errs.Option("ctx"), errs.Option("overlong"))
+			return errs.Dataf("%s %s: no example fits %s %d: all %d are longer; give a larger %s, or %s truncate", s.opt.flag(),
+				src.path, errs.Option("ctx"), s.opt.Ctx, n, errs.Option("ctx"), errs.Option("overlong"))
 		}
 	}
 	return errs.Dataf("%s: no whole row of %s %d tokens: %s, and a row wants %[3]d; give more text or a smaller %[2]s",
@@ -222,8 +223,10 @@ func (s *Set) Held() int { return s.held }
 func (s *Set) HoldOut(f float64) error {
 	s.held = int(CeilOf(f, int64(s.rows), int64(s.rows)))
 	if s.held >= s.rows {
-		return errs.Dataf("%s: %s %v of %d rows of %s %d leaves none to train on; give more text, a smaller %s, or other text as %s",
-			s.opt.name(), errs.Option("eval-fraction"), f, s.rows, errs.Option("ctx"), s.opt.Ctx, errs.Option("ctx"), errs.Option("eval-data"))
+		return errs.Dataf("%s: %s %v of %d rows of %s %d leaves none to train on; give more text, a smaller %s, or other "+
+			"text as %s",
+			s.opt.name(), errs.Option("eval-fraction"), f, s.rows, errs.Option("ctx"), s.opt.Ctx, errs.Option("ctx"),
+			errs.Option("eval-data"))
 	}
 	return nil
 }

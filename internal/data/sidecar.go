@@ -66,7 +66,8 @@ func readSidecar(bin string) (*sidecar, error) {
 		return nil, err
 	}
 	if c.Kind != sidecarKind {
-		return nil, errs.Dataf("%s: not a description of prepared tokens that this version knows; prepare the data again", sidecarPath(bin))
+		return nil, errs.Dataf("%s: not a description of prepared tokens that this version knows; prepare the data again",
+			sidecarPath(bin))
 	}
 	if errIdx != nil {
 		return nil, errs.Dataf("%s: missing, beside %s; prepare the data again", indexPath(bin), sidecarPath(bin))
@@ -93,10 +94,12 @@ func (c *sidecar) examples() bool { return c.Format == Alpaca || c.Format == Cha
 func (c *sidecar) verify(bin string, o *Options) error {
 	switch {
 	case c.Width != widthFor(o.Vocab) || int(c.MaxID) >= o.Vocab:
-		return errs.Dataf("%s: prepared for a vocabulary of %d, the model's is %d; prepare the data with this model", bin, c.Vocab, o.Vocab)
+		return errs.Dataf("%s: prepared for a vocabulary of %d, the model's is %d; prepare the data with this model", bin,
+			c.Vocab, o.Vocab)
 	case o.Encoder == nil && o.Tokenizer != nil && o.Tokenizer.SHA256 != "" && o.Tokenizer.SHA256 != c.Tokenizer.SHA256,
 		o.Encoder != nil && !o.Tokenizer.equal(&c.Tokenizer):
-		return errs.Dataf("%s: prepared with another tokenizer (%s) than the model's (%s); prepare the data with this model", bin, &c.Tokenizer, o.Tokenizer)
+		return errs.Dataf("%s: prepared with another tokenizer (%s) than the model's (%s); prepare the data with this model",
+			bin, &c.Tokenizer, o.Tokenizer)
 	case o.TextNamed && c.Format == Text && o.TextField != c.TextField:
 		return errs.Usagef("%s %s: %s was prepared with %s", errs.Option("text-field"), o.TextField, bin, c.TextField)
 	}
@@ -176,7 +179,8 @@ func openPrepared(bin string, c *sidecar, vocab int) (*store, error) {
 		return errs.Dataf("%s: not the file that %s describes; prepare the data again", path, sidecarPath(bin))
 	}
 	if c.Width != widthFor(vocab) {
-		return nil, errs.Dataf("%s: %d bytes an id, where a vocabulary of %d has %d; prepare the data with this model", bin, c.Width, vocab, widthFor(vocab))
+		return nil, errs.Dataf("%s: %d bytes an id, where a vocabulary of %d has %d; prepare the data with this model", bin,
+			c.Width, vocab, widthFor(vocab))
 	}
 	f, err := files.Open(bin)
 	if err != nil {

@@ -96,7 +96,8 @@ func (s *source) findFormat() (string, error) {
 	case kinds[tokens] > 0:
 		return "", errs.Dataf("%s %s: token files beside others; give each its own %[1]s", s.opt.flag(), s.path)
 	case kinds[unknown] > 0 && format != Text:
-		return "", errs.Dataf("%s: not a %s file; if it holds plain text, pass %s text", s.files[0], knownFiles, errs.Option("format"))
+		return "", errs.Dataf("%s: not a %s file; if it holds plain text, pass %s text", s.files[0], knownFiles,
+			errs.Option("format"))
 	case format == Auto && structured == 0:
 		return Text, nil
 	}
@@ -110,7 +111,8 @@ func (s *source) findFormat() (string, error) {
 		return Text, nil
 	}
 	if structured == 0 {
-		return "", errs.Usagef("%s %s: %s is text; examples come as .jsonl, .json, .csv, .parquet or .arrow", errs.Option("format"), format, s.path)
+		return "", errs.Usagef("%s %s: %s is text; examples come as .jsonl, .json, .csv, .parquet or .arrow",
+			errs.Option("format"), format, s.path)
 	}
 	s.files = slices.DeleteFunc(s.files, func(f string) bool {
 		k, _ := kindOf(f)
@@ -186,7 +188,8 @@ func (s *source) detectIn(path string) (string, error) {
 }
 
 // looker gives a file's records as detection wants them: the fields of a long one without what they say.
-func (s *source) looker(x *file, k kind) (next func() (m map[string]any, names []string, line int, bad, err error), stop func(), err error) {
+func (s *source) looker(x *file, k kind) (next func() (m map[string]any, names []string, line int, bad, err error),
+	stop func(), err error) {
 	want := fieldsOf(Auto, s.opt.TextField)
 	if k.table() {
 		t, err := s.table(k, x, want, nil)
@@ -366,7 +369,8 @@ func (s *source) openEncoder() error {
 			s.note("%s", n)
 		}
 		if n := o.Encoder.Size(); n > o.Vocab {
-			s.note("the tokenizer has %d entries and the model %d rows: a text with %s or a later one is refused", n, o.Vocab, o.Encoder.Describe(int32(o.Vocab)))
+			s.note("the tokenizer has %d entries and the model %d rows: a text with %s or a later one is refused", n, o.Vocab,
+				o.Encoder.Describe(int32(o.Vocab)))
 		}
 	}
 	s.encoder.drop, s.encoder.parts = o.Encoder.Parts()

@@ -86,7 +86,8 @@ func (s *store) docAt(i int64) int {
 func (s *store) example(d int) document {
 	r := s.docs[d*exampleRecord:]
 	u32 := binary.LittleEndian.Uint32
-	x := document{n: int(s.end(d) - s.end(d-1)), trim: span{int(u32(r[16:])), int(u32(r[20:]))}, file: int(u32(r[24:])), line: int(u32(r[28:]))}
+	x := document{n: int(s.end(d) - s.end(d-1)), trim: span{int(u32(r[16:])), int(u32(r[20:]))}, file: int(u32(r[24:])),
+		line: int(u32(r[28:]))}
 	from := uint64(0)
 	if d > 0 {
 		from = binary.LittleEndian.Uint64(s.docs[(d-1)*exampleRecord+8:])
@@ -131,7 +132,8 @@ func (s *store) check(path string) error {
 		}
 	}
 	if last != uint64(s.tokens) {
-		return errs.Dataf("%s: its documents hold %d tokens, the file of ids %d; prepare the data again", path, last, s.tokens)
+		return errs.Dataf("%s: its documents hold %d tokens, the file of ids %d; prepare the data again", path, last,
+			s.tokens)
 	}
 	return nil
 }

@@ -66,7 +66,8 @@ func (r *reading) rows(x *file, i int, from place, k kind) error {
 			return x.fault(err)
 		}
 		it := item{kind: k, file: i, line: line, number: n, row: row, bad: bad}
-		if text, _ := row[r.s.opt.TextField].(string); r.s.format == Text && n > from.Record && (bad == errLong || bad == nil && len(text) > longRecord) {
+		if text, _ := row[r.s.opt.TextField].(string); r.s.format == Text && n > from.Record && (bad == errLong ||
+			bad == nil && len(text) > longRecord) {
 			offset := int64(0)
 			if n == from.Record+1 {
 				offset = from.Offset

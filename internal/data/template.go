@@ -69,7 +69,8 @@ func (t *template) write(r *rendering, e *example) error {
 }
 
 // TemplateNames are the templates that --template knows beside auto and files.
-var TemplateNames = []string{"llama2", "longalpaca", "llama3", "chatml", "alpaca", "mistral", "phi", "granite", "gemma", "olmo"}
+var TemplateNames = []string{"llama2", "longalpaca", "llama3", "chatml", "alpaca", "mistral", "phi", "granite", "gemma",
+	"olmo"}
 
 // builtin is a template by its name; eos is the tokenizer's end of a document. chat is the model's own template, which
 // says how functions' results are written, and which of a family's forms it is.
@@ -126,7 +127,8 @@ func turns(ms []Message, ask func(first bool, system *string, m Message), reply 
 	for i, m := range ms {
 		want := []string{user, assistant}[i%2]
 		if m.Role != want {
-			return fmt.Errorf("%s: a message of the %s where one of the %s is wanted: the template has a system text only before the first turn, then the user and the assistant in turn", m.at, m.Role, want)
+			return fmt.Errorf("%s: a message of the %s where one of the %s is wanted: the template has a system text only "+
+				"before the first turn, then the user and the assistant in turn", m.at, m.Role, want)
 		}
 		if m.Role == user {
 			ask(i == 0, sys, m)
@@ -182,7 +184,8 @@ func pair(e *example) (ask, reply Message, err error) {
 	if ms[0].Role == system {
 		return ask, reply, fmt.Errorf("%s: a system text, for which the template has no place%s", ms[0].at, mend)
 	}
-	return ask, reply, fmt.Errorf("%s: the first of %d messages where the template has one of the user and one of the assistant%s", ms[0].at, len(ms), mend)
+	return ask, reply, fmt.Errorf("%s: the first of %d messages where the template has one of the user and one of the "+
+		"assistant%s", ms[0].at, len(ms), mend)
 }
 
 func longalpaca(r *rendering, e *example) error {
@@ -208,12 +211,14 @@ func stanford(r *rendering, e *example, eos string) error {
 		text = e.instruction
 	}
 	if e.input != "" {
-		r.raw("Below is an instruction that describes a task, paired with an input that provides further context. Write a response that appropriately completes the request.\n\n### Instruction:\n")
+		r.raw("Below is an instruction that describes a task, paired with an input that provides further context. Write a " +
+			"response that appropriately completes the request.\n\n### Instruction:\n")
 		r.prompt(text)
 		r.raw("\n\n### Input:\n")
 		r.prompt(e.input)
 	} else {
-		r.raw("Below is an instruction that describes a task. Write a response that appropriately completes the request.\n\n### Instruction:\n")
+		r.raw("Below is an instruction that describes a task. Write a response that appropriately completes the " +
+			"request.\n\n### Instruction:\n")
 		r.prompt(text)
 	}
 	r.raw("\n\n### Response:")

@@ -59,7 +59,8 @@ func (m *marker) bounded() texttemplate.FuncMap {
 	return texttemplate.FuncMap{
 		spendName: func(n int) (string, error) { return "", m.spend(n) },
 		"print":   counted(fmt.Sprint), "println": counted(fmt.Sprintln),
-		"html": counted(texttemplate.HTMLEscaper), "js": counted(texttemplate.JSEscaper), "urlquery": counted(texttemplate.URLQueryEscaper),
+		"html": counted(texttemplate.HTMLEscaper), "js": counted(texttemplate.JSEscaper),
+		"urlquery": counted(texttemplate.URLQueryEscaper),
 		"printf": func(format string, a ...any) (string, error) {
 			if err := m.spend(lengthOf(a) + len(format) + widths(format, a)); err != nil {
 				return "", err
@@ -198,7 +199,8 @@ func weigh(n parse.Node) int {
 
 // count puts the counting of a list's cost in front of it.
 func count(list *parse.ListNode, cost int) {
-	tree, err := parse.Parse("", fmt.Sprintf("{{%s %d}}", spendName, roundCost+cost), "", "", map[string]any{spendName: true})
+	tree, err := parse.Parse("", fmt.Sprintf("{{%s %d}}", spendName, roundCost+cost), "", "",
+		map[string]any{spendName: true})
 	if err != nil {
 		panic(err) // the text is ours
 	}

@@ -37,7 +37,8 @@ const maxTemplateFile = 256 << 10
 func readTemplate(path string) ([]byte, error) {
 	b, err := files.Read(path, maxTemplateFile)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, errs.Usagef("%s %s: neither a file nor one of auto, %s", errs.Option("template"), path, strings.Join(TemplateNames, ", "))
+		return nil, errs.Usagef("%s %s: neither a file nor one of auto, %s", errs.Option("template"), path,
+			strings.Join(TemplateNames, ", "))
 	}
 	if err != nil {
 		return nil, errs.Usagef("%s: %w", errs.Option("template"), err)
@@ -183,7 +184,8 @@ func (r *rendering) unscore(e *example) error {
 		return nil
 	}
 	if len(given) != len(r.answers) {
-		return fmt.Errorf("%s: a message that is not scored: the template file marks %d answers of %d, so it is not known which it is", given[i].at, len(r.answers), len(given))
+		return fmt.Errorf("%s: a message that is not scored: the template file marks %d answers of %d, so it is not known "+
+			"which it is", given[i].at, len(r.answers), len(given))
 	}
 	kept := r.answers[:0]
 	for i, a := range r.answers {

@@ -65,7 +65,8 @@ func granite(r *rendering, e *example) error {
 func gemma(r *rendering, e *example, refuses bool) error {
 	r.raw("<bos>")
 	if refuses && e.messages[0].Role == system {
-		return fmt.Errorf("%s: a system text, which the model's own template refuses; write it into the first text of the user, or leave it out",
+		return fmt.Errorf("%s: a system text, which the model's own template refuses; write it into the first text of the "+
+			"user, or leave it out",
 			e.messages[0].at)
 	}
 	var before *string

@@ -68,8 +68,8 @@ func (s *source) openTokens(i int) (*store, error) {
 	return &store{ids: b, width: width, tokens: int64(len(b) / width)}, nil
 }
 
-// checkTokens reads a file of ids through: a whole number of them, all in the vocabulary. Where h is not nil it gets all
-// bytes, meanwhile.
+// checkTokens reads a file of ids through: a whole number of them, all in the vocabulary. Where h is not nil it gets
+// all bytes, meanwhile.
 func checkTokens(f *os.File, width, vocab int, h hash.Hash) error {
 	st, err := f.Stat()
 	if err != nil {
@@ -93,7 +93,8 @@ func checkTokens(f *os.File, width, vocab int, h hash.Hash) error {
 		}
 		i := outside(b, width, vocab)
 		if i >= 0 {
-			return errs.Dataf("%s: token %d at byte %d is outside the vocabulary of %d; the file is of another tokenizer, or damaged", f.Name(), readID(b, i, width), at+int64(i*width), vocab)
+			return errs.Dataf("%s: token %d at byte %d is outside the vocabulary of %d; the file is of another tokenizer, or "+
+				"damaged", f.Name(), readID(b, i, width), at+int64(i*width), vocab)
 		}
 		wg.Wait()
 		at += int64(len(b))
@@ -101,8 +102,8 @@ func checkTokens(f *os.File, width, vocab int, h hash.Hash) error {
 	return nil
 }
 
-// outside is the first id of b that is not below vocab, -1 where there is none. Eight bytes are compared at a time: each
-// id's lower bits get what vocab lacks to the id's top bit, which is then set where they reach vocab.
+// outside is the first id of b that is not below vocab, -1 where there is none. Eight bytes are compared at a time:
+// each id's lower bits get what vocab lacks to the id's top bit, which is then set where they reach vocab.
 func outside(b []byte, width, vocab int) int {
 	bits := 8 * width
 	v, top := uint64(vocab), uint64(1)<<(bits-1)

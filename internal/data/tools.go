@@ -155,7 +155,8 @@ func chatml(r *rendering, e *example, wrapped bool) error {
 		for _, t := range e.tools {
 			r.raw(pythonJSON(t, 0) + "\n")
 		}
-		r.raw("</tools>\n\nFor each function call, return a json object with function name and arguments within <tool_call></tool_call> XML tags:\n" +
+		r.raw("</tools>\n\nFor each function call, return a json object with function name and arguments within " +
+			"<tool_call></tool_call> XML tags:\n" +
 			"<tool_call>\n{\"name\": <function-name>, \"arguments\": <args-json-object>}\n</tool_call><|im_end|>\n")
 	}
 	for i, m := range ms {
@@ -205,7 +206,8 @@ func llama3(r *rendering, e *example, result string) error {
 		text := strip(m.Content)
 		switch {
 		case len(m.calls) > 1 || len(m.calls) == 1 && text != "":
-			return fmt.Errorf("%s: the template has a text or one call in a message, not several; divide it, or use chatml", m.at)
+			return fmt.Errorf("%s: the template has a text or one call in a message, not several; divide it, or use chatml",
+				m.at)
 		case len(m.calls) == 1:
 			r.answer(m, m.calls[0].json("parameters"), "<|eot_id|>")
 			continue
@@ -213,8 +215,10 @@ func llama3(r *rendering, e *example, result string) error {
 			r.answer(m, text, "<|eot_id|>")
 			continue
 		case m.Role == user && len(tools) > 0:
-			r.raw("Given the following functions, please respond with a JSON for a function call with its proper arguments that best answers the given prompt.\n\n" +
-				"Respond in the format {\"name\": function name, \"parameters\": dictionary of argument name and its value}.Do not use variables.\n\n")
+			r.raw("Given the following functions, please respond with a JSON for a function call with its proper arguments " +
+				"that best answers the given prompt.\n\n" +
+				"Respond in the format {\"name\": function name, \"parameters\": dictionary of argument name and its value}.Do " +
+				"not use variables.\n\n")
 			for _, t := range tools {
 				r.raw(pythonJSON(t, 4) + "\n\n")
 			}
@@ -224,7 +228,8 @@ func llama3(r *rendering, e *example, result string) error {
 		r.raw("<|eot_id|>")
 	}
 	if len(tools) > 0 {
-		return fmt.Errorf("field %q: the template writes it with the first message of the user, of which there is none", e.toolsAt)
+		return fmt.Errorf("field %q: the template writes it with the first message of the user, of which there is none",
+			e.toolsAt)
 	}
 	return nil
 }

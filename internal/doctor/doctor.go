@@ -24,18 +24,21 @@ type Build struct {
 // GPU is a device as the driver describes it. Open gives its backend, the cuBLASLt file and version in use, and what
 // closes it.
 type GPU struct {
-	Device string                                                                          `json:"device"` // "cuda:0"
-	Name   string                                                                          `json:"name"`
-	Major  int                                                                             `json:"compute_major"`
-	Minor  int                                                                             `json:"compute_minor"`
-	SMs    int                                                                             `json:"multiprocessors"`
-	Total  int64                                                                           `json:"memory_total"`
-	Free   int64                                                                           `json:"memory_free"`
-	BLAS   string                                                                          `json:"cublaslt"`         // the file; "" where it was not opened
-	BLASV  int                                                                             `json:"cublaslt_version"` // 130100 is 13.1.0
-	Error  string                                                                          `json:"error,omitempty"`  // why it cannot be used
-	Open   func() (b ops.Backend, blas string, version int, close func() error, err error) `json:"-"`
-	Skip   bool                                                                            `json:"-"` // not asked for
+	Device string `json:"device"` // "cuda:0"
+	Name   string `json:"name"`
+	Major  int    `json:"compute_major"`
+	Minor  int    `json:"compute_minor"`
+	SMs    int    `json:"multiprocessors"`
+	Total  int64  `json:"memory_total"`
+	Free   int64  `json:"memory_free"`
+	// the file; "" where it was not opened
+	BLAS string `json:"cublaslt"`
+	// 130100 is 13.1.0
+	BLASV int `json:"cublaslt_version"`
+	// why it cannot be used
+	Error string                                                                          `json:"error,omitempty"`
+	Open  func() (b ops.Backend, blas string, version int, close func() error, err error) `json:"-"`
+	Skip  bool                                                                            `json:"-"` // not asked for
 }
 
 // Place is somewhere that cuBLASLt is looked for, and what is opened there.
@@ -95,7 +98,8 @@ type Given struct {
 
 // Run examines the machine; it takes a few seconds. begun is told what comes next.
 func Run(ctx context.Context, g Given, begun func(what string)) (*Report, error) {
-	r := &Report{OK: true, Build: g.Build, Driver: g.Driver, GPUs: append([]GPU{}, g.GPUs...), CuBLASLt: append([]Place{}, g.Places...)}
+	r := &Report{OK: true, Build: g.Build, Driver: g.Driver, GPUs: append([]GPU{}, g.GPUs...), CuBLASLt: append([]Place{},
+		g.Places...)}
 	r.CPU = machine.ThisCPU()
 	r.CPU.Threads, r.CPU.Kernels = g.Threads, g.Kernels
 	var err error

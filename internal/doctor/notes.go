@@ -16,7 +16,8 @@ func (r *Report) notes(best string) []Note {
 	device := errs.Option("device").String()
 	note := func(mend, lack string, a ...any) { out = append(out, Note{fmt.Sprintf(lack, a...), mend}) }
 	if !r.Build.Cgo {
-		note("CGO_ENABLED=1 make", "built without cgo: the CPU's kernels are plain Go, many times slower; a C compiler is needed to build")
+		note("CGO_ENABLED=1 make", "built without cgo: the CPU's kernels are plain Go, many times slower; a C compiler is "+
+			"needed to build")
 	}
 	if r.CPU.Kernels != best {
 		note("unset LONGLORA_CPU", "LONGLORA_CPU asks for %s kernels; this processor has %s", r.CPU.Kernels, best)
@@ -25,7 +26,8 @@ func (r *Report) notes(best string) []Note {
 	case d.Here && !r.Build.CUDA:
 		note("make cuda", "there is an NVIDIA driver here, but this build has no CUDA: everything runs on the CPU")
 	case d.Cards > 0 && !d.Here:
-		note("sudo ubuntu-drivers install", "there is an NVIDIA card here but no driver (other systems: nvidia.com/drivers; in a container: docker run --gpus all)")
+		note("sudo ubuntu-drivers install", "there is an NVIDIA card here but no driver (other systems: nvidia.com/drivers; "+
+			"in a container: docker run --gpus all)")
 	case d.Error != "":
 		note("nvidia-smi", "the driver does not answer: %s", d.Error)
 	case d.Here && len(r.GPUs) == 0:
@@ -59,7 +61,8 @@ func (r *Report) notes(best string) []Note {
 		}
 	}
 	if !r.Hub.Here {
-		note("hf download meta-llama/Llama-2-7b-hf", "no Hugging Face cache at %s: %s takes folders only until a model is there (hf comes with pip install huggingface_hub)",
+		note("hf download meta-llama/Llama-2-7b-hf", "no Hugging Face cache at %s: %s takes folders only until a model is "+
+			"there (hf comes with pip install huggingface_hub)",
 			r.Hub.Path, errs.Option("model"))
 	}
 	for _, t := range r.SelfTest {
@@ -67,9 +70,11 @@ func (r *Report) notes(best string) []Note {
 			continue
 		}
 		if t.Device == "cpu" {
-			note("LONGLORA_CPU=plain longlora doctor "+device+" cpu", "%d outputs of the CPU's operations are wrong: do not train here; see whether the plain kernels are right, and report it", len(t.Failures))
+			note("LONGLORA_CPU=plain longlora doctor "+device+" cpu", "%d outputs of the CPU's operations are wrong: do not "+
+				"train here; see whether the plain kernels are right, and report it", len(t.Failures))
 		} else {
-			note("longlora doctor "+device+" cpu", "%d outputs of %s's operations are wrong: do not train on it; report it with this output", len(t.Failures), t.Device)
+			note("longlora doctor "+device+" cpu", "%d outputs of %s's operations are wrong: do not train on it; report it "+
+				"with this output", len(t.Failures), t.Device)
 		}
 	}
 	return out

@@ -15,7 +15,8 @@ const most = 20
 func (r *Report) Print(w io.Writer) {
 	row := func(name, format string, a ...any) { fmt.Fprintf(w, "%-11s %s\n", name, fmt.Sprintf(format, a...)) }
 	yes := map[bool]string{true: "yes", false: "no"}
-	row("program", "longlora %s, %s, %s; cgo: %s; CUDA: %s", r.Build.Version, r.Build.Go, r.Build.Platform, yes[r.Build.Cgo], yes[r.Build.CUDA])
+	row("program", "longlora %s, %s, %s; cgo: %s; CUDA: %s", r.Build.Version, r.Build.Go, r.Build.Platform,
+		yes[r.Build.Cgo], yes[r.Build.CUDA])
 	cores := ""
 	if r.CPU.Cores > 0 {
 		cores = fmt.Sprintf(" (%d cores)", r.CPU.Cores)
@@ -29,7 +30,8 @@ func (r *Report) Print(w io.Writer) {
 	row("memory", "%s of %s available%s", ui.Bytes(r.Memory.Available), ui.Bytes(r.Memory.Total), limit)
 	row("driver", "%s", r.Driver.text())
 	for _, g := range r.GPUs {
-		row(g.Device, "%s, compute %d.%d, %d multiprocessors, %s of %s free", g.Name, g.Major, g.Minor, g.SMs, ui.Bytes(g.Free), ui.Bytes(g.Total))
+		row(g.Device, "%s, compute %d.%d, %d multiprocessors, %s of %s free", g.Name, g.Major, g.Minor, g.SMs,
+			ui.Bytes(g.Free), ui.Bytes(g.Total))
 		switch {
 		case g.Error != "":
 			row("", "%s", g.Error)
@@ -66,7 +68,8 @@ func (r *Report) Print(w io.Writer) {
 	}
 	row("hub cache", "%s: %s", r.Hub.Path, models)
 	for _, t := range r.SelfTest {
-		row("self-test", "%s (%s): %d outputs judged, %d wrong, the worst at %.2f of its limit, %.1f s", t.Device, t.Kernels, t.Outputs, len(t.Failures), t.Worst, t.Seconds)
+		row("self-test", "%s (%s): %d outputs judged, %d wrong, the worst at %.2f of its limit, %.1f s", t.Device, t.Kernels,
+			t.Outputs, len(t.Failures), t.Worst, t.Seconds)
 		for i, f := range t.Failures {
 			if i == most {
 				row("", "… and %d more", len(t.Failures)-most)

@@ -59,7 +59,8 @@ func newf(k Kind, format string, a ...any) error {
 }
 
 // Plain is an error's text without the names of system calls and of Go's functions, which say nothing to who reads it:
-// "stat x: no such file or directory" is "x: no such file or directory". A path that the text names already is not repeated.
+// "stat x: no such file or directory" is "x: no such file or directory". A path that the text names already is not
+// repeated.
 func Plain(err error) string {
 	text := err.Error()
 	var path *fs.PathError

@@ -2,9 +2,9 @@ package errs
 
 import "strings"
 
-// Option names an option of the command line in a message: Usagef("%s %d: must be even", Option("ctx"), n). Packages below
-// the command line know what an option is called, but only this type knows how it is written. At the head of an error the
-// command line puts what gave the value in its place: a variable, or the file and its field.
+// Option names an option of the command line in a message: Usagef("%s %d: must be even", Option("ctx"), n). Packages
+// below the command line know what an option is called, but only this type knows how it is written. At the head of an
+// error the command line puts what gave the value in its place: a variable, or the file and its field.
 type Option string
 
 func (o Option) String() string { return "--" + string(o) }
@@ -15,8 +15,8 @@ type Change struct {
 	Value  string
 }
 
-// Advice are changes of options that mend what an error says. It is wrapped where the message names the command that works:
-// NoFitf("%w; what fits: %w", err, Advice{{"ctx", "4096"}}). The command line writes the whole command there.
+// Advice are changes of options that mend what an error says. It is wrapped where the message names the command that
+// works: NoFitf("%w; what fits: %w", err, Advice{{"ctx", "4096"}}). The command line writes the whole command there.
 type Advice []Change
 
 func (a Advice) Error() string { return "the same command with " + a.String() }

@@ -54,7 +54,8 @@ type Continuation struct {
 }
 
 // Generate continues a prompt. Text goes to out as it becomes certain.
-func Generate(ctx context.Context, g Continuation, prompt string, be ops.Backend, out, log io.Writer) (*Generated, error) {
+func Generate(ctx context.Context, g Continuation, prompt string, be ops.Backend, out, log io.Writer) (*Generated,
+	error) {
 	base, err := load.Open(g.Model, g.Adapter)
 	if err != nil {
 		return nil, err
@@ -71,7 +72,8 @@ func Generate(ctx context.Context, g Continuation, prompt string, be ops.Backend
 	if err != nil {
 		return nil, err
 	}
-	w := &writer{g: &g, enc: enc, ends: ends(base, enc), stops: g.Stop, out: out, res: &Generated{Model: g.Model, IDs: []int32{}, Stop: "length"}}
+	w := &writer{g: &g, enc: enc, ends: ends(base, enc), stops: g.Stop, out: out, res: &Generated{Model: g.Model,
+		IDs: []int32{}, Stop: "length"}}
 	for _, n := range enc.Notes() {
 		fmt.Fprintf(log, "note: %s\n", n)
 	}
@@ -88,11 +90,13 @@ func Generate(ctx context.Context, g Continuation, prompt string, be ops.Backend
 		ids = append([]int32{id}, ids...)
 	}
 	if len(ids) == 0 {
-		return nil, errs.Usagef("%s: it is empty and the tokenizer has no token to begin with; give some text", errs.Option("prompt"))
+		return nil, errs.Usagef("%s: it is empty and the tokenizer has no token to begin with; give some text",
+			errs.Option("prompt"))
 	}
 	for _, id := range ids {
 		if int(id) >= base.Desc().V {
-			return nil, errs.Dataf("%s has no row in the model, whose vocab_size is %d; take it out of the prompt", enc.Describe(id), base.Desc().V)
+			return nil, errs.Dataf("%s has no row in the model, whose vocab_size is %d; take it out of the prompt",
+				enc.Describe(id), base.Desc().V)
 		}
 	}
 	said := told{}
@@ -125,9 +129,10 @@ func Generate(ctx context.Context, g Continuation, prompt string, be ops.Backend
 	return w.res, err
 }
 
-// room makes a prompt fit the length that the model's positions are made for, or says what would. most is how many tokens
-// are generated at most.
-func room(g Continuation, base *load.Base, ids []int32, said told, log io.Writer) (fitting []int32, most int, err error) {
+// room makes a prompt fit the length that the model's positions are made for, or says what would. most is how many
+// tokens are generated at most.
+func room(g Continuation, base *load.Base, ids []int32, said told, log io.Writer) (fitting []int32, most int,
+	err error) {
 	p, err := said.positions(base, g.Adapter, g.Positions, len(ids)+g.MaxTokens, log)
 	if err != nil {
 		return nil, 0, err
@@ -141,8 +146,10 @@ func room(g Continuation, base *load.Base, ids []int32, said told, log io.Writer
 		return ids, most, nil
 	}
 	if g.Overlong == "error" || most >= limit {
-		return nil, 0, errs.Usagef("the prompt's %d tokens and %s %d are more than the %d that the model's positions reach; lower %s, say %s truncate to leave out the prompt's middle, or stretch the positions with %s",
-			len(ids), errs.Option("max-tokens"), most, limit, errs.Option("max-tokens"), errs.Option("overlong"), errs.Option("rope-factor"))
+		return nil, 0, errs.Usagef("the prompt's %d tokens and %s %d are more than the %d that the model's positions reach; "+
+			"lower %s, say %s truncate to leave out the prompt's middle, or stretch the positions with %s",
+			len(ids), errs.Option("max-tokens"), most, limit, errs.Option("max-tokens"), errs.Option("overlong"),
+			errs.Option("rope-factor"))
 	}
 	keep := limit - most
 	return slices.Concat(ids[:keep-keep/2], ids[len(ids)-keep/2:]), most, nil

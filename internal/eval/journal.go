@@ -47,7 +47,8 @@ func openJournal(dir string) (*journal, error) {
 	if err != nil {
 		return nil, err
 	}
-	if j.lock, err = files.Lock(dir, "another evaluation writes its results here; wait for it, or choose another "+errs.Option("out").String()); err != nil {
+	if j.lock, err = files.Lock(dir, "another evaluation writes its results here; wait for it, or choose another "+
+		errs.Option("out").String()); err != nil {
 		return nil, err
 	}
 	if err = j.load(); err == nil {
@@ -77,14 +78,16 @@ func (j *journal) load() error {
 	if err != nil {
 		return files.Fault(j.path(), err)
 	}
-	if first := []byte(`{"key":"`); len(j.have) == 0 && (j.damaged > 0 || !bytes.HasPrefix(torn, first[:min(len(first), len(torn))])) {
-		return errs.Usagef("%s %s: no line of its %s is a result that eval wrote; it is left alone: give another folder", errs.Option("out"), j.dir, rundir.JournalFile)
+	if first := []byte(`{"key":"`); len(j.have) == 0 && (j.damaged > 0 || !bytes.HasPrefix(torn,
+		first[:min(len(first), len(torn))])) {
+		return errs.Usagef("%s %s: no line of its %s is a result that eval wrote; it is left alone: give another folder",
+			errs.Option("out"), j.dir, rundir.JournalFile)
 	}
 	return nil
 }
 
-// read takes the lines of a journal, and returns the beginning of what a kill tore off at its end. Lines that are not as
-// they were written are counted, and computed again.
+// read takes the lines of a journal, and returns the beginning of what a kill tore off at its end. Lines that are not
+// as they were written are counted, and computed again.
 func (j *journal) read(from io.Reader) (torn []byte, err error) {
 	const longest = 1 << 20 // far above that of any line
 	r := bufio.NewReaderSize(from, longest)
@@ -118,8 +121,10 @@ func (j *journal) checkResults() error {
 	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) || len(j.have) > 0 {
 		return nil
 	}
-	if err := files.ReadJSON(path, &rep); err != nil || len(rep.Results) == 0 || rep.Results[0].Task == "" || rep.Results[0].Ctx == 0 {
-		return errs.Usagef("%s %s: its %s was not written by eval; it is left alone: give another folder", errs.Option("out"), j.dir, rundir.ResultsFile)
+	if err := files.ReadJSON(path, &rep); err != nil || len(rep.Results) == 0 || rep.Results[0].Task == "" ||
+		rep.Results[0].Ctx == 0 {
+		return errs.Usagef("%s %s: its %s was not written by eval; it is left alone: give another folder", errs.Option("out"),
+			j.dir, rundir.ResultsFile)
 	}
 	return nil
 }

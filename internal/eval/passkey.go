@@ -116,7 +116,8 @@ func inVocabulary(r *model.Runner, lists ...[]int32) error {
 }
 
 // Passkey runs all trials of one length that have no result yet; done is told of each.
-func Passkey(ctx context.Context, r *model.Runner, t Template, enc Encoder, length, depths, trials int, seed uint64, have map[[2]int]bool, done func(d, k int, right bool) error) ([]Cell, error) {
+func Passkey(ctx context.Context, r *model.Runner, t Template, enc Encoder, length, depths, trials int, seed uint64,
+	have map[[2]int]bool, done func(d, k int, right bool) error) ([]Cell, error) {
 	cells := make([]Cell, depths)
 	for d := range cells {
 		cells[d] = Cell{Depth: (float64(d) + 0.5) / float64(depths), Trials: trials}
@@ -156,7 +157,8 @@ func (e *evaluation) passkey(ctx context.Context, r *model.Runner, x *item) erro
 	}
 	bar := ui.NewProgress(e.log, fmt.Sprintf("passkey %d", x.res.Ctx), e.cfg.Depths*e.cfg.Trials, len(have))
 	defer bar.Done()
-	cells, err := Passkey(ctx, r, e.words, e.enc, x.res.Ctx, e.cfg.Depths, e.cfg.Trials, e.cfg.Seed, have, func(d, k int, right bool) error {
+	cells, err := Passkey(ctx, r, e.words, e.enc, x.res.Ctx, e.cfg.Depths, e.cfg.Trials, e.cfg.Seed, have, func(d, k int,
+		right bool) error {
 		bar.Step(fmt.Sprintf("depth %d", d+1))
 		return e.keep.add(line{Key: fmt.Sprintf("%s/%d/%d", x.key, d, k), Right: &right})
 	})

@@ -121,7 +121,8 @@ type Stream interface {
 
 // ScoreWindow runs one window.
 func ScoreWindow(r *model.Runner, stream Stream, w Window) (Score, error) {
-	b := &model.Batch{IDs: stream.Slice(w.Lo, w.Hi), Targets: make([]int32, w.Hi-w.Lo), Docs: []int32{0, int32(w.Hi - w.Lo)}}
+	b := &model.Batch{IDs: stream.Slice(w.Lo, w.Hi), Targets: make([]int32, w.Hi-w.Lo), Docs: []int32{0,
+		int32(w.Hi - w.Lo)}}
 	for t := range b.Targets {
 		b.Targets[t] = -1
 		if next := w.Lo + t + 1; next < w.Hi && next >= w.From {
@@ -140,7 +141,8 @@ func ScoreWindow(r *model.Runner, stream Stream, w Window) (Score, error) {
 		}
 	}
 	if sum := s.Sum.Sum; math.IsNaN(sum) || math.IsInf(sum, 0) {
-		return s, errs.Numericf("window [%d, %d): the loss is %v; the weights hold NaN or infinity, or the computation overflowed", w.Lo, w.Hi, sum)
+		return s, errs.Numericf("window [%d, %d): the loss is %v; the weights hold NaN or infinity, or the computation "+
+			"overflowed", w.Lo, w.Hi, sum)
 	}
 	return s, nil
 }
@@ -148,7 +150,8 @@ func ScoreWindow(r *model.Runner, stream Stream, w Window) (Score, error) {
 func (s *Sum) add(v float64) { s.Sum, s.Count = s.Sum+v, s.Count+1 }
 
 // ScoreAll runs windows that have no score yet; done is told of each.
-func ScoreAll(ctx context.Context, r *model.Runner, stream Stream, ws []Window, have map[int]Score, done func(i int, s Score) error) ([]Score, error) {
+func ScoreAll(ctx context.Context, r *model.Runner, stream Stream, ws []Window, have map[int]Score, done func(i int,
+	s Score) error) ([]Score, error) {
 	out := make([]Score, len(ws))
 	for i, w := range ws {
 		s, ok := have[i]

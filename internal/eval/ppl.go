@@ -6,8 +6,8 @@ import (
 	"math"
 )
 
-// PPL is a perplexity, e^loss. A loss above 709.78 has none in float64: it is infinite, a result like others, and null in
-// JSON, beside the loss that tells models apart still and a note that says so.
+// PPL is a perplexity, e^loss. A loss above 709.78 has none in float64: it is infinite, a result like others, and null
+// in JSON, beside the loss that tells models apart still and a note that says so.
 type PPL float64
 
 // infinite is the note beside a null.

@@ -19,7 +19,8 @@ func Predict(ctx context.Context, cfg Job, be ops.Backend, log io.Writer) (secon
 	if err != nil {
 		return 0, err
 	}
-	e := &evaluation{cfg: cfg, be: be, log: log, name: cfg.Models[0], words: words, hay: hay, keep: &journal{}, stream: cfg.Stream, said: told{}}
+	e := &evaluation{cfg: cfg, be: be, log: log, name: cfg.Models[0], words: words, hay: hay, keep: &journal{},
+		stream: cfg.Stream, said: told{}}
 	err = proc.Intact(func() error {
 		if e.base, err = load.Open(e.name, cfg.Adapter); err != nil {
 			return err
@@ -82,7 +83,8 @@ func (e *evaluation) sayTime(x *item) error {
 	}
 	offer := ""
 	if n := len(x.ws); n > offered {
-		offer = fmt.Sprintf("; %s %d, evenly spread, takes about %s", errs.Option("limit"), offered, ui.Duration(s*offered/float64(n)))
+		offer = fmt.Sprintf("; %s %d, evenly spread, takes about %s", errs.Option("limit"), offered,
+			ui.Duration(s*offered/float64(n)))
 	}
 	fmt.Fprintf(e.log, "ppl %d  all %d windows, about %s%s\n", x.res.Ctx, len(x.ws), ui.Duration(s), offer)
 	return nil

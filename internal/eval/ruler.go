@@ -34,7 +34,8 @@ func (r *Ruler) Prompts() (n int) {
 }
 
 // RulerLike is what every result of these tasks says of itself.
-const RulerLike = "RULER-like: prompts and word lists of our own, comparable with each other and not with RULER's published figures"
+const RulerLike = "RULER-like: prompts and word lists of our own, comparable with each other and not with RULER's " +
+	"published figures"
 
 // rulerWords counts up whenever a prompt or a word list changes, so that no kept answer is taken for one to the new.
 const rulerWords = 1
@@ -142,7 +143,10 @@ func (e *evaluation) ruler(ctx context.Context, r *model.Runner, x *item) error 
 					return err
 				}
 				e.noteRepeat(t, s, x.res.Ctx)
-				text, err := complete(r, s.Prompt, s.Room, e.enc, stop, func(text string) bool { return s.judge(text).Found == len(s.References) })
+				text, err := complete(r, s.Prompt, s.Room, e.enc, stop, func(text string) bool {
+					return s.judge(text).Found == len(
+						s.References)
+				})
 				if err != nil {
 					return err
 				}
@@ -206,7 +210,8 @@ func (e *evaluation) noteRepeat(t subtask, s Sample, ctx int) {
 	if !t.hay || s.Units <= len(e.hay.words) {
 		return
 	}
-	n := fmt.Sprintf("note: %s %s has %d words, fewer than fill %d tokens: it is gone through more than once", errs.Option("haystack"), e.cfg.Haystack, len(e.hay.words), ctx)
+	n := fmt.Sprintf("note: %s %s has %d words, fewer than fill %d tokens: it is gone through more than once",
+		errs.Option("haystack"), e.cfg.Haystack, len(e.hay.words), ctx)
 	if !e.said[n] {
 		e.said[n] = true
 		fmt.Fprintln(e.log, n)

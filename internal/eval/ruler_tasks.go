@@ -158,7 +158,8 @@ const (
 func needleInFiller(g *drawing) script {
 	key, value := g.thing(), g.number()
 	return script{
-		before:  "Somewhere in the following text the registry number of a thing is given. Remember it: you will be asked for it.\n\n",
+		before: "Somewhere in the following text the registry number of a thing is given. Remember it: you will be asked " +
+			"for it.\n\n",
 		needles: []needle{{g.Float64(), fmt.Sprintf(numberOf, key, value)}},
 		after:   fmt.Sprintf(find, key),
 		refs:    []string{value},
@@ -213,7 +214,8 @@ func variableTracing(g *drawing) script {
 			}
 		}
 	}
-	s := script{before: "In the following text variables get values, from a number or from one another. Keep track of them.\n\n"}
+	s := script{before: "In the following text variables get values, from a number or from one another. Keep track of " +
+		"them.\n\n"}
 	values := []int{10000 + g.IntN(45000), 55000 + g.IntN(45000)}
 	g.Shuffle(2, func(i, k int) { values[i], values[k] = values[k], values[i] })
 	for chain, value := range values {
@@ -235,7 +237,8 @@ func variableTracing(g *drawing) script {
 		}
 		return 0
 	})
-	s.after = fmt.Sprintf("\n\nWhich %[1]d variables have the value %[2]d, directly or passed on? The %[1]d variables with the value %[2]d are", hops+1, values[0])
+	s.after = fmt.Sprintf("\n\nWhich %[1]d variables have the value %[2]d, directly or passed on? The %[1]d variables "+
+		"with the value %[2]d are", hops+1, values[0])
 	s.filler = endless(g.sentence)
 	return s
 }
@@ -254,9 +257,10 @@ func commonWords(g *drawing) script {
 	var left, rest []string
 	return script{
 		before: "Here is a list of words. Some stand in it far more often than the others.\n\n",
-		after:  fmt.Sprintf("\n\nWhich %[1]d words stand most often in the list? The %[1]d most common words of the list are", common),
-		refs:   slices.Clone(refs),
-		least:  2 * (part + common),
+		after: fmt.Sprintf("\n\nWhich %[1]d words stand most often in the list? The %[1]d most common words of the list are",
+			common),
+		refs:  slices.Clone(refs),
+		least: 2 * (part + common),
 		filler: endless(func() string {
 			if len(left) == 0 {
 				if len(rest) == 0 {
@@ -308,9 +312,10 @@ func frequentWords(g *drawing) script {
 	var left []string
 	return script{
 		before: "Here is a text in an unknown language. Some of its words stand in it more often than others.\n\n",
-		after:  fmt.Sprintf("\n\nWhich %[1]d words stand most often in the text? The %[1]d most frequent words of the text are", frequent),
-		refs:   slices.Clone(words[:frequent]),
-		least:  2 * frequentPart,
+		after: fmt.Sprintf("\n\nWhich %[1]d words stand most often in the text? The %[1]d most frequent words of the text "+
+			"are", frequent),
+		refs:  slices.Clone(words[:frequent]),
+		least: 2 * frequentPart,
 		filler: endless(func() string {
 			if len(left) == 0 {
 				for i, n := range frequencies {
@@ -334,7 +339,9 @@ func frequentWords(g *drawing) script {
 func (g *drawing) inHaystack(keys, values, asked int) script {
 	var names []string
 	var needles []needle
-	s := script{before: "In the following text the registry numbers of some things are given. Remember them: you will be asked.\n\n"}
+	s := script{before: "In the following text the registry numbers of some things are given. Remember them: you will " +
+		"be " +
+		"asked.\n\n"}
 	for k := range keys {
 		key := g.thing()
 		if k < asked {
@@ -358,9 +365,11 @@ func (g *drawing) inHaystack(keys, values, asked int) script {
 	s.needles = needles
 	switch of := strings.Join(names, ", "); {
 	case values > 1:
-		s.after = fmt.Sprintf("\n\nWhich %[1]d registry numbers does %[2]s have? The %[1]d registry numbers of %[2]s are", values, of)
+		s.after = fmt.Sprintf("\n\nWhich %[1]d registry numbers does %[2]s have? The %[1]d registry numbers of %[2]s are",
+			values, of)
 	case asked > 1:
-		s.after = fmt.Sprintf("\n\nWhat are the registry numbers of %[1]s? In this order, the registry numbers of %[1]s are", of)
+		s.after = fmt.Sprintf("\n\nWhat are the registry numbers of %[1]s? In this order, the registry numbers of %[1]s are",
+			of)
 	default:
 		s.after = fmt.Sprintf("\n\nWhat is the registry number of %[1]s? The registry number of %[1]s is", of)
 	}

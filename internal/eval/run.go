@@ -132,7 +132,8 @@ func Run(ctx context.Context, cfg Job, be ops.Backend, log io.Writer) (Report, e
 		fmt.Fprintf(log, "warning: %s\n", n)
 	}
 	for _, name := range cfg.Models {
-		e := &evaluation{cfg: cfg, be: be, log: log, name: name, words: words, hay: hay, keep: j, stream: cfg.Stream, said: told{}}
+		e := &evaluation{cfg: cfg, be: be, log: log, name: name, words: words, hay: hay, keep: j, stream: cfg.Stream,
+			said: told{}}
 		var rs []Result
 		err := proc.Intact(func() (err error) {
 			rs, err = e.run(ctx)
@@ -316,7 +317,8 @@ func (e *evaluation) prepare(ctx context.Context, task string, n int) (*item, er
 			return nil, err
 		}
 		if e.cfg.Attn == "s2" {
-			fmt.Fprintf(e.log, "note: %s generates text, which is done with full attention; %s s2 is for ppl\n", task, errs.Option("attn"))
+			fmt.Fprintf(e.log, "note: %s generates text, which is done with full attention; %s s2 is for ppl\n", task,
+				errs.Option("attn"))
 		}
 	}
 	return x, nil
@@ -364,7 +366,8 @@ func (e *evaluation) windows(ctx context.Context, n int) ([]Window, error) {
 	ws := Limit(Windows(e.cfg.Protocol, e.stream.Len(), n, e.cfg.Stride), e.cfg.Limit)
 	if len(ws) == 0 {
 		least, of := leastTokens(e.cfg.Protocol, n, e.cfg.Stride)
-		return nil, errs.Dataf("%s: %d tokens give no window of %s %d under the %s protocol, which wants %d (%s); give more text, or make these smaller",
+		return nil, errs.Dataf("%s: %d tokens give no window of %s %d under the %s protocol, which wants %d (%s); give more "+
+			"text, or make these smaller",
 			e.stream.Name(), e.stream.Len(), errs.Option("ctx"), n, e.cfg.Protocol, least, of)
 	}
 	return ws, nil

@@ -107,7 +107,8 @@ func (t Topics) judge(text string) *Said {
 }
 
 // complete continues a prompt greedily by at most n tokens, up to the end of the text or until it is enough.
-func complete(r *model.Runner, prompt []int32, n int, enc *tokenizer.Tokenizer, ends map[int32]bool, enough func(text string) bool) (string, error) {
+func complete(r *model.Runner, prompt []int32, n int, enc *tokenizer.Tokenizer, ends map[int32]bool,
+	enough func(text string) bool) (string, error) {
 	if err := inVocabulary(r, prompt); err != nil {
 		return "", err
 	}
@@ -172,7 +173,11 @@ func (e *evaluation) topics(ctx context.Context, r *model.Runner, x *item) error
 			if err != nil {
 				return err
 			}
-			text, err := complete(r, t.Prompt, t.Room, e.enc, stop, func(text string) bool { _, ended := firstLine(text); return ended })
+			text, err := complete(r, t.Prompt, t.Room, e.enc, stop, func(text string) bool {
+				_,
+					ended := firstLine(text)
+				return ended
+			})
 			if err != nil {
 				return err
 			}

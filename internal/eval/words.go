@@ -21,7 +21,8 @@ type Template struct {
 
 // Paper is the task of the paper's code (landmark attention's prompt).
 var Paper = Template{
-	Intro:    "There is an important info hidden inside a lot of irrelevant text. Find it and memorize them. I will quiz you about the important information there.\n",
+	Intro: "There is an important info hidden inside a lot of irrelevant text. Find it and memorize them. I will quiz " +
+		"you about the important information there.\n",
 	Filler:   "The grass is green. The sky is blue. The sun is yellow. Here we go. There and back again. ",
 	Fact:     "\nThe pass key is {key}. Remember it. {key} is the pass key.\n",
 	Question: "\nWhat is the pass key? The pass key is",
@@ -73,7 +74,8 @@ func (t *Template) read(root *yaml.Node) error {
 	if root.Kind != yaml.MappingNode {
 		return errAt(root, "a mapping of intro, filler, fact, question, answer, keys and names is wanted")
 	}
-	texts := map[string]*string{"intro": &t.Intro, "filler": &t.Filler, "fact": &t.Fact, "question": &t.Question, "answer": &t.Answer}
+	texts := map[string]*string{"intro": &t.Intro, "filler": &t.Filler, "fact": &t.Fact, "question": &t.Question,
+		"answer": &t.Answer}
 	lists := map[string]*[]string{"keys": &t.Keys, "names": &t.Names}
 	seen := map[string]bool{}
 	for i := 0; i+1 < len(root.Content); i += 2 {

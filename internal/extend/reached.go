@@ -32,8 +32,8 @@ var measures = []measure{
 		func(f Figures) bool { return f.Accuracy != nil }},
 }
 
-// Reached says up to which length the base was extended, by which measure. It is "" where none says it: no longer length
-// was judged, or the base does not work at its own.
+// Reached says up to which length the base was extended, by which measure. It is "" where none says it: no longer
+// length was judged, or the base does not work at its own.
 func (r Report) Reached() string {
 	var to, not []string
 	for _, m := range measures {

@@ -18,7 +18,8 @@ func Contents(out string) ([]string, error) {
 		return Contents(filepath.Clean(out))
 	case errors.Is(err, fs.ErrNotExist):
 		if to, err := os.Readlink(out); err == nil {
-			return nil, errs.Usagef("%s %s: a link to %s, which is not there; make that folder, or give another", errs.Option("out"), out, to)
+			return nil, errs.Usagef("%s %s: a link to %s, which is not there; make that folder, or give another",
+				errs.Option("out"), out, to)
 		}
 		return nil, nil
 	case err != nil:

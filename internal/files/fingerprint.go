@@ -171,7 +171,8 @@ type Change int
 // The changes, the least first.
 const (
 	Unchanged Change = iota
-	Touched          // the same size and samples at another time: copied, most likely, but a change between samples is not seen
+	// the same size and samples at another time: copied, most likely, but a change between samples is not seen
+	Touched
 	Changed
 )
 

@@ -28,7 +28,8 @@ func Pointer(b []byte) bool {
 
 // PointerError is what is said of a git-lfs pointer, wherever one lies.
 func PointerError(path string) error {
-	return errs.Dataf("%s: a git-lfs pointer, not the file itself, which was never fetched; run `git lfs install && git lfs pull` in its repository, or download the file again", path)
+	return errs.Dataf("%s: a git-lfs pointer, not the file itself, which was never fetched; run `git lfs install && git "+
+		"lfs pull` in its repository, or download the file again", path)
 }
 
 // pointer refuses a file that is a git-lfs pointer.

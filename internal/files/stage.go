@@ -43,7 +43,8 @@ func newness(out string) (inside bool, err error) {
 	moving := moved(filepath.Join(out, "."+partName))
 	for _, name := range names {
 		if name != "."+partName && !slices.Contains(moving, name) {
-			return true, errs.Usagef("%s %s: is not empty, it holds %s; give a folder that is empty or not there yet", errs.Option("out"), out, name)
+			return true, errs.Usagef("%s %s: is not empty, it holds %s; give a folder that is empty or not there yet",
+				errs.Option("out"), out, name)
 		}
 	}
 	return true, nil
@@ -138,7 +139,8 @@ func (s *Stage) Commit(last string) error {
 // late says that the place was free at first and is not any more.
 func (s *Stage) late(err error) error {
 	if errors.Is(err, fs.ErrExist) || errors.Is(err, unix.ENOTDIR) { // ENOTEMPTY is an ErrExist
-		return errs.Usagef("%s %s: somebody wrote to this place in the meantime; give another folder", errs.Option("out"), s.out)
+		return errs.Usagef("%s %s: somebody wrote to this place in the meantime; give another folder", errs.Option("out"),
+			s.out)
 	}
 	return Fault(s.out, err)
 }

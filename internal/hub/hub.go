@@ -53,23 +53,28 @@ func snapshot(name, root string) (string, error) {
 	b, err := files.Read(path, 1<<12)
 	if err != nil {
 		if some := files.Glob(root, "snapshots/*/config.json"); len(some) > 0 && !files.Exists(path) {
-			return "", errs.Dataf("%s: the local cache has it at a revision of its own, not at main; name the folder: %s %s", name, errs.Option("model"), filepath.Dir(some[0]))
+			return "", errs.Dataf("%s: the local cache has it at a revision of its own, not at main; name the folder: %s %s",
+				name, errs.Option("model"), filepath.Dir(some[0]))
 		}
 		if files.Exists(path) {
 			return "", err
 		}
-		return "", errs.Dataf("%s: neither a folder nor in the local cache (%s); download it with: hf download %s", name, root, name)
+		return "", errs.Dataf("%s: neither a folder nor in the local cache (%s); download it with: hf download %s", name,
+			root, name)
 	}
 	ref := strings.TrimSpace(string(b))
 	if !plainRef.MatchString(ref) {
-		return "", errs.Dataf("%s: %.100q is no commit; remove %s and download it again with: hf download %s", path, ref, root, name)
+		return "", errs.Dataf("%s: %.100q is no commit; remove %s and download it again with: hf download %s", path, ref,
+			root, name)
 	}
 	dir := filepath.Join(root, "snapshots", ref)
 	if !files.Exists(dir) {
-		return "", errs.Dataf("%s: not in the local cache (%s), which only knows its commit; download it with: hf download %s", name, dir, name)
+		return "", errs.Dataf("%s: not in the local cache (%s), which only knows its commit; download it with: hf download "+
+			"%s", name, dir, name)
 	}
 	if !files.Inside(dir, root) {
-		return "", errs.Dataf("%s: leads out of the cache; remove %s and download it again with: hf download %s", dir, root, name)
+		return "", errs.Dataf("%s: leads out of the cache; remove %s and download it again with: hf download %s", dir, root,
+			name)
 	}
 	return dir, nil
 }
@@ -86,7 +91,8 @@ func Owns(dir, path string) bool {
 		return false
 	}
 	snapshots := filepath.Dir(real)
-	if repo := filepath.Dir(snapshots); filepath.Base(snapshots) == "snapshots" && strings.HasPrefix(filepath.Base(repo), repoPrefix) {
+	if repo := filepath.Dir(snapshots); filepath.Base(snapshots) == "snapshots" && strings.HasPrefix(filepath.Base(repo),
+		repoPrefix) {
 		return files.Inside(path, filepath.Join(repo, "blobs"))
 	}
 	if cache := Cache(); cache != "" {

@@ -21,7 +21,8 @@ func (b *Base) Record(p rope.Positions) rundir.Positions {
 	return r
 }
 
-// readBeside reads what a run recorded beside its adapter; nil without an adapter and where there is no record of a run.
+// readBeside reads what a run recorded beside its adapter; nil without an adapter and where there is no record of a
+// run.
 func readBeside(adapter string) (*rundir.Positions, error) {
 	run, err := rundir.ReadHead(adapter)
 	if run == nil || err != nil {
@@ -33,9 +34,9 @@ func readBeside(adapter string) (*rundir.Positions, error) {
 	return run.Positions, nil
 }
 
-// ChooseWindow decides what is made of the model's sliding windows: what is asked for, where it is not nil; else what a run
-// recorded beside the adapter, "" for none; else they stay. A length for a model of which no layer has a window is an
-// error of kind Usage, of kind Data where the record says it. What is not plain from the options is noted.
+// ChooseWindow decides what is made of the model's sliding windows: what is asked for, where it is not nil; else what a
+// run recorded beside the adapter, "" for none; else they stay. A length for a model of which no layer has a window is
+// an error of kind Usage, of kind Data where the record says it. What is not plain from the options is noted.
 func (b *Base) ChooseWindow(asked *s2attn.Choice, adapter string) error {
 	r, err := readBeside(adapter)
 	if err != nil {
@@ -50,15 +51,18 @@ func (b *Base) ChooseWindow(asked *s2attn.Choice, adapter string) error {
 	case asked != nil:
 		b.Window = *asked
 		if b.Window > 0 && b.Config.Windows == nil {
-			return errs.Usagef("%s %s: no layer of %s has a sliding window whose length could be set; leave the option out", errs.Option("sliding-window"), b.Window, b.Config.Path)
+			return errs.Usagef("%s %s: no layer of %s has a sliding window whose length could be set; leave the option out",
+				errs.Option("sliding-window"), b.Window, b.Config.Path)
 		}
 		if recorded != nil && b.differ(*recorded) {
-			b.Notes = append(b.Notes, fmt.Sprintf("%s %s, where the adapter was trained with %s (%s: positions.sliding_window)", errs.Option("sliding-window"), b.Window, *recorded, path))
+			b.Notes = append(b.Notes, fmt.Sprintf("%s %s, where the adapter was trained with %s (%s: positions.sliding_window)",
+				errs.Option("sliding-window"), b.Window, *recorded, path))
 		}
 	case recorded != nil:
 		b.Window = *recorded
 		if b.Window > 0 && b.Config.Windows == nil {
-			return errs.Dataf("%s: positions.sliding_window: %s, but no layer of %s has a sliding window; is it the adapter's base?", path, b.Window, b.Config.Path)
+			return errs.Dataf("%s: positions.sliding_window: %s, but no layer of %s has a sliding window; is it the adapter's "+
+				"base?", path, b.Window, b.Config.Path)
 		}
 		if b.differ(s2attn.Keep) {
 			b.Notes = append(b.Notes, fmt.Sprintf("sliding windows: %s, as the adapter was trained (%s)", b.Window, path))

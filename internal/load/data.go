@@ -10,8 +10,8 @@ import (
 	"longlora/internal/tokenizer"
 )
 
-// Documents completes how documents are read by what encoding them for a model needs: its tokenizer, where there is one. dir
-// is the model's folder, vocab and eos what its config.json says.
+// Documents completes how documents are read by what encoding them for a model needs: its tokenizer, where there is
+// one. dir is the model's folder, vocab and eos what its config.json says.
 func Documents(dir string, vocab int, eos []int, o data.Options) (data.Options, *tokenizer.Tokenizer, error) {
 	o.Vocab = vocab
 	tok, err := tokenizer.Load(dir, eos)

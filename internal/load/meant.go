@@ -35,7 +35,8 @@ func meant(dir string) error {
 		return errs.Dataf("%s: a training run that has neither its adapter nor a checkpoint yet; the command that began "+
 			"it goes on with it", dir)
 	}
-	return errs.Dataf("%w", &Meant{last, fmt.Sprintf("%s: a training run whose adapter is not there yet: it is written when "+
+	return errs.Dataf("%w", &Meant{last, fmt.Sprintf("%s: a training run whose adapter is not there yet: it is written "+
+		"when "+
 		"all steps are done. Its last checkpoint, of step %d, is an adapter too: %s", dir, step, last)})
 }
 

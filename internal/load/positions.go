@@ -39,8 +39,8 @@ func (p *Positions) warn(format string, a ...any) {
 	p.warnings = append(p.warnings, fmt.Sprintf(format, a...))
 }
 
-// Place gives the positions for training, from the adapter in a folder where one is named: its own take the place of the
-// base's.
+// Place gives the positions for training, from the adapter in a folder where one is named: its own take the place of
+// the base's.
 func (b *Base) Place(adapter string, r rope.Request) (p Positions, err error) {
 	if p.Beside, err = b.beside(adapter); err != nil {
 		return p, err
@@ -80,12 +80,14 @@ func (b *Base) readable(p Positions) error {
 	if only == "" || !p.Changed || p.Type == "default" {
 		return nil
 	}
-	return errs.Dataf("%s: positions of type %s: transformers reads none of a %s but %s, which is not made; up to %d tokens its own do, "+
-		"and beyond that ntk is read (%s ntk)", b.Config.Path, p.Type, b.Config.Arch.Class, only, b.Positions.Reads(0), errs.Option("rope"))
+	return errs.Dataf("%s: positions of type %s: transformers reads none of a %s but %s, which is not made; up to %d "+
+		"tokens its own do, "+
+		"and beyond that ntk is read (%s ntk)", b.Config.Path, p.Type, b.Config.Arch.Class, only, b.Positions.Reads(0),
+		errs.Option("rope"))
 }
 
-// Reading gives the positions to use a model with: those that are asked for where r is not nil, otherwise those beside the
-// adapter or, without, the base's.
+// Reading gives the positions to use a model with: those that are asked for where r is not nil, otherwise those beside
+// the adapter or, without, the base's.
 func (b *Base) Reading(adapter string, r *rope.Request) (p Positions, err error) {
 	if p.Beside, err = b.beside(adapter); err != nil {
 		return p, err

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// cgroupMemory is the smallest memory limit of the control groups that this process is in, and the least that one of them
-// leaves free, in bytes; ok is false without a limit.
+// cgroupMemory is the smallest memory limit of the control groups that this process is in, and the least that one of
+// them leaves free, in bytes; ok is false without a limit.
 func cgroupMemory() (limit, free int64, ok bool) {
 	b, err := os.ReadFile("/proc/self/cgroup")
 	if err != nil {
@@ -32,7 +32,8 @@ func cgroup(membership, root string) (limit, free int64, ok bool) {
 		base, names := "", [3]string{"memory.max", "memory.current", "inactive_file "}
 		switch {
 		case f[1] == "memory" || strings.Contains(","+f[1]+",", ",memory,"):
-			base, names = filepath.Join(root, "memory"), [3]string{"memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file "}
+			base, names = filepath.Join(root, "memory"), [3]string{"memory.limit_in_bytes", "memory.usage_in_bytes",
+				"total_inactive_file "}
 		case f[0] == "0" && f[1] == "":
 			base = root
 		default:
@@ -50,8 +51,8 @@ func cgroup(membership, root string) (limit, free int64, ok bool) {
 	return limit, free, ok
 }
 
-// groupFree is one group's limit and what it leaves, counting file pages that can be dropped as free. names are the files
-// of limit and use, and the statistic of such pages.
+// groupFree is one group's limit and what it leaves, counting file pages that can be dropped as free. names are the
+// files of limit and use, and the statistic of such pages.
 func groupFree(dir string, names [3]string) (limit, free int64, ok bool) {
 	number := func(name string) (int64, bool) { // not negative
 		b, err := os.ReadFile(filepath.Join(dir, name))

@@ -20,7 +20,8 @@ type CPU struct {
 }
 
 // sets are the features that are worth a word, by the names of Linux.
-var sets = []string{"sse4_2", "avx", "fma", "f16c", "avx2", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_bf16", "amx_bf16",
+var sets = []string{"sse4_2", "avx", "fma", "f16c", "avx2", "avx512f", "avx512bw", "avx512dq", "avx512vl",
+	"avx512_bf16", "amx_bf16",
 	"asimd", "asimdhp", "sve", "bf16"}
 
 // ThisCPU is the processor here; without /proc/cpuinfo its model is only the architecture.
@@ -85,8 +86,8 @@ func DriverHere() bool {
 	})
 }
 
-// NVIDIA is the driver's version, "" where the system does not say it, and the number of NVIDIA's display controllers on
-// the PCI bus, whether or not there is a driver.
+// NVIDIA is the driver's version, "" where the system does not say it, and the number of NVIDIA's display controllers
+// on the PCI bus, whether or not there is a driver.
 func NVIDIA() (version string, cards int) {
 	text, _ := os.ReadFile("/proc/driver/nvidia/version")
 	return parseDriver(string(text)), nvidiaCards("/sys/bus/pci/devices")

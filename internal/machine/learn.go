@@ -16,7 +16,8 @@ import (
 )
 
 // Shares of a short measurement's rates that whole steps sustain. On an H200 calibrate (machine.test -test.run
-// Calibrate -test.v) found 834 and 604 TFLOP/s, 3.8 TB/s and 53 GB/s, where steps are predicted right by what is built in for it.
+// Calibrate -test.v) found 834 and 604 TFLOP/s, 3.8 TB/s and 53 GB/s, where steps are predicted right by what is built
+// in for it.
 const (
 	lastingLinear    = 0.76
 	lastingAttention = 0.91
@@ -38,7 +39,8 @@ func Learn(card ops.Card, log io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("measuring the rates of %s: %w", name, err)
 	}
-	r.Linear, r.Attention, r.Bytes, r.Moved = lastingLinear*r.Linear, lastingAttention*r.Attention, lastingBytes*r.Bytes, lastingMoved*r.Moved
+	r.Linear, r.Attention, r.Bytes, r.Moved = lastingLinear*r.Linear, lastingAttention*r.Attention, lastingBytes*r.Bytes,
+		lastingMoved*r.Moved
 	path, err := learnedAt(name)
 	if err != nil {
 		return err
@@ -48,9 +50,11 @@ func Learn(card ops.Card, log io.Writer) error {
 		err = files.WriteJSON(path, r)
 	}
 	if err != nil {
-		return errs.Dataf("%s: the rates of %s cannot be kept, and plans depend on them: %v; set XDG_CACHE_HOME to a folder that can be written", path, name, err)
+		return errs.Dataf("%s: the rates of %s cannot be kept, and plans depend on them: %v; set XDG_CACHE_HOME to a folder "+
+			"that can be written", path, name, err)
 	}
-	fmt.Fprintf(log, "measured    %s: %.0f and %.0f TFLOP/s in products and attention, %.0f GB/s from host memory; kept in %s\n",
+	fmt.Fprintf(log, "measured    %s: %.0f and %.0f TFLOP/s in products and attention, %.0f GB/s from host memory; kept "+
+		"in %s\n",
 		name, r.Linear/1e12, r.Attention/1e12, r.Moved/1e9, path)
 	return nil
 }

@@ -1,4 +1,5 @@
-// Package machine is what is here: the processor, its memory and its limits, GPUs, how fast they are, and how much of them is in use.
+// Package machine is what is here: the processor, its memory and its limits, GPUs, how fast they are, and how much of
+// them is in use.
 package machine
 
 import (
@@ -25,11 +26,12 @@ type Machine struct {
 	be ops.Backend // nil for a chip by name
 }
 
-// driverSlack is left free where no limit is given: the driver rounds regions up and loads kernels when they are first used.
+// driverSlack is left free where no limit is given: the driver rounds regions up and loads kernels when they are first
+// used.
 const driverSlack = 64 << 20
 
-// DeviceLimit is the device memory that may be used, in bytes: what is asked for, but on a card that is here no more than
-// what others leave; 0 asks for all that there is. It is 0 where the memory is the host's.
+// DeviceLimit is the device memory that may be used, in bytes: what is asked for, but on a card that is here no more
+// than what others leave; 0 asks for all that there is. It is 0 where the memory is the host's.
 func (m Machine) DeviceLimit(asked int64) int64 {
 	switch {
 	case m.OnHost:
@@ -61,10 +63,14 @@ type chip struct {
 //
 // Moved is what page-locked copies reach on PCIe 5 and 4.
 var chips = map[string]chip{
-	"h100":    {"H100", 79 << 30, 989e12, ops.Rates{Linear: 635e12, Attention: 556e12, Bytes: 2.4e12, Moved: 50e9, Call: 9e-6}},
-	"h200":    {"H200", 139 << 30, 989e12, ops.Rates{Linear: 635e12, Attention: 556e12, Bytes: 3.4e12, Moved: 50e9, Call: 9e-6}},
-	"a100":    {"A100", 79 << 30, 312e12, ops.Rates{Linear: 240e12, Attention: 130e12, Bytes: 1.4e12, Moved: 22e9, Call: 9e-6}},
-	"rtx4090": {"RTX 4090", 23 << 30, 165e12, ops.Rates{Linear: 130e12, Attention: 70e12, Bytes: 0.7e12, Moved: 22e9, Call: 9e-6}},
+	"h100": {"H100", 79 << 30, 989e12, ops.Rates{Linear: 635e12, Attention: 556e12, Bytes: 2.4e12, Moved: 50e9,
+		Call: 9e-6}},
+	"h200": {"H200", 139 << 30, 989e12, ops.Rates{Linear: 635e12, Attention: 556e12, Bytes: 3.4e12, Moved: 50e9,
+		Call: 9e-6}},
+	"a100": {"A100", 79 << 30, 312e12, ops.Rates{Linear: 240e12, Attention: 130e12, Bytes: 1.4e12, Moved: 22e9,
+		Call: 9e-6}},
+	"rtx4090": {"RTX 4090", 23 << 30, 165e12, ops.Rates{Linear: 130e12, Attention: 70e12, Bytes: 0.7e12, Moved: 22e9,
+		Call: 9e-6}},
 }
 
 // cpuRates are round figures for choosing between plans on a CPU; only their proportions matter there.
@@ -79,13 +85,15 @@ const (
 // Named is a GPU that is not here, with nothing else on it; ok is false for an unknown name.
 func Named(name string) (m Machine, ok bool) {
 	c, ok := chips[name]
-	return Machine{Chip: name, Device: "cuda", Act: tensor.BF16, Workspace: assumedWorkspace, Context: assumedContext, Memory: c.memory,
-		Rates: c.rates, Peak: c.peak}, ok
+	return Machine{Chip: name, Device: "cuda", Act: tensor.BF16, Workspace: assumedWorkspace, Context: assumedContext,
+		Memory: c.memory,
+		Rates:  c.rates, Peak: c.peak}, ok
 }
 
 // Here is the machine that the backend runs on.
 func Here(b ops.Backend) Machine {
-	m := Machine{Chip: "cpu", Device: "cpu", Act: b.Act(), OnHost: true, Workspace: b.WorkspaceBytes(), Rates: cpuRates, be: b}
+	m := Machine{Chip: "cpu", Device: "cpu", Act: b.Act(), OnHost: true, Workspace: b.WorkspaceBytes(), Rates: cpuRates,
+		be: b}
 	card, ok := b.(ops.Card)
 	if !ok {
 		return m

@@ -54,9 +54,13 @@ func calibrate(b ops.Backend) (ops.Rates, error) {
 	}
 	defer arena.Free(b)
 	k.take(arena, b.Act())
-	a := &ops.Attn{H: k.heads, Hkv: k.heads, D: k.head, Scale: 0.125, Spec: s2attn.Spec{Mode: s2attn.Full}, Docs: []int32{0, int32(k.tokens)},
-		Q: k.q, K: k.k, V: k.v, O: k.o, LSE: k.lse, DO: k.q, DQ: k.dq, DK: k.dk, DV: k.dv, Delta: k.delta, Work: k.work}
-	seconds, err := fastest(b, func() { b.LinearForward(k.x, ops.Tensor{}, []ops.Proj{{L: &ops.Linear{W: ops.WeightOf(k.w)}, Y: k.y}}) },
+	a := &ops.Attn{H: k.heads, Hkv: k.heads, D: k.head, Scale: 0.125, Spec: s2attn.Spec{Mode: s2attn.Full},
+		Docs: []int32{0, int32(k.tokens)},
+		Q:    k.q, K: k.k, V: k.v, O: k.o, LSE: k.lse, DO: k.q, DQ: k.dq, DK: k.dk, DV: k.dv, Delta: k.delta, Work: k.work}
+	seconds, err := fastest(b, func() {
+		b.LinearForward(k.x, ops.Tensor{},
+			[]ops.Proj{{L: &ops.Linear{W: ops.WeightOf(k.w)}, Y: k.y}})
+	},
 		func() {
 			b.AttnForward(a)
 			b.AttnBackward(a)

@@ -8,8 +8,9 @@ import (
 	"longlora/internal/tensor"
 )
 
-// Arch describes a family of models: what its checkpoints hold, which fields of config.json mean what, and what its layers
-// compute. A family is one file of data, arch_NAME.go; block.go composes its layers, and nothing else asks which one it is.
+// Arch describes a family of models: what its checkpoints hold, which fields of config.json mean what, and what its
+// layers compute. A family is one file of data, arch_NAME.go; block.go composes its layers, and nothing else asks which
+// one it is.
 type Arch struct {
 	Class, Type       string   // config.json's architectures and model_type
 	Embed, Norm, Head string   // the modules outside the layers
@@ -30,7 +31,8 @@ func module(name string, roles ...Role) Module { return Module{name, roles} }
 // Role is what a tensor does in a model.
 type Role uint8
 
-// The linear layers of a layer, in the order of their products; the norms of a layer; and what stands outside the layers.
+// The linear layers of a layer, in the order of their products; the norms of a layer; and what stands outside the
+// layers.
 const (
 	Q Role = iota
 	K
@@ -58,8 +60,8 @@ const (
 // norm reports whether the role is a norm's.
 func (r Role) norm() bool { return r >= AttnIn && r < Embed || r == FinalNorm }
 
-// Fields say which fields of config.json mean what in a family, beside those that all families have, and what missing ones
-// are taken for, as in transformers.
+// Fields say which fields of config.json mean what in a family, beside those that all families have, and what missing
+// ones are taken for, as in transformers.
 type Fields struct {
 	KVHeads int           // num_key_value_heads; 0: as many as there are heads
 	HeadDim int           // head_dim; 0: a head's share of the width
@@ -99,8 +101,8 @@ const (
 	AllWindows
 	// NamedWindows is the same for one that has none where config.json does not name the field.
 	NamedWindows
-	// LateWindows is of one that has windows where use_sliding_window is true: in the layers that layer_types says, or else
-	// from max_window_layers on.
+	// LateWindows is of one that has windows where use_sliding_window is true: in the layers that layer_types says, or
+	// else from max_window_layers on.
 	LateWindows
 )
 

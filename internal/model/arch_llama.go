@@ -15,8 +15,11 @@ var llamaModules = []Module{
 
 // attentionBias and mlpBias say which linear layers have a bias.
 var (
-	attentionBias = Flag{"attention_bias", func(d *Desc) { d.Bias[Q], d.Bias[K], d.Bias[V], d.Bias[O] = true, true, true, true }}
-	mlpBias       = Flag{"mlp_bias", func(d *Desc) { d.Bias[Gate], d.Bias[Up], d.Bias[Down] = true, true, true }}
+	attentionBias = Flag{"attention_bias", func(d *Desc) {
+		d.Bias[Q], d.Bias[K], d.Bias[V], d.Bias[O] = true, true, true,
+			true
+	}}
+	mlpBias = Flag{"mlp_bias", func(d *Desc) { d.Bias[Gate], d.Bias[Up], d.Bias[Down] = true, true, true }}
 )
 
 // Llama is LLaMA (arXiv 2302.13971), and whatever is written as one.

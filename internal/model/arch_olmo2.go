@@ -1,6 +1,7 @@
 package model
 
-// Olmo2 is OLMo 2 (arXiv 2501.00656): a branch is normed at its end, not before it, and so are all queries and all keys.
+// Olmo2 is OLMo 2 (arXiv 2501.00656): a branch is normed at its end, not before it, and so are all queries and all
+// keys.
 var Olmo2 = Arch{
 	Class: "Olmo2ForCausalLM", Type: "olmo2",
 	Embed: "model.embed_tokens", Layers: "model.layers.", Norm: "model.norm", Head: "lm_head",

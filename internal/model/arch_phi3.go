@@ -1,7 +1,7 @@
 package model
 
-// Phi3 is Phi-3, 3.5, 4 and 4-mini (arXiv 2404.14219): q, k and v lie in one matrix, gate and up in another, and a part of a
-// head is turned.
+// Phi3 is Phi-3, 3.5, 4 and 4-mini (arXiv 2404.14219): q, k and v lie in one matrix, gate and up in another, and a part
+// of a head is turned.
 var Phi3 = Arch{
 	Class: "Phi3ForCausalLM", Type: "phi3",
 	Embed: "model.embed_tokens", Layers: "model.layers.", Norm: "model.norm", Head: "lm_head",

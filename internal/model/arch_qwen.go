@@ -20,7 +20,10 @@ var Qwen2 = Arch{
 	Class: "Qwen2ForCausalLM", Type: "qwen2",
 	Embed: "model.embed_tokens", Layers: "model.layers.", Norm: "model.norm", Head: "lm_head",
 	Modules: llamaModules,
-	Config:  Fields{KVHeads: 32, Windows: LateWindows, Always: func(d *Desc) { d.Bias[Q], d.Bias[K], d.Bias[V] = true, true, true }},
+	Config: Fields{KVHeads: 32, Windows: LateWindows, Always: func(d *Desc) {
+		d.Bias[Q], d.Bias[K], d.Bias[V] = true,
+			true, true
+	}},
 }
 
 // Qwen3 is Qwen 3 (arXiv 2505.09388): queries and keys are normed by head.

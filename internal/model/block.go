@@ -65,7 +65,8 @@ func (r *Runner) statOf(s *saved, role Role, lo, hi int) ops.Tensor {
 	return s.stat[role-AttnIn].Rows(lo*n, hi*n)
 }
 
-// normed norms rows of x into y, keeping what the way back wants in stat; where the family has no such norm it is x itself.
+// normed norms rows of x into y, keeping what the way back wants in stat; where the family has no such norm it is x
+// itself.
 func (r *Runner) normed(w *Norm, y, stat, x ops.Tensor) ops.Tensor {
 	if w.W.None() {
 		return x
@@ -159,8 +160,8 @@ func (r *Runner) forwardQKV(p *pass, y *Layer, s *saved, h, q, k, v ops.Tensor) 
 	}
 }
 
-// byHead is the block by which queries (i = 0), keys (1) or values (2) of n tokens lie in the product of a matrix that has
-// the three of each head one after the other.
+// byHead is the block by which queries (i = 0), keys (1) or values (2) of n tokens lie in the product of a matrix that
+// has the three of each head one after the other.
 func (d Desc) byHead(n, i int) ops.Block {
 	return ops.Block{DstStride: d.D, SrcOff: i * d.D, SrcStride: 3 * d.D, Rows: n * d.H, Cols: d.D}
 }
@@ -209,13 +210,15 @@ func (r *Runner) forwardO(l int, p *pass, s *saved) {
 	r.join(p, &m.Layers[l], s, branch{O, AttnOut, 0, n}, o, s.xin.Rows(0, n), s.xmid.Rows(0, n))
 }
 
-// branch is the end of one of a layer's branches over rows [lo, hi): its last linear layer, and the norm of what it gives.
+// branch is the end of one of a layer's branches over rows [lo, hi): its last linear layer, and the norm of what it
+// gives.
 type branch struct {
 	last, norm Role
 	lo, hi     int
 }
 
-// join adds a branch, of which x is the last linear layer's input, to the residual stream: y = res + BranchBy·norm(x·Wᵀ).
+// join adds a branch, of which x is the last linear layer's input, to the residual stream: y = res +
+// BranchBy·norm(x·Wᵀ).
 func (r *Runner) join(p *pass, layer *Layer, s *saved, br branch, x, res, y ops.Tensor) {
 	out := p.projRows(layer, s, br.last, y, br.lo, br.hi)
 	w := layer.norm(br.norm)

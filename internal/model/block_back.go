@@ -5,8 +5,8 @@ import (
 	"longlora/internal/tensor"
 )
 
-// backward turns dx, the gradient of layer l's output over a tile, into that of its input, in place. Of branches side by
-// side the one's last linear layer is gone through before the other adds to dx.
+// backward turns dx, the gradient of layer l's output over a tile, into that of its input, in place. Of branches side
+// by side the one's last linear layer is gone through before the other adds to dx.
 func (r *Runner) backward(l int, p *pass, s *saved, dx ops.Tensor) {
 	n := p.n()
 	if r.M.Parallel {
@@ -21,8 +21,8 @@ func (r *Runner) backward(l int, p *pass, s *saved, dx ops.Tensor) {
 	r.backwardAttn(l, p, s, dx)
 }
 
-// unjoin is the gradient of what a branch's last linear layer gave, dx being the residual stream's; room receives it where
-// it is not dx itself. No family has both a norm there and a multiplier.
+// unjoin is the gradient of what a branch's last linear layer gave, dx being the residual stream's; room receives it
+// where it is not dx itself. No family has both a norm there and a multiplier.
 func (r *Runner) unjoin(layer *Layer, s *saved, br branch, dx, room ops.Tensor) ops.Tensor {
 	w := layer.norm(br.norm)
 	switch {
@@ -126,8 +126,8 @@ func (r *Runner) backwardAttn(l int, p *pass, s *saved, dx ops.Tensor) {
 	r.normBack(y.norm(AttnIn), dx, dn, s.xin.Rows(0, n), r.statOf(s, AttnIn, 0, n))
 }
 
-// unnorm takes the gradients of normed queries and keys back to what their linear layers gave. The memory of what attention
-// gave, and of its queries, is free by now.
+// unnorm takes the gradients of normed queries and keys back to what their linear layers gave. The memory of what
+// attention gave, and of its queries, is free by now.
 func (r *Runner) unnorm(p *pass, y *Layer, s *saved, dq, dk ops.Tensor) (rawDQ, rawDK ops.Tensor) {
 	m, n := r.M, p.n()
 	rawDQ = s.o.Rows(0, n)
@@ -138,7 +138,8 @@ func (r *Runner) unnorm(p *pass, y *Layer, s *saved, dq, dk ops.Tensor) (rawDQ, 
 	}{{QNorm, rawDQ, dq, s.q}, {KNorm, rawDK, dk, s.k}} {
 		w := m.width(x.role)
 		r.B.Zero(x.to)
-		r.normBack(y.norm(x.role), vectors(x.to, w), vectors(x.from, w), vectors(x.at.Rows(0, n), w), r.statOf(s, x.role, 0, n))
+		r.normBack(y.norm(x.role), vectors(x.to, w), vectors(x.from, w), vectors(x.at.Rows(0, n), w), r.statOf(s, x.role, 0,
+			n))
 	}
 	return rawDQ, rawDK
 }

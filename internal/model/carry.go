@@ -173,7 +173,8 @@ func (c *carry) back(l int) {
 	}
 }
 
-// done says that layer l's slot is not wanted any more; the parts, of n tokens, of the layer that had it before are fetched.
+// done says that layer l's slot is not wanted any more; the parts, of n tokens, of the layer that had it before are
+// fetched.
 func (c *carry) done(l int, s []saved, n int) {
 	turn := c.turn[l] - slots
 	if turn < 0 {

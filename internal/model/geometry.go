@@ -8,8 +8,9 @@ import (
 	"longlora/internal/s2attn"
 )
 
-// Batch is one micro-batch: its rows laid end to end, padding left out. One to count has empty IDs, Targets and Keys (or nil
-// ones, where it is to have none): what a step takes depends on Docs alone, and a plan for 2^30 tokens needs no memory.
+// Batch is one micro-batch: its rows laid end to end, padding left out. One to count has empty IDs, Targets and Keys
+// (or nil ones, where it is to have none): what a step takes depends on Docs alone, and a plan for 2^30 tokens needs no
+// memory.
 type Batch struct {
 	IDs     []int32  // (N)
 	Targets []int32  // (N) the next token, -1 where it is not scored
@@ -24,10 +25,12 @@ func (b *Batch) N() int { return int(b.Docs[len(b.Docs)-1]) }
 func (b *Batch) Fits(v int) error {
 	for t, id := range b.IDs {
 		if uint(id) >= uint(v) {
-			return errs.Dataf("token %d of a row is %d, outside the vocabulary of %d: the data changed after it was checked", t, id, v)
+			return errs.Dataf("token %d of a row is %d, outside the vocabulary of %d: the data changed after it was checked", t,
+				id, v)
 		}
 		if b.Targets != nil && int(b.Targets[t]) >= v {
-			return errs.Dataf("target %d of a row is %d, outside the vocabulary of %d: the data changed after it was checked", t, b.Targets[t], v)
+			return errs.Dataf("target %d of a row is %d, outside the vocabulary of %d: the data changed after it was checked", t,
+				b.Targets[t], v)
 		}
 	}
 	return nil

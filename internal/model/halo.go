@@ -2,8 +2,8 @@ package model
 
 import "longlora/internal/s2attn"
 
-// What a tile needs of the tokens before it, and what later tiles need of its own: arithmetic on positions alone. How it
-// comes there is transport.go's.
+// What a tile needs of the tokens before it, and what later tiles need of its own: arithmetic on positions alone. How
+// it comes there is transport.go's.
 
 // headRun is a run of key/value heads that serve the same classes of query heads.
 type headRun struct {
@@ -79,12 +79,12 @@ func (x *reach) haloLo(t int, r headRun) int {
 	return lo
 }
 
-// needs is the halo of tile i: the tokens before it of which it needs a run's keys and values, and whose gradients it adds
-// to.
+// needs is the halo of tile i: the tokens before it of which it needs a run's keys and values, and whose gradients it
+// adds to.
 func (x *reach) needs(i, run int) span { return x.before[i][run] }
 
-// owed are the tokens up to tile i's end whose gradients later tiles add to: the halo of the tile after it, whose own halo,
-// and so on, begins no earlier.
+// owed are the tokens up to tile i's end whose gradients later tiles add to: the halo of the tile after it, whose own
+// halo, and so on, begins no earlier.
 func (x *reach) owed(i, run int) span { return x.before[i+1][run] }
 
 // keeps are those of tile i's own tokens that later tiles need.

@@ -41,8 +41,8 @@ type pass struct {
 	work   ops.Tensor          // scratch of attention's backward pass; None where act is float32
 }
 
-// share takes room for two tensors of which one is wanted only while the other is not: one memory under two names. A test
-// gives each memory of its own and finds the same bits.
+// share takes room for two tensors of which one is wanted only while the other is not: one memory under two names. A
+// test gives each memory of its own and finds the same bits.
 func (r *Runner) share(d tensor.DType, a, b tensor.Shape) (x, y ops.Tensor) {
 	if r.apart {
 		return r.Act.New(d, a...), r.Act.New(d, b...)
@@ -90,7 +90,8 @@ func (r *Runner) newPass(b *Batch, g *geometry, backward bool) *pass {
 	if backward {
 		p.do, p.dn = r.share(act, perHead, stream)                                    // dn is a norm's, do attention's
 		p.delta, p.rstd = r.share(tensor.F32, tensor.Shape{m.H * t}, tensor.Shape{t}) // rstd comes before any attention
-		if m.Parallel {                                                               // what attention gave has its gradient before the MLP is gone through
+		// what attention gave has its gradient before the MLP is gone through
+		if m.Parallel {
 			p.dn = a.New(act, t, m.C)
 		}
 		p.dh = p.h
@@ -108,8 +109,8 @@ func (r *Runner) newPass(b *Batch, g *geometry, backward bool) *pass {
 	return p
 }
 
-// newLayers takes what each layer keeps; what it does not keep is the scratch that all share. There are none where sizes
-// alone are wanted.
+// newLayers takes what each layer keeps; what it does not keep is the scratch that all share. There are none where
+// sizes alone are wanted.
 func (r *Runner) newLayers(t int, scratch saved) []saved {
 	var s []saved
 	if !r.Act.Sizing() {

@@ -160,7 +160,8 @@ func (r *Runner) last(y, stat, x ops.Tensor) {
 	r.by(y, r.M.LogitsBy)
 }
 
-// forwardCell runs the tile through layer l, keeping nothing but halos; with haloOnly it stops once keys and values are known.
+// forwardCell runs the tile through layer l, keeping nothing but halos; with haloOnly it stops once keys and values are
+// known.
 func (r *Runner) forwardCell(p *pass, l int, haloOnly bool) {
 	s := p.scratch
 	s.xin = p.stream(l)
@@ -203,7 +204,8 @@ func (r *Runner) headBackward(p *pass) {
 	rstd := p.rstd.Rows(0, n)
 	r.last(nf, rstd, x)
 	nll := p.nll.Rows(0, n)
-	b.HeadLoss(&ops.HeadLoss{X: nf, W: m.Head, DW: m.DHead, Targets: p.targets.Rows(0, n), NLL: nll, DX: dn, Scale: p.scale, Logits: p.logits})
+	b.HeadLoss(&ops.HeadLoss{X: nf, W: m.Head, DW: m.DHead, Targets: p.targets.Rows(0, n), NLL: nll, DX: dn,
+		Scale: p.scale, Logits: p.logits})
 	b.SumF32(r.loss, nll)
 	r.by(dn, m.LogitsBy)
 	b.Zero(dx)

@@ -12,10 +12,11 @@ const (
 	back                 // the backward pass
 )
 
-// cell is one layer of one tile in one phase. A step is a sequence of cells. What a cell needs of others are the stream (of
-// its tile, from the layer before or, on the way back, after), the activations that its tile's keeping cell left and, of
-// the same layer in other tiles, its halo: on the way forward keys and values of the tiles before it (reach.needs), on the
-// way back the gradients that later tiles owe it (reach.owed). Any order in which each cell comes after those is a step.
+// cell is one layer of one tile in one phase. A step is a sequence of cells. What a cell needs of others are the stream
+// (of its tile, from the layer before or, on the way back, after), the activations that its tile's keeping cell left
+// and, of the same layer in other tiles, its halo: on the way forward keys and values of the tiles before it
+// (reach.needs), on the way back the gradients that later tiles owe it (reach.owed). Any order in which each cell comes
+// after those is a step.
 type cell struct {
 	phase       phase
 	tile, layer int
@@ -24,8 +25,8 @@ type cell struct {
 // appended is the tile of a session: what was appended to it last.
 const appended = -1
 
-// stepCells is a step on one card, row by row: every tile but the last forward, then from the last tile to the first each
-// forward again, keeping its activations, and back. With one tile nothing is made twice.
+// stepCells is a step on one card, row by row: every tile but the last forward, then from the last tile to the first
+// each forward again, keeping its activations, and back. With one tile nothing is made twice.
 func stepCells(tiles, layers int) iter.Seq[cell] {
 	return func(yield func(cell) bool) {
 		for i := range tiles - 1 {

@@ -5,12 +5,13 @@ import (
 	"longlora/internal/tensor"
 )
 
-// store gives each tile the keys and values that its queries see, layer by layer, and on the way back the gradients that
-// later tiles owe it.
+// store gives each tile the keys and values that its queries see, layer by layer, and on the way back the gradients
+// that later tiles owe it.
 //
-// Where a layer attends fully it is dense: k and v of the whole sequence in one buffer a layer, in which the attention works
-// in place. Otherwise a tile's window is put together from its own and from its halo, which the transport brings: what a
-// layer keeps is on its way while the layer goes on, and the next layer's halo as soon as the window is not wanted any more.
+// Where a layer attends fully it is dense: k and v of the whole sequence in one buffer a layer, in which the attention
+// works in place. Otherwise a tile's window is put together from its own and from its halo, which the transport brings:
+// what a layer keeps is on its way while the layer goes on, and the next layer's halo as soon as the window is not
+// wanted any more.
 type store struct {
 	heads
 	b      ops.Backend

@@ -36,12 +36,13 @@ func (k *Keep) UnmarshalText(b []byte) error {
 
 // Tiling says how a step is carried out. It changes memory, time and the last bits, never the result.
 type Tiling struct {
-	Tile     int  `json:"tile"`            // T, tokens
-	Keep     Keep `json:"keep"`            // what each layer keeps
-	More     int  `json:"more,omitempty"`  // so many layers keep the next larger part: all for attn, attn for out, out for input
-	Moved    int  `json:"moved,omitempty"` // so many layers' kept part waits in host memory
-	MLPRows  int  `json:"mlp_rows"`        // rows of the MLP at a time
-	HeadRows int  `json:"head_rows"`       // rows of logits at a time
+	Tile int  `json:"tile"` // T, tokens
+	Keep Keep `json:"keep"` // what each layer keeps
+	// so many layers keep the next larger part: all for attn, attn for out, out for input
+	More     int `json:"more,omitempty"`
+	Moved    int `json:"moved,omitempty"` // so many layers' kept part waits in host memory
+	MLPRows  int `json:"mlp_rows"`        // rows of the MLP at a time
+	HeadRows int `json:"head_rows"`       // rows of logits at a time
 }
 
 // KeepOf is what layer l of L keeps. The last layer's backward pass follows its forward pass, so it keeps all but what

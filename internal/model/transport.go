@@ -6,15 +6,15 @@ import (
 )
 
 // transport is how halos travel from the tiles that make them to those that need them (halo.go says which tokens those
-// are), and the gradients that are owed for them back. k, v, dk and dv are rows of tokens, all heads wide. A call begins
-// copies; they are done when its ticket's is, the zero ticket's where there was nothing to copy.
+// are), and the gradients that are owed for them back. k, v, dk and dv are rows of tokens, all heads wide. A call
+// begins copies; they are done when its ticket's is, the zero ticket's where there was nothing to copy.
 type transport interface {
 	// keep takes what later tiles need of the keys and values of tile y. k, v (T,Hkv,D) act
 	keep(layer int, y at, k, v ops.Tensor) ops.Ticket
 	// halo brings tile y's halo into the first rows of k and v (≥ halo,Hkv,D) act, the tokens up to the tile's first.
 	halo(layer int, y at, k, v ops.Tensor) ops.Ticket
-	// owe takes the gradients of tile y's halo, the first rows of dk and dv (≥ halo,Hkv,D) float32, for the tiles before it.
-	// They stand in the place of what later tiles owed those.
+	// owe takes the gradients of tile y's halo, the first rows of dk and dv (≥ halo,Hkv,D) float32, for the tiles before
+	// it. They stand in the place of what later tiles owed those.
 	owe(layer int, y at, dk, dv ops.Tensor) ops.Ticket
 	// owed brings what later tiles owe tile y and those before it: run r's into to[r], (tokens·heads·D) float32.
 	owed(layer int, y at, to []kv) ops.Ticket
@@ -33,17 +33,19 @@ type heads struct{ hkv, d int }
 // (·,heads,D) one.
 func (h heads) pack(run headRun, dst, src, n int) ops.Block {
 	wide, cols := h.hkv*h.d, (run.h1-run.h0)*h.d
-	return ops.Block{DstOff: dst * cols, DstStride: cols, SrcOff: src*wide + run.h0*h.d, SrcStride: wide, Rows: n, Cols: cols}
+	return ops.Block{DstOff: dst * cols, DstStride: cols, SrcOff: src*wide + run.h0*h.d, SrcStride: wide, Rows: n,
+		Cols: cols}
 }
 
 // unpack is the block of the way back.
 func (h heads) unpack(run headRun, dst, src, n int) ops.Block {
 	c := h.pack(run, src, dst, n)
-	return ops.Block{DstOff: c.SrcOff, DstStride: c.SrcStride, SrcOff: c.DstOff, SrcStride: c.DstStride, Rows: n, Cols: c.Cols}
+	return ops.Block{DstOff: c.SrcOff, DstStride: c.SrcStride, SrcOff: c.DstOff, SrcStride: c.DstStride, Rows: n,
+		Cols: c.Cols}
 }
 
-// hostMemory is the transport of tiles that run one after the other on one device: each run of heads keeps the tokens that
-// some later query needs, once and in their order, in host memory. Copies run beside the operations.
+// hostMemory is the transport of tiles that run one after the other on one device: each run of heads keeps the tokens
+// that some later query needs, once and in their order, in host memory. Copies run beside the operations.
 type hostMemory struct {
 	heads
 	b     ops.Backend

@@ -44,7 +44,8 @@ type Rates struct {
 
 // Seconds is the time that c takes.
 func (r Rates) Seconds(c Cost) float64 {
-	return (c.Linear+c.Head)/r.Linear + c.Attention/r.Attention + c.Bytes/r.Bytes + c.Moved/r.Moved + c.Calls*r.Call + c.Stalled
+	return (c.Linear+c.Head)/r.Linear + c.Attention/r.Attention + c.Bytes/r.Bytes + c.Moved/r.Moved + c.Calls*r.Call +
+		c.Stalled
 }
 
 var _ Backend = (*Counter)(nil)
@@ -166,8 +167,8 @@ func (c *Counter) LinearBackward(dx, _, _ Tensor, p []ProjGrad) {
 	}
 }
 
-// product counts base products with W, figure of them in figures of speed, and the low-rank terms, three times as many on
-// the way back.
+// product counts base products with W, figure of them in figures of speed, and the low-rank terms, three times as many
+// on the way back.
 func (c *Counter) product(l *Linear, t int, base, figure, back float64) {
 	out, in := float64(l.W.Dim(0)), float64(l.W.Dim(1))
 	c.Cost.Linear += 2 * base * float64(t) * out * in

@@ -1,6 +1,7 @@
 package ops
 
-// Linear is one linear layer: y = x·Wᵀ + bias, with LoRA y = x·Wᵀ + bias + Scale·drop(x)·Aᵀ·Bᵀ (LoRA, arXiv 2106.09685, eq. 3).
+// Linear is one linear layer: y = x·Wᵀ + bias, with LoRA y = x·Wᵀ + bias + Scale·drop(x)·Aᵀ·Bᵀ (LoRA, arXiv 2106.09685,
+// eq. 3).
 type Linear struct {
 	W     Weight // (out,in) any format
 	DW    Tensor // (out,in) float32, gradient added up; None when W is frozen

@@ -50,8 +50,8 @@ type Backend interface {
 	Reserve(s Space, bytes int64, name string) (unsafe.Pointer, error)
 	// Free gives a region back.
 	Free(s Space, p unsafe.Pointer, bytes int64)
-	// Weight makes a frozen matrix available from mapped file bytes, in the format that Held says. The CPU keeps the mapping
-	// and copies nothing.
+	// Weight makes a frozen matrix available from mapped file bytes, in the format that Held says. The CPU keeps the
+	// mapping and copies nothing.
 	Weight(s tensor.Stored) (Weight, error)
 	// WorkspaceBytes is what the backend itself holds for packing and libraries, in device memory.
 	WorkspaceBytes() int64

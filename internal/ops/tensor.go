@@ -126,8 +126,8 @@ func SizingArena(name string, space Space) *Arena {
 // Sizing reports whether nothing but the arena's peak is wanted.
 func (a *Arena) Sizing() bool { return a.kinds != nil }
 
-// Alike takes what take does, which is the same for every call with a kind. A sizing arena has it done once for each and
-// counts it again from then on; what would have been taken then has no shape.
+// Alike takes what take does, which is the same for every call with a kind. A sizing arena has it done once for each
+// and counts it again from then on; what would have been taken then has no shape.
 func (a *Arena) Alike(kind any, take func()) {
 	n, known := a.kinds[kind]
 	if known {

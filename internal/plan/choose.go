@@ -149,7 +149,8 @@ const someMoves = 64
 // checkForced refuses to move more layers than can be moved.
 func (p problem) checkForced() error {
 	if m, most := p.Forced.Moved, model.MostMoved(p.Desc.L); m != nil && *m > most {
-		return errs.Usagef("%s %d: of the model's %d layers %d can be moved: two stay on the device, and the last one is not kept", errs.Option("move-layers"), *m, p.Desc.L, most)
+		return errs.Usagef("%s %d: of the model's %d layers %d can be moved: two stay on the device, and the last one is "+
+			"not kept", errs.Option("move-layers"), *m, p.Desc.L, most)
 	}
 	return nil
 }

@@ -10,8 +10,8 @@ import (
 )
 
 // Last is what changes before the last steps of a run: they attend in another way, that needs more. One model, its
-// gradients and moments are theirs as the first steps left them; each way of attending has a plan of its own, and both are
-// carried out in one room.
+// gradients and moments are theirs as the first steps left them; each way of attending has a plan of its own, and both
+// are carried out in one room.
 type Last struct {
 	Spec  s2attn.Spec
 	Score []s2attn.Spec
@@ -61,8 +61,8 @@ func (pl Plan) Room() Plan {
 	return room
 }
 
-// chooseBoth is chooseTwo for steps and last steps. The last ones are planned first: in the room that they need the first
-// ones always fit, if only with the same tile, and mostly as they would alone.
+// chooseBoth is chooseTwo for steps and last steps. The last ones are planned first: in the room that they need the
+// first ones always fit, if only with the same tile, and mostly as they would alone.
 func (p Planner) chooseBoth(w Work) (best, next Plan, err error) {
 	first := w
 	first.Last = nil
@@ -76,7 +76,8 @@ func (p Planner) chooseBoth(w Work) (best, next Plan, err error) {
 	best, next, err = p.chooseTwo(first)
 	best.Last, next.Last = &last, &last
 	if err == nil && refusal != nil {
-		err = fmt.Errorf("%s, attention is full, and there %w. The steps before them, under %s, fit", w.Last.When, refusal, first.Attn())
+		err = fmt.Errorf("%s, attention is full, and there %w. The steps before them, under %s, fit", w.Last.When, refusal,
+			first.Attn())
 	}
 	return best, next, err
 }

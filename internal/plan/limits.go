@@ -9,8 +9,8 @@ import (
 	"longlora/internal/ui"
 )
 
-// Memory are the bytes that the options allow; nil is what is free of the device's, and a part of what is available of the
-// host's.
+// Memory are the bytes that the options allow; nil is what is free of the device's, and a part of what is available of
+// the host's.
 type Memory struct{ Device, Host *int64 }
 
 // Limits are bytes that may be used.
@@ -50,7 +50,8 @@ func (asked Memory) HostLimit() (int64, error) {
 	}
 	free, err := machine.HostAvailable()
 	if err != nil {
-		return 0, errs.Usagef("%s: the system does not say what memory is available (%v); give a size", errs.Option("host-mem"), err)
+		return 0, errs.Usagef("%s: the system does not say what memory is available (%v); give a size",
+			errs.Option("host-mem"), err)
 	}
 	return free / 5 * 4, nil
 }
@@ -67,9 +68,11 @@ func (p Planner) Allows(pl Plan) bool {
 // Needs says what a plan takes of which memory, and what it may.
 func (p Planner) Needs(pl Plan) string {
 	pl = pl.Room()
-	s := fmt.Sprintf("%s of host memory, where %s allows %s", ui.Bytes(pl.Host), errs.Option("host-mem"), ui.Bytes(p.Limits.Host))
+	s := fmt.Sprintf("%s of host memory, where %s allows %s", ui.Bytes(pl.Host), errs.Option("host-mem"),
+		ui.Bytes(p.Limits.Host))
 	if !p.OnHost {
-		s = fmt.Sprintf("%s of device memory, where %s allows %s, and %s", ui.Bytes(pl.Device), errs.Option("device-mem"), ui.Bytes(p.Limits.Device), s)
+		s = fmt.Sprintf("%s of device memory, where %s allows %s, and %s", ui.Bytes(pl.Device), errs.Option("device-mem"),
+			ui.Bytes(p.Limits.Device), s)
 	}
 	return s
 }

@@ -7,7 +7,8 @@ import (
 	"longlora/internal/s2attn"
 )
 
-// Request is what the options of a training step ask for. work is the work that options state, which may be changed ones.
+// Request is what the options of a training step ask for. work is the work that options state, which may be changed
+// ones.
 func (t Training) Request(work func(Training) (Work, error)) Request {
 	at := func(t Training) func(ctx int) (Work, error) {
 		return func(ctx int) (Work, error) {
@@ -31,7 +32,8 @@ type relief struct {
 	apply   func(c *Training) errs.Advice
 }
 
-// reliefs stand in the order of what they cost: the first ones change no result but in rounding, the last ones train less.
+// reliefs stand in the order of what they cost: the first ones change no result but in rounding, the last ones train
+// less.
 var reliefs = []relief{
 	{ // what the planner would have chosen itself
 		func(c *Training) bool { return c.Tile > 0 || c.KeepActivations != "auto" || c.MoveLayers >= 0 },

@@ -69,7 +69,8 @@ func (p Planner) refuse(refusal error, r Request) (a advice, err error) {
 			refusal, a.longest, a.changes, p.raise())
 	}
 	if len(r.Less) == 0 {
-		return a, errs.NoFitf("%w; no context fits, however short: use a smaller model or another machine, or raise %s", refusal, p.raise())
+		return a, errs.NoFitf("%w; no context fits, however short: use a smaller model or another machine, or raise %s",
+			refusal, p.raise())
 	}
 	most := r.Less[len(r.Less)-1]
 	n, err := p.longest(most.At)
@@ -78,9 +79,11 @@ func (p Planner) refuse(refusal error, r Request) (a advice, err error) {
 	}
 	if n > 0 {
 		a.changes = slices.Concat(most.Changes, r.to(n))
-		return a, errs.NoFitf("%w. What fits, with %s, is at most %d tokens: %w", refusal, most.Changes.String(), n, a.changes)
+		return a, errs.NoFitf("%w. What fits, with %s, is at most %d tokens: %w", refusal, most.Changes.String(), n,
+			a.changes)
 	}
-	return a, errs.NoFitf("%w; no context fits, however short, and training less does not help: use a smaller model or another machine, or raise %s", refusal, p.raise())
+	return a, errs.NoFitf("%w; no context fits, however short, and training less does not help: use a smaller model or "+
+		"another machine, or raise %s", refusal, p.raise())
 }
 
 // to are the changes that ask for a context; nil where no option asks for it.

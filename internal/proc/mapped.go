@@ -17,8 +17,8 @@ import (
 )
 
 // A mapping is what a process has of a file without a copy. Should the file be cut off, or its disk fail, what is read
-// there from then on is zeros, in Go and in C, and the file is known as broken: Broken says so to the end of the process,
-// and whoever makes a result of what is read asks before anything comes of it.
+// there from then on is zeros, in Go and in C, and the file is known as broken: Broken says so to the end of the
+// process, and whoever makes a result of what is read asks before anything comes of it.
 
 var mapped struct {
 	sync.Mutex

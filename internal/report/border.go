@@ -39,9 +39,11 @@ func (t *training) bordered(curves []series) []series {
 	return append(curves, line)
 }
 
-// ownValidations are the lone losses of validation where each is under its step's attention, which is not always the same.
+// ownValidations are the lone losses of validation where each is under its step's attention, which is not always the
+// same.
 func (t *training) ownValidations() (out []series) {
-	for _, w := range []struct{ attn, name string }{{"s2", "validation, S² attention"}, {"full", "validation, full attention"}} {
+	for _, w := range []struct{ attn, name string }{{"s2", "validation, S² attention"},
+		{"full", "validation, full attention"}} {
 		s := t.curve(w.name, func(m *rundir.Metrics) (float64, bool) {
 			if m.EvalLoss == nil || m.Attn != w.attn {
 				return 0, false
@@ -61,7 +63,8 @@ func (t *training) attention() string {
 	s2 := "s2, groups of " + r.Options["group-size"] + " tokens, shift " + r.Options["shift"]
 	switch at := t.border(); {
 	case at > 0:
-		return fmt.Sprintf("%s, in steps 1 to %s; full in steps %s to %s", s2, thousands(int64(at-1)), thousands(int64(at)), thousands(int64(r.Steps)))
+		return fmt.Sprintf("%s, in steps 1 to %s; full in steps %s to %s", s2, thousands(int64(at-1)), thousands(int64(at)),
+			thousands(int64(r.Steps)))
 	case r.Options["attn"] == "full" || r.FullSteps > 0: // groups and their shift have no effect there
 		return "full"
 	}

@@ -228,7 +228,8 @@ func (linear) Ticks(lo, hi float64) (out []plot.Tick) {
 	return out
 }
 
-// decades places powers of ten on a logarithmic axis, at most six of them, and twice and five times them where those are few.
+// decades places powers of ten on a logarithmic axis, at most six of them, and twice and five times them where those
+// are few.
 type decades struct{}
 
 func (decades) Ticks(lo, hi float64) (out []plot.Tick) {

@@ -35,7 +35,8 @@ func (c *check) recall(v *float64, cells []eval.Cell, at, field string) {
 		at := fmt.Sprintf("%s.cells[%d]", at, i)
 		c.want(x.Depth >= 0 && x.Depth <= 1, at+".depth", x.Depth, "a share from 0 to 1")
 		c.want(x.Trials >= 0, at+".trials", x.Trials, "a number of prompts")
-		c.want(x.Correct >= 0 && x.Correct <= x.Trials, at+".correct", x.Correct, fmt.Sprintf("a part of its %d trials", x.Trials))
+		c.want(x.Correct >= 0 && x.Correct <= x.Trials, at+".correct", x.Correct, fmt.Sprintf("a part of its %d trials",
+			x.Trials))
 	}
 }
 
@@ -64,7 +65,8 @@ func checkResults(path string, rs []eval.Result) error {
 	c := check{path: path}
 	for i, r := range rs {
 		at := fmt.Sprintf("results[%d]", i)
-		c.want(slices.Contains([]string{"ppl", "passkey", "topics", "ruler"}, r.Task), at+".task", r.Task, "ppl, passkey, topics or ruler")
+		c.want(slices.Contains([]string{"ppl", "passkey", "topics", "ruler"}, r.Task), at+".task", r.Task,
+			"ppl, passkey, topics or ruler")
 		c.want(r.Ctx >= 1, at+".ctx", r.Ctx, "a length in tokens")
 		c.want(r.Windows >= 0, at+".windows", r.Windows, "a number of windows")
 		c.want(r.Trials >= 0, at+".trials", r.Trials, "a number of prompts")

@@ -61,7 +61,8 @@ func columns(r *extend.Report) []*judged {
 	if r.Train == nil {
 		last = &judged{name: "merged, not trained", subject: "The merged model, whose positions alone are new,"}
 	}
-	js := []*judged{{name: "base", subject: "The base"}, {name: "interpolated", subject: "With new positions and no training, the model"}, last}
+	js := []*judged{{name: "base", subject: "The base"}, {name: "interpolated", subject: "With new positions and no " +
+		"training, the model"}, last}
 	for _, l := range r.Lengths {
 		for i, f := range []eval.Figures{l.Base, l.Interpolated, l.Trained} {
 			if f.PPL != nil {
@@ -83,7 +84,8 @@ func models(rs []eval.Result) []*judged {
 	varies := func(of func(eval.Result) string) bool {
 		return slices.ContainsFunc(rs, func(r eval.Result) bool { return of(r) != "" && of(r) != of(rs[0]) })
 	}
-	attn, protocol := varies(func(r eval.Result) string { return r.Attn }), varies(func(r eval.Result) string { return r.Protocol })
+	attn, protocol := varies(func(r eval.Result) string { return r.Attn }),
+		varies(func(r eval.Result) string { return r.Protocol })
 	var js []*judged
 	for _, r := range rs {
 		name := r.Model
@@ -288,7 +290,8 @@ func heat(title string, cells map[int][]eval.Cell) []Heat {
 			c := HeatCell{Text: "–"}
 			for _, x := range cells[n] {
 				if x.Depth == d && x.Trials > 0 {
-					c = HeatCell{Text: fmt.Sprintf("%d/%d", x.Correct, x.Trials), Level: max(0, min(10, 10*x.Correct/x.Trials)), Known: true}
+					c = HeatCell{Text: fmt.Sprintf("%d/%d", x.Correct, x.Trials), Level: max(0, min(10, 10*x.Correct/x.Trials)),
+						Known: true}
 				}
 			}
 			row.Cells = append(row.Cells, c)
@@ -314,7 +317,8 @@ func sayQuality(js []*judged) (out []string) {
 					found = append(found, fmt.Sprintf("%s %s", j.name, percent(v)))
 				}
 			}
-			out = append(out, fmt.Sprintf("Found at %s tokens in the %s task: %s.", thousands(int64(n)), task, strings.Join(found, ", ")))
+			out = append(out, fmt.Sprintf("Found at %s tokens in the %s task: %s.", thousands(int64(n)), task,
+				strings.Join(found, ", ")))
 		}
 	}
 	return out
@@ -337,7 +341,8 @@ func sayPerplexity(j *judged) string {
 		return fmt.Sprintf("%s has a perplexity of %s at %s tokens.", j.subject, showPPL(first.v), tokens(first.ctx))
 	}
 	if math.IsInf(first.v, 1) {
-		return fmt.Sprintf("%s does not work: its perplexity is infinite at %s tokens, the shortest length measured.", j.subject, tokens(first.ctx))
+		return fmt.Sprintf("%s does not work: its perplexity is infinite at %s tokens, the shortest length measured.",
+			j.subject, tokens(first.ctx))
 	}
 	worst, end := first, j.ppl[len(j.ppl)-1]
 	for _, a := range j.ppl {
@@ -356,7 +361,8 @@ func sayPerplexity(j *judged) string {
 		return fmt.Sprintf("%s gets worse with length: its perplexity is %s at %s tokens and %s at %s.",
 			j.subject, showPPL(first.v), tokens(first.ctx), showPPL(worst.v), tokens(worst.ctx))
 	case worst == first:
-		return fmt.Sprintf("%s holds up to %s tokens: its perplexity is %s at %s and %s at %s, and nowhere higher than at the first.",
+		return fmt.Sprintf("%s holds up to %s tokens: its perplexity is %s at %s and %s at %s, and nowhere higher than at "+
+			"the first.",
 			j.subject, tokens(end.ctx), showPPL(first.v), tokens(first.ctx), showPPL(end.v), tokens(end.ctx))
 	default:
 		return fmt.Sprintf("%s holds up to %s tokens: its perplexity, %s at %s, stays within %s %% of that.",
@@ -386,7 +392,8 @@ func sayTraining(r *extend.Report, js []*judged) (out []string) {
 			from = append(from, showPPL(v)+" (interpolated)")
 		}
 		if len(from) > 0 && r.Train != nil {
-			out = append(out, fmt.Sprintf("At %s tokens the perplexity was %s before training; now it is %s.", thousands(int64(end.ctx)), strings.Join(from, " and "), showPPL(end.v)))
+			out = append(out, fmt.Sprintf("At %s tokens the perplexity was %s before training; now it is %s.",
+				thousands(int64(end.ctx)), strings.Join(from, " and "), showPPL(end.v)))
 		}
 	}
 	kept, _ := r.Kept()

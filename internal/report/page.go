@@ -98,10 +98,12 @@ func Dir(dir string, log io.Writer) (*Page, error) {
 		return p, nil
 	}
 	if files.Exists(filepath.Join(dir, rundir.ExtensionFile)) {
-		return nil, errs.Dataf("%s: extend has not finished here, there is no %s; the same extend command goes on, and longlora report %s shows the training so far",
+		return nil, errs.Dataf("%s: extend has not finished here, there is no %s; the same extend command goes on, and "+
+			"longlora report %s shows the training so far",
 			dir, rundir.ReportFile, filepath.Join(dir, rundir.AdapterDir))
 	}
-	return nil, errs.Dataf("%s is no run: it holds neither %s (training), %s (extend) nor %s (eval %s)", dir, rundir.MetricsFile, rundir.ReportFile, rundir.ResultsFile, errs.Option("out"))
+	return nil, errs.Dataf("%s is no run: it holds neither %s (training), %s (extend) nor %s (eval %s)", dir,
+		rundir.MetricsFile, rundir.ReportFile, rundir.ResultsFile, errs.Option("out"))
 }
 
 func (p *Page) addTraining(dir string, log io.Writer) error {
@@ -118,7 +120,8 @@ func (p *Page) addTraining(dir string, log io.Writer) error {
 		fmt.Fprintf(log, "warning: %s\n", note)
 	}
 	if t.record == nil {
-		p.Notes = append(p.Notes, fmt.Sprintf("%s is not there: the plan and what was trained on are not known.", filepath.Join(dir, rundir.RecordFile)))
+		p.Notes = append(p.Notes, fmt.Sprintf("%s is not there: the plan and what was trained on are not known.",
+			filepath.Join(dir, rundir.RecordFile)))
 	}
 	s, err := t.section()
 	p.Words, p.Sections = append(p.Words, t.words()...), append(p.Sections, s)
@@ -183,13 +186,15 @@ func (p *Page) addModels(r eval.Report) error {
 	if err != nil {
 		return err
 	}
-	t := Table{Title: "Each result", Head: []string{"model", "task", "tokens", "windows or prompts", "loss", "perplexity", "found", "attention", "positions", "type"}}
+	t := Table{Title: "Each result", Head: []string{"model", "task", "tokens", "windows or prompts", "loss", "perplexity",
+		"found", "attention", "positions", "type"}}
 	for _, x := range r.Results {
 		name := x.Model
 		if x.Adapter != nil {
 			name += " + " + *x.Adapter
 		}
-		row := []string{name, x.Task, thousands(int64(x.Ctx)), thousands(int64(x.Windows + x.Trials)), "–", "–", "–", x.Attn, x.Rope, x.DType}
+		row := []string{name, x.Task, thousands(int64(x.Ctx)), thousands(int64(x.Windows + x.Trials)), "–", "–", "–", x.Attn,
+			x.Rope, x.DType}
 		if x.Loss != nil {
 			row[4] = fmt.Sprintf("%.4f", *x.Loss)
 		}
@@ -241,7 +246,8 @@ func CheckFile(path string) error {
 	defer f.Close()
 	begins := make([]byte, len(head))
 	if _, err := io.ReadFull(f, begins); err != nil || string(begins) != head {
-		return errs.Usagef("%s: a file is there that is no page of this program; it is left alone: give another name, or move it away", path)
+		return errs.Usagef("%s: a file is there that is no page of this program; it is left alone: give another name, or "+
+			"move it away", path)
 	}
 	return nil
 }

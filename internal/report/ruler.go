@@ -25,7 +25,8 @@ func bySubtask(j *judged) []Table {
 	if len(at) == 0 {
 		return nil
 	}
-	t := Table{Title: fmt.Sprintf("RULER-like tasks, %s (own prompts; not comparable with RULER's published figures)", j.name), Head: []string{"share found"}}
+	t := Table{Title: fmt.Sprintf("RULER-like tasks, %s (own prompts; not comparable with RULER's published figures)",
+		j.name), Head: []string{"share found"}}
 	row := func(name string, of func(*eval.Ruler) (float64, bool)) {
 		cells := []string{name}
 		for _, n := range at {

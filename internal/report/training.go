@@ -178,15 +178,20 @@ func (t *training) memory(s *Section) error {
 		name    string
 		of      func(*rundir.Metrics) int64
 		planned func(*train.Record) int64
-	}{{"Device memory", func(m *rundir.Metrics) int64 { return m.DevicePeak }, func(r *train.Record) int64 { return r.Plan.Room().Device }},
-		{"Host memory", func(m *rundir.Metrics) int64 { return m.HostPeak }, func(r *train.Record) int64 { return r.Plan.Room().Host }}} {
+	}{{"Device memory", func(m *rundir.Metrics) int64 { return m.DevicePeak },
+		func(r *train.Record) int64 { return r.Plan.Room().Device }},
+		{"Host memory", func(m *rundir.Metrics) int64 { return m.HostPeak },
+			func(r *train.Record) int64 { return r.Plan.Room().Host }}} {
 		unit, label := 1<<20, "MiB"
 		for _, m := range t.steps {
 			if kind.of(&m) >= 1<<30 {
 				unit, label = 1<<30, "GiB"
 			}
 		}
-		used := t.curve("peak so far", func(m *rundir.Metrics) (float64, bool) { return float64(kind.of(m)) / float64(unit), kind.of(m) > 0 })
+		used := t.curve("peak so far", func(m *rundir.Metrics) (float64, bool) {
+			return float64(kind.of(m)) / float64(unit),
+				kind.of(m) > 0
+		})
 		if len(used.X) == 0 {
 			continue
 		}
@@ -227,7 +232,8 @@ func (t *training) facts() Table {
 	add("context", option("ctx"))
 	if r := t.record; r != nil {
 		add("attention", t.attention())
-		add("positions", fmt.Sprintf("%v, up to %s tokens", r.Positions.Rope["rope_type"], thousands(int64(r.Positions.MaxPos))))
+		add("positions", fmt.Sprintf("%v, up to %s tokens", r.Positions.Rope["rope_type"],
+			thousands(int64(r.Positions.MaxPos))))
 		add("parameters trained", thousands(r.Plan.Trainable))
 		add("data", listed(r.Data))
 		add("validation data", listed(r.EvalData))
@@ -280,8 +286,10 @@ func (t *training) planned() Table {
 	for _, row := range []struct {
 		what string
 		n    int64
-	}{{"trained values, gradients, moments", p.Params}, {"activations", p.Act}, {"keys and values between tiles", p.Halo}, {"workspace", p.Workspace},
-		{"driver and libraries", p.Context}, {"frozen weights", p.Weights}, {"token ids", p.IDs}, {"the process itself", p.Base},
+	}{{"trained values, gradients, moments", p.Params}, {"activations", p.Act}, {"keys and values between tiles", p.Halo},
+		{"workspace", p.Workspace},
+		{"driver and libraries", p.Context}, {"frozen weights", p.Weights}, {"token ids", p.IDs}, {"the process itself",
+			p.Base},
 		{"host, in all", p.Host}, {"device, in all", p.Device}} {
 		if row.n > 0 {
 			tab.Rows = append(tab.Rows, []string{row.what, ui.Bytes(row.n)})
@@ -303,7 +311,8 @@ func (t *training) words() (out []string) {
 		return []string{"No step is done yet."}
 	}
 	if r := t.record; r != nil && r.Result == nil && t.steps[n-1].Step < r.Steps {
-		out = append(out, fmt.Sprintf("The run is not finished: %s of %s steps are done.", thousands(int64(t.steps[n-1].Step)), thousands(int64(r.Steps))))
+		out = append(out, fmt.Sprintf("The run is not finished: %s of %s steps are done.",
+			thousands(int64(t.steps[n-1].Step)), thousands(int64(r.Steps))))
 	}
 	if n > 1 {
 		k := max(1, n/10)
@@ -315,7 +324,8 @@ func (t *training) words() (out []string) {
 		if k > 1 {
 			span = fmt.Sprintf("%d steps", k)
 		}
-		out = append(out, fmt.Sprintf("The training loss %s %.4f (mean of the first %s) to %.4f (of the last).", moved(a, b), a, span, b))
+		out = append(out, fmt.Sprintf("The training loss %s %.4f (mean of the first %s) to %.4f (of the last).", moved(a, b),
+			a, span, b))
 	}
 	out = append(out, t.sayBorder()...)
 	vs := t.validations()
@@ -324,7 +334,8 @@ func (t *training) words() (out []string) {
 	}
 	if len(vs) == 2 && vs[0].X[len(vs[0].X)-1] == vs[1].X[len(vs[1].X)-1] {
 		s, f := vs[0].Y[len(vs[0].Y)-1], vs[1].Y[len(vs[1].Y)-1]
-		out = append(out, fmt.Sprintf("On the same rows at the last validation, S² attention and full attention differ by %.4f in loss.", math.Abs(s-f)))
+		out = append(out, fmt.Sprintf("On the same rows at the last validation, S² attention and full attention differ by "+
+			"%.4f in loss.", math.Abs(s-f)))
 	}
 	if clip := t.number("max-grad-norm"); clip > 0 {
 		clipped := 0
@@ -333,7 +344,8 @@ func (t *training) words() (out []string) {
 				clipped++
 			}
 		}
-		out = append(out, fmt.Sprintf("The gradient was clipped in %s of %s steps (above %g).", thousands(int64(clipped)), thousands(int64(n)), clip))
+		out = append(out, fmt.Sprintf("The gradient was clipped in %s of %s steps (above %g).", thousands(int64(clipped)),
+			thousands(int64(n)), clip))
 	}
 	return append(out, t.sayMemory()...)
 }
@@ -353,7 +365,8 @@ func (t *training) sayMemory() (out []string) {
 		used, planned int64
 	}{{"device", device, room.Device}, {"host", host, room.Host}} {
 		if x.used > 0 && x.planned > 0 {
-			out = append(out, fmt.Sprintf("At most %s of %s memory was used; %s was planned.", ui.Bytes(x.used), x.what, ui.Bytes(x.planned)))
+			out = append(out, fmt.Sprintf("At most %s of %s memory was used; %s was planned.", ui.Bytes(x.used), x.what,
+				ui.Bytes(x.planned)))
 		}
 	}
 	return out
@@ -371,7 +384,8 @@ func sayValidation(v series) string {
 			best = i
 		}
 	}
-	s := fmt.Sprintf("%s loss %s %.4f (step %.0f) to %.4f (step %.0f)", name, moved(v.Y[0], v.Y[n-1]), v.Y[0], v.X[0], v.Y[n-1], v.X[n-1])
+	s := fmt.Sprintf("%s loss %s %.4f (step %.0f) to %.4f (step %.0f)", name, moved(v.Y[0], v.Y[n-1]), v.Y[0], v.X[0],
+		v.Y[n-1], v.X[n-1])
 	if best != n-1 && best != 0 {
 		s += fmt.Sprintf("; the lowest was %.4f at step %.0f", v.Y[best], v.X[best])
 	}

@@ -65,7 +65,8 @@ func shown(v any) string {
 const maxFactor, maxTheta = 1 << 20, 1e15
 
 // unsaidMaxPos are the lengths of transformers' own classes, which hold where config.json says none.
-var unsaidMaxPos = map[any]int{"llama": 2048, "mistral": 131072, "qwen2": 32768, "qwen3": 32768, "phi3": 4096, "granite": 2048,
+var unsaidMaxPos = map[any]int{"llama": 2048, "mistral": 131072, "qwen2": 32768, "qwen3": 32768, "phi3": 4096,
+	"granite": 2048,
 	"smollm3": 32768, "olmo2": 2048}
 
 // FromConfig reads positions out of a decoded config.json (numbers as json.Number). Faults name path and field.
@@ -81,7 +82,8 @@ func FromConfig(path string, raw map[string]any) (Positions, error) {
 	p.Orig = r.length("original_max_position_embeddings", raw["original_max_position_embeddings"])
 	if n := r.length(key+".original_max_position_embeddings", dict["original_max_position_embeddings"]); n > 0 {
 		if computes := p.Type == "yarn" || p.Type == "llama3"; computes && p.Orig > 0 && p.Orig != n {
-			r.fail("original_max_position_embeddings", "%d contradicts %s.original_max_position_embeddings, %d; remove one", p.Orig, key, n)
+			r.fail("original_max_position_embeddings", "%d contradicts %s.original_max_position_embeddings, %d; remove one",
+				p.Orig, key, n)
 		}
 		p.Orig = n
 	}
@@ -96,7 +98,8 @@ func FromConfig(path string, raw map[string]any) (Positions, error) {
 	}
 	switch given := dict["factor"]; {
 	case p.Type == "default" && given != nil:
-		p.Notes = append(p.Notes, fmt.Sprintf("%s: %s.factor %s has no effect without a type, as in transformers", path, key, shown(given)))
+		p.Notes = append(p.Notes, fmt.Sprintf("%s: %s.factor %s has no effect without a type, as in transformers", path, key,
+			shown(given)))
 	case p.Type == "default":
 	case given == nil && p.Type == "yarn" && p.Orig > 0:
 		p.Factor = float64(p.MaxPos) / float64(p.Orig)
@@ -183,7 +186,8 @@ func (p *Positions) condense(raw map[string]any, r *reader) {
 		r.fail(name, "%g contradicts the scaling of type %s by %g; remove one", ratio, p.Type, p.Factor)
 	default:
 		p.Type, p.Factor = "linear", ratio
-		p.Notes = append(p.Notes, fmt.Sprintf("%s: %s %g is read as linear scaling by it; transformers passes it over", r.path, name, ratio))
+		p.Notes = append(p.Notes, fmt.Sprintf("%s: %s %g is read as linear scaling by it; transformers passes it over",
+			r.path, name, ratio))
 	}
 }
 
@@ -205,7 +209,8 @@ func contradict(a, b map[string]any) bool {
 
 // checkFields checks the numbers that a type has beside its factor.
 func (p Positions) checkFields(where string) error {
-	numbers := map[string][]string{"llama3": {"low_freq_factor", "high_freq_factor"}, "yarn": {"beta_fast", "beta_slow", "attention_factor", "mscale", "mscale_all_dim"}}
+	numbers := map[string][]string{"llama3": {"low_freq_factor", "high_freq_factor"}, "yarn": {"beta_fast", "beta_slow",
+		"attention_factor", "mscale", "mscale_all_dim"}}
 	for _, name := range numbers[p.Type] {
 		v := p.Dict[name]
 		if n, ok := v.(json.Number); v != nil {
@@ -216,7 +221,8 @@ func (p Positions) checkFields(where string) error {
 	}
 	switch {
 	case p.Type == "llama3" && p.field("high_freq_factor", 4) <= p.field("low_freq_factor", 1):
-		return errs.Dataf("%s.high_freq_factor: %v is not above low_freq_factor, %v", where, p.field("high_freq_factor", 4), p.field("low_freq_factor", 1))
+		return errs.Dataf("%s.high_freq_factor: %v is not above low_freq_factor, %v", where, p.field("high_freq_factor", 4),
+			p.field("low_freq_factor", 1))
 	case p.Type == "yarn" && p.field("beta_fast", 32) < p.field("beta_slow", 1):
 		return errs.Dataf("%s.beta_fast: %v is below beta_slow, %v", where, p.field("beta_fast", 32), p.field("beta_slow", 1))
 	}

@@ -83,9 +83,9 @@ func (p Positions) Resolve(r Request, headDim int) (Positions, bool, error) {
 	return p.set(r, headDim)
 }
 
-// GoOn gives the positions for training on from an adapter of this checkpoint that was trained at other ones: its own up
-// to their length, beyond it the same type with a larger factor. A type that r asks for is what it is without the adapter,
-// which may know the pre-training length. changed says whether they differ from the checkpoint's.
+// GoOn gives the positions for training on from an adapter of this checkpoint that was trained at other ones: its own
+// up to their length, beyond it the same type with a larger factor. A type that r asks for is what it is without the
+// adapter, which may know the pre-training length. changed says whether they differ from the checkpoint's.
 func (p Positions) GoOn(has Positions, r Request, headDim int) (q Positions, changed bool, err error) {
 	if !has.Differs(p) {
 		return p.Resolve(r, headDim)
@@ -210,7 +210,8 @@ func (p *Positions) ntk(headDim int) error {
 	}
 	theta := p.Theta * math.Pow(p.Factor, float64(headDim)/float64(headDim-2))
 	if math.IsInf(theta, 0) {
-		return errs.Usagef("%s ntk: rope_theta overflows with the factor %g; give a smaller %s", errs.Option("rope"), p.Factor, errs.Option("rope-factor"))
+		return errs.Usagef("%s ntk: rope_theta overflows with the factor %g; give a smaller %s", errs.Option("rope"),
+			p.Factor, errs.Option("rope-factor"))
 	}
 	p.Type, p.Factor, p.Theta = "default", 1, theta
 	return nil

@@ -76,8 +76,8 @@ func (p Positions) WriteConfig(raw map[string]any) {
 }
 
 // keys are the names of the field that says the type: the base's own. Where the base writes no scaling and is of the
-// older spelling, linear and dynamic get the name that every release of transformers reads (4.31 to 4.42 know no other),
-// the later types the one that they came with.
+// older spelling, linear and dynamic get the name that every release of transformers reads (4.31 to 4.42 know no
+// other), the later types the one that they came with.
 func (p Positions) keys() []string {
 	switch {
 	case len(p.typeKeys) > 0:
@@ -117,7 +117,8 @@ func (p Positions) Record() Record {
 
 // FromRecord applies a record to a checkpoint's positions, keeping the spelling; changed says whether they differ.
 func (p Positions) FromRecord(path string, r Record) (q Positions, changed bool, err error) {
-	b, err := json.Marshal(map[string]any{"rope_parameters": r.Rope, "max_position_embeddings": r.MaxPos, "original_max_position_embeddings": r.Orig})
+	b, err := json.Marshal(map[string]any{"rope_parameters": r.Rope, "max_position_embeddings": r.MaxPos,
+		"original_max_position_embeddings": r.Orig})
 	if err != nil {
 		return p, false, err
 	}

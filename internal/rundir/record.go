@@ -36,7 +36,8 @@ type Run struct {
 	FullSteps int                 `json:"full_steps"` // its last ones, that attend fully
 	State     State               `json:"state"`
 	Result    *Result             `json:"result,omitempty"` // of a finished run
-	Files     []files.Fingerprint `json:"files,omitempty"`  // what a checkpoint consists of beside its record, or a finished run's result
+	// what a checkpoint consists of beside its record, or a finished run's result
+	Files []files.Fingerprint `json:"files,omitempty"`
 }
 
 // Kind is what a record of this version calls itself.
@@ -115,21 +116,23 @@ func (r *Run) own() error {
 	}
 	st := r.State
 	finite := func(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }
-	if st.Step < 0 || st.Tokens < 0 || !(st.Seconds >= 0) || !finite(st.Seconds) || !finite(st.Loss) || st.Pending != nil && st.Pending.Step != st.Step {
+	if st.Step < 0 || st.Tokens < 0 || !(st.Seconds >= 0) || !finite(st.Seconds) || !finite(st.Loss) ||
+		st.Pending != nil && st.Pending.Step != st.Step {
 		return errs.Dataf("state: %+v is nothing that a run comes to", st)
 	}
 	return nil
 }
 
 func errOther() error {
-	return errs.Usagef("of another version of this program, or of another program; go on with that one, or give another %s", errs.Option("out"))
+	return errs.Usagef("of another version of this program, or of another program; go on with that one, or give another "+
+		"%s", errs.Option("out"))
 }
 
 // maxRecord is longer than the record of a run over a million files, in bytes.
 const maxRecord = 256 << 20
 
-// ReadOwn reads a record of this version that is as it was written: a record of anything else is an error of kind Usage,
-// a damaged one of kind Data.
+// ReadOwn reads a record of this version that is as it was written: a record of anything else is an error of kind
+// Usage, a damaged one of kind Data.
 func ReadOwn(dir string, r Record) error {
 	path := filepath.Join(dir, RecordFile)
 	b, err := files.Read(path, maxRecord)
@@ -191,7 +194,8 @@ func ReadHead(dir string) (*Head, error) {
 		return nil, err
 	}
 	if string(given.Positions.Window) == "null" { // which would be read as nothing said
-		return nil, errs.Dataf(`%s: positions.sliding_window: null is not "keep", "off" or a number of tokens; give one of these, or leave the field out`, path)
+		return nil, errs.Dataf(
+			`%s: positions.sliding_window: null is not "keep", "off" or a number of tokens; give one of these, or leave the field out`, path)
 	}
 	return h, nil
 }

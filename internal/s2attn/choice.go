@@ -6,8 +6,8 @@ import (
 	"strconv"
 )
 
-// Choice is what is made of a model's sliding windows: Keep, Off, or a number of tokens W from 1 on that takes the place of
-// theirs.
+// Choice is what is made of a model's sliding windows: Keep, Off, or a number of tokens W from 1 on that takes the
+// place of theirs.
 type Choice int
 
 const (
@@ -30,8 +30,8 @@ func (c Choice) String() string {
 	return strconv.Itoa(int(c))
 }
 
-// Apply gives a model's windows by layer, in tokens and 0 where a layer has none, as the choice has them; nil where no layer
-// has one. The argument stays as it is.
+// Apply gives a model's windows by layer, in tokens and 0 where a layer has none, as the choice has them; nil where no
+// layer has one. The argument stays as it is.
 func (c Choice) Apply(windows []int) []int {
 	switch c {
 	case Keep:

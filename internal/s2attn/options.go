@@ -59,8 +59,8 @@ func (o Options) Spec(ctx int) (Spec, error) {
 // Rolls reports whether the wrapped variant is asked for.
 func (o Options) Rolls() bool { return o.Attn == "s2" && o.Shift == "roll" }
 
-// CheckRoll refuses a context that the wrapped variant cannot compute, where that is asked for: it wants whole groups of an
-// even size.
+// CheckRoll refuses a context that the wrapped variant cannot compute, where that is asked for: it wants whole groups
+// of an even size.
 func (o Options) CheckRoll(ctx int) error {
 	g, err := o.GroupFor(ctx)
 	if err == nil && o.Rolls() && (g%2 != 0 || ctx%g != 0) {

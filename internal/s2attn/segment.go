@@ -34,7 +34,8 @@ type Spec struct {
 	Window int // W of a sliding window, 0 without
 }
 
-// Windowed is the way of attending of a layer with a sliding window of w tokens: a token sees itself and the w-1 before it.
+// Windowed is the way of attending of a layer with a sliding window of w tokens: a token sees itself and the w-1 before
+// it.
 func Windowed(w int) Spec { return Spec{Mode: Full, Window: w} }
 
 // Whole reports whether a token sees all of its document before it.
@@ -49,8 +50,8 @@ func (s Spec) Reach() int {
 }
 
 // Segment is the interval of positions that the token at position p of a document of n tokens shares a
-// segment with: it sees the keys lo..p, and the queries p..hi-1 see it. For the token whose segment wraps (see Wraps) it
-// is the token's own half.
+// segment with: it sees the keys lo..p, and the queries p..hi-1 see it. For the token whose segment wraps (see Wraps)
+// it is the token's own half.
 func (s Spec) Segment(p, n int, shifted bool) (lo, hi int) {
 	if s.Window > 0 {
 		return max(0, p-s.Window+1), p + min(s.Window, n-p)
@@ -95,8 +96,9 @@ func (s Spec) Pairs(p0, p1, n int, shifted bool) float64 {
 	return pairs
 }
 
-// Keys is how many keys a query of a document of n tokens sees on average, as figures of speed count it: half of its group
-// or document, in the segments at the ends too, and of a window W - W²/2n, because the first W tokens see half of it.
+// Keys is how many keys a query of a document of n tokens sees on average, as figures of speed count it: half of its
+// group or document, in the segments at the ends too, and of a window W - W²/2n, because the first W tokens see half of
+// it.
 func (s Spec) Keys(n int) float64 {
 	if s.Window > 0 {
 		w := float64(min(s.Window, n))

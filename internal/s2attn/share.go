@@ -6,7 +6,8 @@ import (
 	"regexp"
 )
 
-// Share is the part of a run's steps, its last ones, that attend fully: an exact number from 0 to 1. The zero value is 0.
+// Share is the part of a run's steps, its last ones, that attend fully: an exact number from 0 to 1. The zero value is
+// 0.
 type Share struct{ of big.Rat }
 
 // decimal is how a share and a group are written: big.Rat alone would read 1/4 and 0x1p-2 too.

@@ -25,7 +25,8 @@ const (
 var dtypes = [...]struct {
 	name string
 	size int
-}{F32: {"F32", 4}, BF16: {"BF16", 2}, F16: {"F16", 2}, F64: {"F64", 8}, I32: {"I32", 4}, I64: {"I64", 8}, U64: {"U64", 8}}
+}{F32: {"F32", 4}, BF16: {"BF16", 2}, F16: {"F16", 2}, F64: {"F64", 8}, I32: {"I32", 4}, I64: {"I64", 8}, U64: {"U64",
+	8}}
 
 // Size is the number of bytes of one element.
 func (d DType) Size() int { return dtypes[d].size }

@@ -1,5 +1,5 @@
-// Package testkit is what the tests of several packages share: files, reference cases and comparisons. It imports no other
-// package of the program, so that each can test itself with it; what needs some is in folders of its own.
+// Package testkit is what the tests of several packages share: files, reference cases and comparisons. It imports no
+// other package of the program, so that each can test itself with it; what needs some is in folders of its own.
 package testkit
 
 import (

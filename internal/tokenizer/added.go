@@ -50,7 +50,8 @@ func newAddedTokens(list []addedToken, split bool) *addedTokens {
 
 // scan goes through a text and calls token for each added token and plain for what lies between them, each with
 // the bytes from start to stop that it takes up.
-func (a *addedTokens) scan(t text, token func(id int32, start, stop int) error, plain func(start, stop int) error) error {
+func (a *addedTokens) scan(t text, token func(id int32, start, stop int) error, plain func(start,
+	stop int) error) error {
 	s := t.s
 	done := 0             // s[:done] has been handed on
 	var blank, behind int // s[blank:behind] is white space, as is known of the last token with rstrip

@@ -15,19 +15,22 @@ import (
 
 var (
 	// numeric is what Digits cuts off: char::is_numeric of Rust.
-	numeric = rangetable.Merge(unicode.N, onig.Ranges(`10d40-10d49 116d0-116e3 11bf0-11bf9 11de0-11de9 16130-16139 16d70-16d79 16ff4-16ff6 1ccf0-1ccf9 `+
-		`1e5f1-1e5fa`))
+	numeric = rangetable.Merge(unicode.N,
+		onig.Ranges(`10d40-10d49 116d0-116e3 11bf0-11bf9 11de0-11de9 16130-16139 16d70-16d79 16ff4-16ff6 1ccf0-1ccf9 `+
+			`1e5f1-1e5fa`))
 	// wordly is \w of Rust's regular expressions (Unicode Technical Standard 18): alphabetic, mark, decimal digit,
 	// connector, joiner.
-	wordly = rangetable.Merge(unicode.L, unicode.M, unicode.Nd, unicode.Nl, unicode.Pc, unicode.Other_Alphabetic, unicode.Join_Control,
+	wordly = rangetable.Merge(unicode.L, unicode.M, unicode.Nd, unicode.Nl, unicode.Pc, unicode.Other_Alphabetic,
+		unicode.Join_Control,
 		onig.Ranges(`897 1c89-1c8a a7cb-a7cd a7da-a7dc 105c0-105f3 10d40-10d65 10d69-10d6d 10d6f-10d85 10ec2-10ec4 10efc `+
 			`11380-11389 1138b 1138e 11390-113b5 113b7-113c0 113c2 113c5 113c7-113ca 113cc-113d3 113e1-113e2 `+
 			`116d0-116e3 11bc0-11be0 11bf0-11bf9 11f5a 13460-143fa 16100-16139 16d40-16d6c 16d70-16d79 18cff `+
 			`1ccf0-1ccf9 1e5d0-1e5fa 2ebf0-2ee5d`))
 	// newPunctuation is P here but not in Punctuation, oldPunctuation the reverse.
-	newPunctuation = onig.Ranges(`61d 9fd a76 c77 c84 1b7d-1b7e 2e43-2e4f 2e52-2e5d 10ead 10f55-10f59 10f86-10f89 1144b-1144f 1145a-1145b ` +
-		`1145d 11660-1166c 116b9 1183b 11944-11946 119e2 11a3f-11a46 11a9a-11a9c 11a9e-11aa2 11b00-11b09 ` +
-		`11c41-11c45 11c70-11c71 11ef7-11ef8 11f43-11f4f 11fff 12ff1-12ff2 16e97-16e9a 16fe2 1e95e-1e95f`)
+	newPunctuation = onig.Ranges(
+		`61d 9fd a76 c77 c84 1b7d-1b7e 2e43-2e4f 2e52-2e5d 10ead 10f55-10f59 10f86-10f89 1144b-1144f 1145a-1145b ` +
+			`1145d 11660-1166c 116b9 1183b 11944-11946 119e2 11a3f-11a46 11a9a-11a9c 11a9e-11aa2 11b00-11b09 ` +
+			`11c41-11c45 11c70-11c71 11ef7-11ef8 11f43-11f4f 11fff 12ff1-12ff2 16e97-16e9a 16fe2 1e95e-1e95f`)
 	oldPunctuation = onig.Ranges(`166d 111c9`)
 	// inert are characters younger than Unicode 9 that have a decomposition or a combining class now: the library
 	// normalizes them to themselves.

@@ -31,7 +31,8 @@ const configLimit = 64 << 20
 // readConfig reads tokenizer_config.json and the files beside it; a missing file is an empty one.
 func readConfig(dir string) (config, error) {
 	c := config{path: filepath.Join(dir, "tokenizer_config.json"), addBOS: true, addPrefix: true, legacy: true}
-	for name, o := range map[string]*object{"tokenizer_config.json": &c.fields, "special_tokens_map.json": &c.special, "added_tokens.json": &c.added} {
+	for name, o := range map[string]*object{"tokenizer_config.json": &c.fields, "special_tokens_map.json": &c.special,
+		"added_tokens.json": &c.added} {
 		path := filepath.Join(dir, name)
 		blob, err := files.Read(path, configLimit)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -53,7 +54,8 @@ func readConfig(dir string) (config, error) {
 }
 
 func (c *config) parse() error {
-	for name, p := range map[string]*bool{"add_bos_token": &c.addBOS, "add_prefix_space": &c.addPrefix, "legacy": &c.legacy, "split_special_tokens": &c.split} {
+	for name, p := range map[string]*bool{"add_bos_token": &c.addBOS, "add_prefix_space": &c.addPrefix,
+		"legacy": &c.legacy, "split_special_tokens": &c.split} {
 		if v := c.fields.get(name); v != nil {
 			if err := json.Unmarshal(v, p); err != nil {
 				return errors.New(name + " must be true or false")
@@ -70,8 +72,8 @@ func (c *config) parse() error {
 	return nil
 }
 
-// checkBOS notes where tokenizer_config.json asks for something else than tokenizer.json does. transformers 4 follows the
-// former for LLaMA's tokenizers, transformers 5 the latter.
+// checkBOS notes where tokenizer_config.json asks for something else than tokenizer.json does. transformers 4 follows
+// the former for LLaMA's tokenizers, transformers 5 the latter.
 func (t *Tokenizer) checkBOS(c config) {
 	v := c.fields.get("add_bos_token")
 	if v == nil || filepath.Base(t.path) != "tokenizer.json" || c.addBOS == (len(t.prefix) > 0) {
@@ -81,7 +83,8 @@ func (t *Tokenizer) checkBOS(c config) {
 	if len(t.prefix) > 0 {
 		does = "puts one"
 	}
-	t.note("%s: add_bos_token is %s, but tokenizer.json %s in front of a text, and that counts, as in transformers 5; transformers 4 may do otherwise", c.path, v, does)
+	t.note("%s: add_bos_token is %s, but tokenizer.json %s in front of a text, and that counts, as in transformers 5; "+
+		"transformers 4 may do otherwise", c.path, v, does)
 }
 
 // findEOS applies the rule of Load.
@@ -101,7 +104,8 @@ func (t *Tokenizer) findEOS(c config, cfgEOS []int) error {
 		return errs.Dataf("%s: eos_token %w", filepath.Join(t.dir, "special_tokens_map.json"), err)
 	}
 	if id, ok := t.ID(a.Content); !ok || id != t.eos {
-		t.note("%s: its eos_token %q is not used; token %d ends documents", filepath.Join(t.dir, "special_tokens_map.json"), a.Content, t.eos)
+		t.note("%s: its eos_token %q is not used; token %d ends documents", filepath.Join(t.dir, "special_tokens_map.json"),
+			a.Content, t.eos)
 	}
 	return nil
 }

@@ -120,7 +120,8 @@ func replaceAll(r rewrite) decoder {
 		for _, s := range tokens {
 			all += len(s)
 		}
-		b := &bound{most: math.MaxInt, room: math.MaxInt, steps: onig.Steps(all)} // how much it writes is bounded by maxDecoded
+		// how much it writes is bounded by maxDecoded
+		b := &bound{most: math.MaxInt, room: math.MaxInt, steps: onig.Steps(all)}
 		for i, s := range tokens {
 			t, err := r(text{s: s, bound: b}, false)
 			if err != nil {

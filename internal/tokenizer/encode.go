@@ -195,7 +195,8 @@ func beforeWord(s string, i int) bool {
 // beforeMetaspace allows a cut between a letter and a ▁ that a letter follows.
 func beforeMetaspace(s string, i int) bool {
 	const n = len(string(metaspace))
-	return i+n < len(s) && s[i] == string(metaspace)[0] && s[i:i+n] == string(metaspace) && asciiLetter(s[i-1]) && asciiLetter(s[i+n])
+	return i+n < len(s) && s[i] == string(metaspace)[0] && s[i:i+n] == string(metaspace) && asciiLetter(s[i-1]) &&
+		asciiLetter(s[i+n])
 }
 
 func asciiLetter(c byte) bool { return c|0x20 >= 'a' && c|0x20 <= 'z' }

@@ -144,7 +144,8 @@ const maxAffix = 64
 // bpe builds the model's tables.
 func (f *file) bpe(byteLevel bool) (*bpe, error) {
 	s := &f.Model
-	m := &bpe{vocab: s.Vocab, merges: make(map[uint64]merge, len(s.Merges.left)), byteLevel: byteLevel, byteFallback: s.ByteFallback, unk: -1, fuseUnk: s.FuseUnk}
+	m := &bpe{vocab: s.Vocab, merges: make(map[uint64]merge, len(s.Merges.left)), byteLevel: byteLevel,
+		byteFallback: s.ByteFallback, unk: -1, fuseUnk: s.FuseUnk}
 	if s.Prefix != nil {
 		m.prefix = *s.Prefix
 	}
@@ -152,7 +153,8 @@ func (f *file) bpe(byteLevel bool) (*bpe, error) {
 		m.suffix = *s.Suffix
 	}
 	if n := len(m.prefix) + len(m.suffix); n > maxAffix { // they are written beside each character
-		return nil, fmt.Errorf("model.continuing_subword_prefix and end_of_word_suffix have %d bytes; at most %d are supported", n, maxAffix)
+		return nil, fmt.Errorf("model.continuing_subword_prefix and end_of_word_suffix have %d bytes; at most %d are "+
+			"supported", n, maxAffix)
 	}
 	if s.IgnoreMerges {
 		m.whole = map[string]int32{}

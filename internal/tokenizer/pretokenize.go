@@ -121,7 +121,8 @@ func leadWith(s string) rewrite {
 
 func (p preTokenizer) split() (step, error) {
 	// A known pattern matches everything, so its matches are the pieces.
-	if p.Pattern.Regex != nil && (behaviors[p.Behavior] == isolated && !p.Invert || behaviors[p.Behavior] == removed && p.Invert) {
+	if p.Pattern.Regex != nil && (behaviors[p.Behavior] == isolated && !p.Invert || behaviors[p.Behavior] == removed &&
+		p.Invert) {
 		if next := known(*p.Pattern.Regex); next != nil {
 			return step{next: next, local: true}, nil
 		}
@@ -177,7 +178,8 @@ func (p preTokenizer) metaspace() ([]step, error) {
 func wordPieces(t text, piece func(start, stop int)) error {
 	kind := func(r rune) int {
 		switch {
-		case r < utf8.RuneSelf && (asciiLetter(byte(r)) || r >= '0' && r <= '9' || r == '_'), r >= utf8.RuneSelf && unicode.Is(wordly, r):
+		case r < utf8.RuneSelf && (asciiLetter(byte(r)) || r >= '0' && r <= '9' || r == '_'), r >= utf8.RuneSelf &&
+			unicode.Is(wordly, r):
 			return 1
 		case unicode.IsSpace(r):
 			return 0
@@ -211,8 +213,10 @@ const (
 
 // behaviors are the names of what a split does with its matches.
 var behaviors = map[string]behavior{
-	"Isolated": isolated, "isolated": isolated, "Removed": removed, "removed": removed, "Contiguous": contiguous, "contiguous": contiguous,
-	"MergedWithPrevious": withPrevious, "merged_with_previous": withPrevious, "MergedWithNext": withNext, "merged_with_next": withNext,
+	"Isolated": isolated, "isolated": isolated, "Removed": removed, "removed": removed, "Contiguous": contiguous,
+	"contiguous":         contiguous,
+	"MergedWithPrevious": withPrevious, "merged_with_previous": withPrevious, "MergedWithNext": withNext,
+	"merged_with_next": withNext,
 }
 
 // splitStep cuts at what find finds.

@@ -51,7 +51,8 @@ type spModel struct {
 // of text between them gets a dummy prefix (legacy), or only the beginning of the text does.
 func parseModel(path string, blob []byte, cfg config) (*Tokenizer, error) {
 	if looksLikeRanks(blob) {
-		return nil, errs.Dataf("%s: a table of ranks (tiktoken), not a sentencepiece model; the tokenizer.json of the same checkpoint is needed", path)
+		return nil, errs.Dataf("%s: a table of ranks (tiktoken), not a sentencepiece model; the tokenizer.json of the same "+
+			"checkpoint is needed", path)
 	}
 	m, err := readModel(blob)
 	if err != nil {
@@ -108,7 +109,8 @@ func (m *spModel) build(cfg config) (*Tokenizer, error) {
 		return nil, err
 	}
 	t := &Tokenizer{eos: m.eos, longFrom: parallelFrom}
-	b := &bpe{vocab: make(map[string]int32, len(m.pieces)), merges: map[uint64]merge{}, byteFallback: m.byteFallback, unk: -1, fuseUnk: true}
+	b := &bpe{vocab: make(map[string]int32, len(m.pieces)), merges: map[uint64]merge{}, byteFallback: m.byteFallback,
+		unk: -1, fuseUnk: true}
 	var added []addedToken
 	for id, p := range m.pieces {
 		if p.text == "" || !utf8.ValidString(p.text) {
@@ -210,8 +212,8 @@ func squeeze(t text, track bool) (text, error) {
 	return w.text()
 }
 
-// maxPieces bounds the sum of the squares of the pieces' lengths, which is the work of taking them apart. A vocabulary of
-// a million pieces of the longest usual length, 16 letters of 4 bytes, has it.
+// maxPieces bounds the sum of the squares of the pieces' lengths, which is the work of taking them apart. A vocabulary
+// of a million pieces of the longest usual length, 16 letters of 4 bytes, has it.
 const maxPieces = 1 << 32
 
 // maxMerges bounds the ways to make pieces of two others; a vocabulary of 256,000 has some 600,000.
@@ -244,7 +246,8 @@ func (m *spModel) merges(b *bpe) (left, right []string, err error) {
 			continue
 		}
 		if work += len(p.text) * len(p.text); work > maxPieces {
-			return nil, nil, fmt.Errorf("piece %d has %d bytes; with those before it that is more than is split up", id, len(p.text))
+			return nil, nil, fmt.Errorf("piece %d has %d bytes; with those before it that is more than is split up", id,
+				len(p.text))
 		}
 		for i := range p.text {
 			if i == 0 {

@@ -13,8 +13,8 @@ const (
 	maxNested = 4
 )
 
-// sequence lists the parts of a typed object of tokenizer.json: what its field list and the Sequences there hold, or the
-// object itself. Of null it is nothing.
+// sequence lists the parts of a typed object of tokenizer.json: what its field list and the Sequences there hold, or
+// the object itself. Of null it is nothing.
 func sequence(raw json.RawMessage, list string) ([]json.RawMessage, error) {
 	if null(raw) {
 		return nil, nil

@@ -111,12 +111,14 @@ func takeSpecific(f object) (specific, rest object, err error) {
 	if own = (object{}).with(own).with(more); len(own) > 0 {
 		specific = own
 	}
-	return specific, f.without(func(m member) bool { return isSpecific(m) || m.name == extraField && isObject(m.value) }), nil
+	return specific, f.without(func(m member) bool { return isSpecific(m) || m.name == extraField && isObject(m.value) }),
+		nil
 }
 
 // isSpecific tells a field like image_token whose value is a text.
 func isSpecific(m member) bool {
-	return strings.HasSuffix(m.name, "_token") && !slices.Contains(namedTokens, m.name) && bytes.HasPrefix(m.value, []byte{'"'})
+	return strings.HasSuffix(m.name, "_token") && !slices.Contains(namedTokens, m.name) && bytes.HasPrefix(m.value,
+		[]byte{'"'})
 }
 
 func isObject(v json.RawMessage) bool { return bytes.HasPrefix(v, []byte{'{'}) }

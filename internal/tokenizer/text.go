@@ -33,7 +33,8 @@ func newBound(length int) *bound {
 	return &bound{most: growthFrom + growth*length, room: growthFrom + growthAll*length, steps: onig.Steps(length)}
 }
 
-var errGrows = fmt.Errorf("normalizer and pre_tokenizer write more than %d times as much as the text has; take out the parts that lengthen it", growth)
+var errGrows = fmt.Errorf("normalizer and pre_tokenizer write more than %d times as much as the text has; take out "+
+	"the parts that lengthen it", growth)
 
 // Span is the part text[Start:End] of the encoded text, in bytes, that a token stands for.
 type Span struct{ Start, End int }

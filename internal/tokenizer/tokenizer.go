@@ -87,7 +87,8 @@ func Load(dir string, cfgEOS []int) (*Tokenizer, error) {
 	}
 	t.dir = dir
 	if t.split = cfg.split; t.split {
-		t.note("%s: split_special_tokens is true, so a special token that is written in a text is cut up like any other word, as in transformers", cfg.path)
+		t.note("%s: split_special_tokens is true, so a special token that is written in a text is cut up like any other "+
+			"word, as in transformers", cfg.path)
 	}
 	if err := t.addConfigured(cfg); err != nil {
 		return nil, err
@@ -152,7 +153,8 @@ func (t *Tokenizer) addTokens(list []addedToken) error {
 			next++
 		}
 		if a.ID >= 0 && id != a.ID {
-			t.note("%s: the added token %q has id %d there and gets id %d, as in transformers, which counts on from the vocabulary", a.file, a.Content, a.ID, id)
+			t.note("%s: the added token %q has id %d there and gets id %d, as in transformers, which counts on from the "+
+				"vocabulary", a.file, a.Content, a.ID, id)
 		}
 		a.ID = id
 		t.ids[a.Content] = id
@@ -209,8 +211,8 @@ func (t *Tokenizer) Describe(id int32) string {
 	return fmt.Sprintf("token %d (%q of %s)", id, text, file)
 }
 
-// Configured is a hash of what the files beside the tokenizer's own change: the tokens that they add, and whether special
-// ones are split; "" where they change nothing.
+// Configured is a hash of what the files beside the tokenizer's own change: the tokens that they add, and whether
+// special ones are split; "" where they change nothing.
 func (t *Tokenizer) Configured() string {
 	h, n := sha256.New(), 0
 	for _, a := range t.added {

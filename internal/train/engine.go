@@ -37,7 +37,8 @@ func NewEngine(b ops.Backend, w plan.Work, pl plan.Plan, base Weights, rope mode
 	room := pl.Room()
 	// Taking more than there is would end the process without a word.
 	if free, err := machine.HostAvailable(); err == nil && room.Host-room.Base > free {
-		return nil, errs.NoFitf("the plan takes %s of host memory besides what the process has, and %s are available; lower %s, or end what else uses memory",
+		return nil, errs.NoFitf("the plan takes %s of host memory besides what the process has, and %s are available; lower "+
+			"%s, or end what else uses memory",
 			ui.Bytes(room.Host-room.Base), ui.Bytes(free), errs.Option("host-mem"))
 	}
 	e := &Engine{Backend: b, work: w, plan: pl, rope: rope}
@@ -46,7 +47,8 @@ func NewEngine(b ops.Backend, w plan.Work, pl plan.Plan, base Weights, rope mode
 		name  string
 		space ops.Space
 		size  int64
-	}{{&e.params, "parameters", ops.Device, room.Params}, {&e.act, "activations", ops.Device, room.Act}, {&e.halo, "halos and moved activations", ops.Host, room.Halo + room.Carried}} {
+	}{{&e.params, "parameters", ops.Device, room.Params}, {&e.act, "activations", ops.Device, room.Act},
+		{&e.halo, "halos and moved activations", ops.Host, room.Halo + room.Carried}} {
 		arena, err := ops.NewArena(b, a.name, a.space, a.size)
 		if err != nil {
 			e.Close()
@@ -111,7 +113,8 @@ func (e *Engine) Close() {
 // Gradients computes a step's loss, the mean over its scored tokens, and the gradient's L2 norm, from n
 // micro-batches; scored is the number of scored tokens in all of them. Parameters are not touched, so that a
 // cancelled step leaves no trace.
-func (e *Engine) Gradients(ctx context.Context, n int, micro func(a int) *model.Batch, scored int) (loss, norm float64, err error) {
+func (e *Engine) Gradients(ctx context.Context, n int, micro func(a int) *model.Batch, scored int) (loss, norm float64,
+	err error) {
 	defer e.Runner.Heed(ctx)()
 	e.Model.Params.ZeroGrad()
 	for a := range n {
@@ -144,9 +147,11 @@ func CheckFinite(step int, loss, norm float64) error {
 	bad := func(v float64) bool { return math.IsNaN(v) || math.IsInf(v, 0) }
 	switch {
 	case bad(loss):
-		return errs.Numericf("step %d: the loss is %g; the update was not applied. Check the weights for NaN or Inf, or lower %s", step, loss, errs.Option("lr"))
+		return errs.Numericf("step %d: the loss is %g; the update was not applied. Check the weights for NaN or Inf, or "+
+			"lower %s", step, loss, errs.Option("lr"))
 	case bad(norm):
-		return errs.Numericf("step %d: the gradient's norm is %g (loss %g); the update was not applied. Lower %s or check the weights", step, norm, loss, errs.Option("lr"))
+		return errs.Numericf("step %d: the gradient's norm is %g (loss %g); the update was not applied. Lower %s or check "+
+			"the weights", step, norm, loss, errs.Option("lr"))
 	}
 	return nil
 }

@@ -20,13 +20,15 @@ func checkOut(c *Options) error {
 			return err
 		}
 		if !slices.ContainsFunc(dirs, func(d string) bool { _, err := readOwn(d); return err == nil }) {
-			return errs.Usagef("%s %s: is not empty and no training run: it holds %s; give a folder that is empty or not there yet", errs.Option("out"), c.Out, names[0])
+			return errs.Usagef("%s %s: is not empty and no training run: it holds %s; give a folder that is empty or not there "+
+				"yet", errs.Option("out"), c.Out, names[0])
 		}
 	} else if _, err := readOwn(c.Out); err != nil {
 		return err
 	}
 	if c.Resume == "never" {
-		return errs.Usagef("%s never: %s %s holds a run already; choose another folder or remove it", errs.Option("resume"), errs.Option("out"), c.Out)
+		return errs.Usagef("%s never: %s %s holds a run already; choose another folder or remove it", errs.Option("resume"),
+			errs.Option("out"), c.Out)
 	}
 	return nil
 }

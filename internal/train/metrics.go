@@ -25,7 +25,8 @@ func scalars(m *rundir.Metrics) []ui.Scalar {
 		loss *float64
 	}{{"", m.EvalLoss}, {"_s2", m.EvalSparse}, {"_full", m.EvalFull}} {
 		if e.loss != nil {
-			v = append(v, ui.Scalar{Tag: "validation/loss" + e.name, Value: *e.loss}, ui.Scalar{Tag: "validation/perplexity" + e.name, Value: math.Exp(*e.loss)})
+			v = append(v, ui.Scalar{Tag: "validation/loss" + e.name, Value: *e.loss}, ui.Scalar{Tag: "validation/perplexity" +
+				e.name, Value: math.Exp(*e.loss)})
 		}
 	}
 	return v

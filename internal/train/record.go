@@ -33,8 +33,8 @@ func ReadRecord(dir string) (*Record, error) {
 	return r, nil
 }
 
-// readOwn reads a record of this version that is as it was written: a record of anything else is an error of kind Usage,
-// a damaged one of kind Data.
+// readOwn reads a record of this version that is as it was written: a record of anything else is an error of kind
+// Usage, a damaged one of kind Data.
 func readOwn(dir string) (*Record, error) {
 	r := &Record{}
 	return r, rundir.ReadOwn(dir, r)
@@ -61,7 +61,8 @@ func (s *setup) newRecord() (*Record, error) {
 		}
 	}
 	if a := s.base.Adapter; a != nil {
-		if r.Adapter, err = files.Each(files.Sample, append([]string{filepath.Join(a.Dir, rundir.AdapterConfigFile)}, a.Files...)); err != nil {
+		if r.Adapter, err = files.Each(files.Sample, append([]string{filepath.Join(a.Dir, rundir.AdapterConfigFile)},
+			a.Files...)); err != nil {
 			return nil, err
 		}
 	}
@@ -152,14 +153,16 @@ func (s *setup) settings() []Setting {
 	return out
 }
 
-// compare refuses to go on with a run that is not the same, naming the first difference with both values. What may make a
-// difference that cannot be seen is said on log.
+// compare refuses to go on with a run that is not the same, naming the first difference with both values. What may make
+// a difference that cannot be seen is said on log.
 func (r *Record) compare(saved *Record, where string, demands map[string]Demand, replan bool, log io.Writer) error {
 	differ := func(what string, was, is any) error {
-		return errs.Usagef("%s: %s was %v, now it is %v; give what the saved run had, or another %s", where, what, was, is, errs.Option("out"))
+		return errs.Usagef("%s: %s was %v, now it is %v; give what the saved run had, or another %s", where, what, was, is,
+			errs.Option("out"))
 	}
 	if saved.Model.Config != r.Model.Config {
-		return differ(errs.Option("model").String()+": config.json", "of sha256 "+short(saved.Model.Config), "of sha256 "+short(r.Model.Config))
+		return differ(errs.Option("model").String()+": config.json", "of sha256 "+short(saved.Model.Config), "of sha256 "+
+			short(r.Model.Config))
 	}
 	for _, f := range []struct {
 		what    string
@@ -175,7 +178,8 @@ func (r *Record) compare(saved *Record, where string, demands map[string]Demand,
 				return differ(f.what, was, is)
 			}
 			if f.is[i].Since(f.was[i]) == files.Touched {
-				fmt.Fprintf(log, "note: %s: %s was written or copied again since the run began; its size and samples of it are the same\n", f.what, f.is[i].Name)
+				fmt.Fprintf(log, "note: %s: %s was written or copied again since the run began; its size and samples of it are "+
+					"the same\n", f.what, f.is[i].Name)
 			}
 		}
 	}
@@ -200,18 +204,22 @@ func (r *Record) compare(saved *Record, where string, demands map[string]Demand,
 			return differ(errs.Option(n).String(), orNothing(was), orNothing(is))
 		}
 	}
-	if was, is := saved.Positions.String(), r.Positions.String(); was != is { // with the same options: the adapter's record has changed
+	// with the same options: the adapter's record has changed
+	if was, is := saved.Positions.String(), r.Positions.String(); was != is {
 		return differ("positions", was, is)
 	}
 	for _, d := range []struct{ what, was, is string }{
-		{"longlora", saved.Version + " (" + saved.Go + ")", r.Version + " (" + r.Go + ")"}, {"kernels for", saved.Kernels, r.Kernels},
+		{"longlora", saved.Version + " (" + saved.Go + ")", r.Version + " (" + r.Go + ")"}, {"kernels for", saved.Kernels,
+			r.Kernels},
 	} {
 		if d.was != d.is && saved.Device == r.Device {
-			fmt.Fprintf(log, "note: the saved run was computed with %s %s, this is %s: the last bits may differ\n", d.what, d.was, d.is)
+			fmt.Fprintf(log, "note: the saved run was computed with %s %s, this is %s: the last bits may differ\n", d.what,
+				d.was, d.is)
 		}
 	}
 	if !replan && saved.Device != r.Device {
-		return errs.NoFitf("%s: the saved plan is for %s, this is %s; %s accepts a new plan and other last bits", where, saved.Device, r.Device, errs.Option("replan"))
+		return errs.NoFitf("%s: the saved plan is for %s, this is %s; %s accepts a new plan and other last bits", where,
+			saved.Device, r.Device, errs.Option("replan"))
 	}
 	return nil
 }

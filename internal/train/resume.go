@@ -34,7 +34,8 @@ func (r *run) findState() (done bool, err error) {
 	r.from = dirs[0]
 	saved, err := readCheckpoint(r.from)
 	if err == nil {
-		if err := r.rec.compare(saved, errs.Option("resume").String()+" "+r.c.Resume+": "+r.from, r.demands(), r.c.Replan, r.log); err != nil {
+		if err := r.rec.compare(saved, errs.Option("resume").String()+" "+r.c.Resume+": "+r.from, r.demands(), r.c.Replan,
+			r.log); err != nil {
 			return false, err
 		}
 		err = files.Intact(r.from, saved.Files)
@@ -73,7 +74,8 @@ func (r *run) candidates() ([]string, error) {
 		newest = filepath.Clean(r.c.Resume)
 		for _, name := range []string{rundir.RecordFile, rundir.MomentsFile} { // a run's own folder has no moments
 			if _, err := os.Stat(filepath.Join(newest, name)); err != nil {
-				return nil, errs.Dataf("%s %s: not a checkpoint's folder, as %s/step-000100 of a run is: %w", errs.Option("resume"), r.c.Resume, rundir.CheckpointsDir, err)
+				return nil, errs.Dataf("%s %s: not a checkpoint's folder, as %s/step-000100 of a run is: %w", errs.Option("resume"),
+					r.c.Resume, rundir.CheckpointsDir, err)
 			}
 		}
 		out = filepath.Dir(filepath.Dir(newest))
@@ -124,9 +126,11 @@ func (r *run) offer(fault error, older []string) error {
 		if err != nil || files.Intact(dir, rec.Files) != nil {
 			continue
 		}
-		return errs.Dataf("%w. The one before it, of step %d, is whole: %w", fault, rec.State.Step, errs.Advice{{Option: "resume", Value: dir}})
+		return errs.Dataf("%w. The one before it, of step %d, is whole: %w", fault, rec.State.Step,
+			errs.Advice{{Option: "resume", Value: dir}})
 	}
-	return errs.Dataf("%w. No whole checkpoint is left to go on from; to start again, give another %s or remove %s", fault, errs.Option("out"), filepath.Join(r.c.Out, rundir.CheckpointsDir))
+	return errs.Dataf("%w. No whole checkpoint is left to go on from; to start again, give another %s or remove %s", fault,
+		errs.Option("out"), filepath.Join(r.c.Out, rundir.CheckpointsDir))
 }
 
 // finished reports whether --out holds this very run with all steps done; its result is then the record's.
@@ -138,7 +142,8 @@ func (r *run) finished() (bool, error) {
 	if err != nil || saved.Result == nil || saved.Result.Steps < r.steps {
 		return false, err
 	}
-	if err := r.rec.compare(saved, errs.Option("resume").String()+" auto: "+r.c.Out, r.demands(), r.c.Replan, r.log); err != nil {
+	if err := r.rec.compare(saved, errs.Option("resume").String()+" auto: "+r.c.Out, r.demands(), r.c.Replan,
+		r.log); err != nil {
 		return false, err
 	}
 	r.rec.State = saved.State
@@ -155,10 +160,13 @@ func (r *run) finished() (bool, error) {
 	case err != nil:
 		return false, err
 	case !last:
-		return false, errs.Dataf("the run in %s is finished, but %w, and its last checkpoint is gone too; give another %s to train again", r.c.Out, fault, errs.Option("out"))
+		return false, errs.Dataf("the run in %s is finished, but %w, and its last checkpoint is gone too; give another %s "+
+			"to train again", r.c.Out, fault, errs.Option("out"))
 	case errors.Is(fault, fs.ErrNotExist):
-		fmt.Fprintf(r.log, "warning: the run is finished, but %v; it is written again from %s\n", errs.Plain(fault), dirs[len(dirs)-1])
+		fmt.Fprintf(r.log, "warning: the run is finished, but %v; it is written again from %s\n", errs.Plain(fault),
+			dirs[len(dirs)-1])
 		return false, nil
 	}
-	return false, errs.Dataf("the run is finished, but %w; move that file away, and the same command writes it again from %s", fault, dirs[len(dirs)-1])
+	return false, errs.Dataf("the run is finished, but %w; move that file away, and the same command writes it again "+
+		"from %s", fault, dirs[len(dirs)-1])
 }

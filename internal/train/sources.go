@@ -9,8 +9,9 @@ import (
 	"longlora/internal/files"
 )
 
-// source is a file that a run is made from. One in use is read as long as the run trains, so a step that follows a change
-// of it is of neither version; the others were read when the run began, and only going on from a checkpoint wants them.
+// source is a file that a run is made from. One in use is read as long as the run trains, so a step that follows a
+// change of it is of neither version; the others were read when the run began, and only going on from a checkpoint
+// wants them.
 type source struct {
 	*files.Watch
 	inUse bool
@@ -63,7 +64,8 @@ func (r *run) unchanged() error {
 			if r.savedAt >= 0 {
 				kept = fmt.Sprintf("step %d, saved before it, is kept", r.savedAt)
 			}
-			return errs.Dataf("%w, and the steps since may come of both; %s. Put the file back as it was, and the same command goes on", err, kept)
+			return errs.Dataf("%w, and the steps since may come of both; %s. Put the file back as it was, and the same command "+
+				"goes on", err, kept)
 		}
 	}
 	return nil
@@ -80,12 +82,14 @@ func (s *source) check(log io.Writer) error {
 		return err
 	case c == files.Unchanged:
 	case c == files.Touched:
-		fmt.Fprintf(log, "note: %s was written or copied again while it was trained from; its size and samples of it are the same\n", s.Path)
+		fmt.Fprintf(log, "note: %s was written or copied again while it was trained from; its size and samples of it are "+
+			"the same\n", s.Path)
 	case s.inUse:
 		return errs.Dataf("%s: was changed or replaced while it was trained from", s.Path)
 	default:
 		s.told = true
-		fmt.Fprintf(log, "warning: %s was changed since the run began; this run goes on with what it read then, but one that is interrupted does not go on with other files\n", s.Path)
+		fmt.Fprintf(log, "warning: %s was changed since the run began; this run goes on with what it read then, but one "+
+			"that is interrupted does not go on with other files\n", s.Path)
 	}
 	return nil
 }

@@ -19,7 +19,8 @@ import (
 	"longlora/internal/tensor"
 )
 
-// save writes the state as a checkpoint of --out, which appears under its name when it is whole, and drops all but the last keep.
+// save writes the state as a checkpoint of --out, which appears under its name when it is whole, and drops all but the
+// last keep.
 func (s *setup) save(e *Engine, rec *Record) error {
 	dir := rundir.CheckpointDir(s.c.Out, rec.State.Step)
 	parent := filepath.Dir(dir)
@@ -89,7 +90,8 @@ func (e *Engine) out(name string, t ops.Tensor, d tensor.DType) ckpt.Out {
 			}
 			for i, v := range part {
 				if math.IsNaN(float64(v)) || math.IsInf(float64(v), 0) {
-					return errs.Numericf("%s: element %d is %v after the update; lower %s. The last good checkpoint is kept", name, lo+i, v, errs.Option("lr"))
+					return errs.Numericf("%s: element %d is %v after the update; lower %s. The last good checkpoint is kept", name,
+						lo+i, v, errs.Option("lr"))
 				}
 			}
 			if _, err := bw.Write(encode(part, d)); err != nil {
@@ -180,7 +182,8 @@ func (s *setup) trainedIn(dir string) (ts map[string]ckpt.Tensor, done func(), e
 func floats(dir string, p *model.Param, ts map[string]ckpt.Tensor, name string) ([]float32, error) {
 	t, ok := ts[name]
 	if !ok || t.DType != tensor.F32 || !t.Shape.Equal(p.Shape) {
-		return nil, errs.Dataf("%s: tensor %s is missing or not float32 of shape %v: not a checkpoint of this run", dir, name, p.Shape)
+		return nil, errs.Dataf("%s: tensor %s is missing or not float32 of shape %v: not a checkpoint of this run", dir, name,
+			p.Shape)
 	}
 	return t.Floats(), nil
 }

@@ -28,7 +28,8 @@ func NewProgress(w io.Writer, title string, total, done int) *Progress {
 	if f, ok := Terminal(w); ok {
 		p.w = f // the bar moves the cursor
 		p.bar = progressbar.NewOptions(total, progressbar.OptionSetWriter(f), progressbar.OptionSetDescription(title),
-			progressbar.OptionShowCount(), progressbar.OptionSetPredictTime(true), progressbar.OptionThrottle(100*time.Millisecond),
+			progressbar.OptionShowCount(), progressbar.OptionSetPredictTime(true),
+			progressbar.OptionThrottle(100*time.Millisecond),
 			progressbar.OptionFullWidth(), progressbar.OptionSetElapsedTime(true))
 		_ = p.bar.Set(done) // a bar that cannot be drawn is no reason to stop
 	}
@@ -54,7 +55,8 @@ func (p *Progress) At(done int, detail string) {
 	}
 }
 
-// quiet is how long no line follows another where there is no bar: a second at first, and half a minute in what takes long.
+// quiet is how long no line follows another where there is no bar: a second at first, and half a minute in what takes
+// long.
 func (p *Progress) quiet(now time.Time) time.Duration {
 	return min(max(time.Second, now.Sub(p.begun)/20), 30*time.Second)
 }

@@ -57,7 +57,8 @@ type shape struct {
 
 var shapes = []shape{
 	{"q forward", 4096, 256, 256, false}, {"gate forward", 4096, 688, 256, false}, {"down forward", 4096, 256, 688, false},
-	{"head forward", 256, 32000, 256, false}, {"q backward", 4096, 256, 256, true}, {"gate backward", 4096, 688, 256, true},
+	{"head forward", 256, 32000, 256, false}, {"q backward", 4096, 256, 256, true}, {"gate backward", 4096, 688, 256,
+		true},
 	{"down backward", 4096, 256, 688, true}, {"head backward", 256, 32000, 256, true}, {"square", 1024, 1024, 4096, false},
 }
 
@@ -101,7 +102,8 @@ func (s shape) measure(be *cpu.Backend, tries int) (ours, blas float64) {
 		os.Exit(3)
 	}
 	defer arena.Free(be)
-	x, w, y := arena.New(tensor.F32, s.tokens, rows), arena.New(tensor.F32, s.out, s.in), arena.New(tensor.F32, s.tokens, cols)
+	x, w, y := arena.New(tensor.F32, s.tokens, rows), arena.New(tensor.F32, s.out, s.in), arena.New(tensor.F32, s.tokens,
+		cols)
 	for _, t := range []ops.Tensor{x, w} {
 		for i, v := 0, t.F32(); i < len(v); i++ {
 			v[i] = rand.Float32() - 0.5

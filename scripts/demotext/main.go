@@ -37,7 +37,8 @@ const languageSeed = 1
 func newText(seed uint64) *text {
 	t := &text{words: strings.Fields(fillers)}
 	r := rand.New(rand.NewPCG(languageSeed, 0))
-	cons, vows := []string{"B", "D", "F", "G", "K", "L", "M", "N", "P", "R", "S", "T", "V", "Z"}, []string{"a", "e", "i", "o", "u"}
+	cons, vows := []string{"B", "D", "F", "G", "K", "L", "M", "N", "P", "R", "S", "T", "V", "Z"}, []string{"a", "e", "i",
+		"o", "u"}
 	seen := map[string]bool{}
 	word := func(shape string) string {
 		for {
@@ -195,7 +196,8 @@ func main() {
 		err = t.writeModel(*dir)
 	}
 	if err == nil && *out != "" {
-		err = t.write(*out, *docs, *length, shares{fact: *fact, repeat: *repeat, near: *near, reach: *reach, drone: *drone, quiet: *quiet, dense: *dense})
+		err = t.write(*out, *docs, *length, shares{fact: *fact, repeat: *repeat, near: *near, reach: *reach, drone: *drone,
+			quiet: *quiet, dense: *dense})
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "demotext:", err)
@@ -244,7 +246,8 @@ func (t *text) writeModel(dir string) error {
 		vocab[v] = i
 	}
 	special := func(id int, s string) map[string]any {
-		return map[string]any{"id": id, "content": s, "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true}
+		return map[string]any{"id": id, "content": s, "single_word": false, "lstrip": false, "rstrip": false,
+			"normalized": false, "special": true}
 	}
 	byteLevel := map[string]any{"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true}
 	files := map[string]any{
@@ -256,11 +259,15 @@ func (t *text) writeModel(dir string) error {
 				"end_of_word_suffix": nil, "fuse_unk": false, "byte_fallback": false, "ignore_merges": true,
 				"vocab": vocab, "merges": []any{}},
 		},
-		"config.json": map[string]any{"architectures": []string{"LlamaForCausalLM"}, "model_type": "llama", "vocab_size": len(vocab) + 16, // with rows to spare
-			"hidden_size": 128, "intermediate_size": 352, "num_hidden_layers": 4, "num_attention_heads": 4, "num_key_value_heads": 4,
-			"max_position_embeddings": 128, "rope_theta": 10000.0, "rms_norm_eps": 1e-5, "hidden_act": "silu", "initializer_range": 0.02,
+		"config.json": map[string]any{"architectures": []string{"LlamaForCausalLM"}, "model_type": "llama",
+			"vocab_size":  len(vocab) + 16, // with rows to spare
+			"hidden_size": 128, "intermediate_size": 352, "num_hidden_layers": 4, "num_attention_heads": 4,
+			"num_key_value_heads":     4,
+			"max_position_embeddings": 128, "rope_theta": 10000.0, "rms_norm_eps": 1e-5, "hidden_act": "silu",
+			"initializer_range":   0.02,
 			"tie_word_embeddings": false, "bos_token_id": 0, "eos_token_id": 1, "torch_dtype": "float32"},
-		"tokenizer_config.json": map[string]any{"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<s>", "eos_token": "</s>",
+		"tokenizer_config.json": map[string]any{"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<s>",
+			"eos_token":     "</s>",
 			"add_bos_token": false, "clean_up_tokenization_spaces": false, "model_max_length": 128},
 	}
 	for name, v := range files {
@@ -278,12 +285,14 @@ func (t *text) writeModel(dir string) error {
 // template is the passkey task in the text's own words: filler sentences, one fact, and its name again.
 func (t *text) template() []byte {
 	var b strings.Builder
-	b.WriteString("# Words of the recall task: the filler is repeated, the fact stands somewhere in it, and its name is asked at the end.\n")
+	b.WriteString("# Words of the recall task: the filler is repeated, the fact stands somewhere in it, and its name is " +
+		"asked at the end.\n")
 	filler := ""
 	for range 5 {
 		filler += " " + strings.Join(t.sentence(), " ")
 	}
-	fmt.Fprintf(&b, "intro: \"\"\nfiller: %q\nfact: \" {name} {key} .\"\nquestion: \" {name}\"\nanswer: \" {key}\"\nkeys: [%s]\nnames: [%s]\n",
+	fmt.Fprintf(&b, "intro: \"\"\nfiller: %q\nfact: \" {name} {key} .\"\nquestion: \" {name}\"\nanswer: \" "+
+		"{key}\"\nkeys: [%s]\nnames: [%s]\n",
 		filler, strings.Join(t.values, ", "), strings.Join(t.names, ", "))
 	return []byte(b.String())
 }

@@ -15,6 +15,7 @@ func (b *Backend) AdamW(w, m, v, grad, _ ops.Tensor, h ops.AdamW) {
 	b.pool.blocks(w.Elems(), copyBlock, func(lo, hi, _ int) {
 		b.set.AdamW(&kernels.AdamW{W: at(w, lo), M: at(m, lo), V: at(v, lo), Grad: at(grad, lo), N: hi - lo,
 			GradScale: float32(h.GradScale), Decay: float32(1 - h.LR*h.Decay),
-			R1: float32(1 - h.Beta1), B2: float32(h.Beta2), R2: float32(1 - h.Beta2), Step: float32(step), Root: float32(root), Eps: float32(h.Eps)})
+			R1: float32(1 - h.Beta1), B2: float32(h.Beta2), R2: float32(1 - h.Beta2), Step: float32(step), Root: float32(root),
+			Eps: float32(h.Eps)})
 	})
 }

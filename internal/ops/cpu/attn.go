@@ -25,7 +25,8 @@ func segments(a *ops.Attn, q0, q1 int, shifted bool) []segment {
 			next := min(hi, q1)
 			if a.Spec.Wraps(t-d0, d1-d0, shifted) {
 				if half := a.Spec.Group / 2; t-d0 < half { // the joined segment is listed with its second piece
-					out = append(out, segment{[2]int{d1 - half, d0}, [2]int{d1, d0 + half}, [2]int{d1 - half, d0}, [2]int{d1, d0 + half}})
+					out = append(out, segment{[2]int{d1 - half, d0}, [2]int{d1, d0 + half}, [2]int{d1 - half, d0},
+						[2]int{d1, d0 + half}})
 				}
 			} else {
 				out = append(out, segment{lo: [2]int{lo}, hi: [2]int{hi}, qlo: [2]int{t}, qhi: [2]int{next}})

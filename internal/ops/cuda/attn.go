@@ -51,7 +51,8 @@ func (b *Backend) AttnBackward(a *ops.Attn) {
 func (b *Backend) attnArgs(a *ops.Attn) (c C.ll_attn_args, ok bool) {
 	if a.Spec.Mode == s2attn.Roll && a.Spec.Window == 0 {
 		if b.err == nil {
-			b.err = errs.Usagef("%s: %s roll runs on the CPU only; use %s cpu, or %s split", b.Name(), errs.Option("shift"), errs.Option("device"), errs.Option("shift"))
+			b.err = errs.Usagef("%s: %s roll runs on the CPU only; use %s cpu, or %s split", b.Name(), errs.Option("shift"),
+				errs.Option("device"), errs.Option("shift"))
 		}
 		return c, false
 	}
@@ -73,7 +74,10 @@ func (b *Backend) putDocs(docs []int32) *C.int32_t {
 	}
 	if !slices.Equal(docs, b.docs) {
 		raw := unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(docs))), 4*len(docs))
-		b.keep("documents of a tile", b.send(b.docsRoom(), int64(len(raw)), func(to []byte, lo, hi int64) { copy(to, raw[lo:hi]) }))
+		b.keep("documents of a tile", b.send(b.docsRoom(), int64(len(raw)), func(to []byte, lo, hi int64) {
+			copy(to,
+				raw[lo:hi])
+		}))
 		b.docs = append(b.docs[:0], docs...)
 	}
 	return (*C.int32_t)(b.docsRoom())

@@ -157,7 +157,8 @@ func describe(i int) (Info, error) {
 	for _, a := range []struct {
 		to   *int
 		what cu.DeviceAttribute
-	}{{&info.Major, cu.ComputeCapabilityMajor}, {&info.Minor, cu.ComputeCapabilityMinor}, {&info.SMs, cu.MultiprocessorCount}} {
+	}{{&info.Major, cu.ComputeCapabilityMajor}, {&info.Minor, cu.ComputeCapabilityMinor},
+		{&info.SMs, cu.MultiprocessorCount}} {
 		if *a.to, err = d.Attribute(a.what); err != nil {
 			return info, err
 		}
@@ -182,7 +183,8 @@ func Open(index int) (*Backend, error) {
 	case err != nil:
 		return nil, err
 	case n == 0:
-		return nil, errs.Usagef("%s cuda: the driver gives no GPU; use %s cpu, or look at nvidia-smi", errs.Option("device"), errs.Option("device"))
+		return nil, errs.Usagef("%s cuda: the driver gives no GPU; use %s cpu, or look at nvidia-smi", errs.Option("device"),
+			errs.Option("device"))
 	case index < 0 || index >= n:
 		return nil, errs.Usagef("%s cuda:%d: there are %d GPUs, the first is cuda:0", errs.Option("device"), index, n)
 	}
@@ -191,7 +193,8 @@ func Open(index int) (*Backend, error) {
 		return nil, fmt.Errorf("cuda:%d: %w", index, err)
 	}
 	if b.info.Major < oldest {
-		return nil, errs.Usagef("%s cuda:%d: %s has compute capability %d.%d; 8.0 or later is needed", errs.Option("device"), index, b.info.Name, b.info.Major, b.info.Minor)
+		return nil, errs.Usagef("%s cuda:%d: %s has compute capability %d.%d; 8.0 or later is needed", errs.Option("device"),
+			index, b.info.Name, b.info.Major, b.info.Minor)
 	}
 	if b.ctx, err = b.dev.RetainPrimaryCtx(); err != nil {
 		return nil, fmt.Errorf("cuda:%d: taking the primary context: %w", index, err)

@@ -93,7 +93,10 @@ func (b *Backend) Send(dst, src ops.Tensor, c ops.Block) ops.Ticket {
 
 // Fetch implements ops.Carrier.
 func (b *Backend) Fetch(dst, src ops.Tensor, c ops.Block) ops.Ticket {
-	n := b.carry(&b.fetches, "copy from host memory", dst, src, c, func() error { return b.fetches.after(&b.sends, b.sends.n) })
+	n := b.carry(&b.fetches, "copy from host memory", dst, src, c, func() error {
+		return b.fetches.after(&b.sends,
+			b.sends.n)
+	})
 	return ops.Ticket{N: n, Fetch: true}
 }
 

@@ -48,7 +48,8 @@ func places(f func(place) bool) {
 		}
 	}
 	for _, dir := range pythonPath() {
-		if !f(in(filepath.Join(dir, "nvidia/cu13/lib"), filepath.Join(dir, "nvidia/cublas/lib"), filepath.Join(dir, "torch/lib"))) {
+		if !f(in(filepath.Join(dir, "nvidia/cu13/lib"), filepath.Join(dir, "nvidia/cublas/lib"), filepath.Join(dir,
+			"torch/lib"))) {
 			return
 		}
 	}
@@ -76,12 +77,14 @@ func exists(file string) bool {
 	return err == nil
 }
 
-// pythonPath is where python3 finds installed packages, folders named site-packages or dist-packages, the user's own too;
-// nothing where there is no python3. It is asked in isolation: no module of the working directory or of PYTHONPATH runs.
+// pythonPath is where python3 finds installed packages, folders named site-packages or dist-packages, the user's own
+// too; nothing where there is no python3. It is asked in isolation: no module of the working directory or of PYTHONPATH
+// runs.
 func pythonPath() []string {
 	ctx, stop := context.WithTimeout(context.Background(), 10*time.Second)
 	defer stop()
-	out, err := exec.CommandContext(ctx, "python3", "-I", "-c", "import site, sys; print('\\n'.join(p for p in sys.path + [site.getusersitepackages()] if p.endswith('-packages')))").Output()
+	out, err := exec.CommandContext(ctx, "python3", "-I", "-c", "import site, sys; print('\\n'.join(p for p in sys.path "+
+		"+ [site.getusersitepackages()] if p.endswith('-packages')))").Output()
 	if err != nil {
 		return nil
 	}
@@ -117,7 +120,8 @@ func openBLAS(open func(file string) error) (string, error) {
 		return true
 	})
 	if file == "" {
-		return "", errs.Usagef("cuBLASLt (%s) was not found; install the CUDA toolkit, PyTorch or the nvidia-cublas wheel, or name the file in %s. Looked in:\n  %s",
+		return "", errs.Usagef("cuBLASLt (%s) was not found; install the CUDA toolkit, PyTorch or the nvidia-cublas wheel, "+
+			"or name the file in %s. Looked in:\n  %s",
 			strings.Join(blasNames, ", "), blasEnv, strings.Join(tried, "\n  "))
 	}
 	return file, nil

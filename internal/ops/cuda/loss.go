@@ -46,7 +46,8 @@ func (b *Backend) headRows(h *ops.HeadLoss, lo, hi int) {
 func (b *Backend) ArgMax(idx, logits ops.Tensor) {
 	b.enter()
 	defer b.leave()
-	a := C.ll_argmax_args{idx: i32(idx), logits: logits.P, dt: dtype(logits.DType), rows: dim(logits, 0), v: dim(logits, 1)}
+	a := C.ll_argmax_args{idx: i32(idx), logits: logits.P, dt: dtype(logits.DType), rows: dim(logits, 0), v: dim(logits,
+		1)}
 	b.check("argmax", C.ll_argmax(b.ll, b.s(), &a), logits)
 }
 

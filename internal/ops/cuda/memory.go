@@ -37,7 +37,8 @@ func (b *Backend) docsRoom() unsafe.Pointer { return unsafe.Add(b.work, blasByte
 func (b *Backend) room(op string, n C.size_t, ts ...ops.Tensor) unsafe.Pointer {
 	if n > scratchBytes {
 		if b.err == nil {
-			b.err = fmt.Errorf("%s: %s of %v: wants %d bytes of workspace, there are %d", b.Name(), op, ts[0].Shape, n, int64(scratchBytes))
+			b.err = fmt.Errorf("%s: %s of %v: wants %d bytes of workspace, there are %d", b.Name(), op, ts[0].Shape, n,
+				int64(scratchBytes))
 		}
 		return nil
 	}
@@ -58,7 +59,8 @@ func alloc(bytes int64, name string) (unsafe.Pointer, error) {
 		if e != nil {
 			return nil, e
 		}
-		return nil, errs.NoFitf("%d bytes of device memory for %s: %d of %d are free; lower %s, or end what else uses the GPU", bytes, name, free, total, errs.Option("device-mem"))
+		return nil, errs.NoFitf("%d bytes of device memory for %s: %d of %d are free; lower %s, or end what else uses the "+
+			"GPU", bytes, name, free, total, errs.Option("device-mem"))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%d bytes of device memory for %s: %w", bytes, name, err)
@@ -74,7 +76,8 @@ func (b *Backend) Reserve(s ops.Space, bytes int64, name string) (unsafe.Pointer
 	if s == ops.Host {
 		p, err := lock(bytes)
 		if err != nil {
-			return nil, errs.NoFitf("%s: %d bytes of page-locked host memory for %s: %v; lower %s", b.Name(), bytes, name, err, errs.Option("host-mem"))
+			return nil, errs.NoFitf("%s: %d bytes of page-locked host memory for %s: %v; lower %s", b.Name(), bytes, name, err,
+				errs.Option("host-mem"))
 		}
 		return p, nil
 	}

@@ -8,9 +8,9 @@ import (
 	"gorgonia.org/cu"
 )
 
-// queue keeps the operations that are enqueued, and not done, to about half a second of work. Who is asked to end waits for
-// them, a whole step of a million tokens would be a minute and a half, and a device has nothing of more than it can do
-// before the host comes back. Work is estimated from sizes at rates below those of any card that the kernels are for
+// queue keeps the operations that are enqueued, and not done, to about half a second of work. Who is asked to end waits
+// for them, a whole step of a million tokens would be a minute and a half, and a device has nothing of more than it can
+// do before the host comes back. Work is estimated from sizes at rates below those of any card that the kernels are for
 // but the smallest, so that a fast one has less ahead, and enough.
 type queue struct {
 	since  float64 // seconds of work enqueued since the last mark

@@ -40,7 +40,8 @@ type slot struct {
 func newRing() (*ring, error) {
 	r := &ring{free: make(chan slot, slots)}
 	if st := C.ll_host_alloc(&r.p, slots*slotBytes); st != 0 {
-		return nil, fmt.Errorf("%d bytes of page-locked host memory for transfers: %s", slots*slotBytes, C.GoString(C.ll_status(st)))
+		return nil, fmt.Errorf("%d bytes of page-locked host memory for transfers: %s", slots*slotBytes,
+			C.GoString(C.ll_status(st)))
 	}
 	for i := range slots {
 		done, err := cu.MakeEvent(cu.DisableTiming)

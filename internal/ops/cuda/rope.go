@@ -11,7 +11,8 @@ import "longlora/internal/ops"
 func (b *Backend) RopeTable(cs, pos, inv ops.Tensor, scale float32) {
 	b.enter()
 	defer b.leave()
-	a := C.ll_rope_table_args{cs: f32(cs), pos: i32(pos), inv: f32(inv), t: dim(cs, 0), d: dim(cs, 1), scale: C.float(scale)}
+	a := C.ll_rope_table_args{cs: f32(cs), pos: i32(pos), inv: f32(inv), t: dim(cs, 0), d: dim(cs, 1),
+		scale: C.float(scale)}
 	b.check("table of rotations", C.ll_rope_table(b.ll, b.s(), &a), cs)
 }
 

@@ -40,9 +40,13 @@ func attentions(k *kit) {
 		}
 	}
 	one := func(h, hkv, d, n, t0, t1 int, spec s2attn.Spec) {
-		k.tile(ops.Attn{H: h, Hkv: hkv, D: d, Scale: float32(1 / math.Sqrt(float64(d))), Docs: []int32{0, int32(n)}, Spec: spec}, t0, t1)
+		k.tile(ops.Attn{H: h, Hkv: hkv, D: d, Scale: float32(1 / math.Sqrt(float64(d))), Docs: []int32{0, int32(n)},
+			Spec: spec}, t0, t1)
 	}
-	full, split := s2attn.Spec{Mode: s2attn.Full}, func(g int) s2attn.Spec { return s2attn.Spec{Mode: s2attn.Split, Group: g} }
+	full, split := s2attn.Spec{Mode: s2attn.Full}, func(g int) s2attn.Spec {
+		return s2attn.Spec{Mode: s2attn.Split,
+			Group: g}
+	}
 	one(2, 2, 128, 450, 0, 450, split(200))
 	one(4, 1, 64, 768, 300, 576, split(384))
 	one(2, 1, 128, 321, 0, 321, full)
@@ -118,12 +122,14 @@ func (k *kit) attention(a *ops.Attn, t int, masks map[bool][][]bool, seen []int)
 			key.v[i], v.v[i] = math.NaN(), math.NaN()
 		}
 	}
-	o, lse, delta := k.out("o", k.act, t, a.H, a.D), k.out("lse", tensor.F32, a.H, t), k.scratch("delta", tensor.F32, a.H, t)
+	o, lse, delta := k.out("o", k.act, t, a.H, a.D), k.out("lse", tensor.F32, a.H, t), k.scratch("delta", tensor.F32, a.H,
+		t)
 	own := len(key.v) // from here on gradients are written, before it they are added to what is there
 	if a.Fresh = k.r.IntN(2) == 0; a.Fresh {
 		own = (a.Q0 - a.K0) * a.Hkv * a.D
 	}
-	dq, dk, dv := k.out("dq", k.act, t, a.H, a.D), k.sum("dk", tensor.F32, w, a.Hkv, a.D), k.sum("dv", tensor.F32, w, a.Hkv, a.D)
+	dq, dk, dv := k.out("dq", k.act, t, a.H, a.D), k.sum("dk", tensor.F32, w, a.Hkv, a.D), k.sum("dv", tensor.F32, w,
+		a.Hkv, a.D)
 	for i := own; i < len(dk.v); i++ {
 		dk.v[i], dv.v[i] = math.NaN(), math.NaN()
 	}
@@ -148,13 +154,15 @@ type attended struct{ o, lse, dq, dk, dv []float64 }
 // attend computes a tile's attention by its definition. masks are the sequence's, of plain and shifted heads.
 func attend(a *ops.Attn, masks map[bool][][]bool, q, k, v, do []float64, r round) attended {
 	t, w := len(q)/(a.H*a.D), len(k)/(a.Hkv*a.D)
-	x := attended{make([]float64, len(q)), make([]float64, a.H*t), make([]float64, len(q)), make([]float64, len(k)), make([]float64, len(k))}
+	x := attended{make([]float64, len(q)), make([]float64, a.H*t), make([]float64, len(q)), make([]float64, len(k)),
+		make([]float64, len(k))}
 	var wg sync.WaitGroup
 	for j := range a.Hkv { // one owner of a key/value head's gradients
 		wg.Go(func() {
 			for h := j * a.H / a.Hkv; h < (j+1)*a.H/a.Hkv; h++ {
 				for i := range t {
-					query{a, h, i, masks[s2attn.Shifted(h, a.H)][a.Q0+i][a.K0 : a.K0+w], r}.run(q, k, v, do, x.o, x.lse, x.dq, x.dk, x.dv)
+					query{a, h, i, masks[s2attn.Shifted(h, a.H)][a.Q0+i][a.K0 : a.K0+w], r}.run(q, k, v, do, x.o, x.lse, x.dq, x.dk,
+						x.dv)
 				}
 			}
 		})

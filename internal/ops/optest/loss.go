@@ -13,7 +13,8 @@ func headLosses(k *kit) {
 	for i, c := range []struct {
 		n, c, v, chunk int
 		d              tensor.DType
-	}{{37, 24, 211, 10, tensor.F32}, {1, 8, 5, 1, tensor.BF16}, {130, 64, 1003, 64, tensor.BF16}, {48, 40, 333, 48, tensor.F16}, {70, 32, 4099, 33, tensor.BF16}, {6, 8, 20000, 6, tensor.BF16}} {
+	}{{37, 24, 211, 10, tensor.F32}, {1, 8, 5, 1, tensor.BF16}, {130, 64, 1003, 64, tensor.BF16}, {48, 40, 333, 48,
+		tensor.F16}, {70, 32, 4099, 33, tensor.BF16}, {6, 8, 20000, 6, tensor.BF16}} {
 		for _, train := range []bool{true, false} {
 			k.start("%d rows of %d, vocabulary %d, chunks of %d, head %s, train %v", c.n, c.c, c.v, c.chunk, c.d, train)
 			headLoss(k, c.n, c.c, c.v, c.chunk, c.d, train, i%2 == 0)
@@ -44,13 +45,15 @@ func badTargets(k *kit) {
 	const n, c, v = 9, 16, 50
 	for _, train := range []bool{false, true} {
 		k.start("targets past the vocabulary, train %v", train)
-		x, w, tg := k.normal("x", k.act, n, c), k.weight(tensor.BF16, v, c), k.given("targets", tensor.I32, []float64{1, v, 3, -1, 5, math.MaxInt32, 7, 8, v - 1}, n)
+		x, w, tg := k.normal("x", k.act, n, c), k.weight(tensor.BF16, v, c), k.given("targets", tensor.I32, []float64{1, v, 3,
+			-1, 5, math.MaxInt32, 7, 8, v - 1}, n)
 		nll, lg, dx := k.out("nll", tensor.F32, n), k.scratch("logits", tensor.F32, 4, v), &arg{}
 		if train {
 			dx = k.out("dx", k.act, n, c)
 		}
 		k.check(func() {
-			k.b.HeadLoss(&ops.HeadLoss{X: x.Tensor, W: w.weight(), Targets: tg.Tensor, NLL: nll.Tensor, DX: dx.Tensor, Logits: lg.Tensor, Scale: 1})
+			k.b.HeadLoss(&ops.HeadLoss{X: x.Tensor, W: w.weight(), Targets: tg.Tensor, NLL: nll.Tensor, DX: dx.Tensor,
+				Logits: lg.Tensor, Scale: 1})
 		}, func(after func(*arg) []byte) string {
 			for t, y := range decode(tensor.F32, after(nll)) {
 				if (y != y) != (tg.v[t] >= v) {
@@ -72,7 +75,8 @@ func headLoss(k *kit, n, c, v, chunk int, d tensor.DType, train, frozen bool) {
 	for t := chunk; t < min(2*chunk, n); t++ { // a chunk without a scored row
 		targets[t] = -1
 	}
-	tg, nll, lg := k.given("targets", tensor.I32, targets, n), k.out("nll", tensor.F32, n), k.scratch("logits", tensor.F32, chunk, v)
+	tg, nll, lg := k.given("targets", tensor.I32, targets, n), k.out("nll", tensor.F32, n), k.scratch("logits", tensor.F32,
+		chunk, v)
 	best, dx, dw := &arg{}, &arg{}, &arg{}
 	outs := []*arg{nll}
 	if train {
@@ -87,8 +91,9 @@ func headLoss(k *kit, n, c, v, chunk int, d tensor.DType, train, frozen bool) {
 		outs = append(outs, best)
 	}
 	k.judge(k.near(1e-5), func() {
-		k.b.HeadLoss(&ops.HeadLoss{X: x.Tensor, W: w.weight(), DW: dw.Tensor, Targets: tg.Tensor, NLL: nll.Tensor, Best: best.Tensor,
-			DX: dx.Tensor, Scale: scale, Logits: lg.Tensor})
+		k.b.HeadLoss(&ops.HeadLoss{X: x.Tensor, W: w.weight(), DW: dw.Tensor, Targets: tg.Tensor, NLL: nll.Tensor,
+			Best: best.Tensor,
+			DX:   dx.Tensor, Scale: scale, Logits: lg.Tensor})
 	}, func(r round) [][]float64 {
 		wn, wx, ww, wb := make([]float64, n), make([]float64, n*c), append([]float64{}, dw.v...), make([]float64, n)
 		for t := range n {

@@ -20,8 +20,8 @@ var (
 	LayerTiny = Sizes{T: 512, C: 256, F: 688, H: 8, Hkv: 8, D: 32, V: 4000, R: 8, G: 128}
 )
 
-// Load is one call of an operation, and what it amounts to: floating-point operations where products are what it is made
-// of, otherwise bytes, each tensor that is read or written counted once.
+// Load is one call of an operation, and what it amounts to: floating-point operations where products are what it is
+// made of, otherwise bytes, each tensor that is read or written counted once.
 type Load struct {
 	Op, Name string
 	Bytes    float64
@@ -44,8 +44,8 @@ var loads = []struct {
 	{"argmax", (*loader).argmaxes}, {"sums", (*loader).sums}, {"adamw", (*loader).adamws},
 }
 
-// Perf calls f with every load of the operations whose name contains the filter; an empty one is all. A load may be called
-// until f returns.
+// Perf calls f with every load of the operations whose name contains the filter; an empty one is all. A load may be
+// called until f returns.
 func Perf(b ops.Backend, s Sizes, filter string, f func(Load)) error {
 	count := &loader{b: b, Sizes: s, dev: ops.CountingArena("perf", ops.Device), host: ops.CountingArena("perf", ops.Host)}
 	count.each("", func(Load) {})

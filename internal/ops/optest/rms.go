@@ -24,13 +24,14 @@ func rmsnorms(k *kit) {
 			}
 			return s
 		}
-		k.judge(3e-6, func() { k.b.RMSNormForward(y.Tensor, rstd.Tensor, x.Tensor, g.Tensor, eps) }, func(r round) [][]float64 {
-			s, want := scales(), make([]float64, n*w)
-			for i, v := range x.v {
-				want[i] = r(v * s[i/w] * g.v[i%w])
-			}
-			return [][]float64{want, s}
-		}, y, rstd)
+		k.judge(3e-6, func() { k.b.RMSNormForward(y.Tensor, rstd.Tensor, x.Tensor, g.Tensor, eps) },
+			func(r round) [][]float64 {
+				s, want := scales(), make([]float64, n*w)
+				for i, v := range x.v {
+					want[i] = r(v * s[i/w] * g.v[i%w])
+				}
+				return [][]float64{want, s}
+			}, y, rstd)
 		for _, frozen := range []bool{false, true} {
 			k.start("backward, %d rows of %d, frozen %v", n, w, frozen)
 			x, g = k.normal("x", k.act, n, w), k.normal("w", tensor.F32, w)

@@ -8,7 +8,8 @@ import (
 
 // ropes: the table, and turning there and back, in place and from float32 to the activation type.
 func ropes(k *kit) {
-	for _, c := range [][4]int{{1, 1, 2, 2}, {37, 3, 16, 16}, {130, 5, 64, 64}, {65, 8, 128, 128}, {20, 2, 80, 80}, {9, 5, 20, 20},
+	for _, c := range [][4]int{{1, 1, 2, 2}, {37, 3, 16, 16}, {130, 5, 64, 64}, {65, 8, 128, 128}, {20, 2, 80, 80},
+		{9, 5, 20, 20},
 		{33, 3, 96, 24}, {7, 4, 16, 2}, {40, 2, 128, 96}} {
 		n, heads, d := c[0], c[1], c[3] // of d channels that are turned
 		k.start("table, %d tokens, head size %d", n, d)
@@ -36,7 +37,8 @@ func ropes(k *kit) {
 		for _, from := range []tensor.DType{k.act, tensor.F32} {
 			for _, inverse := range []bool{false, true} {
 				k.start("turn, %d tokens, %d heads of %d, %d turned, from %s, inverse %v", n, heads, d, turn, from, inverse)
-				cs, src, dst := k.normal("cs", tensor.F32, n, turn), k.normal("src", from, n, heads, d), k.out("dst", k.act, n, heads, d)
+				cs, src, dst := k.normal("cs", tensor.F32, n, turn), k.normal("src", from, n, heads, d), k.out("dst", k.act, n,
+					heads, d)
 				k.judge(1e-6, func() { k.b.Rope(dst.Tensor, src.Tensor, cs.Tensor, inverse) }, turned(src, cs, inverse), dst)
 				k.start("turn in place, %d tokens, %d heads of %d, %d turned, %s, inverse %v", n, heads, d, turn, from, inverse)
 				cs, src = k.normal("cs", tensor.F32, n, turn), k.sum("x", from, n, heads, d)

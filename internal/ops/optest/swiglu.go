@@ -33,17 +33,19 @@ func swiglus(k *kit) {
 				g, u = k.sum("g", k.act, n, f), k.sum("u", k.act, n, f)
 				dg, du = g, u
 			} else {
-				g, u, dg, du = k.normal("g", k.act, n, f), k.normal("u", k.act, n, f), k.out("dg", k.act, n, f), k.out("du", k.act, n, f)
+				g, u, dg, du = k.normal("g", k.act, n, f), k.normal("u", k.act, n, f), k.out("dg", k.act, n, f), k.out("du", k.act,
+					n, f)
 			}
 			far(g)
-			k.judge(1e-6, func() { k.b.SwiGLUBackward(dg.Tensor, du.Tensor, dh.Tensor, g.Tensor, u.Tensor) }, func(r round) [][]float64 {
-				wg, wu := make([]float64, n*f), make([]float64, n*f)
-				for i, x := range g.v {
-					s := 1 / (1 + math.Exp(-x))
-					wu[i], wg[i] = r(dh.v[i]*x*s), r(dh.v[i]*u.v[i]*s*(1+x*(1-s)))
-				}
-				return [][]float64{wg, wu}
-			}, dg, du)
+			k.judge(1e-6, func() { k.b.SwiGLUBackward(dg.Tensor, du.Tensor, dh.Tensor, g.Tensor, u.Tensor) },
+				func(r round) [][]float64 {
+					wg, wu := make([]float64, n*f), make([]float64, n*f)
+					for i, x := range g.v {
+						s := 1 / (1 + math.Exp(-x))
+						wu[i], wg[i] = r(dh.v[i]*x*s), r(dh.v[i]*u.v[i]*s*(1+x*(1-s)))
+					}
+					return [][]float64{wg, wu}
+				}, dg, du)
 		}
 	}
 }

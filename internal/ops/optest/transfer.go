@@ -63,19 +63,22 @@ func copyRows(k *kit, d tensor.DType, rows, wide, cols, from int) {
 	}
 	k.judge(0, func() {
 		k.b.Send(packed, src.Tensor, ops.Block{DstStride: cols, SrcOff: from, SrcStride: wide, Rows: rows, Cols: cols})
-		k.b.Wait(k.b.Fetch(dst.Tensor, packed, ops.Block{DstOff: wide - cols, DstStride: wide, SrcStride: cols, Rows: rows, Cols: cols}))
+		k.b.Wait(k.b.Fetch(dst.Tensor, packed, ops.Block{DstOff: wide - cols, DstStride: wide, SrcStride: cols, Rows: rows,
+			Cols: cols}))
 	}, formula, dst)
 	k.start("copy %s %d rows, columns %d to %d of %d, within device memory", d, rows, from, from+cols, wide)
 	src, dst = k.normal("src", d, rows, wide), k.sum("dst", d, rows, wide)
 	k.judge(0, func() {
-		k.b.CopyRows(dst.Tensor, src.Tensor, ops.Block{DstOff: wide - cols, DstStride: wide, SrcOff: from, SrcStride: wide, Rows: rows, Cols: cols})
+		k.b.CopyRows(dst.Tensor, src.Tensor, ops.Block{DstOff: wide - cols, DstStride: wide, SrcOff: from, SrcStride: wide,
+			Rows: rows, Cols: cols})
 	}, formula, dst)
 }
 
 // carried sends what an operation has just written, overwrites it once the copy is done, and reads what comes back.
 func carried(k *kit, d tensor.DType, rows, wide int) {
 	k.start("%d x %d %s written, sent, overwritten, fetched and read", rows, wide, d)
-	src, tmp, back, dst := k.normal("src", d, rows, wide), k.out("tmp", d, rows, wide), k.out("back", d, rows, wide), k.out("dst", d, rows, wide)
+	src, tmp, back, dst := k.normal("src", d, rows, wide), k.out("tmp", d, rows, wide), k.out("back", d, rows, wide),
+		k.out("dst", d, rows, wide)
 	host := k.host(d, rows, wide)
 	if host.None() {
 		return
@@ -94,13 +97,16 @@ func carried(k *kit, d tensor.DType, rows, wide int) {
 }
 
 // hard are bit patterns of float32 at which rounding to 16 bits goes wrong if it can.
-var hard = []uint32{0, 0x80000000, 1, 0x80000001, 0x007fffff, 0x00800000, 0x3f808000, 0x3f818000, 0x3f808001, 0x3f807fff, 0x7f7fffff,
-	0x7f7f8000, 0x7f800000, 0xff800000, 0x7fc00000, 0x7f800001, 0xffc12345, 0x38800000, 0x387fffff, 0x33000000, 0x33000001, 0x33800000,
+var hard = []uint32{0, 0x80000000, 1, 0x80000001, 0x007fffff, 0x00800000, 0x3f808000, 0x3f818000, 0x3f808001,
+	0x3f807fff, 0x7f7fffff,
+	0x7f7f8000, 0x7f800000, 0xff800000, 0x7fc00000, 0x7f800001, 0xffc12345, 0x38800000, 0x387fffff, 0x33000000, 0x33000001,
+	0x33800000,
 	0x477fefff, 0x477ff000, 0x477fe000, 0x3f801000, 0x3f803000, 0x3f801001, 0xbf801000}
 
 // converts: the nearest value, ties to even, bit by bit; any NaN for a NaN.
 func converts(k *kit) {
-	for _, c := range [][2]tensor.DType{{tensor.F32, tensor.BF16}, {tensor.F32, tensor.F16}, {tensor.BF16, tensor.F32}, {tensor.F16, tensor.F32},
+	for _, c := range [][2]tensor.DType{{tensor.F32, tensor.BF16}, {tensor.F32, tensor.F16}, {tensor.BF16, tensor.F32},
+		{tensor.F16, tensor.F32},
 		{tensor.F32, tensor.F32}, {tensor.BF16, tensor.BF16}} {
 		for _, n := range []int{5, 4099} {
 			convert(k, c[0], c[1], n)

@@ -5,8 +5,8 @@ import (
 	"longlora/internal/ops/cpu"
 )
 
-// Late is the CPU as a backend that copies between device and host as late as the contract lets it, and that spoils what
-// is being fetched until then: whoever does not wait reads or sends something else.
+// Late is the CPU as a backend that copies between device and host as late as the contract lets it, and that spoils
+// what is being fetched until then: whoever does not wait reads or sends something else.
 type Late struct {
 	*cpu.Backend
 	sent, fetched int64

@@ -1,5 +1,6 @@
-// Package table holds tests to text files: what arithmetic gives is written down as a table that a reader can check, and
-// a test compares. With -rewrite, after the name of the package, the files are written again; a change of them is to be read.
+// Package table holds tests to text files: what arithmetic gives is written down as a table that a reader can check,
+// and a test compares. With -rewrite, after the name of the package, the files are written again; a change of them is
+// to be read.
 //
 //	go test ./internal/model -run Spans -rewrite
 package table
@@ -40,7 +41,8 @@ func Hold(t *testing.T, name, got string) {
 			return "(the end)"
 		}
 		if w, h := line(want), line(have); w != h {
-			t.Fatalf("%s, line %d:\n  is    %s\n  want  %s\nIf that is meant, run the test with -rewrite and read what changes.", path, i+1, h, w)
+			t.Fatalf("%s, line %d:\n  is    %s\n  want  %s\nIf that is meant, run the test with -rewrite and read what changes.",
+				path, i+1, h, w)
 		}
 	}
 }

@@ -12,8 +12,8 @@ const (
 	shortTry = 64
 )
 
-// frame is a choice that is still open. Of a split it is where to go on; end is -1. Of a loop, pc is the loop itself and
-// pos where it ended last: a greedy one may go back to lo, a lazy one forward to end.
+// frame is a choice that is still open. Of a split it is where to go on; end is -1. Of a loop, pc is the loop itself
+// and pos where it ended last: a greedy one may go back to lo, a lazy one forward to end.
 type frame struct {
 	pc, pos, lo, end int32
 	trail            int32 // length of the trail

@@ -1,5 +1,5 @@
-// Package onig matches the regular expressions by which tokenizers split text: those of Oniguruma in Ruby's syntax, which
-// the Hugging Face tokenizers library compiles, over Unicode 16.
+// Package onig matches the regular expressions by which tokenizers split text: those of Oniguruma in Ruby's syntax,
+// which the Hugging Face tokenizers library compiles, over Unicode 16.
 //
 // An expression finds what it finds there, character for character; one that this package does not have (back
 // references, most of what (?i: ) may hold, repeated groups that can match nothing) is an error that names it.
@@ -39,9 +39,9 @@ func Compile(expr string) (*Regexp, error) {
 // Steps is how many steps a text of n bytes may take.
 func Steps(n int) int { return stepsFrom + stepsPerByte*n }
 
-// Find goes through s and yields each match, leftmost first, as the bytes from i to j. A match of nothing counts but for
-// one just behind a match. It stops when yield returns false, and with ErrWork once it has taken the steps that are left,
-// of which it takes off its own: the parts of one text share them.
+// Find goes through s and yields each match, leftmost first, as the bytes from i to j. A match of nothing counts but
+// for one just behind a match. It stops when yield returns false, and with ErrWork once it has taken the steps that are
+// left, of which it takes off its own: the parts of one text share them.
 func (re *Regexp) Find(s string, left *int, yield func(i, j int) bool) error {
 	m := matcher{re: re, s: s, left: *left}
 	defer func() { *left = max(m.left, 0) }()

@@ -15,7 +15,8 @@ var younger = map[string]string{
 	"Lu": "1c89 a7cb-a7cc a7da a7dc 10d50-10d65",
 	"Ll": "1c8a a7cd a7db 10d70-10d85",
 	"Lm": "10d4e 10d6f 16d40-16d42 16d6b-16d6c",
-	"Lo": "105c0-105f3 10d4a-10d4d 10d4f 10ec2-10ec4 11380-11389 1138b 1138e 11390-113b5 113b7 113d1 113d3 11bc0-11be0 13460-143fa " +
+	"Lo": "105c0-105f3 10d4a-10d4d 10d4f 10ec2-10ec4 11380-11389 1138b 1138e 11390-113b5 113b7 113d1 113d3 11bc0-11be0 " +
+		"13460-143fa " +
 		"16100-1611d 16d43-16d6a 18cff 1e5d0-1e5ed 1e5f0 2ebf0-2ee5d",
 	"Mn": "897 10d69-10d6d 10efc 113bb-113c0 113ce 113d0 113d2 113e1-113e2 11f5a 1611e-16129 1612d-1612f 1e5ee-1e5ef",
 	"Mc": "113b8-113ba 113c2 113c5 113c7-113ca 113cc-113cd 113cf 1171e 1612a-1612c",
@@ -23,7 +24,8 @@ var younger = map[string]string{
 	"Pd": "10d6e",
 	"Po": "1b4e-1b4f 1b7f 113d4-113d5 113d7-113d8 11be1 16d6d-16d6f 1e5ff",
 	"Sm": "10d8e-10d8f",
-	"So": "2427-2429 2ffc-2fff 31e4-31e5 31ef 1cc00-1ccef 1cd00-1ceb3 1f8b2-1f8bb 1f8c0-1f8c1 1fa89 1fa8f 1fabe 1fac6 1fadc 1fadf " +
+	"So": "2427-2429 2ffc-2fff 31e4-31e5 31ef 1cc00-1ccef 1cd00-1ceb3 1f8b2-1f8bb 1f8c0-1f8c1 1fa89 1fa8f 1fabe 1fac6 " +
+		"1fadc 1fadf " +
 		"1fae9 1fbcb-1fbef",
 	"Arabic": "897 10ec2-10ec4 10efc", "Cyrillic": "1c89-1c8a", "Han": "2ebf0-2ee5d", "Latin": "a7cb-a7cd a7da-a7dc",
 	"Myanmar": "116d0-116e3",
@@ -33,7 +35,8 @@ var younger = map[string]string{
 const moved = 0x1171e
 
 // scripts are the names of scripts that the library was asked about.
-var scripts = strings.Fields("Arabic Armenian Bengali Bopomofo Cyrillic Devanagari Ethiopic Georgian Greek Gujarati Gurmukhi Han Hangul Hebrew " +
+var scripts = strings.Fields("Arabic Armenian Bengali Bopomofo Cyrillic Devanagari Ethiopic Georgian Greek Gujarati " +
+	"Gurmukhi Han Hangul Hebrew " +
 	"Hiragana Kannada Katakana Khmer Lao Latin Malayalam Mongolian Myanmar Oriya Sinhala Tamil Telugu Thai Tibetan Yi")
 
 // Ranges reads "lo-hi lo-hi ..." in hexadecimal.
