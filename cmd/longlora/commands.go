@@ -87,7 +87,14 @@ func runTrain(c *cobra.Command, v *cli.Values, o *train.Options, be ops.Backend)
 	if v.JSON() {
 		return document(c.OutOrStdout(), res)
 	}
-	fmt.Fprintf(c.OutOrStdout(), "%d steps, loss %.4f, %d tokens in %.1f s: %s\n", res.Steps, res.Loss, res.Tokens, res.Seconds, res.Out)
+	over, validation := "", ""
+	if n := res.Steps / 10; n > 1 {
+		over = fmt.Sprintf(" over the last %d", n)
+	}
+	if v := res.Validation.Words(); v != "" {
+		validation = ", validation loss " + v
+	}
+	fmt.Fprintf(c.OutOrStdout(), "%d steps, loss %.4f%s%s, %d tokens in %.1f s: %s\n", res.Steps, res.LossMean, over, validation, res.Tokens, res.Seconds, res.Out)
 	return nil
 }
 

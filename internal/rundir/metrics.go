@@ -5,8 +5,10 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"longlora/internal/errs"
 	"longlora/internal/files"
@@ -36,6 +38,20 @@ type Validation struct {
 
 // Any reports whether there is any.
 func (v Validation) Any() bool { return v.EvalLoss != nil || v.EvalSparse != nil || v.EvalFull != nil }
+
+// Words are the losses with their names, "" without any.
+func (v Validation) Words() string {
+	var out []string
+	for _, x := range []struct {
+		name string
+		loss *float64
+	}{{"", v.EvalLoss}, {" under s2", v.EvalSparse}, {" under full attention", v.EvalFull}} {
+		if x.loss != nil {
+			out = append(out, fmt.Sprintf("%.4f%s", *x.loss, x.name))
+		}
+	}
+	return strings.Join(out, ", ")
+}
 
 // MetricsLog appends lines to a metrics.jsonl.
 type MetricsLog struct{ f *os.File }

@@ -44,6 +44,9 @@ func (r *run) loop(ctx context.Context) error {
 			return err
 		}
 		st.Pending = nil
+		if v := m.Validation.Words(); v != "" {
+			bar.Say("validation  step %d: loss %s", m.Step, v)
+		}
 		detail := fmt.Sprintf("loss %.4f  %.0f tok/s", m.Loss, m.TokPerS)
 		if r.work.Last != nil && m.Attn == "full" {
 			detail += "  full attention"
