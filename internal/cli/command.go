@@ -31,15 +31,15 @@ func (v *Values) Command(changes errs.Advice) string {
 			case f.Value.Type() == "bool":
 				words = append(words, "--"+f.Name+"="+value)
 			default:
-				words = append(words, "--"+f.Name, quoted(value))
+				words = append(words, "--"+f.Name, Quoted(value))
 			}
 		}
 	})
 	return strings.Join(words, " ")
 }
 
-// quoted is a word as a shell takes it.
-func quoted(s string) string {
+// Quoted is a word as a shell takes it.
+func Quoted(s string) string {
 	plain := func(r rune) bool {
 		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("_-./,:=+%@", r)
 	}

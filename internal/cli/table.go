@@ -105,6 +105,8 @@ var table = []Option{
 	// What extend adds to train.
 	{Name: "train", Of: "extend", Kind: Truth, Default: "true", Usage: "train; false only interpolates the positions"},
 	{Name: "eval-limit", Of: "extend", Kind: Whole, Default: "32", Check: least(1), Usage: "windows of perplexity a length"},
+	{Name: "trials", Of: "extend", Kind: Whole, Default: "3", Check: within(1, mostTimes, "from 1 to 2^20"), Usage: "passkeys a depth"},
+	{Name: "depths", Of: "extend", Kind: Whole, Default: "10", Check: within(1, mostTimes, "from 1 to 2^20"), Usage: "depths at which a passkey stands"},
 	{Name: "passkey-template", Of: "extend", Arg: "FILE", Usage: "YAML file of the passkey task's words"},
 
 	// What merge makes.

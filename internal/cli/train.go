@@ -155,6 +155,7 @@ func (v *Values) Extend() (o extend.Options, err error) {
 		return o, err
 	}
 	o.DoTrain, o.EvalLimit, o.Words = v.truth("train"), v.whole("eval-limit"), v.text("passkey-template")
+	o.Trials, o.Depths = v.whole("trials"), v.whole("depths")
 	o.Threads, o.Given = v.whole("threads"), v.settings("extend")
 	switch {
 	case !o.DoTrain && o.Adapter != "":

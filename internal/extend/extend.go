@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"strconv"
+	"strings"
 
 	"longlora/internal/ckpt"
 	"longlora/internal/data"
@@ -44,17 +46,13 @@ type Report struct {
 	Out       string           `json:"out"`
 }
 
-// Passkeys of a length.
-const (
-	depths = 10
-	trials = 3
-)
-
 // Options are train's, whose Out is the whole work's, and how to evaluate.
 type Options struct {
 	train.Options
 	DoTrain   bool
-	EvalLimit int    // windows of perplexity a length
+	EvalLimit int // windows of perplexity a length
+	Trials    int // passkeys a depth
+	Depths    int
 	Words     string // a file of the passkey task's words, "" for the paper's
 	Threads   int
 	Given     []train.Setting // all options, as they were given
@@ -74,7 +72,8 @@ type extension struct {
 
 // Run does what is left of the work in --out.
 func Run(ctx context.Context, cfg *Options, be ops.Backend, log io.Writer) (Report, error) {
-	e := &extension{cfg: cfg, be: be, log: &once{w: log, said: map[string]bool{}}}
+	said := &once{w: log, said: map[string]bool{}}
+	e := &extension{cfg: cfg, be: be, log: said}
 	if err := checkOut(cfg); err != nil { // before anything is read
 		return e.rep, err
 	}
@@ -91,6 +90,7 @@ func Run(ctx context.Context, cfg *Options, be ops.Backend, log io.Writer) (Repo
 	if err := e.claim(ctx); err != nil {
 		return e.rep, err
 	}
+	said.begin()
 	for _, stage := range []func(context.Context) error{e.before, e.train, e.merge, e.after} {
 		if ctx.Err() != nil {
 			return e.rep, errs.Interruptedf("interrupted; the same command goes on from %s", cfg.Out)
@@ -115,9 +115,42 @@ func DryRun(ctx context.Context, cfg *Options, be ops.Backend, log io.Writer) (*
 	if err := e.open(ctx); err != nil {
 		return nil, err
 	}
-	e.base.Close()
-	e.stream.Close()
-	return train.DryRun(ctx, e.training(), be, log)
+	defer e.base.Close()
+	defer e.stream.Close()
+	facts, err := train.DryRun(ctx, e.training(), be, log)
+	if err != nil {
+		return nil, err
+	}
+	return facts, e.estimate(ctx, facts.Seconds)
+}
+
+// begin says before anything is computed what all of it is and will take. What the training or an evaluation would refuse
+// is refused here.
+func (e *extension) begin(ctx context.Context) (err error) {
+	seconds := 0.0
+	if e.cfg.DoTrain {
+		if seconds, err = train.Check(ctx, e.training(), e.be, e.log); err != nil {
+			return err
+		}
+	}
+	return e.estimate(ctx, seconds)
+}
+
+// estimate says what three evaluations and so many seconds of training will take together.
+func (e *extension) estimate(ctx context.Context, training float64) error {
+	each, err := eval.Predict(ctx, e.job(e.base.Dir, nil, nil), e.be, e.log)
+	if err != nil {
+		return err
+	}
+	var lengths []string
+	for _, l := range e.rep.Lengths {
+		lengths = append(lengths, strconv.Itoa(l.Ctx))
+	}
+	fmt.Fprintf(e.log, "evaluation  base, interpolated and trained at %s tokens, %d windows and %d passkeys each: about %s a model\n",
+		strings.Join(lengths, ", "), e.cfg.EvalLimit, e.cfg.Depths*e.cfg.Trials, ui.Duration(each))
+	fmt.Fprintf(e.log, "in all      about %s: %s of training and %s of evaluation, reading and writing the model left out\n",
+		ui.Duration(training+3*each), ui.Duration(training), ui.Duration(3*each))
+	return nil
 }
 
 // open reads the base and the held-out text.
@@ -179,13 +212,9 @@ func (e *extension) heldOut() float64 {
 // evaluate scores one model at every length.
 func (e *extension) evaluate(ctx context.Context, what, dir string, pos *rope.Positions, window *s2attn.Choice, put func(*Length) *Figures) error {
 	fmt.Fprintf(e.log, "evaluating the %s model\n", what)
-	c := eval.Options{Memory: e.cfg.Memory, Options: s2attn.Options{Attn: "full"}, Window: window, Models: []string{dir}, Tasks: []string{"ppl", "passkey"},
-		Stride: 256, Limit: e.cfg.EvalLimit, Protocol: "longlora", Trials: trials, Depths: depths, Seed: e.cfg.Seed, Words: e.cfg.Words,
-		Out: filepath.Join(e.cfg.Out, rundir.EvaluatedDir, what)}
-	for _, l := range e.rep.Lengths {
-		c.Ctx = append(c.Ctx, l.Ctx)
-	}
-	rep, err := eval.Run(ctx, eval.Job{Options: c, Stream: e.stream, Positions: pos, SkipShort: true}, e.be, e.log)
+	job := e.job(dir, pos, window)
+	job.Out = filepath.Join(e.cfg.Out, rundir.EvaluatedDir, what)
+	rep, err := eval.Run(ctx, job, e.be, e.log)
 	if err != nil {
 		return err
 	}
@@ -197,6 +226,16 @@ func (e *extension) evaluate(ctx context.Context, what, dir string, pos *rope.Po
 		}
 	}
 	return nil
+}
+
+// job is the evaluation of one model at every length.
+func (e *extension) job(dir string, pos *rope.Positions, window *s2attn.Choice) eval.Job {
+	c := eval.Options{Memory: e.cfg.Memory, Options: s2attn.Options{Attn: "full"}, Window: window, Models: []string{dir}, Tasks: []string{"ppl", "passkey"},
+		Stride: 256, Limit: e.cfg.EvalLimit, Protocol: "longlora", Trials: e.cfg.Trials, Depths: e.cfg.Depths, Seed: e.cfg.Seed, Words: e.cfg.Words}
+	for _, l := range e.rep.Lengths {
+		c.Ctx = append(c.Ctx, l.Ctx)
+	}
+	return eval.Job{Options: c, Stream: e.stream, Positions: pos, SkipShort: true}
 }
 
 // before evaluates the base as its config says, and with the new positions, untrained.

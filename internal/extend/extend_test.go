@@ -160,6 +160,27 @@ func TestLengthsAndWhatIsLeftOut(t *testing.T) {
 	}
 }
 
+// Before anything is computed the plan of the training and the time of all of it are said; the plan is not said again.
+// Trials and depths are the passkeys of a length.
+func TestBeginsWithThePlan(t *testing.T) {
+	rep, log, err := run(t, options(t, tokens, t.TempDir(), "--eval-data="+evalData(t), "--steps=1", "--trials=2", "--depths=3"), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, after, begun := strings.Cut(log, "evaluating the base model")
+	for _, s := range []string{"\npositions ", "\nmemory ", "s for 1 steps\n", "at 128, 256 tokens, 32 windows and 6 passkeys each: about ", "\nin all      about "} {
+		if !begun || !strings.Contains("\n"+before, s) {
+			t.Errorf("the beginning does not say %q:\n%s", s, before)
+		}
+	}
+	if strings.Contains(after, "\npositions ") || !strings.Contains(after, "\ntrain 1/1") {
+		t.Errorf("the plan is said again, or nothing was trained:\n%s", after)
+	}
+	if len(rep.Lengths) != 2 {
+		t.Errorf("%+v", rep.Lengths)
+	}
+}
+
 // Without training the weights stay and only the positions change: the trained figures are the interpolated ones.
 func TestOnlyInterpolated(t *testing.T) {
 	out := t.TempDir()

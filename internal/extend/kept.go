@@ -7,7 +7,7 @@ import (
 )
 
 // What is no loss at the base's own length: a perplexity that is higher by a hundredth at most, and recall that is lower
-// by 5 points at most, one or two of the 30 passkeys.
+// by 5 points at most: one passkey of thirty.
 const (
 	samePPL    = 0.01
 	sameRecall = 0.05

@@ -6,22 +6,32 @@ import (
 	"sync"
 )
 
-// once stands before a log and lets a note or a warning pass the first time alone: the same data and the same base are
-// opened at every stage. Each is one call of Write.
+// once stands before a log and lets a note, a warning, and whatever was said before the work began pass the first time
+// alone: the same data and the same base are opened at every stage, and the plan of the training is said before the
+// evaluation of the base. Each is one call of Write.
 type once struct {
-	w    io.Writer
-	mu   sync.Mutex
-	said map[string]bool
+	w     io.Writer
+	mu    sync.Mutex
+	said  map[string]bool
+	began bool
+}
+
+// begin ends the time before the work.
+func (o *once) begin() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.began = true
 }
 
 // Write writes p, or passes it over.
 func (o *once) Write(p []byte) (int, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if line := string(p); strings.HasPrefix(line, "note: ") || strings.HasPrefix(line, "warning: ") {
-		if o.said[line] {
-			return len(p), nil
-		}
+	line := string(p)
+	if o.said[line] {
+		return len(p), nil
+	}
+	if !o.began || strings.HasPrefix(line, "note: ") || strings.HasPrefix(line, "warning: ") {
 		o.said[line] = true
 	}
 	return o.w.Write(p)

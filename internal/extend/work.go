@@ -94,10 +94,8 @@ func (e *extension) claim(ctx context.Context) error {
 	e.work = w
 	old, err := readWork(e.cfg.Out)
 	if errors.Is(err, fs.ErrNotExist) {
-		if e.cfg.DoTrain {
-			if err := train.Check(ctx, e.training(), e.be, e.log); err != nil {
-				return err
-			}
+		if err := e.begin(ctx); err != nil {
+			return err
 		}
 		return w.write(e.cfg.Out)
 	}

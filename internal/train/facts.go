@@ -29,16 +29,19 @@ type Facts struct {
 	PredictS  float64          `json:"predicted_s"` // of a step
 	FullSteps int              `json:"full_steps"`
 	*plan.PlannedLast
+	Seconds float64 `json:"-"` // predicted of all steps
 }
 
-// Check refuses what a run would refuse before its first step; nothing is written.
-func Check(ctx context.Context, c *Options, be ops.Backend, log io.Writer) error {
+// Check says on log what a run would do, and refuses what it would refuse before its first step; nothing is written. It
+// returns the predicted seconds of all steps.
+func Check(ctx context.Context, c *Options, be ops.Backend, log io.Writer) (float64, error) {
 	s, err := chosen(ctx, c, be, log)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	s.close()
-	return nil
+	defer s.close()
+	s.notes(log)
+	return s.facts(log, 0)
 }
 
 // chosen is a set-up with a plan, for a run that is not begun.
@@ -65,7 +68,8 @@ func DryRun(ctx context.Context, c *Options, be ops.Backend, log io.Writer) (*Fa
 	}
 	defer s.close()
 	s.notes(log)
-	if err := s.facts(log, 0); err != nil {
+	seconds, err := s.facts(log, 0)
+	if err != nil {
 		return nil, err
 	}
 	rates, err := s.machine.Predicting()
@@ -78,7 +82,7 @@ func DryRun(ctx context.Context, c *Options, be ops.Backend, log io.Writer) (*Fa
 	room := s.plan.Room()
 	return &Facts{Positions: s.base.Record(s.pos.Positions), Ctx: c.Ctx, Group: s.work.Spec.Group, Rows: s.order.Rows(), Steps: s.steps, Trainable: s.plan.Trainable,
 		Tile: s.plan.Tile, DevPlan: room.Device, HostPlan: room.Host, PredictS: s.plan.Seconds(rates, c.Accum), FullSteps: s.fullSteps(),
-		PlannedLast: plan.NewPlannedLast(s.work, s.plan, rates, c.Accum)}, nil
+		PlannedLast: plan.NewPlannedLast(s.work, s.plan, rates, c.Accum), Seconds: seconds}, nil
 }
 
 // notes passes on what the user should know about the model.
@@ -91,8 +95,9 @@ func (s *setup) notes(log io.Writer) {
 	}
 }
 
-// facts says before step 1 what will be done and what it will take.
-func (s *setup) facts(log io.Writer, done int) error {
+// facts says before step 1 what will be done and what it will take. It returns the predicted seconds of the steps that are
+// left.
+func (s *setup) facts(log io.Writer, done int) (float64, error) {
 	c := s.c
 	line := func(name, format string, a ...any) {
 		fmt.Fprintf(log, "%-11s %s\n", name, fmt.Sprintf(format, a...))
@@ -133,7 +138,7 @@ func (s *setup) facts(log io.Writer, done int) error {
 	}
 	rates, err := s.machine.Predicting()
 	if err != nil {
-		return err
+		return 0, err
 	}
 	each, sec := s.plan.Seconds(rates, c.Accum), 0.0
 	said := fmt.Sprintf("%.3g s a step predicted", each)
@@ -143,8 +148,9 @@ func (s *setup) facts(log io.Writer, done int) error {
 		said += fmt.Sprintf(", %.3g s with full attention", last)
 		left, sec = left-full, last*float64(full)
 	}
-	line("time", "%s, %s for %d steps", said, ui.Duration(sec+each*float64(left)), s.steps-done)
-	return nil
+	sec += each * float64(left)
+	line("time", "%s, %s for %d steps", said, ui.Duration(sec), s.steps-done)
+	return sec, nil
 }
 
 // whose says where the positions come from.

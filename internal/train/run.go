@@ -97,7 +97,7 @@ func (r *run) start() error {
 		return err
 	}
 	r.rec.Plan, r.rec.Steps, r.rec.FullSteps = r.plan, r.steps, r.fullSteps()
-	if err := r.facts(r.log, r.rec.State.Step); err != nil {
+	if _, err := r.facts(r.log, r.rec.State.Step); err != nil {
 		return err
 	}
 	var err error
