@@ -37,16 +37,14 @@ def call(*cmd):
 
 
 def train(a, phases, seed, work):
-    """One run a phase, each going on from the one before; the last one's folder, seconds and mean loss."""
+    """One run a phase, each going on from the one before: the last one's folder, all seconds, the mean loss at the end."""
     seconds, out = 0, None
     for i, flags in enumerate(phases):
         more = ["--adapter", out] if out else []
         out = os.path.join(work, f"run{i}")
         r = call(a.longlora, "train", "--model", a.model, "--data", a.train, "--out", out, "--seed", str(seed), "--json", *COMMON, *more, *flags)
         seconds += r["seconds"]
-    with open(os.path.join(out, "metrics.jsonl")) as f:
-        losses = [json.loads(line)["loss"] for line in f]
-    return out, seconds, statistics.fmean(losses[-max(1, len(losses) // 10):])
+    return out, seconds, r["loss_mean"]
 
 
 def judge(a, model, adapter=None):
