@@ -15,6 +15,6 @@ fi
 rm -f build-cuda.log
 bin=bin/longlora-cuda
 "$bin" --help >/dev/null
-"$bin" plan --shape llama2-7b --ctx 32768 --chip h100 --device-mem 72GiB --json | grep -q '"fits": true'
+"$bin" plan --recipe paper --shape llama2-7b --ctx 32768 --chip h100 --device-mem 72GiB --json | grep -q '"fits": true'
 "$bin" bench --shape tiny --ctx 256 --device cpu --steps 1 --warmup 0 --json | grep -q '"device": "cpu"'
 echo "the CUDA binary builds and starts"

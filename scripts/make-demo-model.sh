@@ -13,7 +13,7 @@ mkdir -p "$work/init" bin
 go build -o bin/longlora ./cmd/longlora
 go build -o "$work/demotext" ./scripts/demotext
 language=(-fact .15 -repeat .45 -near .9 -reach 64 -drone .3 -quiet .3)
-recipe=(--init random --tune full --attn full --accum 1 --lr 3e-3 --schedule cosine --warmup-steps 100)
+recipe=(--recipe paper --init random --tune full --attn full --accum 1 --lr 3e-3 --schedule cosine --warmup-steps 100)
 
 "$work/demotext" -model "$work/init"
 "$work/demotext" "${language[@]}" -seed 1 -docs 65536 -len 128 -out "$work/base.bin"

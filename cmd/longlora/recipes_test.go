@@ -96,8 +96,8 @@ func TestRecipes(t *testing.T) {
 			t.Errorf("recipe %s is missing or not of %d tokens", name, ctx)
 			continue
 		}
-		if paper := strings.HasPrefix(name, "llama2"); paper && (c.Steps != 1000 || c.Accum != 64 || group(c) != ctx/4 || c.LR != map[bool]float64{true: 1e-5, false: 2e-5}[strings.Contains(name, "70b")]) {
-			t.Errorf("%s: %d steps, accumulation %d, G %d, rate %g", name, c.Steps, c.Accum, group(c), c.LR)
+		if paper := strings.HasPrefix(name, "llama2"); paper && (c.Steps != 1000 || c.Accum != 64 || group(c) != ctx/4 || *c.LR != map[bool]float64{true: 1e-5, false: 2e-5}[strings.Contains(name, "70b")]) {
+			t.Errorf("%s: %d steps, accumulation %d, G %d, rate %g", name, c.Steps, c.Accum, group(c), *c.LR)
 		}
 	}
 	if c := names["sft-longalpaca"]; c != nil && (c.Epochs != 5 || group(c) != 8192 || c.Documents.Template != "longalpaca" || !slices.Equal(c.Data, []string{"data/LongAlpaca-12k.json"})) {

@@ -27,6 +27,7 @@ func TestScripts(t *testing.T) {
 		Dir: "testdata/script",
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("GOLDEN", golden)
+			e.Setenv("LONGLORA_RECIPE", "paper") // a script that is of another one names it
 			return nil
 		},
 		Condition: func(cond string) (bool, error) {

@@ -213,6 +213,7 @@ func (b *bench) step(ctx context.Context, e *train.Engine, w *load.Batches, s in
 	if err != nil {
 		return err
 	}
-	e.Model.Params.Update(ops.AdamW{LR: b.c.LR, Beta1: b.c.Beta1, Beta2: b.c.Beta2, Eps: b.c.Eps, Decay: b.c.WeightDecay, GradScale: train.Clip(norm, b.c.MaxGradNorm), Step: s})
+	lr, outer := b.c.RatesFor(b.d.C)
+	e.Model.Params.Update(ops.AdamW{LR: lr, Beta1: b.c.Beta1, Beta2: b.c.Beta2, Eps: b.c.Eps, Decay: b.c.WeightDecay, GradScale: train.Clip(norm, b.c.MaxGradNorm), Step: s}, outer)
 	return b.be.Sync()
 }

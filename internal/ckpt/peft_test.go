@@ -314,7 +314,7 @@ func TestWriteAdapterAsPEFT(t *testing.T) {
 		}
 		sort.Strings(names)
 		dir := t.TempDir()
-		if err := WriteAdapter(dir, NewAdapter{Base: "org/base", Config: NewAdapterConfig(4, 8, []string{"k_proj", "o_proj", "q_proj", "v_proj"}), Tied: tied, Model: names, Tensors: ts}); err != nil {
+		if err := WriteAdapter(dir, NewAdapter{Base: "org/base", Config: NewAdapterConfig(4, 8, false, []string{"k_proj", "o_proj", "q_proj", "v_proj"}), Tied: tied, Model: names, Tensors: ts}); err != nil {
 			t.Fatal(err)
 		}
 		got, err := OpenSafetensors(filepath.Join(dir, "adapter_model.safetensors"))

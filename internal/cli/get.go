@@ -45,6 +45,9 @@ func (v *Values) tokens(name string) int { return int(*v.fs.Lookup(name).Value.(
 
 func (v *Values) lengths(name string) []int { return *v.fs.Lookup(name).Value.(*tokensList).list }
 
+// rate is a learning rate; nil where it is auto.
+func (v *Values) rate(name string) *float64 { return v.fs.Lookup(name).Value.(*rate).x }
+
 // bytes is a size; nil where nothing gives it.
 func (v *Values) bytes(name string) *int64 {
 	n, ok := parseBytes(v.text(name))

@@ -22,6 +22,7 @@ type Source int
 const (
 	Default Source = iota
 	Recipe
+	Record // of the run that is gone on from
 	File
 	Env
 	Flag
@@ -79,6 +80,9 @@ func Load(flags *pflag.FlagSet) (*Values, error) {
 	v.sayFile()
 	if first == nil {
 		first = v.exclude()
+	}
+	if first == nil {
+		first = v.cook()
 	}
 	return v, first
 }
@@ -322,7 +326,12 @@ func (v *Values) settings(command string) (out []train.Setting) {
 		if o == nil || o.Resume == train.OfCall || Find(command, f.Name) == nil {
 			return
 		}
-		x := train.Setting{Option: errs.Option(f.Name), Given: v.Given(f.Name), Unset: o.unset(), Resume: o.Resume}
+		source := v.source[f.Name]
+		x := train.Setting{Option: errs.Option(f.Name), Given: v.Given(f.Name), Unset: o.unset() && source == Default, Resume: o.Resume}
+		if x.Recipe = byRecipe(f.Name); x.Recipe && source == Default && slices.Contains(byRule, f.Name) {
+			source = Recipe // by its rule
+		}
+		x.From = v.origin(source)
 		switch list, isList := f.Value.(pflag.SliceValue); {
 		case isList && len(list.GetSlice()) == 0, v.source[f.Name] == Default && f.DefValue == "":
 			return

@@ -57,7 +57,7 @@ func TestPrecedence(t *testing.T) {
 		args            []string
 		want            int
 	}{
-		{name: "default", want: 8},
+		{name: "default", want: 16},
 		{name: "file", file: "rank: 3\n", want: 3},
 		{name: "environment over file", file: "rank: 3\n", env: "4", want: 4},
 		{name: "flag over environment", file: "rank: 3\n", env: "4", args: []string{"--rank=5"}, want: 5},
@@ -185,12 +185,12 @@ func TestFileKeys(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	testkit.Each(t, c, map[string]bool{"max_grad_norm": c.MaxGradNorm == 0.5, "warmup-steps": c.WarmupSteps == 7, "lr": c.LR == 1e-4, "train_embed": !c.TrainEmbed})
+	testkit.Each(t, c, map[string]bool{"max_grad_norm": c.MaxGradNorm == 0.5, "warmup-steps": c.WarmupSteps == 7, "lr": *c.LR == 1e-4, "train_embed": !c.TrainEmbed})
 	// --config names another file, which is then the only one.
 	other := filepath.Join(t.TempDir(), "other.yaml")
 	testkit.Write(t, other, least+"rank: 2\n")
 	testkit.Write(t, cli.DefaultFile, "rank: 9\nalpha: 1\n")
-	if c, _, err = parse(t, "--config", other); err != nil || c.Rank != 2 || c.Alpha != 16 {
+	if c, _, err = parse(t, "--config", other); err != nil || c.Rank != 2 || c.Alpha != 32 {
 		t.Errorf("rank %d, alpha %v: %v", c.Rank, c.Alpha, err)
 	}
 	t.Setenv("LONGLORA_CONFIG", other)
@@ -258,7 +258,7 @@ func TestEffective(t *testing.T) {
 		e[string(x.Option)] = x.Value
 	}
 	for k, want := range map[string]any{"rank": train.Number("4"), "targets": []string{"q_proj", "v_proj"}, "ctx": train.Number("64"),
-		"lr": train.Number("2e-05"), "group-size": train.Number("10"), "data": []string{"d"}, "out": "o"} {
+		"lr": train.Number("auto"), "group-size": train.Number("10"), "data": []string{"d"}, "out": "o"} {
 		if !reflect.DeepEqual(e[k], want) {
 			t.Errorf("%s: %v, want %v", k, e[k], want)
 		}
@@ -324,7 +324,7 @@ func TestFileText(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	testkit.Each(t, c, map[string]bool{"ctx": c.Ctx == 64, "out": c.Out == "m", "steps": c.Steps == 1000, "seed": c.Seed == 1000, "lr": c.LR == 1e-4,
+	testkit.Each(t, c, map[string]bool{"ctx": c.Ctx == 64, "out": c.Out == "m", "steps": c.Steps == 1000, "seed": c.Seed == 1000, "lr": *c.LR == 1e-4,
 		"shuffle": !c.Shuffle, "targets": reflect.DeepEqual(c.Targets, []string{"q_proj"}), "group": c.Group == ".25"})
 	for _, file := range []string{"", "# nothing\n", "---\n"} {
 		if _, _, err := load(t, file, "--model=m", "--data=d", "--ctx=64", "--out=o"); err != nil {

@@ -48,6 +48,7 @@ const (
 	Tokens       // a count of tokens, as 32768 or 32k
 	Lengths      // several counts of tokens by comma
 	Window       // a choice of windows
+	Rate         // a float64, or auto
 )
 
 // Check says what is wrong with a value as it is written; "" for nothing.
@@ -78,6 +79,14 @@ var below = number("from 0 to below 1", func(x float64) bool { return x >= 0 && 
 
 // finite is a check of a number from 0 on.
 var finite = number("a finite number from 0 on", func(x float64) bool { return x >= 0 && !math.IsInf(x, 0) })
+
+// rated is a check of a learning rate, which may be auto.
+func rated(value string) string {
+	if value == "auto" {
+		return ""
+	}
+	return finite(value)
+}
 
 // positive is a check of a number above 0.
 var positive = number("a positive number", func(x float64) bool { return x > 0 && !math.IsInf(x, 0) })
@@ -174,6 +183,8 @@ func (o *Option) define(f *pflag.FlagSet) {
 		f.Var(&tokensList{list: new([]int)}, o.Name, o.Usage)
 	case Window:
 		f.Var(new(choice), o.Name, o.Usage)
+	case Rate:
+		f.Var(new(rate), o.Name, o.Usage)
 	}
 	if o.Default != "" {
 		x := f.Lookup(o.Name)
@@ -206,6 +217,8 @@ func (o *Option) Argument() string {
 		return "N,…"
 	case Real:
 		return "X"
+	case Rate:
+		return "auto|X"
 	}
 	return "TEXT"
 }

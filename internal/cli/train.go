@@ -30,7 +30,11 @@ func (v *Values) positions() (rope.Request, error) {
 	if v.text("rope") == "none" && v.Exclusive("rope", "rope-factor") != nil {
 		return rope.Request{}, errs.Usagef("--rope none and --rope-factor exclude each other: none is without scaling")
 	}
-	return rope.Request{Rope: v.text("rope"), Factor: v.real("rope-factor"), BaseCtx: v.tokens("base-ctx")}, nil
+	r := rope.Request{Rope: v.text("rope"), Factor: v.real("rope-factor"), BaseCtx: v.tokens("base-ctx")}
+	if v.option("recipe") != nil {
+		r.Beyond, r.Margin = v.recipe().rope, v.recipe().margin
+	}
+	return r, nil
 }
 
 // documents is how documents are read.
@@ -66,8 +70,8 @@ func (v *Values) step(ctx int) (plan.Training, error) {
 		Options: v.attention(), Full: full, Ctx: ctx, Batch: 1, Accum: 1,
 		Trained: load.Trained{
 			Tune: v.text("tune"), Rank: v.whole("rank"), Alpha: v.real("alpha"), Dropout: v.real("dropout"), Targets: v.texts("targets"),
-			TrainEmbed: v.truth("train-embed"), TrainNorm: v.truth("train-norm"),
-			Given: v.given("rank", "alpha", "targets", "train-embed", "train-norm"),
+			RSLoRA: v.truth("rslora"), TrainEmbed: v.truth("train-embed"), TrainNorm: v.truth("train-norm"), TrainHead: v.truth("train-head"),
+			Given: v.given("rank", "alpha", "rslora", "targets", "train-embed", "train-norm", "train-head"),
 		},
 		Tile: v.tokens("tile"), KeepActivations: v.text("keep-activations"), MoveLayers: v.whole("move-layers"),
 	}, err
@@ -145,7 +149,8 @@ func (v *Values) Train() (o train.Options, err error) {
 
 // optimizer fills in how a step changes what is trained, and the seed.
 func (v *Values) optimizer(o *train.Options) {
-	o.LR, o.Beta1, o.Beta2, o.Eps = v.real("lr"), v.real("beta1"), v.real("beta2"), v.real("eps")
+	o.LR, o.LREmbed, o.Rates = v.rate("lr"), v.rate("lr-embed"), v.recipe().rates
+	o.Beta1, o.Beta2, o.Eps = v.real("beta1"), v.real("beta2"), v.real("eps")
 	o.WeightDecay, o.MaxGradNorm, o.Seed = v.real("weight-decay"), v.real("max-grad-norm"), v.seed("seed")
 }
 

@@ -125,7 +125,7 @@ func Unfit(f *pflag.Flag, err error) string {
 	switch f.Value.Type() {
 	case "int", "uint64":
 		return "not a whole number"
-	case "float64":
+	case "float64", "rate":
 		return "not a number"
 	case "bool":
 		return "neither true nor false"
@@ -155,4 +155,28 @@ func (c *choice) Set(s string) error {
 	}
 	*c = choice(n)
 	return nil
+}
+
+// rate is an option of a learning rate; nil is auto.
+type rate struct{ x *float64 }
+
+func (r *rate) String() string {
+	if r.x == nil {
+		return "auto"
+	}
+	return strconv.FormatFloat(*r.x, 'g', -1, 64)
+}
+
+func (r *rate) Type() string { return "rate" }
+
+func (r *rate) Set(s string) error {
+	if s == "auto" {
+		r.x = nil
+		return nil
+	}
+	x, err := strconv.ParseFloat(s, 64)
+	if err == nil {
+		r.x = &x
+	}
+	return err
 }

@@ -29,7 +29,7 @@ func options(t *testing.T, data, out string, more ...string) *extend.Options {
 	t.Helper()
 	args := append([]string{"--model=" + golden + "/model", "--data=" + data, "--out=" + out, "--ctx=256", "--base-ctx=32",
 		"--steps=6", "--accum=1", "--warmup-steps=0", "--lr=1e-3", "--save-every=2", "--full-last=0.5"}, more...)
-	c, err := flags.Parse(t, "extend", args).Extend()
+	c, err := flags.Parse(t, "extend", append([]string{"--recipe=paper"}, args...)).Extend()
 	if err != nil {
 		t.Fatal(err)
 	}

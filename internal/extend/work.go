@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"longlora/internal/errs"
 	"longlora/internal/files"
@@ -70,6 +71,24 @@ func readWork(out string) (w work, err error) {
 
 // maxWork is longer than the record of any extension.
 const maxWork = 32 << 20
+
+// Recorded are the options that the work in a folder recorded, as text; nil where there is none to go on with: what is wrong
+// with it is said where it is gone on with.
+func Recorded(out string) map[string]string {
+	if out == "" {
+		return nil
+	}
+	w, err := readWork(out)
+	if err != nil {
+		return nil
+	}
+	for name, text := range w.Options { // a list stands there as [a b]
+		if list, ok := strings.CutPrefix(text, "["); ok {
+			w.Options[name] = strings.ReplaceAll(strings.TrimSuffix(list, "]"), " ", ",")
+		}
+	}
+	return w.Options
+}
 
 func (w work) write(out string) error {
 	return files.WriteSealed(filepath.Join(out, rundir.ExtensionFile), w)

@@ -46,6 +46,9 @@ func (b *Base) Place(adapter string, r rope.Request) (p Positions, err error) {
 		return p, err
 	}
 	if p.Beside == nil {
+		if adapter != "" { // what else it was trained at is not known
+			r.Beyond, r.Margin = "", 0
+		}
 		p.Positions, p.Changed, err = b.Positions.Resolve(r, b.Desc().RotaryDim())
 	} else {
 		p.Positions, p.Changed, err = b.Positions.GoOn(*p.Beside, r, b.Desc().RotaryDim())

@@ -16,8 +16,10 @@ type Trained struct {
 	Adapter               string // the folder of the adapter to go on from, "" for a fresh one
 	Rank                  int
 	Alpha, Dropout        float64
+	RSLoRA                bool // the scale is alpha/√rank instead of alpha/rank
 	Targets               []string
 	TrainEmbed, TrainNorm bool
+	TrainHead             bool          // of a model whose head is the embedding, the embedding
 	Given                 []errs.Option // those of these options that were given: an adapter must have the same
 }
 
@@ -32,13 +34,15 @@ func (c Trained) Trains(base *Base, d model.Desc) (model.Train, error) {
 		return model.Train{}, err
 	}
 	if base.Adapter == nil {
-		return lora.Fresh{Rank: c.Rank, Alpha: c.Alpha, Drop: c.Dropout, Targets: targets, Embed: c.TrainEmbed, Norms: c.TrainNorm}.Train(d), nil
+		return lora.Fresh{Rank: c.Rank, Alpha: c.Alpha, RSLoRA: c.RSLoRA, Drop: c.Dropout, Targets: targets,
+			Embed: c.TrainEmbed, Norms: c.TrainNorm, Head: c.TrainHead}.Train(d), nil
 	}
 	tr, err := base.Resume(c.Dropout)
 	if err != nil {
 		return tr, err
 	}
 	has := base.Adapter.Config
+	head := tr.Whole[d.HeadName()] || d.Tied && tr.Whole[d.EmbedName()]
 	for _, d := range []struct {
 		option    errs.Option
 		asked, is any
@@ -48,6 +52,8 @@ func (c Trained) Trains(base *Base, d model.Desc) (model.Train, error) {
 		{"alpha", c.Alpha, has.Alpha, c.Alpha != has.Alpha},
 		{"targets", targets, base.Adapter.Targets(), !slices.Equal(targets, base.Adapter.Targets())},
 		{"train-embed", c.TrainEmbed, tr.Whole[d.EmbedName()], c.TrainEmbed != tr.Whole[d.EmbedName()]},
+		{"rslora", c.RSLoRA, has.RSLoRA, c.RSLoRA != has.RSLoRA},
+		{"train-head", c.TrainHead, head, c.TrainHead != head},
 		{"train-norm", c.TrainNorm, d.TrainsNorms(tr), c.TrainNorm != d.TrainsNorms(tr)},
 	} {
 		if d.differs && slices.Contains(c.Given, d.option) {

@@ -37,18 +37,24 @@ type Fresh struct {
 	Rank         int
 	Alpha, Drop  float64
 	Targets      []string // by their modules' own names
+	RSLoRA       bool     // the scale is alpha/√rank instead of alpha/rank
 	Embed, Norms bool     // trained whole
+	Head         bool     // so too; of a model whose head is the embedding, the embedding
 }
 
 // Train says what of a model it trains.
 func (f Fresh) Train(d model.Desc) model.Train {
 	tr := model.Train{Drop: f.Drop, Whole: map[string]bool{}, LoRA: map[string]model.LowRank{}}
+	scale := f.Alpha / float64(f.Rank)
+	if f.RSLoRA {
+		scale = f.Alpha / math.Sqrt(float64(f.Rank))
+	}
 	for _, s := range d.Tensors() {
 		switch {
-		case s.Role == model.Embed && f.Embed || s.Norm() && f.Norms:
+		case s.Role == model.Embed && (f.Embed || f.Head && d.Tied) || s.Role == model.Head && f.Head || s.Norm() && f.Norms:
 			tr.Whole[s.Name] = true
 		case s.Linear() && slices.Contains(f.Targets, s.Target()):
-			tr.LoRA[s.Module()] = model.LowRank{Rank: f.Rank, Scale: float32(f.Alpha / float64(f.Rank))}
+			tr.LoRA[s.Module()] = model.LowRank{Rank: f.Rank, Scale: float32(scale)}
 		}
 	}
 	return tr

@@ -16,6 +16,7 @@ type Param struct {
 	Moment1, Moment2 ops.Tensor // float32; None when nothing is trained
 	Compute          ops.Tensor // act: what the operations read; Value itself where act is float32
 	Decay            bool       // weight decay applies: to everything but norms
+	Outer            bool       // embedding, head or norm, which have a rate of their own
 	off, allocated   int        // place in the slabs, in elements
 }
 
@@ -34,7 +35,6 @@ type Params struct {
 	byName                  map[string]*Param
 	value, grad, mom1, mom2 ops.Tensor // (n) float32
 	compute                 ops.Tensor // (n) act, None where act is float32
-	decayed                 int        // elements of the slabs before the first that does not decay
 	norm2                   ops.Tensor // (1) float64
 	b                       ops.Backend
 }
@@ -46,15 +46,15 @@ func newParams(b ops.Backend, d Desc, tr Train, arena *ops.Arena) *Params {
 	whole := func(norms bool) {
 		for _, s := range specs {
 			if s.Norm() == norms && !tr.Frozen && (tr.Full || tr.Whole[s.Name]) {
-				ps.add(s.Name, s.Shape, !norms)
+				ps.add(&Param{Name: s.Name, Shape: s.Shape, Decay: !norms, Outer: norms || s.Layer < 0})
 			}
 		}
 	}
 	whole(false)
 	for _, s := range specs {
 		if low, ok := tr.LoRA[s.Module()]; ok && s.Linear() {
-			ps.add(s.Module()+".lora_A.weight", tensor.Shape{low.Rank, s.Shape[1]}, true)
-			ps.add(s.Module()+".lora_B.weight", tensor.Shape{s.Shape[0], low.Rank}, true)
+			ps.add(&Param{Name: s.Module() + ".lora_A.weight", Shape: tensor.Shape{low.Rank, s.Shape[1]}, Decay: true})
+			ps.add(&Param{Name: s.Module() + ".lora_B.weight", Shape: tensor.Shape{s.Shape[0], low.Rank}, Decay: true})
 		}
 	}
 	whole(true)
@@ -65,17 +65,13 @@ func newParams(b ops.Backend, d Desc, tr Train, arena *ops.Arena) *Params {
 // slabAlign keeps every parameter of a slab aligned as an arena's tensors are, in float32 elements.
 const slabAlign = ops.Align / 4
 
-func (ps *Params) add(name string, shape tensor.Shape, decay bool) {
-	p := &Param{Name: name, Shape: shape, Decay: decay}
-	p.allocated = (shape.Elems() + slabAlign - 1) / slabAlign * slabAlign
+func (ps *Params) add(p *Param) {
+	p.allocated = (p.Shape.Elems() + slabAlign - 1) / slabAlign * slabAlign
 	if n := len(ps.List); n > 0 {
 		p.off = ps.List[n-1].off + ps.List[n-1].allocated
 	}
-	if decay {
-		ps.decayed = p.off + p.allocated
-	}
 	ps.List = append(ps.List, p)
-	ps.byName[name] = p
+	ps.byName[p.Name] = p
 }
 
 // layout takes the slabs from the arena, whose region is zeroed when it is new, and cuts them up.
@@ -160,17 +156,30 @@ func (ps *Params) GradNorm() (float64, error) {
 	return math.Sqrt(n2), err
 }
 
-// Update is one AdamW step on every trained tensor; h.Decay is not applied to norms.
-func (ps *Params) Update(h ops.AdamW) {
-	ps.update(0, ps.decayed, h)
-	h.Decay = 0
-	ps.update(ps.decayed, ps.value.Dim(0), h)
+// Update is one AdamW step on every trained tensor at the rate h.LR, of embedding, head and norms at the rate outer; h.Decay
+// is not applied to norms. Tensors that lie together and have the same rate and decay are one call.
+func (ps *Params) Update(h ops.AdamW, outer float64) {
+	of := func(p *Param) ops.AdamW {
+		h := h
+		if p.Outer {
+			h.LR = outer
+		}
+		if !p.Decay {
+			h.Decay = 0
+		}
+		return h
+	}
+	for i := 0; i < len(ps.List); {
+		first := ps.List[i]
+		last := first
+		for i++; i < len(ps.List) && of(ps.List[i]) == of(first) && ps.List[i].Decay == first.Decay; i++ {
+			last = ps.List[i]
+		}
+		ps.update(first.off, last.off+last.allocated, of(first))
+	}
 }
 
 func (ps *Params) update(lo, hi int, h ops.AdamW) {
-	if lo == hi {
-		return
-	}
 	c := ops.Tensor{}
 	if !ps.compute.None() {
 		c = ps.compute.Rows(lo, hi)

@@ -82,7 +82,7 @@ func newWhole(p problem) (*counted, error) {
 	if _, err := z.m.Params.GradNorm(); err != nil {
 		return nil, err
 	}
-	z.m.Params.Update(ops.AdamW{})
+	z.m.Params.Update(ops.AdamW{}, 0)
 	z.optimizer = z.c.Restart()
 	return z, nil
 }

@@ -65,7 +65,7 @@ func warm(be ops.Backend, w Work) error {
 	r.Step(batch, 1)
 	_, err = m.Params.GradNorm()
 	if err == nil {
-		m.Params.Update(ops.AdamW{LR: 1, Beta1: 0.5, Beta2: 0.5, Eps: 1, GradScale: 1, Step: 1})
+		m.Params.Update(ops.AdamW{LR: 1, Beta1: 0.5, Beta2: 0.5, Eps: 1, GradScale: 1, Step: 1}, 1)
 		_, err = r.Loss()
 	}
 	if freed := m.Release(); err == nil {

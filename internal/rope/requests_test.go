@@ -21,6 +21,10 @@ type request struct {
 	Ctx     int
 }
 
+func (r request) of() Request {
+	return Request{Rope: r.Rope, Factor: r.Factor, BaseCtx: r.BaseCtx, Ctx: r.Ctx}
+}
+
 // asked is one base under one request, from an adapter's positions where there are any.
 type asked struct {
 	Base        string
@@ -65,9 +69,9 @@ func (c asked) check(t *testing.T, config string, frequencies []float64) error {
 	if err != nil {
 		return err
 	}
-	req, go_, has := Request(c.Request), p.Resolve, (*Positions)(nil)
+	req, go_, has := c.Request.of(), p.Resolve, (*Positions)(nil)
 	if c.Adapter != nil {
-		q, _, err := p.Resolve(Request(*c.Adapter), 16)
+		q, _, err := p.Resolve(c.Adapter.of(), 16)
 		if err != nil {
 			return err
 		}

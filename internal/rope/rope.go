@@ -3,6 +3,7 @@
 package rope
 
 import (
+	"cmp"
 	"maps"
 	"math"
 	"math/big"
@@ -32,6 +33,8 @@ type Request struct {
 	Factor  float64 // 0: not given
 	BaseCtx int     // 0: not given
 	Ctx     int
+	Beyond  string  // the type that auto takes beyond what a base without scaling reads; "" is linear
+	Margin  float64 // on the factor that auto finds for that type; 0 is none
 }
 
 var types = map[string]bool{"default": true, "linear": true, "dynamic": true, "yarn": true, "llama3": true}
@@ -136,10 +139,10 @@ func (p Positions) Idle(has *Positions, r Request, headDim int) bool {
 
 // set gives the positions that r asks for, whatever their length.
 func (p Positions) set(r Request, headDim int) (Positions, bool, error) {
-	q := p
+	q, margin := p, 1.0
 	if q.Type = r.Rope; r.Rope == "" || r.Rope == "auto" {
 		if q.Type = p.Type; p.Type == "default" {
-			q.Type = "linear"
+			q.Type, margin = cmp.Or(r.Beyond, "linear"), cmp.Or(r.Margin, 1)
 		}
 	}
 	q.Dict = map[string]any{}
@@ -161,7 +164,7 @@ func (p Positions) set(r Request, headDim int) (Positions, bool, error) {
 	case !known:
 		return p, false, unknown()
 	default:
-		q.Factor = ceil(1, r.Ctx, l0)
+		q.Factor = margin * ceil(1, r.Ctx, l0)
 	}
 	if q.Type == "ntk" {
 		if err := q.ntk(headDim); err != nil {

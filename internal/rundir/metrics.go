@@ -21,6 +21,7 @@ type Metrics struct {
 	Loss       float64 `json:"loss"`
 	GradNorm   float64 `json:"grad_norm"`
 	LR         float64 `json:"lr"`
+	LREmbed    float64 `json:"lr_embed"` // of embedding, norms and head
 	Tokens     int64   `json:"tokens"`
 	TokPerS    float64 `json:"tok_per_s"`
 	StepS      float64 `json:"step_s"`

@@ -29,6 +29,7 @@ type Run struct {
 	Data      []files.Fingerprint `json:"data"`
 	EvalData  []files.Fingerprint `json:"eval_data"`
 	Options   map[string]string   `json:"options"`
+	Origins   map[string]string   `json:"origins"` // of the options that recipes set: what gave their values
 	Seed      uint64              `json:"seed"`
 	Device    string              `json:"device"`
 	DType     string              `json:"dtype"`

@@ -102,6 +102,7 @@ func (s *setup) facts(log io.Writer, done int) (float64, error) {
 	line := func(name, format string, a ...any) {
 		fmt.Fprintf(log, "%-11s %s\n", name, fmt.Sprintf(format, a...))
 	}
+	s.valueFacts(line)
 	reads := s.base.Positions.Reads(c.Positions.BaseCtx)
 	line("positions", "%s for %d tokens; %s", s.pos, c.Ctx, s.whose(reads))
 	if note := load.ExtendsNothing(c.Ctx, reads); note != "" {
@@ -164,6 +165,28 @@ func (s *setup) whose(reads int) string {
 		return fmt.Sprintf("the adapter was trained at %s for %d, the base has %s and reads %d", has, has.MaxPos, s.base.Positions, reads)
 	}
 	return fmt.Sprintf("the adapter's own, which it was trained at for %d; the base has %s and reads %d", s.pos.MaxPos, s.base.Positions, reads)
+}
+
+// valueFacts says what the options are that recipes set, by what gave them.
+func (s *setup) valueFacts(line func(name, format string, a ...any)) {
+	var order []string
+	values := map[string][]string{}
+	for _, x := range s.settings() {
+		if !x.Recipe || x.Text() == "" || s.c.Tune == "full" && adapters[x.Option] {
+			continue
+		}
+		if values[x.From] == nil {
+			order = append(order, x.From)
+		}
+		values[x.From] = append(values[x.From], string(x.Option)+" "+x.Text())
+	}
+	for i, from := range order {
+		name := ""
+		if i == 0 {
+			name = "values"
+		}
+		line(name, "%s (%s)", strings.Join(values[from], ", "), from)
+	}
 }
 
 // attentionFacts says how steps attend, and what is made of sliding windows.

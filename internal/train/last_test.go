@@ -123,7 +123,7 @@ func TestShareOnResume(t *testing.T) {
 	for _, c := range []struct{ more, want string }{
 		{"--steps=4 --full-last=0.5", "--steps was 2, now it is 4"},
 		{"--steps=2 --full-last=0.25", "--full-last was 0.5, now it is 0.25"},
-		{"--steps=2", "--full-last was 0.5, now it is not set"},
+		{"--steps=2 --attn=s2", "--full-last was 0.5, now it is not set"},
 		{"--steps=2 --attn=full", "--attn was s2, now it is full"},
 	} {
 		err := runError(t, wholeRows(t, out, strings.Fields(c.more)...)...)
@@ -133,6 +133,9 @@ func TestShareOnResume(t *testing.T) {
 	}
 	if res, _ := run(t, wholeRows(t, out, "--steps=2", "--full-last=5e-1", "--attn=s2")...); res.FullSteps != 1 {
 		t.Errorf("finished with %+v", res)
+	}
+	if res, _ := run(t, wholeRows(t, out, "--steps=2")...); res.FullSteps != 1 {
+		t.Errorf("without a word of the share that the run recorded: %+v", res)
 	}
 	none := filepath.Join(t.TempDir(), "none")
 	run(t, wholeRows(t, none, "--steps=1", "--full-last=0")...)

@@ -26,7 +26,7 @@ func (r *run) loop(ctx context.Context) error {
 	st := &r.rec.State
 	bar := ui.NewProgress(r.log, "train", r.steps, st.Step)
 	defer bar.Done()
-	sched := Schedule{Kind: r.c.Schedule, LR: r.c.LR, Warmup: r.c.WarmupSteps, Steps: r.steps}
+	sched := Schedule{Kind: r.c.Schedule, LR: r.lr, Warmup: r.c.WarmupSteps, Steps: r.steps}
 	for st.Pending != nil || st.Step < r.steps {
 		if st.Pending == nil {
 			if err := r.step(ctx, sched); err != nil {
@@ -133,7 +133,8 @@ func (r *run) step(ctx context.Context, sched Schedule) error {
 		return err
 	}
 	h := ops.AdamW{LR: sched.At(s), Beta1: c.Beta1, Beta2: c.Beta2, Eps: c.Eps, Decay: c.WeightDecay, GradScale: Clip(norm, c.MaxGradNorm), Step: s}
-	r.engine.Model.Params.Update(h)
+	outer := sched.Scaled(r.lrEmbed).At(s)
+	r.engine.Model.Params.Update(h, outer)
 	if err := r.be.Sync(); err != nil {
 		return err
 	}
@@ -142,7 +143,7 @@ func (r *run) step(ctx context.Context, sched Schedule) error {
 		return err
 	}
 	st.Step, st.Loss, st.Tokens, st.Seconds = s, loss, st.Tokens+tokens, st.Seconds+sec
-	st.Pending = &rundir.Metrics{Step: s, Attn: w.Attn(), Loss: loss, GradNorm: norm, LR: h.LR, Tokens: tokens, TokPerS: float64(tokens) / sec, StepS: sec, DevicePeak: r.peaks.Device, HostPeak: r.peaks.Host}
+	st.Pending = &rundir.Metrics{Step: s, Attn: w.Attn(), Loss: loss, GradNorm: norm, LR: h.LR, LREmbed: outer, Tokens: tokens, TokPerS: float64(tokens) / sec, StepS: sec, DevicePeak: r.peaks.Device, HostPeak: r.peaks.Host}
 	return nil
 }
 

@@ -30,8 +30,10 @@ type Options struct {
 	HoldDocs     float64 // share of the documents that is not trained on
 	Overlong     string  // drop, truncate or error
 	EvalData     []string
-	EvalFraction float64 // share of the rows that is held out for validation
-	LR           float64
+	EvalFraction float64  // share of the rows that is held out for validation
+	LR           *float64 // nil: as Rates say
+	LREmbed      *float64 // of embedding, norms and head; nil: as Rates say
+	Rates        Rates
 	Beta1, Beta2 float64
 	Eps          float64
 	WeightDecay  float64
@@ -65,9 +67,11 @@ const (
 // Setting is an option of a run with its value.
 type Setting struct {
 	Option errs.Option
-	Value  any  // text, a list of texts, or a number or truth value
-	Given  bool // by a flag, the environment or a file
-	Unset  bool // its value stands for "not given", and would be refused where it was given
+	Value  any    // text, a list of texts, or a number or truth value
+	Given  bool   // by a flag, the environment or a file
+	Recipe bool   // recipes set it
+	From   string // what gave it
+	Unset  bool   // its value stands for "not given", and would be refused where it was given
 	Resume Demand
 }
 

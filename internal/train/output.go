@@ -28,7 +28,7 @@ func (s *setup) writeTrained(dir string, e *Engine, dtype func(name string) tens
 			if err != nil {
 				return err
 			}
-			a.Config = ckpt.NewAdapterConfig(s.c.Rank, s.c.Alpha, targets)
+			a.Config = ckpt.NewAdapterConfig(s.c.Rank, s.c.Alpha, s.c.RSLoRA, targets)
 		}
 		for _, t := range s.base.Desc().Tensors() {
 			a.Model = append(a.Model, t.Name)

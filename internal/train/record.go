@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"slices"
 	"sort"
+	"strconv"
 	"strings"
 
 	"longlora/internal/data"
@@ -44,7 +45,7 @@ func readOwn(dir string) (*Record, error) {
 func (s *setup) newRecord() (*Record, error) {
 	r := &Record{Plan: s.plan, Run: rundir.Run{
 		Kind: rundir.Kind, Version: proc.Version(), Go: runtime.Version(), Kernels: kernels(s.be),
-		Positions: s.base.Record(s.pos.Positions), Options: s.options(),
+		Positions: s.base.Record(s.pos.Positions), Options: s.options(), Origins: s.origins(),
 		Seed: s.c.Seed, Device: deviceKind(s.be.Name()), DType: s.be.Act().String(), Steps: s.steps, FullSteps: s.fullSteps(),
 	}}
 	var err error
@@ -138,9 +139,28 @@ func (s *setup) options() map[string]string {
 	return out
 }
 
+// origins are what gave each of the options that recipes set.
+func (s *setup) origins() map[string]string {
+	out := map[string]string{}
+	for _, x := range s.settings() {
+		if x.Recipe {
+			out[string(x.Option)] = x.From
+		}
+	}
+	return out
+}
+
+// adapters are the options that an adapter to go on from answers.
+var adapters = map[errs.Option]bool{"rank": true, "alpha": true, "rslora": true, "targets": true, "train-embed": true, "train-norm": true,
+	"train-head": true}
+
+// written is a number as options spell it.
+func written(x float64) Number { return Number(strconv.FormatFloat(x, 'g', -1, 64)) }
+
 // settings are the run's options with their values; what comes from the adapter has the adapter's.
 func (s *setup) settings() []Setting {
-	out := with(slices.Clone(s.c.Settings), "sliding-window", Number(s.base.Window.String()))
+	out := with(with(slices.Clone(s.c.Settings), "lr", written(s.lr)), "lr-embed", written(s.lrEmbed))
+	out = with(out, "sliding-window", Number(s.base.Window.String()))
 	out = with(with(with(out, "model", s.c.Model), "data", s.c.Data), "out", s.c.Out)
 	if len(s.c.EvalData) == 0 {
 		out = slices.DeleteFunc(out, func(x Setting) bool { return x.Option == "eval-data" })
@@ -149,6 +169,13 @@ func (s *setup) settings() []Setting {
 		out = with(with(with(out, "rank", a.Config.Rank), "alpha", a.Config.Alpha), "targets", a.Targets())
 		out = with(out, "train-embed", s.tr.Whole[s.base.Desc().EmbedName()])
 		out = with(out, "train-norm", s.base.Desc().TrainsNorms(s.tr))
+		d := s.base.Desc()
+		out = with(with(out, "rslora", a.Config.RSLoRA), "train-head", s.tr.Whole[d.HeadName()] || d.Tied && s.tr.Whole[d.EmbedName()])
+		for i := range out {
+			if adapters[out[i].Option] {
+				out[i].From = "adapter"
+			}
+		}
 	}
 	return out
 }

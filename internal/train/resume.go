@@ -49,6 +49,11 @@ func (r *run) findState() (done bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	for name, from := range r.rec.Origins {
+		if was := saved.Origins[name]; from == FromRecord && was != "" { // what gave it to the run when it began
+			r.rec.Origins[name] = was
+		}
+	}
 	r.rec.State, r.savedAt = saved.State, saved.State.Step
 	r.rec.Plan = saved.Plan
 	if r.steps < saved.State.Step {

@@ -10,6 +10,12 @@ type Schedule struct {
 	Steps  int     // N, all steps of the run
 }
 
+// Scaled is the same schedule to another full rate.
+func (c Schedule) Scaled(lr float64) Schedule {
+	c.LR = lr
+	return c
+}
+
 // At is the rate of step s, from 1: LR·min(1, s/W), then from step W+1 on, with p = (s−W−1)/(N−W), LR·(1−p) for
 // linear and LR·(1+cos πp)/2 for cosine.
 func (c Schedule) At(s int) float64 {

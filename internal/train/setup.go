@@ -31,6 +31,8 @@ type setup struct {
 	order   *data.Order
 	tr      model.Train
 	steps   int
+	lr      float64 // the full rate of the factors, or of every weight
+	lrEmbed float64 // of embedding, norms and head
 	planner plan.Planner
 	request plan.Request
 	work    plan.Work
@@ -73,6 +75,7 @@ func (s *setup) open(ctx context.Context, log io.Writer) error {
 	if err := s.openData(ctx, log); err != nil {
 		return err
 	}
+	s.lr, s.lrEmbed = c.RatesFor(s.base.Desc().C)
 	if s.steps = c.Steps; s.steps == 0 {
 		epochs := c.Epochs
 		if epochs == 0 {

@@ -21,10 +21,10 @@ import (
 
 const goldenDir = "../../testdata/golden"
 
-// options reads a command line of train.
+// options reads a command line of train with the defaults of the paper, where it names no others.
 func options(t *testing.T, args ...string) *train.Options {
 	t.Helper()
-	c, err := flags.Parse(t, "train", args).Train()
+	c, err := flags.Parse(t, "train", append([]string{"--recipe=paper"}, args...)).Train()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,7 +14,7 @@ table has their score by length where a result has it. --until ends it before a 
 import argparse, json, os, shlex, shutil, statistics, subprocess, sys, time
 
 LENGTHS = [2048, 8192, 16384, 32768]
-COMMON = ["--ctx", "32768", "--accum", "4", "--batch", "1", "--save-every", "100000", "--eval-every", "0"]
+COMMON = ["--recipe", "paper", "--ctx", "32768", "--accum", "4", "--batch", "1", "--save-every", "100000", "--eval-every", "0"]
 WINDOWS, DEPTHS, TRIALS = 48, 10, 4
 
 
