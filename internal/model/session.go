@@ -34,12 +34,6 @@ func (s *Session) Close() {
 	s.r.Halo.Release(s.mh)
 }
 
-// Len is the number of tokens so far.
-func (s *Session) Len() int { return s.len }
-
-// Truncate forgets all tokens from n on.
-func (s *Session) Truncate(n int) { s.len = min(s.len, n) }
-
 // Append runs the tokens through the model.
 func (s *Session) Append(ids ...int32) error {
 	if s.len+len(ids) > s.p.g.n {

@@ -31,5 +31,3 @@ var busFlag = (*uint32)(C.ll_bus_broken())
 
 // busBroken is 0, or one more than the number of the range that broke last.
 func busBroken() uint32 { return atomic.LoadUint32(busFlag) }
-
-func busForget() { atomic.StoreUint32(busFlag, 0) }

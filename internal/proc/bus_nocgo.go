@@ -12,5 +12,3 @@ func busInstall() error { return nil }
 func busWatch(int, []byte) {}
 
 func busBroken() uint32 { return 0 }
-
-func busForget() {}

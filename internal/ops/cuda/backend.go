@@ -77,11 +77,9 @@ import (
 // Built reports whether this binary has the CUDA backend.
 const Built = true
 
-// kernels is the checksum of the kernels' library, set by the build so that Go links anew when it changes.
+// kernels is the checksum of the kernels' library. Nothing reads it: the build sets it so that Go links anew when the
+// library changes.
 var kernels = ""
-
-// Kernels is the checksum of the kernels that this program was linked with.
-func Kernels() string { return kernels }
 
 // Backend implements ops.Backend on one device. Its methods make the device's primary context current on the
 // thread that they run on and enqueue on one stream; like every backend it is used by one goroutine at a time.

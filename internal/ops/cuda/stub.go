@@ -16,9 +16,6 @@ type Backend struct{ ops.Backend }
 // Devices lists the GPUs that the driver gives; none, without an error, where there is no driver.
 func Devices() ([]Info, error) { return nil, nil }
 
-// Kernels is the checksum of the kernels that this program was linked with: none.
-func Kernels() string { return "" }
-
 // Open takes the device's primary context.
 func Open(int) (*Backend, error) {
 	return nil, errs.Usagef("%s cuda: this build has no CUDA; build it with 'make cuda'", errs.Option("device"))
