@@ -20,9 +20,9 @@ import (
 	"longlora/internal/errs"
 )
 
-// OpenTorch maps a file that torch.save wrote, in its zip form or the one before it, and gives the dictionary of
+// openTorch maps a file that torch.save wrote, in its zip form or the one before it, and gives the dictionary of
 // tensors that it holds. Nothing in its pickles is executed. Elements stay where they are in the file.
-func OpenTorch(path string) (*File, error) {
+func openTorch(path string) (*File, error) {
 	m, err := mapFile(path)
 	if err != nil {
 		return nil, err

@@ -25,7 +25,7 @@ func TestTorchFiles(t *testing.T) {
 	}
 	defer ref.Close()
 	for _, name := range []string{"zip.bin", "legacy.bin"} {
-		f, err := OpenTorch(filepath.Join("testdata/torch", name))
+		f, err := openTorch(filepath.Join("testdata/torch", name))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -41,7 +41,7 @@ func TestTorchFiles(t *testing.T) {
 		f.Close()
 	}
 	for _, name := range []string{"sd.bin", "sdl.bin"} { // a module's state_dict, which has attributes of its own
-		f, err := OpenTorch(filepath.Join("testdata/torch", name))
+		f, err := openTorch(filepath.Join("testdata/torch", name))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -71,7 +71,7 @@ func TestTorchRefuses(t *testing.T) {
 		filepath.Join(dir, "huge.bin"):   "cut off",
 		filepath.Join(dir, "none.bin"):   "no such file",
 	} {
-		_, err := OpenTorch(path)
+		_, err := openTorch(path)
 		if errs.Code(err) != 4 || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), path) {
 			t.Errorf("%s: %v, want exit code 4, the path and %q", path, err, want)
 		}
@@ -91,7 +91,7 @@ func TestTorchForms(t *testing.T) {
 		if name == "nested" {
 			continue
 		}
-		f, err := OpenTorch(path)
+		f, err := openTorch(path)
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue

@@ -67,7 +67,7 @@ func openTensors(path string) (*File, error) {
 	if strings.HasSuffix(path, ".safetensors") {
 		return OpenSafetensors(path)
 	}
-	return OpenTorch(path)
+	return openTorch(path)
 }
 
 // openFile adds a file's tensors. Of two of one name the later file's counts, as in transformers.

@@ -130,7 +130,7 @@ func openTemplate(name, chat string, enc Encoder) (*template, error) {
 	if name == Auto || name == "" {
 		name, why = autoTemplate(chat)
 	}
-	if !slices.Contains(TemplateNames, name) {
+	if !slices.Contains(templateNames, name) {
 		return fileTemplate(name, enc)
 	}
 	eos, err := eosText(enc)

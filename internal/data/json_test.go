@@ -313,7 +313,7 @@ func readAll(t *testing.T, k kind, s string) {
 		}
 		for _, format := range []string{Alpaca, Chat} {
 			if e, err := exampleOf(format, m, nil); err == nil {
-				for _, name := range TemplateNames {
+				for _, name := range templateNames {
 					var r rendering
 					if builtin(name, "</s>", "").write(&r, e) == nil && len(r.answers) == 0 {
 						t.Fatalf("%s: no answer in %q", name, r.b)

@@ -68,8 +68,8 @@ func (t *template) write(r *rendering, e *example) error {
 	return t.render(r, e)
 }
 
-// TemplateNames are the templates that --template knows beside auto and files.
-var TemplateNames = []string{"llama2", "longalpaca", "llama3", "chatml", "alpaca", "mistral", "phi", "granite", "gemma",
+// templateNames are the templates that --template knows beside auto and files.
+var templateNames = []string{"llama2", "longalpaca", "llama3", "chatml", "alpaca", "mistral", "phi", "granite", "gemma",
 	"olmo"}
 
 // builtin is a template by its name; eos is the tokenizer's end of a document. chat is the model's own template, which

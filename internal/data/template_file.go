@@ -38,7 +38,7 @@ func readTemplate(path string) ([]byte, error) {
 	b, err := files.Read(path, maxTemplateFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, errs.Usagef("%s %s: neither a file nor one of auto, %s", errs.Option("template"), path,
-			strings.Join(TemplateNames, ", "))
+			strings.Join(templateNames, ", "))
 	}
 	if err != nil {
 		return nil, errs.Usagef("%s: %w", errs.Option("template"), err)
@@ -48,7 +48,7 @@ func readTemplate(path string) ([]byte, error) {
 
 // TemplateSum is the hash of a template file, "" for a template by name.
 func TemplateSum(name string) (string, error) {
-	if name == "" || name == Auto || slices.Contains(TemplateNames, name) {
+	if name == "" || name == Auto || slices.Contains(templateNames, name) {
 		return "", nil
 	}
 	b, err := readTemplate(name)

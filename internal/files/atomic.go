@@ -15,7 +15,7 @@ import (
 // WriteAtomic writes a file under a temporary name beside it, flushes it to the disk and renames it: a reader
 // sees the old file or the new one, never a part. A failure leaves nothing behind.
 func WriteAtomic(path string, write func(io.Writer) error) (err error) {
-	f, err := Create(path)
+	f, err := create(path)
 	if err != nil {
 		return writeError(path, err)
 	}

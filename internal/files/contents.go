@@ -33,7 +33,7 @@ func Contents(out string) ([]string, error) {
 	}
 	names := []string{}
 	for _, e := range entries {
-		if _, ours := TempOf(e.Name()); !ours {
+		if _, ours := tempOf(e.Name()); !ours {
 			names = append(names, e.Name())
 		}
 	}

@@ -14,7 +14,7 @@ import (
 )
 
 // Open opens a regular file for reading, through links. Anything else under that name is a Data error that says what
-// it is; it never waits and never touches a device. A git-lfs pointer is refused too (see Pointer).
+// it is; it never waits and never touches a device. A git-lfs pointer is refused too (see pointer).
 func Open(path string) (*os.File, error) {
 	st, err := os.Stat(path) // first: opening alone may already do something to a device
 	if err != nil {

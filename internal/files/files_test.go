@@ -90,8 +90,8 @@ func TestPointer(t *testing.T) {
 		"": false, "version https://git-lfs.github.com/spec/v1 is how a pointer begins": false,
 		" " + lfs: false, "See:\n" + lfs: false, lfs + strings.Repeat("x", pointerSize): false,
 	} {
-		if Pointer([]byte(text)) != want {
-			t.Errorf("Pointer(%.60q) is not %v", text, want)
+		if isPointer([]byte(text)) != want {
+			t.Errorf("isPointer(%.60q) is not %v", text, want)
 		}
 	}
 }

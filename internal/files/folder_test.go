@@ -35,12 +35,12 @@ func TestSweep(t *testing.T) {
 	for _, n := range foreign {
 		testkit.Write(t, filepath.Join(dir, n), "x")
 	}
-	live, err := Create(filepath.Join(dir, "live"))
+	live, err := create(filepath.Join(dir, "live"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer live.Close()
-	dead, err := Create(filepath.Join(dir, "dead"))
+	dead, err := create(filepath.Join(dir, "dead"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,7 +50,7 @@ func TestSweep(t *testing.T) {
 		t.Fatal(err)
 	}
 	testkit.Write(t, filepath.Join(folder, "run.json"), "x")
-	if of, ok := TempOf(filepath.Base(folder)); of != "step-000001" || !ok {
+	if of, ok := tempOf(filepath.Base(folder)); of != "step-000001" || !ok {
 		t.Errorf("%s is of %q, %v", folder, of, ok)
 	}
 	if err := Sweep(dir); err != nil {
@@ -75,7 +75,7 @@ func TestSweep(t *testing.T) {
 func TestUmask(t *testing.T) {
 	defer syscall.Umask(syscall.Umask(0o027))
 	dir := t.TempDir()
-	f, err := Create(filepath.Join(dir, "f"))
+	f, err := create(filepath.Join(dir, "f"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,9 +11,9 @@ import (
 // pointerSize is the length that git-lfs itself never lets a pointer reach.
 const pointerSize = 1024
 
-// Pointer reports whether b is the whole of a git-lfs pointer: the lines that stand in a file's place where a
+// isPointer reports whether b is the whole of a git-lfs pointer: the lines that stand in a file's place where a
 // repository was fetched without its large files (https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md).
-func Pointer(b []byte) bool {
+func isPointer(b []byte) bool {
 	if len(b) >= pointerSize {
 		return false
 	}
@@ -26,8 +26,8 @@ func Pointer(b []byte) bool {
 	return false
 }
 
-// PointerError is what is said of a git-lfs pointer, wherever one lies.
-func PointerError(path string) error {
+// pointerError is what is said of a git-lfs pointer, wherever one lies.
+func pointerError(path string) error {
 	return errs.Dataf("%s: a git-lfs pointer, not the file itself, which was never fetched; run `git lfs install && git "+
 		"lfs pull` in its repository, or download the file again", path)
 }
@@ -41,8 +41,8 @@ func pointer(f *os.File, path string, size int64) error {
 	if err != nil {
 		return Fault(path, err)
 	}
-	if Pointer(b) {
-		return PointerError(path)
+	if isPointer(b) {
+		return pointerError(path)
 	}
 	return nil
 }

@@ -15,8 +15,8 @@ import (
 // What this program writes lies under a name of this form until it is whole, beside the name that it is for.
 var tempName = regexp.MustCompile(`^\.(.+)\.longlora-[0-9a-f]{16}\.tmp$`)
 
-// TempOf is the name that a temporary one stands for; ok is false for a name that this program never gave.
-func TempOf(name string) (of string, ok bool) {
+// tempOf is the name that a temporary one stands for; ok is false for a name that this program never gave.
+func tempOf(name string) (of string, ok bool) {
 	m := tempName.FindStringSubmatch(name)
 	if m == nil {
 		return "", false
@@ -29,9 +29,9 @@ func temp(path string) string {
 	return filepath.Join(filepath.Dir(path), fmt.Sprintf(".%s.longlora-%016x.tmp", filepath.Base(path), rand.Uint64()))
 }
 
-// Create makes the temporary file in which path is written. It is locked while it is open, so that Sweep leaves it
+// create makes the temporary file in which path is written. It is locked while it is open, so that Sweep leaves it
 // alone.
-func Create(path string) (*os.File, error) {
+func create(path string) (*os.File, error) {
 	for {
 		f, err := os.OpenFile(temp(path), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o666)
 		if errors.Is(err, fs.ErrExist) {
@@ -89,7 +89,7 @@ func Sweep(dir string) error {
 	}
 	for _, e := range entries {
 		path := filepath.Join(dir, e.Name())
-		if _, ours := TempOf(e.Name()); !ours || e.Type().IsRegular() && !abandoned(path) {
+		if _, ours := tempOf(e.Name()); !ours || e.Type().IsRegular() && !abandoned(path) {
 			continue
 		}
 		if err := os.RemoveAll(path); err != nil {

@@ -10,7 +10,7 @@ import (
 func InitFactors(ps *model.Params, seed uint64) {
 	for _, p := range ps.List {
 		if strings.HasSuffix(p.Name, ".lora_A.weight") {
-			ps.Set(p, InitA(p.Shape, Stream(seed, p.Name)))
+			ps.Set(p, initA(p.Shape, stream(seed, p.Name)))
 		}
 	}
 }

@@ -14,16 +14,16 @@ import (
 	"longlora/internal/tensor"
 )
 
-// Stream is a generator for one tensor: a function of the seed and the tensor's name, so that a tensor's values
+// stream is a generator for one tensor: a function of the seed and the tensor's name, so that a tensor's values
 // do not depend on which others are drawn.
-func Stream(seed uint64, name string) *rand.Rand {
+func stream(seed uint64, name string) *rand.Rand {
 	h := fnv.New64a()
 	h.Write([]byte(name))
 	return rand.New(rand.NewPCG(seed, h.Sum64()))
 }
 
-// InitA draws a fresh A (R,in) as PEFT does: Kaiming-uniform with a = √5, that is U(-1/√in, 1/√in). B starts at zero.
-func InitA(s tensor.Shape, r *rand.Rand) []float32 {
+// initA draws a fresh A (R,in) as PEFT does: Kaiming-uniform with a = √5, that is U(-1/√in, 1/√in). B starts at zero.
+func initA(s tensor.Shape, r *rand.Rand) []float32 {
 	bound := 1 / math.Sqrt(float64(s[1]))
 	v := make([]float32, s.Elems())
 	for i := range v {

@@ -12,11 +12,11 @@ import (
 
 func TestInitA(t *testing.T) {
 	s := tensor.Shape{64, 400}
-	a, again := InitA(s, Stream(1, "a")), InitA(s, Stream(1, "a"))
+	a, again := initA(s, stream(1, "a")), initA(s, stream(1, "a"))
 	if !slices.Equal(a, again) {
 		t.Error("the same seed and name drew other values")
 	}
-	if slices.Equal(a, InitA(s, Stream(1, "b"))) || slices.Equal(a, InitA(s, Stream(2, "a"))) {
+	if slices.Equal(a, initA(s, stream(1, "b"))) || slices.Equal(a, initA(s, stream(2, "a"))) {
 		t.Error("another name or seed drew the same values")
 	}
 	bound, sum, sq := 1/math.Sqrt(400), 0.0, 0.0
