@@ -44,7 +44,7 @@ __device__ Best block_best(Best b, Best *shared) {
     return b;
 }
 
-// exp(x - top) where -inf - -inf shall be 0's logarithm, not NaN.
+// exp(x - top), and 0 for x of -inf whatever top is: -inf less -inf is NaN otherwise.
 __device__ __forceinline__ float shifted(float x, float top) { return expf(x - (top == -CUDART_INF_F ? 0.0f : top)); }
 
 // One row a block: maximum and sum of exponentials in one pass, each thread rescaling its own sum; then, with grad, a

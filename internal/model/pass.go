@@ -27,7 +27,7 @@ type pass struct {
 	logits            ops.Tensor // (HeadRows,V) float32
 	layers            []saved    // backward only: one a layer
 	scratch           saved
-	carry             carry
+	mover             mover
 
 	// Of the backward pass alone. Some have the memory of another that is not wanted at the time: see share.
 	dx, dn ops.Tensor          // (T,C) act
@@ -75,7 +75,7 @@ func (r *Runner) newPass(b *Batch, g *geometry, backward bool) *pass {
 	if work == 0 {
 		p.work = ops.Tensor{}
 	}
-	p.store = newStore(r.B, g, heads{m.Hkv, m.D}, a, r.Halo, backward)
+	p.store = newStore(r.B, g, heads{m.Hkv, m.D}, a, r.Host, backward)
 	wide := rows
 	if backward && r.KeepOf(m.L-1, m.L) == KeepAll {
 		wide = t
@@ -102,9 +102,9 @@ func (r *Runner) newPass(b *Batch, g *geometry, backward bool) *pass {
 			p.dxa[i] = r.newXA(t, rank)
 		}
 		p.layers = r.newLayers(t, p.scratch)
-		host := r.Halo.Mark()
-		p.carry = r.newCarry(t, p.layers)
-		r.carried = r.Halo.Mark() - host
+		host := r.Host.Mark()
+		p.mover = r.newMover(t, p.layers)
+		r.movedBytes = r.Host.Mark() - host
 	}
 	return p
 }

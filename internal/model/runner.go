@@ -21,22 +21,22 @@ type Runner struct {
 	M         *Model
 	B         ops.Backend
 	Spec      s2attn.Spec // of layers without a window
-	Act, Halo *ops.Arena  // Halo is host memory, for moved activations too
+	Act, Host *ops.Arena  // Host is for halos and moved activations
 	Worst     bool        // take memory for the longest halos that any cuts could make
 
-	inv       ops.Tensor // (D/2) float32
-	ropeScale float32
-	loss      ops.Tensor // (1) float64
-	positions []int32    // (T) staging on the host, taken when the first tile is entered
-	carried   int64      // bytes of Halo that the last pass took for moved activations
-	heed      <-chan struct{}
-	weights   weights
-	apart     bool // no memory has two names: for a test
+	inv        ops.Tensor // (D/2) float32
+	ropeScale  float32
+	loss       ops.Tensor // (1) float64
+	positions  []int32    // (T) staging on the host, taken when the first tile is entered
+	movedBytes int64      // bytes of Host that the last pass took for moved activations
+	heed       <-chan struct{}
+	weights    weights
+	apart      bool // no memory has two names: for a test
 }
 
 // NewRunner takes the little that outlives a step from the act arena.
-func NewRunner(m *Model, b ops.Backend, spec s2attn.Spec, rope Rope, tl Tiling, act, halo *ops.Arena) *Runner {
-	r := &Runner{Tiling: tl, M: m, B: b, Spec: spec, Act: act, Halo: halo, ropeScale: rope.Scale, weights: resident{}}
+func NewRunner(m *Model, b ops.Backend, spec s2attn.Spec, rope Rope, tl Tiling, act, host *ops.Arena) *Runner {
+	r := &Runner{Tiling: tl, M: m, B: b, Spec: spec, Act: act, Host: host, ropeScale: rope.Scale, weights: resident{}}
 	r.inv, r.loss = act.New(tensor.F32, m.RotaryDim()/2), act.New(tensor.F64, 1)
 	b.Upload(r.inv, bytesOf(rope.Inv))
 	b.Zero(r.loss)
@@ -77,18 +77,18 @@ func (r *Runner) geometry(b *Batch) *geometry {
 
 // frame takes a pass's memory and gives it back when done.
 func (r *Runner) frame(b *Batch, backward bool, f func(p *pass)) {
-	ma, mh := r.Act.Mark(), r.Halo.Mark()
+	ma, mh := r.Act.Mark(), r.Host.Mark()
 	f(r.newPass(b, r.geometry(b), backward))
 	r.Act.Release(ma)
-	r.Halo.Release(mh)
+	r.Host.Release(mh)
 }
 
 // Size takes and gives back what Step, or Score without backward, takes from the arenas: counting ones then know it.
 // All memory of a sequence is taken before its first tile.
 func (r *Runner) Size(b *Batch, backward bool) { r.frame(b, backward, func(*pass) {}) }
 
-// Carried is how much of the Halo arena's peak is for moved activations, in bytes.
-func (r *Runner) Carried() int64 { return r.carried }
+// MovedBytes is how much of the host arena's peak is for moved activations, in bytes.
+func (r *Runner) MovedBytes() int64 { return r.movedBytes }
 
 // Step adds one micro-batch's gradients of scale·Σ(-log p) to the parameters' gradients and its Σ(-log p) to
 // the loss. It only enqueues.
@@ -137,7 +137,7 @@ func (r *Runner) enterTile(p *pass, c cell) {
 	}
 	x := p.stream(0)
 	if c.phase == keeping {
-		p.carry.claim(0, partIn)
+		p.mover.claim(0, partIn)
 		x = p.layers[0].xin
 	}
 	r.B.EmbedForward(x.Rows(0, p.n()), r.M.Embed, p.ids.Rows(0, p.n()))
@@ -176,7 +176,7 @@ func (r *Runner) forwardCell(p *pass, l int, haloOnly bool) {
 
 // keepingCell runs the tile through layer l, keeping what the policy says; the last layer's output is in x0.
 func (r *Runner) keepingCell(p *pass, l int) {
-	n, c, s := p.n(), &p.carry, &p.layers[l]
+	n, c, s := p.n(), &p.mover, &p.layers[l]
 	c.made(l, s, partIn, n)
 	c.claim(l, partQKV)
 	r.forwardKV(l, p, s)
@@ -215,7 +215,7 @@ func (r *Runner) headBackward(p *pass) {
 // backCell turns dx from the gradient of layer l's output into that of its input.
 func (r *Runner) backCell(p *pass, l int) {
 	s := &p.layers[l]
-	p.carry.back(l)
+	p.mover.back(l)
 	switch r.KeepOf(l, r.M.L) {
 	case KeepInput:
 		r.forwardKV(l, p, s)
@@ -225,7 +225,7 @@ func (r *Runner) backCell(p *pass, l int) {
 		r.forwardO(l, p, s)
 	}
 	r.backward(l, p, s, p.dx.Rows(0, p.n()))
-	p.carry.done(l, p.layers, p.n())
+	p.mover.done(l, p.layers, p.n())
 }
 
 // Loss waits and returns Σ(-log p) since the last call.

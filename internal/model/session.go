@@ -21,7 +21,7 @@ type Session struct {
 
 // NewSession takes memory for a sequence of at most limit tokens, appended in tiles of at most the runner's.
 func (r *Runner) NewSession(limit int) *Session {
-	s := &Session{r: r, ma: r.Act.Mark(), mh: r.Halo.Mark()}
+	s := &Session{r: r, ma: r.Act.Mark(), mh: r.Host.Mark()}
 	g := &geometry{n: limit, t: min(r.Tile, limit), docs: []int32{0, int32(limit)}, grows: true}
 	s.p = r.newPass(&Batch{IDs: make([]int32, limit)}, g.attend(r.M.Desc, s2attn.Spec{Mode: s2attn.Full}), false)
 	s.logits, s.best = r.Act.New(r.B.Act(), 1, r.M.V), r.Act.New(tensor.I32, 1)
@@ -31,7 +31,7 @@ func (r *Runner) NewSession(limit int) *Session {
 // Close gives the session's memory back. Sessions of one runner close in the reverse order of opening.
 func (s *Session) Close() {
 	s.r.Act.Release(s.ma)
-	s.r.Halo.Release(s.mh)
+	s.r.Host.Release(s.mh)
 }
 
 // Append runs the tokens through the model.

@@ -28,7 +28,7 @@ func adapted(d model.Desc, drop float64) model.Train {
 }
 
 // arenas takes room on a backend for a model, a step and what waits on the host.
-func arenas(t testing.TB, be ops.Backend, size int64) (params, act, halo *ops.Arena) {
+func arenas(t testing.TB, be ops.Backend, size int64) (params, act, host *ops.Arena) {
 	t.Helper()
 	var all [3]*ops.Arena
 	for i, s := range []ops.Space{ops.Device, ops.Device, ops.Host} {
@@ -265,13 +265,13 @@ func TestSizeIsCounted(t *testing.T) {
 		d.L, d.Windows = 6, windows
 		for _, tl := range []model.Tiling{{Tile: 60}, {Tile: 16, Keep: model.KeepAttn, More: 2}, {Tile: 7, Keep: model.KeepOut, Moved: 3}, {Tile: 7, Keep: model.KeepInput, More: 3, Moved: 1}} {
 			tl.MLPRows, tl.HeadRows = min(tl.Tile, 12), min(tl.Tile, 12)
-			peaks := func(be ops.Backend, params, act, halo *ops.Arena, run func(*model.Runner, *model.Batch)) string {
+			peaks := func(be ops.Backend, params, act, host *ops.Arena, run func(*model.Runner, *model.Batch)) string {
 				m, err := model.New(be, d, adapted(d, 0), load.Random(d, 0.2, 1), params)
 				if err != nil {
 					t.Fatal(err)
 				}
-				run(model.NewRunner(m, be, s2attn.Spec{Mode: s2attn.Split, Group: 10}, rope, tl, act, halo), randomBatch(2, d.V, false, 25, 35))
-				return fmt.Sprint(params.Peak(), act.Peak(), halo.Peak())
+				run(model.NewRunner(m, be, s2attn.Spec{Mode: s2attn.Split, Group: 10}, rope, tl, act, host), randomBatch(2, d.V, false, 25, 35))
+				return fmt.Sprint(params.Peak(), act.Peak(), host.Peak())
 			}
 			counter := ops.NewCounter(cpu.New(1).Act(), 0, ops.Rates{Linear: 1, Attention: 1, Bytes: 1, Moved: 1})
 			counted := peaks(counter, ops.CountingArena("params", ops.Device), ops.CountingArena("act", ops.Device), ops.CountingArena("halo", ops.Host),

@@ -65,7 +65,7 @@ func (tl Tiling) KeepOf(l, L int) Keep {
 	return tl.Keep
 }
 
-// turns is how many layers take turns in the slots: see carry.
+// turns is how many layers take turns in the slots: see mover.
 func (tl Tiling) turns() int {
 	if tl.Moved == 0 {
 		return 0

@@ -292,7 +292,7 @@ func (z *counted) candidate(tl model.Tiling, known map[model.Keep]float64) candi
 	}
 	if tl.Moved > 0 {
 		tiles := (z.batch.N() + tl.Tile - 1) / tl.Tile
-		c.moved = float64(z.size(tl).Carried) * float64(tiles) / z.p.Rates.Moved
+		c.moved = float64(z.size(tl).MovedBytes) * float64(tiles) / z.p.Rates.Moved
 	}
 	return c
 }

@@ -122,14 +122,14 @@ func (z *counted) size(tl model.Tiling) Plan {
 	case Session:
 		r.NewSession(p.Ctx).Close()
 	}
-	pl := Plan{Tiling: tl, Params: z.params, Act: act.Peak(), Carried: r.Carried(), Workspace: p.Workspace, Context: p.Context,
+	pl := Plan{Tiling: tl, Params: z.params, Act: act.Peak(), MovedBytes: r.MovedBytes(), Workspace: p.Workspace, Context: p.Context,
 		Weights: z.c.Weights, IDs: p.IDs, Base: p.Base, Trainable: z.m.Params.Count(), Optimizer: z.optimizer}
-	pl.Halo = host.Peak() - pl.Carried
+	pl.Halo = host.Peak() - pl.MovedBytes
 	if !p.OnHost {
-		pl.Context += (pl.Halo + pl.Carried) / pageEntries
+		pl.Context += (pl.Halo + pl.MovedBytes) / pageEntries
 	}
 	pl.Device = pl.Params + pl.Act + pl.Workspace + pl.Context + pl.Weights
-	pl.Host = pl.Halo + pl.Carried + pl.IDs + p.Made + pl.Base
+	pl.Host = pl.Halo + pl.MovedBytes + pl.IDs + p.Made + pl.Base
 	if p.OnHost { // all memory is host memory; frozen weights are mapped pages, reported apart
 		pl.Host += pl.Params + pl.Act + pl.Workspace
 		pl.Device = 0

@@ -24,8 +24,8 @@ func TestSizesAreWhatIsTaken(t *testing.T) {
 		r := z.runner(w.Spec, tl, act, host)
 		r.Size(z.batch, true)
 		pl := z.size(tl)
-		if pl.Act != act.Peak() || pl.Halo+pl.Carried != host.Peak() || pl.Carried != r.Carried() {
-			t.Errorf("%+v: %d, %d and %d bytes, taken were %d, %d and %d", tl, pl.Act, pl.Halo, pl.Carried, act.Peak(), host.Peak()-r.Carried(), r.Carried())
+		if pl.Act != act.Peak() || pl.Halo+pl.MovedBytes != host.Peak() || pl.MovedBytes != r.MovedBytes() {
+			t.Errorf("%+v: %d, %d and %d bytes, taken were %d, %d and %d", tl, pl.Act, pl.Halo, pl.MovedBytes, act.Peak(), host.Peak()-r.MovedBytes(), r.MovedBytes())
 		}
 	}
 }

@@ -49,10 +49,10 @@ func (pl Plan) Room() Plan {
 		return room
 	}
 	room.Act, room.Context = max(pl.Act, last.Act), max(pl.Context, last.Context)
-	if last.Halo+last.Carried > pl.Halo+pl.Carried {
-		room.Halo, room.Carried = last.Halo, last.Carried
+	if last.Halo+last.MovedBytes > pl.Halo+pl.MovedBytes {
+		room.Halo, room.MovedBytes = last.Halo, last.MovedBytes
 	}
-	room.Host += room.Halo + room.Carried - pl.Halo - pl.Carried
+	room.Host += room.Halo + room.MovedBytes - pl.Halo - pl.MovedBytes
 	if pl.Device == 0 { // all memory is host memory
 		room.Host += room.Act - pl.Act
 	} else {

@@ -37,14 +37,14 @@ func TestEachPartAsAlone(t *testing.T) {
 		}
 	}
 	room := both.Room()
-	if room.Act < both.Act || room.Act < both.Last.Act || room.Halo+room.Carried < both.Halo+both.Carried ||
-		room.Halo+room.Carried < both.Last.Halo+both.Last.Carried || room.Context < both.Last.Context || room.Last != nil {
+	if room.Act < both.Act || room.Act < both.Last.Act || room.Halo+room.MovedBytes < both.Halo+both.MovedBytes ||
+		room.Halo+room.MovedBytes < both.Last.Halo+both.Last.MovedBytes || room.Context < both.Last.Context || room.Last != nil {
 		t.Errorf("no room in %+v for %+v and %+v", room, both, *both.Last)
 	}
 	if is := room.Params + room.Act + room.Workspace + room.Context + room.Weights; room.Device != is {
 		t.Errorf("%d bytes of the device, the parts are %d", room.Device, is)
 	}
-	if is := room.Halo + room.Carried + room.IDs + room.Base; room.Host != is {
+	if is := room.Halo + room.MovedBytes + room.IDs + room.Base; room.Host != is {
 		t.Errorf("%d bytes of the host, the parts are %d", room.Host, is)
 	}
 	if err := w.Check(both); err != nil {

@@ -63,15 +63,15 @@ type Forced struct {
 // Plan is a choice and what it costs.
 type Plan struct {
 	model.Tiling
-	Params    int64 `json:"params_bytes"`    // trained values, gradients and moments, frozen norms
-	Act       int64 `json:"act_bytes"`       // activations, windows, gradients, logits chunk
-	Halo      int64 `json:"halo_bytes"`      // keys and values between tiles, and their gradients
-	Carried   int64 `json:"moved_bytes"`     // activations moved to host memory
-	Workspace int64 `json:"workspace_bytes"` // packing buffers and libraries
-	Context   int64 `json:"context_bytes"`   // the driver's context, the kernels' code and the libraries
-	Weights   int64 `json:"weights_bytes"`   // frozen weights: mapped pages on the CPU
-	IDs       int64 `json:"ids_bytes"`
-	Base      int64 `json:"base_bytes"` // the process itself
+	Params     int64 `json:"params_bytes"`    // trained values, gradients and moments, frozen norms
+	Act        int64 `json:"act_bytes"`       // activations, windows, gradients, logits chunk
+	Halo       int64 `json:"halo_bytes"`      // keys and values between tiles, and their gradients
+	MovedBytes int64 `json:"moved_bytes"`     // activations moved to host memory
+	Workspace  int64 `json:"workspace_bytes"` // packing buffers and libraries
+	Context    int64 `json:"context_bytes"`   // the driver's context, the kernels' code and the libraries
+	Weights    int64 `json:"weights_bytes"`   // frozen weights: mapped pages on the CPU
+	IDs        int64 `json:"ids_bytes"`
+	Base       int64 `json:"base_bytes"` // the process itself
 
 	Device    int64    `json:"device_bytes"`
 	Host      int64    `json:"host_bytes"`

@@ -40,7 +40,7 @@ type Planned struct {
 	Params      int64      `json:"params_bytes"`
 	Act         int64      `json:"act_bytes"`
 	Halo        int64      `json:"halo_bytes"`
-	Carried     int64      `json:"moved_bytes"`
+	MovedBytes  int64      `json:"moved_bytes"`
 	Workspace   int64      `json:"workspace_bytes"`
 	Context     int64      `json:"context_bytes"`
 	Weights     int64      `json:"weights_bytes"`
@@ -152,7 +152,7 @@ func Run(c Options, m machine.Machine) (*Planned, error) {
 	out := &Planned{
 		Shape: s.name, Ctx: w.Ctx, Group: w.Group(), Tile: pl.Tile, Device: m.Device, DType: TypeName(m.Act), DevicePlan: room.Device, HostPlan: room.Host,
 		PredictedS: pl.Seconds(rates, c.Accum), Fits: refusal == nil, Chip: m.Chip, Keep: pl.Keep, More: pl.More, Moved: pl.Moved, MLPRows: pl.MLPRows, HeadRows: pl.HeadRows, Trainable: pl.Trainable,
-		Params: room.Params, Act: room.Act, Halo: room.Halo, Carried: room.Carried, Workspace: room.Workspace, Context: room.Context, Weights: room.Weights, IDs: room.IDs, Base: room.Base,
+		Params: room.Params, Act: room.Act, Halo: room.Halo, MovedBytes: room.MovedBytes, Workspace: room.Workspace, Context: room.Context, Weights: room.Weights, IDs: room.IDs, Base: room.Base,
 		DeviceLimit: p.Limits.Device, HostLimit: p.Limits.Host, positions: positions, kept: pl.Kept(), notes: notes, windows: s.opened.Windows(), rows: c.Batch * c.Accum, onHost: m.OnHost,
 	}
 	out.Attn, out.PlannedLast = w.Attn(), NewPlannedLast(w, pl, rates, c.Accum)
@@ -259,7 +259,7 @@ func (p *Planned) Print(w io.Writer) {
 		n    int64
 	}
 	device := []row{{"trained values, gradients, moments", p.Params}, {"activations, windows, logits", p.Act}, {"packing and libraries", p.Workspace}}
-	host := []row{{"activations moved to host memory", p.Carried}, {"halos between tiles", p.Halo}, {"token ids and rows", p.IDs}, {"the process itself", p.Base}, {"host memory in all", p.HostPlan}}
+	host := []row{{"activations moved to host memory", p.MovedBytes}, {"halos between tiles", p.Halo}, {"token ids and rows", p.IDs}, {"the process itself", p.Base}, {"host memory in all", p.HostPlan}}
 	rows := append(device, host...)
 	if p.onHost {
 		rows = append(rows, row{"frozen weights, mapped from the file", p.Weights})

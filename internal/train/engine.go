@@ -48,7 +48,7 @@ func NewEngine(b ops.Backend, w plan.Work, pl plan.Plan, base Weights, rope mode
 		space ops.Space
 		size  int64
 	}{{&e.params, "parameters", ops.Device, room.Params}, {&e.act, "activations", ops.Device, room.Act},
-		{&e.halo, "halos and moved activations", ops.Host, room.Halo + room.Carried}} {
+		{&e.halo, "halos and moved activations", ops.Host, room.Halo + room.MovedBytes}} {
 		arena, err := ops.NewArena(b, a.name, a.space, a.size)
 		if err != nil {
 			e.Close()

@@ -229,12 +229,12 @@ func (s *setup) memoryOf(line func(name, format string, a ...any), what string, 
 	size := ui.Bytes
 	if s.machine.OnHost {
 		line(what, "%s planned of %s: parameters %s, activations %s, halos %s, moved activations %s, token ids %s, process %s (%s); weights mapped %s",
-			size(p.Host), size(s.planner.Limits.Host), size(p.Params), size(p.Act+p.Workspace), size(p.Halo), size(p.Carried), size(p.IDs), size(p.Base), how, size(p.Weights))
+			size(p.Host), size(s.planner.Limits.Host), size(p.Params), size(p.Act+p.Workspace), size(p.Halo), size(p.MovedBytes), size(p.IDs), size(p.Base), how, size(p.Weights))
 		return
 	}
 	line(what, "device: %s planned of %s: weights %s, parameters %s, activations %s, context and libraries %s (%s)",
 		size(p.Device), size(s.planner.Limits.Device), size(p.Weights), size(p.Params), size(p.Act), size(p.Context+p.Workspace), how)
-	line("", "host: %s planned of %s: halos %s, moved activations %s, token ids %s, process %s", size(p.Host), size(s.planner.Limits.Host), size(p.Halo), size(p.Carried), size(p.IDs), size(p.Base))
+	line("", "host: %s planned of %s: halos %s, moved activations %s, token ids %s, process %s", size(p.Host), size(s.planner.Limits.Host), size(p.Halo), size(p.MovedBytes), size(p.IDs), size(p.Base))
 }
 
 // firstRow shows the first row decoded, with its cuts and its scored tokens marked.

@@ -111,7 +111,7 @@ func (r *run) start() error {
 			return err
 		}
 	}
-	if err := r.prepareOut(); err != nil { // what cannot be gone on from takes nothing away
+	if err := r.prepareOut(); err != nil { // last: a checkpoint that cannot be restored has removed nothing
 		r.engine.Close()
 		return err
 	}
@@ -121,8 +121,8 @@ func (r *run) start() error {
 	return nil
 }
 
-// prepareOut makes --out this run's, in the state that is gone on from: what a killed run left half written goes, and so
-// do checkpoints and metrics of steps that will be done again.
+// prepareOut makes --out this run's, as it was after the step that the run continues from: it removes what a killed run
+// left half written, and checkpoints and metrics of steps that will be done again.
 func (r *run) prepareOut() error {
 	if err := rundir.Write(r.c.Out, r.rec); err != nil { // first: from here on the folder is known for a run
 		return err

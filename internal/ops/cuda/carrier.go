@@ -10,8 +10,8 @@ import (
 	"longlora/internal/ops"
 )
 
-// marks is how many copies of a direction have an event of their own. Who waits for an earlier copy waits for a later
-// one, which is rare and only too careful.
+// marks is how many copies of a direction have an event of their own. The event of an older copy is a later copy's by
+// now: a wait for the older one then waits for the later one, which is rare, and longer than needed but never shorter.
 const marks = 256
 
 // side is a stream on which copies of one direction run beside the operations.

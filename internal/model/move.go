@@ -81,10 +81,10 @@ func (r *Runner) newParts(a *ops.Arena, s *saved, k Keep, t int) {
 // slots is how many layers' parts the moved layers share on the device: one is worked on while the other is copied.
 const slots = 2
 
-// carry moves what some layers keep to host memory and back. These layers take turns in the slots: on the way forward
+// mover moves what some layers keep to host memory and back. These layers take turns in the slots: on the way forward
 // each part is sent as soon as it is made, and on the way back a slot is filled again as soon as the layer in it is
 // done with. The last turns stay in their slots.
-type carry struct {
+type mover struct {
 	b    ops.Backend
 	keep []Keep                   // [layer]
 	turn []int                    // [layer] -1 for one with memory of its own
@@ -93,10 +93,10 @@ type carry struct {
 	busy [slots][parts]ops.Ticket // the last copy of a slot's part
 }
 
-// newCarry takes the slots and the host memory, and sets the moved layers' parts in s, where there is any.
-func (r *Runner) newCarry(t int, s []saved) carry {
+// newMover takes the slots and the host memory, and sets the moved layers' parts in s, where there is any.
+func (r *Runner) newMover(t int, s []saved) mover {
 	L := r.M.L
-	c := carry{b: r.B, keep: make([]Keep, L), turn: make([]int, L), of: make([]int, 0, r.turns())}
+	c := mover{b: r.B, keep: make([]Keep, L), turn: make([]int, L), of: make([]int, 0, r.turns())}
 	biggest := KeepInput
 	for l := range L {
 		c.keep[l], c.turn[l] = r.KeepOf(l, L), -1
@@ -128,7 +128,7 @@ func (r *Runner) newCarry(t int, s []saved) carry {
 		}
 		var y saved
 		kind := layerKind{t: t, keep: c.keep[l]}
-		if r.Halo.Alike(kind, func() { r.newParts(r.Halo, &y, kind.keep, t) }); s != nil {
+		if r.Host.Alike(kind, func() { r.newParts(r.Host, &y, kind.keep, t) }); s != nil {
 			c.host[turn] = y
 		}
 	}
@@ -144,14 +144,14 @@ func (s *saved) borrow(from *saved, x part) {
 }
 
 // claim makes sure that a part of layer l can be written, or that what was fetched of it can be read.
-func (c *carry) claim(l int, x part) {
+func (c *mover) claim(l int, x part) {
 	if turn := c.turn[l]; turn >= 0 && c.keep[l].holds(x) {
 		c.b.Wait(c.busy[turn%slots][x])
 	}
 }
 
 // made sends a part of layer l, of n tokens, to the host.
-func (c *carry) made(l int, s *saved, x part, n int) {
+func (c *mover) made(l int, s *saved, x part, n int) {
 	turn := c.turn[l]
 	if turn < 0 || turn >= len(c.host) || !c.keep[l].holds(x) {
 		return
@@ -167,7 +167,7 @@ func (c *carry) made(l int, s *saved, x part, n int) {
 }
 
 // back makes sure that all parts of layer l are on the device.
-func (c *carry) back(l int) {
+func (c *mover) back(l int) {
 	for x := range parts {
 		c.claim(l, x)
 	}
@@ -175,7 +175,7 @@ func (c *carry) back(l int) {
 
 // done says that layer l's slot is not wanted any more; the parts, of n tokens, of the layer that had it before are
 // fetched.
-func (c *carry) done(l int, s []saved, n int) {
+func (c *mover) done(l int, s []saved, n int) {
 	turn := c.turn[l] - slots
 	if turn < 0 {
 		return
