@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
-	"strconv"
-	"strings"
 
 	"longlora/internal/ckpt"
 	"longlora/internal/data"
@@ -77,7 +75,8 @@ func Run(ctx context.Context, cfg *Options, be ops.Backend, log io.Writer) (Repo
 	if err := checkOut(cfg); err != nil { // before anything is read
 		return e.rep, err
 	}
-	lock, err := files.Lock(cfg.Out, "another extend is at work in this folder; wait for it, or choose another "+errs.Option("out").String())
+	lock, err := files.Lock(cfg.Out,
+		"another extend is at work in this folder; wait for it, or choose another "+errs.Option("out").String())
 	if err != nil {
 		return e.rep, err
 	}
@@ -124,35 +123,6 @@ func DryRun(ctx context.Context, cfg *Options, be ops.Backend, log io.Writer) (*
 	return facts, e.estimate(ctx, facts.Seconds)
 }
 
-// begin says before anything is computed what all of it is and will take. What the training or an evaluation would refuse
-// is refused here.
-func (e *extension) begin(ctx context.Context) (err error) {
-	seconds := 0.0
-	if e.cfg.DoTrain {
-		if seconds, err = train.Check(ctx, e.training(), e.be, e.log); err != nil {
-			return err
-		}
-	}
-	return e.estimate(ctx, seconds)
-}
-
-// estimate says what three evaluations and so many seconds of training will take together.
-func (e *extension) estimate(ctx context.Context, training float64) error {
-	each, err := eval.Predict(ctx, e.job(e.base.Dir, nil, nil), e.be, e.log)
-	if err != nil {
-		return err
-	}
-	var lengths []string
-	for _, l := range e.rep.Lengths {
-		lengths = append(lengths, strconv.Itoa(l.Ctx))
-	}
-	fmt.Fprintf(e.log, "evaluation  base, interpolated and trained at %s tokens, %d windows and %d passkeys each: about %s a model\n",
-		strings.Join(lengths, ", "), e.cfg.EvalLimit, e.cfg.Depths*e.cfg.Trials, ui.Duration(each))
-	fmt.Fprintf(e.log, "in all      about %s: %s of training and %s of evaluation, reading and writing the model left out\n",
-		ui.Duration(training+3*each), ui.Duration(training), ui.Duration(3*each))
-	return nil
-}
-
 // open reads the base and the held-out text.
 func (e *extension) open(ctx context.Context) (err error) {
 	c := e.cfg
@@ -190,7 +160,8 @@ func (e *extension) open(ctx context.Context) (err error) {
 	if e.stream, err = data.Stream(ctx, o); err != nil {
 		return err
 	}
-	e.rep = Report{Model: c.Model, Ctx: c.Ctx, Positions: e.base.Record(e.pos.Positions), Options: map[string]any{}, Out: c.Out}
+	e.rep = Report{Model: c.Model, Ctx: c.Ctx, Positions: e.base.Record(e.pos.Positions), Options: map[string]any{},
+		Out: c.Out}
 	for _, x := range c.Given {
 		e.rep.Options[string(x.Option)] = x.Value
 	}
@@ -210,7 +181,8 @@ func (e *extension) heldOut() float64 {
 }
 
 // evaluate scores one model at every length.
-func (e *extension) evaluate(ctx context.Context, what, dir string, pos *rope.Positions, window *s2attn.Choice, put func(*Length) *Figures) error {
+func (e *extension) evaluate(ctx context.Context, what, dir string, pos *rope.Positions, window *s2attn.Choice,
+	put func(*Length) *Figures) error {
 	fmt.Fprintf(e.log, "evaluating the %s model\n", what)
 	job := e.job(dir, pos, window)
 	job.Out = filepath.Join(e.cfg.Out, rundir.EvaluatedDir, what)
@@ -228,22 +200,13 @@ func (e *extension) evaluate(ctx context.Context, what, dir string, pos *rope.Po
 	return nil
 }
 
-// job is the evaluation of one model at every length.
-func (e *extension) job(dir string, pos *rope.Positions, window *s2attn.Choice) eval.Job {
-	c := eval.Options{Memory: e.cfg.Memory, Options: s2attn.Options{Attn: "full"}, Window: window, Models: []string{dir}, Tasks: []string{"ppl", "passkey"},
-		Stride: 256, Limit: e.cfg.EvalLimit, Protocol: "longlora", Trials: e.cfg.Trials, Depths: e.cfg.Depths, Seed: e.cfg.Seed, Words: e.cfg.Words}
-	for _, l := range e.rep.Lengths {
-		c.Ctx = append(c.Ctx, l.Ctx)
-	}
-	return eval.Job{Options: c, Stream: e.stream, Positions: pos, SkipShort: true}
-}
-
 // before evaluates the base as its config says, and with the new positions, untrained.
 func (e *extension) before(ctx context.Context) error {
 	if err := e.evaluate(ctx, "base", e.base.Dir, nil, nil, func(l *Length) *Figures { return &l.Base }); err != nil {
 		return err
 	}
-	return e.evaluate(ctx, "interpolated", e.base.Dir, &e.pos.Positions, &e.base.Window, func(l *Length) *Figures { return &l.Interpolated })
+	return e.evaluate(ctx, "interpolated", e.base.Dir, &e.pos.Positions, &e.base.Window,
+		func(l *Length) *Figures { return &l.Interpolated })
 }
 
 // training are train's options in adapter/.
@@ -270,7 +233,8 @@ func (e *extension) merge(ctx context.Context) error {
 	if e.merged {
 		return nil
 	}
-	o := lora.MergeOptions{Base: e.base.Weights, Desc: e.base.Desc(), Adapter: &ckpt.Adapter{}, Scale: 1, Positions: e.pos.Positions, Changed: e.pos.Changed, Window: e.base.Window, Out: out, ShardSize: 5 << 30, Threads: e.cfg.Threads}
+	o := lora.MergeOptions{Base: e.base.Weights, Desc: e.base.Desc(), Adapter: &ckpt.Adapter{}, Scale: 1,
+		Positions: e.pos.Positions, Changed: e.pos.Changed, Window: e.base.Window, Out: out, ShardSize: 5 << 30, Threads: e.cfg.Threads}
 	if e.cfg.DoTrain {
 		b, err := load.Open(e.cfg.Model, filepath.Join(e.cfg.Out, rundir.AdapterDir))
 		if err != nil {
@@ -286,14 +250,16 @@ func (e *extension) merge(ctx context.Context) error {
 
 // after evaluates what was merged.
 func (e *extension) after(ctx context.Context) error {
-	return e.evaluate(ctx, "trained", filepath.Join(e.cfg.Out, rundir.MergedDir), nil, nil, func(l *Length) *Figures { return &l.Trained })
+	return e.evaluate(ctx, "trained", filepath.Join(e.cfg.Out, rundir.MergedDir), nil, nil,
+		func(l *Length) *Figures { return &l.Trained })
 }
 
 // Table prints the report side by side.
 func (r Report) Table(w io.Writer) {
 	rows := [][]string{{"tokens", "perplexity: base", "interpolated", "trained", "recall: base", "interpolated", "trained"}}
 	for _, l := range r.Lengths {
-		rows = append(rows, []string{fmt.Sprint(l.Ctx), showPPL(l.Base), showPPL(l.Interpolated), showPPL(l.Trained), showRecall(l.Base), showRecall(l.Interpolated), showRecall(l.Trained)})
+		rows = append(rows, []string{fmt.Sprint(l.Ctx), showPPL(l.Base), showPPL(l.Interpolated), showPPL(l.Trained),
+			showRecall(l.Base), showRecall(l.Interpolated), showRecall(l.Trained)})
 	}
 	ui.Table(w, rows)
 }

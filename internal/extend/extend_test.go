@@ -163,12 +163,14 @@ func TestLengthsAndWhatIsLeftOut(t *testing.T) {
 // Before anything is computed the plan of the training and the time of all of it are said; the plan is not said again.
 // Trials and depths are the passkeys of a length.
 func TestBeginsWithThePlan(t *testing.T) {
-	rep, log, err := run(t, options(t, tokens, t.TempDir(), "--eval-data="+evalData(t), "--steps=1", "--trials=2", "--depths=3"), "")
+	c := options(t, tokens, t.TempDir(), "--eval-data="+evalData(t), "--steps=1", "--trials=2", "--depths=3")
+	rep, log, err := run(t, c, "")
 	if err != nil {
 		t.Fatal(err)
 	}
 	before, after, begun := strings.Cut(log, "evaluating the base model")
-	for _, s := range []string{"\npositions ", "\nmemory ", "s for 1 steps\n", "at 128, 256 tokens, 32 windows and 6 passkeys each: about ", "\nin all      about "} {
+	for _, s := range []string{"\npositions ", "\nmemory ", "s for 1 steps\n",
+		"at 128, 256 tokens, 32 windows and 6 passkeys each: about ", "\nin all      about "} {
 		if !begun || !strings.Contains("\n"+before, s) {
 			t.Errorf("the beginning does not say %q:\n%s", s, before)
 		}

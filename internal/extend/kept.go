@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// What is no loss at the base's own length: a perplexity that is higher by a hundredth at most, and recall that is lower
-// by 5 points at most: one passkey of thirty.
+// What is no loss at the base's own length: a perplexity that is higher by a hundredth at most, and recall that is
+// lower by 5 points at most: one passkey of thirty.
 const (
 	samePPL    = 0.01
 	sameRecall = 0.05
@@ -47,7 +47,8 @@ func (r Report) Kept() (words string, lost bool) {
 	if lost {
 		verdict = "something was lost"
 	}
-	return fmt.Sprintf("At %d tokens, all that the base reads by itself, %s: %s.", l.Ctx, verdict, strings.Join(parts, "; ")), lost
+	return fmt.Sprintf("At %d tokens, all that the base reads by itself, %s: %s.",
+		l.Ctx, verdict, strings.Join(parts, "; ")), lost
 }
 
 func showPPL(f Figures) string {
