@@ -136,6 +136,7 @@ func TestWhosePositions(t *testing.T) {
 		"none":                {first, "--ctx=256 --rope=none", "default", 0, 64, "", "are not those of the adapter"},
 		"an idle length":      {first, "--ctx=256 --base-ctx=32", "yarn", 4, 256, "note: the pre-training length of 32 tokens changes nothing", ""},
 		"no record, longer":   {bare, "--ctx=256", "linear", 4, 256, "the base has default", "says no positions"},
+		"no record, measured": {bare, "--ctx=256 --recipe=measured", "linear", 4, 256, "the base has default", "says no positions"},
 		"no record, short":    {bare, "--ctx=48", "default", 0, 64, "the base's own", ""},
 		"no record, asked":    {bare, "--ctx=256 --rope=yarn", "yarn", 4, 256, "the base has default", ""},
 		"a foreign record":    {foreign, "--ctx=256", "linear", 4, 256, "", "says no positions"},

@@ -96,11 +96,15 @@ func with(settings []Setting, o errs.Option, value any) []Setting {
 	return settings
 }
 
-// YAML writes settings, sorted, as a file that gives the same ones again.
+// YAML writes settings, sorted, as a file that gives the same ones again. Those that were not given, and would exclude others
+// or be refused where they are, are left out.
 func YAML(settings []Setting) ([]byte, error) {
+	bySize := slices.ContainsFunc(settings, func(x Setting) bool { return x.Option == "group-size" && x.Given })
 	byName := map[string]Setting{}
 	for _, s := range settings {
-		byName[string(s.Option)] = s
+		if !(s.Unset && !s.Given || s.Option == "group" && bySize) {
+			byName[string(s.Option)] = s
+		}
 	}
 	var out bytes.Buffer
 	for _, name := range slices.Sorted(maps.Keys(byName)) {

@@ -3,7 +3,6 @@ package train
 import (
 	"io"
 	"path/filepath"
-	"slices"
 
 	"longlora/internal/ckpt"
 	"longlora/internal/files"
@@ -94,11 +93,7 @@ func (s *setup) resultFiles() ([]string, error) {
 
 // writeConfig writes longlora.yaml, from which the same run can be started again.
 func (s *setup) writeConfig() error {
-	bySize := slices.ContainsFunc(s.c.Settings, func(x Setting) bool { return x.Option == "group-size" && x.Given })
-	kept := slices.DeleteFunc(s.settings(), func(x Setting) bool {
-		return x.Unset && !x.Given || x.Option == "group" && bySize
-	})
-	b, err := YAML(kept)
+	b, err := YAML(s.settings())
 	if err != nil {
 		return err
 	}
