@@ -151,6 +151,16 @@ static void FN(online)(FN(attn_buf) * b, int64_t nq, int64_t nk, int64_t dp, flo
     }
 }
 
+// s = cap·tanh(scale·s/cap) where rows see keys.
+static void FN(cap)(float *s, int64_t nq, int64_t nk, float scale, float cap, int64_t diag, int64_t low) {
+    const V in = vset(scale / cap), out = vset(cap);
+    for (int64_t r = 0; r < nq; r++, s += BK) {
+        int64_t n = seen(r, diag, nk), i = from(r, low, nk);
+        for (; i + VL <= n; i += VL) vstore(s + i, out * vtanh(vload(s + i) * in));
+        if (i < n) vpartstore(s + i, out * vtanh(vpart(s + i, n - i, 0) * in), n - i);
+    }
+}
+
 // The queries [q0, q1) of piece p against all that they see.
 static void FN(fwd_block)(const ll_attn_t *a, FN(attn_buf) * b, int p, int64_t q0, int64_t q1) {
     int64_t d = a->d, dp = panels(d), nq = q1 - q0;
@@ -167,7 +177,8 @@ static void FN(fwd_block)(const ll_attn_t *a, FN(attn_buf) * b, int p, int64_t q
             FN(columns)(b->kt, kr, a->ks, from(0, low, nk), nk, d);
             FN(rows)(b->vr, vr, a->ks, from(0, low, nk), nk, d);
             FN(scores)(b->s, b->q, b->kt, nq, nk, d, diag, low);
-            FN(online)(b, nq, nk, dp, a->scale, diag, low);
+            if (a->cap) FN(cap)(b->s, nq, nk, a->scale, a->cap, diag, low);
+            FN(online)(b, nq, nk, dp, a->cap ? 1 : a->scale, diag, low);
             for (int64_t i = 0; i < nq; i += MR) {
                 int64_t mr = nq - i < MR ? nq - i : MR, n = seen(i + mr - 1, diag, nk), f = from(i, low, nk);
                 for (int64_t j = 0; j < dp && n > f; j += NR)
@@ -204,7 +215,8 @@ static void FN(fwd_one)(const ll_attn_t *a, FN(attn_buf) * b, int p, int64_t q) 
             const float *kr = a->k + (k - a->k0) * ks, *vr = a->v + (k - a->k0) * ks;
             for (; i + 4 <= nk; i += 4) dots(b->s + i, a->q + row * a->qs, kr + i * ks, LL_F32, 4, ks, d, 16 * ks);
             for (; i < nk; i++) dots(b->s + i, a->q + row * a->qs, kr + i * ks, LL_F32, 1, ks, d, 16 * ks);
-            FN(online)(b, 1, nk, dp, a->scale, NOT_CAUSAL, NO_WINDOW);
+            if (a->cap) FN(cap)(b->s, 1, nk, a->scale, a->cap, NOT_CAUSAL, NO_WINDOW);
+            FN(online)(b, 1, nk, dp, a->cap ? 1 : a->scale, NOT_CAUSAL, NO_WINDOW);
             for (; j + 4 * VL <= d; j += 4 * VL) weigh(b->acc + j, b->s, vr + j, ks, nk, 4);
             for (; j + VL <= d; j += VL) weigh(b->acc + j, b->s, vr + j, ks, nk, 1);
             for (; j < d; j++)
@@ -252,6 +264,35 @@ static void FN(softmax_bwd)(FN(attn_buf) * b, const float *lse, const float *del
     }
 }
 
+// The same with capped scores: ds is multiplied by the cap's slope too.
+static void FN(capped_bwd)(FN(attn_buf) * b, const float *lse, const float *delta, int64_t nq, int64_t nk,
+                           const ll_attn_t *a, int64_t diag, int64_t low) {
+    FN(cap)(b->s, nq, nk, a->scale, a->cap, diag, low);
+    for (int64_t r = 0; r < nq; r++) {
+        float *s = b->s + r * BK, *ds = b->ds + r * BK;
+        int64_t n = seen(r, diag, nk), first = from(r, low, nk), i;
+        if (first > n) first = n;
+        const V t = vset(lse[r]), dl = vset(delta[r]), out = vset(1 / a->cap), by = vset(a->scale);
+        for (i = first; i < n; i += VL) {
+            int64_t c = n - i;
+            V x = c >= VL ? vload(s + i) : vpart(s + i, c, -INFINITY);
+            V y = c >= VL ? vload(ds + i) : vpart(ds + i, c, 0);
+            V e = vexp(x - t), z = x * out, w = e * (y - dl) * (vset(1) - z * z) * by;
+            if (c >= VL) {
+                vstore(s + i, e);
+                vstore(ds + i, w);
+            } else {
+                vpartstore(s + i, e, c);
+                vpartstore(ds + i, w, c);
+            }
+        }
+        memset(s, 0, first * 4);
+        memset(ds, 0, first * 4);
+        memset(s + n, 0, (BK - n) * 4);
+        memset(ds + n, 0, (BK - n) * 4);
+    }
+}
+
 // One block of keys (packed in b, accumulators acc for dk and acc2 for dv) against queries [q0, q1).
 static void FN(bwd_block)(const ll_attn_t *a, FN(attn_buf) * b, int64_t k, int64_t nk, int64_t q0, int64_t q1,
                           int64_t diag) {
@@ -262,7 +303,8 @@ static void FN(bwd_block)(const ll_attn_t *a, FN(attn_buf) * b, int64_t k, int64
     FN(rows)(b->dp, b->dout, d, 0, nq, d);
     FN(scores)(b->s, b->q, b->kt, nq, nk, d, diag, low);
     FN(scores)(b->ds, b->dout, b->vt, nq, nk, d, diag, low);
-    FN(softmax_bwd)(b, a->lse + row, a->delta + row, nq, nk, a->scale, diag, low);
+    if (a->cap) FN(capped_bwd)(b, a->lse + row, a->delta + row, nq, nk, a, diag, low);
+    else FN(softmax_bwd)(b, a->lse + row, a->delta + row, nq, nk, a->scale, diag, low);
     for (int64_t i = 0; i < nk; i += MR) {
         int64_t mr = nk - i < MR ? nk - i : MR;
         int64_t r0 = i - diag > 0 ? i - diag : 0;           // the first query that sees key i,

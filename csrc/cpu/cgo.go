@@ -29,6 +29,16 @@ package cpu
 #cgo nocallback ll_swiglu_fwd
 #cgo noescape ll_swiglu_bwd
 #cgo nocallback ll_swiglu_bwd
+#cgo noescape ll_layernorm_fwd
+#cgo nocallback ll_layernorm_fwd
+#cgo noescape ll_layernorm_bwd
+#cgo nocallback ll_layernorm_bwd
+#cgo noescape ll_layernorm_weight
+#cgo nocallback ll_layernorm_weight
+#cgo noescape ll_gelu_fwd
+#cgo nocallback ll_gelu_fwd
+#cgo noescape ll_gelu_bwd
+#cgo nocallback ll_gelu_bwd
 #cgo noescape ll_scale
 #cgo nocallback ll_scale
 #cgo noescape ll_drop
@@ -57,6 +67,11 @@ typedef struct {
     void (*rms_weight)(float *, const ll_rms_t *, int64_t);
     void (*swiglu_fwd)(float *, const float *, const float *, int64_t);
     void (*swiglu_bwd)(float *, float *, const float *, const float *, const float *, int64_t);
+    void (*layernorm_fwd)(const ll_layernorm_t *);
+    void (*layernorm_bwd)(const ll_layernorm_t *);
+    void (*layernorm_weight)(const ll_layernorm_t *, int64_t);
+    void (*gelu_fwd)(const ll_gelu_t *);
+    void (*gelu_bwd)(const ll_gelu_t *);
     void (*scale)(float *, const float *, const float *, float, int64_t);
     void (*drop)(float *, const float *, const ll_drop_t *, int64_t, int64_t);
     void (*drop_da)(const ll_drop_grad_t *);
@@ -67,7 +82,8 @@ typedef struct {
 
 #define SET(S) {ll_gemm_work_##S, ll_gemm_##S, ll_skinny_##S, ll_gemv_##S, ll_attn_work_##S, ll_attn_fwd_##S, \
     ll_attn_bwd_##S, ll_softmax_##S, ll_rms_fwd_##S, ll_rms_bwd_##S, ll_rms_weight_##S, ll_swiglu_fwd_##S,     \
-    ll_swiglu_bwd_##S, ll_scale_##S, ll_drop_##S, ll_drop_da_##S, ll_drop_dx_##S, ll_rope_##S, ll_adamw_##S}
+    ll_swiglu_bwd_##S, ll_layernorm_fwd_##S, ll_layernorm_bwd_##S, ll_layernorm_weight_##S, ll_gelu_fwd_##S,    \
+    ll_gelu_bwd_##S, ll_scale_##S, ll_drop_##S, ll_drop_da_##S, ll_drop_dx_##S, ll_rope_##S, ll_adamw_##S}
 static const ll_set_t ll_sets[3] = {SET(plain), SET(avx2), SET(avx512)};
 
 static int ll_best(void) {
@@ -101,6 +117,11 @@ static void ll_swiglu_fwd(int s, float *h, const float *g, const float *u, int64
 static void ll_swiglu_bwd(int s, float *dg, float *du, const float *dh, const float *g, const float *u, int64_t n) {
     ll_sets[s].swiglu_bwd(dg, du, dh, g, u, n);
 }
+static void ll_layernorm_fwd(int s, const ll_layernorm_t *a) { ll_sets[s].layernorm_fwd(a); }
+static void ll_layernorm_bwd(int s, const ll_layernorm_t *a) { ll_sets[s].layernorm_bwd(a); }
+static void ll_layernorm_weight(int s, const ll_layernorm_t *a, int64_t w) { ll_sets[s].layernorm_weight(a, w); }
+static void ll_gelu_fwd(int s, const ll_gelu_t *a) { ll_sets[s].gelu_fwd(a); }
+static void ll_gelu_bwd(int s, const ll_gelu_t *a) { ll_sets[s].gelu_bwd(a); }
 static void ll_scale(int s, float *y, const float *res, const float *x, float f, int64_t n) {
     ll_sets[s].scale(y, res, x, f, n);
 }
@@ -180,7 +201,7 @@ func (s Set) AttnWork(d int) int { return int(C.ll_attn_work(s.c(), C.int32_t(d)
 func (s Set) Attention(a *Attn, back bool, work ptr) {
 	c := C.ll_attn_t{q: f32(a.Q), k: f32(a.K), v: f32(a.V), o: f32(a.O), dout: f32(a.DOut), out: f32(a.Out),
 		dq: f32(a.DQ), dk: f32(a.DK), dv: f32(a.DV), lse: f32(a.LSE), delta: f32(a.Delta), qs: i64(a.QS), ks: i64(a.KS),
-		q0: i64(a.Q0), k0: i64(a.K0), window: i64(a.Window), d: C.int32_t(a.D), scale: f(a.Scale), stop: (*C.uint32_t)(a.Stop)}
+		q0: i64(a.Q0), k0: i64(a.K0), window: i64(a.Window), d: C.int32_t(a.D), scale: f(a.Scale), cap: f(a.Cap), stop: (*C.uint32_t)(a.Stop)}
 	for i := range 2 {
 		c.lo[i], c.hi[i], c.qlo[i], c.qhi[i] = i64(a.Lo[i]), i64(a.Hi[i]), i64(a.QLo[i]), i64(a.QHi[i])
 	}
@@ -189,14 +210,14 @@ func (s Set) Attention(a *Attn, back bool, work ptr) {
 
 // Softmax returns -log p of a row's target. best, when wanted, is the lowest index of the largest logit.
 func (s Set) Softmax(a *Softmax, best *int32) float32 {
-	c := C.ll_softmax_t{row: f32(a.Row), n: i64(a.N), target: C.int32_t(a.Target), scale: f(a.Scale),
+	c := C.ll_softmax_t{row: f32(a.Row), n: i64(a.N), target: C.int32_t(a.Target), scale: f(a.Scale), cap: f(a.Cap),
 		grad: cbool(a.Grad)}
 	return float32(C.ll_softmax(s.c(), &c, (*C.int32_t)(best)))
 }
 
 func (a *RMS) c() *C.ll_rms_t {
 	return &C.ll_rms_t{y: f32(a.Y), rstd: f32(a.RStd), dx: f32(a.DX), x: f32(a.X), w: f32(a.W), dy: f32(a.DY),
-		n: i64(a.N), c: i64(a.C), eps: f(a.Eps)}
+		n: i64(a.N), c: i64(a.C), plus: f(a.Plus), eps: f(a.Eps)}
 }
 
 // RMSForward norms rows.
@@ -217,6 +238,30 @@ func (s Set) SwiGLUForward(h, g, u ptr, n int) {
 func (s Set) SwiGLUBackward(dg, du, dh, g, u ptr, n int) {
 	C.ll_swiglu_bwd(s.c(), f32(dg), f32(du), f32(dh), f32(g), f32(u), i64(n))
 }
+
+func (a *LayerNorm) c() *C.ll_layernorm_t {
+	return &C.ll_layernorm_t{y: f32(a.Y), stat: f32(a.Stat), dx: f32(a.DX), dw: f32(a.DW), dbias: f32(a.DBias), x: f32(a.X), w: f32(a.W),
+		bias: f32(a.Bias), dy: f32(a.DY), n: i64(a.N), c: i64(a.C), eps: f(a.Eps)}
+}
+
+// LayerNormForward norms rows.
+func (s Set) LayerNormForward(a *LayerNorm) { C.ll_layernorm_fwd(s.c(), a.c()) }
+
+// LayerNormBackward adds to DX.
+func (s Set) LayerNormBackward(a *LayerNorm) { C.ll_layernorm_bwd(s.c(), a.c()) }
+
+// LayerNormWeight adds to DW and DBias for w adjacent channels.
+func (s Set) LayerNormWeight(a *LayerNorm, w int) { C.ll_layernorm_weight(s.c(), a.c(), i64(w)) }
+
+func (a *GELU) c() *C.ll_gelu_t {
+	return &C.ll_gelu_t{h: f32(a.H), dg: f32(a.DG), du: f32(a.DU), g: f32(a.G), u: f32(a.U), n: i64(a.N), tanh: cbool(a.Tanh)}
+}
+
+// GELUForward is H = gelu(G)·U.
+func (s Set) GELUForward(a *GELU) { C.ll_gelu_fwd(s.c(), a.c()) }
+
+// GELUBackward is its gradient.
+func (s Set) GELUBackward(a *GELU) { C.ll_gelu_bwd(s.c(), a.c()) }
 
 // Scale is y = res + f·x over n elements, or f·x where res is nil.
 func (s Set) Scale(y, res, x ptr, by float32, n int) {

@@ -44,7 +44,7 @@ typedef struct {
     int64_t qlo[2], qhi[2];  // the queries that are wanted, within the pieces
     int64_t window;          // 0 without
     int32_t d;
-    float scale;
+    float scale, cap;        // cap 0: scores are not capped
     const uint32_t *stop;
 } ll_attn_t;
 
@@ -69,17 +69,35 @@ typedef struct {
     float *row;
     int64_t n;
     int32_t target; // negative: none
-    float scale;
+    float scale, cap;
     int32_t grad;
 } ll_softmax_t;
 
-// RMSNorm of n rows of c. Forward: x, w to y, rstd. Backward: dy, x, rstd, w to dx, which is added to.
+// RMSNorm of n rows of c, plus being added to w. Forward: x, w to y, rstd. Backward: dy, x, rstd, w to dx, which is
+// added to.
 typedef struct {
     float *y, *rstd, *dx;
     const float *x, *w, *dy;
     int64_t n, c;
-    float eps;
+    float plus, eps;
 } ll_rms_t;
+
+// LayerNorm of n rows of c. Forward: x, w, bias to y and stat, mean and 1/deviation of each row. Backward: dy, x, stat,
+// w to dx, dw, dbias, which are added to.
+typedef struct {
+    float *y, *stat, *dx, *dw, *dbias;
+    const float *x, *w, *bias, *dy;
+    int64_t n, c;
+    float eps;
+} ll_layernorm_t;
+
+// h = gelu(g)·u over n elements, u null for 1; backward h is the gradient, dg and du receive theirs.
+typedef struct {
+    float *h, *dg, *du;
+    const float *g, *u;
+    int64_t n;
+    int32_t tanh;
+} ll_gelu_t;
 
 // The dropped products of LoRA, n tokens of c channels, r the rank: see drop_da and drop_dx.
 typedef struct {
@@ -121,6 +139,11 @@ typedef struct {
     void ll_rms_weight_##S(float *dw, const ll_rms_t *a, int64_t w);                                          \
     void ll_swiglu_fwd_##S(float *h, const float *g, const float *u, int64_t n);                              \
     void ll_swiglu_bwd_##S(float *dg, float *du, const float *dh, const float *g, const float *u, int64_t n); \
+    void ll_layernorm_fwd_##S(const ll_layernorm_t *a);                                                       \
+    void ll_layernorm_bwd_##S(const ll_layernorm_t *a);                                                       \
+    void ll_layernorm_weight_##S(const ll_layernorm_t *a, int64_t w);                                         \
+    void ll_gelu_fwd_##S(const ll_gelu_t *a);                                                                 \
+    void ll_gelu_bwd_##S(const ll_gelu_t *a);                                                                 \
     void ll_scale_##S(float *y, const float *res, const float *x, float f, int64_t n);                        \
     void ll_drop_##S(float *y, const float *x, const ll_drop_t *d, int64_t n, int64_t c);                     \
     void ll_drop_da_##S(const ll_drop_grad_t *a);                                                             \

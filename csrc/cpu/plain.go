@@ -164,12 +164,22 @@ func (s Set) Attention(a *Attn, back bool, _ ptr) {
 	}
 }
 
+// score is a query's with a key, capped, and the slope of the cap.
+func (a *Attn) score(q, k []float32) (s float64, slope float32) {
+	s = float64(a.Scale) * float64(dot(q, k))
+	if a.Cap == 0 {
+		return s, 1
+	}
+	t := math.Tanh(s / float64(a.Cap))
+	return float64(a.Cap) * t, float32(1 - t*t)
+}
+
 func (a *Attn) forward(q, p int) {
 	x, o := a.row(a.Q, q-a.Q0, a.QS), a.row(a.Out, q-a.Q0, a.QS)
 	acc := make([]float32, a.D)
 	m, l := math.Inf(-1), 0.0
 	a.seen(q, p, func(k int) {
-		t := float64(a.Scale) * float64(dot(x, a.row(a.K, k-a.K0, a.KS)))
+		t, _ := a.score(x, a.row(a.K, k-a.K0, a.KS))
 		if t > m {
 			f := math.Exp(m - t)
 			l *= f
@@ -200,8 +210,9 @@ func (a *Attn) backward(q, p int) {
 	a.seen(q, p, func(k int) {
 		j := k - a.K0
 		kr, dk, dv := a.row(a.K, j, a.KS), a.row(a.DK, j, a.KS), a.row(a.DV, j, a.KS)
-		e := float32(math.Exp(float64(a.Scale)*float64(dot(x, kr)) - lse))
-		ds := e * (dot(do, a.row(a.V, j, a.KS)) - delta) * a.Scale
+		t, slope := a.score(x, kr)
+		e := float32(math.Exp(t - lse))
+		ds := e * (dot(do, a.row(a.V, j, a.KS)) - delta) * slope * a.Scale
 		for i := range dq {
 			dq[i] += ds * kr[i]
 			dk[i] += ds * x[i]
@@ -213,6 +224,11 @@ func (a *Attn) backward(q, p int) {
 // Softmax returns -log p of a row's target. best, when wanted, is the lowest index of the largest logit.
 func (s Set) Softmax(a *Softmax, best *int32) float32 {
 	x, target, scale, grad := floats(a.Row, a.N), a.Target, a.Scale, a.Grad
+	for i, v := range x {
+		if a.Cap > 0 {
+			x[i] = a.Cap * float32(math.Tanh(float64(v/a.Cap)))
+		}
+	}
 	top, at := float32(math.Inf(-1)), int32(0)
 	for i, v := range x {
 		if v > top {
@@ -230,12 +246,17 @@ func (s Set) Softmax(a *Softmax, best *int32) float32 {
 		z += math.Exp(float64(v - top))
 	}
 	for i, v := range x {
-		if grad {
-			x[i] = scale * float32(math.Exp(float64(v-top))/z)
+		if !grad {
+			break
 		}
-	}
-	if grad {
-		x[target] -= scale
+		g := scale * float32(math.Exp(float64(v-top))/z)
+		if int32(i) == target {
+			g -= scale
+		}
+		if a.Cap > 0 {
+			g *= 1 - v/a.Cap*(v/a.Cap)
+		}
+		x[i] = g
 	}
 	return float32(math.Log(z)) + (top - hit)
 }
@@ -252,7 +273,7 @@ func (s Set) RMSForward(a *RMS) {
 		}
 		rs[t] = float32(1 / math.Sqrt(q/float64(c)+float64(a.Eps)))
 		for i, v := range xs {
-			ys[i] = v * rs[t] * ws[i]
+			ys[i] = v * rs[t] * (a.Plus + ws[i])
 		}
 	}
 }
@@ -266,11 +287,11 @@ func (s Set) RMSBackward(a *RMS) {
 		xs, dys, dxs := floats(unsafe.Add(a.X, o), c), floats(unsafe.Add(a.DY, o), c), floats(unsafe.Add(a.DX, o), c)
 		q := float32(0)
 		for i, v := range xs {
-			q += dys[i] * ws[i] * v
+			q += dys[i] * (a.Plus + ws[i]) * v
 		}
 		f := rs[t] * rs[t] * q / float32(c)
 		for i, v := range xs {
-			dxs[i] += rs[t] * (dys[i]*ws[i] - v*f)
+			dxs[i] += rs[t] * (dys[i]*(a.Plus+ws[i]) - v*f)
 		}
 	}
 }
@@ -302,20 +323,6 @@ func (s Set) RMSWeight(dw ptr, a *RMS, w int) {
 		for i := range d {
 			d[i] += r[t] * g[i] * v[i]
 		}
-	}
-}
-
-// Scale is y = res + f·x over n elements, or f·x where res is nil.
-func (s Set) Scale(y, res, x ptr, f float32, n int) {
-	ys, xs := floats(y, n), floats(x, n)
-	if res == nil {
-		for i, v := range xs {
-			ys[i] = f * v
-		}
-		return
-	}
-	for i, r := range floats(res, n) {
-		ys[i] = r + f*xs[i]
 	}
 }
 

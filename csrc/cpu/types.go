@@ -52,7 +52,7 @@ type Attn struct {
 	Lo, Hi, QLo, QHi                              [2]int
 	Window                                        int
 	D                                             int
-	Scale                                         float32
+	Scale, Cap                                    float32 // Cap 0: scores are not capped
 	Stop                                          *uint32 // as Gemm's
 }
 
@@ -63,6 +63,7 @@ type Softmax struct {
 	N      int
 	Target int32
 	Scale  float32
+	Cap    float32 // 0: logits are not capped
 	Grad   bool
 }
 
@@ -70,7 +71,22 @@ type Softmax struct {
 type RMS struct {
 	Y, RStd, X, W, DX, DY ptr
 	N, C                  int
-	Eps                   float32
+	Plus, Eps             float32 // Plus is added to W
+}
+
+// LayerNorm is the norm of N rows of C by mean and variance, which Stat keeps: forward from X, W and Bias to Y, backward from
+// DY, X, Stat and W to DX, DW and DBias; the last two nil where not wanted.
+type LayerNorm struct {
+	Y, Stat, X, W, Bias, DX, DW, DBias, DY ptr
+	N, C                                   int
+	Eps                                    float32
+}
+
+// GELU is H = gelu(G)·U over N elements; backward H is its gradient, which DG and DU receive. U nil counts as 1.
+type GELU struct {
+	H, G, U, DG, DU ptr
+	N               int
+	Tanh            bool
 }
 
 // Drop is dropout: the token keys, the stream's salt, the least hash of a key and a channel that stays, and what is

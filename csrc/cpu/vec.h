@@ -50,6 +50,13 @@ INLINE V vexp(V x) {
     return vsel(x != x, x, y);
 }
 
+// tanh to a few ulp: its series near 0, elsewhere 1 - 2/(e^2x + 1).
+INLINE V vtanh(V x) {
+    V y = x * x;
+    V near = x + x * y * (vset(-1.0f / 3) + y * (vset(2.0f / 15) + y * vset(-17.0f / 315)));
+    return vsel(y < vset(0.04f), near, vset(1) - vset(2) / (vexp(x + x) + vset(1)));
+}
+
 // Loads and stores of the last n < VL floats of a row.
 INLINE V vpart(const float *p, int64_t n, float fill) {
     float t[VL];
@@ -64,6 +71,8 @@ INLINE void vpartstore(float *p, V x, int64_t n) {
 #include "attn.h" // with linear.h's micro-tiles
 #include "adamw.h"
 #include "drop.h"
+#include "gelu.h"
+#include "layernorm.h"
 #include "loss.h"
 #include "rms.h"
 #include "rope.h"

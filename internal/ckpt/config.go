@@ -178,15 +178,19 @@ func (f *fields) config() (*Config, error) {
 		c.D = max(1, c.C/c.H)
 	}
 	c.D = f.size("head_dim", c.D)
+	if c.Has(model.QKV) && c.H != c.Hkv {
+		f.fail("num_key_value_heads", "%d: a %s has one for each of %d heads", c.Hkv, c.Arch.Class, c.H)
+	}
 	if c.H%c.Hkv != 0 {
 		f.fail("num_key_value_heads", "%d does not divide num_attention_heads %d", c.Hkv, c.H)
 	}
 	f.rotary(c)
 	f.magnitude(c)
 	eps, spread := cmp.Or(c.Arch.Config.Eps, 1e-6), f.num("initializer_range", 0.02)
-	eps = f.num("rms_norm_eps", eps)
+	epsName := cmp.Or(c.Arch.Config.EpsName, "rms_norm_eps")
+	eps = f.num(epsName, eps)
 	c.Eps, c.InitRange = float32(eps), spread
-	for name, x := range map[string]float64{"rms_norm_eps": eps, "initializer_range": spread} {
+	for name, x := range map[string]float64{epsName: eps, "initializer_range": spread} {
 		if !(x >= 0 && x < 1) {
 			f.fail(name, "%v is not between 0 and 1", x)
 		}
@@ -207,6 +211,9 @@ func (f *fields) config() (*Config, error) {
 func (c *Config) Positions() map[string]any {
 	raw := maps.Clone(c.Raw)
 	raw["model_type"] = c.Arch.Type
+	if name := c.Arch.Config.ThetaName; name != "" && raw[name] != nil {
+		raw["rope_theta"] = raw[name]
+	}
 	if raw["rope_theta"] == nil && c.Arch.Config.Theta > 0 {
 		raw["rope_theta"] = json.Number(strconv.FormatFloat(c.Arch.Config.Theta, 'f', -1, 64))
 	}
@@ -267,6 +274,7 @@ func (f *fields) architecture() (a *model.Arch) {
 // rotary reads how much of a head is turned, and in which layers.
 func (f *fields) rotary(c *Config) {
 	name, share := "partial_rotary_factor", 1.0
+	plain, unsaid := cmp.Or(c.Arch.Config.PartialName, name), cmp.Or(c.Arch.Config.PartialDefault, 1)
 	for _, n := range []string{"rope_scaling", "rope_parameters"} {
 		if d, _ := f.raw[n].(map[string]any); d[name] != nil {
 			in := fields{path: f.path, raw: map[string]any{n + "." + name: d[name]}}
@@ -276,7 +284,8 @@ func (f *fields) rotary(c *Config) {
 		}
 	}
 	if name == "partial_rotary_factor" {
-		share = f.num(name, 1)
+		name = plain
+		share = f.num(name, unsaid)
 	}
 	switch turned := int(float64(c.D) * share); {
 	case share == 1 && c.D%2 != 0:
@@ -291,6 +300,24 @@ func (f *fields) rotary(c *Config) {
 	}
 	if c.Arch.Config.NoRope {
 		f.noRope(c)
+	}
+}
+
+// activation reads what the MLP's gate goes through.
+func (f *fields) activation(c *Config) {
+	fam := c.Arch.Config
+	name, acts := cmp.Or(fam.ActName, "hidden_act"), fam.Acts
+	if acts == nil {
+		acts = map[string]model.Activation{"silu": model.SiLU, "swish": model.SiLU} // two names of one function
+	}
+	v := f.raw[name]
+	if v == nil {
+		v = cmp.Or(fam.ActDefault, "silu")
+	}
+	said, _ := v.(string)
+	act, ok := acts[said]
+	if c.Act = act; !ok {
+		f.fail(name, "%s is not supported, only %s", show(v), strings.Join(slices.Sorted(maps.Keys(acts)), ", "))
 	}
 }
 
@@ -328,6 +355,9 @@ func (f *fields) own(c *Config) {
 		c.Arch.Config.Always(&c.Desc)
 	}
 	for _, x := range c.Arch.Config.Numbers {
+		if v, said := f.raw[x.Name]; said && v == nil { // null: nothing of the kind
+			continue
+		}
 		v := f.num(x.Name, x.Default)
 		if !(v > 0 && v < 1e6) {
 			f.fail(x.Name, "%v is not a number above 0 and below a million", v)
@@ -335,7 +365,11 @@ func (f *fields) own(c *Config) {
 		x.Set(&c.Desc, v)
 	}
 	for _, x := range c.Arch.Config.Flags {
-		switch on := f.flag(x.Name); {
+		on := f.flag(x.Name)
+		if f.raw[x.Name] == nil {
+			on = x.Default
+		}
+		switch {
 		case on && x.Set == nil:
 			f.fail(x.Name, "true is not supported for a %s, which has nothing of the kind in transformers", c.Arch.Class)
 		case on:
@@ -346,9 +380,7 @@ func (f *fields) own(c *Config) {
 
 // refuse names what the model does not compute.
 func (f *fields) refuse(c *Config) {
-	if a := f.raw["hidden_act"]; a != nil && a != "silu" && a != "swish" { // two names of one function
-		f.fail("hidden_act", "%s is not supported, only silu", show(a))
-	}
+	f.activation(c)
 	if field, method := quantisedConfig(f.raw); field != "" && f.err == nil {
 		f.err = quantisedError(f.path, field, method)
 	}

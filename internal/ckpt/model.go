@@ -65,8 +65,8 @@ func OpenModel(name string) (*Model, error) {
 
 // Get is a tensor by name, of the shape given; a tied model's head is its embedding.
 func (m *Model) Get(name string, shape tensor.Shape) (Tensor, error) {
-	if m.Tied && name == headName {
-		name = embedName
+	if m.Tied && name == m.Config.HeadName() {
+		name = m.Config.EmbedName()
 	}
 	t, ok := m.Tensors[name]
 	if !ok {
@@ -86,7 +86,7 @@ func (m *Model) Get(name string, shape tensor.Shape) (Tensor, error) {
 
 // instead says what a missing tensor may be.
 func (m *Model) instead(name string) string {
-	if _, embed := m.Tensors[embedName]; embed && name == headName {
+	if _, embed := m.Tensors[m.Config.EmbedName()]; embed && name == m.Config.HeadName() {
 		return ", or set tie_word_embeddings to true in config.json if the head is the embedding"
 	}
 	for _, n := range slices.Sorted(maps.Keys(m.Tensors)) {

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"longlora/internal/errs"
+	"longlora/internal/model"
 	"longlora/internal/rundir"
 	"longlora/internal/tensor"
 )
@@ -14,8 +15,13 @@ import (
 type Layout struct {
 	Shapes map[string]tensor.Shape                // of every tensor, the head's too where it is the embedding
 	Tied   bool                                   // the head is the embedding
+	Family *model.Arch                            // LLaMA where nil
 	Tensor func(name string) (t Tensor, has bool) // the weights; nil where they are not at hand
 }
+
+// embed and head are the names of the tensors that a tied model has as one.
+func (m Layout) embed() string { return model.Desc{Arch: m.Family}.EmbedName() }
+func (m Layout) head() string  { return model.Desc{Arch: m.Family}.HeadName() }
 
 // is reports whether a tensor has the base's values.
 func (m Layout) is(name string, t Tensor) bool {
@@ -99,9 +105,6 @@ func fit(t Tensor, name string, m Layout) (_ Tensor, note string, err error) {
 	return t, "", nil
 }
 
-// isEnd reports whether a tensor has a row for each token of the vocabulary.
-func isEnd(name string) bool { return name == embedName || name == headName }
-
 func cutNote(file, name string, from, to int) string {
 	return fmt.Sprintf("%s: rows %d to %d of %s are beyond the base's vocabulary and are dropped", file, from, to-1, name)
 }
@@ -113,7 +116,7 @@ func (a *Adapter) fitFactors(module string, m Layout) (notes []string, err error
 	if !ok {
 		return nil, errs.Dataf("%s: %s is no linear layer of the model: the adapter is of another one", f.A.File, module)
 	}
-	if f.Embedding != (name == embedName) {
+	if f.Embedding != isEmbed(name) {
 		return nil, errs.Dataf("%s: %s: %s is not how factors of that layer are named", f.A.File, module, f.A.Name)
 	}
 	out, in, length := f.B.Shape[0], f.A.Shape[1], s[0]
@@ -169,7 +172,7 @@ func (a *Adapter) complete(m Layout) error {
 		case wanted && !has:
 			return errs.Dataf("%s: the factors lora_A and lora_B of %s are missing, though target_modules of %s names it: "+
 				"the adapter is not whole, or of another model", a.Files[0], module, rundir.AdapterConfigFile)
-		case has && !wanted && !(c.KeepTie && m.Tied && name == headName): // PEFT takes a tied head out of target_modules
+		case has && !wanted && !(c.KeepTie && m.Tied && name == m.head()): // PEFT takes a tied head out of target_modules
 			return errs.Dataf("%s: target_modules does not name %s, of which %s has factors", c.Path, module, a.Files[0])
 		}
 	}
@@ -181,6 +184,7 @@ func (a *Adapter) complete(m Layout) error {
 // own, and whole tensors that modules_to_save does not name, were loaded into the one tensor that both are. With
 // ensure_weight_tying what is done to the embedding is done to both.
 func (a *Adapter) tie(m Layout) error {
+	embedName, headName := m.embed(), m.head()
 	e, hasE := a.shared(embedName, headName)
 	h, hasH := a.shared(headName, embedName)
 	f, embedded := a.LoRA[moduleOf(embedName)]

@@ -102,7 +102,7 @@ func (m *matcher) selection(field string) selection {
 func (m *matcher) selects(s selection, field, module string) bool {
 	switch {
 	case s.linear:
-		return module != moduleOf(embedName) && module != moduleOf(headName)
+		return !isEnd(module + ".weight")
 	case s.whole != "":
 		return m.test(field, `\A(?:`+s.whole+`)\z`, module)
 	}

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"longlora/internal/files"
+	"longlora/internal/model"
 	"longlora/internal/rundir"
 )
 
@@ -14,9 +15,10 @@ type NewAdapter struct {
 	Base    string         // the model that it belongs to, as the user named it
 	Config  *AdapterConfig // which modules have factors, of which ranks and scales
 	Dropout float64
-	Tied    bool     // the head is the embedding
-	Model   []string // the names of all tensors of the model
-	Tensors []Out    // names as the model has them, factors as PATH.lora_A.weight
+	Tied    bool        // the head is the embedding
+	Family  *model.Arch // LLaMA where nil
+	Model   []string    // the names of all tensors of the model
+	Tensors []Out       // names as the model has them, factors as PATH.lora_A.weight
 }
 
 // carriedFields say which modules have factors, of which ranks and scales.
@@ -24,6 +26,8 @@ var carriedFields = []string{"target_modules", "exclude_modules", "layers_to_tra
 
 // WriteAdapter writes a PEFT folder's two files. A tied embedding is written under both of its names, as PEFT does.
 func WriteAdapter(dir string, a NewAdapter) error {
+	names := model.Desc{Arch: a.Family}
+	embedName, headName := names.EmbedName(), names.HeadName()
 	var outs []Out
 	var whole, modules []string
 	for _, t := range a.Tensors {

@@ -3,17 +3,30 @@ package ckpt
 import (
 	"bytes"
 	"slices"
+
+	"longlora/internal/model"
 )
 
-// Names of the two tensors that a tied model has as one.
-const (
-	embedName = "model.embed_tokens.weight"
-	headName  = "lm_head.weight"
+// Names that most families give to the two tensors that a tied model has as one.
+var (
+	embedName = model.Llama.Embed + ".weight"
+	headName  = model.Llama.Head + ".weight"
 )
+
+// isEmbed reports whether a tensor is some family's embedding.
+func isEmbed(name string) bool {
+	return slices.ContainsFunc(model.Archs, func(a *model.Arch) bool { return name == a.Embed+".weight" })
+}
+
+// isEnd reports whether a tensor has a row for each token of the vocabulary: some family's embedding or head.
+func isEnd(name string) bool {
+	return isEmbed(name) || slices.ContainsFunc(model.Archs, func(a *model.Arch) bool { return name == a.Head+".weight" })
+}
 
 // tie decides whether embedding and output head are one tensor, as transformers 5 does: they are where config.json
 // ties them, unless the weights hold two different ones. What is there is then the embedding.
 func (m *Model) tie() {
+	embedName, headName := m.Config.EmbedName(), m.Config.HeadName()
 	e, haveEmbed := m.Tensors[embedName]
 	h, haveHead := m.Tensors[headName]
 	m.Tied = m.Config.Tied && (!haveEmbed || !haveHead || Equal(e, h))

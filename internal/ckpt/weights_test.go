@@ -187,7 +187,7 @@ func TestQuantisedConfigs(t *testing.T) {
 
 // A weight of a type of few bits says so; a head that is missing tells of tying.
 func TestGetSays(t *testing.T) {
-	m := &Model{Dir: "m", Files: []string{"m/model.safetensors"}, Tensors: map[string]Tensor{"q": {File: "m/model.safetensors", foreign: "F8_E4M3"}, embedName: {},
+	m := &Model{Dir: "m", Config: &Config{}, Files: []string{"m/model.safetensors"}, Tensors: map[string]Tensor{"q": {File: "m/model.safetensors", foreign: "F8_E4M3"}, embedName: {},
 		"module.model.norm.weight": {}, "layers.0.mlp.up_proj.weight": {}}}
 	for name, want := range map[string]string{"q": "is of type F8_E4M3: the weights are quantised", headName: "set tie_word_embeddings to true", "x": "tensor x is missing",
 		"model.norm.weight": "it holds module.model.norm.weight in its place", "model.layers.0.mlp.up_proj.weight": "it holds layers.0.mlp.up_proj.weight in its place"} {

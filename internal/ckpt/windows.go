@@ -22,6 +22,8 @@ func (f *fields) windows(c *Config) {
 		f.allWindows(c, types)
 	case model.LateWindows:
 		f.lateWindows(c, types)
+	case model.EvenWindows:
+		f.evenWindows(c, types)
 	default:
 		if given != nil && f.raw["use_sliding_window"] != false || slices.Contains(types, true) {
 			name := "sliding_window"
@@ -60,6 +62,22 @@ func (f *fields) allWindows(c *Config, types []bool) {
 	if w > 0 && (types == nil || slices.Contains(types, true)) {
 		c.window(w, func(l int) bool { return types == nil || types[l] })
 	}
+}
+
+// evenWindows reads a window of layers 0, 2, 4 …, or of those that layer_types says.
+func (f *fields) evenWindows(c *Config, types []bool) {
+	if v, said := f.raw["sliding_window"]; said && v == nil {
+		if types == nil || slices.Contains(types, true) {
+			f.fail("sliding_window", "null, but layers have a window; give it in tokens, or say full_attention of all in layer_types")
+		}
+		return
+	}
+	c.window(f.count("sliding_window", unsaidWindow), func(l int) bool {
+		if types != nil {
+			return types[l]
+		}
+		return l%2 == 0
+	})
 }
 
 // lateWindows reads a window that layers have where use_sliding_window is true: those that layer_types says, else those
@@ -131,16 +149,18 @@ func (f *fields) layerTypes(layers int) []bool {
 // SetWindows writes into the object of a config.json what has been made of the sliding windows. Where none is left
 // layer_types goes, or says so: transformers takes a Mistral with it for a model that has a window.
 func (c *Config) SetWindows(raw map[string]any, choice s2attn.Choice) {
+	full := make([]any, c.L)
+	for l := range full {
+		full[l] = "full_attention"
+	}
 	switch {
 	case c.Windows == nil || choice == s2attn.Keep:
 	case choice > 0:
 		raw["sliding_window"] = json.Number(strconv.Itoa(int(choice)))
 	case c.Arch.Config.Windows == model.LateWindows:
-		full := make([]any, c.L)
-		for l := range full {
-			full[l] = "full_attention"
-		}
 		raw["use_sliding_window"], raw["layer_types"] = false, full
+	case c.Arch.Config.Windows == model.EvenWindows: // transformers wants a length there
+		raw["layer_types"], raw["sliding_window"] = full, raw["max_position_embeddings"]
 	default:
 		raw["sliding_window"] = nil
 		delete(raw, "layer_types")

@@ -9,7 +9,7 @@ import (
 )
 
 // operations are the contract's, by the names that their files have in every place.
-var operations = []string{"adamw", "attn", "embed", "linear", "loss", "rms", "rope", "scale", "swiglu", "transfer"}
+var operations = []string{"adamw", "attn", "embed", "gelu", "layernorm", "linear", "loss", "rms", "rope", "scale", "swiglu", "transfer"}
 
 // places are where an operation has a file: its contract, its two implementations in Go, its judge, its kernels.
 var places = []struct {
@@ -32,7 +32,8 @@ var places = []struct {
 	{dir: "csrc/cpu", ext: []string{".h"}, missing: map[string]string{
 		"embed": "copies of rows, in Go", "transfer": "copies, in Go"}, besides: map[string]string{
 		"kernels": "the interface", "vec": "the compiler's vectors", "drop": "dropout, of linear"}},
-	{dir: "csrc/cuda", ext: []string{".cu", ""}, besides: map[string]string{
+	{dir: "csrc/cuda", ext: []string{".cu", ""}, missing: map[string]string{
+		"gelu": "families with it are refused on a GPU", "layernorm": "families with it are refused on a GPU"}, besides: map[string]string{
 		"device": "memory and the device", "blas": "cuBLASLt, of linear", "drop": "dropout, of linear", "driver": "the driver's stand-in"}},
 }
 

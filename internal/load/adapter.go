@@ -26,7 +26,7 @@ func (b *Base) addAdapter(dir string) error {
 	}
 	apart := b.Desc()
 	apart.Tied = false
-	m := ckpt.Layout{Shapes: shapesOf(apart), Tied: b.Tied}
+	m := ckpt.Layout{Shapes: shapesOf(apart), Tied: b.Tied, Family: b.Config.Arch}
 	if b.Weights != nil {
 		m.Tensor = func(name string) (ckpt.Tensor, bool) {
 			t, err := b.Weights.Get(name, m.Shapes[name])

@@ -19,8 +19,8 @@ import (
 var standFormat = tensor.Dense(tensor.BF16)
 
 // StandIn are random weights of a shape in bfloat16, in a file in memory that is mapped as a checkpoint's is: for
-// measuring without one. Matrices are uniform with a deviation of 0.02, norms one, biases zero. Unless every layer is
-// to have its own, all have the first one's.
+// measuring without one. Matrices are uniform with a deviation of 0.02, norms such that they only norm, biases zero.
+// Unless every layer is to have its own, all have the first one's.
 type StandIn struct {
 	d     model.Desc
 	drawn []model.TensorSpec
@@ -77,7 +77,7 @@ func (s *StandIn) Fill(seed uint64) error {
 		switch t.Kind {
 		case model.KindNorm:
 			for i := range v {
-				v[i] = tensor.F32ToBF16(1)
+				v[i] = tensor.F32ToBF16(s.d.NormStart())
 			}
 		case model.KindMatrix: // the file is zero already
 			fill(v, key(seed, t.Name))

@@ -16,9 +16,34 @@ type Arch struct {
 	Embed, Norm, Head string   // the modules outside the layers
 	Layers            string   // what stands before a layer's number in the names of its modules
 	Modules           []Module // a layer's modules in the order of their use
-	WholeQK           bool     // q's and k's norms, where there are any, are of all heads together
+	Norms             NormKind
+	WholeQK           bool // q's and k's norms, where there are any, are of all heads together
 	Config            Fields
 }
+
+// NormKind is how a family norms.
+type NormKind uint8
+
+const (
+	// RMSNorms divide by the root mean square.
+	RMSNorms NormKind = iota
+	// RMSNormsPlus1 do, and multiply by 1 + w.
+	RMSNormsPlus1
+	// LayerNorms take the mean off and divide by the deviation; they have a bias.
+	LayerNorms
+)
+
+// Activation is what a family's gate, or the one product before it, goes through.
+type Activation uint8
+
+const (
+	// SiLU is x·σ(x).
+	SiLU Activation = iota
+	// GELU is exact.
+	GELU
+	// GELUTanh is GELU by tanh.
+	GELUTanh
+)
 
 // Module is one module of a layer: a linear layer or a norm.
 type Module struct {
@@ -73,8 +98,13 @@ type Fields struct {
 	Flags   []Flag        // booleans
 	Windows Windowed      // which layers have a sliding window
 	NoRope  bool          // no_rope_layers and no_rope_layer_interval say which layers have no positions
-	Long    string        // the only type of scaled positions that transformers reads of the family; "" for all
-	Partial bool          // partial_rotary_factor says what share of a head is turned
+	// How the fields are called, and what they are taken for, where that is not as in LLaMA.
+	EpsName, ThetaName, PartialName string
+	PartialDefault                  float64
+	ActName, ActDefault             string
+	Acts                            map[string]Activation // by the names that config.json may have; nil: SiLU alone
+	Long                            string                // the only type of scaled positions that transformers reads of the family; "" for all
+	Partial                         bool                  // partial_rotary_factor says what share of a head is turned
 }
 
 // Number is a field that sets a number of the description.
@@ -86,8 +116,9 @@ type Number struct {
 
 // Flag is a boolean field. One that sets nothing must be false, because the family has nothing of the kind.
 type Flag struct {
-	Name string
-	Set  func(*Desc) // what true means
+	Name    string
+	Set     func(*Desc) // what true means
+	Default bool
 }
 
 // Windowed is a family's rule for which layers have a sliding window.
@@ -101,13 +132,16 @@ const (
 	AllWindows
 	// NamedWindows is the same for one that has none where config.json does not name the field.
 	NamedWindows
+	// EvenWindows is of one whose layers 0, 2, 4 … have the window of sliding_window, 4096 where the field is missing, but
+	// where layer_types says which.
+	EvenWindows
 	// LateWindows is of one that has windows where use_sliding_window is true: in the layers that layer_types says, or
 	// else from max_window_layers on.
 	LateWindows
 )
 
 // Archs are the families that are computed, in the order in which a message lists them.
-var Archs = []*Arch{&Llama, &Mistral, &Qwen2, &Qwen3, &Phi3, &Granite, &SmolLM3, &Olmo2}
+var Archs = []*Arch{&Llama, &Mistral, &Qwen2, &Qwen3, &Phi3, &Granite, &SmolLM3, &Olmo2, &GPTNeoX, &Gemma2}
 
 // ArchOf is the family of a class of config.json's architectures, nil where it is none of them.
 func ArchOf(class string) *Arch {
@@ -163,8 +197,28 @@ func (s TensorSpec) Linear() bool { return s.Kind == KindMatrix && s.Layer >= 0 
 // Norm reports whether the tensor is part of a norm.
 func (s TensorSpec) Norm() bool { return s.Role.norm() }
 
-// Attention reports whether the tensor is part of attention's linear layers.
-func (s TensorSpec) Attention() bool { return s.Role <= O }
+// NormStart is the weight of a norm that only norms.
+func (d Desc) NormStart() float32 {
+	if d.arch().Norms == RMSNormsPlus1 {
+		return 0
+	}
+	return 1
+}
+
+// Uncarded names what the model has that no GPU's kernel computes yet; "" for nothing.
+func (d Desc) Uncarded() string {
+	switch {
+	case d.arch().Norms == LayerNorms:
+		return "LayerNorm"
+	case d.arch().Norms == RMSNormsPlus1:
+		return "norms of 1 + w"
+	case d.Act != SiLU:
+		return "GELU"
+	case d.ScoresCap > 0 || d.LogitsCap > 0:
+		return "capped scores"
+	}
+	return ""
+}
 
 // arch is the family; a description without one is of a LLaMA.
 func (d Desc) arch() *Arch {
@@ -181,7 +235,7 @@ func (d Desc) Tensors() []TensorSpec {
 	for l := range d.L {
 		s = append(s, d.LayerTensors(l)...)
 	}
-	s = append(s, TensorSpec{a.Norm + ".weight", FinalNorm, KindNorm, -1, tensor.Shape{d.C}})
+	s = append(s, d.normTensors(a.Norm, FinalNorm, -1)...)
 	if !d.Tied {
 		s = append(s, TensorSpec{d.HeadName(), Head, KindMatrix, -1, tensor.Shape{d.V, d.C}})
 	}
@@ -193,7 +247,7 @@ func (d Desc) LayerTensors(l int) (s []TensorSpec) {
 	for _, p := range d.arch().Modules {
 		r, path := p.Roles[0], d.path(p, l)
 		if r.norm() {
-			s = append(s, TensorSpec{path + ".weight", r, KindNorm, l, tensor.Shape{d.width(r)}})
+			s = append(s, d.normTensors(path, r, l)...)
 			continue
 		}
 		out, in := d.extents(p)
@@ -201,6 +255,15 @@ func (d Desc) LayerTensors(l int) (s []TensorSpec) {
 		if d.Bias[r] {
 			s = append(s, TensorSpec{path + ".bias", r, KindBias, l, tensor.Shape{out}})
 		}
+	}
+	return s
+}
+
+// normTensors are those of a norm.
+func (d Desc) normTensors(path string, r Role, l int) []TensorSpec {
+	s := []TensorSpec{{path + ".weight", r, KindNorm, l, tensor.Shape{d.width(r)}}}
+	if d.arch().Norms == LayerNorms {
+		s = append(s, TensorSpec{path + ".bias", r, KindBias, l, tensor.Shape{d.width(r)}})
 	}
 	return s
 }
@@ -230,8 +293,8 @@ func (d Desc) width(r Role) int {
 	return d.C
 }
 
-// has reports whether the family's layers have a module of the role.
-func (d Desc) has(r Role) bool {
+// Has reports whether the family's layers have a module of the role.
+func (d Desc) Has(r Role) bool {
 	return slices.ContainsFunc(d.arch().Modules, func(m Module) bool { return slices.Contains(m.Roles, r) })
 }
 
@@ -244,7 +307,7 @@ func (d Desc) HeadName() string { return d.arch().Head + ".weight" }
 // Targets are the names of a layer's linear layers, in order; attention's alone where only they are asked for.
 func (d Desc) Targets(attention bool) (names []string) {
 	for _, p := range d.arch().Modules {
-		if r := p.Roles[0]; !r.norm() && (r <= O || !attention) {
+		if r := p.Roles[0]; !r.norm() && (r <= O || r == QKV || !attention) {
 			names = append(names, p.Name[strings.LastIndexByte(p.Name, '.')+1:])
 		}
 	}

@@ -15,11 +15,10 @@ var llamaModules = []Module{
 
 // attentionBias and mlpBias say which linear layers have a bias.
 var (
-	attentionBias = Flag{"attention_bias", func(d *Desc) {
-		d.Bias[Q], d.Bias[K], d.Bias[V], d.Bias[O] = true, true, true,
-			true
+	attentionBias = Flag{Name: "attention_bias", Set: func(d *Desc) {
+		d.Bias[Q], d.Bias[K], d.Bias[V], d.Bias[O] = true, true, true, true
 	}}
-	mlpBias = Flag{"mlp_bias", func(d *Desc) { d.Bias[Gate], d.Bias[Up], d.Bias[Down] = true, true, true }}
+	mlpBias = Flag{Name: "mlp_bias", Set: func(d *Desc) { d.Bias[Gate], d.Bias[Up], d.Bias[Down] = true, true, true }}
 )
 
 // Llama is LLaMA (arXiv 2302.13971), and whatever is written as one.

@@ -31,7 +31,7 @@ func (r *Runner) newSaved(t, rows int) saved {
 // newSmall takes room for what is little: sums and low-rank products.
 func (r *Runner) newSmall(t int, ranks [linears]int) saved {
 	a := r.Act
-	s := saved{lse: a.New(tensor.F32, r.M.H*t)}
+	s := saved{lse: a.New(tensor.F32, max(r.M.H, r.M.stats(FinalNorm))*t)}
 	for i := range s.stat {
 		if n := r.M.stats(AttnIn + Role(i)); n > 0 {
 			s.stat[i] = a.New(tensor.F32, t*n)
@@ -43,15 +43,17 @@ func (r *Runner) newSmall(t int, ranks [linears]int) saved {
 	return s
 }
 
-// stats is how many numbers a token a norm keeps for the way back: one for each vector that it works on.
+// stats is how many numbers a token a norm keeps for the way back: one for each vector that it works on, LayerNorm two.
 func (d Desc) stats(r Role) int {
 	switch {
-	case r != FinalNorm && !d.has(r):
+	case r != FinalNorm && !d.Has(r):
 		return 0
 	case r == QNorm && !d.arch().WholeQK:
 		return d.H
 	case r == KNorm && !d.arch().WholeQK:
 		return d.Hkv
+	case d.arch().Norms == LayerNorms:
+		return 2
 	}
 	return 1
 }
@@ -71,17 +73,29 @@ func (r *Runner) normed(w *Norm, y, stat, x ops.Tensor) ops.Tensor {
 	if w.W.None() {
 		return x
 	}
-	r.B.RMSNormForward(y, stat, x, w.W, r.M.Eps)
+	switch r.M.arch().Norms {
+	case LayerNorms:
+		r.B.LayerNormForward(y, stat.Reshape(x.Dim(0), 2), x, w.W, w.Bias, r.M.Eps)
+	case RMSNormsPlus1:
+		r.B.RMSNormForward(y, stat, x, w.W, 1, r.M.Eps)
+	default:
+		r.B.RMSNormForward(y, stat, x, w.W, 0, r.M.Eps)
+	}
 	return y
 }
 
 // normBack adds to dx the gradient of what was normed, dy being that of what came of it.
 func (r *Runner) normBack(w *Norm, dx, dy, x, stat ops.Tensor) {
-	if w.W.None() {
+	switch kind := r.M.arch().Norms; {
+	case w.W.None():
 		r.B.Scale(dx, dx, dy, 1)
-		return
+	case kind == LayerNorms:
+		r.B.LayerNormBackward(dx, w.DW, w.DBias, dy, x, stat.Reshape(x.Dim(0), 2), w.W)
+	case kind == RMSNormsPlus1:
+		r.B.RMSNormBackward(dx, w.DW, dy, x, stat, w.W, 1)
+	default:
+		r.B.RMSNormBackward(dx, w.DW, dy, x, stat, w.W, 0)
 	}
-	r.B.RMSNormBackward(dx, w.DW, dy, x, stat, w.W)
 }
 
 // newXA takes room for drop(x)·Aᵀ, (t·rank); None without a low-rank term.
@@ -126,7 +140,7 @@ func (r *Runner) forwardKV(l int, p *pass, s *saved) {
 	p.store.settle()
 	k, v := r.ownKV(l, p, s)
 	rawK := k
-	if m.has(KNorm) {
+	if m.Has(KNorm) {
 		rawK = s.k.Rows(0, n)
 	}
 	r.forwardQKV(p, y, s, h, s.q.Rows(0, n), rawK, v)
@@ -139,7 +153,7 @@ func (r *Runner) forwardKV(l int, p *pass, s *saved) {
 // ownKV are the places of a tile's keys, as attention reads them, and values.
 func (r *Runner) ownKV(l int, p *pass, s *saved) (k, v ops.Tensor) {
 	n := p.n()
-	if k = s.k; r.M.has(KNorm) {
+	if k = s.k; r.M.Has(KNorm) {
 		k = p.kn
 	}
 	return p.store.own(l, p.at, k.Rows(0, n), s.v.Rows(0, n))
@@ -148,7 +162,7 @@ func (r *Runner) ownKV(l int, p *pass, s *saved) (k, v ops.Tensor) {
 // forwardQKV are the products of a tile's queries, keys and values with h.
 func (r *Runner) forwardQKV(p *pass, y *Layer, s *saved, h, q, k, v ops.Tensor) {
 	n, m := p.n(), r.M
-	if !m.has(QKV) {
+	if !m.Has(QKV) {
 		r.B.LinearForward(h, p.keysT(), []ops.Proj{p.proj(y, s, Q, q.Reshape(n, m.H*m.D)),
 			p.proj(y, s, K, k.Reshape(n, m.Hkv*m.D)), p.proj(y, s, V, v.Reshape(n, m.Hkv*m.D))})
 		return
@@ -170,7 +184,7 @@ func (d Desc) byHead(n, i int) ops.Block {
 func (r *Runner) place(l int, p *pass, s *saved, k ops.Tensor) {
 	m, n := r.M, p.n()
 	y, q := &m.Layers[l], p.queries(s)
-	if m.has(QNorm) {
+	if m.Has(QNorm) {
 		w := m.width(QNorm)
 		r.normed(y.norm(QNorm), vectors(q, w), r.statOf(s, QNorm, 0, n), vectors(s.q.Rows(0, n), w))
 		w = m.width(KNorm)
@@ -262,10 +276,22 @@ func (r *Runner) forwardMLP(l int, p *pass, s *saved, xout ops.Tensor) {
 }
 
 // activate is h = act(g)·u.
-func (r *Runner) activate(h, g, u ops.Tensor) { r.B.SwiGLUForward(h, g, u) }
+func (r *Runner) activate(h, g, u ops.Tensor) {
+	if r.M.Act == SiLU {
+		r.B.SwiGLUForward(h, g, u)
+		return
+	}
+	r.B.GELUForward(h, g, u, r.M.Act == GELUTanh)
+}
 
 // activateBack turns g and u into their gradients.
-func (r *Runner) activateBack(dh, g, u ops.Tensor) { r.B.SwiGLUBackward(g, u, dh, g, u) }
+func (r *Runner) activateBack(dh, g, u ops.Tensor) {
+	if r.M.Act == SiLU {
+		r.B.SwiGLUBackward(g, u, dh, g, u)
+		return
+	}
+	r.B.GELUBackward(g, u, dh, g, u, r.M.Act == GELUTanh)
+}
 
 // mlpIn are rows [lo, hi) of the MLP's input before its norm: attention is in it, but where branches are side by side.
 func (r *Runner) mlpIn(s *saved, lo, hi int) ops.Tensor {

@@ -89,7 +89,7 @@ func (r *Runner) backwardAttn(l int, p *pass, s *saved, dx ops.Tensor) {
 	y := &m.Layers[l]
 	dq := p.dq.Rows(0, n)
 	k, v := r.ownKV(l, p, s)
-	if m.has(QNorm) && r.KeepOf(l, m.L) <= KeepAttn { // else they were made just now
+	if m.Has(QNorm) && r.KeepOf(l, m.L) <= KeepAttn { // else they were made just now
 		r.place(l, p, s, k)
 	}
 	wk, wv, k0 := p.store.window(l, p.at, k, v)
@@ -107,14 +107,14 @@ func (r *Runner) backwardAttn(l int, p *pass, s *saved, dx ops.Tensor) {
 		r.turn(l, p, dk, dk, true)
 	} else { // the layer's own keys and values are not wanted any more
 		ak, av := s.k.Rows(0, n), s.v.Rows(0, n)
-		if m.has(KNorm) {
+		if m.Has(KNorm) {
 			ak = p.kn.Rows(0, n)
 		}
 		r.turn(l, p, ak, dk, true)
 		b.Convert(av, dv)
 		dk, dv = ak, av
 	}
-	if m.has(QNorm) {
+	if m.Has(QNorm) {
 		dq, dk = r.unnorm(p, y, s, dq, dk)
 	}
 	h := ops.Tensor{}
@@ -147,7 +147,7 @@ func (r *Runner) unnorm(p *pass, y *Layer, s *saved, dq, dk ops.Tensor) (rawDQ, 
 // backwardQKV is the way back of forwardQKV, into dn.
 func (r *Runner) backwardQKV(p *pass, y *Layer, s *saved, dn, h, dq, dk, dv ops.Tensor) {
 	m, n := r.M, p.n()
-	if !m.has(QKV) {
+	if !m.Has(QKV) {
 		kv := m.Hkv * m.D
 		r.B.LinearBackward(dn, h, p.keysT(), []ops.ProjGrad{p.gradRows(y, s, Q, dq.Reshape(n, m.H*m.D), 0, n),
 			p.gradRows(y, s, K, dk.Reshape(n, kv), 0, n), p.gradRows(y, s, V, dv.Reshape(n, kv), 0, n)})

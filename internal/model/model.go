@@ -38,6 +38,10 @@ type Desc struct {
 	// What the embedding, attention's scores, what a branch adds to the residual stream, and the logits are multiplied by;
 	// 0: by nothing, the scores by 1/√D.
 	EmbedBy, ScoresBy, BranchBy, LogitsBy float32
+	EmbedRounded                          bool // EmbedBy is rounded to the activations' type
+	// What caps scores and logits, z becoming Cap·tanh(z/Cap); 0: nothing.
+	ScoresCap, LogitsCap float32
+	Act                  Activation
 }
 
 // RotaryDim is how many channels of a head are turned.
@@ -120,7 +124,8 @@ type Source func(name string) (tensor.Stored, error)
 
 // Norm is a norm's weight and, when trained, its gradient.
 type Norm struct {
-	W, DW ops.Tensor // (C) float32
+	W, DW       ops.Tensor // (C) float32
+	Bias, DBias ops.Tensor // (C) float32; None but with LayerNorm
 }
 
 // Layer is one decoder layer.
@@ -258,7 +263,12 @@ func (ld *loader) module(y *Layer, p Module, l int, tr Train) {
 }
 
 // stream numbers what dropout falls on: the input of the module whose first rows have the role.
-func stream(l int, r Role) uint64 { return uint64(l)*uint64(Down+1) + uint64(r) }
+func stream(l int, r Role) uint64 {
+	if r == QKV {
+		r = Q
+	}
+	return uint64(l)*uint64(Down+1) + uint64(r)
+}
 
 // split are the numbers of rows of a matrix that its roles have.
 func (d Desc) split(p Module) (rows []int) {
@@ -325,8 +335,12 @@ func (ld *loader) weight(name string, shape ...int) (w ops.Weight, dw ops.Tensor
 
 // norm is a norm's weight, which operations read in float32.
 func (ld *loader) norm(path string, width int) Norm {
-	w, dw := ld.vector(path+".weight", width, tensor.F32)
-	return Norm{W: w, DW: dw}
+	var n Norm
+	n.W, n.DW = ld.vector(path+".weight", width, tensor.F32)
+	if ld.d.arch().Norms == LayerNorms {
+		n.Bias, n.DBias = ld.vector(path+".bias", width, tensor.F32)
+	}
+	return n
 }
 
 // vector is like weight for what is small; a frozen one is a copy in the arena, of the type that operations read.

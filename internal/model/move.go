@@ -56,14 +56,14 @@ func (r *Runner) newPart(a *ops.Arena, s *saved, x part, t int) {
 		s.o = a.New(act, t, m.H, m.D)
 	case partMid:
 		s.xmid = a.New(act, t, m.C)
-		if m.has(AttnOut) {
+		if m.Has(AttnOut) {
 			s.attn = a.New(act, t, m.C)
 		}
 	case partMLP:
-		if s.g = a.New(act, t, m.F); m.has(Up) {
+		if s.g = a.New(act, t, m.F); m.Has(Up) {
 			s.u = a.New(act, t, m.F)
 		}
-		if m.has(MLPOut) {
+		if m.Has(MLPOut) {
 			s.mlp = a.New(act, t, m.C)
 		}
 	}

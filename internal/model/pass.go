@@ -35,7 +35,7 @@ type pass struct {
 	dh     ops.Tensor          // (MLPRows,F) act; h where no gradient wants that
 	dxa    [linears]ops.Tensor // (T·R) act, scratch of the low-rank gradients, see lowRows
 	delta  ops.Tensor          // (H·T) float32
-	rstd   ops.Tensor          // (T) float32, of the last norm
+	rstd   ops.Tensor          // (T·stats) float32, of the last norm
 	qn, kn ops.Tensor          // (T,H,D), (T,Hkv,D) act, queries and keys as attention reads them, where they are normed
 	qkv    ops.Tensor          // (T,3·H·D) act, where one matrix gives all three
 	work   ops.Tensor          // scratch of attention's backward pass; None where act is float32
@@ -81,15 +81,16 @@ func (r *Runner) newPass(b *Batch, g *geometry, backward bool) *pass {
 		wide = t
 	}
 	p.scratch = r.newSaved(t, wide)
-	if m.has(QNorm) {
+	if m.Has(QNorm) {
 		p.qn, p.kn = a.New(act, t, m.H, m.D), a.New(act, t, m.Hkv, m.D)
 	}
-	if m.has(QKV) {
+	if m.Has(QKV) {
 		p.qkv = a.New(act, t, 3*m.H*m.D)
 	}
 	if backward {
-		p.do, p.dn = r.share(act, perHead, stream)                                    // dn is a norm's, do attention's
-		p.delta, p.rstd = r.share(tensor.F32, tensor.Shape{m.H * t}, tensor.Shape{t}) // rstd comes before any attention
+		p.do, p.dn = r.share(act, perHead, stream) // dn is a norm's, do attention's
+		// rstd comes before any attention
+		p.delta, p.rstd = r.share(tensor.F32, tensor.Shape{m.H * t}, tensor.Shape{t * m.stats(FinalNorm)})
 		// what attention gave has its gradient before the MLP is gone through
 		if m.Parallel {
 			p.dn = a.New(act, t, m.C)
@@ -232,7 +233,7 @@ func (p *pass) keysRows(lo, hi int) ops.Tensor {
 // attn describes the tile's attention in layer l over keys that begin at token k0.
 func (p *pass) attn(l, k0 int, s *saved) *ops.Attn {
 	m, n := p.r.M, p.n()
-	return &ops.Attn{H: m.H, Hkv: m.Hkv, D: m.D, Scale: m.scoreScale(), Spec: p.g.reach[l].spec,
+	return &ops.Attn{H: m.H, Hkv: m.Hkv, D: m.D, Scale: m.scoreScale(), Cap: m.ScoresCap, Spec: p.g.reach[l].spec,
 		Q0: p.at.t0, K0: k0, Docs: p.g.docsOf(p.at.t0, p.at.t1),
 		Q: p.queries(s), O: s.o.Rows(0, n), LSE: s.lseT(m.H, n)}
 }

@@ -122,7 +122,7 @@ func (r *Runner) run(p *pass, cells iter.Seq[cell]) {
 		case c.phase == keeping && c.layer == r.M.L-1:
 			r.headBackward(p)
 		case c.phase == back && c.layer == 0 && !r.M.DEmbed.None():
-			r.by(p.dx.Rows(0, p.n()), r.M.EmbedBy)
+			r.by(p.dx.Rows(0, p.n()), r.embedBy())
 			r.B.EmbedBackward(r.M.DEmbed, p.dx.Rows(0, p.n()), p.ids.Rows(0, p.n()))
 		}
 	}
@@ -141,10 +141,18 @@ func (r *Runner) enterTile(p *pass, c cell) {
 		x = p.layers[0].xin
 	}
 	r.B.EmbedForward(x.Rows(0, p.n()), r.M.Embed, p.ids.Rows(0, p.n()))
-	r.by(x.Rows(0, p.n()), r.M.EmbedBy)
+	r.by(x.Rows(0, p.n()), r.embedBy())
 	if c.phase == keeping {
 		p.store.aheadOwed(r.M.L-1, p.at)
 	}
+}
+
+// embedBy is what the embedding is multiplied by.
+func (r *Runner) embedBy() float32 {
+	if r.M.EmbedRounded && r.B.Act() == tensor.BF16 {
+		return tensor.BF16ToF32(tensor.F32ToBF16(r.M.EmbedBy))
+	}
+	return r.M.EmbedBy
 }
 
 // by multiplies x in place; by 0 not at all.
@@ -201,11 +209,11 @@ func (r *Runner) keepingCell(p *pass, l int) {
 func (r *Runner) headBackward(p *pass) {
 	b, m, n := r.B, r.M, p.n()
 	x, nf, dn, dx := p.x0.Rows(0, n), p.norm.Rows(0, n), p.dn.Rows(0, n), p.dx.Rows(0, n)
-	rstd := p.rstd.Rows(0, n)
+	rstd := p.rstd.Rows(0, n*m.stats(FinalNorm))
 	r.last(nf, rstd, x)
 	nll := p.nll.Rows(0, n)
 	b.HeadLoss(&ops.HeadLoss{X: nf, W: m.Head, DW: m.DHead, Targets: p.targets.Rows(0, n), NLL: nll, DX: dn,
-		Scale: p.scale, Logits: p.logits})
+		Cap: m.LogitsCap, Scale: p.scale, Logits: p.logits})
 	b.SumF32(r.loss, nll)
 	r.by(dn, m.LogitsBy)
 	b.Zero(dx)
@@ -248,9 +256,9 @@ func (r *Runner) Score(b *Batch) ([]float32, error) {
 			n := p.n()
 			x := p.stream(r.M.L).Rows(0, n)
 			nf := p.norm.Rows(0, n)
-			r.last(nf, p.scratch.lse.Rows(0, n), x) // lse is free between layers
+			r.last(nf, p.scratch.lse.Rows(0, n*r.M.stats(FinalNorm)), x) // lse is free between layers
 			nll := p.nll.Rows(0, n)
-			r.B.HeadLoss(&ops.HeadLoss{X: nf, W: r.M.Head, Targets: p.targets.Rows(0, n), NLL: nll, Logits: p.logits})
+			r.B.HeadLoss(&ops.HeadLoss{X: nf, W: r.M.Head, Targets: p.targets.Rows(0, n), NLL: nll, Cap: r.M.LogitsCap, Logits: p.logits})
 			err = r.B.Download(bytesOf(out[p.at.t0:p.at.t1]), nll)
 		}
 	})

@@ -2,6 +2,7 @@ package model
 
 import (
 	"fmt"
+	"math"
 
 	"longlora/internal/ops"
 	"longlora/internal/s2attn"
@@ -56,7 +57,7 @@ func (s *Session) Append(ids ...int32) error {
 func (s *Session) head(x ops.Tensor) {
 	r, n := s.r, s.p.n()
 	nf := s.p.norm.Rows(0, 1)
-	r.last(nf, s.p.scratch.lse.Rows(0, 1), x.Rows(n-1, n))
+	r.last(nf, s.p.scratch.lse.Rows(0, r.M.stats(FinalNorm)), x.Rows(n-1, n))
 	r.B.LinearForward(nf, ops.Tensor{}, []ops.Proj{{L: &ops.Linear{W: r.M.Head}, Y: s.logits}})
 }
 
@@ -76,5 +77,11 @@ func (s *Session) Logits() ([]float32, error) {
 		f = s.p.logits.Rows(0, 1)
 		s.r.B.Convert(f, s.logits)
 	}
-	return out, s.r.B.Download(bytesOf(out), f)
+	err := s.r.B.Download(bytesOf(out), f)
+	for i, z := range out {
+		if c := s.r.M.LogitsCap; c > 0 {
+			out[i] = c * float32(math.Tanh(float64(z/c)))
+		}
+	}
+	return out, err
 }

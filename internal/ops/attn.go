@@ -6,6 +6,7 @@ import "longlora/internal/s2attn"
 type Attn struct {
 	H, Hkv, D int
 	Scale     float32 // of the scores, 1/√D for LLaMA
+	Cap       float32 // scores s become Cap·tanh(s/Cap) before they are masked; 0: they stay
 	Spec      s2attn.Spec
 	Q0        int     // sequence index of the first query
 	K0        int     // sequence index of the first row of K and V
@@ -42,9 +43,9 @@ func AttnWork(t, h, d int) int64 {
 // arXiv 2307.08691, alg. 1 and 2). Query t of head h sees keys lo..t of its segment [lo,hi), see s2attn; the
 // keys' head is h·Hkv/H. Rows of K and V before lo may hold anything, NaN included: they are never read for h.
 type Attention interface {
-	// AttnForward: O = softmax(Scale·Q·Kᵀ)·V, LSE = log Σ exp(Scale·Q·Kᵀ).
+	// AttnForward: with S = Scale·Q·Kᵀ, capped, O = softmax(S)·V, LSE = log Σ exp(S).
 	AttnForward(a *Attn)
-	// AttnBackward: with p = exp(Scale·Q·Kᵀ - LSE), Delta = Σ_D DO·O and ds = p·(DO·Vᵀ - Delta),
+	// AttnBackward: with p = exp(S - LSE), Delta = Σ_D DO·O and ds = p·(DO·Vᵀ - Delta), capped times 1 - (S/Cap)²,
 	// DQ = Scale·ds·K, DK += Scale·dsᵀ·Q, DV += pᵀ·DO.
 	AttnBackward(a *Attn)
 }

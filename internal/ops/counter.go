@@ -1,6 +1,7 @@
 package ops
 
 import (
+	"slices"
 	"unsafe"
 
 	"longlora/internal/tensor"
@@ -186,10 +187,16 @@ func (c *Counter) EmbedForward(y Tensor, _ Weight, _ Tensor) { c.touch(y, y) }
 func (c *Counter) EmbedBackward(_, dy, _ Tensor) { c.touch(dy, dy, dy) }
 
 // RMSNormForward implements RMSNorm.
-func (c *Counter) RMSNormForward(y, _, x, _ Tensor, _ float32) { c.touch(y, x) }
+func (c *Counter) RMSNormForward(y, _, x, _ Tensor, _, _ float32) { c.touch(y, x) }
 
 // RMSNormBackward implements RMSNorm.
-func (c *Counter) RMSNormBackward(dx, _, dy, x, _, _ Tensor) { c.touch(dx, dx, dy, x) }
+func (c *Counter) RMSNormBackward(dx, _, dy, x, _, _ Tensor, _ float32) { c.touch(dx, dx, dy, x) }
+
+// LayerNormForward implements LayerNorm.
+func (c *Counter) LayerNormForward(y, _, x, _, _ Tensor, _ float32) { c.touch(y, x) }
+
+// LayerNormBackward implements LayerNorm.
+func (c *Counter) LayerNormBackward(dx, _, _, dy, x, _, _ Tensor) { c.touch(dx, dx, dy, x) }
 
 // RopeTable implements Rotary.
 func (c *Counter) RopeTable(cs, _, _ Tensor, _ float32) { c.touch(cs) }
@@ -202,6 +209,15 @@ func (c *Counter) SwiGLUForward(h, g, u Tensor) { c.touch(h, g, u) }
 
 // SwiGLUBackward implements SwiGLU.
 func (c *Counter) SwiGLUBackward(dg, du, dh, g, u Tensor) { c.touch(dg, du, dh, g, u) }
+
+// GELUForward implements GELU.
+func (c *Counter) GELUForward(h, g, u Tensor, _ bool) { c.touch(some(h, g, u)...) }
+
+// GELUBackward implements GELU.
+func (c *Counter) GELUBackward(dg, du, dh, g, u Tensor, _ bool) { c.touch(some(dg, du, dh, g, u)...) }
+
+// some are the tensors that are not None.
+func some(ts ...Tensor) []Tensor { return slices.DeleteFunc(ts, Tensor.None) }
 
 // Scale implements Scale.
 func (c *Counter) Scale(y, res, x Tensor, _ float32) {

@@ -10,6 +10,7 @@ type HeadLoss struct {
 	NLL     Tensor  // (T) float32, written: -log p(target), 0 where not scored, NaN where the target is not below V
 	Best    Tensor  // (T) int32 or None, written: the most probable token, the lowest of equals
 	DX      Tensor  // (T,C) act, written: gradient of Scale·ΣNLL; None without backward pass
+	Cap     float32 // logits z become Cap·tanh(z/Cap); 0: they stay
 	Scale   float32 // 1/(scored tokens of the optimizer step)
 	Logits  Tensor  // (chunk,V) float32 scratch (act where the backend prefers it); its rows set the chunk
 }

@@ -62,8 +62,10 @@ type Backend interface {
 	Linears
 	Embedding
 	RMSNorm
+	LayerNorm
 	Rotary
 	SwiGLU
+	GELU
 	Scale
 	Attention
 	Losses

@@ -66,8 +66,7 @@ const maxFactor, maxTheta = 1 << 20, 1e15
 
 // unsaidMaxPos are the lengths of transformers' own classes, which hold where config.json says none.
 var unsaidMaxPos = map[any]int{"llama": 2048, "mistral": 131072, "qwen2": 32768, "qwen3": 32768, "phi3": 4096,
-	"granite": 2048,
-	"smollm3": 32768, "olmo2": 2048}
+	"granite": 2048, "smollm3": 32768, "olmo2": 2048, "gpt_neox": 2048, "gemma2": 8192}
 
 // FromConfig reads positions out of a decoded config.json (numbers as json.Number). Faults name path and field.
 func FromConfig(path string, raw map[string]any) (Positions, error) {

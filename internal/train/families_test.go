@@ -17,7 +17,7 @@ import (
 )
 
 // families are the reference cases with what transformers computes with PEFT's merge of the trained adapter.
-var families = []string{"qwen2", "qwen3", "phi3", "granite", "smollm3", "olmo2"}
+var families = []string{"qwen2", "qwen3", "phi3", "granite", "smollm3", "olmo2", "gpt-neox", "gemma2"}
 
 // A family goes from training to a merged checkpoint, whose losses over windows and greedy tokens are transformers'.
 func TestFamiliesFromTrainingToTokens(t *testing.T) {

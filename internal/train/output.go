@@ -19,7 +19,7 @@ const shardBytes = 5 << 30
 func (s *setup) writeTrained(dir string, e *Engine, dtype func(name string) tensor.DType) error {
 	ps := e.Model.Params
 	if s.c.Tune != "full" {
-		a := ckpt.NewAdapter{Base: s.c.Model, Dropout: s.tr.Drop, Tied: s.base.Tied}
+		a := ckpt.NewAdapter{Base: s.c.Model, Dropout: s.tr.Drop, Tied: s.base.Tied, Family: s.base.Config.Arch}
 		if s.base.Adapter != nil {
 			a.Config = s.base.Adapter.Config
 		} else {

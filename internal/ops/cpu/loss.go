@@ -34,7 +34,7 @@ func (b *Backend) headRows(h *ops.HeadLoss, lo, hi int) {
 			if !h.Best.None() {
 				best = &h.Best.I32()[lo+r]
 			}
-			x := kernels.Softmax{Row: at(h.Logits, r*v), N: v, Target: targets[r], Scale: h.Scale, Grad: grad}
+			x := kernels.Softmax{Row: at(h.Logits, r*v), N: v, Target: targets[r], Scale: h.Scale, Cap: h.Cap, Grad: grad}
 			outside := int(x.Target) >= v
 			if outside {
 				x.Target = 0

@@ -20,6 +20,9 @@ import (
 func (b *Backend) AttnForward(a *ops.Attn) {
 	b.enter()
 	defer b.leave()
+	if a.Cap > 0 {
+		b.keep("attention with capped scores", unmade)
+	}
 	if c, ok := b.attnArgs(a); ok {
 		status := C.ll_attn_fwd(b.ll, b.s(), &c)
 		b.spent(8*float64(a.D)*a.Pairs(a.Q.Dim(0)), 0) // at half a product's rate

@@ -14,6 +14,9 @@ import (
 func (b *Backend) HeadLoss(h *ops.HeadLoss) {
 	b.enter()
 	defer b.leave()
+	if h.Cap > 0 {
+		b.keep("loss of capped logits", unmade)
+	}
 	n, step := h.X.Dim(0), h.Logits.Dim(0)
 	for lo := 0; lo < n; lo += step {
 		b.headRows(h, lo, min(lo+step, n))

@@ -39,9 +39,13 @@ func attentions(k *kit) {
 			k.tile(a, t0, t0+1+r.IntN(n-t0))
 		}
 	}
-	one := func(h, hkv, d, n, t0, t1 int, spec s2attn.Spec) {
-		k.tile(ops.Attn{H: h, Hkv: hkv, D: d, Scale: float32(1 / math.Sqrt(float64(d))), Docs: []int32{0, int32(n)},
-			Spec: spec}, t0, t1)
+	capped := func(h, hkv, d, n, t0, t1 int, spec s2attn.Spec, cap float32) {
+		k.tile(ops.Attn{H: h, Hkv: hkv, D: d, Scale: float32(1 / math.Sqrt(float64(d))), Cap: cap,
+			Docs: []int32{0, int32(n)}, Spec: spec}, t0, t1)
+	}
+	one := func(h, hkv, d, n, t0, t1 int, spec s2attn.Spec) { capped(h, hkv, d, n, t0, t1, spec, 0) }
+	if !k.card() {
+		k.capped(capped)
 	}
 	full, split := s2attn.Spec{Mode: s2attn.Full}, func(g int) s2attn.Spec {
 		return s2attn.Spec{Mode: s2attn.Split,
@@ -65,6 +69,14 @@ func attentions(k *kit) {
 	one(3, 1, 88, 300, 299, 300, s2attn.Windowed(7))
 }
 
+// capped is attention whose scores are capped, low enough to be felt.
+func (k *kit) capped(one func(h, hkv, d, n, t0, t1 int, spec s2attn.Spec, cap float32)) {
+	one(2, 1, 64, 321, 0, 321, s2attn.Spec{Mode: s2attn.Full}, 1.5)
+	one(4, 2, 128, 400, 37, 363, s2attn.Spec{Mode: s2attn.Split, Group: 100}, 2)
+	one(2, 2, 16, 700, 130, 690, s2attn.Windowed(129), 50)
+	one(8, 2, 64, 700, 699, 700, s2attn.Windowed(300), 1)
+}
+
 // tile judges the queries [t0, t1) of the sequence that a's documents make up.
 func (k *kit) tile(a ops.Attn, t0, t1 int) {
 	if a.Spec.Mode == s2attn.Roll && k.b.Name() != "cpu" {
@@ -74,6 +86,9 @@ func (k *kit) tile(a ops.Attn, t0, t1 int) {
 	way := fmt.Sprintf("%s G %d", a.Spec.Mode, a.Spec.Group)
 	if a.Spec.Window > 0 {
 		way = fmt.Sprintf("window %d", a.Spec.Window)
+	}
+	if a.Cap > 0 {
+		way += fmt.Sprintf(", cap %g", a.Cap)
 	}
 	k.start("%s, %d heads, %d of k and v, size %d, documents %v, tokens %d to %d", way, a.H, a.Hkv, a.D, a.Docs, t0, t1)
 	var docs []int
@@ -189,10 +204,14 @@ func (x query) run(q, k, v, do, o, lse, dq, dk, dv []float64) {
 		at := (s*a.Hkv + x.h*a.Hkv/a.H) * a.D
 		return m[at : at+a.D]
 	}
-	p, sum, top := make([]float64, len(x.mask)), 0.0, math.Inf(-1)
+	p, slope, sum, top := make([]float64, len(x.mask)), make([]float64, len(x.mask)), 0.0, math.Inf(-1)
 	for s, on := range x.mask {
 		if on {
-			p[s] = scale * dot(q[qi:qi+a.D], row(k, s))
+			p[s], slope[s] = scale*dot(q[qi:qi+a.D], row(k, s)), 1
+			if c := float64(a.Cap); c > 0 {
+				t := math.Tanh(p[s] / c)
+				p[s], slope[s] = c*t, 1-t*t
+			}
 			top = max(top, p[s])
 		}
 	}
@@ -215,7 +234,7 @@ func (x query) run(q, k, v, do, o, lse, dq, dk, dv []float64) {
 	delta := dot(do[qi:qi+a.D], o[qi:qi+a.D])
 	for s, on := range x.mask {
 		if on {
-			ds := r(p[s]*(dot(do[qi:qi+a.D], row(v, s))-delta)) * scale
+			ds := r(p[s]*(dot(do[qi:qi+a.D], row(v, s))-delta)*slope[s]) * scale
 			axpy(dq[qi:qi+a.D], ds, row(k, s))
 			axpy(row(dk, s), ds, q[qi:qi+a.D])
 			axpy(row(dv, s), r(p[s]), do[qi:qi+a.D])

@@ -17,7 +17,13 @@ func headLosses(k *kit) {
 		tensor.F16}, {70, 32, 4099, 33, tensor.BF16}, {6, 8, 20000, 6, tensor.BF16}} {
 		for _, train := range []bool{true, false} {
 			k.start("%d rows of %d, vocabulary %d, chunks of %d, head %s, train %v", c.n, c.c, c.v, c.chunk, c.d, train)
-			headLoss(k, c.n, c.c, c.v, c.chunk, c.d, train, i%2 == 0)
+			headLoss(k, c.n, c.c, c.v, c.chunk, c.d, train, i%2 == 0, 0)
+		}
+	}
+	if !k.card() {
+		for _, train := range []bool{true, false} {
+			k.start("capped, train %v", train)
+			headLoss(k, 70, 32, 333, 33, tensor.BF16, train, false, 3)
 		}
 	}
 	badTargets(k)
@@ -65,7 +71,7 @@ func badTargets(k *kit) {
 	}
 }
 
-func headLoss(k *kit, n, c, v, chunk int, d tensor.DType, train, frozen bool) {
+func headLoss(k *kit, n, c, v, chunk int, d tensor.DType, train, frozen bool, cap float64) {
 	const scale = 0.25
 	x, w := k.normal("x", k.act, n, c), k.weight(d, v, c)
 	targets := make([]float64, n)
@@ -92,8 +98,7 @@ func headLoss(k *kit, n, c, v, chunk int, d tensor.DType, train, frozen bool) {
 	}
 	k.judge(k.near(1e-5), func() {
 		k.b.HeadLoss(&ops.HeadLoss{X: x.Tensor, W: w.weight(), DW: dw.Tensor, Targets: tg.Tensor, NLL: nll.Tensor,
-			Best: best.Tensor,
-			DX:   dx.Tensor, Scale: scale, Logits: lg.Tensor})
+			Best: best.Tensor, DX: dx.Tensor, Scale: scale, Cap: float32(cap), Logits: lg.Tensor})
 	}, func(r round) [][]float64 {
 		wn, wx, ww, wb := make([]float64, n), make([]float64, n*c), append([]float64{}, dw.v...), make([]float64, n)
 		for t := range n {
@@ -101,6 +106,9 @@ func headLoss(k *kit, n, c, v, chunk int, d tensor.DType, train, frozen bool) {
 			for o := range v {
 				for i := range c {
 					logit[o] += x.v[t*c+i] * w.v[o*c+i]
+				}
+				if cap > 0 {
+					logit[o] = cap * math.Tanh(logit[o]/cap)
 				}
 				if logit[o] > logit[top] {
 					top = o
@@ -119,6 +127,9 @@ func headLoss(k *kit, n, c, v, chunk int, d tensor.DType, train, frozen bool) {
 				g := math.Exp(logit[o]-logit[top]) / z
 				if o == y {
 					g--
+				}
+				if cap > 0 {
+					g *= 1 - logit[o]/cap*(logit[o]/cap)
 				}
 				g = r(scale * g)
 				for i := range c {

@@ -39,7 +39,8 @@ var loads = []struct {
 	make func(l *loader) []Load
 }{
 	{"transfer", (*loader).transfers}, {"convert", (*loader).converts}, {"embed", (*loader).embeds},
-	{"rmsnorm", (*loader).rmsnorms}, {"rope", (*loader).ropes}, {"swiglu", (*loader).swiglus}, {"scale", (*loader).scales},
+	{"rmsnorm", (*loader).rmsnorms}, {"layernorm", (*loader).layernorms}, {"rope", (*loader).ropes}, {"swiglu", (*loader).swiglus}, {"gelu", (*loader).gelus},
+	{"scale", (*loader).scales},
 	{"linear", (*loader).linears}, {"attention", (*loader).attentions}, {"headloss", (*loader).headLosses},
 	{"argmax", (*loader).argmaxes}, {"sums", (*loader).sums}, {"adamw", (*loader).adamws},
 }
@@ -201,10 +202,10 @@ func (l *loader) embeds() []Load {
 func (l *loader) rmsnorms() []Load {
 	x, y, dx, w, dw, rstd := l.act(l.T, l.C), l.act(l.T, l.C), l.act(l.T, l.C), l.f32(l.C), l.f32(l.C), l.f32(l.T)
 	return []Load{
-		{Name: "forward", Bytes: bytesOf(x, y), Call: func() { l.b.RMSNormForward(y, rstd, x, w, 1e-5) }},
-		{Name: "backward", Bytes: bytesOf(x, y, dx, dx), Call: func() { l.b.RMSNormBackward(dx, dw, y, x, rstd, w) }},
+		{Name: "forward", Bytes: bytesOf(x, y), Call: func() { l.b.RMSNormForward(y, rstd, x, w, 0, 1e-5) }},
+		{Name: "backward", Bytes: bytesOf(x, y, dx, dx), Call: func() { l.b.RMSNormBackward(dx, dw, y, x, rstd, w, 0) }},
 		{Name: "backward/frozen", Bytes: bytesOf(x, y, dx, dx), Call: func() {
-			l.b.RMSNormBackward(dx, ops.Tensor{}, y, x, rstd, w)
+			l.b.RMSNormBackward(dx, ops.Tensor{}, y, x, rstd, w, 0)
 		}},
 	}
 }
@@ -222,6 +223,23 @@ func (l *loader) swiglus() []Load {
 	return []Load{
 		{Name: "forward", Bytes: bytesOf(h, g, u), Call: func() { l.b.SwiGLUForward(h, g, u) }},
 		{Name: "backward", Bytes: bytesOf(h, g, u, dg, du), Call: func() { l.b.SwiGLUBackward(dg, du, h, g, u) }},
+	}
+}
+
+func (l *loader) layernorms() []Load {
+	x, y, dx := l.act(l.T, l.C), l.act(l.T, l.C), l.act(l.T, l.C)
+	stat, w, dw := l.f32(l.T, 2), l.f32(l.C), l.f32(l.C)
+	return []Load{
+		{Name: "forward", Bytes: bytesOf(x, y), Call: func() { l.b.LayerNormForward(y, stat, x, w, w, 1e-5) }},
+		{Name: "backward", Bytes: bytesOf(x, y, dx, dx), Call: func() { l.b.LayerNormBackward(dx, dw, dw, y, x, stat, w) }},
+	}
+}
+
+func (l *loader) gelus() []Load {
+	h, g, u, dg, du := l.act(l.T, l.F), l.act(l.T, l.F), l.act(l.T, l.F), l.act(l.T, l.F), l.act(l.T, l.F)
+	return []Load{
+		{Name: "forward", Bytes: bytesOf(h, g, u), Call: func() { l.b.GELUForward(h, g, u, true) }},
+		{Name: "backward", Bytes: bytesOf(h, g, u, dg, du), Call: func() { l.b.GELUBackward(dg, du, h, g, u, true) }},
 	}
 }
 

@@ -197,18 +197,47 @@ func (b *plain) EmbedBackward(dTable, dy, ids ops.Tensor) {
 	b.drop(w)
 }
 
-func (b *plain) RMSNormForward(y, rstd, x, w ops.Tensor, eps float32) {
+func (b *plain) RMSNormForward(y, rstd, x, w ops.Tensor, plus, eps float32) {
 	yw, xw := b.temp(y), b.wide(x)
-	b.Backend.RMSNormForward(yw, rstd, xw, w, eps)
+	b.Backend.RMSNormForward(yw, rstd, xw, w, plus, eps)
 	b.narrow(y, yw)
 	b.drop(xw)
 }
 
-func (b *plain) RMSNormBackward(dx, dw, dy, x, rstd, w ops.Tensor) {
+func (b *plain) RMSNormBackward(dx, dw, dy, x, rstd, w ops.Tensor, plus float32) {
 	dxw, dyw, xw := b.wide(dx), b.wide(dy), b.wide(x)
-	b.Backend.RMSNormBackward(dxw, dw, dyw, xw, rstd, w)
+	b.Backend.RMSNormBackward(dxw, dw, dyw, xw, rstd, w, plus)
 	b.narrow(dx, dxw)
 	b.drop(dyw, xw)
+}
+
+func (b *plain) LayerNormForward(y, stat, x, w, bias ops.Tensor, eps float32) {
+	yw, xw := b.temp(y), b.wide(x)
+	b.Backend.LayerNormForward(yw, stat, xw, w, bias, eps)
+	b.narrow(y, yw)
+	b.drop(xw)
+}
+
+func (b *plain) LayerNormBackward(dx, dw, dbias, dy, x, stat, w ops.Tensor) {
+	dxw, dyw, xw := b.wide(dx), b.wide(dy), b.wide(x)
+	b.Backend.LayerNormBackward(dxw, dw, dbias, dyw, xw, stat, w)
+	b.narrow(dx, dxw)
+	b.drop(dyw, xw)
+}
+
+func (b *plain) GELUForward(h, g, u ops.Tensor, tanh bool) {
+	hw, gw, uw := b.temp(h), b.wide(g), b.wide(u)
+	b.Backend.GELUForward(hw, gw, uw, tanh)
+	b.narrow(h, hw)
+	b.drop(gw, uw)
+}
+
+func (b *plain) GELUBackward(dg, du, dh, g, u ops.Tensor, tanh bool) {
+	dgw, duw, dhw, gw, uw := b.temp(dg), b.temp(du), b.wide(dh), b.wide(g), b.wide(u)
+	b.Backend.GELUBackward(dgw, duw, dhw, gw, uw, tanh)
+	b.narrow(dg, dgw)
+	b.narrow(du, duw)
+	b.drop(dhw, gw, uw)
 }
 
 func (b *plain) Rope(dst, src, cs ops.Tensor, inverse bool) {
@@ -265,7 +294,7 @@ func (b *plain) HeadLoss(h *ops.HeadLoss) {
 		g, dx := b.temp(ops.Tensor{Shape: tensor.Shape{n, v}}), b.temp(h.DX)
 		b.Backend.LinearForward(w.X, ops.Tensor{}, []ops.Proj{{L: &ops.Linear{W: h.W}, Y: g}})
 		for t, y := range h.Targets.I32() {
-			lossGrad(g.F32()[t*v:(t+1)*v], int(y), float64(h.Scale))
+			lossGrad(g.F32()[t*v:(t+1)*v], int(y), float64(h.Scale), float64(h.Cap))
 		}
 		b.Backend.LinearBackward(dx, w.X, ops.Tensor{}, []ops.ProjGrad{{L: &ops.Linear{W: h.W, DW: h.DW}, DY: g}})
 		b.narrow(h.DX, dx)
@@ -275,7 +304,12 @@ func (b *plain) HeadLoss(h *ops.HeadLoss) {
 }
 
 // lossGrad turns a row of logits into scale·(softmax - onehot), rounded; zeros where y is -1.
-func lossGrad(row []float32, y int, scale float64) {
+func lossGrad(row []float32, y int, scale, cap float64) {
+	for i, x := range row {
+		if cap > 0 {
+			row[i] = float32(cap * math.Tanh(float64(x)/cap))
+		}
+	}
 	top, z := math.Inf(-1), 0.0
 	for _, x := range row {
 		top = max(top, float64(x))
@@ -290,6 +324,9 @@ func lossGrad(row []float32, y int, scale float64) {
 		}
 		if y < 0 {
 			g = 0
+		}
+		if cap > 0 {
+			g *= 1 - float64(x)/cap*(float64(x)/cap)
 		}
 		row[i] = float32(stored(tensor.BF16, scale*g))
 	}

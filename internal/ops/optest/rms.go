@@ -10,7 +10,10 @@ import (
 func rmsnorms(k *kit) {
 	const eps = 1e-5
 	for _, c := range [][2]int{{1, 2}, {5, 7}, {130, 96}, {67, 333}, {40, 4096}, {3, 8192}, {1500, 40}, {2, 16388}} {
-		n, w := c[0], c[1]
+		n, w, plus := c[0], c[1], float64(c[0]%2) // 1 + w in every second case
+		if k.card() {
+			plus = 0
+		}
 		k.start("forward, %d rows of %d", n, w)
 		x, g := k.normal("x", k.act, n, w), k.normal("w", tensor.F32, w)
 		y, rstd := k.out("y", k.act, n, w), k.out("rstd", tensor.F32, n)
@@ -24,11 +27,11 @@ func rmsnorms(k *kit) {
 			}
 			return s
 		}
-		k.judge(3e-6, func() { k.b.RMSNormForward(y.Tensor, rstd.Tensor, x.Tensor, g.Tensor, eps) },
+		k.judge(3e-6, func() { k.b.RMSNormForward(y.Tensor, rstd.Tensor, x.Tensor, g.Tensor, float32(plus), eps) },
 			func(r round) [][]float64 {
 				s, want := scales(), make([]float64, n*w)
 				for i, v := range x.v {
-					want[i] = r(v * s[i/w] * g.v[i%w])
+					want[i] = r(v * s[i/w] * (plus + g.v[i%w]))
 				}
 				return [][]float64{want, s}
 			}, y, rstd)
@@ -43,17 +46,17 @@ func rmsnorms(k *kit) {
 			}
 			rs := k.given("rstd", tensor.F32, scales(), n)
 			k.judge(3e-6, func() {
-				k.b.RMSNormBackward(dx.Tensor, dw.Tensor, dy.Tensor, x.Tensor, rs.Tensor, g.Tensor)
+				k.b.RMSNormBackward(dx.Tensor, dw.Tensor, dy.Tensor, x.Tensor, rs.Tensor, g.Tensor, float32(plus))
 			}, func(r round) [][]float64 {
 				wx, ww := make([]float64, n*w), append([]float64{}, dw.v...)
 				for t := range n {
 					s, mean := rs.v[t], 0.0
 					for c := range w {
-						mean += dy.v[t*w+c] * g.v[c] * x.v[t*w+c] / float64(w)
+						mean += dy.v[t*w+c] * (plus + g.v[c]) * x.v[t*w+c] / float64(w)
 					}
 					for c := range w {
 						i := t*w + c
-						wx[i] = r(dx.v[i] + s*(dy.v[i]*g.v[c]-x.v[i]*s*s*mean))
+						wx[i] = r(dx.v[i] + s*(dy.v[i]*(plus+g.v[c])-x.v[i]*s*s*mean))
 						if !frozen {
 							ww[c] += dy.v[i] * x.v[i] * s
 						}
