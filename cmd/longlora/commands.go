@@ -20,24 +20,25 @@ import (
 
 // command makes a subcommand whose options are loaded from all sources before it runs.
 func command(use, short, long, example string, f func(c *cobra.Command, v *cli.Values) error) *cobra.Command {
-	c := &cobra.Command{Use: use, Short: short, Long: long, Example: example, Args: cobra.NoArgs, ValidArgsFunction: cobra.NoFileCompletions, RunE: func(c *cobra.Command, _ []string) error {
-		v, err := cli.Load(c.LocalFlags())
-		if err != nil {
-			return err
-		}
-		for _, n := range v.Notes() {
-			fmt.Fprintf(c.ErrOrStderr(), "note: %s\n", n)
-		}
-		err = proc.Intact(func() error { return f(c, v) })
-		var other *load.Meant
-		if errors.As(err, &other) {
-			err = errs.Dataf("%w. The command for it: %w", err, errs.Advice{{Option: "adapter", Value: other.Adapter}})
-		}
-		if err != nil {
-			return computed{v.Tell(err)}
-		}
-		return nil
-	}}
+	c := &cobra.Command{Use: use, Short: short, Long: long, Example: example, Args: cobra.NoArgs,
+		ValidArgsFunction: cobra.NoFileCompletions, RunE: func(c *cobra.Command, _ []string) error {
+			v, err := cli.Load(c.LocalFlags())
+			if err != nil {
+				return err
+			}
+			for _, n := range v.Notes() {
+				fmt.Fprintf(c.ErrOrStderr(), "note: %s\n", n)
+			}
+			err = proc.Intact(func() error { return f(c, v) })
+			var other *load.Meant
+			if errors.As(err, &other) {
+				err = errs.Dataf("%w. The command for it: %w", err, errs.Advice{{Option: "adapter", Value: other.Adapter}})
+			}
+			if err != nil {
+				return computed{v.Tell(err)}
+			}
+			return nil
+		}}
 	cli.Define(c.Name(), c.Flags())
 	completeFlags(c)
 	return c
@@ -94,7 +95,8 @@ func runTrain(c *cobra.Command, v *cli.Values, o *train.Options, be ops.Backend)
 	if v := res.Validation.Words(); v != "" {
 		validation = ", validation loss " + v
 	}
-	fmt.Fprintf(c.OutOrStdout(), "%d steps, loss %.4f%s%s, %d tokens in %.1f s: %s\n", res.Steps, res.LossMean, over, validation, res.Tokens, res.Seconds, res.Out)
+	fmt.Fprintf(c.OutOrStdout(), "%d steps, loss %.4f%s%s, %d tokens in %.1f s: %s\n", res.Steps, res.LossMean, over,
+		validation, res.Tokens, res.Seconds, res.Out)
 	return nil
 }
 
@@ -106,7 +108,8 @@ longlora version
 # for a program to read
 longlora version --json`,
 		func(c *cobra.Command, o *cli.Values) error {
-			v := map[string]string{"version": proc.Version(), "go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH, "cpu": cpu.New(1).Set()}
+			v := map[string]string{"version": proc.Version(), "go": runtime.Version(), "platform": runtime.GOOS + "/" +
+				runtime.GOARCH, "cpu": cpu.New(1).Set()}
 			if o.JSON() {
 				return document(c.OutOrStdout(), v)
 			}
@@ -117,5 +120,6 @@ longlora version --json`,
 
 // commands are all subcommands.
 func commands() []*cobra.Command {
-	return []*cobra.Command{newExtend(), newTrain(), newMerge(), newEval(), newPlan(), newBench(), newGenerate(), newPrepare(), newReport(), newDoctor(), newMan(), newVersion()}
+	return []*cobra.Command{newExtend(), newTrain(), newMerge(), newEval(), newPlan(), newBench(), newGenerate(),
+		newPrepare(), newReport(), newDoctor(), newMan(), newVersion()}
 }

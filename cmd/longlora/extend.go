@@ -68,8 +68,10 @@ longlora extend --model base --data books/ --ctx 8192 --rope yarn --train=false 
 			if kept, lost := rep.Kept(); kept != "" {
 				fmt.Fprintf(c.OutOrStdout(), "\n%s\n", kept)
 				if lost && rep.Train != nil {
-					fmt.Fprintf(c.OutOrStdout(), "A smaller part of the training may keep more of it (docs/quality.md#how-much-of-it-merge---scale): "+
-						"longlora merge --model %s --adapter %s --scale 0.75 --out %s\n", cli.Quoted(o.Model), cli.Quoted(filepath.Join(rep.Out, rundir.AdapterDir)), cli.Quoted(filepath.Clean(rep.Out)+"-0.75"))
+					fmt.Fprintf(c.OutOrStdout(), "A smaller part of the training may keep more of it "+
+						"(docs/quality.md#how-much-of-it-merge---scale): "+
+						"longlora merge --model %s --adapter %s --scale 0.75 --out %s\n", cli.Quoted(o.Model),
+						cli.Quoted(filepath.Join(rep.Out, rundir.AdapterDir)), cli.Quoted(filepath.Clean(rep.Out)+"-0.75"))
 				}
 			}
 			fmt.Fprintf(c.OutOrStdout(), "\nmerged model: %s/merged\nreport: %s\n", rep.Out, page)

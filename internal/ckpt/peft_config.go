@@ -41,7 +41,8 @@ type AdapterConfig struct {
 // NewAdapterConfig is the configuration of an adapter that begins: factors of one rank for linear layers with these
 // last parts of their names.
 func NewAdapterConfig(rank int, alpha float64, rslora bool, targets []string) *AdapterConfig {
-	return &AdapterConfig{Rank: rank, Alpha: alpha, RSLoRA: rslora, raw: map[string]any{"target_modules": targets, "use_rslora": rslora}}
+	return &AdapterConfig{Rank: rank, Alpha: alpha, RSLoRA: rslora, raw: map[string]any{"target_modules": targets,
+		"use_rslora": rslora}}
 }
 
 // uncomputed are fields whose effect the program does not compute; null, false and empty have none.

@@ -10,8 +10,8 @@ import (
 	"longlora/internal/errs"
 )
 
-// Command is the command line that was given, with changes: what a message advises can be typed as it stands. Options of
-// the environment and the file are still in force and are not repeated.
+// Command is the command line that was given, with changes: what a message advises can be typed as it stands. Options
+// of the environment and the file are still in force and are not repeated.
 func (v *Values) Command(changes errs.Advice) string {
 	words := []string{"longlora", v.fs.Name()}
 	v.fs.VisitAll(func(f *pflag.Flag) {
@@ -59,8 +59,8 @@ func (t *told) Error() string { return t.text }
 
 func (t *told) Unwrap() error { return t.err }
 
-// Tell writes an error that came from below in the words of the command line: advice becomes the whole command, and an option
-// at the head of the message is named by what gave it.
+// Tell writes an error that came from below in the words of the command line: advice becomes the whole command, and an
+// option at the head of the message is named by what gave it.
 func (v *Values) Tell(err error) error {
 	if err == nil {
 		return nil

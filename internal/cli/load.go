@@ -327,7 +327,8 @@ func (v *Values) settings(command string) (out []train.Setting) {
 			return
 		}
 		source := v.source[f.Name]
-		x := train.Setting{Option: errs.Option(f.Name), Given: v.Given(f.Name), Unset: o.unset() && source == Default, Resume: o.Resume}
+		x := train.Setting{Option: errs.Option(f.Name), Given: v.Given(f.Name), Unset: o.unset() && source == Default,
+			Resume: o.Resume}
 		if x.Recipe = byRecipe(f.Name); x.Recipe && source == Default && slices.Contains(byRule, f.Name) {
 			source = Recipe // by its rule
 		}

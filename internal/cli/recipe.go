@@ -18,7 +18,8 @@ type recipe struct {
 	margin float64           // on that type's factor
 }
 
-// recipes are what --recipe names. docs/quality.md has the measurements behind the first one; the second is the paper's.
+// recipes are what --recipe names. docs/quality.md has the measurements behind the first one; the second is the
+// paper's.
 var recipes = map[string]recipe{
 	"measured": {
 		values: map[string]string{"rank": "16", "alpha": "32", "targets": "all-linear",

@@ -45,11 +45,14 @@ var Shapes = []string{"tiny", "llama2-7b", "llama2-13b", "llama2-70b", "llama3-8
 var Chips = []string{"auto", "cpu", "a100", "h100", "h200", "rtx4090"}
 
 // templates are the names that --template takes beside files.
-var templates = []string{"auto", "llama2", "longalpaca", "llama3", "chatml", "alpaca", "mistral", "phi", "granite", "gemma", "olmo"}
+var templates = []string{"auto", "llama2", "longalpaca", "llama3", "chatml", "alpaca", "mistral", "phi", "granite",
+	"gemma", "olmo"}
 
-const templateUsage = "auto (by the marks in the model's chat template, else alpaca), llama2, longalpaca, llama3, chatml, alpaca, mistral, phi, granite, gemma, olmo, or a "
+const templateUsage = "auto (by the marks in the model's chat template, else alpaca), llama2, longalpaca, llama3, " +
+	"chatml, alpaca, mistral, phi, granite, gemma, olmo, or a "
 
-const recipeUsage = "defaults of training: measured (what docs/quality.md shows to be best) or paper (the LongLoRA paper's)"
+const recipeUsage = "defaults of training: measured (what docs/quality.md shows to be best) or paper (the LongLoRA " +
+	"paper's)"
 
 // table declares every option, in the order of help. An option that differs between commands stands once for each way.
 var table = []Option{
@@ -76,7 +79,8 @@ var table = []Option{
 		Also:  "dataset datasets data-path data-dir train-file train-data input"},
 	{Name: "ctx", Of: trains, Kind: Tokens, Check: within(2, mostTokens, "from 2 to 2^30"),
 		Usage: "tokens of a row: the context to extend to, as 32768 or 32k",
-		Also: "context context-length context-size max-length max-seq-length max-seq-len model-max-length seq-len seq-length " +
+		Also: "context context-length context-size max-length max-seq-length max-seq-len model-max-length seq-len " +
+			"seq-length " +
 			"sequence-len sequence-length cutoff-len block-size"},
 	{Name: "ctx", Of: "bench", Kind: Lengths, Check: within(2, mostTokens, "from 2 to 2^30"),
 		Usage: "tokens of a row; several by comma"},
@@ -173,7 +177,8 @@ var table = []Option{
 
 	{Name: "format", Of: reads, Group: documents, Default: "auto",
 		Values: []string{"auto", "text", "alpaca", "chat", "tokens"},
-		Usage:  "auto (by the first document), text, alpaca (instruction, output), chat (messages, prompt and completion, …) or tokens"},
+		Usage: "auto (by the first document), text, alpaca (instruction, output), chat (messages, prompt and completion, " +
+			"…) or tokens"},
 	{Name: "template", Of: reads, Group: documents, Default: "auto", Arg: "NAME|FILE", Values: templates, Open: true,
 		Check: named("name"),
 		Usage: "of alpaca and chat: " + templateUsage + "template file", Also: "prompt-template chat-template"},
@@ -183,13 +188,15 @@ var table = []Option{
 	{Name: "train-on-prompt", Of: trains + " prepare", Group: documents, Kind: Truth,
 		Usage: "score prompts too, not only answers", Also: "train-on-inputs"},
 	{Name: "pack", Of: trains, Group: documents, Default: "auto", Values: []string{"auto", "concat", "cut", "pad"},
-		Usage: "rows: auto, concat (one stream; auto for text), cut (documents apart; auto for examples) or pad (one document a row)",
-		Also:  "sequence-packing sample-packing packing"},
+		Usage: "rows: auto, concat (one stream; auto for text), cut (documents apart; auto for examples) or pad (one " +
+			"document a row)",
+		Also: "sequence-packing sample-packing packing"},
 	{Name: "overlong", Of: trains, Group: documents, Default: "drop", Values: []string{"drop", "truncate", "error"},
 		Usage: "examples longer than a row: drop, truncate (the prompt's longest text loses its middle) or error"},
 
 	{Name: "attn", Of: measures, Group: attention, Default: "auto", Values: []string{"auto", "s2", "full"},
-		Usage: "attention: auto (s2, with the recipe's share of full attention at the end), s2 (shifted sparse) or full", Also: "use-flash-attn attn-implementation"},
+		Usage: "attention: auto (s2, with the recipe's share of full attention at the end), s2 (shifted sparse) or full",
+		Also:  "use-flash-attn attn-implementation"},
 	{Name: "attn", Of: "eval", Group: attention, Default: "full", Values: []string{"s2", "full"},
 		Usage: "attention: s2 (shifted sparse) or full"},
 	{Name: "full-last", Of: measures, Group: attention, Arg: "X",
@@ -203,7 +210,8 @@ var table = []Option{
 		Check: within(2, s2attn.MostGroup, "from 2 to 2^30"), Usage: "group size in tokens, instead of --group"},
 	{Name: "sliding-window", Of: locates, Group: attention, Kind: Window, Default: "keep", Arg: "keep|off|N",
 		Values: []string{"keep", "off"}, Open: true,
-		Usage: "what becomes of the model's sliding windows: keep, off (full layers, on which S²-Attn then acts), or their length " +
+		Usage: "what becomes of the model's sliding windows: keep, off (full layers, on which S²-Attn then acts), or their " +
+			"length " +
 			"in tokens; what lies beside an adapter holds unless this is given",
 		Also: "window attention-window use-sliding-window"},
 
@@ -230,9 +238,10 @@ var table = []Option{
 	{Name: "dropout", Of: measures, Group: trained, Kind: Real, Default: "0", Check: below,
 		Usage: "dropout before LoRA's A", Also: "lora-dropout"},
 	{Name: "targets", Of: measures, Group: trained, Kind: Names, Arg: "NAME,…", Open: true,
-		Values: []string{"attention", "all-linear", "q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"},
-		Usage:  "linear layers with LoRA: attention, all-linear, or their names (default the recipe's)",
-		Also:   "lora-target lora-target-modules target-modules lora-modules"},
+		Values: []string{"attention", "all-linear", "q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj",
+			"down_proj"},
+		Usage: "linear layers with LoRA: attention, all-linear, or their names (default the recipe's)",
+		Also:  "lora-target lora-target-modules target-modules lora-modules"},
 	{Name: "rslora", Of: measures, Group: trained, Kind: Truth,
 		Usage: "the scale is alpha/√rank instead of alpha/rank"},
 	{Name: "train-embed", Of: measures, Group: trained, Kind: Truth, Default: "true",
@@ -242,7 +251,8 @@ var table = []Option{
 		Usage: "train the output head; where that is the embedding, the embedding"},
 
 	{Name: "lr", Of: measures, Group: optimizer, Kind: Rate, Default: "auto", Check: rated,
-		Usage: "learning rate of LoRA's factors, or of every weight: auto (the recipe's, by the model's width) or a number", Also: "learning-rate"},
+		Usage: "learning rate of LoRA's factors, or of every weight: auto (the recipe's, by the model's width) or a number",
+		Also:  "learning-rate"},
 	{Name: "lr-embed", Of: measures, Group: optimizer, Kind: Rate, Default: "auto", Check: rated,
 		Usage: "learning rate of embedding, norms and head: auto (in the recipe's ratio to --lr) or a number",
 		Also:  "embedding-learning-rate"},
@@ -259,7 +269,10 @@ var table = []Option{
 	{Name: "beta2", Of: measures, Group: optimizer, Kind: Real, Default: "0.95", Check: below,
 		Usage: "AdamW's second decay", Also: "adam-beta2"},
 	{Name: "eps", Of: measures, Group: optimizer, Kind: Real, Default: "1e-8",
-		Check: number("a positive float32, from 1e-45 to 3e38", func(x float64) bool { return float32(x) > 0 && x <= math.MaxFloat32 }),
+		Check: number("a positive float32, from 1e-45 to 3e38", func(x float64) bool {
+			return float32(x) > 0 &&
+				x <= math.MaxFloat32
+		}),
 		Usage: "AdamW's epsilon", Also: "adam-epsilon adam-eps"},
 
 	{Name: "steps", Of: trains, Group: steps, Kind: Whole, Check: least(1), Not: "epochs", Resume: train.Length,

@@ -17,7 +17,8 @@ import (
 
 // attention is how attention is computed.
 func (v *Values) attention() s2attn.Options {
-	o := s2attn.Options{Attn: strings.Replace(v.text("attn"), "auto", "s2", 1), Shift: v.text("shift"), Group: v.text("group")}
+	o := s2attn.Options{Attn: strings.Replace(v.text("attn"), "auto", "s2", 1), Shift: v.text("shift"),
+		Group: v.text("group")}
 	if v.Given("group-size") {
 		n := v.tokens("group-size")
 		o.GroupSize = &n
@@ -69,9 +70,11 @@ func (v *Values) step(ctx int) (plan.Training, error) {
 	return plan.Training{
 		Options: v.attention(), Full: full, Ctx: ctx, Batch: 1, Accum: 1,
 		Trained: load.Trained{
-			Tune: v.text("tune"), Rank: v.whole("rank"), Alpha: v.real("alpha"), Dropout: v.real("dropout"), Targets: v.texts("targets"),
-			RSLoRA: v.truth("rslora"), TrainEmbed: v.truth("train-embed"), TrainNorm: v.truth("train-norm"), TrainHead: v.truth("train-head"),
-			Given: v.given("rank", "alpha", "rslora", "targets", "train-embed", "train-norm", "train-head"),
+			Tune: v.text("tune"), Rank: v.whole("rank"), Alpha: v.real("alpha"), Dropout: v.real("dropout"),
+			Targets: v.texts("targets"),
+			RSLoRA:  v.truth("rslora"), TrainEmbed: v.truth("train-embed"), TrainNorm: v.truth("train-norm"),
+			TrainHead: v.truth("train-head"),
+			Given:     v.given("rank", "alpha", "rslora", "targets", "train-embed", "train-norm", "train-head"),
 		},
 		Tile: v.tokens("tile"), KeepActivations: v.text("keep-activations"), MoveLayers: v.whole("move-layers"),
 	}, err
@@ -96,7 +99,8 @@ func (v *Values) run(ctx int) (plan.Training, error) {
 		}
 		o.Adapter, o.Tune = v.text("adapter"), v.text("tune")
 	case int64(o.Batch)*int64(o.Ctx) > math.MaxInt32:
-		return o, errs.Usagef("--batch %d: rows of --ctx %d together have more than 2^31 tokens; raise --accum instead", o.Batch, o.Ctx)
+		return o, errs.Usagef("--batch %d: rows of --ctx %d together have more than 2^31 tokens; raise --accum instead",
+			o.Batch, o.Ctx)
 	case o.EvalEvery > 0 && len(v.texts("eval-data")) == 0 && v.real("eval-fraction") == 0:
 		return o, errs.Usagef("--eval-every %d: nothing to validate on; give --eval-data or --eval-fraction", o.EvalEvery)
 	}
@@ -164,7 +168,8 @@ func (v *Values) Extend() (o extend.Options, err error) {
 	o.Threads, o.Given = v.whole("threads"), v.settings("extend")
 	switch {
 	case !o.DoTrain && o.Adapter != "":
-		err = errs.Usagef("--train=false only changes the positions of --model; leave --adapter out, or merge it first and extend what was merged")
+		err = errs.Usagef("--train=false only changes the positions of --model; leave --adapter out, or merge it first and " +
+			"extend what was merged")
 	case !o.DoTrain && o.DryRun:
 		err = errs.Usagef("--dry-run says what the training would do, and with --train=false there is none; leave one out")
 	case o.Tune == "full" || o.Random:

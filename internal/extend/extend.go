@@ -234,7 +234,8 @@ func (e *extension) merge(ctx context.Context) error {
 		return nil
 	}
 	o := lora.MergeOptions{Base: e.base.Weights, Desc: e.base.Desc(), Adapter: &ckpt.Adapter{}, Scale: 1,
-		Positions: e.pos.Positions, Changed: e.pos.Changed, Window: e.base.Window, Out: out, ShardSize: 5 << 30, Threads: e.cfg.Threads}
+		Positions: e.pos.Positions, Changed: e.pos.Changed, Window: e.base.Window, Out: out, ShardSize: 5 << 30,
+		Threads: e.cfg.Threads}
 	if e.cfg.DoTrain {
 		b, err := load.Open(e.cfg.Model, filepath.Join(e.cfg.Out, rundir.AdapterDir))
 		if err != nil {
@@ -256,7 +257,8 @@ func (e *extension) after(ctx context.Context) error {
 
 // Table prints the report side by side.
 func (r Report) Table(w io.Writer) {
-	rows := [][]string{{"tokens", "perplexity: base", "interpolated", "trained", "recall: base", "interpolated", "trained"}}
+	rows := [][]string{{"tokens", "perplexity: base", "interpolated", "trained", "recall: base", "interpolated",
+		"trained"}}
 	for _, l := range r.Lengths {
 		rows = append(rows, []string{fmt.Sprint(l.Ctx), showPPL(l.Base), showPPL(l.Interpolated), showPPL(l.Trained),
 			showRecall(l.Base), showRecall(l.Interpolated), showRecall(l.Trained)})

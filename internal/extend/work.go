@@ -56,7 +56,8 @@ func readWork(out string) (w work, err error) {
 		return w, err
 	}
 	if sealed, whole := files.Sealed(b); sealed && !whole {
-		return w, errs.Dataf("%s: not as it was written: damaged, or changed by hand; give another %s", path, errs.Option("out"))
+		return w, errs.Dataf("%s: not as it was written: damaged, or changed by hand; give another %s", path,
+			errs.Option("out"))
 	} else if !sealed {
 		return w, errs.Usagef("%s: not the record of an extend of this version; give another %s", path, errs.Option("out"))
 	}
@@ -64,7 +65,8 @@ func readWork(out string) (w work, err error) {
 		return w, err
 	}
 	if w.Kind != workKind {
-		return w, errs.Usagef("%s: of another version of this program, or of another program; give another %s", path, errs.Option("out"))
+		return w, errs.Usagef("%s: of another version of this program, or of another program; give another %s", path,
+			errs.Option("out"))
 	}
 	return w, nil
 }
@@ -72,8 +74,8 @@ func readWork(out string) (w work, err error) {
 // maxWork is longer than the record of any extension.
 const maxWork = 32 << 20
 
-// Recorded are the options that the work in a folder recorded, as text; nil where there is none to go on with: what is wrong
-// with it is said where it is gone on with.
+// Recorded are the options that the work in a folder recorded, as text; nil where there is none to go on with: what is
+// wrong with it is said where it is gone on with.
 func Recorded(out string) map[string]string {
 	if out == "" {
 		return nil

@@ -156,8 +156,8 @@ func (ps *Params) GradNorm() (float64, error) {
 	return math.Sqrt(n2), err
 }
 
-// Update is one AdamW step on every trained tensor at the rate h.LR, of embedding, head and norms at the rate outer; h.Decay
-// is not applied to norms. Tensors that lie together and have the same rate and decay are one call.
+// Update is one AdamW step on every trained tensor at the rate h.LR, of embedding, head and norms at the rate outer;
+// h.Decay is not applied to norms. Tensors that lie together and have the same rate and decay are one call.
 func (ps *Params) Update(h ops.AdamW, outer float64) {
 	of := func(p *Param) ops.AdamW {
 		h := h

@@ -32,7 +32,8 @@ type Metrics struct {
 
 // Validation is the mean loss of held-out rows, nil where it was not asked for.
 type Validation struct {
-	EvalLoss   *float64 `json:"eval_loss,omitempty"` // under the only attention that is asked for, the step's own by default
+	// under the only attention that is asked for, the step's own by default
+	EvalLoss   *float64 `json:"eval_loss,omitempty"`
 	EvalSparse *float64 `json:"eval_loss_s2,omitempty"`
 	EvalFull   *float64 `json:"eval_loss_full,omitempty"`
 }

@@ -80,8 +80,10 @@ func DryRun(ctx context.Context, c *Options, be ops.Backend, log io.Writer) (*Fa
 		return nil, err
 	}
 	room := s.plan.Room()
-	return &Facts{Positions: s.base.Record(s.pos.Positions), Ctx: c.Ctx, Group: s.work.Spec.Group, Rows: s.order.Rows(), Steps: s.steps, Trainable: s.plan.Trainable,
-		Tile: s.plan.Tile, DevPlan: room.Device, HostPlan: room.Host, PredictS: s.plan.Seconds(rates, c.Accum), FullSteps: s.fullSteps(),
+	return &Facts{Positions: s.base.Record(s.pos.Positions), Ctx: c.Ctx, Group: s.work.Spec.Group, Rows: s.order.Rows(),
+		Steps: s.steps, Trainable: s.plan.Trainable,
+		Tile: s.plan.Tile, DevPlan: room.Device, HostPlan: room.Host, PredictS: s.plan.Seconds(rates, c.Accum),
+		FullSteps:   s.fullSteps(),
 		PlannedLast: plan.NewPlannedLast(s.work, s.plan, rates, c.Accum), Seconds: seconds}, nil
 }
 
@@ -95,8 +97,8 @@ func (s *setup) notes(log io.Writer) {
 	}
 }
 
-// facts says before step 1 what will be done and what it will take. It returns the predicted seconds of the steps that are
-// left.
+// facts says before step 1 what will be done and what it will take. It returns the predicted seconds of the steps that
+// are left.
 func (s *setup) facts(log io.Writer, done int) (float64, error) {
 	c := s.c
 	line := func(name, format string, a ...any) {
@@ -110,18 +112,22 @@ func (s *setup) facts(log io.Writer, done int) (float64, error) {
 	}
 	s.attentionFacts(line)
 	st := s.set.Stats(reads)
-	line("rows", "%d of %d tokens an epoch, packed by %s (%d tokens read)", s.order.Rows(), c.Ctx, strings.Join(s.set.Packs(), ", "), st.Tokens)
+	line("rows", "%d of %d tokens an epoch, packed by %s (%d tokens read)", s.order.Rows(), c.Ctx,
+		strings.Join(s.set.Packs(), ", "), st.Tokens)
 	if s.set.Cut() || s.set.Padded() {
 		line("filled", "%.1f %% of the rows' places", 100*st.Fill)
 	}
 	if st.Dropped > 0 {
-		line("dropped", "%d examples longer than %s; %s truncate would shorten their prompts", st.Dropped, errs.Option("ctx"), errs.Option("overlong"))
+		line("dropped", "%d examples longer than %s; %s truncate would shorten their prompts", st.Dropped, errs.Option("ctx"),
+			errs.Option("overlong"))
 	}
 	if st.Truncated > 0 {
-		line("truncated", "%d examples longer than %s lost the middle of their prompt's longest text", st.Truncated, errs.Option("ctx"))
+		line("truncated", "%d examples longer than %s lost the middle of their prompt's longest text", st.Truncated,
+			errs.Option("ctx"))
 	}
 	if st.LongAnswers > 0 {
-		line("dropped", "%d examples longer than %s: answers of more than ctx - 64 tokens, or a prompt without one text long enough to shorten", st.LongAnswers, errs.Option("ctx"))
+		line("dropped", "%d examples longer than %s: answers of more than ctx - 64 tokens, or a prompt without one text "+
+			"long enough to shorten", st.LongAnswers, errs.Option("ctx"))
 	}
 	if n, _ := s.evalRows(); n > 0 {
 		line("validation", "%d rows", n)
@@ -130,7 +136,8 @@ func (s *setup) facts(log io.Writer, done int) (float64, error) {
 		line("note", "%d malformed documents were skipped", st.Skipped)
 	}
 	if s.set.Documents() && c.Ctx > reads {
-		line("documents", "%d; %.1f %% of the tokens lie in documents longer than the %d tokens that the base reads", st.Documents, 100*float64(st.Long)/float64(max(st.Tokens, 1)), reads)
+		line("documents", "%d; %.1f %% of the tokens lie in documents longer than the %d tokens that the base reads",
+			st.Documents, 100*float64(st.Long)/float64(max(st.Tokens, 1)), reads)
 	}
 	line("trainable", "%d parameters", s.plan.Trainable)
 	s.memoryFacts(line)
@@ -162,9 +169,11 @@ func (s *setup) whose(reads int) string {
 	case has == nil:
 		return fmt.Sprintf("the base has %s and reads %d", s.base.Positions, reads)
 	case has.Differs(s.pos.Positions):
-		return fmt.Sprintf("the adapter was trained at %s for %d, the base has %s and reads %d", has, has.MaxPos, s.base.Positions, reads)
+		return fmt.Sprintf("the adapter was trained at %s for %d, the base has %s and reads %d", has, has.MaxPos,
+			s.base.Positions, reads)
 	}
-	return fmt.Sprintf("the adapter's own, which it was trained at for %d; the base has %s and reads %d", s.pos.MaxPos, s.base.Positions, reads)
+	return fmt.Sprintf("the adapter's own, which it was trained at for %d; the base has %s and reads %d", s.pos.MaxPos,
+		s.base.Positions, reads)
 }
 
 // valueFacts says what the options are that recipes set, by what gave them.
@@ -196,12 +205,14 @@ func (s *setup) attentionFacts(line func(name, format string, a ...any)) {
 	case full == s.steps:
 		line("attention", "full, no groups")
 	case full > 0:
-		line("attention", "s2 %s, G = %d of %d tokens; full from step %d on, in the last %d of %d steps", s.work.Spec.Mode, s.work.Spec.Group, n, s.steps-full+1, full, s.steps)
+		line("attention", "s2 %s, G = %d of %d tokens; full from step %d on, in the last %d of %d steps", s.work.Spec.Mode,
+			s.work.Spec.Group, n, s.steps-full+1, full, s.steps)
 	default:
 		line("attention", "s2 %s, G = %d of %d tokens", s.work.Spec.Mode, s.work.Spec.Group, n)
 	}
 	if full < s.steps && 8*s.work.Spec.Group < n {
-		line("warning", "G/ctx = %.4g is below 1/8, the smallest that the paper tested", float64(s.work.Spec.Group)/float64(n))
+		line("warning", "G/ctx = %.4g is below 1/8, the smallest that the paper tested",
+			float64(s.work.Spec.Group)/float64(n))
 	}
 	if what := s.base.Windows(); what != "" {
 		line("windows", "%s", what)
@@ -228,19 +239,24 @@ func (s *setup) memoryFacts(line func(name, format string, a ...any)) {
 func (s *setup) memoryOf(line func(name, format string, a ...any), what string, p plan.Plan, how string) {
 	size := ui.Bytes
 	if s.machine.OnHost {
-		line(what, "%s planned of %s: parameters %s, activations %s, halos %s, moved activations %s, token ids %s, process %s (%s); weights mapped %s",
-			size(p.Host), size(s.planner.Limits.Host), size(p.Params), size(p.Act+p.Workspace), size(p.Halo), size(p.MovedBytes), size(p.IDs), size(p.Base), how, size(p.Weights))
+		line(what, "%s planned of %s: parameters %s, activations %s, halos %s, moved activations %s, token ids %s, process "+
+			"%s (%s); weights mapped %s",
+			size(p.Host), size(s.planner.Limits.Host), size(p.Params), size(p.Act+p.Workspace), size(p.Halo), size(p.MovedBytes),
+			size(p.IDs), size(p.Base), how, size(p.Weights))
 		return
 	}
 	line(what, "device: %s planned of %s: weights %s, parameters %s, activations %s, context and libraries %s (%s)",
-		size(p.Device), size(s.planner.Limits.Device), size(p.Weights), size(p.Params), size(p.Act), size(p.Context+p.Workspace), how)
-	line("", "host: %s planned of %s: halos %s, moved activations %s, token ids %s, process %s", size(p.Host), size(s.planner.Limits.Host), size(p.Halo), size(p.MovedBytes), size(p.IDs), size(p.Base))
+		size(p.Device), size(s.planner.Limits.Device), size(p.Weights), size(p.Params), size(p.Act),
+		size(p.Context+p.Workspace), how)
+	line("", "host: %s planned of %s: halos %s, moved activations %s, token ids %s, process %s", size(p.Host),
+		size(s.planner.Limits.Host), size(p.Halo), size(p.MovedBytes), size(p.IDs), size(p.Base))
 }
 
 // firstRow shows the first row decoded, with its cuts and its scored tokens marked.
 func (s *setup) firstRow(log io.Writer) error {
 	row := s.set.Row(s.order.Row(0))
-	fmt.Fprintf(log, "first row   %d tokens, %d scored; scored tokens in ⟦ ⟧, documents cut at ┃\n", len(row.IDs), load.Scored(row))
+	fmt.Fprintf(log, "first row   %d tokens, %d scored; scored tokens in ⟦ ⟧, documents cut at ┃\n", len(row.IDs),
+		load.Scored(row))
 	var text strings.Builder
 	for i, lo := range row.Docs {
 		hi := len(row.IDs)

@@ -61,8 +61,8 @@ func (r *run) loop(ctx context.Context) error {
 	return nil
 }
 
-// stopped saves the last completed step when the run was cancelled, or when a mapped file broke, which no completed step
-// has seen; other errors pass.
+// stopped saves the last completed step when the run was cancelled, or when a mapped file broke, which no completed
+// step has seen; other errors pass.
 func (r *run) stopped(err error) error {
 	broken := proc.IsBroken(err)
 	if !broken && !errors.Is(err, context.Canceled) {
@@ -78,9 +78,11 @@ func (r *run) stopped(err error) error {
 		return saving
 	}
 	if broken {
-		return errs.Dataf("%w. Step %d of %d is saved; the same command goes on from %s then", err, r.rec.State.Step, r.steps, r.c.Out)
+		return errs.Dataf("%w. Step %d of %d is saved; the same command goes on from %s then", err, r.rec.State.Step, r.steps,
+			r.c.Out)
 	}
-	return errs.Interruptedf("interrupted after step %d of %d; the same command goes on from %s", r.rec.State.Step, r.steps, r.c.Out)
+	return errs.Interruptedf("interrupted after step %d of %d; the same command goes on from %s", r.rec.State.Step,
+		r.steps, r.c.Out)
 }
 
 // checkpoint saves the state, unless it is saved already.
@@ -121,7 +123,8 @@ func (r *run) step(ctx context.Context, sched Schedule) error {
 			tokens += int64(len(row.IDs))
 		}
 		if targets == 0 {
-			return errs.Dataf("%s: step %d has no token to predict: its documents are single tokens, or no answer lies in its rows", errs.Option("data"), s)
+			return errs.Dataf("%s: step %d has no token to predict: its documents are single tokens, or no answer lies in its "+
+				"rows", errs.Option("data"), s)
 		}
 		loss, norm, err = r.engine.Gradients(ctx, c.Accum, func(a int) *model.Batch { return r.micro(s, a) }, targets)
 		return err
@@ -132,7 +135,8 @@ func (r *run) step(ctx context.Context, sched Schedule) error {
 	if err != nil {
 		return err
 	}
-	h := ops.AdamW{LR: sched.At(s), Beta1: c.Beta1, Beta2: c.Beta2, Eps: c.Eps, Decay: c.WeightDecay, GradScale: Clip(norm, c.MaxGradNorm), Step: s}
+	h := ops.AdamW{LR: sched.At(s), Beta1: c.Beta1, Beta2: c.Beta2, Eps: c.Eps, Decay: c.WeightDecay, GradScale: Clip(norm,
+		c.MaxGradNorm), Step: s}
 	outer := sched.Scaled(r.lrEmbed).At(s)
 	r.engine.Model.Params.Update(h, outer)
 	if err := r.be.Sync(); err != nil {
@@ -143,7 +147,8 @@ func (r *run) step(ctx context.Context, sched Schedule) error {
 		return err
 	}
 	st.Step, st.Loss, st.Tokens, st.Seconds = s, loss, st.Tokens+tokens, st.Seconds+sec
-	st.Pending = &rundir.Metrics{Step: s, Attn: w.Attn(), Loss: loss, GradNorm: norm, LR: h.LR, LREmbed: outer, Tokens: tokens, TokPerS: float64(tokens) / sec, StepS: sec, DevicePeak: r.peaks.Device, HostPeak: r.peaks.Host}
+	st.Pending = &rundir.Metrics{Step: s, Attn: w.Attn(), Loss: loss, GradNorm: norm, LR: h.LR, LREmbed: outer,
+		Tokens: tokens, TokPerS: float64(tokens) / sec, StepS: sec, DevicePeak: r.peaks.Device, HostPeak: r.peaks.Host}
 	return nil
 }
 

@@ -96,8 +96,8 @@ func with(settings []Setting, o errs.Option, value any) []Setting {
 	return settings
 }
 
-// YAML writes settings, sorted, as a file that gives the same ones again. Those that were not given, and would exclude others
-// or be refused where they are, are left out.
+// YAML writes settings, sorted, as a file that gives the same ones again. Those that were not given, and would exclude
+// others or be refused where they are, are left out.
 func YAML(settings []Setting) ([]byte, error) {
 	bySize := slices.ContainsFunc(settings, func(x Setting) bool { return x.Option == "group-size" && x.Given })
 	byName := map[string]Setting{}

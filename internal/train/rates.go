@@ -22,7 +22,8 @@ func (r Rates) Of(width int, full bool) float64 {
 	return r.LR * math.Pow(float64(r.Width)/float64(width), r.Power)
 }
 
-// RatesFor are the rates in a model of a width: that of factors, or of every weight, and that of embedding, norms and head.
+// RatesFor are the rates in a model of a width: that of factors, or of every weight, and that of embedding, norms and
+// head.
 func (c *Options) RatesFor(width int) (lr, embed float64) {
 	if lr = c.Rates.Of(width, c.Tune == "full"); c.LR != nil {
 		lr = *c.LR

@@ -151,7 +151,8 @@ func (s *setup) origins() map[string]string {
 }
 
 // adapters are the options that an adapter to go on from answers.
-var adapters = map[errs.Option]bool{"rank": true, "alpha": true, "rslora": true, "targets": true, "train-embed": true, "train-norm": true,
+var adapters = map[errs.Option]bool{"rank": true, "alpha": true, "rslora": true, "targets": true, "train-embed": true,
+	"train-norm": true,
 	"train-head": true}
 
 // written is a number as options spell it.
@@ -170,7 +171,8 @@ func (s *setup) settings() []Setting {
 		out = with(out, "train-embed", s.tr.Whole[s.base.Desc().EmbedName()])
 		out = with(out, "train-norm", s.base.Desc().TrainsNorms(s.tr))
 		d := s.base.Desc()
-		out = with(with(out, "rslora", a.Config.RSLoRA), "train-head", s.tr.Whole[d.HeadName()] || d.Tied && s.tr.Whole[d.EmbedName()])
+		out = with(with(out, "rslora", a.Config.RSLoRA), "train-head", s.tr.Whole[d.HeadName()] || d.Tied &&
+			s.tr.Whole[d.EmbedName()])
 		for i := range out {
 			if adapters[out[i].Option] {
 				out[i].From = "adapter"

@@ -9,9 +9,9 @@ import (
 // FromRecord is what a setting comes from that is the record's.
 const FromRecord = "record"
 
-// Recorded are the options that a run in a folder recorded, as text, which one that goes on from it has where it is given no
-// others; resume is auto, never, or a checkpoint's folder. nil where there is nothing to go on from: what is wrong with it is
-// said where it is gone on from.
+// Recorded are the options that a run in a folder recorded, as text, which one that goes on from it has where it is
+// given no others; resume is auto, never, or a checkpoint's folder. nil where there is nothing to go on from: what is
+// wrong with it is said where it is gone on from.
 func Recorded(out, resume string) map[string]string {
 	if out == "" || resume == "never" {
 		return nil

@@ -28,7 +28,8 @@ func Run(ctx context.Context, c *Options, be ops.Backend, log io.Writer) (rundir
 	if err := checkOut(c); err != nil {
 		return rundir.Result{}, err
 	}
-	folder, err := files.Lock(c.Out, "another run is at work in this folder; wait for it, or choose another "+errs.Option("out").String())
+	folder, err := files.Lock(c.Out, "another run is at work in this folder; wait for it, or choose another "+
+		errs.Option("out").String())
 	if err != nil {
 		return rundir.Result{}, err
 	}
@@ -81,7 +82,8 @@ type run struct {
 // result is what the finished run reports; means and validation are those of its lines of metrics.
 func (r *run) result() (*rundir.Result, error) {
 	st := r.rec.State
-	res := &rundir.Result{Steps: st.Step, FullSteps: r.fullSteps(), Loss: st.Loss, Tokens: st.Tokens, Seconds: st.Seconds, Out: r.c.Out}
+	res := &rundir.Result{Steps: st.Step, FullSteps: r.fullSteps(), Loss: st.Loss, Tokens: st.Tokens, Seconds: st.Seconds,
+		Out: r.c.Out}
 	lines, _, err := rundir.ReadMetrics(filepath.Join(r.c.Out, rundir.MetricsFile))
 	res.Sum(lines)
 	return res, err
