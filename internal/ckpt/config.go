@@ -381,6 +381,9 @@ func (f *fields) own(c *Config) {
 // refuse names what the model does not compute.
 func (f *fields) refuse(c *Config) {
 	f.activation(c)
+	if a, ok := f.raw["is_causal"]; ok && a != true { // transformers takes null for false
+		f.fail("is_causal", "%s is not supported, only true: tokens would see those after them", show(a))
+	}
 	if field, method := quantisedConfig(f.raw); field != "" && f.err == nil {
 		f.err = quantisedError(f.path, field, method)
 	}

@@ -55,6 +55,9 @@ func (v *Values) read() (map[string]given, error) {
 	if f := v.fs.Lookup("config"); f != nil {
 		path = f.Value.String()
 	}
+	if path == "" && v.Given("config") {
+		return nil, errs.Usagef("%s: it has no value; give a file or leave it out", v.by("config"))
+	}
 	if path == "" {
 		path = DefaultFile
 		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {

@@ -124,6 +124,11 @@ func (v *Values) where(name string) string {
 	return "--" + name
 }
 
+// by is how a message names an option by what gave it where its value does not follow.
+func (v *Values) by(name string) string {
+	return strings.TrimSuffix(v.where(name), ":")
+}
+
 // fromFile gives an option the file's value. One that this command does not take but another one does, as a shared file
 // may have it, leaves the default and a note.
 func (v *Values) fromFile(f *pflag.Flag, g given) error {
@@ -185,11 +190,19 @@ func parts(f *pflag.Flag) []string {
 	return []string{f.Value.String()}
 }
 
-// check refuses a given value that an option's declaration does not allow.
+// check refuses a given value that an option's declaration does not allow. Nothing at all, as a variable of a script
+// that is not set leaves it, is allowed where a text is meant to be read, and nowhere else.
 func (v *Values) check() (err error) {
 	v.fs.VisitAll(func(f *pflag.Flag) {
 		o := v.option(f.Name)
-		if err != nil || o == nil || o.Check == nil || !v.Given(f.Name) {
+		if err != nil || o == nil || !v.Given(f.Name) {
+			return
+		}
+		if !o.Prose && strings.Join(parts(f), "") == "" {
+			err = errs.Usagef("%s: it has no value; give one or leave it out", v.by(f.Name))
+			return
+		}
+		if o.Check == nil {
 			return
 		}
 		for _, s := range parts(f) {
@@ -286,7 +299,7 @@ func (v *Values) Exclusive(a, b string) error {
 		return nil
 	}
 	if sa == sb {
-		return errs.Usagef("--%s and --%s exclude each other; give one", a, b)
+		return errs.Usagef("%s and %s exclude each other; give one", v.by(a), v.by(b))
 	}
 	weak := a
 	if sa > sb {

@@ -110,8 +110,12 @@ func TestExclusive(t *testing.T) {
 		if got != c.want && c.want > 0 || (err != nil) != (c.want == 0) || err != nil && errs.Code(err) != 2 {
 			t.Errorf("%q %q %v: G %d, %v; want %d", c.file, c.env, c.args, got, err, c.want)
 		}
-		if err != nil && !strings.Contains(err.Error(), "--group and --group-size") {
-			t.Errorf("%v: names not both", err)
+		both := "--group and --group-size"
+		if c.file != "" {
+			both = "longlora.yaml: group and longlora.yaml: group-size"
+		}
+		if err != nil && !strings.Contains(err.Error(), both) {
+			t.Errorf("%v: names not both by what gave them", err)
 		}
 	}
 }
@@ -219,6 +223,10 @@ func TestRefused(t *testing.T) {
 		{"missing", "model: m\nctx: 64\n", "missing: --data, --out"},
 		{"given as nothing", "model: ''\ndata: []\nctx: 64\nout: o\n", "missing: --model, --data"},
 		{"no value", least + "adapter:\n", "longlora.yaml: adapter: it has no value"},
+		{"a path of nothing", least + "adapter: ''\n", "longlora.yaml: adapter: it has no value"},
+		{"a list of nothing", least + "eval-attn: []\n", "longlora.yaml: eval-attn: it has no value"},
+		{"a share of nothing", least + "full-last: ''\n", "longlora.yaml: full-last: it has no value"},
+		{"full twice", least + "attn: full\nfull-last: 0.5\n", "longlora.yaml: attn full is full in every step, and longlora.yaml: full-last in"},
 		{"a list of lists", least + "targets: [[q_proj]]\n", "longlora.yaml: targets"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -231,6 +239,26 @@ func TestRefused(t *testing.T) {
 	t.Run("environment", func(t *testing.T) {
 		t.Setenv("LONGLORA_RANK", "x")
 		if _, _, err := load(t, least); errs.Code(err) != 2 || !strings.Contains(err.Error(), "LONGLORA_RANK") {
+			t.Errorf("%v", err)
+		}
+	})
+	t.Run("environment with nothing", func(t *testing.T) {
+		t.Setenv("LONGLORA_FULL_LAST", "")
+		_, _, err := load(t, least)
+		if errs.Code(err) != 2 || !strings.Contains(err.Error(), "LONGLORA_FULL_LAST: it has no value") {
+			t.Errorf("%v", err)
+		}
+	})
+	t.Run("both of the environment", func(t *testing.T) {
+		t.Setenv("LONGLORA_ATTN", "full")
+		t.Setenv("LONGLORA_FULL_LAST", "0.5")
+		_, _, err := load(t, least)
+		if errs.Code(err) != 2 || !strings.Contains(err.Error(), "LONGLORA_ATTN full is full in every step, and LONGLORA_FULL_LAST") {
+			t.Errorf("%v", err)
+		}
+	})
+	t.Run("a file of nothing", func(t *testing.T) {
+		if _, _, err := load(t, least, "--config="); errs.Code(err) != 2 || !strings.Contains(err.Error(), "--config: it has no value") {
 			t.Errorf("%v", err)
 		}
 	})

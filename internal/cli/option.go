@@ -28,6 +28,7 @@ type Option struct {
 	Open    bool         // it takes others than Values too
 	Things  bool         // Values are names of things: one is never meant for another, however alike they are
 	Check   Check        // of a value that is given
+	Prose   bool         // its value is text to be read, which may be empty
 	Not     string       // an option that excludes it
 	Resume  train.Demand // what going on with a run demands of it, and whether a run keeps it
 	Also    string       // what other trainers call it, by space

@@ -141,12 +141,12 @@ var table = []Option{
 	{Name: "max-shard-size", Of: "merge", Default: "5GiB", Arg: "SIZE", Check: size, Usage: "size of a shard"},
 
 	// What is generated.
-	{Name: "prompt", Of: "generate", Not: "prompt-file", Usage: "the prompt"},
+	{Name: "prompt", Of: "generate", Prose: true, Not: "prompt-file", Usage: "the prompt"},
 	{Name: "prompt-file", Of: "generate", Arg: "FILE", Usage: "file that holds the prompt; - is standard input"},
 	{Name: "chat", Of: "generate", Kind: Truth, Usage: "write the prompt as a user's message in the template"},
 	{Name: "template", Of: "generate", Default: "auto", Arg: "NAME|FILE", Values: templates, Open: true,
 		Usage: "--chat: " + templateUsage + "file"},
-	{Name: "system", Of: "generate", Usage: "--chat: a system text before the message"},
+	{Name: "system", Of: "generate", Prose: true, Usage: "--chat: a system text before the message"},
 	{Name: "max-tokens", Of: "generate", Kind: Tokens, Default: "256",
 		Check: within(1, math.MaxInt32, "from 1 to 2^31-1"),
 		Usage: "tokens to generate at most", Also: "max-new-tokens"},
@@ -157,7 +157,7 @@ var table = []Option{
 		Check: number("above 0 and at most 1", func(x float64) bool { return x > 0 && x <= 1 }),
 		Usage: "draw from the most probable tokens that together have this probability"},
 	{Name: "seed", Of: "generate", Kind: Seed, Usage: "seed of what is drawn"},
-	{Name: "stop", Of: "generate", Kind: Texts,
+	{Name: "stop", Of: "generate", Kind: Texts, Prose: true,
 		Usage: "text at which to stop, which is left out; repeat for several"},
 	{Name: "overlong", Of: "generate", Default: "error", Values: []string{"error", "truncate"},
 		Usage: "a prompt longer than the model's length: error, or truncate (its middle goes)"},

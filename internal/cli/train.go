@@ -29,7 +29,8 @@ func (v *Values) attention() s2attn.Options {
 // positions are what is asked of positions, but for the context.
 func (v *Values) positions() (rope.Request, error) {
 	if v.text("rope") == "none" && v.Exclusive("rope", "rope-factor") != nil {
-		return rope.Request{}, errs.Usagef("--rope none and --rope-factor exclude each other: none is without scaling")
+		return rope.Request{}, errs.Usagef("%s none and %s exclude each other: none is without scaling", v.by("rope"),
+			v.by("rope-factor"))
 	}
 	r := rope.Request{Rope: v.text("rope"), Factor: v.real("rope-factor"), BaseCtx: v.tokens("base-ctx")}
 	if v.option("recipe") != nil {
@@ -53,7 +54,8 @@ func (v *Values) documents() data.Options {
 func (v *Values) lastFully() (f s2attn.Share, err error) {
 	if v.text("attn") == "full" && v.text("full-last") != "" {
 		if err := v.Exclusive("attn", "full-last"); err != nil {
-			return f, errs.Usagef("--attn full is full in every step, and --full-last in the last ones; give one")
+			return f, errs.Usagef("%s full is full in every step, and %s in the last ones; give one", v.by("attn"),
+				v.by("full-last"))
 		}
 	}
 	if text := v.text("full-last"); text != "" && v.text("attn") != "full" {
@@ -95,7 +97,7 @@ func (v *Values) run(ctx int) (plan.Training, error) {
 		return o, errs.Usagef("--init random trains every weight; add --tune full")
 	case o.Adapter != "" && o.Tune == "full":
 		if v.Exclusive("adapter", "tune") != nil {
-			return o, errs.Usagef("--adapter and --tune full exclude each other; merge the adapter first")
+			return o, errs.Usagef("%s and %s full exclude each other; merge the adapter first", v.by("adapter"), v.by("tune"))
 		}
 		o.Adapter, o.Tune = v.text("adapter"), v.text("tune")
 	case int64(o.Batch)*int64(o.Ctx) > math.MaxInt32:
