@@ -78,6 +78,7 @@ func Load(flags *pflag.FlagSet) (*Values, error) {
 		}
 	})
 	v.sayFile()
+	v.sayVariables()
 	if first == nil {
 		first = v.exclude()
 	}
@@ -110,6 +111,27 @@ func (v *Values) sayFile() {
 	})
 	if len(set) > 0 {
 		v.notes = append(v.notes, fmt.Sprintf("%s of this folder sets %s", v.file, strings.Join(set, ", ")))
+	}
+}
+
+// variables are those of the environment that are no option's.
+var variables = []string{"LONGLORA_CPU", "LONGLORA_CUBLASLT", "LONGLORA_DEBUG"}
+
+// sayVariables notes those that look like an option's and are none's: their values are not used.
+func (v *Values) sayVariables() {
+	known := slices.Clone(variables)
+	for _, name := range names() {
+		known = append(known, envName(name))
+	}
+	for _, pair := range os.Environ() {
+		name, _, _ := strings.Cut(pair, "=")
+		if short, ok := strings.CutPrefix(name, "LONGLORA_"); ok && !slices.Contains(known, name) {
+			option, meant := likely(strings.ToLower(strings.ReplaceAll(short, "_", "-")), names()), ""
+			if option != "" {
+				meant = question("", envName(option))
+			}
+			v.notes = append(v.notes, fmt.Sprintf("%.100s is no option's variable and has no effect%s", name, meant))
+		}
 	}
 }
 

@@ -257,6 +257,20 @@ func TestRefused(t *testing.T) {
 			t.Errorf("%v", err)
 		}
 	})
+	t.Run("no option's variable", func(t *testing.T) {
+		t.Setenv("LONGLORA_FULLLAST", "0.5")
+		t.Setenv("LONGLORA_DEBUG", "1")
+		t.Setenv("LONGLORA_TRIALS", "1") // another command's
+		_, v, err := load(t, least)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := "LONGLORA_FULLLAST is no option's variable and has no effect; did you mean LONGLORA_FULL_LAST?"
+		if got := strings.Join(v.Notes(), "\n"); !strings.Contains(got, want) || strings.Count(got, "LONGLORA_F") != 2 ||
+			strings.Contains(got, "DEBUG") || strings.Contains(got, "TRIALS") {
+			t.Errorf("%q, want %q", got, want)
+		}
+	})
 	t.Run("a file of nothing", func(t *testing.T) {
 		if _, _, err := load(t, least, "--config="); errs.Code(err) != 2 || !strings.Contains(err.Error(), "--config: it has no value") {
 			t.Errorf("%v", err)

@@ -20,27 +20,36 @@ func meant(name string) string {
 
 // suggest completes a message on a name that is no option: with the option that the name means elsewhere, or the
 // nearest one.
-func suggest(name string, known []string) string {
-	ours := meant(name)
-	if slices.Contains(known, ours) {
-		return fmt.Sprintf("; did you mean %s?", ours)
+func suggest(name string, known []string) string { return question("", likely(name, known)) }
+
+// nearest completes a message on a name with the closest of those that are known.
+func nearest(name string, known []string) string { return question("", closest(name, known)) }
+
+// question asks whether a name was meant, as a message ends; "" for none.
+func question(before, name string) string {
+	if name == "" {
+		return ""
 	}
-	return nearest(name, known)
+	return fmt.Sprintf("; did you mean %s%s?", before, name)
 }
 
-// nearest suggests the known name closest to a mistyped one.
-func nearest(name string, known []string) string {
+// likely is the option that a name means elsewhere, or the closest one.
+func likely(name string, known []string) string {
+	if ours := meant(name); slices.Contains(known, ours) {
+		return ours
+	}
+	return closest(name, known)
+}
+
+// closest is the known name closest to a mistyped one, "" where none is close.
+func closest(name string, known []string) string {
 	best, least := "", 1+len(name)/2
-	names := slices.Sorted(slices.Values(known))
-	for _, k := range names {
+	for _, k := range slices.Sorted(slices.Values(known)) {
 		if d := distance(name, k); d < least {
 			best, least = k, d
 		}
 	}
-	if best == "" {
-		return ""
-	}
-	return fmt.Sprintf("; did you mean %s?", best)
+	return best
 }
 
 // distance is the number of insertions, deletions and replacements that turn a into b.
@@ -65,9 +74,4 @@ func distance(a, b string) int {
 }
 
 // Suggest completes an unknown flag's error with the real one that may be meant.
-func Suggest(command, name string) string {
-	if s := suggest(name, NamesOf(command)); s != "" {
-		return strings.Replace(s, "mean ", "mean --", 1)
-	}
-	return ""
-}
+func Suggest(command, name string) string { return question("--", likely(name, NamesOf(command))) }
