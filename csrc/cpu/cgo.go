@@ -53,11 +53,13 @@ package cpu
 #cgo nocallback ll_adamw
 #include "kernels.h"
 
+_Static_assert(2 * sizeof(ll_term_t) <= 256, "TermBytes");
+
 typedef struct {
     int64_t (*gemm_work)(void);
     void (*gemm)(const ll_gemm_t *, float *);
     void (*skinny)(const ll_skinny_t *);
-    void (*gemv)(float *, const float *, const void *, int32_t, int64_t, int64_t);
+    void (*gemv)(float *, const float *, const ll_matrix_t *, int64_t, int64_t, int64_t);
     int64_t (*attn_work)(int32_t);
     void (*attn_fwd)(const ll_attn_t *, float *);
     void (*attn_bwd)(const ll_attn_t *, float *);
@@ -99,8 +101,8 @@ static int ll_best(void) {
 static int64_t ll_gemm_work(int s) { return ll_sets[s].gemm_work(); }
 static void ll_gemm(int s, const ll_gemm_t *a, float *work) { ll_sets[s].gemm(a, work); }
 static void ll_skinny(int s, const ll_skinny_t *a) { ll_sets[s].skinny(a); }
-static void ll_gemv(int s, float *y, const float *x, const void *w, int32_t t, int64_t out, int64_t in) {
-    ll_sets[s].gemv(y, x, w, t, out, in);
+static void ll_gemv(int s, float *y, const float *x, ll_matrix_t w, int64_t first, int64_t out, int64_t in) {
+    ll_sets[s].gemv(y, x, &w, first, out, in);
 }
 static int64_t ll_attn_work(int s, int32_t d) { return ll_sets[s].attn_work(d); }
 static void ll_attn(int s, int back, const ll_attn_t *a, float *work) {
@@ -135,7 +137,11 @@ static void ll_adamw(int s, const ll_adamw_t *a) { ll_sets[s].adamw(a); }
 */
 import "C"
 
-import "unsafe"
+import (
+	"unsafe"
+
+	"longlora/internal/tensor"
+)
 
 // Set is an instruction set's kernels.
 type Set int
@@ -166,6 +172,20 @@ func cbool(b bool) C.int32_t {
 	return 0
 }
 
+// kinds are the formats of a matrix as C numbers them.
+var kinds = map[tensor.DType]C.int32_t{tensor.F32: C.LL_F32, tensor.BF16: C.LL_BF16, tensor.F16: C.LL_F16}
+
+func (m Matrix) c() C.ll_matrix_t {
+	q := m.NF4
+	if q == nil {
+		return C.ll_matrix_t{p: m.P, _type: kinds[m.Type]}
+	}
+	at := func(b []byte) *C.uint8_t { return (*C.uint8_t)(unsafe.SliceData(b)) }
+	return C.ll_matrix_t{p: m.P, _type: C.LL_NF4, values: kinds[q.Format.Type], block: i64(q.Format.Block), nested: i64(q.Format.Nested),
+		map_: at(q.Scales.Map), absmax: at(q.Scales.Absmax), nested_map: at(q.Scales.NestedMap), nested_absmax: at(q.Scales.NestedAbsmax),
+		offset: f(q.Scales.Offset)}
+}
+
 // GemmWork is how many floats of scratch Gemm wants.
 func (s Set) GemmWork() int { return int(C.ll_gemm_work(s.c())) }
 
@@ -178,7 +198,7 @@ func (s Set) Gemm(a *Gemm) {
 	g.terms = (*C.ll_term_t)(a.Work)
 	for i, x := range a.Terms {
 		unsafe.Slice((*C.ll_term_t)(a.Work), len(a.Terms))[i] = C.ll_term_t{a: f32(x.A), ars: i64(x.ARS), acs: i64(x.ACS), alpha: f(x.Alpha),
-			b: x.B, brs: i64(x.BRS), bcs: i64(x.BCS), btype: C.int32_t(x.BType), k: i64(x.K)}
+			b: x.B.c(), brs: i64(x.BRS), bcs: i64(x.BCS), k: i64(x.K)}
 	}
 	C.ll_gemm(s.c(), &g, f32(unsafe.Add(a.Work, TermBytes)))
 }
@@ -191,7 +211,7 @@ func (s Set) Skinny(a *Skinny) {
 
 // Gemv computes a product with one row.
 func (s Set) Gemv(a *Gemv) {
-	C.ll_gemv(s.c(), f32(a.Y), f32(a.X), a.W, C.int32_t(a.BType), i64(a.Out), i64(a.In))
+	C.ll_gemv(s.c(), f32(a.Y), f32(a.X), a.W.c(), i64(a.First), i64(a.Out), i64(a.In))
 }
 
 // AttnWork is how many floats of scratch attention wants.

@@ -5,7 +5,19 @@
 
 #include <stdint.h>
 
-enum { LL_F32 = 0, LL_BF16 = 1, LL_F16 = 2 };
+enum { LL_F32 = 0, LL_BF16 = 1, LL_F16 = 2, LL_NF4 = 3 };
+
+// A matrix of any format: elements of a type one after the other, or NF4 codes, of which element 2j is the high half of
+// byte j. An NF4 element is map[code]·factor rounded to the type `values`; its block's factor is absmax[block] or,
+// nested, nested_map[absmax[block]]·nested_absmax[block/nested] + offset. Floats may lie anywhere, as in a file.
+typedef struct {
+    const void *p;
+    int32_t type;                                 // LL_F32, LL_BF16, LL_F16 or LL_NF4
+    int32_t values;                               // from here on of LL_NF4
+    int64_t block, nested;                        // nested 0: absmax are floats
+    const uint8_t *map_, *absmax, *nested_map, *nested_absmax;
+    float offset;
+} ll_matrix_t;
 
 // Long loops look at a word now and then, and end with nothing of use once it is not 0; no word is never.
 static inline int ll_stopped(const uint32_t *stop) { return stop && __atomic_load_n(stop, __ATOMIC_RELAXED); }
@@ -15,9 +27,8 @@ typedef struct {
     const float *a;
     int64_t ars, acs;
     float alpha;       // of this term
-    const void *b;     // element (k,j) at b[k*brs + j*bcs]; one of brs, bcs is 1
+    ll_matrix_t b;     // (k,j) is element k*brs + j*bcs; one of brs, bcs is 1
     int64_t brs, bcs;
-    int32_t btype;     // LL_F32, LL_BF16 or LL_F16
     int64_t k;
 } ll_term_t;
 
@@ -129,7 +140,7 @@ typedef struct {
     int64_t ll_gemm_work_##S(void);                                                                           \
     void ll_gemm_##S(const ll_gemm_t *a, float *work);                                                        \
     void ll_skinny_##S(const ll_skinny_t *a);                                                                 \
-    void ll_gemv_##S(float *y, const float *x, const void *w, int32_t type, int64_t out, int64_t in);         \
+    void ll_gemv_##S(float *y, const float *x, const ll_matrix_t *w, int64_t first, int64_t out, int64_t in);  \
     int64_t ll_attn_work_##S(int32_t d);                                                                      \
     void ll_attn_fwd_##S(const ll_attn_t *a, float *work);                                                    \
     void ll_attn_bwd_##S(const ll_attn_t *a, float *work);                                                    \

@@ -108,32 +108,101 @@ INLINE float at(const void *b, int32_t type, int64_t i) {
     return vat(one, type, 0)[0];
 }
 
+INLINE float load1(const uint8_t *p, int64_t i) {
+    float x;
+    memcpy(&x, p + 4 * i, 4);
+    return x;
+}
+
+// A float's bits rounded to the nearest float16.
+static uint32_t f16_round(uint32_t u) {
+    uint32_t a = u & 0x7fffffff;
+    if (a >= 0x7f800000) return u;
+    if (a >= 0x477ff000) a = 0x7f800000;
+    else if (a >= 0x38800000) a = (a + 0xfff + (a >> 13 & 1)) & ~0x1fffu;
+    else { // multiples of 2^-24, the last bit of floats from 1/2 to 1
+        volatile float x;
+        memcpy((void *)&x, &a, 4);
+        x += 0.5f;
+        x -= 0.5f;
+        memcpy(&a, (void *)&x, 4);
+    }
+    return a | (u & 0x80000000);
+}
+
+// The 16 values that elements of a block may have: map[c]·factor, rounded to the matrix's type.
+INLINE void nf4_values(float v[16], const ll_matrix_t *m, int64_t block) {
+    float f;
+    if (m->nested) {
+        // two roundings, as bitsandbytes has them: the compiler shall not fuse product and sum
+        volatile float p = load1(m->nested_map, m->absmax[block]) * load1(m->nested_absmax, block / m->nested);
+        f = p + m->offset;
+    } else f = load1(m->absmax, block);
+    uint32_t u[16];
+    for (int c = 0; c < 16; c++) v[c] = load1(m->map_, c) * f;
+    memcpy(u, v, sizeof u);
+    if (m->values == LL_BF16)
+        for (int c = 0; c < 16; c++)
+            u[c] = (u[c] & 0x7f800000) == 0x7f800000 ? u[c] : (u[c] + 0x7fff + (u[c] >> 16 & 1)) & 0xffff0000;
+    if (m->values == LL_F16)
+        for (int c = 0; c < 16; c++) u[c] = f16_round(u[c]);
+    memcpy(v, u, sizeof u);
+}
+
+// n values of an NF4 matrix from element e on.
+static __attribute__((noinline)) void FN(nf4)(float *out, const ll_matrix_t *m, int64_t e, int64_t n) {
+    const uint8_t *codes = m->p;
+    for (int64_t end = e + n; e < end;) {
+        int64_t b = e / m->block, stop = (b + 1) * m->block < end ? (b + 1) * m->block : end;
+        float v[16];
+        nf4_values(v, m, b);
+        if (e & 1) *out++ = v[codes[e++ / 2] & 15];
+        for (; e + 2 <= stop; e += 2, out += 2) {
+            uint8_t c = codes[e / 2];
+            out[0] = v[c >> 4];
+            out[1] = v[c & 15];
+        }
+        if (e < stop) *out++ = v[codes[e++ / 2] >> 4];
+    }
+}
+
 // B[k0..k0+kc, n0..n0+nr) into bp[k][NR], zero beyond nr; NR is twice VL.
-INLINE void pack(float *bp, const ll_term_t *t, int32_t type, int64_t k0, int64_t kc, int64_t n0, int64_t nr) {
-    int64_t brs = t->brs, bcs = t->bcs, o = k0 * brs + n0 * bcs, k = 0;
+INLINE void pack(float *bp, const void *b, int32_t type, int64_t brs, int64_t bcs, int64_t k0, int64_t kc, int64_t n0,
+                 int64_t nr) {
+    int64_t o = k0 * brs + n0 * bcs, k = 0;
     if (nr < NR) memset(bp, 0, kc * NR * 4);
     else if (bcs == 1)
         for (; k < kc; k++) {
             // rows lie far apart, which the processor's own prefetching does not follow
-            __builtin_prefetch((const char *)t->b + (o + (k + 16) * brs) * (type == LL_F32 ? 4 : 2));
-            for (int64_t j = 0; j < NR; j += VL) vstore(bp + k * NR + j, vat(t->b, type, o + k * brs + j));
+            __builtin_prefetch((const char *)b + (o + (k + 16) * brs) * (type == LL_F32 ? 4 : 2));
+            for (int64_t j = 0; j < NR; j += VL) vstore(bp + k * NR + j, vat(b, type, o + k * brs + j));
         }
     else
         for (; k + VL <= kc; k += VL)
             for (int64_t j = 0; j < NR; j += VL) {
                 V r[VL];
-                for (int i = 0; i < VL; i++) r[i] = vat(t->b, type, o + (j + i) * bcs + k);
+                for (int i = 0; i < VL; i++) r[i] = vat(b, type, o + (j + i) * bcs + k);
                 transpose(r);
                 for (int l = 0; l < VL; l++) vstore(bp + (k + l) * NR + j, r[l]);
             }
     for (; k < kc; k++)
-        for (int64_t j = 0; j < nr; j++) bp[k * NR + j] = at(t->b, type, o + k * brs + j * bcs);
+        for (int64_t j = 0; j < nr; j++) bp[k * NR + j] = at(b, type, o + k * brs + j * bcs);
 }
 
 static void FN(pack_b)(float *bp, const ll_term_t *t, int64_t k0, int64_t kc, int64_t n0, int64_t nr) {
-    if (t->btype == LL_F32) pack(bp, t, LL_F32, k0, kc, n0, nr);
-    else if (t->btype == LL_BF16) pack(bp, t, LL_BF16, k0, kc, n0, nr);
-    else pack(bp, t, LL_F16, k0, kc, n0, nr);
+    const void *b = t->b.p;
+    int64_t brs = t->brs, bcs = t->bcs;
+    if (t->b.type == LL_F32) pack(bp, b, LL_F32, brs, bcs, k0, kc, n0, nr);
+    else if (t->b.type == LL_BF16) pack(bp, b, LL_BF16, brs, bcs, k0, kc, n0, nr);
+    else if (t->b.type == LL_F16) pack(bp, b, LL_F16, brs, bcs, k0, kc, n0, nr);
+    else if (bcs == 1) {
+        if (nr < NR) memset(bp, 0, kc * NR * 4);
+        for (int64_t k = 0; k < kc; k++) FN(nf4)(bp + k * NR, &t->b, (k0 + k) * brs + n0, nr);
+    } else {
+        float rows[NR * KC];
+        for (int64_t j = 0; j < nr; j++) FN(nf4)(rows + j * KC, &t->b, (n0 + j) * bcs + k0, kc);
+        pack(bp, rows, LL_F32, 1, KC, 0, kc, 0, nr);
+    }
 }
 
 // alpha·A[m0..m0+mr, k0..k0+kc) into ap[k][MR], zero beyond mr.
@@ -264,8 +333,29 @@ INLINE void gemv(float *y, const float *x, const void *w, int32_t type, int64_t 
     for (int64_t o = 4 * q; o < out; o++) dots(y + o, x, (const char *)w + o * row, type, 1, in, in, 1024);
 }
 
-void FN(gemv)(float *y, const float *x, const void *w, int32_t type, int64_t out, int64_t in) {
-    if (type == LL_F32) gemv(y, x, w, LL_F32, out, in);
-    else if (type == LL_BF16) gemv(y, x, w, LL_BF16, out, in);
-    else gemv(y, x, w, LL_F16, out, in);
+// The same of an NF4 matrix, of whose rows a piece at a time is made floats; bits are those of the floats.
+static void FN(gemv_nf4)(float *y, const float *x, const ll_matrix_t *w, int64_t first, int64_t out, int64_t in) {
+    float row[KC];
+    for (int64_t o = 0; o < out; o++) {
+        V s[2] = {vset(0), vset(0)};
+        y[o] = 0;
+        for (int64_t at = 0; at < in; at += KC) {
+            int64_t n = in - at < KC ? in - at : KC, i = 0;
+            FN(nf4)(row, w, (first + o) * in + at, n);
+            for (; i + 2 * VL <= n; i += 2 * VL) {
+                s[0] += vload(row + i) * vload(x + at + i);
+                s[1] += vload(row + i + VL) * vload(x + at + i + VL);
+            }
+            if (at + n < in) continue;
+            y[o] = vsum(s[0] + s[1]);
+            for (; i < n; i++) y[o] += row[i] * x[at + i];
+        }
+    }
+}
+
+void FN(gemv)(float *y, const float *x, const ll_matrix_t *w, int64_t first, int64_t out, int64_t in) {
+    if (w->type == LL_F32) gemv(y, x, (const float *)w->p + first * in, LL_F32, out, in);
+    else if (w->type == LL_BF16) gemv(y, x, (const uint16_t *)w->p + first * in, LL_BF16, out, in);
+    else if (w->type == LL_F16) gemv(y, x, (const uint16_t *)w->p + first * in, LL_F16, out, in);
+    else FN(gemv_nf4)(y, x, w, first, out, in);
 }

@@ -10,6 +10,7 @@ import (
 	"gonum.org/v1/gonum/blas"
 	"gonum.org/v1/gonum/blas/gonum"
 
+	"longlora/internal/quant"
 	"longlora/internal/tensor"
 )
 
@@ -74,29 +75,40 @@ func (s Set) Gemm(a *Gemm) {
 // block is B's columns [n0,n1) as rows, copied unless they lie so already: gonum adds a product of such operands
 // up in the order of k, whatever rows and columns are asked for, so an element's bits do not depend on them.
 func (t Term) block(n0, n1 int) ([]float32, int) {
-	if t.BType == 0 && t.BCS == 1 && t.BRS >= n1-n0 { // a B of one row may have both strides 1
-		return floats(unsafe.Add(t.B, 4*n0), (t.K-1)*t.BRS+n1-n0), t.BRS
+	if t.B.plain() && t.BCS == 1 && t.BRS >= n1-n0 { // a B of one row may have both strides 1
+		return floats(unsafe.Add(t.B.P, 4*n0), (t.K-1)*t.BRS+n1-n0), t.BRS
 	}
 	n := n1 - n0
 	b := make([]float32, t.K*n)
-	for k := range t.K {
-		for j := range n {
-			if at := k*t.BRS + (n0+j)*t.BCS; t.BType == 0 {
-				b[k*n+j] = *(*float32)(unsafe.Add(t.B, 4*at))
-			} else {
-				b[k*n+j] = half(t.B, at, t.BType)
-			}
+	if t.BCS == 1 {
+		for k := range t.K {
+			t.B.row(b[k*n:(k+1)*n], k*t.BRS+n0)
+		}
+		return b, n
+	}
+	col := make([]float32, t.K)
+	for j := range n {
+		t.B.row(col, (n0+j)*t.BCS)
+		for k, v := range col {
+			b[k*n+j] = v
 		}
 	}
 	return b, n
 }
 
-func half(p ptr, i, btype int) float32 {
-	v := *(*uint16)(unsafe.Add(p, 2*i))
-	if btype == 1 {
-		return tensor.BF16ToF32(v)
+// plain reports whether the elements are floats as they lie.
+func (m Matrix) plain() bool { return m.NF4 == nil && m.Type == tensor.F32 }
+
+// row fills dst with the elements from i on.
+func (m Matrix) row(dst []float32, i int) {
+	switch {
+	case m.NF4 != nil:
+		quant.Decode(dst, *m.NF4, i)
+	case m.Type == tensor.F32:
+		copy(dst, floats(unsafe.Add(m.P, 4*i), len(dst)))
+	default:
+		tensor.Widen(dst, unsafe.Slice((*byte)(unsafe.Add(m.P, 2*i)), 2*len(dst)), m.Type)
 	}
-	return tensor.F16ToF32(v)
 }
 
 // Skinny computes a product of few columns.
@@ -119,17 +131,15 @@ func dot(x, y []float32) float32 {
 
 // Gemv computes a product with one row.
 func (s Set) Gemv(a *Gemv) {
-	w, btype, in := a.W, a.BType, a.In
-	xs, ys := floats(a.X, in), floats(a.Y, a.Out)
+	xs, ys, w := floats(a.X, a.In), floats(a.Y, a.Out), make([]float32, a.In)
 	for o := range ys {
-		if btype == 0 {
-			ys[o] = dot(xs, floats(unsafe.Add(w, 4*o*in), in))
+		at := (a.First + o) * a.In
+		if a.W.plain() {
+			ys[o] = dot(xs, floats(unsafe.Add(a.W.P, 4*at), a.In))
 			continue
 		}
-		ys[o] = 0
-		for i, v := range xs {
-			ys[o] += v * half(w, o*in+i, btype)
-		}
+		a.W.row(w, at)
+		ys[o] = dot(xs, w)
 	}
 }
 

@@ -1,8 +1,19 @@
 package cpu
 
-import "unsafe"
+import (
+	"unsafe"
+
+	"longlora/internal/tensor"
+)
 
 type ptr = unsafe.Pointer
+
+// Matrix is a matrix of any format: elements of a type from P on, or NF4.
+type Matrix struct {
+	P    ptr
+	Type tensor.DType   // F32, BF16 or F16
+	NF4  *tensor.Stored // nil where the elements lie as they are
+}
 
 // Term is one product of a sum of products: Alpha·A·B with A (m,K) as A[i·ARS+k·ACS] and B (K,n) as
 // B[k·BRS+j·BCS]; one stride of each is 1.
@@ -10,9 +21,8 @@ type Term struct {
 	A        ptr
 	ARS, ACS int
 	Alpha    float32
-	B        ptr
+	B        Matrix
 	BRS, BCS int
-	BType    int // 0 float32, 1 bfloat16, 2 float16
 	K        int
 }
 
@@ -38,11 +48,11 @@ type Skinny struct {
 	M, N, K       int
 }
 
-// Gemv is Y[o] = Σ_i W[o][i]·X[i].
+// Gemv is Y[o] = Σ_i W[First+o][i]·X[i].
 type Gemv struct {
-	Y, X, W ptr
-	BType   int // of W
-	Out, In int
+	Y, X           ptr
+	W              Matrix
+	First, Out, In int
 }
 
 // Attn is one query head over one segment; see ll_attn_t in kernels.h.

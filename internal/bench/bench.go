@@ -129,7 +129,7 @@ func (b *bench) plan(coming int64) (p plan.Planner, w plan.Work, pl plan.Plan, e
 		p.Limits.Host -= coming / 5 * 4 // as what is available is counted
 	}
 	r := b.c.Request(func(t plan.Training) (plan.Work, error) {
-		return t.Stated(&load.Base{}, b.d, tensor.Dense(tensor.BF16))
+		return t.Stated(&load.Base{}, b.d, model.AllIn(tensor.Dense(tensor.BF16)))
 	})
 	if w, err = r.At(b.c.Ctx); err != nil {
 		return p, w, pl, err

@@ -141,9 +141,11 @@ func carryTokenizerConfig(dst, src string) (done bool, err error) {
 }
 
 // Derived is config.json for a checkpoint made from this one: the same without auto_map, which names code in files of
-// the base's folder. The model's class is transformers' own.
+// the base's folder (the model's class is transformers' own), and without quantization_config, because its weights are
+// written as they are.
 func (c *Config) Derived() map[string]any {
 	raw := maps.Clone(c.Raw)
 	delete(raw, "auto_map")
+	delete(raw, "quantization_config")
 	return raw
 }

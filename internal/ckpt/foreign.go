@@ -29,10 +29,11 @@ func quantisedError(path, where, method string) error {
 	if method != "" {
 		method = " by " + method
 	}
-	return errs.Dataf("%s: %s: the weights are quantised%s, which is not read; give the 16-bit checkpoint that they were made from (most often the same name without the suffix)", path, where, method)
+	return errs.Dataf("%s: %s: the weights are quantised%s, which is not read (of such ones bitsandbytes NF4 is); give the 16-bit checkpoint that they were made from (most often the same name without the suffix)", path, where, method)
 }
 
-// quantisedConfig finds out from config.json whether and how weights are quantised.
+// quantisedConfig finds out from config.json whether and how weights are quantised that are not read. Which ones are NF4 the
+// weights themselves say.
 func quantisedConfig(raw map[string]any) (field, method string) {
 	for _, field := range []string{"quantization_config", "compression_config", "quantization"} { // the last is MLX's
 		v := raw[field]
@@ -41,10 +42,18 @@ func quantisedConfig(raw map[string]any) (field, method string) {
 		}
 		q, _ := v.(map[string]any)
 		name, _ := q["quant_method"].(string)
-		switch {
-		case name != "":
-		case q["load_in_4bit"] != nil || q["load_in_8bit"] != nil:
+		if name == "" && (q["load_in_4bit"] != nil || q["load_in_8bit"] != nil) {
 			name = "bitsandbytes"
+		}
+		kind, _ := q["bnb_4bit_quant_type"].(string)
+		switch {
+		case name == "bitsandbytes" && q["load_in_4bit"] == true && kind == "nf4":
+			continue
+		case name == "bitsandbytes" && q["load_in_4bit"] == true:
+			name += " fp4" // transformers' own when nothing is said
+		case name == "bitsandbytes":
+			name += " (8 bits)"
+		case name != "":
 		case field == "quantization":
 			name = "MLX"
 		case q["group_size"] != nil:

@@ -188,9 +188,7 @@ func cutTensors(entries map[string]entry, data []byte) (map[string]Tensor, error
 		if end > int64(len(data)) {
 			return nil, fmt.Errorf("tensor %.200q ends at %d of %d data bytes: the file is truncated", n, end, len(data))
 		}
-		if known {
-			t.data = data[e.offsets[0]:end:end]
-		}
+		t.data = data[e.offsets[0]:end:end]
 		out[n] = t
 	}
 	if end != int64(len(data)) {

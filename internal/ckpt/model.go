@@ -59,6 +59,10 @@ func OpenModel(name string) (*Model, error) {
 		m.Close()
 		return nil, err
 	}
+	if err := m.readNF4(); err != nil {
+		m.Close()
+		return nil, err
+	}
 	m.tie()
 	return m, nil
 }

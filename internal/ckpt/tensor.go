@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"longlora/internal/quant"
 	"longlora/internal/tensor"
 )
 
@@ -17,10 +18,11 @@ type Tensor struct {
 	DType   tensor.DType
 	Shape   tensor.Shape
 	File    string
-	data    []byte   // nil where one of the next two says more
-	view    *strided // where the elements lie otherwise than one after the other
-	foreign string   // the file's name for an element type that the program has not
-	mapped  bool     // data lies in a mapping
+	data    []byte
+	codes   *tensor.Stored // where the elements are made of codes; data has these
+	view    *strided       // where the elements lie otherwise than one after the other
+	foreign string         // the file's name for an element type that the program has not
+	mapped  bool           // data lies in a mapping
 }
 
 // TypeName is the element type as the file says it.
@@ -50,6 +52,10 @@ func (t Tensor) Floats() []float32 {
 
 // Range fills out with a weight's values from element lo on, as float32.
 func (t Tensor) Range(out []float32, lo int) {
+	if t.codes != nil {
+		quant.Decode(out, *t.codes, lo)
+		return
+	}
 	b := t.Bytes(lo, lo+len(out))
 	switch t.DType {
 	case tensor.F32:
@@ -69,10 +75,15 @@ func (t Tensor) Range(out []float32, lo int) {
 	}
 }
 
-// Bytes are the elements lo to hi in the file's type, little endian: the file's memory where they lie there one after
-// the other, a copy elsewhere.
+// Bytes are the elements lo to hi in their type, little endian: the file's memory where they lie there one after the
+// other, a copy elsewhere.
 func (t Tensor) Bytes(lo, hi int) []byte {
 	n := t.DType.Size()
+	if t.codes != nil {
+		v := make([]float32, hi-lo)
+		t.Range(v, lo)
+		return AppendFloats(make([]byte, 0, n*len(v)), v, t.DType)
+	}
 	if t.view != nil {
 		return t.view.gather(t.Shape, lo, hi, n)
 	}
@@ -87,11 +98,27 @@ func (t Tensor) Data() []byte {
 	return t.Bytes(0, t.Shape.Elems())
 }
 
+// Stored is the tensor as it lies in the file.
+func (t Tensor) Stored() tensor.Stored {
+	if t.codes != nil {
+		return *t.codes
+	}
+	return tensor.Stored{Format: t.Format(), Shape: t.Shape, Data: t.Data()}
+}
+
+// Format is how a weight is stored.
+func (t Tensor) Format() tensor.Format {
+	if t.codes != nil {
+		return t.codes.Format
+	}
+	return tensor.Dense(t.DType)
+}
+
 // Rows are the first n rows of a tensor of several axes.
 func (t Tensor) Rows(n int) Tensor {
 	t.Shape = append(tensor.Shape{n}, t.Shape[1:]...)
 	if t.view == nil {
-		t.data = t.Bytes(0, t.Shape.Elems())
+		t.data, t.codes = t.Bytes(0, t.Shape.Elems()), nil
 	}
 	return t
 }
@@ -144,7 +171,12 @@ func (t Tensor) Release(lo, hi int) {
 	if !t.mapped || lo >= hi {
 		return
 	}
-	b := t.Bytes(lo, hi)
+	var b []byte
+	if t.codes != nil {
+		b = t.data[(lo+1)/2 : hi/2]
+	} else {
+		b = t.Bytes(lo, hi)
+	}
 	page := uintptr(os.Getpagesize())
 	start := uintptr(unsafe.Pointer(unsafe.SliceData(b)))
 	skip := (page - start%page) % page // the first and last pages may hold other elements

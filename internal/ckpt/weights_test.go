@@ -167,7 +167,8 @@ func TestQuantisedConfigs(t *testing.T) {
 	for method, change := range map[string]change{
 		"gptq (4 bits)":      {"quantization_config": change{"quant_method": "gptq", "bits": 4, "group_size": 128}},
 		"awq (4 bits)":       {"quantization_config": change{"quant_method": "awq", "bits": 4, "version": "gemm"}},
-		"bitsandbytes":       {"quantization_config": change{"load_in_4bit": true, "bnb_4bit_quant_type": "nf4"}},
+		"bitsandbytes fp4":   {"quantization_config": change{"load_in_4bit": true, "bnb_4bit_quant_type": "fp4"}},
+		"bitsandbytes (8":    {"quantization_config": change{"quant_method": "bitsandbytes", "load_in_8bit": true, "load_in_4bit": false}},
 		"fp8":                {"quantization_config": change{"quant_method": "fp8", "weight_block_size": []int{128, 128}}},
 		"compressed-tensors": {"compression_config": change{"quant_method": "compressed-tensors"}},
 		"MLX (4 bits)":       {"quantization": change{"group_size": 64, "bits": 4}},

@@ -19,7 +19,7 @@ var layers = map[string]int{
 	"internal/extend": 5, "internal/train": 4, "internal/eval": 4, "internal/bench": 4, "internal/doctor": 4, "internal/plan": 3, "internal/load": 3,
 	"internal/model": 2, "internal/lora": 2, "internal/ckpt": 2, "internal/data": 2, "internal/machine": 2,
 	"internal/ops": 1, "internal/ops/cpu": 1, "internal/ops/cuda": 1, "internal/ops/optest": 1, "internal/tokenizer": 1, "internal/tokenizer/onig": 0, "internal/ui": 1,
-	"internal/tensor": 0, "internal/s2attn": 0, "internal/rope": 0, "internal/errs": 0, "internal/par": 0, "internal/proc": 0, "internal/files": 0, "internal/hub": 0, "internal/rundir": 0, "csrc": 0, "csrc/cpu": 0,
+	"internal/tensor": 0, "internal/quant": 0, "internal/s2attn": 0, "internal/rope": 0, "internal/errs": 0, "internal/par": 0, "internal/proc": 0, "internal/files": 0, "internal/hub": 0, "internal/rundir": 0, "csrc": 0, "csrc/cpu": 0,
 	"internal/testkit": 0, "internal/testkit/table": 0, "internal/testkit/flags": 7, "internal/testkit/backend": 2, "internal/testkit/perf": 2,
 	"internal/lint": 0, "scripts/demotext": 0, "scripts/benchproducts": 7, "scripts/benchdecode": 7,
 }
@@ -40,7 +40,8 @@ var beside = map[string]string{
 	"internal/rundir":     "internal/errs internal/files internal/rope internal/s2attn",
 	"internal/proc":       "internal/errs internal/files internal/par",
 	"internal/rope":       "internal/errs",
-	"csrc/cpu":            "internal/tensor",
+	"internal/quant":      "internal/tensor",
+	"csrc/cpu":            "internal/tensor internal/quant",
 }
 
 // only says who may import what stands outside the module's own layers.

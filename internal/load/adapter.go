@@ -70,7 +70,7 @@ func (b *Base) source() model.Source {
 		if f, ok := b.made(name); ok {
 			t = lora.NewChange(f, t).Changed(t)
 		}
-		return tensor.Stored{Format: tensor.Dense(t.DType), Shape: t.Shape, Data: t.Data()}, nil
+		return t.Stored(), nil
 	}
 }
 

@@ -132,14 +132,14 @@ func (b *Base) Desc() model.Desc {
 	return d
 }
 
-// Format is how the weights are stored: as the embedding is, or as config.json says where none are open.
-func (b *Base) Format() tensor.Format {
+// Format is how a weight is stored; as config.json says where none are open.
+func (b *Base) Format(name string) tensor.Format {
 	if b.Weights != nil {
-		if t, ok := b.Weights.Tensors[b.Config.EmbedName()]; ok {
-			return tensor.Dense(t.DType)
+		if t, ok := b.Weights.Tensors[name]; ok {
+			return t.Format()
 		}
 	}
-	return tensor.Dense(b.Config.DType)
+	return b.Config.Format(name)
 }
 
 // Rope is what the model computes with at these positions; length is what dynamic scaling counts with.
@@ -197,7 +197,7 @@ const worthShowing = 1 << 28
 func (b *Base) bytes() int {
 	n := int64(0)
 	for _, s := range b.Desc().Tensors() {
-		size, _ := b.Format().Bytes(s.Shape) // which opening has checked
+		size, _ := b.Format(s.Name).Bytes(s.Shape) // which opening has checked
 		n += size
 	}
 	return int(n)

@@ -61,7 +61,7 @@ func Merge(ctx context.Context, o MergeOptions) (Merged, error) {
 		return res, err
 	}
 	defer stage.Drop()
-	used := map[string]bool{}
+	used, quantised := map[string]bool{}, o.Base.Quantised()
 	var outs []ckpt.Out
 	for _, s := range o.Desc.Tensors() {
 		base, err := o.Base.Get(s.Name, s.Shape)
@@ -69,6 +69,9 @@ func Merge(ctx context.Context, o MergeOptions) (Merged, error) {
 			return res, err
 		}
 		d := base.DType
+		if quantised { // its tensors are of the types that the codes were made from
+			d = o.Base.Config.DType
+		}
 		if o.DType != nil {
 			d = *o.DType
 		}

@@ -99,6 +99,53 @@ func TestMergeCarriesBiases(t *testing.T) {
 	}
 }
 
+// A quantised base is merged as it was trained: its matrices' values plus the factors' change, in the type of config.json,
+// which then says nothing of codes.
+func TestMergeQuantised(t *testing.T) {
+	for _, c := range []string{golden + "families/nf4-double", golden + "families/nf4-plain"} {
+		m, err := ckpt.OpenModel(c + "/model")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(m.Close)
+		out, _, err := merge(t, c+"/model", c+"/adapter-trained", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, adapter := tensors(t, out), c+"/adapter-trained/adapter_model.safetensors"
+		file, err := ckpt.OpenSafetensors(adapter)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = file.Close() })
+		a := file.Tensors
+		for name, base := range m.Tensors {
+			module, matrix := strings.CutSuffix(name, "_proj.weight")
+			if !matrix {
+				continue
+			}
+			p := "base_model.model." + module + "_proj.lora_"
+			fa, fb, want := a[p+"A.weight"].Floats(), a[p+"B.weight"].Floats(), base.Floats()
+			in := base.Shape[1]
+			for o := range base.Shape[0] {
+				for i := range in {
+					sum := 0.0
+					for r := range 4 {
+						sum += float64(fb[o*4+r]) * float64(fa[r*in+i])
+					}
+					want[o*in+i] += float32(2 * sum)
+				}
+			}
+			if y := got[name]; y.DType != tensor.BF16 || !(testkit.Relative(y.Floats(), want) < 1.0/256) {
+				t.Errorf("%s: %s is %s, off by %g", c, name, y.DType, testkit.Relative(y.Floats(), want))
+			}
+		}
+		if cfg, err := ckpt.ReadConfig(out); err != nil || cfg.Raw["quantization_config"] != nil {
+			t.Errorf("%s: quantization_config %v, %v", c, cfg.Raw["quantization_config"], err)
+		}
+	}
+}
+
 func TestMergeTypes(t *testing.T) {
 	full := tensors(t, golden+"mha-linear/merged")
 	for d, name := range map[tensor.DType]string{tensor.BF16: "bfloat16", tensor.F16: "float16"} {

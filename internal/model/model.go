@@ -122,6 +122,12 @@ func (d Desc) TrainsNorms(tr Train) bool {
 // Source gives the base's tensors by their Hugging Face names.
 type Source func(name string) (tensor.Stored, error)
 
+// Formats says how the base's matrices are stored, by their names.
+type Formats func(name string) tensor.Format
+
+// AllIn is for matrices of one format.
+func AllIn(f tensor.Format) Formats { return func(string) tensor.Format { return f } }
+
 // Norm is a norm's weight and, when trained, its gradient.
 type Norm struct {
 	W, DW       ops.Tensor // (C) float32
@@ -326,6 +332,10 @@ func (ld *loader) weight(name string, shape ...int) (w ops.Weight, dw ops.Tensor
 		return
 	}
 	if p := ld.ps.ByName(name); p != nil {
+		if !r.Format.Dense() {
+			ld.err = fmt.Errorf("tensor %s is stored as %s, of which nothing is trained", name, r.Format)
+			return
+		}
 		p.load(ld.b, r)
 		return ops.WeightOf(p.Compute), p.Grad
 	}

@@ -13,13 +13,38 @@ import (
 type Weight struct {
 	Shape  tensor.Shape // (out,in), or (V,C)
 	Format tensor.Format
-	P      unsafe.Pointer // its elements, row-major; nil while only counting
-	Where  Space          // the memory that P is of
+	P      unsafe.Pointer // its elements or codes, row-major; nil while only counting
+	Scales Scales         // what codes are made values with
+	Where  Space          // the memory that P and Scales are of
+}
+
+// Scales are where the parts of tensor.Scales lie.
+type Scales struct {
+	Map, Absmax, NestedMap, NestedAbsmax unsafe.Pointer
+	Offset                               float32
 }
 
 // WeightOf is a tensor in device memory as a weight.
 func WeightOf(t Tensor) Weight {
 	return Weight{Shape: t.Shape, Format: tensor.Dense(t.DType), P: t.P}
+}
+
+// Addressed is a stored matrix that the CPU can address as a weight, in place.
+func Addressed(s tensor.Stored) Weight {
+	at := func(b []byte) unsafe.Pointer { return unsafe.Pointer(unsafe.SliceData(b)) }
+	x := s.Scales
+	return Weight{Shape: s.Shape, Format: s.Format, P: at(s.Data),
+		Scales: Scales{Map: at(x.Map), Absmax: at(x.Absmax), NestedMap: at(x.NestedMap), NestedAbsmax: at(x.NestedAbsmax), Offset: x.Offset}}
+}
+
+// Stored is the way back: the weight's memory as bytes, for memory that the CPU can address.
+func (w Weight) Stored() tensor.Stored {
+	p, _ := w.Format.Parts(w.Shape) // which Room or Check has seen
+	bytes := func(at unsafe.Pointer, n int64) []byte { return unsafe.Slice((*byte)(at), n) }
+	x := w.Scales
+	return tensor.Stored{Format: w.Format, Shape: w.Shape, Data: bytes(w.P, p.Data), Scales: tensor.Scales{
+		Map: bytes(x.Map, p.Map), Absmax: bytes(x.Absmax, p.Absmax), NestedMap: bytes(x.NestedMap, p.NestedMap),
+		NestedAbsmax: bytes(x.NestedAbsmax, p.NestedAbsmax), Offset: x.Offset}}
 }
 
 // None reports whether w is the zero Weight.
@@ -39,7 +64,7 @@ func (w Weight) Dense() Tensor {
 
 // Held is the format in which a device of this activation type holds a weight that is stored in format f.
 func Held(f tensor.Format, act tensor.DType) tensor.Format {
-	if act == tensor.F32 { // the CPU reads what is mapped
+	if act == tensor.F32 || !f.Dense() { // the CPU reads what is mapped
 		return f
 	}
 	return tensor.Dense(act)
@@ -47,9 +72,13 @@ func Held(f tensor.Format, act tensor.DType) tensor.Format {
 
 // Room is the memory that a weight takes, in bytes, each of its parts rounded up to Align.
 func Room(f tensor.Format, s tensor.Shape) int64 {
-	n, ok := f.Bytes(s)
+	p, ok := f.Parts(s)
 	if !ok {
 		panic(fmt.Sprintf("ops: a weight of shape %v", s))
 	}
-	return (n + Align - 1) / Align * Align
+	sum := int64(0)
+	for _, n := range p.All() {
+		sum += (n + Align - 1) / Align * Align
+	}
+	return sum
 }

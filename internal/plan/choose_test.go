@@ -27,7 +27,7 @@ func h100(device, host int64) Planner {
 func on7b(ctx int) Work {
 	d, targets := model.Shapes["llama2-7b"], []string{"q_proj", "k_proj", "v_proj", "o_proj"}
 	return Work{Desc: d, Train: lora.Fresh{Embed: true, Norms: true, Rank: 8, Alpha: 16, Targets: targets}.Train(d),
-		Weight: tensor.Dense(tensor.F16), Spec: s2attn.Spec{Mode: s2attn.Split, Group: ctx / 4}, Ctx: ctx, Batch: 1}
+		Weight: model.AllIn(tensor.Dense(tensor.F16)), Spec: s2attn.Spec{Mode: s2attn.Split, Group: ctx / 4}, Ctx: ctx, Batch: 1}
 }
 
 const gib = 1 << 30
@@ -149,7 +149,7 @@ func TestMemoryBuysTime(t *testing.T) {
 // Weights count as bfloat16 whatever the file has, trained ones once, and the context is in the sum.
 func TestDeviceBytes(t *testing.T) {
 	w, p := on7b(8192), h100(72*gib, gib)
-	w.Weight = tensor.Dense(tensor.F32)
+	w.Weight = model.AllIn(tensor.Dense(tensor.F32))
 	pl, err := p.choose(w)
 	if err != nil {
 		t.Fatal(err)

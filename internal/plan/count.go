@@ -3,6 +3,7 @@ package plan
 import (
 	"math"
 
+	"longlora/internal/errs"
 	"longlora/internal/model"
 	"longlora/internal/ops"
 	"longlora/internal/s2attn"
@@ -69,7 +70,7 @@ func newWhole(p problem) (*counted, error) {
 	}
 	var err error
 	if z.m, err = model.New(z.c, p.Desc, p.Train, func(name string) (tensor.Stored, error) {
-		return tensor.Stored{Format: p.Weight, Shape: shapes[name]}, nil
+		return p.stored(name, shapes[name])
 	}, params); err != nil {
 		return nil, err
 	}
@@ -85,6 +86,15 @@ func newWhole(p problem) (*counted, error) {
 	z.m.Params.Update(ops.AdamW{}, 0)
 	z.optimizer = z.c.Restart()
 	return z, nil
+}
+
+// stored is a tensor to count. What the device does not compute with is refused.
+func (p problem) stored(name string, s tensor.Shape) (tensor.Stored, error) {
+	f := p.Weight(name)
+	if !f.Dense() && p.Machine.Act != tensor.F32 {
+		return tensor.Stored{}, errs.Usagef("tensor %s is stored as %s, which a GPU does not compute with yet; use %s cpu, or give the 16-bit checkpoint that it was made from", name, f, errs.Option("device"))
+	}
+	return tensor.Stored{Format: f, Shape: s}, nil
 }
 
 // runner runs steps that take memory from counting arenas.

@@ -29,7 +29,7 @@ func TestForwardIsExact(t *testing.T) {
 		{Session, s2attn.Spec{Mode: s2attn.Full}, 1500}, {Session, s2attn.Spec{Mode: s2attn.Full}, 7},
 	} {
 		t.Run(fmt.Sprintf("%d/%v/%d", c.kind, c.spec.Mode, c.n), func(t *testing.T) {
-			pl, err := p.choose(Work{Kind: c.kind, Desc: d, Train: model.Train{Frozen: true}, Weight: tensor.Dense(tensor.BF16), Spec: c.spec, Ctx: c.n, Batch: 1})
+			pl, err := p.choose(Work{Kind: c.kind, Desc: d, Train: model.Train{Frozen: true}, Weight: model.AllIn(tensor.Dense(tensor.BF16)), Spec: c.spec, Ctx: c.n, Batch: 1})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -71,7 +71,7 @@ func TestForwardIsExact(t *testing.T) {
 
 // on7bForward is a session of 7B, or a row to score.
 func on7bForward(k Kind, ctx int) Work {
-	return Work{Kind: k, Desc: model.Shapes["llama2-7b"], Train: model.Train{Frozen: true}, Weight: tensor.Dense(tensor.BF16),
+	return Work{Kind: k, Desc: model.Shapes["llama2-7b"], Train: model.Train{Frozen: true}, Weight: model.AllIn(tensor.Dense(tensor.BF16)),
 		Spec: s2attn.Spec{Mode: s2attn.Full}, Ctx: ctx, Batch: 1, IDs: 12 * int64(ctx)}
 }
 

@@ -23,7 +23,7 @@ func FuzzPlan(f *testing.F) {
 		f.Fatal("the shape is not known")
 	}
 	p := problem{Work{Desc: d, Train: lora.Fresh{Rank: 4, Alpha: 8, Targets: []string{"q_proj"}}.Train(d),
-		Weight: tensor.Dense(tensor.BF16), Spec: s2attn.Spec{Mode: s2attn.Split, Group: 16}, Ctx: 64, Batch: 1}, h100(0, 0)}
+		Weight: model.AllIn(tensor.Dense(tensor.BF16)), Spec: s2attn.Spec{Mode: s2attn.Split, Group: 16}, Ctx: 64, Batch: 1}, h100(0, 0)}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var pl Plan
 		if len(b) > 1<<10 || json.Unmarshal(b, &pl) != nil {

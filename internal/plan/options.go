@@ -30,7 +30,7 @@ type Training struct {
 }
 
 // Step is the step that the options state for a model, with its validation, but for what its data take.
-func (c Training) Step(d model.Desc, tr model.Train, weight tensor.Format) (Work, error) {
+func (c Training) Step(d model.Desc, tr model.Train, weight model.Formats) (Work, error) {
 	spec, err := c.Spec(c.Ctx)
 	if err != nil {
 		return Work{}, err
@@ -109,7 +109,7 @@ func (c Training) validation(attn string) ([]s2attn.Spec, error) {
 }
 
 // Stated is the step that the options state for a model, opened or of a shape, of whose data nothing is read.
-func (c Training) Stated(opened *load.Base, d model.Desc, weight tensor.Format) (Work, error) {
+func (c Training) Stated(opened *load.Base, d model.Desc, weight model.Formats) (Work, error) {
 	tr, err := c.Trains(opened, d)
 	if err != nil {
 		return Work{}, err

@@ -14,7 +14,6 @@ import (
 	"longlora/internal/model"
 	"longlora/internal/ops"
 	"longlora/internal/s2attn"
-	"longlora/internal/tensor"
 )
 
 // Kind is what work does.
@@ -34,7 +33,7 @@ type Work struct {
 	Kind   Kind
 	Desc   model.Desc
 	Train  model.Train
-	Weight tensor.Format // of the frozen weights
+	Weight model.Formats // how the frozen weights are stored
 	Spec   s2attn.Spec
 	Ctx    int  // tokens of a row, or a session at most
 	Prompt int  // tokens of a session that are given; the rest is made

@@ -197,12 +197,12 @@ func (p *Planned) compare(by Planner, w Work, next Plan, accum int, r ops.Rates)
 type subject struct {
 	name   string
 	desc   model.Desc
-	weight tensor.Format
+	weight model.Formats
 	opened *load.Base // without anything in it for a shape
 }
 
 func newSubject(c Options) (subject, error) {
-	s := subject{name: c.Shape, weight: tensor.Dense(tensor.BF16)}
+	s := subject{name: c.Shape, weight: model.AllIn(tensor.Dense(tensor.BF16))}
 	var err error
 	s.opened = &load.Base{}
 	if c.Shape != "" {
@@ -215,7 +215,7 @@ func newSubject(c Options) (subject, error) {
 		s.desc, err = Shape(c.Shape)
 	} else if s.opened, err = load.OpenConfig(c.Model, c.Adapter); err == nil {
 		if err = s.opened.ChooseWindow(c.Window, c.Adapter); err == nil {
-			s.name, s.desc, s.weight = c.Model, s.opened.Desc(), s.opened.Format()
+			s.name, s.desc, s.weight = c.Model, s.opened.Desc(), s.opened.Format
 		}
 	}
 	return s, err

@@ -18,7 +18,7 @@ var small = model.Desc{C: 1024, F: 2816, L: 1, H: 8, Hkv: 8, D: 128, V: 32768, E
 var warming = Work{
 	Desc:   small,
 	Train:  lora.Fresh{Rank: 8, Alpha: 16, Norms: true, Targets: small.Targets(true)}.Train(small),
-	Weight: tensor.Dense(tensor.BF16), Spec: s2attn.Spec{Mode: s2attn.Split, Group: 512}, Ctx: 2048, Batch: 1,
+	Weight: model.AllIn(tensor.Dense(tensor.BF16)), Spec: s2attn.Spec{Mode: s2attn.Split, Group: 512}, Ctx: 2048, Batch: 1,
 }
 
 // Warm has a GPU do one step of a small model. Libraries and kernels take host and device memory when they are first
@@ -53,8 +53,9 @@ func warm(be ops.Backend, w Work) error {
 		shapes[s.Name] = s.Shape
 	}
 	m, err := model.New(be, p.Desc, p.Train, func(name string) (tensor.Stored, error) {
-		n, _ := p.Weight.Bytes(shapes[name])
-		return tensor.Stored{Format: p.Weight, Shape: shapes[name], Data: zeros[:n]}, nil
+		f := p.Weight(name)
+		n, _ := f.Bytes(shapes[name])
+		return tensor.Stored{Format: f, Shape: shapes[name], Data: zeros[:n]}, nil
 	}, params)
 	if err != nil {
 		return err

@@ -2,37 +2,96 @@ package tensor
 
 import "fmt"
 
+// Code is what stands for an element in a Format.
+type Code uint8
+
+const (
+	// Plain elements are stored as they are.
+	Plain Code = iota
+	// NF4 are codes of 4 bits into a table of 16 values, which a factor of the block scales (QLoRA, arXiv 2305.14314, sec.
+	// 3), as bitsandbytes stores them: package quant.
+	NF4
+)
+
 // Format is how the elements of a matrix are stored: one after the other as they are, or as codes of fewer bits beside
-// factors that blocks of them share.
+// factors that blocks of them share. Formats are compared with ==.
 type Format struct {
-	Type DType // of the values; dense elements are stored in it
+	Type   DType // of the values: plain elements are stored in it, others are rounded to it
+	Code   Code
+	Block  int // elements, row-major, that share a factor
+	Nested int // factors that share a factor of their own, being codes of 8 bits themselves; 0 where they are float32
 }
 
 // Dense is the format of elements that are stored as they are.
 func Dense(d DType) Format { return Format{Type: d} }
 
 // Dense reports whether the elements are stored as they are.
-func (f Format) Dense() bool { return f == Dense(f.Type) }
+func (f Format) Dense() bool { return f.Code == Plain }
 
-// Bits is what an element takes, without its part of the factors.
-func (f Format) Bits() int { return 8 * f.Type.Size() }
+// Parts are the bytes of what a matrix consists of: its elements or codes and, of NF4, what Scales has.
+type Parts struct{ Data, Map, Absmax, NestedMap, NestedAbsmax int64 }
 
-// Bytes is what the elements of a matrix of this shape take; ok is false on a negative extent or an overflow.
-func (f Format) Bytes(s Shape) (n int64, ok bool) { return s.Bytes(f.Type) }
+// All lists them.
+func (p Parts) All() [5]int64 { return [5]int64{p.Data, p.Map, p.Absmax, p.NestedMap, p.NestedAbsmax} }
 
-func (f Format) String() string { return f.Type.String() }
+// Parts are what a matrix of this shape takes; ok is false on a negative extent or an overflow.
+func (f Format) Parts(s Shape) (p Parts, ok bool) {
+	if p.Data, ok = s.Bytes(f.Type); !ok || f.Code == Plain {
+		return p, ok
+	}
+	n := p.Data / int64(f.Type.Size())
+	p.Data, p.Map = (n+1)/2, 4*16
+	p.Absmax = (n + int64(f.Block) - 1) / int64(f.Block)
+	if f.Nested == 0 {
+		p.Absmax *= 4
+		return p, true
+	}
+	p.NestedMap, p.NestedAbsmax = 4*256, 4*((p.Absmax+int64(f.Nested)-1)/int64(f.Nested))
+	return p, true
+}
+
+// Bytes is what a matrix of this shape takes in all.
+func (f Format) Bytes(s Shape) (n int64, ok bool) {
+	p, ok := f.Parts(s)
+	for _, part := range p.All() {
+		n += part
+	}
+	return n, ok
+}
+
+func (f Format) String() string {
+	switch {
+	case f.Code == Plain:
+		return f.Type.String()
+	case f.Nested > 0:
+		return fmt.Sprintf("NF4 (blocks of %d, double quantisation)", f.Block)
+	}
+	return fmt.Sprintf("NF4 (blocks of %d)", f.Block)
+}
 
 // Stored is a tensor as it lies in a file or in memory, little endian and row-major. Data is nil where it is only counted.
 type Stored struct {
 	Format Format
 	Shape  Shape
-	Data   []byte // of the elements
+	Data   []byte // its elements or codes; of NF4 element 2j is the high half of byte j
+	Scales Scales
 }
 
-// Check refuses data of another length than the format and the shape ask for.
+// Scales are what codes are made values with; nothing of plain elements.
+type Scales struct {
+	Map          []byte  // (16) float32, the values that codes stand for
+	Absmax       []byte  // by block its factor: float32, or a code where factors are nested
+	NestedMap    []byte  // (256) float32, the values that those codes stand for
+	NestedAbsmax []byte  // (blocks of factors) float32
+	Offset       float32 // added to a nested factor
+}
+
+// Check refuses parts of other lengths than the format and the shape ask for.
 func (s Stored) Check() error {
-	if n, ok := s.Format.Bytes(s.Shape); !ok || n != int64(len(s.Data)) {
-		return fmt.Errorf("a tensor of shape %v %s with %d bytes", s.Shape, s.Format, len(s.Data))
+	p, ok := s.Format.Parts(s.Shape)
+	is := Parts{int64(len(s.Data)), int64(len(s.Scales.Map)), int64(len(s.Scales.Absmax)), int64(len(s.Scales.NestedMap)), int64(len(s.Scales.NestedAbsmax))}
+	if !ok || p != is {
+		return fmt.Errorf("a tensor of shape %v %s with parts of %v bytes, want %v", s.Shape, s.Format, is.All(), p.All())
 	}
 	return nil
 }

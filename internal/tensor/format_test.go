@@ -5,23 +5,38 @@ import (
 	"testing"
 )
 
-// What a matrix takes follows from its format, and data of another length is refused.
+// What a matrix takes follows from its format, and parts of another length are refused.
 func TestFormat(t *testing.T) {
+	nf4 := func(block, nested int) Format { return Format{Type: BF16, Code: NF4, Block: block, Nested: nested} }
 	for _, c := range []struct {
 		f    Format
 		s    Shape
-		n    int64
-		bits int
-	}{{Dense(F32), Shape{3, 5}, 60, 32}, {Dense(BF16), Shape{3, 5}, 30, 16}, {Dense(F16), Shape{7}, 14, 16}, {Dense(BF16), Shape{0, 5}, 0, 16}} {
-		n, ok := c.f.Bytes(c.s)
-		if !ok || n != c.n || c.f.Bits() != c.bits || !c.f.Dense() {
-			t.Errorf("%s of %v: %d bytes, %d bits, dense %v; want %d and %d", c.f, c.s, n, c.f.Bits(), c.f.Dense(), c.n, c.bits)
+		want Parts
+	}{
+		{Dense(F32), Shape{3, 5}, Parts{Data: 60}}, {Dense(BF16), Shape{3, 5}, Parts{Data: 30}}, {Dense(F16), Shape{7}, Parts{Data: 14}},
+		{Dense(BF16), Shape{0, 5}, Parts{}},
+		{nf4(64, 0), Shape{4, 64}, Parts{Data: 128, Map: 64, Absmax: 16}},
+		{nf4(64, 0), Shape{3, 43}, Parts{Data: 65, Map: 64, Absmax: 12}}, // 129 codes, three blocks
+		{nf4(64, 256), Shape{300, 64}, Parts{Data: 9600, Map: 64, Absmax: 300, NestedMap: 1024, NestedAbsmax: 8}},
+	} {
+		p, ok := c.f.Parts(c.s)
+		n, _ := c.f.Bytes(c.s)
+		if sum := p.Data + p.Map + p.Absmax + p.NestedMap + p.NestedAbsmax; !ok || p != c.want || n != sum || c.f.Dense() != (p.Map == 0) {
+			t.Errorf("%s of %v: %+v, %d bytes; want %+v", c.f, c.s, p, n, c.want)
 		}
-		if err := (Stored{c.f, c.s, make([]byte, c.n)}).Check(); err != nil {
+		s := Stored{c.f, c.s, make([]byte, p.Data), Scales{Map: make([]byte, p.Map), Absmax: make([]byte, p.Absmax),
+			NestedMap: make([]byte, p.NestedMap), NestedAbsmax: make([]byte, p.NestedAbsmax)}}
+		if err := s.Check(); err != nil {
 			t.Error(err)
 		}
-		if (Stored{c.f, c.s, make([]byte, c.n+1)}).Check() == nil {
+		longer := s
+		longer.Data = make([]byte, p.Data+1)
+		if longer.Check() == nil {
 			t.Errorf("%s of %v with a byte more is taken", c.f, c.s)
+		}
+		s.Scales.Absmax = make([]byte, p.Absmax+1)
+		if s.Check() == nil {
+			t.Errorf("%s of %v with a byte of factors more is taken", c.f, c.s)
 		}
 	}
 	if _, ok := Dense(F32).Bytes(Shape{math.MaxInt32, math.MaxInt32, 2}); ok {

@@ -179,7 +179,7 @@ func (s *setup) pose() (err error) {
 			return plan.Work{}, err
 		}
 		c.Steps = s.steps
-		w, err := c.Step(s.base.Desc(), tr, s.base.Format())
+		w, err := c.Step(s.base.Desc(), tr, s.base.Format)
 		w.Cuts = s.set.Cut() || s.set.Padded() && c.Batch > 1
 		w.IDs += s.order.Bytes()
 		return w, err

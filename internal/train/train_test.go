@@ -86,7 +86,7 @@ func metrics(t *testing.T, out string) []rundir.Metrics {
 // Training from the reference adapter gives the reference's losses, norms and adapter, however it is tiled.
 func TestGoldenTraining(t *testing.T) {
 	for _, name := range []string{"mha-linear", "gqa-llama3", "odd-heads-yarn", "families/llama-bias", "families/mistral-window", "ragged-window",
-		"families/qwen2", "families/qwen3", "families/granite", "families/smollm3", "families/phi3", "families/olmo2", "families/gpt-neox", "families/gemma2"} {
+		"families/nf4-double", "families/nf4-plain", "families/qwen2", "families/qwen3", "families/granite", "families/smollm3", "families/phi3", "families/olmo2", "families/gpt-neox", "families/gemma2"} {
 		e := testkit.Golden(t, name)
 		want := testkit.Floats(t, filepath.Join(goldenDir, name, "adapter-trained", "adapter_model.safetensors"))
 		limit := 1e-5

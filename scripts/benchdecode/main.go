@@ -87,12 +87,13 @@ func read(model string) (float64, error) {
 		return 0, err
 	}
 	defer b.Close()
-	sum := 0
+	sum := int64(0)
 	for _, t := range b.Desc().Tensors() {
 		if w, err := b.Weights.Get(t.Name, t.Shape); err != nil {
 			return 0, err
 		} else if len(t.Shape) == 2 && (b.Desc().Tied || t.Name != "model.embed_tokens.weight") {
-			sum += w.Shape.Elems() * w.DType.Size()
+			n, _ := w.Format().Bytes(w.Shape)
+			sum += n
 		}
 	}
 	return float64(sum), nil

@@ -22,6 +22,7 @@ class Case:
     docs: tuple = ()             # lengths of the documents that a row of ctx tokens is cut into
     rows: tuple = ()             # lengths of the rows of a batch, padded on the right to the longest
     full_tune: bool = False      # every weight trained, without an adapter
+    nf4: str = ""                # linear layers in bitsandbytes' NF4, "double" with double quantisation or "plain"
     decay: float = 0.0
     seed: int = 0
 
@@ -59,6 +60,11 @@ CASES = [
          kinds=("full", "split"), seed=5),
     Case("families/mistral-window", llama(64, 112, 2, 4, 2, 199, 128, sliding_window=48), 128, 32, 900, steps=4, targets=ALL_LINEAR,
          kinds=("full", "split"), kind="MistralForCausalLM", seed=7),
+    # Rows of 160 and 96 values: blocks of 64 end within them.
+    Case("families/nf4-double", llama(96, 160, 2, 4, 2, 149, 128), 96, 32, 700, steps=4, targets=ALL_LINEAR, kinds=("full", "split"),
+         nf4="double", seed=14),
+    Case("families/nf4-plain", llama(64, 96, 2, 4, 2, 149, 128, attention_bias=True, tied=True), 96, 32, 700, steps=4,
+         targets=ALL_LINEAR, kinds=("full", "split"), nf4="plain", seed=15),
     Case("biases", llama(32, 40, 2, 4, 2, 96, 64, attention_bias=True, mlp_bias=True), 48, 12, 144, steps=3, kinds=("full",),
          full_tune=True, decay=0.1, seed=28),
 ]

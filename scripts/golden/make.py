@@ -33,6 +33,7 @@ import torch.nn.functional as F
 import transformers
 from safetensors.torch import load_file, save_file
 
+import nf4
 import s2
 import wide
 from cases import CASES
@@ -284,6 +285,7 @@ def make(case, out):
     os.makedirs(out)
     write_tokens(case, out)
     make_model(case, out + "/model")
+    stored = nf4.quantise(out + "/model", case.nf4 == "double") if case.nf4 else None
     ids = read_tokens(out)
     expected = {"case": case.name, "ctx": case.ctx, "group": case.group, "lr": LR, "steps": case.steps, "betas": [0.9, 0.95], "eps": 1e-8,
                 "weight_decay": case.decay, "clip": 1.0, "versions": {m.__name__: m.__version__ for m in (torch, transformers, peft)}}
@@ -295,6 +297,8 @@ def make(case, out):
     else:
         with_adapter(case, out, ids, expected, tensors)
     spans(case, out, expected, tensors)
+    if stored:
+        nf4.put(out + "/model", *stored)
     write_json(out + "/expected.json", expected)
     save_file({k: v.contiguous() for k, v in tensors.items()}, out + "/expected.safetensors")
 

@@ -122,7 +122,7 @@ func (b *Backend) Weight(s tensor.Stored) (ops.Weight, error) {
 	if err := s.Check(); err != nil {
 		return ops.Weight{}, fmt.Errorf("cpu: %w", err)
 	}
-	return ops.Weight{Shape: s.Shape, Format: s.Format, P: unsafe.Pointer(unsafe.SliceData(s.Data))}, nil
+	return ops.Addressed(s), nil
 }
 
 // Heed implements ops.Heeder.

@@ -1,16 +1,20 @@
 package cpu
 
 import (
+	"encoding/binary"
 	"fmt"
 	"math"
 	"math/rand/v2"
 	"runtime"
+	"slices"
 	"testing"
 
 	kernels "longlora/csrc/cpu"
 	"longlora/internal/ops"
 	"longlora/internal/ops/optest"
+	"longlora/internal/quant"
 	"longlora/internal/tensor"
+	"longlora/internal/testkit"
 	"longlora/internal/testkit/perf"
 )
 
@@ -58,6 +62,84 @@ func TestBitsDependOnTheRowAlone(t *testing.T) {
 	if bits(1, 1) != bits(2, 1) || bits(1, 1) != bits(3, 1) {
 		t.Error("one row: other bits with other threads")
 	}
+}
+
+// Products with an NF4 matrix have the bits of products with its values, whatever the shapes and the factors; a few rows'
+// are as near.
+func TestNF4(t *testing.T) {
+	r := rand.New(rand.NewPCG(7, 8))
+	random := func(n int64) []byte {
+		b := make([]byte, n)
+		for i := range b {
+			b[i] = byte(r.Uint32())
+		}
+		return b
+	}
+	numbers := func(n int64, scale float64) (b []byte) {
+		for range n / 4 {
+			b = binary.LittleEndian.AppendUint32(b, math.Float32bits(float32(scale*r.NormFloat64())))
+		}
+		return b
+	}
+	for set := kernels.Plain; set <= kernels.Best(); set++ {
+		b := NewSet(2, set)
+		for _, d := range []tensor.DType{tensor.BF16, tensor.F16, tensor.F32} {
+			for _, c := range [][4]int{{1, 96, 64, 64}, {4, 77, 333, 64}, {50, 70, 320, 64}, {30, 129, 130, 128}, {61, 64, 1, 16}, {20, 33, 65, 1024}} {
+				n, out, in, block := c[0], c[1], c[2], c[3]
+				for _, nested := range []int{0, 5} {
+					s := tensor.Stored{Format: tensor.Format{Type: d, Code: tensor.NF4, Block: block, Nested: nested}, Shape: tensor.Shape{out, in}}
+					p, _ := s.Format.Parts(s.Shape)
+					scale := []float64{1, 1e-6}[n%2] // small ones are subnormal in float16
+					s.Data, s.Scales = random(p.Data), tensor.Scales{Map: numbers(p.Map, 1), Absmax: numbers(p.Absmax, scale)}
+					if nested > 0 {
+						s.Scales = tensor.Scales{Map: s.Scales.Map, Absmax: random(p.Absmax), NestedMap: numbers(p.NestedMap, scale),
+							NestedAbsmax: numbers(p.NestedAbsmax, 1), Offset: float32(scale)}
+					}
+					codes, err := b.Weight(s)
+					if err != nil {
+						t.Fatal(err)
+					}
+					v := make([]float32, out*in)
+					quant.Decode(v, s, 0)
+					values := floatTensor(t, b, v, out, in)
+					x, dy := floatTensor(t, b, nil, n, in), floatTensor(t, b, nil, n, out)
+					for i := range x.F32() {
+						x.F32()[i] = float32(r.NormFloat64())
+					}
+					for i := range dy.F32() {
+						dy.F32()[i] = float32(r.NormFloat64())
+					}
+					var y, dx [2]ops.Tensor
+					for i, w := range []ops.Weight{codes, ops.WeightOf(values)} {
+						y[i], dx[i] = floatTensor(t, b, nil, n, out), floatTensor(t, b, nil, n, in)
+						l := &ops.Linear{W: w}
+						b.LinearForward(x, ops.Tensor{}, []ops.Proj{{L: l, Y: y[i]}})
+						b.LinearBackward(dx[i], ops.Tensor{}, ops.Tensor{}, []ops.ProjGrad{{L: l, DY: dy}})
+					}
+					same := slices.Equal(y[0].F32(), y[1].F32())
+					if n <= decodeRows { // dot products, whose last few summands are added up apart
+						same = testkit.Relative(y[0].F32(), y[1].F32()) < 1e-6
+					}
+					if !same || !slices.Equal(dx[0].F32(), dx[1].F32()) {
+						t.Errorf("%s, %d rows, %s of %d by %d: other bits than its values give", set, n, s.Format, out, in)
+					}
+				}
+			}
+		}
+	}
+}
+
+// floatTensor is a float32 matrix, of these values where there are some.
+func floatTensor(t *testing.T, b *Backend, v []float32, m, n int) ops.Tensor {
+	t.Helper()
+	p, err := b.Reserve(ops.Device, int64(4*m*n), "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	x := ops.Tensor{P: p, DType: tensor.F32, Shape: tensor.Shape{m, n}}
+	t.Cleanup(func() { b.Free(ops.Device, p, x.Bytes()) })
+	copy(x.F32(), v)
+	return x
 }
 
 // value is what a 16-bit float is by its definition.

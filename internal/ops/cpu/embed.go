@@ -4,12 +4,19 @@ import (
 	"math"
 
 	"longlora/internal/ops"
+	"longlora/internal/quant"
 	"longlora/internal/tensor"
 )
 
 // EmbedForward implements ops.Embedding.
-func (b *Backend) EmbedForward(y ops.Tensor, w ops.Weight, ids ops.Tensor) {
-	c, id, table := y.Dim(1), ids.I32(), w.Dense()
+func (b *Backend) EmbedForward(y ops.Tensor, table ops.Weight, ids ops.Tensor) {
+	c, id := y.Dim(1), ids.I32()
+	dense, stored := ops.Tensor{}, tensor.Stored{}
+	if table.Format.Dense() {
+		dense = table.Dense()
+	} else {
+		stored = table.Stored()
+	}
 	b.pool.blocks(len(id), tokenBlock, func(lo, hi, _ int) {
 		for t := lo; t < hi; t++ {
 			dst, i := y.F32()[t*c:(t+1)*c], int(id[t])
@@ -18,10 +25,12 @@ func (b *Backend) EmbedForward(y ops.Tensor, w ops.Weight, ids ops.Tensor) {
 				for k := range dst {
 					dst[k] = float32(math.NaN())
 				}
-			case table.DType == tensor.F32:
-				copy(dst, table.F32()[i*c:(i+1)*c])
+			case dense.None():
+				quant.Decode(dst, stored, i*c)
+			case dense.DType == tensor.F32:
+				copy(dst, dense.F32()[i*c:(i+1)*c])
 			default:
-				widen(dst, table.Half()[i*c:(i+1)*c], table.DType)
+				widen(dst, dense.Half()[i*c:(i+1)*c], dense.DType)
 			}
 		}
 	})

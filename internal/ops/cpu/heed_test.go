@@ -43,7 +43,7 @@ func TestHeed(t *testing.T) {
 					<-ctxDone
 					return
 				}
-				b.gemm(8, 16, kernels.Gemm{C: lse.P}, kernels.Term{A: x.P, ARS: 0, ACS: 1, Alpha: 1, B: x.P, BRS: 0, BCS: 1, K: 1 << 36})
+				b.gemm(8, 16, kernels.Gemm{C: lse.P}, kernels.Term{A: x.P, ARS: 0, ACS: 1, Alpha: 1, B: floats(x.P), BRS: 0, BCS: 1, K: 1 << 36})
 			},
 			"attention":            func() { b.AttnForward(a) },
 			"attention's gradient": func() { b.AttnBackward(a) },

@@ -15,18 +15,17 @@ const decodeRows = 4
 // blockCols is the width of a work item of a product.
 const blockCols = 256
 
-// btype is a weight's format as the kernels number it.
-func btype(w ops.Weight) int {
-	switch w.Format {
-	case tensor.Dense(tensor.F32):
-		return 0
-	case tensor.Dense(tensor.BF16):
-		return 1
-	case tensor.Dense(tensor.F16):
-		return 2
+// matrix is a weight as the kernels take it.
+func matrix(w ops.Weight) kernels.Matrix {
+	if w.Format.Code == tensor.NF4 {
+		s := w.Stored()
+		return kernels.Matrix{P: w.P, NF4: &s}
 	}
-	panic("cpu: a weight of format " + w.Format.String())
+	return kernels.Matrix{P: w.P, Type: w.Format.Type}
 }
+
+// floats is a float32 matrix as the kernels take it.
+func floats(p unsafe.Pointer) kernels.Matrix { return kernels.Matrix{P: p} }
 
 // at is the address of element i of a float32 tensor.
 func at(t ops.Tensor, i int) unsafe.Pointer { return unsafe.Add(t.P, 4*i) }
@@ -79,10 +78,10 @@ func (b *Backend) LinearForward(x, keys ops.Tensor, p []ops.Proj) {
 	}
 	for _, q := range p {
 		out := q.L.W.Dim(0)
-		terms := []kernels.Term{{A: x.P, ARS: in, ACS: 1, Alpha: 1, B: q.L.W.P, BRS: 1, BCS: in, BType: btype(q.L.W), K: in}}
+		terms := []kernels.Term{{A: x.P, ARS: in, ACS: 1, Alpha: 1, B: matrix(q.L.W), BRS: 1, BCS: in, K: in}}
 		if l := q.L.LoRA; l != nil {
 			r := l.A.Dim(0)
-			terms = append(terms, kernels.Term{A: q.XA.P, ARS: r, ACS: 1, Alpha: l.Scale, B: l.B.P, BRS: 1, BCS: r, K: r})
+			terms = append(terms, kernels.Term{A: q.XA.P, ARS: r, ACS: 1, Alpha: l.Scale, B: floats(l.B.P), BRS: 1, BCS: r, K: r})
 		}
 		b.gemm(t, out, kernels.Gemm{C: q.Y.P, CIn: q.Res.P, Bias: q.L.Bias.P}, terms...)
 	}
@@ -137,8 +136,7 @@ func (b *Backend) decodeItem(x ops.Tensor, q *ops.Proj, lo, hi, w int) {
 	in, out := x.Dim(1), q.L.W.Dim(0)
 	y := unsafe.Slice((*float32)(b.scratch(w, decodeCols)), hi-lo)
 	for i := range x.Dim(0) {
-		b.set.Gemv(&kernels.Gemv{Y: unsafe.Pointer(&y[0]), X: at(x, i*in), W: unsafe.Add(q.L.W.P, lo*in*q.L.W.Format.Bits()/8),
-			BType: btype(q.L.W), Out: hi - lo, In: in})
+		b.set.Gemv(&kernels.Gemv{Y: unsafe.Pointer(&y[0]), X: at(x, i*in), W: matrix(q.L.W), First: lo, Out: hi - lo, In: in})
 		if l := q.L.LoRA; l != nil {
 			r := l.A.Dim(0)
 			xa := q.XA.F32()[i*r : (i+1)*r]
@@ -176,7 +174,7 @@ func (b *Backend) LinearBackward(dx, x, keys ops.Tensor, p []ops.ProjGrad) {
 		}
 		if !q.L.DW.None() {
 			b.gemm(out, in, kernels.Gemm{C: q.L.DW.P, CIn: q.L.DW.P},
-				kernels.Term{A: q.DY.P, ARS: 1, ACS: out, Alpha: 1, B: x.P, BRS: in, BCS: 1, K: t})
+				kernels.Term{A: q.DY.P, ARS: 1, ACS: out, Alpha: 1, B: floats(x.P), BRS: in, BCS: 1, K: t})
 		}
 		if !q.L.DBias.None() {
 			b.sumRows(q.L.DBias, q.DY)
@@ -184,11 +182,11 @@ func (b *Backend) LinearBackward(dx, x, keys ops.Tensor, p []ops.ProjGrad) {
 		if dx.None() {
 			continue
 		}
-		terms := []kernels.Term{{A: q.DY.P, ARS: out, ACS: 1, Alpha: 1, B: q.L.W.P, BRS: in, BCS: 1, BType: btype(q.L.W), K: out}}
+		terms := []kernels.Term{{A: q.DY.P, ARS: out, ACS: 1, Alpha: 1, B: matrix(q.L.W), BRS: in, BCS: 1, K: out}}
 		l := q.L.LoRA
 		if l != nil && l.Drop.P == 0 {
 			r := l.A.Dim(0)
-			terms = append(terms, kernels.Term{A: q.DXA.P, ARS: r, ACS: 1, Alpha: l.Scale, B: l.A.P, BRS: in, BCS: 1, K: r})
+			terms = append(terms, kernels.Term{A: q.DXA.P, ARS: r, ACS: 1, Alpha: l.Scale, B: floats(l.A.P), BRS: in, BCS: 1, K: r})
 		}
 		b.gemm(t, in, kernels.Gemm{C: dx.P, CIn: cin}, terms...)
 		if l != nil && l.Drop.P > 0 {
@@ -215,15 +213,15 @@ func (b *Backend) sumRows(sum, x ops.Tensor) {
 func (b *Backend) lowRankBackward(x, keys ops.Tensor, q ops.ProjGrad) {
 	l := q.L.LoRA
 	t, in, out, r := q.DY.Dim(0), q.L.W.Dim(1), q.L.W.Dim(0), l.A.Dim(0)
-	b.gemm(t, r, kernels.Gemm{C: q.DXA.P}, kernels.Term{A: q.DY.P, ARS: out, ACS: 1, Alpha: 1, B: l.B.P, BRS: r, BCS: 1, K: out})
+	b.gemm(t, r, kernels.Gemm{C: q.DXA.P}, kernels.Term{A: q.DY.P, ARS: out, ACS: 1, Alpha: 1, B: floats(l.B.P), BRS: r, BCS: 1, K: out})
 	if l.DA.None() {
 		return
 	}
 	b.gemm(out, r, kernels.Gemm{C: l.DB.P, CIn: l.DB.P},
-		kernels.Term{A: q.DY.P, ARS: 1, ACS: out, Alpha: l.Scale, B: q.XA.P, BRS: r, BCS: 1, K: t})
+		kernels.Term{A: q.DY.P, ARS: 1, ACS: out, Alpha: l.Scale, B: floats(q.XA.P), BRS: r, BCS: 1, K: t})
 	if l.Drop.P == 0 {
 		b.gemm(r, in, kernels.Gemm{C: l.DA.P, CIn: l.DA.P},
-			kernels.Term{A: q.DXA.P, ARS: 1, ACS: r, Alpha: l.Scale, B: x.P, BRS: in, BCS: 1, K: t})
+			kernels.Term{A: q.DXA.P, ARS: 1, ACS: r, Alpha: l.Scale, B: floats(x.P), BRS: in, BCS: 1, K: t})
 		return
 	}
 	b.pool.blocks(in, kernels.DropWidth, func(lo, hi, _ int) {

@@ -49,11 +49,11 @@ func (b *Backend) headRows(h *ops.HeadLoss, lo, hi int) {
 	})
 	if grad {
 		b.gemm(rows, c, kernels.Gemm{C: h.DX.Rows(lo, hi).P},
-			kernels.Term{A: h.Logits.P, ARS: v, ACS: 1, Alpha: 1, B: h.W.P, BRS: c, BCS: 1, BType: btype(h.W), K: v})
+			kernels.Term{A: h.Logits.P, ARS: v, ACS: 1, Alpha: 1, B: matrix(h.W), BRS: c, BCS: 1, K: v})
 	}
 	if !h.DW.None() {
 		b.gemm(v, c, kernels.Gemm{C: h.DW.P, CIn: h.DW.P},
-			kernels.Term{A: h.Logits.P, ARS: 1, ACS: v, Alpha: 1, B: x.P, BRS: c, BCS: 1, K: rows})
+			kernels.Term{A: h.Logits.P, ARS: 1, ACS: v, Alpha: 1, B: floats(x.P), BRS: c, BCS: 1, K: rows})
 	}
 }
 

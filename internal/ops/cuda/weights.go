@@ -75,6 +75,9 @@ func (b *Backend) Weight(s tensor.Stored) (ops.Weight, error) {
 	if err := s.Check(); err != nil {
 		return ops.Weight{}, fmt.Errorf("cuda: %w", err)
 	}
+	if !s.Format.Dense() { // which a plan has refused
+		return ops.Weight{}, fmt.Errorf("%s: a weight of format %s: there is no kernel for it", b.Name(), s.Format)
+	}
 	w := ops.Weight{Shape: s.Shape, Format: ops.Held(s.Format, tensor.BF16)}
 	n, d := w.Dense().Bytes(), s.Format.Type
 	b.enter()

@@ -15,6 +15,7 @@ type layer struct {
 	bias  bool
 	train bool // W and the bias too
 	res   bool // y starts as its own residual
+	nf4   bool // W is stored as codes
 }
 
 // linears: products with every type of weight, a bias, a residual, LoRA with and without dropout, several layers of one
@@ -42,7 +43,13 @@ func linears(k *kit) {
 		{200, 96, tensor.BF16, 0, []layer{{out: 96, rank: 8, bias: true}, {out: 32, rank: 8, bias: true}, {out: 31}}},
 		{97, 201, tensor.F32, 0.25, []layer{{out: 150, rank: 5, bias: true, train: true}, {out: 7, bias: true}}},
 		{700, 64, tensor.F16, 0, []layer{{out: 520, bias: true, train: true, res: true}}},
+		{1, 130, tensor.BF16, 0, []layer{{out: 77, rank: 3, nf4: true}, {out: 40, nf4: true, bias: true}}},
+		{90, 96, tensor.F16, 0, []layer{{out: 96, rank: 8, nf4: true}, {out: 33, nf4: true}, {out: 40}}},
+		{33, 320, tensor.F32, 0, []layer{{out: 130, nf4: true, bias: true, res: true}}},
 	} {
+		if c.layers[0].nf4 && k.act != tensor.F32 {
+			continue // kernels of a GPU read none
+		}
 		k.start("%d rows of %d, %s, dropout %v, %+v", c.n, c.in, c.d, c.drop, c.layers)
 		linear(k, c.n, c.in, c.d, c.drop, c.layers)
 		k.start("scored only: %d rows of %d, %s, %+v", c.n, c.in, c.d, c.layers)
@@ -59,7 +66,12 @@ type lin struct {
 
 func newLin(k *kit, i, n, in int, d tensor.DType, drop float32, y layer) *lin {
 	name := func(s string) string { return fmt.Sprintf("%s%d", s, i) }
-	q := &lin{layer: y, w: k.weight(d, y.out, in), l: &ops.Linear{}}
+	q := &lin{layer: y, l: &ops.Linear{}}
+	if y.nf4 {
+		q.w = k.nf4(d, y.out, in)
+	} else {
+		q.w = k.weight(d, y.out, in)
+	}
 	if y.res {
 		q.y = k.sum(name("y"), k.act, n, y.out)
 	} else {

@@ -44,6 +44,7 @@ import (
 	"unsafe"
 
 	"longlora/internal/ops"
+	"longlora/internal/quant"
 	"longlora/internal/tensor"
 )
 
@@ -140,7 +141,8 @@ const (
 
 // arg is one tensor of a case.
 type arg struct {
-	ops.Tensor // placed when the case runs
+	ops.Tensor            // placed when the case runs
+	codes      ops.Weight // in the tensor's place where it is a weight of codes
 	role       role
 	name       string
 	v          []float64 // before, as stored
@@ -149,7 +151,12 @@ type arg struct {
 }
 
 // weight is the tensor as operations take a matrix of weights.
-func (a *arg) weight() ops.Weight { return ops.WeightOf(a.Tensor) }
+func (a *arg) weight() ops.Weight {
+	if !a.codes.None() {
+		return a.codes
+	}
+	return ops.WeightOf(a.Tensor)
+}
 
 // start begins a case; random numbers depend on the operation and the name alone.
 func (k *kit) start(format string, a ...any) {
@@ -205,6 +212,38 @@ func (k *kit) weight(d tensor.DType, shape ...int) *arg {
 		v[i] = stored(t.DType, stored(d, v[i]))
 	}
 	return &arg{Tensor: t, name: "w", v: v}
+}
+
+// nf4 is a frozen matrix of random codes and factors, of every second shape nested ones.
+func (k *kit) nf4(d tensor.DType, shape ...int) *arg {
+	s := tensor.Stored{Format: tensor.Format{Type: d, Code: tensor.NF4, Block: 64}, Shape: shape}
+	if shape[0]%2 == 0 {
+		s.Format.Nested = 4
+	}
+	p, _ := s.Format.Parts(s.Shape)
+	bytes := func(n int64) []byte {
+		b := make([]byte, n)
+		for i := range b {
+			b[i] = byte(k.r.Uint32())
+		}
+		return b
+	}
+	s.Data, s.Scales = bytes(p.Data), tensor.Scales{Map: encode(tensor.F32, k.gauss(16)), Absmax: encode(tensor.F32, k.gauss(int(p.Absmax/4)))}
+	if s.Format.Nested > 0 {
+		s.Scales = tensor.Scales{Map: s.Scales.Map, Absmax: bytes(p.Absmax), NestedMap: encode(tensor.F32, k.gauss(256)),
+			NestedAbsmax: encode(tensor.F32, k.gauss(int(p.NestedAbsmax/4))), Offset: float32(k.r.NormFloat64())}
+	}
+	w, err := k.b.Weight(s)
+	if err != nil {
+		panic(err)
+	}
+	values := make([]float32, s.Shape.Elems())
+	quant.Decode(values, s, 0)
+	a := &arg{codes: w, name: "w", v: make([]float64, len(values))}
+	for i, x := range values {
+		a.v[i] = float64(x)
+	}
+	return a
 }
 
 func (k *kit) gauss(n int) []float64 {

@@ -26,8 +26,11 @@ func (b *plain) Act() tensor.DType { return tensor.BF16 }
 
 func (b *plain) Weight(s tensor.Stored) (ops.Weight, error) {
 	mapped, err := b.Backend.Weight(s)
-	if err != nil || s.Format.Type == tensor.BF16 {
+	if err != nil || s.Format == tensor.Dense(tensor.BF16) {
 		return mapped, err
+	}
+	if !s.Format.Dense() {
+		return mapped, fmt.Errorf("plain: a weight of format %s", s.Format)
 	}
 	t := mapped.Dense()
 	half, err := b.reserve(tensor.BF16, s.Shape)
