@@ -317,8 +317,12 @@ func (ld *loader) rows(name string, split []int, shape ...int) (w []ops.Weight, 
 	}
 	at := 0
 	for i, n := range split {
-		w[i], ld.err = ld.b.Weight(r.Rows(at, at+n))
-		if at += n; ld.err != nil {
+		part, err := r.Rows(at, at+n)
+		if err == nil {
+			w[i], err = ld.b.Weight(part)
+		}
+		if at += n; err != nil {
+			ld.err = fmt.Errorf("tensor %s: %w", name, err)
 			break
 		}
 	}

@@ -62,6 +62,19 @@ func TestDecode(t *testing.T) {
 		if !slices.Equal(got, want) {
 			t.Errorf("%s, %s: other values than bitsandbytes'", c.What, s.Format)
 		}
+		for lo := range s.Shape[0] {
+			rows, err := s.Rows(lo, s.Shape[0])
+			if err != nil { // a block begins before
+				if lo*s.Shape[1]%s.Format.Block == 0 && s.Format.Nested == 0 {
+					t.Errorf("%s, %s: %v", c.What, s.Format, err)
+				}
+				continue
+			}
+			part := make([]float32, rows.Shape.Elems())
+			if Decode(part, rows, 0); rows.Check() != nil || !slices.Equal(part, want[lo*s.Shape[1]:]) {
+				t.Errorf("%s, %s: other values in the rows from %d on; %v", c.What, s.Format, lo, rows.Check())
+			}
+		}
 		for _, lo := range []int{1, 63, 64, 65, n - 1} {
 			part := make([]float32, min(70, n-lo))
 			Decode(part, s, lo)

@@ -96,13 +96,30 @@ func (s Stored) Check() error {
 	return nil
 }
 
-// Rows are rows [lo, hi) of a matrix.
-func (s Stored) Rows(lo, hi int) Stored {
-	row := Shape{1, s.Shape[1]}
-	n, _ := s.Format.Bytes(row)
-	out := Stored{Format: s.Format, Shape: Shape{hi - lo, s.Shape[1]}}
-	if s.Data != nil {
-		out.Data = s.Data[int64(lo)*n : int64(hi)*n]
+// Rows are rows [lo, hi) of a matrix. Those of codes can be taken where a block, and a block of factors, begins.
+func (s Stored) Rows(lo, hi int) (Stored, error) {
+	f, cols := s.Format, s.Shape[1]
+	out := Stored{Format: f, Shape: Shape{hi - lo, cols}, Scales: s.Scales}
+	if f.Dense() {
+		if n := cols * f.Type.Size(); s.Data != nil {
+			out.Data = s.Data[lo*n : hi*n]
+		}
+		return out, nil
 	}
-	return out
+	from, to := lo*cols, hi*cols
+	if from%f.Block != 0 || from%2 != 0 || f.Nested > 0 && from/f.Block%f.Nested != 0 {
+		return out, fmt.Errorf("row %d of a matrix of shape %v %s does not begin a block", lo, s.Shape, f)
+	}
+	if s.Data == nil {
+		return out, nil
+	}
+	b0, b1 := from/f.Block, (to+f.Block-1)/f.Block
+	out.Data = s.Data[from/2 : (to+1)/2]
+	if f.Nested == 0 {
+		out.Scales.Absmax = s.Scales.Absmax[4*b0 : 4*b1]
+		return out, nil
+	}
+	out.Scales.Absmax = s.Scales.Absmax[b0:b1]
+	out.Scales.NestedAbsmax = s.Scales.NestedAbsmax[4*(b0/f.Nested) : 4*((b1+f.Nested-1)/f.Nested)]
+	return out, nil
 }
