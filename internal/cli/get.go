@@ -7,8 +7,15 @@ import (
 	"longlora/internal/s2attn"
 )
 
+// value is an option's value, which is thereby used.
+func (v *Values) value(name string) pflag.Value {
+	v.used[name] = true
+	return v.fs.Lookup(name).Value
+}
+
 // get is the value of an option, which the table says the command has and of which kind.
 func get[T any](v *Values, name string, from func(*pflag.FlagSet, string) (T, error)) T {
+	v.value(name)
 	x, err := from(v.fs, name)
 	if err != nil {
 		panic(err) // another kind, or no option of the command
@@ -26,7 +33,7 @@ func (v *Values) text(name string) string { return get(v, name, (*pflag.FlagSet)
 
 // texts are the values of an option of several texts, or of a list by comma.
 func (v *Values) texts(name string) []string {
-	list := v.fs.Lookup(name).Value.(pflag.SliceValue).GetSlice()
+	list := v.value(name).(pflag.SliceValue).GetSlice()
 	if len(list) == 0 {
 		return nil
 	}
@@ -41,12 +48,12 @@ func (v *Values) real(name string) float64 { return get(v, name, (*pflag.FlagSet
 
 func (v *Values) truth(name string) bool { return get(v, name, (*pflag.FlagSet).GetBool) }
 
-func (v *Values) tokens(name string) int { return int(*v.fs.Lookup(name).Value.(*tokens)) }
+func (v *Values) tokens(name string) int { return int(*v.value(name).(*tokens)) }
 
-func (v *Values) lengths(name string) []int { return *v.fs.Lookup(name).Value.(*tokensList).list }
+func (v *Values) lengths(name string) []int { return *v.value(name).(*tokensList).list }
 
 // rate is a learning rate; nil where it is auto.
-func (v *Values) rate(name string) *float64 { return v.fs.Lookup(name).Value.(*rate).x }
+func (v *Values) rate(name string) *float64 { return v.value(name).(*rate).x }
 
 // bytes is a size; nil where nothing gives it.
 func (v *Values) bytes(name string) *int64 {
@@ -59,10 +66,10 @@ func (v *Values) bytes(name string) *int64 {
 
 // window is what is to become of sliding windows; nil where nothing says it.
 func (v *Values) window() *s2attn.Choice {
+	c := s2attn.Choice(*v.value("sliding-window").(*choice))
 	if !v.Given("sliding-window") {
 		return nil
 	}
-	c := s2attn.Choice(*v.fs.Lookup("sliding-window").Value.(*choice))
 	return &c
 }
 

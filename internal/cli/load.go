@@ -37,6 +37,7 @@ type Values struct {
 	source map[string]Source
 	file   string
 	notes  []string
+	used   map[string]bool // options whose values something has taken
 }
 
 // option is the declaration of an option of the command.
@@ -53,7 +54,7 @@ func Load(flags *pflag.FlagSet) (*Values, error) {
 	if n, err := strconv.Atoi(os.Getenv("WORLD_SIZE")); err == nil && n > 1 {
 		return nil, errs.Usagef("WORLD_SIZE is %d: more than one process in a group is not supported; run one process", n)
 	}
-	v := &Values{fs: flags, source: map[string]Source{}}
+	v := &Values{fs: flags, source: map[string]Source{}, used: map[string]bool{}}
 	flags.VisitAll(func(f *pflag.Flag) {
 		if f.Changed {
 			v.source[f.Name] = Flag

@@ -19,8 +19,7 @@ import (
 func (v *Values) attention() s2attn.Options {
 	o := s2attn.Options{Attn: strings.Replace(v.text("attn"), "auto", "s2", 1), Shift: v.text("shift"),
 		Group: v.text("group")}
-	if v.Given("group-size") {
-		n := v.tokens("group-size")
+	if n := v.tokens("group-size"); v.Given("group-size") {
 		o.GroupSize = &n
 	}
 	return o
@@ -43,8 +42,10 @@ func (v *Values) positions() (rope.Request, error) {
 func (v *Values) documents() data.Options {
 	o := data.Options{Format: v.text("format"), Template: v.text("template"), TextField: v.text("text-field"),
 		TextNamed: v.Given("text-field"), SkipBad: v.truth("skip-bad")}
-	if v.option("train-on-prompt") != nil && v.Given("train-on-prompt") {
-		all := v.truth("train-on-prompt")
+	if v.option("train-on-prompt") == nil {
+		return o
+	}
+	if all := v.truth("train-on-prompt"); v.Given("train-on-prompt") {
 		o.TrainOnPrompt = &all
 	}
 	return o

@@ -1,0 +1,51 @@
+package cli
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/spf13/pflag"
+)
+
+// A command takes no option that nothing of it looks at.
+func TestEveryOptionIsUsed(t *testing.T) {
+	run := []string{"--data=d", "--ctx=64", "--out=o", "--model=m"}
+	for command, c := range map[string]struct {
+		args []string
+		make func(v *Values) error
+	}{
+		"train":    {run, func(v *Values) error { _, err := v.Train(); return err }},
+		"extend":   {run, func(v *Values) error { _, err := v.Extend(); return err }},
+		"plan":     {run, func(v *Values) error { _, _, err := v.Plan(); return err }},
+		"bench":    {[]string{"--ctx=64"}, func(v *Values) error { _, err := v.Bench(); return err }},
+		"eval":     {[]string{"--model=m", "--task=ppl", "--data=d", "--ctx=64"}, func(v *Values) error { _, _, err := v.Eval(); return err }},
+		"generate": {[]string{"--model=m", "--prompt=p"}, func(v *Values) error { _, _, _, err := v.Generate(); return err }},
+		"prepare":  {[]string{"--model=m", "--data=d", "--out=o", "--stats"}, func(v *Values) error { _, err := v.Prepare(); return err }},
+	} {
+		fs := pflag.NewFlagSet(command, pflag.ContinueOnError)
+		Define(command, fs)
+		if err := fs.Parse(c.args); err != nil {
+			t.Fatal(err)
+		}
+		v, err := Load(fs)
+		if err == nil {
+			err = c.make(v)
+		}
+		if err != nil {
+			t.Fatalf("%s: %v", command, err)
+		}
+		v.Place()
+		// of every command, and those that plan takes so that train's command line is one of its own
+		let := []string{"help", "config", "json"}
+		if command == "plan" {
+			let = append(let, "data", "out", "format", "template", "text-field", "skip-bad", "train-on-prompt", "overlong", "lr", "lr-embed",
+				"schedule", "warmup-steps", "max-grad-norm", "weight-decay", "beta1", "beta2", "eps", "epochs", "shuffle", "seed", "eval-data", "eval-fraction",
+				"save-every", "keep", "resume", "replan", "dry-run")
+		}
+		for _, name := range NamesOf(command) {
+			if !v.used[name] && !slices.Contains(let, name) {
+				t.Errorf("%s --%s: nothing looks at it", command, name)
+			}
+		}
+	}
+}
