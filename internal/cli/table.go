@@ -39,7 +39,8 @@ const (
 )
 
 // Shapes are the names that --shape takes.
-var Shapes = []string{"tiny", "llama2-7b", "llama2-13b", "llama2-70b", "llama3-8b"}
+var Shapes = []string{"tiny", "llama2-7b", "llama2-13b", "llama2-70b", "llama3-8b", "mistral-7b", "qwen2.5-7b", "qwen3-8b",
+	"phi-4"}
 
 // Chips are the names that --chip takes.
 var Chips = []string{"auto", "cpu", "a100", "h100", "h200", "rtx4090"}
@@ -60,9 +61,10 @@ var table = []Option{
 	{Name: "recipe", Of: trains, Default: "measured", Values: []string{"measured", "paper"}, Usage: recipeUsage},
 	{Name: "recipe", Of: "bench", Default: "paper", Values: []string{"measured", "paper"}, Usage: recipeUsage},
 	{Name: "shape", Of: "plan", Values: Shapes, Things: true, Not: "model",
-		Usage: "instead of --model: tiny, llama2-7b, llama2-13b, llama2-70b or llama3-8b"},
+		Usage: "instead of --model: tiny, llama2-7b, llama2-13b, llama2-70b, llama3-8b, mistral-7b, qwen2.5-7b, " +
+			"qwen3-8b or phi-4"},
 	{Name: "shape", Of: "bench", Values: Shapes, Things: true, Default: "tiny",
-		Usage: "tiny, llama2-7b, llama2-13b, llama2-70b or llama3-8b"},
+		Usage: "tiny, llama2-7b, llama2-13b, llama2-70b, llama3-8b, mistral-7b, qwen2.5-7b, qwen3-8b or phi-4"},
 	{Name: "chip", Of: "plan", Values: Chips, Things: true, Default: "auto",
 		Usage: "auto (this machine), cpu, a100, h100, h200 or rtx4090"},
 	{Name: "max-ctx", Of: "plan", Kind: Truth, Usage: "find the longest context that fits"},

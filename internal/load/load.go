@@ -112,6 +112,9 @@ func newBase(dir string, cfg *ckpt.Config) (*Base, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := p.Fits(cfg.Path, cfg.RotaryDim()); err != nil {
+		return nil, err
+	}
 	return &Base{Dir: dir, Config: cfg, Positions: p, Tied: cfg.Tied, Notes: slices.Concat(cfg.Notes, p.Notes)}, nil
 }
 

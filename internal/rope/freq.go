@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+
+	"longlora/internal/errs"
 )
 
 func decode(b []byte, v any) error {
@@ -56,8 +58,51 @@ func (p Positions) InvFreq(d, length int) ([]float32, float32) {
 		p.llama3(inv)
 	case "yarn":
 		return p.yarn(inv, d)
+	case "longrope":
+		return p.longrope(inv, length)
 	}
 	return inv, 1
+}
+
+// longrope divides each frequency by a number of its own (LongRoPE, arXiv 2402.13753): for rows of up to the
+// pre-training length by the short ones, beyond it by the long ones.
+func (p Positions) longrope(inv []float32, length int) ([]float32, float32) {
+	by := p.list("short_factor")
+	if length > p.Orig {
+		by = p.list("long_factor")
+	}
+	for i := range inv {
+		inv[i] /= by[i]
+	}
+	scale := p.field("attention_factor", 0)
+	if scale == 0 {
+		scale = math.Sqrt(1 + max(0, math.Log(p.Factor))/math.Log(float64(p.Orig)))
+	}
+	return inv, float32(scale)
+}
+
+// Fits checks that a dictionary has a number for each of the frequencies of a head of which d channels are turned.
+func (p Positions) Fits(path string, d int) error {
+	for _, name := range []string{"short_factor", "long_factor"} {
+		if n := len(p.list(name)); p.Type == "longrope" && n != d/2 {
+			return errs.Dataf("%s: %s: has %d numbers, where %d channels of a head are turned in %d pairs", path, name, n, d, d/2)
+		}
+	}
+	return nil
+}
+
+// list is a field of positive numbers; nil where it is none.
+func (p Positions) list(name string) (out []float32) {
+	list, _ := p.Dict[name].([]any)
+	for _, v := range list {
+		n, ok := v.(json.Number)
+		x, err := n.Float64()
+		if !ok || err != nil || !(x > 0) || x > maxFactor {
+			return nil
+		}
+		out = append(out, float32(x))
+	}
+	return out
 }
 
 // llama3 scales long wavelengths by the factor, short ones not, and blends between.

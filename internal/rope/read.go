@@ -74,7 +74,7 @@ func FromConfig(path string, raw map[string]any) (Positions, error) {
 	r := &reader{path: path}
 	key, dict := r.dict(raw)
 	p.old = raw["rope_parameters"] == nil
-	p.Type, p.typeKeys = r.kind(key, dict)
+	p.Type, p.typeKeys = r.kind(key, dict, raw["model_type"] == "phi3")
 	p.Theta = r.number("rope_theta", raw["rope_theta"], 10000, maxTheta)
 	p.Theta = r.number(key+".rope_theta", dict["rope_theta"], p.Theta, maxTheta)
 	p.MaxPos = r.length("max_position_embeddings", raw["max_position_embeddings"])
@@ -100,7 +100,9 @@ func FromConfig(path string, raw map[string]any) (Positions, error) {
 		p.Notes = append(p.Notes, fmt.Sprintf("%s: %s.factor %s has no effect without a type, as in transformers", path, key,
 			shown(given)))
 	case p.Type == "default":
-	case given == nil && p.Type == "yarn" && p.Orig > 0:
+	case p.Type == "longrope" && p.Orig == 0:
+		r.fail("original_max_position_embeddings", "missing; a scaling of type longrope needs it")
+	case given == nil && (p.Type == "yarn" || p.Type == "longrope") && p.Orig > 0:
 		p.Factor = float64(p.MaxPos) / float64(p.Orig)
 	case given == nil:
 		r.fail(key+".factor", "missing; a scaling of type %s needs it", p.Type)
@@ -137,7 +139,7 @@ func (r *reader) dict(raw map[string]any) (key string, dict map[string]any) {
 }
 
 // kind is the scaling's type, and the names of the fields that say it.
-func (r *reader) kind(key string, dict map[string]any) (kind string, names []string) {
+func (r *reader) kind(key string, dict map[string]any, phi3 bool) (kind string, names []string) {
 	kind = "default"
 	for _, k := range []string{"rope_type", "type"} {
 		v := dict[k]
@@ -145,9 +147,12 @@ func (r *reader) kind(key string, dict map[string]any) (kind string, names []str
 			continue
 		}
 		s, ok := v.(string)
+		if phi3 && (s == "su" || s == "yarn" && dict["long_factor"] != nil) { // its first names of it
+			s = "longrope"
+		}
 		switch {
-		case !ok || !types[s]:
-			r.fail(key+"."+k, "%s is not one of default, linear, dynamic, yarn, llama3", shown(v))
+		case !ok || !types[s] || s == "longrope" && !phi3:
+			r.fail(key+"."+k, "%s is not one of default, linear, dynamic, yarn, llama3, longrope", shown(v))
 		case len(names) > 0 && s != kind:
 			r.fail(key+".rope_type", "%s and %s.type %s contradict each other; remove one", kind, key, s)
 		}
@@ -215,6 +220,13 @@ func (p Positions) checkFields(where string) error {
 		if n, ok := v.(json.Number); v != nil {
 			if x, err := n.Float64(); !ok || err != nil || !(x > 0) {
 				return errs.Dataf("%s.%s: %s is not a positive number", where, name, shown(v))
+			}
+		}
+	}
+	if p.Type == "longrope" {
+		for _, name := range []string{"short_factor", "long_factor"} {
+			if p.list(name) == nil {
+				return errs.Dataf("%s.%s: %s is not a list of positive numbers", where, name, shown(p.Dict[name]))
 			}
 		}
 	}

@@ -14,7 +14,7 @@ import (
 
 // Positions are a checkpoint's rotary positions, in one form for both spellings of config.json.
 type Positions struct {
-	Type   string         // default, linear, dynamic, yarn or llama3
+	Type   string         // default, linear, dynamic, yarn, llama3 or longrope
 	Theta  float64        // base of the frequencies
 	Factor float64        // 1 for default
 	MaxPos int            // max_position_embeddings
@@ -37,7 +37,8 @@ type Request struct {
 	Margin  float64 // on the factor that auto finds for that type; 0 is none
 }
 
-var types = map[string]bool{"default": true, "linear": true, "dynamic": true, "yarn": true, "llama3": true}
+var types = map[string]bool{"default": true, "linear": true, "dynamic": true, "yarn": true, "llama3": true,
+	"longrope": true}
 
 // trained is the pre-training length L0 and whether anything says it.
 func (p Positions) trained(base int) (int, bool) {
@@ -144,6 +145,10 @@ func (p Positions) set(r Request, headDim int) (Positions, bool, error) {
 		if q.Type = p.Type; p.Type == "default" {
 			q.Type, margin = cmp.Or(r.Beyond, "linear"), cmp.Or(r.Margin, 1)
 		}
+	}
+	if q.Type == "longrope" {
+		return p, false, errs.Dataf("longrope: the base's factors are for %d tokens, and none are known beyond; give at most "+
+			"that context, or %s ntk", p.MaxPos, errs.Option("rope"))
 	}
 	q.Dict = map[string]any{}
 	if q.Type == p.Type { // other fields stay

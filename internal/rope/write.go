@@ -117,8 +117,12 @@ func (p Positions) Record() Record {
 
 // FromRecord applies a record to a checkpoint's positions, keeping the spelling; changed says whether they differ.
 func (p Positions) FromRecord(path string, r Record) (q Positions, changed bool, err error) {
-	b, err := json.Marshal(map[string]any{"rope_parameters": r.Rope, "max_position_embeddings": r.MaxPos,
-		"original_max_position_embeddings": r.Orig})
+	was := map[string]any{"rope_parameters": r.Rope, "max_position_embeddings": r.MaxPos,
+		"original_max_position_embeddings": r.Orig}
+	if p.Type == "longrope" { // which only that family has
+		was["model_type"] = "phi3"
+	}
+	b, err := json.Marshal(was)
 	if err != nil {
 		return p, false, err
 	}
