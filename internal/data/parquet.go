@@ -47,10 +47,23 @@ func newParquetRows(x *file, want []string, most int) (_ *parquetRows, err error
 	if err != nil {
 		return nil, err
 	}
-	if err := checkFooter(f, st.Size()); err != nil {
+	footer, err := checkFooter(f, st.Size())
+	if err != nil {
 		return nil, err
 	}
+	if limit := int64(most / 8); footer > min(limit, maxFooter) {
+		if limit < maxFooter {
+			return nil, errs.NoFitf("%s: its footer has %d bytes, and takes a hundred times as much memory; at most %d are "+
+				"read (1/128 of the host memory): give a larger %s, or divide the file", x.path, footer, limit,
+				errs.Option("host-mem"))
+		}
+		return nil, errs.Dataf("%s: its footer has %d bytes; at most %d are read: divide the file, or leave columns out",
+			x.path, footer, maxFooter)
+	}
 	pf, err := parquet.OpenFile(readerAt{f, x}, st.Size())
+	if errors.Is(err, io.ErrUnexpectedEOF) { // in what the footer says, not at the file's end
+		return nil, fmt.Errorf("not a whole parquet file: %v; get it again", err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("not a whole parquet file: %w; get it again", err)
 	}
@@ -80,24 +93,27 @@ func newParquetRows(x *file, want []string, most int) (_ *parquetRows, err error
 	return rr, nil
 }
 
-// checkFooter refuses what is not a whole parquet file before the library believes its footer's length.
-func checkFooter(f *os.File, size int64) error {
+// maxFooter is that of some 200,000 columns or pieces of columns, in bytes.
+const maxFooter = 32 << 20
+
+// checkFooter refuses what is not a whole parquet file before the library believes its footer's length, and gives that.
+func checkFooter(f *os.File, size int64) (bytes int64, err error) {
 	var head [4]byte
 	var tail [8]byte
 	const least = int64(len(head) + len(tail))
 	if size >= least {
 		if _, err := f.ReadAt(head[:], 0); err != nil {
-			return err
+			return 0, err
 		}
 		if _, err := f.ReadAt(tail[:], size-int64(len(tail))); err != nil {
-			return err
+			return 0, err
 		}
 	}
 	n := int64(binary.LittleEndian.Uint32(tail[:]))
 	if string(head[:]) != "PAR1" || string(tail[4:]) != "PAR1" || n > size-least {
-		return errors.New("not a whole parquet file, which begins and ends with PAR1; get it again")
+		return 0, errors.New("not a whole parquet file, which begins and ends with PAR1; get it again")
 	}
-	return nil
+	return n, nil
 }
 
 // readerAt counts what is read from the data file.

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/parquet-go/parquet-go"
+
+	"longlora/internal/errs"
 )
 
 func parquetOf[T any](t *testing.T, rows ...T) string {
@@ -80,5 +82,15 @@ func TestLongCells(t *testing.T) {
 	want := []string{"<s>a</s>", "<s>" + long + "</s>", "<s>b</s>"}
 	if got := texts(t, realOptions(t, write(t, "a.parquet", parquetOf(t, textRow{"a", 1}, textRow{long, 2}, textRow{"b", 3})), "", 0)); !reflect.DeepEqual(got, want) {
 		t.Errorf("%d documents: %.200q", len(got), got)
+	}
+}
+
+// A footer takes a hundred times its bytes of memory: one that is too long for the host memory is refused before it is
+// read.
+func TestLongFooter(t *testing.T) {
+	o := options(write(t, "a.parquet", parquetOf(t, textRow{"one", 1})), "pad", 64)
+	o.HostMem = 16 << 10
+	if _, err := Open(t.Context(), o); errs.Code(err) != 3 || !strings.Contains(err.Error(), "a.parquet: its footer has ") {
+		t.Errorf("%v", err)
 	}
 }
