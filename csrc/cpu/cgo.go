@@ -181,9 +181,11 @@ func (m Matrix) c() C.ll_matrix_t {
 		return C.ll_matrix_t{p: m.P, _type: kinds[m.Type]}
 	}
 	at := func(b []byte) *C.uint8_t { return (*C.uint8_t)(unsafe.SliceData(b)) }
-	return C.ll_matrix_t{p: m.P, _type: C.LL_NF4, values: kinds[q.Format.Type], block: i64(q.Format.Block), nested: i64(q.Format.Nested),
-		map_: at(q.Scales.Map), absmax: at(q.Scales.Absmax), nested_map: at(q.Scales.NestedMap), nested_absmax: at(q.Scales.NestedAbsmax),
-		offset: f(q.Scales.Offset)}
+	return C.ll_matrix_t{p: m.P, _type: C.LL_NF4, values: kinds[q.Format.Type], block: i64(q.Format.Block),
+		nested: i64(q.Format.Nested),
+		map_:   at(q.Scales.Map), absmax: at(q.Scales.Absmax), nested_map: at(q.Scales.NestedMap),
+		nested_absmax: at(q.Scales.NestedAbsmax),
+		offset:        f(q.Scales.Offset)}
 }
 
 // GemmWork is how many floats of scratch Gemm wants.
@@ -192,13 +194,15 @@ func (s Set) GemmWork() int { return int(C.ll_gemm_work(s.c())) }
 // Gemm computes a block of a sum of products.
 func (s Set) Gemm(a *Gemm) {
 	g := C.ll_gemm_t{nterms: C.int32_t(len(a.Terms)), c: f32(a.C), cin: f32(a.CIn), bias: f32(a.Bias),
-		ldc: i64(a.LDC), ldcin: i64(a.LDCIn), m0: i64(a.M0), m1: i64(a.M1), n0: i64(a.N0), n1: i64(a.N1), stop: (*C.uint32_t)(a.Stop)}
-	// The terms lie at the front of the scratch, in C's memory: their matrices may be of Go's, which a struct of Go's that C
-	// is given must not point at.
+		ldc: i64(a.LDC), ldcin: i64(a.LDCIn), m0: i64(a.M0), m1: i64(a.M1), n0: i64(a.N0), n1: i64(a.N1),
+		stop: (*C.uint32_t)(a.Stop)}
+	// The terms lie at the front of the scratch, in C's memory: their matrices may be of Go's, which a struct of Go's that
+	// C is given must not point at.
 	g.terms = (*C.ll_term_t)(a.Work)
 	for i, x := range a.Terms {
-		unsafe.Slice((*C.ll_term_t)(a.Work), len(a.Terms))[i] = C.ll_term_t{a: f32(x.A), ars: i64(x.ARS), acs: i64(x.ACS), alpha: f(x.Alpha),
-			b: x.B.c(), brs: i64(x.BRS), bcs: i64(x.BCS), k: i64(x.K)}
+		unsafe.Slice((*C.ll_term_t)(a.Work), len(a.Terms))[i] = C.ll_term_t{a: f32(x.A), ars: i64(x.ARS), acs: i64(x.ACS),
+			alpha: f(x.Alpha),
+			b:     x.B.c(), brs: i64(x.BRS), bcs: i64(x.BCS), k: i64(x.K)}
 	}
 	C.ll_gemm(s.c(), &g, f32(unsafe.Add(a.Work, TermBytes)))
 }
@@ -221,7 +225,8 @@ func (s Set) AttnWork(d int) int { return int(C.ll_attn_work(s.c(), C.int32_t(d)
 func (s Set) Attention(a *Attn, back bool, work ptr) {
 	c := C.ll_attn_t{q: f32(a.Q), k: f32(a.K), v: f32(a.V), o: f32(a.O), dout: f32(a.DOut), out: f32(a.Out),
 		dq: f32(a.DQ), dk: f32(a.DK), dv: f32(a.DV), lse: f32(a.LSE), delta: f32(a.Delta), qs: i64(a.QS), ks: i64(a.KS),
-		q0: i64(a.Q0), k0: i64(a.K0), window: i64(a.Window), d: C.int32_t(a.D), scale: f(a.Scale), cap: f(a.Cap), stop: (*C.uint32_t)(a.Stop)}
+		q0: i64(a.Q0), k0: i64(a.K0), window: i64(a.Window), d: C.int32_t(a.D), scale: f(a.Scale), cap: f(a.Cap),
+		stop: (*C.uint32_t)(a.Stop)}
 	for i := range 2 {
 		c.lo[i], c.hi[i], c.qlo[i], c.qhi[i] = i64(a.Lo[i]), i64(a.Hi[i]), i64(a.QLo[i]), i64(a.QHi[i])
 	}
@@ -260,7 +265,8 @@ func (s Set) SwiGLUBackward(dg, du, dh, g, u ptr, n int) {
 }
 
 func (a *LayerNorm) c() *C.ll_layernorm_t {
-	return &C.ll_layernorm_t{y: f32(a.Y), stat: f32(a.Stat), dx: f32(a.DX), dw: f32(a.DW), dbias: f32(a.DBias), x: f32(a.X), w: f32(a.W),
+	return &C.ll_layernorm_t{y: f32(a.Y), stat: f32(a.Stat), dx: f32(a.DX), dw: f32(a.DW), dbias: f32(a.DBias),
+		x: f32(a.X), w: f32(a.W),
 		bias: f32(a.Bias), dy: f32(a.DY), n: i64(a.N), c: i64(a.C), eps: f(a.Eps)}
 }
 
@@ -274,7 +280,8 @@ func (s Set) LayerNormBackward(a *LayerNorm) { C.ll_layernorm_bwd(s.c(), a.c()) 
 func (s Set) LayerNormWeight(a *LayerNorm, w int) { C.ll_layernorm_weight(s.c(), a.c(), i64(w)) }
 
 func (a *GELU) c() *C.ll_gelu_t {
-	return &C.ll_gelu_t{h: f32(a.H), dg: f32(a.DG), du: f32(a.DU), g: f32(a.G), u: f32(a.U), n: i64(a.N), tanh: cbool(a.Tanh)}
+	return &C.ll_gelu_t{h: f32(a.H), dg: f32(a.DG), du: f32(a.DU), g: f32(a.G), u: f32(a.U), n: i64(a.N),
+		tanh: cbool(a.Tanh)}
 }
 
 // GELUForward is H = gelu(G)·U.

@@ -84,8 +84,8 @@ type RMS struct {
 	Plus, Eps             float32 // Plus is added to W
 }
 
-// LayerNorm is the norm of N rows of C by mean and variance, which Stat keeps: forward from X, W and Bias to Y, backward from
-// DY, X, Stat and W to DX, DW and DBias; the last two nil where not wanted.
+// LayerNorm is the norm of N rows of C by mean and variance, which Stat keeps: forward from X, W and Bias to Y,
+// backward from DY, X, Stat and W to DX, DW and DBias; the last two nil where not wanted.
 type LayerNorm struct {
 	Y, Stat, X, W, Bias, DX, DW, DBias, DY ptr
 	N, C                                   int

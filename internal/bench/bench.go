@@ -22,7 +22,8 @@ import (
 	"longlora/internal/ui"
 )
 
-// Result is what one shape and context took under one attention. Operations are counted without anything that is made again.
+// Result is what one shape and context took under one attention. Operations are counted without anything that is made
+// again.
 type Result struct {
 	Shape      string     `json:"shape"`
 	Ctx        int        `json:"ctx"`
@@ -64,7 +65,8 @@ func Run(ctx context.Context, c Options, be ops.Backend, log io.Writer) ([]Resul
 	// A device copies every layer's weights for itself, so the copies may come from one layer's.
 	weights := load.NewStandIn(d, m.OnHost)
 	if weights.Size() > free {
-		return nil, errs.NoFitf("random weights of this shape take %s of host memory, %s are available; measure a smaller %s, or on a GPU", ui.Bytes(weights.Size()), ui.Bytes(free), errs.Option("shape"))
+		return nil, errs.NoFitf("random weights of this shape take %s of host memory, %s are available; measure a smaller "+
+			"%s, or on a GPU", ui.Bytes(weights.Size()), ui.Bytes(free), errs.Option("shape"))
 	}
 	rates, err := m.Predicting()
 	if err != nil {
@@ -73,15 +75,18 @@ func Run(ctx context.Context, c Options, be ops.Backend, log io.Writer) ([]Resul
 	peak := m.Peak
 	if m.OnHost {
 		peak = rates.Linear
-		fmt.Fprintf(log, "mfu is counted against this machine's measured product rate, %.0f GFLOP/s: a CPU has no bf16 datasheet rate\n", peak/1e9)
+		fmt.Fprintf(log, "mfu is counted against this machine's measured product rate, %.0f GFLOP/s: a CPU has no bf16 "+
+			"datasheet rate\n", peak/1e9)
 	} else if peak == 0 {
 		fmt.Fprintf(log, "note: no datasheet rate is known for %s: mfu is given as 0\n", m.Chip)
 	} else {
-		fmt.Fprintf(log, "mfu is counted against the %s's dense bf16 datasheet rate, %.0f TFLOP/s; all layers have equal random weights, each its own copy\n", m.Chip, peak/1e12)
+		fmt.Fprintf(log, "mfu is counted against the %s's dense bf16 datasheet rate, %.0f TFLOP/s; all layers have equal "+
+			"random weights, each its own copy\n", m.Chip, peak/1e12)
 	}
 	var all []bench
 	for i := range c.At {
-		b := bench{name: c.Shape, c: &c.At[i], d: d, be: be, machine: m, rates: rates, weights: weights, steps: c.Steps, warmup: c.Warmup, log: log}
+		b := bench{name: c.Shape, c: &c.At[i], d: d, be: be, machine: m, rates: rates, weights: weights, steps: c.Steps,
+			warmup: c.Warmup, log: log}
 		if _, _, _, err := b.plan(weights.Size()); err != nil { // before minutes are spent on weights
 			return nil, err
 		}
@@ -169,7 +174,8 @@ func (b *bench) measure(ctx context.Context) ([]Result, error) {
 
 // measured measures the steps that the engine does now.
 func (b *bench) measured(ctx context.Context, e *train.Engine, w plan.Work, pl, room plan.Plan) (Result, error) {
-	fmt.Fprintf(b.log, "%s ctx %d, %s: %s, MLP by %d rows, logits by %d\n", b.name, b.c.Ctx, w.Attn(), pl.How(), pl.MLPRows, pl.HeadRows)
+	fmt.Fprintf(b.log, "%s ctx %d, %s: %s, MLP by %d rows, logits by %d\n", b.name, b.c.Ctx, w.Attn(), pl.How(),
+		pl.MLPRows, pl.HeadRows)
 	var times []float64
 	peaks := machine.Peaks{Machine: b.machine}
 	rows := load.Batches{Seed: b.c.Seed, Drop: w.Train.Drop > 0}
@@ -193,11 +199,14 @@ func (b *bench) measured(ctx context.Context, e *train.Engine, w plan.Work, pl, 
 		return Result{}, err
 	}
 	r := Result{
-		Shape: b.name, Ctx: b.c.Ctx, Attn: w.Attn(), Group: g, Tile: pl.Tile, Device: b.machine.Device, DType: plan.TypeName(b.be.Act()),
+		Shape: b.name, Ctx: b.c.Ctx, Attn: w.Attn(), Group: g, Tile: pl.Tile, Device: b.machine.Device,
+		DType:    plan.TypeName(b.be.Act()),
 		SPerStep: s, Spread: [2]float64{times[0], times[len(times)-1]}, TokPerS: float64(b.c.Ctx) / s,
-		TFLOPS: flops / s / 1e12, DevicePeak: peaks.Device, DevicePlan: room.Device, HostPeak: peaks.Host, HostPlan: room.Host,
+		TFLOPS: flops / s / 1e12, DevicePeak: peaks.Device, DevicePlan: room.Device, HostPeak: peaks.Host,
+		HostPlan: room.Host,
 	}
-	fmt.Fprintf(b.log, "%s ctx %d, %s: %.4f s a step (%.4f predicted), %.0f tok/s\n", r.Shape, r.Ctx, r.Attn, r.SPerStep, pl.Seconds(b.rates, 1), r.TokPerS)
+	fmt.Fprintf(b.log, "%s ctx %d, %s: %.4f s a step (%.4f predicted), %.0f tok/s\n", r.Shape, r.Ctx, r.Attn, r.SPerStep,
+		pl.Seconds(b.rates, 1), r.TokPerS)
 	return r, nil
 }
 
@@ -214,6 +223,7 @@ func (b *bench) step(ctx context.Context, e *train.Engine, w *load.Batches, s in
 		return err
 	}
 	lr, outer := b.c.RatesFor(b.d.C)
-	e.Model.Params.Update(ops.AdamW{LR: lr, Beta1: b.c.Beta1, Beta2: b.c.Beta2, Eps: b.c.Eps, Decay: b.c.WeightDecay, GradScale: train.Clip(norm, b.c.MaxGradNorm), Step: s}, outer)
+	e.Model.Params.Update(ops.AdamW{LR: lr, Beta1: b.c.Beta1, Beta2: b.c.Beta2, Eps: b.c.Eps, Decay: b.c.WeightDecay,
+		GradScale: train.Clip(norm, b.c.MaxGradNorm), Step: s}, outer)
 	return b.be.Sync()
 }

@@ -16,7 +16,8 @@ import (
 const tokenizerConfig = "tokenizer_config.json"
 
 // carried are the files beside the weights that a derived checkpoint keeps.
-var carried = []string{"generation_config.json", "tokenizer.json", "tokenizer.model", tokenizerConfig, "special_tokens_map.json",
+var carried = []string{"generation_config.json", "tokenizer.json", "tokenizer.model", tokenizerConfig,
+	"special_tokens_map.json",
 	"added_tokens.json", "vocab.json", "merges.txt", "tekken.json", "chat_template.jinja", "chat_template.json"}
 
 // templatesDir is where transformers writes chat templates beside the first.
@@ -79,7 +80,8 @@ func toCarry(src string) ([]string, error) {
 		}
 		f.Close()
 		if !hub.Owns(src, p) {
-			return nil, errs.Dataf("%s: a link out of the model's folder, which is not copied; put the file itself there, or remove the link", p)
+			return nil, errs.Dataf("%s: a link out of the model's folder, which is not copied; put the file itself there, or "+
+				"remove the link", p)
 		}
 		there = append(there, n)
 	}

@@ -21,7 +21,10 @@ import (
 const ggufMagic = "GGUF"
 
 func ggufError(path string) error {
-	return errs.Dataf("%s: a GGUF file, llama.cpp's format, which is not read; give the folder of the Hugging Face checkpoint that it was made from (or make one of it with transformers: AutoModelForCausalLM.from_pretrained(FOLDER, gguf_file=NAME).save_pretrained(NEW), and the same with AutoTokenizer)", path)
+	return errs.Dataf("%s: a GGUF file, llama.cpp's format, which is not read; give the folder of the Hugging Face "+
+		"checkpoint that it was made from (or make one of it with transformers: "+
+		"AutoModelForCausalLM.from_pretrained(FOLDER, gguf_file=NAME).save_pretrained(NEW), and the same with AutoTokenizer)",
+		path)
 }
 
 // quantisedError says that weights lie in fewer bits, and by which method where that is known.
@@ -29,11 +32,12 @@ func quantisedError(path, where, method string) error {
 	if method != "" {
 		method = " by " + method
 	}
-	return errs.Dataf("%s: %s: the weights are quantised%s, which is not read (of such ones bitsandbytes NF4 is); give the 16-bit checkpoint that they were made from (most often the same name without the suffix)", path, where, method)
+	return errs.Dataf("%s: %s: the weights are quantised%s, which is not read (of such ones bitsandbytes NF4 is); give "+
+		"the 16-bit checkpoint that they were made from (most often the same name without the suffix)", path, where, method)
 }
 
-// quantisedConfig finds out from config.json whether and how weights are quantised that are not read. Which ones are NF4 the
-// weights themselves say.
+// quantisedConfig finds out from config.json whether and how weights are quantised that are not read. Which ones are
+// NF4 the weights themselves say.
 func quantisedConfig(raw map[string]any) (field, method string) {
 	for _, field := range []string{"quantization_config", "compression_config", "quantization"} { // the last is MLX's
 		v := raw[field]
@@ -71,9 +75,12 @@ func quantisedConfig(raw map[string]any) (field, method string) {
 var quantisedNames = []struct{ end, method string }{
 	{".qweight", "gptq, awq or a method like them"}, {".qzeros", "gptq, awq or a method like them"}, {".g_idx", "gptq"},
 	{".SCB", "bitsandbytes (8 bits)"}, {".weight_format", "bitsandbytes (8 bits)"}, {".absmax", "bitsandbytes (4 bits)"},
-	{".quant_map", "bitsandbytes (4 bits)"}, {".quant_state", "bitsandbytes (4 bits)"}, {".nested_absmax", "bitsandbytes (4 bits)"},
-	{".weight_scale", "fp8 or a method like it"}, {".weight_scale_inv", "fp8"}, {".input_scale", "fp8"}, {".weight_packed", "compressed-tensors"},
-	{".weight_zero_point", "compressed-tensors"}, {".q_weight", "exl2"}, {".trellis", "exl3"}, {".W_q", "hqq"}, {".codebooks", "aqlm"},
+	{".quant_map", "bitsandbytes (4 bits)"}, {".quant_state", "bitsandbytes (4 bits)"}, {".nested_absmax",
+		"bitsandbytes (4 bits)"},
+	{".weight_scale", "fp8 or a method like it"}, {".weight_scale_inv", "fp8"}, {".input_scale", "fp8"}, {".weight_packed",
+		"compressed-tensors"},
+	{".weight_zero_point", "compressed-tensors"}, {".q_weight", "exl2"}, {".trellis", "exl3"}, {".W_q", "hqq"},
+	{".codebooks", "aqlm"},
 	{".scales", "a method of few bits"}, {"_blocks", "mxfp4"},
 }
 
@@ -93,7 +100,8 @@ func mend(path string, b []byte, otherwise string) string {
 	start := bytes.ToLower(bytes.TrimSpace(b[:min(len(b), 64)]))
 	switch {
 	case bytes.HasPrefix(start, []byte("<!doctype")) || bytes.HasPrefix(start, []byte("<html")):
-		return "it is a web page: a download that needed a login, or an address of the page about the file; fetch it with hf download"
+		return "it is a web page: a download that needed a login, or an address of the page about the file; fetch it with " +
+			"hf download"
 	case named && bytes.HasPrefix(b, []byte("PK\x03\x04")):
 		return otherwise + " (it begins as a zip does, so as a PyTorch file, whose name ends in .bin)"
 	case !named && len(b) > 9 && binary.LittleEndian.Uint64(b) <= maxHeader && b[8] == '{':
@@ -114,7 +122,8 @@ func fileNotFolder(path string) error {
 	if string(b) == ggufMagic || strings.HasSuffix(path, ".gguf") {
 		return ggufError(path)
 	}
-	return errs.Dataf("%s: a file where a checkpoint's folder is wanted; give the folder: %s %s", path, errs.Option("model"), filepath.Dir(path))
+	return errs.Dataf("%s: a file where a checkpoint's folder is wanted; give the folder: %s %s", path,
+		errs.Option("model"), filepath.Dir(path))
 }
 
 // first is the first file of a folder that a pattern names, "" for none.
@@ -131,19 +140,25 @@ func instead(dir string) error {
 		return ggufError(p)
 	}
 	if p := first(dir, rundir.MergedDir+"/config.json"); p != "" && first(dir, rundir.ExtensionFile) != "" {
-		return errs.Dataf("%s: the folder of an extend; the model that it made: %s %s", dir, errs.Option("model"), filepath.Dir(p))
+		return errs.Dataf("%s: the folder of an extend; the model that it made: %s %s", dir, errs.Option("model"),
+			filepath.Dir(p))
 	}
-	if list := files.Glob(dir, rundir.CheckpointsDir+"/step-*/config.json"); len(list) > 0 && first(dir, rundir.RecordFile) != "" {
-		return errs.Dataf("%s: a training run that has not ended; its last checkpoint, without a tokenizer: %s %s", dir, errs.Option("model"), filepath.Dir(list[len(list)-1]))
+	if list := files.Glob(dir, rundir.CheckpointsDir+"/step-*/config.json"); len(list) > 0 &&
+		first(dir, rundir.RecordFile) != "" {
+		return errs.Dataf("%s: a training run that has not ended; its last checkpoint, without a tokenizer: %s %s", dir,
+			errs.Option("model"), filepath.Dir(list[len(list)-1]))
 	}
 	if first(dir, rundir.AdapterConfigFile) != "" {
-		return errs.Dataf("%s: an adapter, not a model: give it as %s %s, and its base as %s", dir, errs.Option("adapter"), dir, errs.Option("model"))
+		return errs.Dataf("%s: an adapter, not a model: give it as %s %s, and its base as %s", dir, errs.Option("adapter"),
+			dir, errs.Option("model"))
 	}
 	if p := first(dir, "snapshots/*/config.json"); p != "" {
-		return errs.Dataf("%s: the folder of a Hugging Face cache that holds a model's snapshots; give one of them: %s %s", dir, errs.Option("model"), filepath.Dir(p))
+		return errs.Dataf("%s: the folder of a Hugging Face cache that holds a model's snapshots; give one of them: %s %s",
+			dir, errs.Option("model"), filepath.Dir(p))
 	}
 	if p := first(dir, "consolidated.*"); p != "" {
-		return errs.Dataf("%s: weights in the form of their makers, which is not read; download the checkpoint in Hugging Face's form, or convert it with transformers' convert_llama_weights_to_hf.py", p)
+		return errs.Dataf("%s: weights in the form of their makers, which is not read; download the checkpoint in Hugging "+
+			"Face's form, or convert it with transformers' convert_llama_weights_to_hf.py", p)
 	}
 	return nil
 }
@@ -156,17 +171,21 @@ func noAdapter(dir string) error {
 			return files.Fault(dir, err)
 		}
 		if cached, err := hub.Snapshot(dir); err == nil {
-			return errs.Dataf("%s: no such folder; the local cache has one of this name: %s %s", dir, errs.Option("adapter"), cached)
+			return errs.Dataf("%s: no such folder; the local cache has one of this name: %s %s", dir, errs.Option("adapter"),
+				cached)
 		}
-		return errs.Dataf("%s: no such folder; an adapter of this name is downloaded into it with: hf download %s --local-dir %s", dir, dir, dir)
+		return errs.Dataf("%s: no such folder; an adapter of this name is downloaded into it with: hf download %s "+
+			"--local-dir %s", dir, dir, dir)
 	} else if !st.IsDir() {
-		return errs.Dataf("%s: a file where an adapter's folder is wanted; give the folder: %s %s", dir, errs.Option("adapter"), filepath.Dir(dir))
+		return errs.Dataf("%s: a file where an adapter's folder is wanted; give the folder: %s %s", dir,
+			errs.Option("adapter"), filepath.Dir(dir))
 	}
 	if p := first(dir, "*.gguf"); p != "" {
 		return ggufError(p)
 	}
 	if files.Exists(filepath.Join(dir, "config.json")) {
-		return errs.Dataf("%s: there is no such file: %s holds a model, not an adapter; give it as %s", path, dir, errs.Option("model"))
+		return errs.Dataf("%s: there is no such file: %s holds a model, not an adapter; give it as %s", path, dir,
+			errs.Option("model"))
 	}
 	return errs.Dataf("%s: there is no such file; is %s the right folder?", path, dir)
 }
@@ -178,7 +197,8 @@ func noWeights(dir string) error {
 	}
 	for _, pattern := range []string{"*.safetensors", "*.bin", "*.pt", "*.pth"} {
 		if p := first(dir, pattern); p != "" {
-			return errs.Dataf("%s: no weights under a name that is looked for: %s; if %s is the whole model, rename it to model.safetensors or pytorch_model.bin", dir, strings.Join(weightFiles, ", "), filepath.Base(p))
+			return errs.Dataf("%s: no weights under a name that is looked for: %s; if %s is the whole model, rename it to "+
+				"model.safetensors or pytorch_model.bin", dir, strings.Join(weightFiles, ", "), filepath.Base(p))
 		}
 	}
 	return errs.Dataf("%s: no weights: none of %s is there", dir, strings.Join(weightFiles, ", "))

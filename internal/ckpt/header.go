@@ -169,7 +169,8 @@ func cutTensors(entries map[string]entry, data []byte) (map[string]Tensor, error
 			t.Shape[i] = int(d)
 		}
 		if e.offsets[0] != end || e.offsets[1] < end {
-			return nil, fmt.Errorf("tensor %.200q: data_offsets %v where %d is the beginning: an overlap or a hole", n, e.offsets, end)
+			return nil, fmt.Errorf("tensor %.200q: data_offsets %v where %d is the beginning: an overlap or a hole", n,
+				e.offsets, end)
 		}
 		end = e.offsets[1]
 		d, known := tensor.ParseDType(e.dtype)

@@ -74,16 +74,19 @@ func (m *Model) Get(name string, shape tensor.Shape) (Tensor, error) {
 	}
 	t, ok := m.Tensors[name]
 	if !ok {
-		return t, errs.Dataf("%s: tensor %s is missing from the weights (%s); fetch the checkpoint again%s", m.Dir, name, m.fileNames(), m.instead(name))
+		return t, errs.Dataf("%s: tensor %s is missing from the weights (%s); fetch the checkpoint again%s", m.Dir, name,
+			m.fileNames(), m.instead(name))
 	}
 	if !t.Weight() {
 		if t.foreign != "" { // integers and 8-bit floats hold weights in fewer bits
 			return t, quantisedError(t.File, fmt.Sprintf("tensor %s is of type %s", name, t.foreign), "")
 		}
-		return t, errs.Dataf("%s: tensor %s is of type %s; F32, BF16 and F16 are read, so give a checkpoint in one of these", t.File, name, t.TypeName())
+		return t, errs.Dataf("%s: tensor %s is of type %s; F32, BF16 and F16 are read, so give a checkpoint in one of these",
+			t.File, name, t.TypeName())
 	}
 	if !t.Shape.Equal(shape) {
-		return t, errs.Dataf("%s: tensor %s has shape %v, config.json asks for %v: the two are not of one model", t.File, name, t.Shape, shape)
+		return t, errs.Dataf("%s: tensor %s has shape %v, config.json asks for %v: the two are not of one model", t.File,
+			name, t.Shape, shape)
 	}
 	return t, nil
 }

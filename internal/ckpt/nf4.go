@@ -12,8 +12,8 @@ import (
 	"longlora/internal/tensor"
 )
 
-// stateMark stands between the name of a matrix that bitsandbytes stores in 4 bits and the kind of its codes, in the name of
-// the tensor that says how they are to be read.
+// stateMark stands between the name of a matrix that bitsandbytes stores in 4 bits and the kind of its codes, in the
+// name of the tensor that says how they are to be read.
 const stateMark = ".quant_state.bitsandbytes__"
 
 // nf4State is that tensor: a JSON object.
@@ -30,8 +30,8 @@ type nf4State struct {
 // What a state may say: more than that of any checkpoint.
 const maxState, maxBlock = 1 << 16, 1 << 24
 
-// readNF4 puts together the matrices that bitsandbytes stores as NF4, each from the tensors of its name: which ones they are
-// the presence of a state says, as in transformers.
+// readNF4 puts together the matrices that bitsandbytes stores as NF4, each from the tensors of its name: which ones
+// they are the presence of a state says, as in transformers.
 func (m *Model) readNF4() error {
 	for _, name := range slices.Sorted(maps.Keys(m.Tensors)) {
 		path, kind, ok := strings.Cut(name, stateMark)
@@ -130,7 +130,8 @@ func (c *Config) Format(name string) tensor.Format {
 	q, _ := c.Raw["quantization_config"].(map[string]any)
 	module := strings.TrimSuffix(name, ".weight")
 	parts := strings.Split(module, ".")
-	if q["load_in_4bit"] != true || !strings.HasPrefix(name, c.Arch.Layers) || !slices.Contains(c.Targets(false), parts[len(parts)-1]) {
+	if q["load_in_4bit"] != true || !strings.HasPrefix(name, c.Arch.Layers) || !slices.Contains(c.Targets(false),
+		parts[len(parts)-1]) {
 		return f
 	}
 	skipped, _ := q["llm_int8_skip_modules"].([]any)

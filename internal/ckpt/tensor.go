@@ -40,7 +40,8 @@ func (t Tensor) Weight() bool {
 
 // FromFloats makes a float32 tensor over v's memory.
 func FromFloats(name string, shape tensor.Shape, v []float32) Tensor {
-	return Tensor{Name: name, DType: tensor.F32, Shape: shape, data: unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(v))), 4*len(v))}
+	return Tensor{Name: name, DType: tensor.F32, Shape: shape,
+		data: unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(v))), 4*len(v))}
 }
 
 // Floats are a weight's values as float32, a copy.

@@ -68,7 +68,8 @@ func (f *fields) allWindows(c *Config, types []bool) {
 func (f *fields) evenWindows(c *Config, types []bool) {
 	if v, said := f.raw["sliding_window"]; said && v == nil {
 		if types == nil || slices.Contains(types, true) {
-			f.fail("sliding_window", "null, but layers have a window; give it in tokens, or say full_attention of all in layer_types")
+			f.fail("sliding_window", "null, but layers have a window; give it in tokens, or say full_attention of all in "+
+				"layer_types")
 		}
 		return
 	}

@@ -39,7 +39,8 @@ const (
 )
 
 // Shapes are the names that --shape takes.
-var Shapes = []string{"tiny", "llama2-7b", "llama2-13b", "llama2-70b", "llama3-8b", "mistral-7b", "qwen2.5-7b", "qwen3-8b",
+var Shapes = []string{"tiny", "llama2-7b", "llama2-13b", "llama2-70b", "llama3-8b", "mistral-7b", "qwen2.5-7b",
+	"qwen3-8b",
 	"phi-4"}
 
 // Chips are the names that --chip takes.

@@ -38,7 +38,8 @@ func (e *engine) close() {
 
 // work is what n tokens are to the planner.
 func (e *engine) work(k plan.Kind, n int, spec s2attn.Spec) plan.Work {
-	w := plan.Work{Kind: k, Desc: e.base.Desc(), Train: e.train, Weight: e.base.Format, Spec: spec, Ctx: n, Batch: 1, IDs: 12 * int64(n)}
+	w := plan.Work{Kind: k, Desc: e.base.Desc(), Train: e.train, Weight: e.base.Format, Spec: spec, Ctx: n, Batch: 1,
+		IDs: 12 * int64(n)}
 	all, largest := e.base.Made()
 	if w.Made = largest; e.planner.OnHost {
 		w.Made = all

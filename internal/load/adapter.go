@@ -107,7 +107,8 @@ func (b *Base) Resume(dropout float64) (model.Train, error) {
 	if field, what := b.unresumable(); field != "" {
 		return tr, errs.Dataf("%s: %s: %s. Training goes on from LoRA factors of the layers' linear layers and from modules "+
 			"saved whole; merge this adapter (longlora merge %s %s %s %s %s MERGED) and train from MERGED",
-			b.Adapter.Config.Path, field, what, errs.Option("model"), b.Dir, errs.Option("adapter"), b.Adapter.Dir, errs.Option("out"))
+			b.Adapter.Config.Path, field, what, errs.Option("model"), b.Dir, errs.Option("adapter"), b.Adapter.Dir,
+			errs.Option("out"))
 	}
 	for name, t := range b.Adapter.Saved {
 		if !b.copied(name, t) {

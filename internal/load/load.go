@@ -43,7 +43,8 @@ func Open(name, adapter string) (*Base, error) {
 	if err == nil {
 		b.Weights, b.Tied = m, m.Tied
 		if cfg := m.Config; cfg.Tied && !m.Tied {
-			b.Notes = append(b.Notes, fmt.Sprintf("%s: tie_word_embeddings is true, but the weights hold two different tensors, %s and %s: both are read as they are", cfg.Path, cfg.EmbedName(), cfg.HeadName()))
+			b.Notes = append(b.Notes, fmt.Sprintf("%s: tie_word_embeddings is true, but the weights hold two different "+
+				"tensors, %s and %s: both are read as they are", cfg.Path, cfg.EmbedName(), cfg.HeadName()))
 		}
 		b.Notes = append(b.Notes, m.Notes...)
 		err = m.Check(shapesOf(b.Desc())) // before anything is written or taken
@@ -100,7 +101,8 @@ func (b *Base) Blame(err error) error {
 		for lo := 0; lo < t.Shape.Elems(); lo += part {
 			hi := min(lo+part, t.Shape.Elems())
 			if i := ckpt.NotFinite(t.Bytes(lo, hi), t.DType); i >= 0 {
-				return errs.Numericf("%w. The cause: %s: element %d of tensor %s is NaN or infinite; the file is broken, fetch or train it again", err, t.File, lo+i, t.Name)
+				return errs.Numericf("%w. The cause: %s: element %d of tensor %s is NaN or infinite; the file is broken, fetch or "+
+					"train it again", err, t.File, lo+i, t.Name)
 			}
 		}
 	}
@@ -156,7 +158,8 @@ func (b *Base) Rope(p rope.Positions, length int) model.Rope {
 // is drawn from N(0, initializer_range²).
 func (b *Base) New(be ops.Backend, tr model.Train, arena *ops.Arena, seed uint64) (*model.Model, error) {
 	if d := b.Config.D; d > ops.MaxHead && be.Act() == tensor.BF16 {
-		return nil, errs.Dataf("%s: head_dim: %d; a GPU computes heads of up to %d; use %s cpu", b.Config.Path, d, ops.MaxHead, errs.Option("device"))
+		return nil, errs.Dataf("%s: head_dim: %d; a GPU computes heads of up to %d; use %s cpu", b.Config.Path, d,
+			ops.MaxHead, errs.Option("device"))
 	}
 	if err := b.Runs(be); err != nil {
 		return nil, err
@@ -164,7 +167,8 @@ func (b *Base) New(be ops.Backend, tr model.Train, arena *ops.Arena, seed uint64
 	src := Random(b.Desc(), b.Config.InitRange, seed)
 	if b.Weights != nil {
 		src = b.source()
-		if _, ok := be.(ops.Card); ok && b.Log != nil && b.bytes() > worthShowing { // beside a CPU nothing is read before it is used
+		// beside a CPU nothing is read before it is used
+		if _, ok := be.(ops.Card); ok && b.Log != nil && b.bytes() > worthShowing {
 			var done func()
 			src, done = b.watch(src)
 			defer done()
@@ -188,7 +192,8 @@ func (b *Base) Runs(be ops.Backend) error {
 		return nil
 	}
 	if what := b.Desc().Uncarded(); what != "" {
-		return errs.Usagef("%s: a %s has %s, which no kernel of the GPU computes yet; use %s cpu", b.Config.Path, b.Config.Arch.Class, what, errs.Option("device"))
+		return errs.Usagef("%s: a %s has %s, which no kernel of the GPU computes yet; use %s cpu", b.Config.Path,
+			b.Config.Arch.Class, what, errs.Option("device"))
 	}
 	return nil
 }

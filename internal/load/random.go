@@ -10,8 +10,8 @@ import (
 )
 
 // Random is the source of a model that was never trained, as transformers initialises it: matrices from
-// N(0, sd²), norms such that they only norm, biases zero. Every element is a function of the seed, the tensor's name and
-// the element's index, so the weights do not depend on the order in which they are asked for. Tensors are float32.
+// N(0, sd²), norms such that they only norm, biases zero. Every element is a function of the seed, the tensor's name
+// and the element's index, so the weights do not depend on the order in which they are asked for. Tensors are float32.
 func Random(d model.Desc, sd float64, seed uint64) model.Source {
 	tensors := map[string]model.TensorSpec{}
 	for _, s := range d.Tensors() {

@@ -23,12 +23,13 @@ type Trained struct {
 	Given                 []errs.Option // those of these options that were given: an adapter must have the same
 }
 
-// Trains is what the options say of a model, or what the adapter to go on from holds, with which those that were given must
-// agree.
+// Trains is what the options say of a model, or what the adapter to go on from holds, with which those that were given
+// must agree.
 func (c Trained) Trains(base *Base, d model.Desc) (model.Train, error) {
 	if c.Tune == "full" {
 		if base.Weights != nil && base.Weights.Quantised() {
-			return model.Train{}, errs.Usagef("%s full: the weights of %s are stored in fewer bits, beside which only an adapter is trained; use %s lora, or give the 16-bit checkpoint that they were made from",
+			return model.Train{}, errs.Usagef("%s full: the weights of %s are stored in fewer bits, beside which only an "+
+				"adapter is trained; use %s lora, or give the 16-bit checkpoint that they were made from",
 				errs.Option("tune"), base.Dir, errs.Option("tune"))
 		}
 		return model.Train{Full: true}, nil

@@ -56,7 +56,8 @@ func Merge(ctx context.Context, o MergeOptions) (Merged, error) {
 	if err := ckpt.CanCarry(o.Base.Dir); err != nil {
 		return res, err
 	}
-	stage, err := files.NewStage(o.Out, "another merge is writing this folder; wait for it, or choose another "+errs.Option("out").String())
+	stage, err := files.NewStage(o.Out, "another merge is writing this folder; wait for it, or choose another "+
+		errs.Option("out").String())
 	if err != nil {
 		return res, err
 	}
@@ -116,7 +117,8 @@ type part struct {
 }
 
 // write streams one merged tensor: as many parts at a time as there are cores, written in their order.
-func (o *MergeOptions) write(ctx context.Context, w io.Writer, s model.TensorSpec, base ckpt.Tensor, d tensor.DType, used map[string]bool, res *Merged) error {
+func (o *MergeOptions) write(ctx context.Context, w io.Writer, s model.TensorSpec, base ckpt.Tensor, d tensor.DType,
+	used map[string]bool, res *Merged) error {
 	p := part{base: base, src: base, d: d, cols: s.Shape[len(s.Shape)-1], scale: float32(o.Scale)}
 	saved, whole := o.Adapter.Saved[s.Name]
 	if whole {

@@ -103,8 +103,9 @@ type Fields struct {
 	PartialDefault                  float64
 	ActName, ActDefault             string
 	Acts                            map[string]Activation // by the names that config.json may have; nil: SiLU alone
-	Long                            string                // the only type of scaled positions that transformers reads of the family; "" for all
-	Partial                         bool                  // partial_rotary_factor says what share of a head is turned
+	// the only type of scaled positions that transformers reads of the family; "" for all
+	Long    string
+	Partial bool // partial_rotary_factor says what share of a head is turned
 }
 
 // Number is a field that sets a number of the description.

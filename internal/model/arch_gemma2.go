@@ -2,8 +2,8 @@ package model
 
 import "math"
 
-// Gemma2 is Gemma 2 (arXiv 2408.00118): norms of 1 + w on both sides of a branch, capped scores and logits, a gate by GELU, an
-// embedding times the root of the width, and a window in every second layer.
+// Gemma2 is Gemma 2 (arXiv 2408.00118): norms of 1 + w on both sides of a branch, capped scores and logits, a gate by
+// GELU, an embedding times the root of the width, and a window in every second layer.
 var Gemma2 = Arch{
 	Class: "Gemma2ForCausalLM", Type: "gemma2",
 	Embed: "model.embed_tokens", Layers: "model.layers.", Norm: "model.norm", Head: "lm_head",

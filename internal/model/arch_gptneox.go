@@ -1,7 +1,7 @@
 package model
 
-// GPTNeoX is GPT-NeoX (arXiv 2204.06745) and Pythia: LayerNorm, biases everywhere, two linear layers in the MLP, attention and MLP
-// side by side, and a part of a head turned.
+// GPTNeoX is GPT-NeoX (arXiv 2204.06745) and Pythia: LayerNorm, biases everywhere, two linear layers in the MLP,
+// attention and MLP side by side, and a part of a head turned.
 var GPTNeoX = Arch{
 	Class: "GPTNeoXForCausalLM", Type: "gpt_neox",
 	Embed: "gpt_neox.embed_in", Layers: "gpt_neox.layers.", Norm: "gpt_neox.final_layer_norm", Head: "embed_out",
@@ -15,8 +15,9 @@ var GPTNeoX = Arch{
 	},
 	Norms: LayerNorms,
 	Config: Fields{
-		Eps: 1e-5, EpsName: "layer_norm_eps", Partial: true, PartialName: "rotary_pct", PartialDefault: 0.25, ThetaName: "rotary_emb_base",
-		Always: func(d *Desc) { d.Bias[Gate], d.Bias[Down], d.Act = true, true, GELU },
+		Eps: 1e-5, EpsName: "layer_norm_eps", Partial: true, PartialName: "rotary_pct", PartialDefault: 0.25,
+		ThetaName: "rotary_emb_base",
+		Always:    func(d *Desc) { d.Bias[Gate], d.Bias[Down], d.Act = true, true, GELU },
 		Flags: []Flag{
 			{Name: "use_parallel_residual", Default: true, Set: func(d *Desc) { d.Parallel = true }},
 			{Name: "attention_bias", Default: true, Set: func(d *Desc) { d.Bias[QKV], d.Bias[O] = true, true }},

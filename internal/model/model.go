@@ -31,10 +31,11 @@ type Desc struct {
 	Eps                   float32
 	Tied                  bool          // the output head is the embedding
 	Bias                  [linears]bool // by role the linear layers that have a bias, in every layer
-	Windows               []int         // by layer W of a sliding window, 0 where there is none; nil where no layer has one
-	Parallel              bool          // attention and MLP read one input, and both are added to it
-	NoRope                []bool        // the layers without positions; nil where all have them
-	Rotary                int           // channels of a head that are turned; 0: all
+	// by layer W of a sliding window, 0 where there is none; nil where no layer has one
+	Windows  []int
+	Parallel bool   // attention and MLP read one input, and both are added to it
+	NoRope   []bool // the layers without positions; nil where all have them
+	Rotary   int    // channels of a head that are turned; 0: all
 	// What the embedding, attention's scores, what a branch adds to the residual stream, and the logits are multiplied by;
 	// 0: by nothing, the scores by 1/√D.
 	EmbedBy, ScoresBy, BranchBy, LogitsBy float32

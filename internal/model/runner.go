@@ -258,7 +258,8 @@ func (r *Runner) Score(b *Batch) ([]float32, error) {
 			nf := p.norm.Rows(0, n)
 			r.last(nf, p.scratch.lse.Rows(0, n*r.M.stats(FinalNorm)), x) // lse is free between layers
 			nll := p.nll.Rows(0, n)
-			r.B.HeadLoss(&ops.HeadLoss{X: nf, W: r.M.Head, Targets: p.targets.Rows(0, n), NLL: nll, Cap: r.M.LogitsCap, Logits: p.logits})
+			r.B.HeadLoss(&ops.HeadLoss{X: nf, W: r.M.Head, Targets: p.targets.Rows(0, n), NLL: nll, Cap: r.M.LogitsCap,
+				Logits: p.logits})
 			err = r.B.Download(bytesOf(out[p.at.t0:p.at.t1]), nll)
 		}
 	})

@@ -9,7 +9,8 @@ var Shapes = map[string]Desc{
 	"llama2-13b": {C: 5120, F: 13824, L: 40, H: 40, Hkv: 40, D: 128, V: 32000, Eps: 1e-5},
 	"llama2-70b": {C: 8192, F: 28672, L: 80, H: 64, Hkv: 8, D: 128, V: 32000, Eps: 1e-5},
 	"llama3-8b":  {C: 4096, F: 14336, L: 32, H: 32, Hkv: 8, D: 128, V: 128256, Eps: 1e-5},
-	"mistral-7b": {Arch: &Mistral, C: 4096, F: 14336, L: 32, H: 32, Hkv: 8, D: 128, V: 32768, Eps: 1e-5}, // v0.3: no windows
+	// v0.3: no windows
+	"mistral-7b": {Arch: &Mistral, C: 4096, F: 14336, L: 32, H: 32, Hkv: 8, D: 128, V: 32768, Eps: 1e-5},
 	"qwen2.5-7b": {Arch: &Qwen2, C: 3584, F: 18944, L: 28, H: 28, Hkv: 4, D: 128, V: 152064, Eps: 1e-6,
 		Bias: [linears]bool{Q: true, K: true, V: true}},
 	"qwen3-8b": {Arch: &Qwen3, C: 4096, F: 12288, L: 36, H: 32, Hkv: 8, D: 128, V: 151936, Eps: 1e-6},

@@ -8,8 +8,8 @@ import (
 )
 
 // Weight is the matrix of a linear layer, the head or the embedding, as operations read it. A frozen one has the format
-// of the checkpoint, or what the backend made of it; one that is trained is a view of the parameters, which Dense gives back.
-// The zero Weight stands for "none".
+// of the checkpoint, or what the backend made of it; one that is trained is a view of the parameters, which Dense gives
+// back. The zero Weight stands for "none".
 type Weight struct {
 	Shape  tensor.Shape // (out,in), or (V,C)
 	Format tensor.Format
@@ -34,7 +34,8 @@ func Addressed(s tensor.Stored) Weight {
 	at := func(b []byte) unsafe.Pointer { return unsafe.Pointer(unsafe.SliceData(b)) }
 	x := s.Scales
 	return Weight{Shape: s.Shape, Format: s.Format, P: at(s.Data),
-		Scales: Scales{Map: at(x.Map), Absmax: at(x.Absmax), NestedMap: at(x.NestedMap), NestedAbsmax: at(x.NestedAbsmax), Offset: x.Offset}}
+		Scales: Scales{Map: at(x.Map), Absmax: at(x.Absmax), NestedMap: at(x.NestedMap), NestedAbsmax: at(x.NestedAbsmax),
+			Offset: x.Offset}}
 }
 
 // Stored is the way back: the weight's memory as bytes, for memory that the CPU can address.
@@ -53,8 +54,8 @@ func (w Weight) None() bool { return w.Shape == nil }
 // Dim is the extent of axis i.
 func (w Weight) Dim(i int) int { return w.Shape[i] }
 
-// Dense is the weight as a tensor. Its elements must be stored as they are: which formats a backend reads in what way is
-// its own business, and it asks before.
+// Dense is the weight as a tensor. Its elements must be stored as they are: which formats a backend reads in what way
+// is its own business, and it asks before.
 func (w Weight) Dense() Tensor {
 	if !w.Format.Dense() || w.Where != Device {
 		panic(fmt.Sprintf("ops: a weight of format %s read as a tensor", w.Format))

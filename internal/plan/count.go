@@ -10,8 +10,8 @@ import (
 	"longlora/internal/tensor"
 )
 
-// Count says what work takes when it is carried out as the tiling says, by running its own code on a counting backend and
-// counting arenas.
+// Count says what work takes when it is carried out as the tiling says, by running its own code on a counting backend
+// and counting arenas.
 func (p Planner) Count(w Work, tl model.Tiling) (Plan, error) {
 	z, err := newCounted(problem{w, p})
 	if err != nil {
@@ -92,7 +92,8 @@ func newWhole(p problem) (*counted, error) {
 func (p problem) stored(name string, s tensor.Shape) (tensor.Stored, error) {
 	f := p.Weight(name)
 	if !f.Dense() && p.Machine.Act != tensor.F32 {
-		return tensor.Stored{}, errs.Usagef("tensor %s is stored as %s, which a GPU does not compute with yet; use %s cpu, or give the 16-bit checkpoint that it was made from", name, f, errs.Option("device"))
+		return tensor.Stored{}, errs.Usagef("tensor %s is stored as %s, which a GPU does not compute with yet; use %s cpu, "+
+			"or give the 16-bit checkpoint that it was made from", name, f, errs.Option("device"))
 	}
 	return tensor.Stored{Format: f, Shape: s}, nil
 }
@@ -104,8 +105,8 @@ func (z *counted) runner(spec s2attn.Spec, tl model.Tiling, act, host *ops.Arena
 	return r
 }
 
-// pageEntries is how many bytes of page-locked host memory one byte of the device's page tables stands for: an entry of 8
-// bytes for a page of 4 KiB. The driver takes them when the memory is locked.
+// pageEntries is how many bytes of page-locked host memory one byte of the device's page tables stands for: an entry of
+// 8 bytes for a page of 4 KiB. The driver takes them when the memory is locked.
 const pageEntries = 512
 
 // size is the plan's memory alone.
@@ -132,7 +133,8 @@ func (z *counted) size(tl model.Tiling) Plan {
 	case Session:
 		r.NewSession(p.Ctx).Close()
 	}
-	pl := Plan{Tiling: tl, Params: z.params, Act: act.Peak(), MovedBytes: r.MovedBytes(), Workspace: p.Workspace, Context: p.Context,
+	pl := Plan{Tiling: tl, Params: z.params, Act: act.Peak(), MovedBytes: r.MovedBytes(), Workspace: p.Workspace,
+		Context: p.Context,
 		Weights: z.c.Weights, IDs: p.IDs, Base: p.Base, Trainable: z.m.Params.Count(), Optimizer: z.optimizer}
 	pl.Halo = host.Peak() - pl.MovedBytes
 	if !p.OnHost {

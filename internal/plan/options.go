@@ -122,7 +122,8 @@ func (c Training) Stated(opened *load.Base, d model.Desc, weight model.Formats) 
 // MoveNote says that moving layers frees nothing where all memory is the host's; "" where it does.
 func (c Training) MoveNote(m machine.Machine) string {
 	if c.MoveLayers > 0 && m.OnHost {
-		return fmt.Sprintf("%s %d frees nothing on a CPU, where all memory is the host's", errs.Option("move-layers"), c.MoveLayers)
+		return fmt.Sprintf("%s %d frees nothing on a CPU, where all memory is the host's", errs.Option("move-layers"),
+			c.MoveLayers)
 	}
 	return ""
 }

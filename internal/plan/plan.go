@@ -1,5 +1,5 @@
-// Package plan says, before a weight is read, what work will need and how long it will take, and chooses how to carry it
-// out: a training step, the scoring of a row, or a session that generates.
+// Package plan says, before a weight is read, what work will need and how long it will take, and chooses how to carry
+// it out: a training step, the scoring of a row, or a session that generates.
 //
 // Memory is not estimated: the step's own code runs against a backend that only counts and arenas that only
 // count, and what they report is what the real arenas will be. Time is operations over rates. A step is chosen by

@@ -81,8 +81,8 @@ type Options struct {
 	CtxGiven  bool           // else the longest context is planned for
 }
 
-// PlannedLast is what plan prints besides of a run's last steps, where they alone attend fully. Bytes elsewhere are then room
-// for both.
+// PlannedLast is what plan prints besides of a run's last steps, where they alone attend fully. Bytes elsewhere are
+// then room for both.
 type PlannedLast struct {
 	Tile       int        `json:"full_tile"`
 	Keep       model.Keep `json:"full_keep"`
@@ -150,10 +150,14 @@ func Run(c Options, m machine.Machine) (*Planned, error) {
 	}
 	room := pl.Room()
 	out := &Planned{
-		Shape: s.name, Ctx: w.Ctx, Group: w.Group(), Tile: pl.Tile, Device: m.Device, DType: TypeName(m.Act), DevicePlan: room.Device, HostPlan: room.Host,
-		PredictedS: pl.Seconds(rates, c.Accum), Fits: refusal == nil, Chip: m.Chip, Keep: pl.Keep, More: pl.More, Moved: pl.Moved, MLPRows: pl.MLPRows, HeadRows: pl.HeadRows, Trainable: pl.Trainable,
-		Params: room.Params, Act: room.Act, Halo: room.Halo, MovedBytes: room.MovedBytes, Workspace: room.Workspace, Context: room.Context, Weights: room.Weights, IDs: room.IDs, Base: room.Base,
-		DeviceLimit: p.Limits.Device, HostLimit: p.Limits.Host, positions: positions, kept: pl.Kept(), notes: notes, windows: s.opened.Windows(), rows: c.Batch * c.Accum, onHost: m.OnHost,
+		Shape: s.name, Ctx: w.Ctx, Group: w.Group(), Tile: pl.Tile, Device: m.Device, DType: TypeName(m.Act),
+		DevicePlan: room.Device, HostPlan: room.Host,
+		PredictedS: pl.Seconds(rates, c.Accum), Fits: refusal == nil, Chip: m.Chip, Keep: pl.Keep, More: pl.More,
+		Moved: pl.Moved, MLPRows: pl.MLPRows, HeadRows: pl.HeadRows, Trainable: pl.Trainable,
+		Params: room.Params, Act: room.Act, Halo: room.Halo, MovedBytes: room.MovedBytes, Workspace: room.Workspace,
+		Context: room.Context, Weights: room.Weights, IDs: room.IDs, Base: room.Base,
+		DeviceLimit: p.Limits.Device, HostLimit: p.Limits.Host, positions: positions, kept: pl.Kept(), notes: notes,
+		windows: s.opened.Windows(), rows: c.Batch * c.Accum, onHost: m.OnHost,
 	}
 	out.Attn, out.PlannedLast = w.Attn(), NewPlannedLast(w, pl, rates, c.Accum)
 	if note := c.MoveNote(m); note != "" {
@@ -207,10 +211,12 @@ func newSubject(c Options) (subject, error) {
 	s.opened = &load.Base{}
 	if c.Shape != "" {
 		if c.Adapter != "" {
-			return s, errs.Usagef("%s %s belongs to a checkpoint; give %s instead of %s %s", errs.Option("adapter"), c.Adapter, errs.Option("model"), errs.Option("shape"), c.Shape)
+			return s, errs.Usagef("%s %s belongs to a checkpoint; give %s instead of %s %s", errs.Option("adapter"), c.Adapter,
+				errs.Option("model"), errs.Option("shape"), c.Shape)
 		}
 		if w := c.Window; w != nil && *w > 0 {
-			return s, errs.Usagef("%s %s: no layer of %s %s has a sliding window whose length could be set; leave the option out", errs.Option("sliding-window"), *w, errs.Option("shape"), c.Shape)
+			return s, errs.Usagef("%s %s: no layer of %s %s has a sliding window whose length could be set; leave the option "+
+				"out", errs.Option("sliding-window"), *w, errs.Option("shape"), c.Shape)
 		}
 		s.desc, err = Shape(c.Shape)
 	} else if s.opened, err = load.OpenConfig(c.Model, c.Adapter); err == nil {
@@ -258,13 +264,16 @@ func (p *Planned) Print(w io.Writer) {
 		what string
 		n    int64
 	}
-	device := []row{{"trained values, gradients, moments", p.Params}, {"activations, windows, logits", p.Act}, {"packing and libraries", p.Workspace}}
-	host := []row{{"activations moved to host memory", p.MovedBytes}, {"halos between tiles", p.Halo}, {"token ids and rows", p.IDs}, {"the process itself", p.Base}, {"host memory in all", p.HostPlan}}
+	device := []row{{"trained values, gradients, moments", p.Params}, {"activations, windows, logits", p.Act},
+		{"packing and libraries", p.Workspace}}
+	host := []row{{"activations moved to host memory", p.MovedBytes}, {"halos between tiles", p.Halo},
+		{"token ids and rows", p.IDs}, {"the process itself", p.Base}, {"host memory in all", p.HostPlan}}
 	rows := append(device, host...)
 	if p.onHost {
 		rows = append(rows, row{"frozen weights, mapped from the file", p.Weights})
 	} else {
-		rows = append(append(device, row{"frozen weights", p.Weights}, row{"the driver's context and kernels", p.Context}, row{"device memory in all", p.DevicePlan}), host...)
+		rows = append(append(device, row{"frozen weights", p.Weights}, row{"the driver's context and kernels", p.Context},
+			row{"device memory in all", p.DevicePlan}), host...)
 	}
 	table := [][]string{{"where", "bytes"}}
 	for _, r := range rows {
@@ -282,21 +291,24 @@ func (p *Planned) Print(w io.Writer) {
 	if p.rows > 1 {
 		each = fmt.Sprintf(" of %d rows", p.rows)
 	}
-	fmt.Fprintf(w, "tile %d, keeping %s; MLP by %d rows, logits by %d; %d trainable parameters; %.3g s a step%s predicted\n",
+	fmt.Fprintf(w, "tile %d, keeping %s; MLP by %d rows, logits by %d; %d trainable parameters; %.3g s a step%s "+
+		"predicted\n",
 		p.Tile, p.kept, p.MLPRows, p.HeadRows, p.Trainable, p.PredictedS, each)
 	if l := p.PlannedLast; l != nil {
 		memory := ui.Bytes(l.HostPlan) + " of host memory"
 		if !p.onHost {
 			memory = ui.Bytes(l.DevicePlan) + " of device memory and " + memory
 		}
-		fmt.Fprintf(w, "attention is full %s: tile %d, keeping %s; MLP by %d rows, logits by %d; %s; %.3g s a step%s predicted. The table is room for both\n",
+		fmt.Fprintf(w, "attention is full %s: tile %d, keeping %s; MLP by %d rows, logits by %d; %s; %.3g s a step%s "+
+			"predicted. The table is room for both\n",
 			l.when, l.Tile, l.kept, l.MLPRows, l.HeadRows, memory, l.PredictedS, each)
 	}
 	p.PrintNotes(w)
 	for _, o := range []struct {
 		what, plan string
 		s          float64
-	}{{"next best", p.Next, p.NextS}, {"with half as much device memory again", p.MoreDevice, p.MoreDeviceS}, {"with half as much host memory again", p.MoreHost, p.MoreHostS}} {
+	}{{"next best", p.Next, p.NextS}, {"with half as much device memory again", p.MoreDevice, p.MoreDeviceS},
+		{"with half as much host memory again", p.MoreHost, p.MoreHostS}} {
 		if o.plan != "" {
 			fmt.Fprintf(w, "%s: %.3g s (%s)\n", o.what, o.s, o.plan)
 		}

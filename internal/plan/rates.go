@@ -15,7 +15,8 @@ func (p Plan) Seconds(r ops.Rates, accum int) float64 {
 // StepFlops counts the operations that one optimizer step needs on one row of n tokens, as figures of speed do: see
 // ops.Cost.Figure. Nothing is made again, so the row is one tile of which all is kept.
 func StepFlops(d model.Desc, n int, spec s2attn.Spec) (float64, error) {
-	z, err := newCounted(problem{Work: Work{Desc: d, Weight: model.AllIn(tensor.Dense(tensor.F32)), Spec: spec, Ctx: n, Batch: 1}})
+	z, err := newCounted(problem{Work: Work{Desc: d, Weight: model.AllIn(tensor.Dense(tensor.F32)), Spec: spec, Ctx: n,
+		Batch: 1}})
 	if err != nil {
 		return 0, err
 	}

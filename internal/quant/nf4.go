@@ -1,9 +1,9 @@
 // Package quant decodes matrices that are stored in fewer bits.
 //
-// NF4 is bitsandbytes' (0.50; QLoRA, arXiv 2305.14314): element e of the matrix, counted row-major, has a code of 4 bits,
-// and its value is Map[code]·factor in float32, rounded to the matrix's type. The factor is its block's Absmax; with double
-// quantisation that is a code too, and the factor NestedMap[code]·NestedAbsmax + Offset, product and sum each rounded to
-// float32.
+// NF4 is bitsandbytes' (0.50; QLoRA, arXiv 2305.14314): element e of the matrix, counted row-major, has a code of 4
+// bits, and its value is Map[code]·factor in float32, rounded to the matrix's type. The factor is its block's Absmax;
+// with double quantisation that is a code too, and the factor NestedMap[code]·NestedAbsmax + Offset, product and sum
+// each rounded to float32.
 package quant
 
 import (
@@ -49,7 +49,8 @@ func factor(s tensor.Stored, b int) float32 {
 		return float(s.Scales.Absmax, b)
 	}
 	// the conversion keeps product and sum from being fused
-	return float32(float(s.Scales.NestedMap, int(s.Scales.Absmax[b]))*float(s.Scales.NestedAbsmax, b/s.Format.Nested)) + s.Scales.Offset
+	return float32(float(s.Scales.NestedMap, int(s.Scales.Absmax[b]))*float(s.Scales.NestedAbsmax, b/s.Format.Nested)) +
+		s.Scales.Offset
 }
 
 func float(b []byte, i int) float32 { return math.Float32frombits(binary.LittleEndian.Uint32(b[4*i:])) }

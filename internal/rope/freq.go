@@ -85,7 +85,8 @@ func (p Positions) longrope(inv []float32, length int) ([]float32, float32) {
 func (p Positions) Fits(path string, d int) error {
 	for _, name := range []string{"short_factor", "long_factor"} {
 		if n := len(p.list(name)); p.Type == "longrope" && n != d/2 {
-			return errs.Dataf("%s: %s: has %d numbers, where %d channels of a head are turned in %d pairs", path, name, n, d, d/2)
+			return errs.Dataf("%s: %s: has %d numbers, where %d channels of a head are turned in %d pairs", path, name, n, d,
+				d/2)
 		}
 	}
 	return nil

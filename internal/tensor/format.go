@@ -69,7 +69,8 @@ func (f Format) String() string {
 	return fmt.Sprintf("NF4 (blocks of %d)", f.Block)
 }
 
-// Stored is a tensor as it lies in a file or in memory, little endian and row-major. Data is nil where it is only counted.
+// Stored is a tensor as it lies in a file or in memory, little endian and row-major. Data is nil where it is only
+// counted.
 type Stored struct {
 	Format Format
 	Shape  Shape
@@ -89,7 +90,8 @@ type Scales struct {
 // Check refuses parts of other lengths than the format and the shape ask for.
 func (s Stored) Check() error {
 	p, ok := s.Format.Parts(s.Shape)
-	is := Parts{int64(len(s.Data)), int64(len(s.Scales.Map)), int64(len(s.Scales.Absmax)), int64(len(s.Scales.NestedMap)), int64(len(s.Scales.NestedAbsmax))}
+	is := Parts{int64(len(s.Data)), int64(len(s.Scales.Map)), int64(len(s.Scales.Absmax)), int64(len(s.Scales.NestedMap)),
+		int64(len(s.Scales.NestedAbsmax))}
 	if !ok || p != is {
 		return fmt.Errorf("a tensor of shape %v %s with parts of %v bytes, want %v", s.Shape, s.Format, is.All(), p.All())
 	}

@@ -137,7 +137,8 @@ func (s *setup) openData(ctx context.Context, log io.Writer) error {
 		return err
 	}
 	if c.Rolls() && (s.set.Cut() || s.set.Padded()) {
-		return errs.Usagef("%s roll: rows must be uncut, and examples are packed apart; use %s concat", errs.Option("shift"), errs.Option("pack"))
+		return errs.Usagef("%s roll: rows must be uncut, and examples are packed apart; use %s concat", errs.Option("shift"),
+			errs.Option("pack"))
 	}
 	if c.EvalFraction > 0 {
 		if err := s.set.HoldOut(c.EvalFraction); err != nil {
@@ -150,7 +151,8 @@ func (s *setup) openData(ctx context.Context, log io.Writer) error {
 			return err
 		}
 		if w := s.evalSet.Weights(); slices.Max(w) > 0 {
-			return errs.Usagef("%s: a weight is for %s; all rows are validated on", errs.Option("eval-data"), errs.Option("data"))
+			return errs.Usagef("%s: a weight is for %s; all rows are validated on", errs.Option("eval-data"),
+				errs.Option("data"))
 		}
 	}
 	s.order = data.NewOrder(s.set, c.Seed, c.Shuffle)
@@ -199,7 +201,8 @@ func (s *setup) choose(saved *plan.Plan, replan bool) error {
 		return err
 	}
 	if !s.planner.Allows(s.plan) {
-		return errs.NoFitf("the saved plan (tile %d, keeping %s) needs %s; raise the limits, or accept a new plan and other last bits with %s",
+		return errs.NoFitf("the saved plan (tile %d, keeping %s) needs %s; raise the limits, or accept a new plan and other "+
+			"last bits with %s",
 			s.plan.Tile, s.plan.Kept(), s.planner.Needs(s.plan), errs.Option("replan"))
 	}
 	return nil

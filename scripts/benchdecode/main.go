@@ -59,7 +59,8 @@ func bench(model, prompt string, threads, tokens, tries int) error {
 	if err != nil {
 		return err
 	}
-	fmt.Printf("%.3f GB of weights a token, %d threads\nGB/s of memory  tok/s  GB/s of weights  ratio\n", weights/1e9, threads)
+	fmt.Printf("%.3f GB of weights a token, %d threads\nGB/s of memory  tok/s  GB/s of weights  ratio\n", weights/1e9,
+		threads)
 	buf := make([]uint64, 1<<27) // 1 GiB
 	for i := range buf {
 		buf[i] = uint64(i)

@@ -57,7 +57,8 @@ func (s segment) cut() []segment {
 func head(a *ops.Attn, h int, s segment) kernels.Attn {
 	j := h / (a.H / a.Hkv)
 	return kernels.Attn{Q: at(a.Q, h*a.D), K: at(a.K, j*a.D), V: at(a.V, j*a.D), QS: a.H * a.D, KS: a.Hkv * a.D,
-		Q0: a.Q0, K0: a.K0, Lo: s.lo, Hi: s.hi, QLo: s.qlo, QHi: s.qhi, Window: a.Spec.Window, D: a.D, Scale: a.Scale, Cap: a.Cap}
+		Q0: a.Q0, K0: a.K0, Lo: s.lo, Hi: s.hi, QLo: s.qlo, QHi: s.qhi, Window: a.Spec.Window, D: a.D, Scale: a.Scale,
+		Cap: a.Cap}
 }
 
 // attention runs one head's over a segment.

@@ -30,7 +30,8 @@ func (b *Backend) LayerNormBackward(dx, dw, dbias, dy, x, stat, w ops.Tensor) {
 		})
 	}
 	b.pool.blocks(n, tokenBlock, func(lo, hi, _ int) {
-		b.set.LayerNormBackward(&kernels.LayerNorm{DX: at(dx, lo*c), DY: at(dy, lo*c), X: at(x, lo*c), Stat: at(stat, 2*lo), W: w.P,
+		b.set.LayerNormBackward(&kernels.LayerNorm{DX: at(dx, lo*c), DY: at(dy, lo*c), X: at(x, lo*c), Stat: at(stat, 2*lo),
+			W: w.P,
 			N: hi - lo, C: c})
 	})
 }

@@ -30,8 +30,8 @@ func floats(p unsafe.Pointer) kernels.Matrix { return kernels.Matrix{P: p} }
 // at is the address of element i of a float32 tensor.
 func at(t ops.Tensor, i int) unsafe.Pointer { return unsafe.Add(t.P, 4*i) }
 
-// gemm computes the (m,n) matrix C = CIn + Σ terms + Bias; CIn nil is zero, and rows of both lie n apart. Every element is
-// one chain of multiply-adds, so the division among workers does not show in the result.
+// gemm computes the (m,n) matrix C = CIn + Σ terms + Bias; CIn nil is zero, and rows of both lie n apart. Every element
+// is one chain of multiply-adds, so the division among workers does not show in the result.
 func (b *Backend) gemm(m, n int, g kernels.Gemm, terms ...kernels.Term) {
 	if m == 0 || n == 0 {
 		return
@@ -81,7 +81,8 @@ func (b *Backend) LinearForward(x, keys ops.Tensor, p []ops.Proj) {
 		terms := []kernels.Term{{A: x.P, ARS: in, ACS: 1, Alpha: 1, B: matrix(q.L.W), BRS: 1, BCS: in, K: in}}
 		if l := q.L.LoRA; l != nil {
 			r := l.A.Dim(0)
-			terms = append(terms, kernels.Term{A: q.XA.P, ARS: r, ACS: 1, Alpha: l.Scale, B: floats(l.B.P), BRS: 1, BCS: r, K: r})
+			terms = append(terms, kernels.Term{A: q.XA.P, ARS: r, ACS: 1, Alpha: l.Scale, B: floats(l.B.P), BRS: 1, BCS: r,
+				K: r})
 		}
 		b.gemm(t, out, kernels.Gemm{C: q.Y.P, CIn: q.Res.P, Bias: q.L.Bias.P}, terms...)
 	}
@@ -110,7 +111,8 @@ func (b *Backend) lowRank(xa, x, keys ops.Tensor, l *ops.LoRA) {
 
 // drop is a layer's dropout of the tokens from t on.
 func drop(keys ops.Tensor, t int, l *ops.LoRA) kernels.Drop {
-	return kernels.Drop{Keys: unsafe.Pointer(&keys.U64()[t]), Salt: l.Drop.Salt(), Bound: l.Drop.Bound(), Factor: 1 / (1 - l.Drop.P)}
+	return kernels.Drop{Keys: unsafe.Pointer(&keys.U64()[t]), Salt: l.Drop.Salt(), Bound: l.Drop.Bound(),
+		Factor: 1 / (1 - l.Drop.P)}
 }
 
 // decodeCols is how many outputs of a projection are one work item of decode: few, for the workers to end together.
@@ -186,7 +188,8 @@ func (b *Backend) LinearBackward(dx, x, keys ops.Tensor, p []ops.ProjGrad) {
 		l := q.L.LoRA
 		if l != nil && l.Drop.P == 0 {
 			r := l.A.Dim(0)
-			terms = append(terms, kernels.Term{A: q.DXA.P, ARS: r, ACS: 1, Alpha: l.Scale, B: floats(l.A.P), BRS: in, BCS: 1, K: r})
+			terms = append(terms, kernels.Term{A: q.DXA.P, ARS: r, ACS: 1, Alpha: l.Scale, B: floats(l.A.P), BRS: in, BCS: 1,
+				K: r})
 		}
 		b.gemm(t, in, kernels.Gemm{C: dx.P, CIn: cin}, terms...)
 		if l != nil && l.Drop.P > 0 {
@@ -213,7 +216,8 @@ func (b *Backend) sumRows(sum, x ops.Tensor) {
 func (b *Backend) lowRankBackward(x, keys ops.Tensor, q ops.ProjGrad) {
 	l := q.L.LoRA
 	t, in, out, r := q.DY.Dim(0), q.L.W.Dim(1), q.L.W.Dim(0), l.A.Dim(0)
-	b.gemm(t, r, kernels.Gemm{C: q.DXA.P}, kernels.Term{A: q.DY.P, ARS: out, ACS: 1, Alpha: 1, B: floats(l.B.P), BRS: r, BCS: 1, K: out})
+	b.gemm(t, r, kernels.Gemm{C: q.DXA.P}, kernels.Term{A: q.DY.P, ARS: out, ACS: 1, Alpha: 1, B: floats(l.B.P), BRS: r,
+		BCS: 1, K: out})
 	if l.DA.None() {
 		return
 	}

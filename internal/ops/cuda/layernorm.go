@@ -8,7 +8,8 @@ import (
 	"longlora/internal/ops"
 )
 
-// unmade is the error of an operation that has no kernel yet. Models that want one are refused before: see package load.
+// unmade is the error of an operation that has no kernel yet. Models that want one are refused before: see package
+// load.
 var unmade = errors.New("no kernel computes it")
 
 // LayerNormForward implements ops.LayerNorm.

@@ -67,13 +67,14 @@ func (k *kit) gelu(n, f int, tanh, alone bool) {
 		if alone {
 			outs = outs[:1]
 		}
-		k.judge(1e-6, func() { k.b.GELUBackward(dg.Tensor, du.Tensor, dh.Tensor, g.Tensor, u.Tensor, tanh) }, func(r round) [][]float64 {
-			wg, wu := make([]float64, n*f), make([]float64, n*f)
-			for i, x := range g.v {
-				v, slope := gelu(x, tanh)
-				wg[i], wu[i] = r(dh.v[i]*by(u, i)*slope), r(dh.v[i]*v)
-			}
-			return [][]float64{wg, wu}[:len(outs)]
-		}, outs...)
+		k.judge(1e-6, func() { k.b.GELUBackward(dg.Tensor, du.Tensor, dh.Tensor, g.Tensor, u.Tensor, tanh) },
+			func(r round) [][]float64 {
+				wg, wu := make([]float64, n*f), make([]float64, n*f)
+				for i, x := range g.v {
+					v, slope := gelu(x, tanh)
+					wg[i], wu[i] = r(dh.v[i]*by(u, i)*slope), r(dh.v[i]*v)
+				}
+				return [][]float64{wg, wu}[:len(outs)]
+			}, outs...)
 	}
 }

@@ -28,13 +28,14 @@ func layernorms(k *kit) {
 			}
 			return s
 		}
-		k.judge(3e-6, func() { k.b.LayerNormForward(y.Tensor, stat.Tensor, x.Tensor, g.Tensor, bias.Tensor, eps) }, func(r round) [][]float64 {
-			s, want := stats(), make([]float64, n*w)
-			for i, v := range x.v {
-				want[i] = r((v-s[2*(i/w)])*s[2*(i/w)+1]*g.v[i%w] + bias.v[i%w])
-			}
-			return [][]float64{want, s}
-		}, y, stat)
+		k.judge(3e-6, func() { k.b.LayerNormForward(y.Tensor, stat.Tensor, x.Tensor, g.Tensor, bias.Tensor, eps) },
+			func(r round) [][]float64 {
+				s, want := stats(), make([]float64, n*w)
+				for i, v := range x.v {
+					want[i] = r((v-s[2*(i/w)])*s[2*(i/w)+1]*g.v[i%w] + bias.v[i%w])
+				}
+				return [][]float64{want, s}
+			}, y, stat)
 		for _, frozen := range []bool{false, true} {
 			k.start("backward, %d rows of %d, frozen %v", n, w, frozen)
 			x, g = k.normal("x", k.act, n, w), k.normal("w", tensor.F32, w)

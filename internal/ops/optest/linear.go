@@ -82,7 +82,8 @@ func newLin(k *kit, i, n, in int, d tensor.DType, drop float32, y layer) *lin {
 		q.bias = k.normal(name("bias"), k.act, y.out)
 	}
 	if y.rank > 0 {
-		q.a, q.b, q.xa = k.normal(name("A"), k.act, y.rank, in), k.normal(name("B"), k.act, y.out, y.rank), k.out(name("xa"), k.act, n, y.rank)
+		q.a, q.b, q.xa = k.normal(name("A"), k.act, y.rank, in), k.normal(name("B"), k.act, y.out, y.rank), k.out(name("xa"),
+			k.act, n, y.rank)
 		q.l.LoRA = &ops.LoRA{Scale: 0.5, Drop: ops.Dropout{P: drop, Stream: uint64(7 + i)}}
 	}
 	return q
@@ -194,7 +195,8 @@ func linear(k *kit, n, in int, d tensor.DType, drop float32, layers []layer) {
 		q.dy = k.normal(fmt.Sprintf("dy%d", i), k.act, n, y.out)
 		outs = append(outs, q.y)
 		if y.rank > 0 {
-			q.da, q.db = k.sum(fmt.Sprintf("dA%d", i), tensor.F32, y.rank, in), k.sum(fmt.Sprintf("dB%d", i), tensor.F32, y.out, y.rank)
+			q.da, q.db = k.sum(fmt.Sprintf("dA%d", i), tensor.F32, y.rank, in), k.sum(fmt.Sprintf("dB%d", i), tensor.F32, y.out,
+				y.rank)
 			q.dxa = k.scratch(fmt.Sprintf("dxa%d", i), k.act, n, y.rank)
 			outs = append(outs, q.xa, q.da, q.db)
 		}

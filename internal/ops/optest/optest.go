@@ -16,19 +16,21 @@
 // # A new operation
 //
 // It is defined in package ops (a method of an interface of Backend, with formula, shapes and source), counted in
-// ops.Counter, and implemented in ops/cpu, in ops/cuda and, rounded, in Plain. Its judge is a function here, in the file of
-// its name, listed in suites: for each case k.start names it, k.normal, k.out and k.sum lay its tensors out, and k.judge
-// takes the call and the formula, which is given the rounding r for what a bfloat16 backend stores. Its speed is a function
-// in perf.go, listed in loads: calls at the sizes of a layer, with the bytes or the operations of each. A test holds suites
-// and loads to the same names.
+// ops.Counter, and implemented in ops/cpu, in ops/cuda and, rounded, in Plain. Its judge is a function here, in the
+// file of its name, listed in suites: for each case k.start names it, k.normal, k.out and k.sum lay its tensors out,
+// and k.judge takes the call and the formula, which is given the rounding r for what a bfloat16 backend stores. Its
+// speed is a function in perf.go, listed in loads: calls at the sizes of a layer, with the bytes or the operations of
+// each. A test holds suites and loads to the same names.
 //
 // # Speed
 //
-// The same benchmark times every operation on both backends, as GB/s or GFLOP/s and as a share of what a copy or a product
-// gets there:
+// The same benchmark times every operation on both backends, as GB/s or GFLOP/s and as a share of what a copy or a
+// product gets there:
 //
 //	go test ./internal/ops/cpu -run '^$' -bench Ops
-//	build/cuda/test/cuda.test -test.run '^$' -test.bench Ops/attention    # after make cuda-check, on a machine with a GPU
+//	build/cuda/test/cuda.test -test.run '^$' -test.bench Ops/attention    # after make cuda-check, on a machine with a
+//
+// # GPU
 //
 // scripts/bench-compare.sh compares two commits.
 package optest
@@ -82,12 +84,14 @@ var suites = []struct {
 	op  string
 	run func(k *kit)
 }{
-	{"transfer", transfers}, {"convert", converts}, {"embed", embeds}, {"rmsnorm", rmsnorms}, {"layernorm", layernorms}, {"rope", ropes}, {"swiglu", swiglus}, {"gelu", gelus}, {"scale", scales},
-	{"linear", linears}, {"attention", attentions}, {"headloss", headLosses}, {"argmax", argmaxes}, {"sums", sums}, {"adamw", adamws},
+	{"transfer", transfers}, {"convert", converts}, {"embed", embeds}, {"rmsnorm", rmsnorms}, {"layernorm", layernorms},
+	{"rope", ropes}, {"swiglu", swiglus}, {"gelu", gelus}, {"scale", scales},
+	{"linear", linears}, {"attention", attentions}, {"headloss", headLosses}, {"argmax", argmaxes}, {"sums", sums},
+	{"adamw", adamws},
 }
 
-// uncarded are the operations that no GPU has a kernel for yet, nor for caps and norms of 1 + w: families that want one of
-// these are refused there.
+// uncarded are the operations that no GPU has a kernel for yet, nor for caps and norms of 1 + w: families that want one
+// of these are refused there.
 var uncarded = []string{"layernorm", "gelu"}
 
 // card reports whether the backend is a GPU's.
@@ -228,7 +232,8 @@ func (k *kit) nf4(d tensor.DType, shape ...int) *arg {
 		}
 		return b
 	}
-	s.Data, s.Scales = bytes(p.Data), tensor.Scales{Map: encode(tensor.F32, k.gauss(16)), Absmax: encode(tensor.F32, k.gauss(int(p.Absmax/4)))}
+	s.Data, s.Scales = bytes(p.Data), tensor.Scales{Map: encode(tensor.F32, k.gauss(16)), Absmax: encode(tensor.F32,
+		k.gauss(int(p.Absmax/4)))}
 	if s.Format.Nested > 0 {
 		s.Scales = tensor.Scales{Map: s.Scales.Map, Absmax: bytes(p.Absmax), NestedMap: encode(tensor.F32, k.gauss(256)),
 			NestedAbsmax: encode(tensor.F32, k.gauss(int(p.NestedAbsmax/4))), Offset: float32(k.r.NormFloat64())}

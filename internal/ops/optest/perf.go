@@ -39,7 +39,8 @@ var loads = []struct {
 	make func(l *loader) []Load
 }{
 	{"transfer", (*loader).transfers}, {"convert", (*loader).converts}, {"embed", (*loader).embeds},
-	{"rmsnorm", (*loader).rmsnorms}, {"layernorm", (*loader).layernorms}, {"rope", (*loader).ropes}, {"swiglu", (*loader).swiglus}, {"gelu", (*loader).gelus},
+	{"rmsnorm", (*loader).rmsnorms}, {"layernorm", (*loader).layernorms}, {"rope", (*loader).ropes},
+	{"swiglu", (*loader).swiglus}, {"gelu", (*loader).gelus},
 	{"scale", (*loader).scales},
 	{"linear", (*loader).linears}, {"attention", (*loader).attentions}, {"headloss", (*loader).headLosses},
 	{"argmax", (*loader).argmaxes}, {"sums", (*loader).sums}, {"adamw", (*loader).adamws},
