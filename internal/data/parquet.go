@@ -51,7 +51,7 @@ func newParquetRows(x *file, want []string, most int) (_ *parquetRows, err error
 	if err != nil {
 		return nil, err
 	}
-	if limit := int64(most / 8); footer > min(limit, maxFooter) {
+	if limit := max(plainFooter, int64(most/8)); footer > min(limit, maxFooter) {
 		if limit < maxFooter {
 			return nil, errs.NoFitf("%s: its footer has %d bytes, and takes a hundred times as much memory; at most %d are "+
 				"read (1/128 of the host memory): give a larger %s, or divide the file", x.path, footer, limit,
@@ -92,6 +92,9 @@ func newParquetRows(x *file, want []string, most int) (_ *parquetRows, err error
 	rr.r = parquet.NewGenericReader[any](pf, parquet.NewSchema(pf.Schema().Name(), group))
 	return rr, nil
 }
+
+// plainFooter is the length of a footer that is read whatever the host memory is, in bytes.
+var plainFooter = int64(1 << 20)
 
 // maxFooter is that of some 200,000 columns or pieces of columns, in bytes.
 const maxFooter = 32 << 20

@@ -89,7 +89,8 @@ func TestLongCells(t *testing.T) {
 // read.
 func TestLongFooter(t *testing.T) {
 	o := options(write(t, "a.parquet", parquetOf(t, textRow{"one", 1})), "pad", 64)
-	o.HostMem = 16 << 10
+	defer func(n int64) { plainFooter = n }(plainFooter)
+	plainFooter, o.HostMem = 0, 16<<10
 	if _, err := Open(t.Context(), o); errs.Code(err) != 3 || !strings.Contains(err.Error(), "a.parquet: its footer has ") {
 		t.Errorf("%v", err)
 	}
