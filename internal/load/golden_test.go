@@ -1,6 +1,7 @@
 package load_test
 
 import (
+	"maps"
 	"math"
 	"os"
 	"path/filepath"
@@ -247,8 +248,16 @@ func (g golden) plainly(t *testing.T, plain ops.Backend, c kase) (off map[string
 	return off, math.Sqrt(sum) / scored
 }
 
-// judgeBF16 holds a GPU's steps to twice what a plain step is off by, and plain steps, in tiles and with little kept too, to
-// twice what PyTorch is off by when everything is bfloat16 there.
+// uncarded reports whether the model wants what no kernel of a GPU computes yet, so that it is refused there.
+func (g golden) uncarded(t *testing.T) bool {
+	t.Helper()
+	base, _ := g.opened(t)
+	defer base.Close()
+	return base.Desc().Uncarded() != ""
+}
+
+// judgeBF16 holds plain steps, in tiles and with little kept too, to twice what PyTorch is off by when everything is bfloat16
+// there; and a GPU's steps to twice the larger of the two: either is one draw of what plain bfloat16 is off by, and may be lucky.
 func (g golden) judgeBF16(t *testing.T, c kase, tiles ...int) {
 	t.Helper()
 	plain := optest.Plain(cpu.New(2))
@@ -256,13 +265,17 @@ func (g golden) judgeBF16(t *testing.T, c kase, tiles ...int) {
 	var torch map[string]map[string]float64
 	testkit.ReadJSON(t, filepath.Join(g.Dir, "bf16.json"), &torch)
 	for _, be := range append(backend.GPU(t), plain) {
-		yard := off
-		if be.Name() == "plain" {
-			if yard = torch[c.kind]; len(yard) != len(off) {
-				t.Errorf("%s: PyTorch's errors of %d tensors, want %d", c.kind, len(yard), len(off))
+		yard := maps.Clone(torch[c.kind])
+		if len(yard) != len(off) {
+			t.Errorf("%s: PyTorch's errors of %d tensors, want %d", c.kind, len(yard), len(off))
+		}
+		if be.Name() != "plain" {
+			if c.spec.Mode == s2attn.Roll || g.uncarded(t) {
+				continue
 			}
-		} else if c.spec.Mode == s2attn.Roll {
-			continue
+			for what, e := range off {
+				yard[what] = max(yard[what], e)
+			}
 		}
 		worst, of := 0.0, ""
 		for _, tl := range tilings(c, g.Ctx, g.Group, tiles...) {

@@ -19,7 +19,7 @@ func (r Rates) Of(width int, full bool) float64 {
 	case r.Width == 0:
 		return r.LR
 	}
-	return r.LR * math.Pow(float64(r.Width)/float64(width), r.Power)
+	return r.LR * min(1, math.Pow(float64(r.Width)/float64(width), r.Power)) // a higher one than was measured is not ventured
 }
 
 // RatesFor are the rates in a model of a width: that of factors, or of every weight, and that of embedding, norms and

@@ -21,6 +21,9 @@ class Case:
     merged: bool = False         # PEFT's merge, and the released LongLoRA form of the trained adapter
     docs: tuple = ()             # lengths of the documents that a row of ctx tokens is cut into
     rows: tuple = ()             # lengths of the rows of a batch, padded on the right to the longest
+    embed: str = "embed_tokens"
+    norms: tuple = ("input_layernorm", "post_attention_layernorm", "norm")
+    greedy: bool = False         # the loss and the greedy tokens of PEFT's merge
     full_tune: bool = False      # every weight trained, without an adapter
     nf4: str = ""                # linear layers in bitsandbytes' NF4, "double" with double quantisation or "plain"
     decay: float = 0.0
@@ -34,6 +37,15 @@ def llama(hidden, mlp, layers, heads, kv, vocab, length, theta=10000.0, scaling=
                 vocab_size=vocab, max_position_embeddings=length, rope_parameters=rope, tie_word_embeddings=tied, rms_norm_eps=1e-5,
                 initializer_range=0.08, bos_token_id=1, eos_token_id=2, **more)
 
+
+def family(name, config, seed, kind, targets=ALL_LINEAR, **more):
+    return Case("families/" + name, config, 128, 32, 900, steps=4, targets=targets, kinds=("full", "split"), kind=kind, greedy=True,
+                seed=seed, **more)
+
+
+NEOX = dict(hidden_size=64, intermediate_size=256, num_hidden_layers=2, num_attention_heads=4, vocab_size=207, max_position_embeddings=128,
+            rope_parameters={"rope_theta": 10000.0, "rope_type": "default", "partial_rotary_factor": 0.25}, tie_word_embeddings=False,
+            initializer_range=0.08, bos_token_id=0, eos_token_id=0)
 
 # Seeds are free but for one thing: AdamW's first step moves an element by the rate whatever its gradient, so one whose gradient is
 # mere rounding may differ by all of that. Where a test of a trained adapter finds such an element, another seed is taken.
@@ -65,6 +77,22 @@ CASES = [
          nf4="double", seed=14),
     Case("families/nf4-plain", llama(64, 96, 2, 4, 2, 149, 128, attention_bias=True, tied=True), 96, 32, 700, steps=4,
          targets=ALL_LINEAR, kinds=("full", "split"), nf4="plain", seed=15),
+    family("qwen2", llama(64, 96, 2, 4, 2, 211, 128, 1e6, tied=True), 21, "Qwen2ForCausalLM"),
+    family("qwen3", llama(64, 96, 2, 4, 2, 223, 128, 1e6, head_dim=32), 32, "Qwen3ForCausalLM",
+           norms=("input_layernorm", "post_attention_layernorm", "norm", "q_norm", "k_norm")),
+    family("phi3", llama(64, 96, 2, 4, 4, 203, 128, pad_token_id=None), 33, "Phi3ForCausalLM",
+           ["qkv_proj", "o_proj", "gate_up_proj", "down_proj"]),
+    family("granite", llama(64, 96, 2, 4, 2, 197, 128, 1e7, tied=True, embedding_multiplier=12.0, attention_multiplier=0.0625,
+                            residual_multiplier=0.22, logits_scaling=8.0), 24, "GraniteForCausalLM"),
+    family("smollm3", llama(64, 96, 4, 4, 2, 195, 128, 5e6, tied=True, no_rope_layers=[1, 1, 0, 1], pad_token_id=None), 25,
+           "SmolLM3ForCausalLM"),
+    family("olmo2", llama(64, 96, 2, 4, 4, 193, 128, 5e5, pad_token_id=None), 36, "Olmo2ForCausalLM",
+           norms=("post_attention_layernorm", "post_feedforward_layernorm", "norm", "q_norm", "k_norm")),
+    family("gpt-neox", NEOX, 27, "GPTNeoXForCausalLM", ["query_key_value", "dense", "dense_h_to_4h", "dense_4h_to_h"], embed="embed_in",
+           norms=("input_layernorm", "post_attention_layernorm", "final_layer_norm")),
+    family("gemma2", llama(64, 96, 4, 4, 2, 201, 128, tied=True, head_dim=32, sliding_window=40, query_pre_attn_scalar=24), 31,
+           "Gemma2ForCausalLM", norms=("input_layernorm", "post_attention_layernorm", "pre_feedforward_layernorm",
+                                       "post_feedforward_layernorm", "norm")),
     Case("biases", llama(32, 40, 2, 4, 2, 96, 64, attention_bias=True, mlp_bias=True), 48, 12, 144, steps=3, kinds=("full",),
          full_tune=True, decay=0.1, seed=28),
 ]

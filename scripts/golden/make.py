@@ -42,7 +42,6 @@ torch.set_num_threads(1)
 transformers.utils.logging.disable_progress_bar()
 transformers.utils.logging.set_verbosity_error()
 GOLDEN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../testdata/golden")
-NORMS = ["input_layernorm", "post_attention_layernorm", "norm"]
 RANK, ALPHA, LR, STRIDE = 4, 8, 2e-3, 64
 
 
@@ -92,7 +91,7 @@ def make_adapter(case, model, path):
     torch.manual_seed(case.seed + 100)
     tied = case.config["tie_word_embeddings"]
     config = peft.LoraConfig(task_type="CAUSAL_LM", r=RANK, lora_alpha=ALPHA, target_modules=case.targets, ensure_weight_tying=tied,
-                             modules_to_save=["embed_tokens", *NORMS])
+                             modules_to_save=[case.embed, *case.norms])
     m = peft.get_peft_model(load(case, model), config)
     with torch.no_grad():
         for name, p in m.named_parameters():
@@ -245,6 +244,35 @@ def spans(case, out, expected, tensors):
         expected["rows"] = list(case.rows)
     if case.merged:
         release(case, out, tensors)
+    if case.greedy:
+        write_merged(case, out)
+
+
+PROMPT, GREEDY = 48, 40
+
+
+def write_merged(case, out):
+    """What PEFT's merge of the trained adapter computes: the loss over the windows of ppl, and greedy tokens after that prompt of
+    the stream where the first choice is furthest ahead of the second at its closest, so that rounding does not decide."""
+    m = adapted(case, out + "/model", out + "/adapter-trained", "eager").merge_and_unload()
+    ids = read_tokens(out)
+    starts = range(0, len(ids) - PROMPT, 10)
+    ahead, tokens = continued(m, torch.stack([ids[at:at + PROMPT] for at in starts]))
+    varied = [len(set(row)) >= GREEDY // 5 for row in tokens.tolist()]
+    best = max(range(len(starts)), key=lambda i: (varied[i], ahead[i].item()))
+    write_json(out + "/merged.json", {"loss": perplexity(m, ids, case.ctx)["mean_loss"], "prompt": [starts[best], starts[best] + PROMPT],
+                                      "greedy": tokens[best].tolist(), "ahead": ahead[best].item()})
+
+
+def continued(m, ids):
+    """The greedy tokens after each row of ids, and by how much the first choice was ahead of the second where it was least."""
+    ahead = torch.full((len(ids),), float("inf"))
+    with torch.no_grad():
+        for _ in range(GREEDY):
+            top = m(input_ids=ids).logits[:, -1].topk(2)
+            ahead = torch.minimum(ahead, top.values[:, 0] - top.values[:, 1])
+            ids = torch.cat([ids, top.indices[:, :1]], dim=1)
+    return ahead, ids[:, -GREEDY:]
 
 
 def release(case, out, tensors):

@@ -71,11 +71,13 @@ func (r Result) String() string {
 	return s
 }
 
-// Ops are the names that Run's filter chooses from.
-func Ops() []string {
+// Ops are the names that Run's filter chooses from on a backend.
+func Ops(b ops.Backend) []string {
 	var names []string
 	for _, s := range suites {
-		names = append(names, s.op)
+		if judged(b, s.op) {
+			names = append(names, s.op)
+		}
 	}
 	return names
 }
@@ -94,6 +96,12 @@ var suites = []struct {
 // of these are refused there.
 var uncarded = []string{"layernorm", "gelu"}
 
+// judged reports whether a backend has an operation.
+func judged(b ops.Backend, op string) bool {
+	_, card := b.(ops.Card)
+	return !card || !slices.Contains(uncarded, op)
+}
+
 // card reports whether the backend is a GPU's.
 func (k *kit) card() bool {
 	_, card := k.b.(ops.Card)
@@ -105,7 +113,7 @@ func (k *kit) card() bool {
 func Run(b ops.Backend, filter string, done func(Result)) []Result {
 	var all []Result
 	for _, s := range suites {
-		if _, card := b.(ops.Card); !strings.Contains(s.op, filter) || card && slices.Contains(uncarded, s.op) {
+		if !strings.Contains(s.op, filter) || !judged(b, s.op) {
 			continue
 		}
 		k := &kit{b: b, act: b.Act(), op: s.op, done: done}

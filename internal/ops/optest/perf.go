@@ -116,7 +116,7 @@ type loader struct {
 
 func (l *loader) each(filter string, f func(Load)) {
 	for _, x := range loads {
-		if !strings.Contains(x.op, filter) {
+		if !strings.Contains(x.op, filter) || !judged(l.b, x.op) {
 			continue
 		}
 		dev, host := l.dev.Mark(), l.host.Mark()
