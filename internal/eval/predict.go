@@ -72,20 +72,18 @@ func (e *evaluation) seconds(x *item, n int) (float64, error) {
 // offered is the number of windows that is offered where no limit was given.
 const offered = 32
 
-// sayTime says what all windows of a length will take, and what some of them would, where no limit was given.
+// sayTime says what all windows of a length will take, and what some of them would, where no limit was given and there are
+// more than are offered: a prediction measures the machine first, which takes longer than a few windows.
 func (e *evaluation) sayTime(x *item) error {
-	if x.res.Task != "ppl" || e.cfg.Limit > 0 {
+	n := len(x.ws)
+	if x.res.Task != "ppl" || e.cfg.Limit > 0 || n <= offered {
 		return nil
 	}
-	s, err := e.seconds(x, len(x.ws))
+	s, err := e.seconds(x, n)
 	if err != nil {
 		return err
 	}
-	offer := ""
-	if n := len(x.ws); n > offered {
-		offer = fmt.Sprintf("; %s %d, evenly spread, takes about %s", errs.Option("limit"), offered,
-			ui.Duration(s*offered/float64(n)))
-	}
-	fmt.Fprintf(e.log, "ppl %d  all %d windows, about %s%s\n", x.res.Ctx, len(x.ws), ui.Duration(s), offer)
+	fmt.Fprintf(e.log, "ppl %d  all %d windows, about %s; %s %d, evenly spread, takes about %s\n", x.res.Ctx, n, ui.Duration(s),
+		errs.Option("limit"), offered, ui.Duration(s*offered/float64(n)))
 	return nil
 }
