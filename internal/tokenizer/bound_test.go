@@ -67,7 +67,7 @@ func TestHostileTokenizers(t *testing.T) {
 		if err == nil {
 			_, err = tk.Encode(c.text)
 		}
-		if took := time.Since(began); took > 20*time.Second {
+		if took := time.Since(began); took > 2*time.Minute { // one of these without its bound takes hours
 			t.Errorf("%s: %v", name, took)
 		}
 		switch {
