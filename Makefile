@@ -33,8 +33,9 @@ race:
 fuzz:
 	scripts/fuzz.sh $(or $(FUZZ_SECONDS),10)
 
+# without the C kernels, which is slow: what would take minutes is left out
 nocgo:
-	CGO_ENABLED=0 go test ./...
+	CGO_ENABLED=0 go test -short ./...
 
 # extends the bundled model to 4 times its length on the CPU, in about two minutes
 demo: $(BIN)

@@ -15,6 +15,9 @@ import (
 // A loss in bfloat16 is off by chance: by about its tokens' errors over the root of their number. Over many drawn rows chance
 // cancels, and what is left is a bias, which no backend may have. A token's own error is held to twice a plain step's.
 func TestLossBF16(t *testing.T) {
+	if testing.Short() {
+		t.Skip("with the C kernels; without them these take minutes")
+	}
 	const draws = 32
 	plain := optest.Plain(cpu.New(2))
 	for _, name := range models {

@@ -43,6 +43,9 @@ func TestFamilies(t *testing.T) {
 
 // The same in bfloat16, in which nothing computes with codes of fewer bits yet.
 func TestFamiliesBF16(t *testing.T) {
+	if testing.Short() {
+		t.Skip("with the C kernels; without them these take minutes")
+	}
 	for _, name := range families {
 		if strings.HasPrefix(name, "families/nf4") {
 			continue

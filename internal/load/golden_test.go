@@ -302,6 +302,9 @@ func (g golden) judgeBF16(t *testing.T, c kase, tiles ...int) {
 
 // In bfloat16 too, for every way of carrying a step out.
 func TestGoldenBF16(t *testing.T) {
+	if testing.Short() {
+		t.Skip("with the C kernels; without them these take minutes")
+	}
 	for _, name := range models {
 		t.Run(name, func(t *testing.T) {
 			g := open(t, name)

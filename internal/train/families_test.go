@@ -21,6 +21,9 @@ var families = []string{"qwen2", "qwen3", "phi3", "granite", "smollm3", "olmo2",
 
 // A family goes from training to a merged checkpoint, whose losses over windows and greedy tokens are transformers'.
 func TestFamiliesFromTrainingToTokens(t *testing.T) {
+	if testing.Short() {
+		t.Skip("with the C kernels; without them these take minutes")
+	}
 	for _, name := range families {
 		t.Run(name, func(t *testing.T) {
 			name := "families/" + name
