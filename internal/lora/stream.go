@@ -1,0 +1,218 @@
+package lora
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"runtime"
+	"slices"
+	"strings"
+
+	"longlora/internal/ckpt"
+	"longlora/internal/errs"
+	"longlora/internal/model"
+	"longlora/internal/par"
+	"longlora/internal/proc"
+)
+
+// Stream makes the tensors of base + adapter, each a few rows at a time, and keeps count of what it made.
+type Stream struct {
+	Base    *ckpt.Model
+	Adapter *ckpt.Adapter
+	Scale   float64 // how much the adapter counts
+	Out     string  // what is being written, for messages
+	Threads int     // 0: all cores
+
+	Changed int      // tensors that came out with other bits than the base's
+	Same    []string // those of the adapter that did not
+	used    map[string]bool
+}
+
+// As says how a tensor is written.
+type As struct {
+	Coding ckpt.Coding
+	Row    func(i int) int // which row of the tensor is written as row i; nil: that row
+	Plus   float32         // what is added to every value
+	Option errs.Option     // that chooses the coding
+}
+
+// chunk is how many elements a worker converts at a time.
+const chunk = 1 << 18
+
+// part makes some rows of one merged tensor.
+type part struct {
+	As
+	base, src ckpt.Tensor // the base's, and the adapter's where it holds the tensor whole
+	cols      int
+	change    *Change // nil without factors
+	scale     float32
+	from      string // the file of the factors
+	compare   bool   // whether it may come out other than the base's
+
+	v, old   []float32
+	out, was []byte
+	changed  bool
+	err      error
+}
+
+// Write streams one tensor: as many parts at a time as there are cores, written in their order.
+func (m *Stream) Write(ctx context.Context, w io.Writer, s model.TensorSpec, base ckpt.Tensor, as As) error {
+	if m.used == nil {
+		m.used = map[string]bool{}
+	}
+	p := part{As: as, base: base, src: base, cols: s.Shape[len(s.Shape)-1], scale: float32(m.Scale)}
+	saved, whole := m.Adapter.Saved[s.Name]
+	if whole {
+		p.src, m.used[s.Name] = saved, true
+	}
+	path := strings.TrimSuffix(s.Name, ".weight")
+	f, low := m.Adapter.LoRA[path]
+	if low {
+		m.used[path] = true
+		f.Scale *= m.Scale
+		p.change, p.from = NewChange(f, p.src), f.A.File
+	}
+	p.compare = whole || low
+	threads := m.Threads
+	if threads == 0 {
+		threads = runtime.GOMAXPROCS(0)
+	}
+	parts := make([]part, threads)
+	for i := range parts {
+		parts[i] = p
+	}
+	rows, changed := s.Shape.Elems()/p.cols, false
+	step := max(1, chunk/p.cols)
+	for r := 0; r < rows; {
+		if ctx.Err() != nil {
+			return errs.Interruptedf("interrupted; nothing was written to %s", m.Out)
+		}
+		start, n := r, 0
+		var group par.Group
+		for ; n < len(parts) && r < rows; n++ {
+			q, r0, r1 := &parts[n], r, min(r+step, rows)
+			group.Go(func() { q.make(r0, r1) })
+			r = r1
+		}
+		group.Wait()
+		if err := proc.Broken(); err != nil {
+			return err
+		}
+		for i := range parts[:n] {
+			q := &parts[i]
+			if q.err != nil {
+				return q.err
+			}
+			changed = changed || q.changed
+			if _, err := w.Write(q.out); err != nil {
+				return err
+			}
+		}
+		if as.Row == nil {
+			base.Release(start*p.cols, r*p.cols)
+			p.src.Release(start*p.cols, r*p.cols)
+		}
+	}
+	if as.Row != nil { // rows were taken out of their order
+		base.Release(0, rows*p.cols)
+		p.src.Release(0, rows*p.cols)
+	}
+	if changed {
+		m.Changed++
+	} else if whole || low {
+		m.Same = append(m.Same, s.Name)
+	}
+	return nil
+}
+
+// make fills out with rows r0 to r1 as they are written, and changed with whether their bits differ from the base's.
+func (p *part) make(r0, r1 int) {
+	p.err = nil
+	if !p.compare && p.Row == nil && p.Plus == 0 && p.Coding.Is(p.base.DType) {
+		p.out = p.base.Bytes(r0*p.cols, r1*p.cols)
+	} else {
+		n := (r1 - r0) * p.cols
+		p.v, p.old = slices.Grow(p.v[:0], n)[:n], slices.Grow(p.old[:0], n)[:n]
+		for r := r0; r < r1; { // runs of rows that lie one after the other
+			first, m := p.row(r), 1
+			for r+m < r1 && p.row(r+m) == first+m {
+				m++
+			}
+			lo, hi := (r-r0)*p.cols, (r-r0+m)*p.cols
+			p.rows(p.v[lo:hi], p.old[lo:hi], first)
+			r += m
+		}
+		p.out = p.Coding.Append(p.out[:0], p.v)
+		if p.compare {
+			p.was = p.Coding.Append(p.was[:0], p.old)
+			p.changed = !bytes.Equal(p.out, p.was)
+		}
+	}
+	if i := p.Coding.NotFinite(p.out); i >= 0 {
+		p.err = p.fault(p.row(r0+i/p.cols)*p.cols+i%p.cols, i)
+	}
+}
+
+// row is the row of the tensor that is written as row i.
+func (p *part) row(i int) int {
+	if p.Row == nil {
+		return i
+	}
+	return p.Row(i)
+}
+
+// rows fills v with rows of the merged tensor from row r on, and old with the base's.
+func (p *part) rows(v, old []float32, r int) {
+	p.src.Range(v, r*p.cols)
+	if p.compare {
+		p.base.Range(old, r*p.cols)
+		if p.scale != 1 {
+			for i, b := range old {
+				v[i] = b + float32(p.scale*(v[i]-b))
+			}
+		}
+		if p.change != nil {
+			p.change.Rows(v, r, p.cols)
+		}
+	}
+	if p.Plus != 0 {
+		for i := range v {
+			v[i] += p.Plus
+			old[i] += p.Plus // of no use where nothing is compared
+		}
+	}
+}
+
+// fault says why element at of the tensor, the i-th of what is in hand, is not finite.
+func (p *part) fault(at, i int) error {
+	where := fmt.Sprintf("element %d of tensor %s", at, p.base.Name)
+	var made float32
+	if len(p.v) > i {
+		made = p.v[i]
+	}
+	switch {
+	case ckpt.NotFinite(p.src.Bytes(at, at+1), p.src.DType) == 0:
+		return errs.Numericf("%s: %s is NaN or infinite; a checkpoint with such a weight is broken", p.src.File, where)
+	case p.change != nil && made-made != 0:
+		return errs.Numericf("%s: %s becomes NaN or infinite with the adapter's factors; the adapter is broken",
+			p.from, where)
+	}
+	return errs.Numericf("%s: %s is %v, too large for the type of the written weights; use another %s", p.base.File,
+		where, made, p.Option)
+}
+
+// Unused names an adapter tensor that had no place.
+func (m *Stream) Unused() error {
+	for path, p := range m.Adapter.LoRA {
+		if !m.used[path] {
+			return errs.Dataf("%s: the factors of %s were not used: the adapter is of another model", p.A.File, path)
+		}
+	}
+	for name, t := range m.Adapter.Saved {
+		if !m.used[name] {
+			return errs.Dataf("%s: tensor %s was not used: the adapter is of another model", t.File, name)
+		}
+	}
+	return nil
+}
