@@ -144,7 +144,7 @@ func TestCompletion(t *testing.T) {
 		{"merge --dtype ", "auto fp32 bf16 fp16", ":36"},
 		{"eval --dtype ", "auto fp32 bf16", ":36"},
 		{"plan --shape llama2-7", "llama2-7b llama2-70b", ":36"},
-		{"plan --chip h", "h100 h200", ":36"},
+		{"plan --chip h", "h200 h100", ":36"}, {"plan --chip l4,h", "l4,h200 l4,h100", ":36"},
 		{"eval --task ppl,p", "ppl,passkey", ":36"},
 		{"train --train-embed=", "true false", ":36"},
 		{"train --model met", "meta-llama/Llama-2-7b-hf metal/", ":6"},

@@ -2,7 +2,9 @@ package cli
 
 import (
 	"math"
+	"strings"
 
+	"longlora/internal/machine"
 	"longlora/internal/s2attn"
 	"longlora/internal/train"
 )
@@ -39,12 +41,11 @@ const (
 )
 
 // Shapes are the names that --shape takes.
-var Shapes = []string{"tiny", "llama2-7b", "llama2-13b", "llama2-70b", "llama3-8b", "mistral-7b", "qwen2.5-7b",
-	"qwen3-8b",
-	"phi-4"}
+var Shapes = []string{"tiny", "1b", "3b", "llama3.2-1b", "llama3.2-3b", "llama2-7b", "llama2-13b", "llama2-70b",
+	"llama3-8b", "llama3-70b", "mistral-7b", "qwen2.5-7b", "qwen3-8b", "phi-4"}
 
 // Chips are the names that --chip takes.
-var Chips = []string{"auto", "cpu", "a100", "h100", "h200", "rtx4090"}
+var Chips = append([]string{"auto", "cpu"}, machine.Names()...)
 
 // templates are the names that --template takes beside files.
 var templates = []string{"auto", "llama2", "longalpaca", "llama3", "chatml", "alpaca", "mistral", "phi", "granite",
@@ -52,6 +53,12 @@ var templates = []string{"auto", "llama2", "longalpaca", "llama3", "chatml", "al
 
 const templateUsage = "auto (by the marks in the model's chat template, else alpaca), llama2, longalpaca, llama3, " +
 	"chatml, alpaca, mistral, phi, granite, gemma, olmo, or a "
+
+// shapesUsage names the shapes: 1b and 3b are Llama 3.2's.
+var shapesUsage = strings.Join(Shapes[:len(Shapes)-1], ", ") + " or " + Shapes[len(Shapes)-1]
+
+const ctxAlso = "context context-length context-size max-length max-seq-length max-seq-len model-max-length seq-len " +
+	"seq-length sequence-len sequence-length cutoff-len block-size"
 
 const recipeUsage = "defaults of training: measured (what docs/quality.md shows to be best) or paper (the LongLoRA " +
 	"paper's)"
@@ -62,12 +69,12 @@ var table = []Option{
 	{Name: "recipe", Of: trains, Default: "measured", Values: []string{"measured", "paper"}, Usage: recipeUsage},
 	{Name: "recipe", Of: "bench", Default: "paper", Values: []string{"measured", "paper"}, Usage: recipeUsage},
 	{Name: "shape", Of: "plan", Values: Shapes, Things: true, Not: "model",
-		Usage: "instead of --model: tiny, llama2-7b, llama2-13b, llama2-70b, llama3-8b, mistral-7b, qwen2.5-7b, " +
-			"qwen3-8b or phi-4"},
+		Usage: "instead of --model: " + shapesUsage},
 	{Name: "shape", Of: "bench", Values: Shapes, Things: true, Default: "tiny",
-		Usage: "tiny, llama2-7b, llama2-13b, llama2-70b, llama3-8b, mistral-7b, qwen2.5-7b, qwen3-8b or phi-4"},
-	{Name: "chip", Of: "plan", Values: Chips, Things: true, Default: "auto",
-		Usage: "auto (this machine), cpu, a100, h100, h200 or rtx4090"},
+		Usage: shapesUsage},
+	{Name: "chip", Of: "plan", Kind: Names, Arg: "NAME|SIZE,…", Values: Chips, Open: true, Things: true, Default: "auto",
+		Check: chip,
+		Usage: "auto (this machine), " + strings.Join(Chips[1:], ", ") + ", or a card's memory as 16GiB; several by comma"},
 	{Name: "max-ctx", Of: "plan", Kind: Truth, Usage: "find the longest context that fits"},
 	{Name: "model", Of: trains + " merge", Arg: "DIR|NAME", Resume: train.Elsewhere,
 		Usage: "the base: a folder, or a Hugging Face name in the local cache",
@@ -80,11 +87,10 @@ var table = []Option{
 	{Name: "data", Of: trains, Kind: Texts, Arg: "PATH", Check: named("path"), Resume: train.Elsewhere,
 		Usage: "text, JSON, CSV, parquet, Arrow or token files, or a folder; repeat for more, PATH:0.3 for a share",
 		Also:  "dataset datasets data-path data-dir train-file train-data input"},
-	{Name: "ctx", Of: trains, Kind: Tokens, Check: within(2, mostTokens, "from 2 to 2^30"),
-		Usage: "tokens of a row: the context to extend to, as 32768 or 32k",
-		Also: "context context-length context-size max-length max-seq-length max-seq-len model-max-length seq-len " +
-			"seq-length " +
-			"sequence-len sequence-length cutoff-len block-size"},
+	{Name: "ctx", Of: "plan", Kind: Lengths, Check: within(2, mostTokens, "from 2 to 2^30"),
+		Usage: "tokens of a row: the context to extend to, as 32768 or 32k; several by comma for a table", Also: ctxAlso},
+	{Name: "ctx", Of: "train extend", Kind: Tokens, Check: within(2, mostTokens, "from 2 to 2^30"),
+		Usage: "tokens of a row: the context to extend to, as 32768 or 32k", Also: ctxAlso},
 	{Name: "ctx", Of: "bench", Kind: Lengths, Check: within(2, mostTokens, "from 2 to 2^30"),
 		Usage: "tokens of a row; several by comma"},
 	{Name: "out", Of: trains, Arg: "DIR", Resume: train.Elsewhere,

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"math"
+	"slices"
 	"strings"
 
 	"longlora/internal/bench"
@@ -9,6 +10,7 @@ import (
 	"longlora/internal/errs"
 	"longlora/internal/extend"
 	"longlora/internal/load"
+	"longlora/internal/machine"
 	"longlora/internal/plan"
 	"longlora/internal/rope"
 	"longlora/internal/s2attn"
@@ -181,25 +183,63 @@ func (v *Values) Extend() (o extend.Options, err error) {
 	return o, err
 }
 
-// Plan are the options of plan, and the chip that is planned for, "auto" for this machine.
-func (v *Values) Plan() (o plan.Options, chip string, err error) {
-	need, ctx := []string{"model|shape", "ctx"}, v.tokens("ctx")
-	o.MaxCtx, o.CtxGiven = v.truth("max-ctx"), v.Given("ctx")
-	if o.MaxCtx && !o.CtxGiven {
-		need, ctx = need[:1], 4096 // only to have the options checked; the search goes over all contexts
+// Plan are the options of plan: what is planned for at each length, and the chips, "auto" for this machine.
+type Plan struct {
+	At    []plan.Options
+	Chips []string
+}
+
+// Plan are the options of plan.
+func (v *Values) Plan() (o Plan, err error) {
+	need, lengths := []string{"model|shape", "ctx"}, v.lengths("ctx")
+	longest := v.truth("max-ctx")
+	if longest && !v.Given("ctx") {
+		need, lengths = need[:1], []int{4096} // only to have the options checked; the search goes over all contexts
 	}
 	if err = v.Ready(need...); err != nil {
-		return o, "", err
+		return o, err
 	}
-	if o.Positions, err = v.positions(); err != nil {
-		return o, "", err
+	o.Chips = v.texts("chip")
+	for _, c := range o.Chips {
+		if err := v.checkChip(c); err != nil {
+			return o, err
+		}
 	}
-	if o.Training, err = v.run(ctx); err != nil {
-		return o, "", err
+	for _, n := range lengths {
+		x := plan.Options{MaxCtx: longest, CtxGiven: v.Given("ctx"), Memory: v.memory(), Window: v.window(),
+			Model: v.text("model"), Shape: v.text("shape"), Overview: len(lengths)*len(o.Chips) > 1}
+		if x.Positions, err = v.positions(); err != nil {
+			return o, err
+		}
+		if x.Training, err = v.run(n); err != nil {
+			return o, err
+		}
+		o.At = append(o.At, x)
 	}
-	o.Memory, o.Window, o.Model, o.Shape = v.memory(), v.window(), v.text("model"), v.text("shape")
-	chip = v.text("chip")
-	return o, chip, v.checkChip(chip)
+	return o, nil
+}
+
+// Chip is a machine that is not here, by name or by its memory; ok is false for this one.
+func Chip(name string) (m machine.Machine, ok bool) {
+	if m, ok = machine.Named(name); ok || slices.Contains(Chips, name) {
+		return m, ok
+	}
+	n, _ := parseBytes(name) // which is checked
+	return machine.Sized(n), true
+}
+
+// chip is a check of a chip.
+func chip(value string) string {
+	if slices.Contains(Chips, value) {
+		return ""
+	}
+	if reason := machine.Refused(value); reason != "" {
+		return reason
+	}
+	if n, ok := parseBytes(value); ok && n >= 1<<30 {
+		return ""
+	}
+	return "not one of " + strings.Join(Chips, ", ") + ", nor a card's memory such as 16GiB"
 }
 
 // checkChip checks that a chip computes what is asked for, and that --device does not say otherwise.

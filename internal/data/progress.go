@@ -40,7 +40,8 @@ func (p *progress) show(tokens uint64) {
 	if p.bar == nil {
 		p.bar = ui.NewProgress(p.s.opt.Log, p.title+" MB", int(p.total/mb), int(p.first/mb))
 	}
-	p.bar.At(int(min(p.s.read.Load(), p.total)/mb), p.detail(tokens))
+	// what is read is not encoded yet: not all is done before done says so
+	p.bar.At(min(int(min(p.s.read.Load(), p.total)/mb), max(0, int(p.total/mb)-1)), p.detail(tokens))
 }
 
 // detail is the rate so far.

@@ -217,9 +217,9 @@ func (b *Base) watch(src model.Source) (watched model.Source, done func()) {
 	total, read := b.bytes(), 0
 	bar := ui.NewProgress(b.Log, "loading, MiB", max(1, total/unit), 0)
 	return func(name string) (tensor.Stored, error) {
+		bar.At(min(read, total)/unit, name) // a tensor is asked for when the one before it has been sent
 		r, err := src(name)
-		read += len(r.Data) // a tensor is asked for when the one before it has been sent
-		bar.At(min(read, total)/unit, name)
+		read += len(r.Data)
 		return r, err
 	}, bar.Done
 }

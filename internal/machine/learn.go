@@ -25,11 +25,12 @@ const (
 	lastingMoved     = 0.94
 )
 
-// Learn measures the rates of a chip for which none are built in, once, and keeps them in the user's cache: from then
-// on the same machine and limits give the same plan. Rates that cannot be kept are an error of kind Data.
+// Learn measures the rates of a chip for which none that were measured are built in, once, and keeps them in the user's
+// cache: from then on the same machine and limits give the same plan. Rates that cannot be kept are an error of kind
+// Data.
 func Learn(card ops.Card, log io.Writer) error {
 	name := card.Chip().Name
-	if _, known := knownAs(name); known {
+	if c := knownAs(name); c != nil && c.source == Measured {
 		return nil
 	}
 	if _, kept, err := learned(name); kept || err != nil {

@@ -44,7 +44,7 @@ func (k *calibration) take(a *ops.Arena, act tensor.DType) {
 func calibrate(b ops.Backend) (ops.Rates, error) {
 	k, r := calCPU, cpuRates
 	if _, card := b.(ops.Card); card {
-		k, r = calGPU, chips["a100"].rates
+		k, r = calGPU, byName("a100").rates
 	}
 	count := ops.CountingArena("calibration", ops.Device)
 	k.take(count, b.Act())

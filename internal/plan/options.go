@@ -139,7 +139,7 @@ func (c Training) batchBytes(tr model.Train) int64 {
 
 // Shape finds a named shape.
 func Shape(name string) (model.Desc, error) {
-	d, ok := model.Shapes[name]
+	d, ok := model.Shape(name)
 	if !ok {
 		return d, errs.Usagef("%s %s: not one of %s", errs.Option("shape"), name, strings.Join(model.ShapeNames(), ", "))
 	}

@@ -2,8 +2,8 @@ package plan
 
 import (
 	"fmt"
-	"io"
 
+	"longlora/internal/ckpt"
 	"longlora/internal/errs"
 	"longlora/internal/load"
 	"longlora/internal/machine"
@@ -12,7 +12,6 @@ import (
 	"longlora/internal/rope"
 	"longlora/internal/s2attn"
 	"longlora/internal/tensor"
-	"longlora/internal/ui"
 )
 
 // Planned is what plan prints: bench's keys but the measured ones, the prediction, and where every byte goes.
@@ -56,17 +55,24 @@ type Planned struct {
 	MoreHost    string  `json:"more_host_plan,omitempty"` // the same for host memory
 	MoreHostS   float64 `json:"more_host_s,omitempty"`
 
+	TokPerS float64        `json:"predicted_tok_per_s"`
+	Steps   int            `json:"steps,omitempty"`           // where options count them
+	RunS    float64        `json:"predicted_run_s,omitempty"` // of all of them
+	Rates   machine.Source `json:"rates"`                     // where those that times are predicted with come from
+
 	Attn string `json:"attn"` // of the steps, or of all but the last ones
 	*PlannedLast
 
 	positions string
 	windows   string
-	kept      string
 	notes     []string // lines that begin with what they are
 	rows      int      // of a step
+	batch     int      // of a micro-batch
 	onHost    bool
-	refusal   error
-	advised   errs.Advice
+	// the host memory's limit is what is here, of which another machine has more or less
+	hostAssumed bool
+	refusal     error
+	advised     errs.Advice
 }
 
 // Options are what is planned for, and within which memory.
@@ -79,6 +85,7 @@ type Options struct {
 	Positions rope.Request   // but for the context
 	MaxCtx    bool           // look for the longest context that fits
 	CtxGiven  bool           // else the longest context is planned for
+	Overview  bool           // one of several: nothing is compared with it
 }
 
 // PlannedLast is what plan prints besides of a run's last steps, where they alone attend fully. Bytes elsewhere are
@@ -94,7 +101,7 @@ type PlannedLast struct {
 	HostPlan   int64      `json:"full_host_plan_bytes"`
 	PredictedS float64    `json:"full_predicted_s"`
 
-	when, kept string
+	when string
 }
 
 // NewPlannedLast says it of a plan; nil where it has no last steps.
@@ -104,7 +111,7 @@ func NewPlannedLast(w Work, pl Plan, r ops.Rates, accum int) *PlannedLast {
 		return nil
 	}
 	return &PlannedLast{Tile: l.Tile, Keep: l.Keep, More: l.More, Moved: l.Moved, MLPRows: l.MLPRows, HeadRows: l.HeadRows,
-		DevicePlan: l.Device, HostPlan: l.Host, PredictedS: l.Seconds(r, accum), when: w.Last.When, kept: l.Kept()}
+		DevicePlan: l.Device, HostPlan: l.Host, PredictedS: l.Seconds(r, accum), when: w.Last.When}
 }
 
 // Run says what a step would need and take on a machine. One that does not fit is a Planned with Fits false; see
@@ -156,10 +163,12 @@ func Run(c Options, m machine.Machine) (*Planned, error) {
 		Moved: pl.Moved, MLPRows: pl.MLPRows, HeadRows: pl.HeadRows, Trainable: pl.Trainable,
 		Params: room.Params, Act: room.Act, Halo: room.Halo, MovedBytes: room.MovedBytes, Workspace: room.Workspace,
 		Context: room.Context, Weights: room.Weights, IDs: room.IDs, Base: room.Base,
-		DeviceLimit: p.Limits.Device, HostLimit: p.Limits.Host, positions: positions, kept: pl.Kept(), notes: notes,
-		windows: s.opened.Windows(), rows: c.Batch * c.Accum, onHost: m.OnHost,
+		DeviceLimit: p.Limits.Device, HostLimit: p.Limits.Host, positions: positions, notes: notes,
+		windows: s.opened.Windows(), onHost: m.OnHost, hostAssumed: c.Memory.Host == nil && !m.IsHere(),
 	}
 	out.Attn, out.PlannedLast = w.Attn(), NewPlannedLast(w, pl, rates, c.Accum)
+	c.Ctx = w.Ctx
+	out.predictions(c.Training, w, m)
 	if note := c.MoveNote(m); note != "" {
 		out.notes = append(out.notes, "note: "+note)
 	}
@@ -169,7 +178,7 @@ func Run(c Options, m machine.Machine) (*Planned, error) {
 	if longest >= 0 {
 		out.MaxCtx = &longest
 	}
-	if refusal == nil {
+	if refusal == nil && !c.Overview {
 		out.compare(p, w, next, c.Accum, rates)
 	}
 	out.refusal, out.advised = refusal, advised.changes
@@ -203,12 +212,20 @@ type subject struct {
 	desc   model.Desc
 	weight model.Formats
 	opened *load.Base // without anything in it for a shape
+	notes  []string
 }
 
 func newSubject(c Options) (subject, error) {
 	s := subject{name: c.Shape, weight: model.AllIn(tensor.Dense(tensor.BF16))}
 	var err error
 	s.opened = &load.Base{}
+	if known := shapeOf(c.Model); known != "" && c.Adapter == "" {
+		if _, err := ckpt.Resolve(c.Model); err != nil {
+			c.Shape, s.name = known, c.Model
+			s.notes = append(s.notes, fmt.Sprintf("note: %v. Until then it is planned for the shape that is known by this name, %s",
+				err, known))
+		}
+	}
 	if c.Shape != "" {
 		if c.Adapter != "" {
 			return s, errs.Usagef("%s %s belongs to a checkpoint; give %s instead of %s %s", errs.Option("adapter"), c.Adapter,
@@ -230,7 +247,7 @@ func newSubject(c Options) (subject, error) {
 // check refuses a context that training would refuse, and says the positions that it would use.
 func (s subject) check(c Options, ctx int) (positions string, notes []string, err error) {
 	if s.opened.Config == nil {
-		return "", nil, nil
+		return "", s.notes, nil
 	}
 	pos, err := s.opened.Place(c.Adapter, c.Positions.At(ctx))
 	notes = pos.Told()
@@ -250,74 +267,3 @@ func (p *Planned) Refusal() error { return p.refusal }
 
 // Advised are the changes of the command after which it fits; nil where it does, and where nothing helps.
 func (p *Planned) Advised() errs.Advice { return p.advised }
-
-// PrintNotes writes what is to be known beside the numbers, a line each.
-func (p *Planned) PrintNotes(w io.Writer) {
-	for _, n := range p.notes {
-		fmt.Fprintln(w, n)
-	}
-}
-
-// Print writes the plan as a table.
-func (p *Planned) Print(w io.Writer) {
-	type row struct {
-		what string
-		n    int64
-	}
-	device := []row{{"trained values, gradients, moments", p.Params}, {"activations, windows, logits", p.Act},
-		{"packing and libraries", p.Workspace}}
-	host := []row{{"activations moved to host memory", p.MovedBytes}, {"halos between tiles", p.Halo},
-		{"token ids and rows", p.IDs}, {"the process itself", p.Base}, {"host memory in all", p.HostPlan}}
-	rows := append(device, host...)
-	if p.onHost {
-		rows = append(rows, row{"frozen weights, mapped from the file", p.Weights})
-	} else {
-		rows = append(append(device, row{"frozen weights", p.Weights}, row{"the driver's context and kernels", p.Context},
-			row{"device memory in all", p.DevicePlan}), host...)
-	}
-	table := [][]string{{"where", "bytes"}}
-	for _, r := range rows {
-		table = append(table, []string{r.what, ui.Bytes(r.n)})
-	}
-	fmt.Fprintf(w, "%s, %d tokens, G = %d, %s on %s\n", p.Shape, p.Ctx, p.Group, p.DType, p.Chip)
-	if p.positions != "" {
-		fmt.Fprintf(w, "positions: %s\n", p.positions)
-	}
-	if p.windows != "" {
-		fmt.Fprintf(w, "windows: %s\n", p.windows)
-	}
-	ui.Table(w, table)
-	each := ""
-	if p.rows > 1 {
-		each = fmt.Sprintf(" of %d rows", p.rows)
-	}
-	fmt.Fprintf(w, "tile %d, keeping %s; MLP by %d rows, logits by %d; %d trainable parameters; %.3g s a step%s "+
-		"predicted\n",
-		p.Tile, p.kept, p.MLPRows, p.HeadRows, p.Trainable, p.PredictedS, each)
-	if l := p.PlannedLast; l != nil {
-		memory := ui.Bytes(l.HostPlan) + " of host memory"
-		if !p.onHost {
-			memory = ui.Bytes(l.DevicePlan) + " of device memory and " + memory
-		}
-		fmt.Fprintf(w, "attention is full %s: tile %d, keeping %s; MLP by %d rows, logits by %d; %s; %.3g s a step%s "+
-			"predicted. The table is room for both\n",
-			l.when, l.Tile, l.kept, l.MLPRows, l.HeadRows, memory, l.PredictedS, each)
-	}
-	p.PrintNotes(w)
-	for _, o := range []struct {
-		what, plan string
-		s          float64
-	}{{"next best", p.Next, p.NextS}, {"with half as much device memory again", p.MoreDevice, p.MoreDeviceS},
-		{"with half as much host memory again", p.MoreHost, p.MoreHostS}} {
-		if o.plan != "" {
-			fmt.Fprintf(w, "%s: %.3g s (%s)\n", o.what, o.s, o.plan)
-		}
-	}
-	if p.MaxCtx != nil {
-		memory := ui.Bytes(p.HostLimit) + " of host memory"
-		if !p.onHost {
-			memory = ui.Bytes(p.DeviceLimit) + " of device memory and " + memory
-		}
-		fmt.Fprintf(w, "the longest context that fits %s: %d\n", memory, *p.MaxCtx)
-	}
-}

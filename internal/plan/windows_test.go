@@ -69,7 +69,7 @@ func flops(t *testing.T, d model.Desc, n int, spec s2attn.Spec) float64 {
 // and the head, attention over half a group or row, forward and 2.5 times that on the way back.
 func TestStepFlops(t *testing.T) {
 	for _, name := range model.ShapeNames() {
-		d := model.Shapes[name]
+		d, _ := model.Shape(name)
 		const n = 8192
 		for spec, group := range map[s2attn.Spec]int{{Mode: s2attn.Full}: n, {Mode: s2attn.Split, Group: n / 4}: n / 4, {Mode: s2attn.Split, Group: 2 * n}: n} {
 			params := float64(d.L*(2*d.C*d.C+2*d.C*d.Hkv*d.C/d.H+3*d.C*d.F) + d.C*d.V)

@@ -149,11 +149,11 @@ func (s *setup) facts(log io.Writer, done int) (float64, error) {
 		return 0, err
 	}
 	each, sec := s.plan.Seconds(rates, c.Accum), 0.0
-	said := fmt.Sprintf("%.3g s a step predicted", each)
+	said := fmt.Sprintf("%s a step predicted", ui.Duration(each))
 	left := s.steps - done
 	if p := s.plan.Last; p != nil {
 		last, full := p.Seconds(rates, c.Accum), min(left, s.fullSteps())
-		said += fmt.Sprintf(", %.3g s with full attention", last)
+		said += fmt.Sprintf(", %s with full attention", ui.Duration(last))
 		left, sec = left-full, last*float64(full)
 	}
 	sec += each * float64(left)
@@ -235,21 +235,28 @@ func (s *setup) memoryFacts(line func(name, format string, a ...any)) {
 	s.memoryOf(line, "for both", s.plan.Room(), "one after the other")
 }
 
-// memoryOf says where a plan's bytes go.
+// memoryOf says where a plan's bytes go; what takes none is left out.
 func (s *setup) memoryOf(line func(name, format string, a ...any), what string, p plan.Plan, how string) {
 	size := ui.Bytes
+	parts := func(names string, sizes ...int64) string {
+		var out []string
+		for i, name := range strings.Split(names, ", ") {
+			if sizes[i] > 0 {
+				out = append(out, name+" "+size(sizes[i]))
+			}
+		}
+		return strings.Join(out, ", ")
+	}
 	if s.machine.OnHost {
-		line(what, "%s planned of %s: parameters %s, activations %s, halos %s, moved activations %s, token ids %s, process "+
-			"%s (%s); weights mapped %s",
-			size(p.Host), size(s.planner.Limits.Host), size(p.Params), size(p.Act+p.Workspace), size(p.Halo), size(p.MovedBytes),
-			size(p.IDs), size(p.Base), how, size(p.Weights))
+		line(what, "%s planned of %s: %s (%s); weights mapped %s", size(p.Host), size(s.planner.Limits.Host),
+			parts("parameters, activations, halos, moved activations, token ids, process", p.Params, p.Act+p.Workspace, p.Halo,
+				p.MovedBytes, p.IDs, p.Base), how, size(p.Weights))
 		return
 	}
-	line(what, "device: %s planned of %s: weights %s, parameters %s, activations %s, context and libraries %s (%s)",
-		size(p.Device), size(s.planner.Limits.Device), size(p.Weights), size(p.Params), size(p.Act),
-		size(p.Context+p.Workspace), how)
-	line("", "host: %s planned of %s: halos %s, moved activations %s, token ids %s, process %s", size(p.Host),
-		size(s.planner.Limits.Host), size(p.Halo), size(p.MovedBytes), size(p.IDs), size(p.Base))
+	line(what, "device: %s planned of %s: %s (%s)", size(p.Device), size(s.planner.Limits.Device),
+		parts("weights, parameters, activations, context and libraries", p.Weights, p.Params, p.Act, p.Context+p.Workspace), how)
+	line("", "host: %s planned of %s: %s", size(p.Host), size(s.planner.Limits.Host),
+		parts("halos, moved activations, token ids, process", p.Halo, p.MovedBytes, p.IDs, p.Base))
 }
 
 // firstRow shows the first row decoded, with its cuts and its scored tokens marked.

@@ -47,16 +47,16 @@ func (r *run) loop(ctx context.Context) error {
 		if v := m.Validation.Words(); v != "" {
 			bar.Say("validation  step %d: loss %s", m.Step, v)
 		}
+		if st.Step%r.c.SaveEvery == 0 || st.Step == r.steps { // before the step counts as done
+			if err := r.checkpoint(); err != nil {
+				return err
+			}
+		}
 		detail := fmt.Sprintf("loss %.4f  %.0f tok/s", m.Loss, m.TokPerS)
 		if r.work.Last != nil && m.Attn == "full" {
 			detail += "  full attention"
 		}
 		bar.Step(detail)
-		if st.Step%r.c.SaveEvery == 0 || st.Step == r.steps {
-			if err := r.checkpoint(); err != nil {
-				return err
-			}
-		}
 	}
 	return nil
 }

@@ -41,7 +41,8 @@ func TestProgressEnds(t *testing.T) {
 }
 
 func TestDuration(t *testing.T) {
-	for s, want := range map[float64]string{0: "0s", 59.4: "59s", 59.6: "1m00s", 184: "3m04s", 3599.6: "1h00m", 3720: "1h02m"} {
+	for s, want := range map[float64]string{0: "0s", 1e-5: "under 1ms", 0.0351: "35ms", 0.99: "990ms", 0.9999: "1s", 5: "5s", 5.25: "5.2s", 59.4: "59.4s", 59.96: "1m00s",
+		3600 * 50: "2d02h", 184: "3m04s", 3599.6: "1h00m", 3720: "1h02m"} {
 		if got := ui.Duration(s); got != want {
 			t.Errorf("%v: %s, want %s", s, got, want)
 		}

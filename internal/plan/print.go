@@ -1,0 +1,251 @@
+package plan
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+
+	"longlora/internal/errs"
+	"longlora/internal/machine"
+	"longlora/internal/model"
+	"longlora/internal/s2attn"
+	"longlora/internal/ui"
+)
+
+// PrintNotes writes what is to be known beside the numbers, a line each.
+func (p *Planned) PrintNotes(w io.Writer) {
+	for _, n := range p.notes {
+		fmt.Fprintln(w, n)
+	}
+}
+
+// Print writes the plan for people: whether it fits and how long it takes, where the bytes go, how it is done.
+func (p *Planned) Print(w io.Writer) {
+	p.printVerdict(w)
+	fmt.Fprintln(w)
+	p.printBytes(w)
+	fmt.Fprintln(w)
+	p.printHow(w)
+	p.PrintNotes(w)
+}
+
+// fact writes a line with what it is about at its head.
+func fact(w io.Writer, what, format string, a ...any) {
+	fmt.Fprintf(w, "%-11s %s\n", what, fmt.Sprintf(format, a...))
+}
+
+// printVerdict writes what people ask first.
+func (p *Planned) printVerdict(w io.Writer) {
+	fmt.Fprintf(w, "%s, %d tokens, %s on %s\n\n", p.Shape, p.Ctx, p.DType, p.Chip)
+	memory := fmt.Sprintf("%s of host memory, of %s", ui.Bytes(p.HostPlan), ui.Bytes(p.HostLimit))
+	if !p.onHost {
+		memory = fmt.Sprintf("%s of device memory, of %s, and %s", ui.Bytes(p.DevicePlan), ui.Bytes(p.DeviceLimit), memory)
+	}
+	if p.Fits {
+		fact(w, "fits", "yes: takes %s", memory)
+	} else {
+		fact(w, "fits", "no: needs %s at least", memory)
+	}
+	if p.hostAssumed {
+		what := "80 % of what is available here"
+		fact(w, "", "the %s of host memory are %s; %s gives another machine's", ui.Bytes(p.HostLimit), what,
+			errs.Option("host-mem"))
+	}
+	each := "a row"
+	if p.rows > 1 {
+		each = fmt.Sprintf("%d rows", p.rows)
+	}
+	fact(w, "a step", "%s for %s: %s tok/s predicted (%s)", ui.Duration(p.PredictedS), each, rate(p.TokPerS),
+		p.Rates.Words())
+	if l := p.PlannedLast; l != nil {
+		fact(w, "", "%s with full attention, %s", ui.Duration(l.PredictedS), l.when)
+	}
+	if p.RunS > 0 {
+		fact(w, "the run", "%s for %d steps, evaluation and saving left out", ui.Duration(p.RunS), p.Steps)
+	}
+	if p.MaxCtx != nil {
+		within := ui.Bytes(p.HostLimit) + " of host memory"
+		if !p.onHost {
+			within = ui.Bytes(p.DeviceLimit) + " of device memory and " + within
+		}
+		fact(w, "at most", "%d tokens: the longest context that fits %s", *p.MaxCtx, within)
+	}
+}
+
+// rate is a speed in three digits.
+func rate(v float64) string {
+	if v < 1000 {
+		return strconv.FormatFloat(v, 'g', 3, 64)
+	}
+	r, _ := strconv.ParseFloat(strconv.FormatFloat(v, 'g', 3, 64), 64)
+	return strconv.FormatFloat(r, 'f', 0, 64)
+}
+
+// printBytes writes where every byte goes; what takes none is left out.
+func (p *Planned) printBytes(w io.Writer) {
+	type row struct {
+		what string
+		n    int64
+	}
+	device := []row{{"trained values, gradients, moments", p.Params}, {"activations, windows, logits", p.Act},
+		{"packing and libraries", p.Workspace}}
+	host := []row{{"activations moved to host memory", p.MovedBytes}, {"halos: keys and values between tiles", p.Halo},
+		{"token ids and rows", p.IDs}, {"the process itself", p.Base}, {"host memory in all", p.HostPlan}}
+	rows := append(device, host...)
+	if p.onHost {
+		rows = append(rows, row{"frozen weights, mapped from the file", p.Weights})
+	} else {
+		rows = append(append(device, row{"frozen weights", p.Weights}, row{"the driver's context and kernels", p.Context},
+			row{"device memory in all", p.DevicePlan}), host...)
+	}
+	table := [][]string{{"where", "bytes"}}
+	for _, r := range rows {
+		if r.n > 0 {
+			table = append(table, []string{r.what, ui.Bytes(r.n)})
+		}
+	}
+	ui.Table(w, table)
+}
+
+// printHow writes how it is carried out, in words that say themselves what they mean.
+func (p *Planned) printHow(w io.Writer) {
+	if p.positions != "" {
+		fact(w, "positions", "%s", p.positions)
+	}
+	if p.windows != "" {
+		fact(w, "windows", "%s", p.windows)
+	}
+	if p.Attn == "full" {
+		fact(w, "attention", "full")
+	} else {
+		fact(w, "attention", "S²: groups of %d tokens, in half of the heads shifted by half a group", p.Group)
+	}
+	p.printTiling(w, p.tiling())
+	if l := p.PlannedLast; l != nil {
+		fact(w, "attention", "full %s", l.when)
+		if last := l.tiling(); last != p.tiling() {
+			p.printTiling(w, last)
+		}
+		memory := ui.Bytes(l.HostPlan) + " of host memory"
+		if !p.onHost {
+			memory = ui.Bytes(l.DevicePlan) + " of device memory and " + memory
+		}
+		fact(w, "", "%s there; the bytes above are room for both", memory)
+	}
+	fact(w, "trained", "%d parameters", p.Trainable)
+	for _, o := range []struct {
+		what, plan string
+		s          float64
+	}{{"next best", p.Next, p.NextS}, {"with half as much device memory again", p.MoreDevice, p.MoreDeviceS},
+		{"with half as much host memory again", p.MoreHost, p.MoreHostS}} {
+		if o.plan != "" {
+			fmt.Fprintf(w, "%s: %s (%s)\n", o.what, ui.Duration(o.s), o.plan)
+		}
+	}
+}
+
+func (p *Planned) tiling() model.Tiling {
+	return model.Tiling{Tile: p.Tile, Keep: p.Keep, More: p.More, Moved: p.Moved, MLPRows: p.MLPRows, HeadRows: p.HeadRows}
+}
+
+func (l *PlannedLast) tiling() model.Tiling {
+	return model.Tiling{Tile: l.Tile, Keep: l.Keep, More: l.More, Moved: l.Moved, MLPRows: l.MLPRows, HeadRows: l.HeadRows}
+}
+
+// printTiling writes how a step is cut up, and what its layers hold.
+func (p *Planned) printTiling(w io.Writer, tl model.Tiling) {
+	n := p.Ctx * max(1, p.batch)
+	if tl.Tile >= n {
+		fact(w, "tile", "%d tokens go through a layer together: all of them", tl.Tile)
+	} else {
+		fact(w, "tile", "%d tokens go through a layer together: %d tiles", tl.Tile, (n+tl.Tile-1)/tl.Tile)
+	}
+	fact(w, "kept", "%s", tl.Kept())
+	kinds := []model.Keep{tl.Keep}
+	if tl.More > 0 && tl.Keep > model.KeepAll {
+		kinds = []model.Keep{tl.Keep - 1, tl.Keep}
+	}
+	for _, k := range kinds {
+		fact(w, "", "%s: %s", k, meaning[k])
+	}
+	fact(w, "pieces", "MLP by %d rows, logits by %d", tl.MLPRows, tl.HeadRows)
+}
+
+// meaning is what the policies keep.
+var meaning = map[model.Keep]string{
+	model.KeepAll:   "a layer's activations, from its forward to its backward pass",
+	model.KeepAttn:  "all but the MLP's gate and up, which are made again",
+	model.KeepOut:   "the layer's input and attention's output; the rest but attention is made again",
+	model.KeepInput: "the layer's input; the layer is run again",
+}
+
+// Table writes several plans as lengths by cards.
+func Table(w io.Writer, plans []*Planned) {
+	var chips []string
+	var lengths []int
+	for _, p := range plans {
+		if !slices.Contains(chips, p.Chip) {
+			chips = append(chips, p.Chip)
+		}
+		if !slices.Contains(lengths, p.Ctx) {
+			lengths = append(lengths, p.Ctx)
+		}
+	}
+	rows := [][]string{append([]string{"tokens"}, chips...)}
+	for _, n := range lengths {
+		row := append([]string{strconv.Itoa(n)}, make([]string, len(chips))...)
+		for _, p := range plans {
+			if p.Ctx == n {
+				row[1+slices.Index(chips, p.Chip)] = p.cell()
+			}
+		}
+		rows = append(rows, row)
+	}
+	first := plans[0]
+	fmt.Fprintf(w, "%s: predicted time and memory of a step of %d rows of so many tokens\n\n", first.Shape, first.rows)
+	ui.Table(w, rows)
+	fmt.Fprintln(w)
+	said := map[string]bool{}
+	for _, p := range plans {
+		if line := fmt.Sprintf("%s: %s", p.Chip, p.Rates.Words()); !said[line] {
+			said[line] = true
+			fmt.Fprintln(w, line)
+		}
+		if with := p.advised; !p.Fits && with != nil {
+			fmt.Fprintf(w, "%d on %s: what fits, with %s\n", p.Ctx, p.Chip, with)
+		}
+		if line := "host memory: " + ui.Bytes(p.HostLimit); p.hostAssumed && !said["host"] {
+			said["host"] = true
+			defer fmt.Fprintf(w, "%s, 80 %% of what is available here; %s gives another machine's\n", line,
+				errs.Option("host-mem"))
+		}
+	}
+}
+
+// cell is a plan in a word: seconds and device memory, or the longest context that fits.
+func (p *Planned) cell() string {
+	switch {
+	case p.Fits && p.onHost:
+		return fmt.Sprintf("%s, %s", ui.Duration(p.PredictedS), ui.Bytes(p.HostPlan))
+	case p.Fits:
+		return fmt.Sprintf("%s, %s", ui.Duration(p.PredictedS), ui.Bytes(p.DevicePlan))
+	case p.MaxCtx != nil && *p.MaxCtx > 0:
+		return fmt.Sprintf("no, at most %d", *p.MaxCtx)
+	}
+	return "no"
+}
+
+// predictions fills in what is predicted of a step and of the run.
+func (p *Planned) predictions(t Training, w Work, m machine.Machine) {
+	p.Rates, p.Steps, p.rows, p.batch = m.Source, t.Steps, t.Batch*t.Accum, t.Batch
+	p.TokPerS = float64(t.Ctx) * float64(p.rows) / p.PredictedS
+	if t.Steps == 0 {
+		return
+	}
+	full := t.FullSteps(t.Steps)
+	p.RunS = p.PredictedS * float64(t.Steps)
+	if p.PlannedLast != nil && w.Spec.Mode != s2attn.Full {
+		p.RunS += (p.PlannedLast.PredictedS - p.PredictedS) * float64(full)
+	}
+}
