@@ -17,7 +17,7 @@ type Counter struct {
 	Cost    Cost
 	Weights int64 // bytes of frozen weights, each tensor rounded up to Align
 
-	sent, fetched []float64 // when each copy is done, in seconds of the clock that now reads
+	done [Ways][]float64 // when each copy is done, in seconds of the clock that now reads
 }
 
 // Cost is what operations amount to.
@@ -31,6 +31,7 @@ type Cost struct {
 	Calls     float64 // operations
 	Sent      float64 // bytes copied to host memory beside the operations
 	Fetched   float64 // bytes copied from there
+	Brought   float64 // bytes of weights copied from there
 	Stalled   float64 // seconds, at the counter's rates, that operations wait for those copies
 }
 
@@ -106,15 +107,29 @@ func (b Block) bytes(t Tensor) float64 {
 // Send implements Carrier.
 func (c *Counter) Send(dst, _ Tensor, b Block) Ticket {
 	c.Cost.Sent += b.bytes(dst)
-	c.sent = append(c.sent, max(c.rates.Seconds(c.Cost), last(c.sent))+b.bytes(dst)/c.rates.Moved)
-	return Ticket{N: int64(len(c.sent))}
+	return c.carry(Sent, b.bytes(dst), last(c.done[Sent]))
 }
 
 // Fetch implements Carrier.
 func (c *Counter) Fetch(dst, _ Tensor, b Block) Ticket {
 	c.Cost.Fetched += b.bytes(dst)
-	c.fetched = append(c.fetched, max(c.rates.Seconds(c.Cost), last(c.sent), last(c.fetched))+b.bytes(dst)/c.rates.Moved)
-	return Ticket{N: int64(len(c.fetched)), Fetch: true}
+	return c.carry(Fetched, b.bytes(dst), max(last(c.done[Sent]), c.inward()))
+}
+
+// Bring implements Carrier.
+func (c *Counter) Bring(dst, _ Tensor, b Block) Ticket {
+	c.Cost.Brought += b.bytes(dst)
+	return c.carry(Brought, b.bytes(dst), c.inward())
+}
+
+// inward is when the last copy to the device is done: fetches and what is brought share the way, here one after the
+// other.
+func (c *Counter) inward() float64 { return max(last(c.done[Fetched]), last(c.done[Brought])) }
+
+// carry counts a copy that begins now, but not before the time given.
+func (c *Counter) carry(w Way, bytes, after float64) Ticket {
+	c.done[w] = append(c.done[w], max(c.rates.Seconds(c.Cost), after)+bytes/c.rates.Moved)
+	return Ticket{N: int64(len(c.done[w])), Way: w}
 }
 
 // Wait implements Carrier.
@@ -122,21 +137,17 @@ func (c *Counter) Wait(t Ticket) {
 	if t.N == 0 {
 		return
 	}
-	done := c.sent
-	if t.Fetch {
-		done = c.fetched
-	}
-	c.Cost.Stalled += max(0, done[t.N-1]-c.rates.Seconds(c.Cost))
+	c.Cost.Stalled += max(0, c.done[t.Way][t.N-1]-c.rates.Seconds(c.Cost))
 }
 
 // Restart sets the cost to nothing and the clocks to zero, and returns what the cost was. No copy may be under way.
 func (c *Counter) Restart() Cost {
 	was := c.Cost
-	c.Cost, c.sent, c.fetched = Cost{}, nil, nil
+	c.Cost, c.done = Cost{}, [Ways][]float64{}
 	return was
 }
 
-// last is when the last of a direction's copies is done.
+// last is when the last of a way's copies is done.
 func last(done []float64) float64 {
 	if len(done) == 0 {
 		return 0

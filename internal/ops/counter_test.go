@@ -133,3 +133,26 @@ func TestCarried(t *testing.T) {
 		t.Errorf("restarted: %+v, %+v", was, c.Cost)
 	}
 }
+
+// What is brought comes after the operations before it and shares the way to the device with fetches, but waits for no
+// send.
+func TestBrought(t *testing.T) {
+	c := NewCounter(tensor.BF16, 0, Rates{Linear: 1, Attention: 1, Bytes: 1, Moved: 2})
+	host, dev := CountingArena("host", Host).New(tensor.F32, 25), CountingArena("act", Device).New(tensor.F32, 25) // 100 bytes, 50 s
+	c.Cost.Attention = 10
+	sent := c.Send(host, dev, Whole(dev))     // done at 60
+	brought := c.Bring(dev, host, Whole(dev)) // at 60 too
+	fetched := c.Fetch(dev, host, Whole(dev)) // after both, at 110
+	again := c.Bring(dev, host, Whole(dev))   // at 160
+	for _, x := range []struct {
+		ticket Ticket
+		at     float64
+	}{{brought, 60}, {sent, 60}, {fetched, 110}, {again, 160}} {
+		if c.Wait(x.ticket); c.rates.Seconds(c.Cost) != x.at {
+			t.Errorf("%+v is done at %g s, want %g", x.ticket, c.rates.Seconds(c.Cost), x.at)
+		}
+	}
+	if c.Cost.Brought != 200 || c.Cost.Fetched != 100 || c.Cost.Sent != 100 {
+		t.Errorf("%+v", c.Cost)
+	}
+}

@@ -154,17 +154,26 @@ func NewArena(b Backend, name string, space Space, size int64) (*Arena, error) {
 // New hands out a tensor. Its contents are whatever the memory held before.
 func (a *Arena) New(d tensor.DType, shape ...int) Tensor {
 	t := Tensor{DType: d, Shape: append(tensor.Shape{}, shape...)}
-	n := (t.Bytes() + Align - 1) / Align * Align
+	t.P = a.take(t.Bytes())
+	return t
+}
+
+// take hands out n bytes, nil where the arena only counts.
+func (a *Arena) take(n int64) (p unsafe.Pointer) {
+	n = (n + Align - 1) / Align * Align
 	if a.size >= 0 {
 		if a.off+n > a.size {
 			panic(fmt.Sprintf("ops: arena %s was counted as %d bytes but the step asks for %d", a.Name, a.size, a.off+n))
 		}
-		t.P = unsafe.Add(a.base, a.off)
+		p = unsafe.Add(a.base, a.off)
 	}
 	a.off += n
 	a.peak = max(a.peak, a.off)
-	return t
+	return p
 }
+
+// Counting reports whether the arena only counts.
+func (a *Arena) Counting() bool { return a.size < 0 }
 
 // Mark is the present top of the stack, to be handed to Release.
 func (a *Arena) Mark() int64 { return a.off }

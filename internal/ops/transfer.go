@@ -24,16 +24,30 @@ type Carrier interface {
 	// Fetch starts copying a block of src, in host memory, to dst, in device memory, once all that was enqueued before
 	// is done, sends too. Later operations must neither read nor write the block of dst before Wait.
 	Fetch(dst, src Tensor, c Block) Ticket
+	// Bring is Fetch of a block of src that nothing has written since it was filled, as of weights that wait in host
+	// memory: it comes after the operations enqueued before, and waits for no send.
+	Bring(dst, src Tensor, c Block) Ticket
 	// Wait holds operations that are enqueued later up until the copy is done. Copies of one direction are done in
-	// their order, so all before it are done too.
+	// their order, of fetches and of what is brought each, so all before it are done too.
 	Wait(t Ticket)
 }
 
 // Ticket is one of a Carrier's copies. The zero Ticket is of a copy that is done.
 type Ticket struct {
-	N     int64 // counted from 1 in its direction
-	Fetch bool  // to the device
+	N   int64 // counted from 1 among the copies of its way
+	Way Way
 }
+
+// Way is how a Carrier's copy goes.
+type Way uint8
+
+// The ways that copies go.
+const (
+	Sent Way = iota
+	Fetched
+	Brought
+	Ways
+)
 
 // Block is a strided block of elements for CopyRows.
 type Block struct {

@@ -2,8 +2,11 @@ package ops
 
 import (
 	"fmt"
+	"runtime"
+	"sync/atomic"
 	"unsafe"
 
+	"longlora/internal/par"
 	"longlora/internal/tensor"
 )
 
@@ -82,4 +85,86 @@ func Room(f tensor.Format, s tensor.Shape) int64 {
 		sum += (n + Align - 1) / Align * Align
 	}
 	return sum
+}
+
+// Weight hands out room for a weight: its parts one after the other, Room in all. What it holds is to be filled in.
+func (a *Arena) Weight(f tensor.Format, s tensor.Shape) Weight {
+	p, ok := f.Parts(s)
+	if !ok {
+		panic(fmt.Sprintf("ops: a weight of shape %v", s))
+	}
+	w := Weight{Shape: s, Format: f, Where: a.Space}
+	for i, n := range p.All() {
+		if at := w.parts()[i]; n > 0 {
+			*at = a.take(n)
+		}
+	}
+	return w
+}
+
+// parts are the weight's pointers, in the order of tensor.Parts.
+func (w *Weight) parts() [5]*unsafe.Pointer {
+	x := &w.Scales
+	return [...]*unsafe.Pointer{&w.P, &x.Map, &x.Absmax, &x.NestedMap, &x.NestedAbsmax}
+}
+
+// In is the weight as it lies where all of the memory from the address from on has been copied to device memory at to.
+func (w Weight) In(to, from unsafe.Pointer) Weight {
+	for _, at := range w.parts() {
+		if *at != nil {
+			*at = unsafe.Add(to, uintptr(*at)-uintptr(from))
+		}
+	}
+	w.Where = Device
+	return w
+}
+
+// Fill writes a stored matrix into a weight that the CPU can address, of the format in which the matrix is stored, or
+// of bfloat16 where it is stored in another float type. All cores work at it.
+func (w *Weight) Fill(s tensor.Stored) error {
+	if err := s.Check(); err != nil {
+		return err
+	}
+	if !s.Shape.Equal(w.Shape) {
+		return fmt.Errorf("a matrix of shape %v for a weight of %v", s.Shape, w.Shape)
+	}
+	if s.Format != w.Format && w.Format != Held(s.Format, w.Format.Type) {
+		return fmt.Errorf("a matrix stored as %s for a weight of %s", s.Format, w.Format)
+	}
+	w.Scales.Offset = s.Scales.Offset
+	to := w.Stored()
+	for _, part := range [][2][]byte{{to.Scales.Map, s.Scales.Map}, {to.Scales.Absmax, s.Scales.Absmax},
+		{to.Scales.NestedMap, s.Scales.NestedMap}, {to.Scales.NestedAbsmax, s.Scales.NestedAbsmax}} {
+		copy(part[0], part[1])
+	}
+	if s.Format == w.Format {
+		byPieces(len(to.Data), func(lo, hi int) { copy(to.Data[lo:hi], s.Data[lo:hi]) })
+		return nil
+	}
+	ratio := s.Format.Type.Size() / w.Format.Type.Size()
+	byPieces(len(to.Data), func(lo, hi int) {
+		tensor.Narrow(to.Data[lo:hi], s.Data[lo*ratio:hi*ratio], s.Format.Type)
+	})
+	return nil
+}
+
+// fillPiece is how many bytes a core fills at a time.
+const fillPiece = 4 << 20
+
+// byPieces calls f for pieces of n bytes, on all cores where there are several.
+func byPieces(n int, f func(lo, hi int)) {
+	if n <= fillPiece {
+		f(0, n)
+		return
+	}
+	var group par.Group
+	var next atomic.Int64
+	for range runtime.GOMAXPROCS(0) {
+		group.Go(func() {
+			for lo := int(next.Add(fillPiece)) - fillPiece; lo < n; lo = int(next.Add(fillPiece)) - fillPiece {
+				f(lo, min(lo+fillPiece, n))
+			}
+		})
+	}
+	group.Wait()
 }

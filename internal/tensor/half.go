@@ -3,6 +3,8 @@ package tensor
 import (
 	"encoding/binary"
 	"math"
+	"sync"
+	"unsafe"
 )
 
 // Widen converts stored 16-bit floats, BF16 or F16, to float32; src has two bytes for each element of dst.
@@ -20,6 +22,35 @@ func Widen(dst []float32, src []byte, d DType) {
 		panic("tensor: widening " + d.String())
 	}
 }
+
+// Narrow writes src, float elements of type d, as BF16; dst has two bytes for each. Both are aligned as their elements.
+func Narrow(dst, src []byte, d DType) {
+	to := unsafe.Slice((*uint16)(unsafe.Pointer(unsafe.SliceData(dst))), len(dst)/2)
+	switch d {
+	case BF16:
+		copy(dst, src)
+	case F16:
+		table := halves()
+		for i, v := range unsafe.Slice((*uint16)(unsafe.Pointer(unsafe.SliceData(src))), len(to)) {
+			to[i] = table[v]
+		}
+	case F32:
+		for i, v := range unsafe.Slice((*float32)(unsafe.Pointer(unsafe.SliceData(src))), len(to)) {
+			to[i] = F32ToBF16(v)
+		}
+	default:
+		panic("tensor: narrowing " + d.String())
+	}
+}
+
+// halves gives the bfloat16 of every IEEE half; a table is several times as quick as computing each.
+var halves = sync.OnceValue(func() *[1 << 16]uint16 {
+	t := new([1 << 16]uint16)
+	for i := range t {
+		t[i] = F32ToBF16(F16ToF32(uint16(i)))
+	}
+	return t
+})
 
 // BF16ToF32 widens a bfloat16; the conversion is exact.
 func BF16ToF32(b uint16) float32 { return math.Float32frombits(uint32(b) << 16) }

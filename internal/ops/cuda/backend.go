@@ -95,6 +95,7 @@ type Backend struct {
 
 	sends   side           // copies to host memory
 	fetches side           // and from there
+	brings  side           // and of weights
 	ring    *ring          // pinned memory that uploads go through
 	work    unsafe.Pointer // the workspace, see WorkspaceBytes
 	docs    []int32        // what the workspace's room for document boundaries holds
@@ -213,7 +214,7 @@ func (b *Backend) start() (err error) {
 	if st := C.ll_device_open(&b.ll); st != 0 {
 		return fmt.Errorf("asking for the device's attributes: %s", C.GoString(C.ll_status(st)))
 	}
-	for _, s := range []*side{&b.sends, &b.fetches} {
+	for _, s := range b.sides() {
 		if err = s.open(); err != nil {
 			return err
 		}
@@ -278,7 +279,10 @@ func (b *Backend) Close() error {
 	if b.ring != nil {
 		err = join(err, b.ring.close())
 	}
-	err = join(err, join(b.queue.close(), join(b.sends.close(), b.fetches.close())))
+	err = join(err, b.queue.close())
+	for _, s := range b.sides() {
+		err = join(err, s.close())
+	}
 	if b.stream != (cu.Stream{}) {
 		err = join(err, b.stream.Destroy())
 	}

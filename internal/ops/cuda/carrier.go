@@ -94,10 +94,15 @@ func (b *Backend) Send(dst, src ops.Tensor, c ops.Block) ops.Ticket {
 // Fetch implements ops.Carrier.
 func (b *Backend) Fetch(dst, src ops.Tensor, c ops.Block) ops.Ticket {
 	n := b.carry(&b.fetches, "copy from host memory", dst, src, c, func() error {
-		return b.fetches.after(&b.sends,
-			b.sends.n)
+		return b.fetches.after(&b.sends, b.sends.n)
 	})
-	return ops.Ticket{N: n, Fetch: true}
+	return ops.Ticket{N: n, Way: ops.Fetched}
+}
+
+// Bring implements ops.Carrier.
+func (b *Backend) Bring(dst, src ops.Tensor, c ops.Block) ops.Ticket {
+	n := b.carry(&b.brings, "copy of weights from host memory", dst, src, c, func() error { return nil })
+	return ops.Ticket{N: n, Way: ops.Brought}
 }
 
 // Wait implements ops.Carrier.
@@ -105,17 +110,23 @@ func (b *Backend) Wait(t ops.Ticket) {
 	if t.N == 0 {
 		return
 	}
-	s := &b.sends
-	if t.Fetch {
-		s = &b.fetches
-	}
+	s := b.sides()[t.Way]
 	b.enter()
 	defer b.leave()
 	b.keep("waiting for a copy", b.stream.Wait(s.mark(t.N), 0))
 }
 
+// sides are the streams of copies, by their way.
+func (b *Backend) sides() [ops.Ways]*side {
+	return [ops.Ways]*side{ops.Sent: &b.sends, ops.Fetched: &b.fetches, ops.Brought: &b.brings}
+}
+
 // settle waits for all streams.
 func (b *Backend) settle() error {
 	b.queue.drained()
-	return join(b.stream.Synchronize(), join(b.sends.stream.Synchronize(), b.fetches.stream.Synchronize()))
+	err := b.stream.Synchronize()
+	for _, s := range b.sides() {
+		err = join(err, s.stream.Synchronize())
+	}
+	return err
 }

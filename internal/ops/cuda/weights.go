@@ -4,7 +4,6 @@ package cuda
 
 import (
 	"fmt"
-	"sync"
 	"unsafe"
 
 	"gorgonia.org/cu"
@@ -88,38 +87,9 @@ func (b *Backend) Weight(s tensor.Stored) (ops.Weight, error) {
 	}
 	w.P = p
 	ratio := int64(d.Size()) / 2
-	err = b.send(p, n, func(to []byte, lo, hi int64) { narrow(to, s.Data[lo*ratio:hi*ratio], d) })
+	err = b.send(p, n, func(to []byte, lo, hi int64) { tensor.Narrow(to, s.Data[lo*ratio:hi*ratio], d) })
 	if err != nil {
 		return ops.Weight{}, fmt.Errorf("%s: copying a weight of shape %v: %w", b.Name(), s.Shape, err)
 	}
 	return w, nil
 }
-
-// narrow writes src, of type d, as bfloat16.
-func narrow(dst, src []byte, d tensor.DType) {
-	to := unsafe.Slice((*uint16)(unsafe.Pointer(unsafe.SliceData(dst))), len(dst)/2)
-	switch d {
-	case tensor.BF16:
-		copy(dst, src)
-	case tensor.F16:
-		table := halves()
-		for i, v := range unsafe.Slice((*uint16)(unsafe.Pointer(unsafe.SliceData(src))), len(to)) {
-			to[i] = table[v]
-		}
-	case tensor.F32:
-		for i, v := range unsafe.Slice((*float32)(unsafe.Pointer(unsafe.SliceData(src))), len(to)) {
-			to[i] = tensor.F32ToBF16(v)
-		}
-	default:
-		panic("cuda: a weight of type " + d.String())
-	}
-}
-
-// halves gives the bfloat16 of every IEEE half; a table is several times as quick as computing each.
-var halves = sync.OnceValue(func() *[1 << 16]uint16 {
-	t := new([1 << 16]uint16)
-	for i := range t {
-		t[i] = tensor.F32ToBF16(tensor.F16ToF32(uint16(i)))
-	}
-	return t
-})

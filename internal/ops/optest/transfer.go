@@ -28,6 +28,7 @@ func transfers(k *kit) {
 		for _, c := range [][4]int{{5, 7, 3, 2}, {33, 64, 16, 48}, {1, 9, 9, 0}, {200, 1024, 512, 512}, {64, 130, 65, 65}} {
 			copyRows(k, d, c[0], c[1], c[2], c[3])
 			carried(k, d, c[0], c[1])
+			brought(k, d, c[0], c[1])
 		}
 	}
 }
@@ -72,6 +73,31 @@ func copyRows(k *kit, d tensor.DType, rows, wide, cols, from int) {
 		k.b.CopyRows(dst.Tensor, src.Tensor, ops.Block{DstOff: wide - cols, DstStride: wide, SrcOff: from, SrcStride: wide,
 			Rows: rows, Cols: cols})
 	}, formula, dst)
+}
+
+// brought brings what lies in host memory into two places, beside operations that work on a third.
+func brought(k *kit, d tensor.DType, rows, wide int) {
+	k.start("%d x %d %s brought twice and read", rows, wide, d)
+	src, one, two, dst := k.normal("src", d, rows, wide), k.out("one", d, rows, wide), k.out("two", d, rows, wide),
+		k.out("dst", d, rows, wide)
+	host := k.host(d, rows, wide)
+	if host.None() {
+		return
+	}
+	defer k.b.Free(ops.Host, host.P, host.Bytes())
+	all := ops.Whole(host)
+	k.judge(0, func() {
+		k.b.Wait(k.b.Send(host, src.Tensor, all))
+		if err := k.b.Sync(); err != nil { // it is filled before
+			k.fault("%v", err)
+		}
+		first := k.b.Bring(one.Tensor, host, all)
+		second := k.b.Bring(two.Tensor, host, all)
+		k.b.CopyRows(dst.Tensor, src.Tensor, all)
+		k.b.Wait(second)
+		k.b.CopyRows(dst.Tensor, two.Tensor, all)
+		k.b.Wait(first)
+	}, func(round) [][]float64 { return [][]float64{src.v, src.v, src.v} }, one, two, dst)
 }
 
 // carried sends what an operation has just written, overwrites it once the copy is done, and reads what comes back.

@@ -9,9 +9,9 @@ import (
 // what is being fetched until then: whoever does not wait reads or sends something else.
 type Late struct {
 	*cpu.Backend
-	sent, fetched int64
-	pending       map[ops.Ticket]func()
-	before        map[ops.Ticket]int64 // sends that a fetch comes after
+	begun   [ops.Ways]int64 // copies, by their way
+	pending map[ops.Ticket]func()
+	before  map[ops.Ticket]int64 // sends that a fetch comes after
 }
 
 // NewLate makes one.
@@ -19,19 +19,35 @@ func NewLate() *Late {
 	return &Late{Backend: cpu.New(2), pending: map[ops.Ticket]func(){}, before: map[ops.Ticket]int64{}}
 }
 
-// Send implements ops.Carrier.
-func (b *Late) Send(dst, src ops.Tensor, c ops.Block) ops.Ticket {
-	b.sent++
-	t := ops.Ticket{N: b.sent}
+// begin has a copy wait to be done.
+func (b *Late) begin(w ops.Way, dst, src ops.Tensor, c ops.Block) ops.Ticket {
+	b.begun[w]++
+	t := ops.Ticket{N: b.begun[w], Way: w}
 	b.pending[t] = func() { b.CopyRows(dst, src, c) }
 	return t
 }
 
+// Send implements ops.Carrier.
+func (b *Late) Send(dst, src ops.Tensor, c ops.Block) ops.Ticket {
+	return b.begin(ops.Sent, dst, src, c)
+}
+
 // Fetch implements ops.Carrier.
 func (b *Late) Fetch(dst, src ops.Tensor, c ops.Block) ops.Ticket {
-	b.fetched++
-	t := ops.Ticket{N: b.fetched, Fetch: true}
-	b.before[t] = b.sent
+	spoil(dst, c)
+	t := b.begin(ops.Fetched, dst, src, c)
+	b.before[t] = b.begun[ops.Sent]
+	return t
+}
+
+// Bring implements ops.Carrier.
+func (b *Late) Bring(dst, src ops.Tensor, c ops.Block) ops.Ticket {
+	spoil(dst, c)
+	return b.begin(ops.Brought, dst, src, c)
+}
+
+// spoil overwrites a block.
+func spoil(dst ops.Tensor, c ops.Block) {
 	size := dst.DType.Size()
 	for r := range c.Rows {
 		at := (c.DstOff + r*c.DstStride) * size
@@ -39,18 +55,14 @@ func (b *Late) Fetch(dst, src ops.Tensor, c ops.Block) ops.Ticket {
 			dst.Raw()[at+i] = 0xff // a NaN, and no index
 		}
 	}
-	b.pending[t] = func() { b.CopyRows(dst, src, c) }
-	return t
 }
 
 // Wait implements ops.Carrier.
 func (b *Late) Wait(t ops.Ticket) {
 	for n := int64(1); n <= t.N; n++ {
-		one := ops.Ticket{N: n, Fetch: t.Fetch}
+		one := ops.Ticket{N: n, Way: t.Way}
 		if do, ok := b.pending[one]; ok {
-			if t.Fetch {
-				b.Wait(ops.Ticket{N: b.before[one]})
-			}
+			b.Wait(ops.Ticket{N: b.before[one]})
 			do()
 			delete(b.pending, one)
 		}
