@@ -149,7 +149,7 @@ func (b *bench) measure(ctx context.Context) ([]Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	if note := b.c.MoveNote(b.machine); note != "" {
+	for _, note := range b.c.MemoryNotes(b.machine) {
 		fmt.Fprintf(b.log, "note: %s\n", note)
 	}
 	inv, scale := rope.Default(b.d.RotaryDim())

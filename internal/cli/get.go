@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"strconv"
+
 	"github.com/spf13/pflag"
 
 	"longlora/internal/errs"
@@ -59,6 +61,15 @@ func (v *Values) rate(name string) *float64 { return v.value(name).(*rate).x }
 func (v *Values) bytes(name string) *int64 {
 	n, ok := parseBytes(v.text(name))
 	if !ok {
+		return nil
+	}
+	return &n
+}
+
+// count is a number of things; nil where it is auto.
+func (v *Values) count(name string) *int {
+	n, err := strconv.Atoi(v.text(name))
+	if err != nil {
 		return nil
 	}
 	return &n

@@ -102,6 +102,17 @@ func named(what string) Check {
 	}
 }
 
+// counted is a check of a number of things, which may be auto.
+func counted(value string) string {
+	if value == "auto" {
+		return ""
+	}
+	if n, err := strconv.Atoi(value); err != nil || n < 0 {
+		return "neither auto nor a whole number from 0 on"
+	}
+	return ""
+}
+
 // size is a check of a number of bytes.
 func size(value string) string {
 	if _, ok := parseBytes(value); !ok {

@@ -82,6 +82,7 @@ func (v *Values) step(ctx int) (plan.Training, error) {
 			Given:     v.given("rank", "alpha", "rslora", "targets", "train-embed", "train-norm", "train-head"),
 		},
 		Tile: v.tokens("tile"), KeepActivations: v.text("keep-activations"), MoveLayers: v.whole("move-layers"),
+		StreamLayers: v.count("stream-layers"),
 	}, err
 }
 

@@ -1,6 +1,7 @@
 package eval
 
 import (
+	"longlora/internal/errs"
 	"longlora/internal/load"
 	"longlora/internal/machine"
 	"longlora/internal/model"
@@ -16,13 +17,14 @@ type engine struct {
 	base    *load.Base
 	train   model.Train
 	planner plan.Planner
+	stream  *int // layers to stream the weights of, nil: the planner's choice
 
-	model  *model.Model
-	params *ops.Arena
+	model   *model.Model
+	weights *plan.ModelRoom
 }
 
-func newEngine(be ops.Backend, base *load.Base, memory plan.Memory) (e *engine, err error) {
-	e = &engine{be: be, base: base, train: base.Frozen()}
+func newEngine(be ops.Backend, base *load.Base, memory plan.Memory, stream *int) (e *engine, err error) {
+	e = &engine{be: be, base: base, train: base.Frozen(), stream: stream}
 	e.planner, err = plan.Here(memory, machine.Here(be))
 	return e, err
 }
@@ -31,15 +33,19 @@ func (e *engine) close() {
 	if e.model != nil {
 		_ = e.model.Release() // what fails here fails again, and is seen, where memory is next taken
 	}
-	if e.params != nil {
-		e.params.Free(e.be)
+	if e.weights != nil {
+		e.weights.Free(e.be)
 	}
+	e.model, e.weights = nil, nil
 }
 
 // work is what n tokens are to the planner.
 func (e *engine) work(k plan.Kind, n int, spec s2attn.Spec) plan.Work {
 	w := plan.Work{Kind: k, Desc: e.base.Desc(), Train: e.train, Weight: e.base.Format, Spec: spec, Ctx: n, Batch: 1,
-		IDs: 12 * int64(n)}
+		IDs: 12 * int64(n), Forced: plan.Forced{Stream: e.stream}}
+	if e.model != nil { // as it is loaded
+		w.Forced.Stream = &e.weights.Stream
+	}
 	all, largest := e.base.Made()
 	if w.Made = largest; e.planner.OnHost {
 		w.Made = all
@@ -50,14 +56,18 @@ func (e *engine) work(k plan.Kind, n int, spec s2attn.Spec) plan.Work {
 // run takes the memory for what is asked and calls f with a runner in it.
 func (e *engine) run(r plan.Request, spec s2attn.Spec, rp model.Rope, f func(*model.Runner) error) error {
 	pl, err := e.planner.Plan(r)
+	if errs.Code(err) == int(errs.NoFit) && e.model != nil { // it may where another number of layers is streamed
+		e.close()
+		pl, err = e.planner.Plan(r)
+	}
 	if err != nil {
 		return err
 	}
 	if e.model == nil {
-		if e.params, err = ops.NewArena(e.be, "parameters", ops.Device, pl.Params); err != nil {
+		if e.weights, err = plan.NewModelRoom(e.be, pl); err != nil {
 			return err
 		}
-		if e.model, err = e.base.New(e.be, e.train, e.params, 0); err != nil {
+		if e.model, err = e.base.New(e.be, e.train, e.weights.Memory, 0); err != nil {
 			return err
 		}
 	}

@@ -39,6 +39,7 @@ type Generated struct {
 // Continuation are the options of Generate.
 type Continuation struct {
 	Memory           plan.Memory
+	StreamLayers     *int // nil: the planner's choice
 	Model, Adapter   string
 	Window           *s2attn.Choice // nil: as beside the adapter, or as the model has them
 	Positions        Asked
@@ -111,7 +112,7 @@ func Generate(ctx context.Context, g Continuation, prompt string, be ops.Backend
 	if err != nil {
 		return nil, err
 	}
-	en, err := newEngine(be, base, g.Memory)
+	en, err := newEngine(be, base, g.Memory, g.StreamLayers)
 	if err != nil {
 		return nil, err
 	}

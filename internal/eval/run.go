@@ -63,6 +63,7 @@ type Report struct {
 type Options struct {
 	s2attn.Options
 	Memory         plan.Memory
+	StreamLayers   *int           // nil: the planner's choice
 	Window         *s2attn.Choice // nil: as beside the adapter, or as the model has them
 	Asked          Asked
 	Documents      data.Options // how documents are read
@@ -221,7 +222,7 @@ func (e *evaluation) items(ctx context.Context) (items []*item, err error) {
 	if err := e.base.ChooseWindow(e.cfg.Window, e.cfg.Adapter); err != nil {
 		return nil, err
 	}
-	if e.engine, err = newEngine(e.be, e.base, e.cfg.Memory); err != nil {
+	if e.engine, err = newEngine(e.be, e.base, e.cfg.Memory, e.cfg.StreamLayers); err != nil {
 		return nil, err
 	}
 	for _, n := range e.base.Notes {

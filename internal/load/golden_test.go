@@ -87,7 +87,7 @@ func (g golden) run(t *testing.T, be ops.Backend, base *load.Base, tr model.Trai
 			t.Fatal(err)
 		}
 	}
-	if m, err = base.New(be, tr, arenas["params"], 0); err != nil {
+	if m, err = base.New(be, tr, model.Memory{Params: arenas["params"]}, 0); err != nil {
 		t.Fatal(err)
 	}
 	r = model.NewRunner(m, be, spec, base.Rope(base.Positions, g.Ctx), tl, arenas["act"], arenas["halo"])

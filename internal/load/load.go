@@ -154,9 +154,9 @@ func (b *Base) Rope(p rope.Positions, length int) model.Rope {
 }
 
 // New makes the model in memory: frozen weights mapped, trained ones copied, LoRA factors the adapter's or fresh
-// ones drawn by seed. The arena has room as counted by the same call on a counting backend. A base without weights
+// ones drawn by seed. The memory has room as counted by the same call on a counting backend. A base without weights
 // is drawn from N(0, initializer_range²).
-func (b *Base) New(be ops.Backend, tr model.Train, arena *ops.Arena, seed uint64) (*model.Model, error) {
+func (b *Base) New(be ops.Backend, tr model.Train, mem model.Memory, seed uint64) (*model.Model, error) {
 	if d := b.Config.D; d > ops.MaxHead && be.Act() == tensor.BF16 {
 		return nil, errs.Dataf("%s: head_dim: %d; a GPU computes heads of up to %d; use %s cpu", b.Config.Path, d,
 			ops.MaxHead, errs.Option("device"))
@@ -174,7 +174,7 @@ func (b *Base) New(be ops.Backend, tr model.Train, arena *ops.Arena, seed uint64
 			defer done()
 		}
 	}
-	m, err := model.New(be, b.Desc(), tr, src, arena)
+	m, err := model.New(be, b.Desc(), tr, src, mem)
 	if err != nil {
 		return nil, err
 	}

@@ -106,12 +106,12 @@ func fill(v []uint16, k uint64) {
 func (s *StandIn) Close() { _ = unix.Munmap(s.bytes) }
 
 // New makes the model, its LoRA factors fresh.
-func (s *StandIn) New(be ops.Backend, tr model.Train, arena *ops.Arena, seed uint64) (*model.Model, error) {
+func (s *StandIn) New(be ops.Backend, tr model.Train, mem model.Memory, seed uint64) (*model.Model, error) {
 	shapes := shapesOf(s.d)
 	m, err := model.New(be, s.d, tr, func(name string) (tensor.Stored, error) {
 		shape := shapes[name]
 		return tensor.Stored{Format: standFormat, Shape: shape, Data: s.bytes[s.at[name] : s.at[name]+standBytes(shape)]}, nil
-	}, arena)
+	}, mem)
 	if err != nil {
 		return nil, err
 	}

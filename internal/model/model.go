@@ -137,8 +137,9 @@ type Norm struct {
 
 // Layer is one decoder layer.
 type Layer struct {
-	Norm [norms]Norm // by role, from AttnIn on; without a weight where the family has none there
-	Lin  [linears]ops.Linear
+	Norm  [norms]Norm // by role, from AttnIn on; without a weight where the family has none there
+	Lin   [linears]ops.Linear
+	still [linears]bool // the roles whose matrices are frozen
 }
 
 // norm is the norm of a role.
@@ -152,31 +153,44 @@ type Model struct {
 	Norm          Norm
 	Layers        []Layer
 	Params        *Params
+	stream        *streamer // nil where all frozen matrices are resident
 }
 
-// New sets a model up: frozen weights from the source through the backend, trained ones as float32 copies in
-// the params arena. LoRA factors start at zero; set them with Params.Set.
-func New(b ops.Backend, d Desc, tr Train, src Source, arena *ops.Arena) (*Model, error) {
+// Memory is what a model is made in.
+type Memory struct {
+	Params *ops.Arena // what is trained, and small tensors that are not
+	Stream int        // layers whose frozen matrices wait in host memory
+	// The host memory that they wait in, and the device memory that they come to; nil where none are.
+	Waiting, Slots *ops.Arena
+}
+
+// New sets a model up: frozen weights from the source through the backend, those of streamed layers into host memory,
+// trained ones as float32 copies. LoRA factors start at zero; set them with Params.Set.
+func New(b ops.Backend, d Desc, tr Train, src Source, mem Memory) (*Model, error) {
 	m := &Model{Desc: d, Layers: make([]Layer, d.L)}
-	ps := newParams(b, d, tr, arena)
+	ps := newParams(b, d, tr, mem.Params)
 	m.Params = ps
+	if mem.Stream > 0 {
+		m.stream = newStreamer(b, m, mem.Stream)
+	}
 	if card, ok := b.(ops.Card); ok {
-		if err := card.ReserveWeights(frozen(d, ps)); err != nil {
+		if err := card.ReserveWeights(frozen(d, ps, mem.Stream)); err != nil {
 			return nil, err
 		}
 	}
-	ld := loader{d: d, b: b, src: src, ps: ps, arena: arena}
+	ld := loader{d: d, b: b, src: src, ps: ps, arena: mem.Params}
 	m.Embed, m.DEmbed = ld.weight(d.EmbedName(), d.V, d.C)
 	for l := range m.Layers {
-		for _, p := range d.arch().Modules {
-			ld.module(&m.Layers[l], p, l, tr)
-		}
+		ld.layer(m, l, tr, mem.Waiting)
 	}
 	m.Norm = ld.norm(d.arch().Norm, d.C)
 	if d.Tied {
 		m.Head, m.DHead = m.Embed, m.DEmbed
 	} else {
 		m.Head, m.DHead = ld.weight(d.HeadName(), d.V, d.C)
+	}
+	if m.stream != nil {
+		m.stream.place(mem.Slots)
 	}
 	if ld.err != nil {
 		_ = m.Release() // the first error is what counts
@@ -185,10 +199,14 @@ func New(b ops.Backend, d Desc, tr Train, src Source, arena *ops.Arena) (*Model,
 	return m, nil
 }
 
-// frozen is the memory that the matrices take which are not trained, in the arena's alignment; vectors lie elsewhere.
-func frozen(d Desc, ps *Params) int64 {
+// frozen is the memory that the matrices take which are neither trained nor of one of n streamed layers, in the arena's
+// alignment; vectors lie elsewhere.
+func frozen(d Desc, ps *Params, streamed int) int64 {
 	f, n := tensor.Dense(ps.b.Act()), int64(0)
 	for _, s := range d.Tensors() {
+		if s.Layer >= 0 && streams(s.Layer, streamed, d.L) {
+			continue
+		}
 		if s.Kind == KindMatrix && ps.ByName(s.Name) == nil {
 			for _, rows := range d.rowsOf(s) {
 				n += ops.Room(f, tensor.Shape{rows, s.Shape[1]})
@@ -225,7 +243,9 @@ type loader struct {
 	src   Source
 	ps    *Params
 	arena *ops.Arena
-	err   error
+	// the host memory that the frozen matrices of the layer wait in which is loaded; nil where it is resident
+	waiting *ops.Arena
+	err     error
 }
 
 // raw is a base tensor of the model's shape.
@@ -239,6 +259,22 @@ func (ld *loader) raw(name string, shape ...int) (tensor.Stored, bool) {
 	}
 	ld.err = err
 	return r, err == nil
+}
+
+// layer brings layer l's modules.
+func (ld *loader) layer(m *Model, l int, tr Train, waiting *ops.Arena) {
+	waits := m.stream != nil && m.stream.turn[l] >= 0
+	var first ops.Tensor
+	var mark int64
+	if waits {
+		ld.waiting, mark, first = waiting, waiting.Mark(), waiting.New(tensor.I32, 0)
+	}
+	for _, p := range ld.d.arch().Modules {
+		ld.module(&m.Layers[l], p, l, tr)
+	}
+	if ld.waiting = nil; waits {
+		m.stream.add(l, first, waiting.Mark()-mark)
+	}
 }
 
 // module brings one of layer l's modules.
@@ -261,6 +297,7 @@ func (ld *loader) module(y *Layer, p Module, l int, tr Train) {
 	low, ok := tr.LoRA[path]
 	for i, r := range p.Roles {
 		lin := &y.Lin[r]
+		y.still[r] = ld.ps.ByName(path+".weight") == nil
 		*lin = ops.Linear{W: w[i], DW: dw[i], Bias: bias[i], DBias: dbias[i]}
 		if ok {
 			lin.LoRA = ld.ps.lora(path, low.Scale, ops.Dropout{P: float32(tr.Drop), Stream: stream(l, p.Roles[0])})
@@ -320,7 +357,7 @@ func (ld *loader) rows(name string, split []int, shape ...int) (w []ops.Weight, 
 	for i, n := range split {
 		part, err := r.Rows(at, at+n)
 		if err == nil {
-			w[i], err = ld.b.Weight(part)
+			w[i], err = ld.frozen(part)
 		}
 		if at += n; err != nil {
 			ld.err = fmt.Errorf("tensor %s: %w", name, err)
@@ -344,8 +381,17 @@ func (ld *loader) weight(name string, shape ...int) (w ops.Weight, dw ops.Tensor
 		p.load(ld.b, r)
 		return ops.WeightOf(p.Compute), p.Grad
 	}
-	w, ld.err = ld.b.Weight(r)
+	w, ld.err = ld.frozen(r)
 	return w, ops.Tensor{}
+}
+
+// frozen has a matrix lie where the operations read it, or wait.
+func (ld *loader) frozen(r tensor.Stored) (ops.Weight, error) {
+	if ld.waiting == nil {
+		return ld.b.Weight(r)
+	}
+	w := ld.waiting.Weight(ops.Held(r.Format, ld.b.Act()), r.Shape)
+	return w, w.Fill(r)
 }
 
 // norm is a norm's weight, which operations read in float32.

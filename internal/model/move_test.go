@@ -51,7 +51,11 @@ func gradients(t *testing.T, be ops.Backend, c attending, tl model.Tiling, how .
 	} {
 		change(func(t string) string { return fmt.Sprintf("model.layers.%d.%s", l, t) })
 	}
-	m, err := model.New(be, d, tr, load.Random(d, 0.3, 5), arena(ops.Device))
+	mem := model.Memory{Params: arena(ops.Device), Stream: tl.Stream}
+	if tl.Stream > 0 {
+		mem.Waiting, mem.Slots = arena(ops.Host), arena(ops.Device)
+	}
+	m, err := model.New(be, d, tr, load.Random(d, 0.3, 5), mem)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -140,6 +144,29 @@ func keptAndMoved(t *testing.T, plain, judged func() ops.Backend, c attending, t
 					t.Errorf("loss %g, want %g; %s", l, loss, what)
 				}
 			})
+		}
+	}
+}
+
+// Wherever frozen weights wait, and however late they come, gradients are the same bits: of one step after another, of
+// several tiles, with activations moved beside.
+func TestStreamed(t *testing.T) {
+	ways := map[string][2]func() ops.Backend{"cpu": {func() ops.Backend { return cpu.New(2) }, func() ops.Backend { return backend.NewLate() }}}
+	for _, b := range backend.GPU(t) {
+		ways[b.Name()] = [2]func() ops.Backend{func() ops.Backend { return b }, func() ops.Backend { return b }}
+	}
+	for name, be := range ways {
+		for _, c := range attendings()[:3] {
+			for _, tile := range []int{len(c.batch.IDs), 32, 11} {
+				want, loss := gradients(t, be[0](), c, model.Tiling{Tile: tile, MLPRows: tile, HeadRows: 32})
+				for stream := 1; stream <= 7; stream++ {
+					tl := model.Tiling{Tile: tile, Keep: model.Keep(stream % 4), Moved: stream % 3, Stream: stream, MLPRows: tile, HeadRows: 32}
+					got, l := gradients(t, be[1](), c, tl)
+					if what := differ(got, want); what != "" || l != loss {
+						t.Errorf("%s, %s, %+v: loss %g, want %g; %s", name, c.name, tl, l, loss, what)
+					}
+				}
+			}
 		}
 	}
 }

@@ -36,7 +36,8 @@ type Runner struct {
 
 // NewRunner takes the little that outlives a step from the act arena.
 func NewRunner(m *Model, b ops.Backend, spec s2attn.Spec, rope Rope, tl Tiling, act, host *ops.Arena) *Runner {
-	r := &Runner{Tiling: tl, M: m, B: b, Spec: spec, Act: act, Host: host, ropeScale: rope.Scale, weights: resident{}}
+	r := &Runner{Tiling: tl, M: m, B: b, Spec: spec, Act: act, Host: host, ropeScale: rope.Scale,
+		weights: m.weightsOf(b, tl.Stream, act)}
 	r.inv, r.loss = act.New(tensor.F32, m.RotaryDim()/2), act.New(tensor.F64, 1)
 	b.Upload(r.inv, bytesOf(rope.Inv))
 	b.Zero(r.loss)
@@ -101,6 +102,7 @@ func (r *Runner) Step(b *Batch, scale float32) {
 
 // run does cells in their order. Once it is stopped it returns early, with results of no use.
 func (r *Runner) run(p *pass, cells iter.Seq[cell]) {
+	r.weights.begin(cells)
 	for c := range cells {
 		if r.stopped() {
 			return

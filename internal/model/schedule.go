@@ -65,18 +65,3 @@ func rowCells(tile, layers int, haloOnly bool) iter.Seq[cell] {
 		}
 	}
 }
-
-// weights is told between which two moments a cell computes with its layer's matrices, which may lie elsewhere at other
-// times.
-type weights interface {
-	// use makes sure that layer l's matrices can be read.
-	use(l int)
-	// spent says that they are not wanted any more before the next use.
-	spent(l int)
-}
-
-// resident are matrices that lie in the memory of the operations all the time.
-type resident struct{}
-
-func (resident) use(int)   {}
-func (resident) spent(int) {}

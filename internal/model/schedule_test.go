@@ -2,6 +2,7 @@ package model
 
 import (
 	"fmt"
+	"iter"
 	"strings"
 	"testing"
 
@@ -21,6 +22,8 @@ type diary struct {
 	open int // the layer that may be used, -1 for none
 	t    *testing.T
 }
+
+func (y *diary) begin(iter.Seq[cell]) {}
 
 func (y *diary) use(l int) {
 	y.open = l
@@ -106,7 +109,7 @@ func TestWeightsAreUsedInTurn(t *testing.T) {
 		y := &diary{Counter: ops.NewCounter(tensor.F32, 0, ops.Rates{Linear: 1, Attention: 1, Bytes: 1, Moved: 1}), open: -1, t: t}
 		m, err := New(y, d, Train{Whole: map[string]bool{d.arch().Norm + ".weight": true}}, func(name string) (tensor.Stored, error) {
 			return tensor.Stored{Shape: shapes[name]}, nil
-		}, ops.CountingArena("parameters", ops.Device))
+		}, Memory{Params: ops.CountingArena("parameters", ops.Device)})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -47,7 +47,7 @@ func setUp(t *testing.T, d model.Desc, tr model.Train, spec s2attn.Spec, tl mode
 	t.Helper()
 	be := cpu.New(1)
 	params, act, halo := arenas(t, be, 4<<20)
-	m, err := model.New(be, d, tr, load.Random(d, 0.25, 5), params)
+	m, err := model.New(be, d, tr, load.Random(d, 0.25, 5), model.Memory{Params: params})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -273,7 +273,7 @@ func TestSizeIsCounted(t *testing.T) {
 		for _, tl := range []model.Tiling{{Tile: 60}, {Tile: 16, Keep: model.KeepAttn, More: 2}, {Tile: 7, Keep: model.KeepOut, Moved: 3}, {Tile: 7, Keep: model.KeepInput, More: 3, Moved: 1}} {
 			tl.MLPRows, tl.HeadRows = min(tl.Tile, 12), min(tl.Tile, 12)
 			peaks := func(be ops.Backend, params, act, host *ops.Arena, run func(*model.Runner, *model.Batch)) string {
-				m, err := model.New(be, d, adapted(d, 0), load.Random(d, 0.2, 1), params)
+				m, err := model.New(be, d, adapted(d, 0), load.Random(d, 0.2, 1), model.Memory{Params: params})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -301,7 +301,7 @@ func BenchmarkStep(bench *testing.B) {
 	for _, tile := range []int{n, n / 4} {
 		bench.Run(fmt.Sprintf("tile=%d", tile), func(bench *testing.B) {
 			params, act, halo := arenas(bench, b, 1<<30)
-			m, err := model.New(b, d, adapted(d, 0), load.Random(d, 0.02, 1), params)
+			m, err := model.New(b, d, adapted(d, 0), load.Random(d, 0.02, 1), model.Memory{Params: params})
 			if err != nil {
 				bench.Fatal(err)
 			}

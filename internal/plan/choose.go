@@ -1,13 +1,11 @@
 package plan
 
 import (
-	"fmt"
 	"slices"
 	"sort"
 
 	"longlora/internal/errs"
 	"longlora/internal/model"
-	"longlora/internal/ui"
 )
 
 // tiles lists the tile lengths to choose from.
@@ -143,11 +141,44 @@ func (p problem) moves() []int {
 	return n
 }
 
+// streams are the numbers of streamed layers to choose from, the fewest first: some of them between none and all. Where
+// none of these fits another may.
+func (z *counted) streams() []int {
+	L := z.p.Desc.L
+	switch n := z.p.Forced.Stream; {
+	case z.p.OnHost || z.stream(L).host == 0: // which frees nothing
+		return []int{0}
+	case n != nil:
+		return []int{*n}
+	}
+	n := []int{0}
+	for i := 1; i <= someStreams; i++ {
+		if k := i * L / someStreams; k > n[len(n)-1] {
+			n = append(n, k)
+		}
+	}
+	return n
+}
+
+// someStreams is how many numbers of streamed layers are tried besides none.
+const someStreams = 4
+
+// leastStreamed is the fewest layers that are to be streamed for a tiling to fit the device; all where it never does.
+func (z *counted) leastStreamed(tl model.Tiling) int {
+	return sort.Search(z.p.Desc.L, func(n int) bool {
+		tl.Stream = n
+		return z.p.onDevice(z.size(tl))
+	})
+}
+
 // someMoves is about how many numbers of moved layers are tried: counting a plan takes time by the layer.
 const someMoves = 64
 
-// checkForced refuses to move more layers than can be moved.
+// checkForced refuses to move more layers than can be moved, and to stream more than there are.
 func (p problem) checkForced() error {
+	if n := p.Forced.Stream; n != nil && *n > p.Desc.L {
+		return errs.Usagef("%s %d: the model has %d layers", errs.Option("stream-layers"), *n, p.Desc.L)
+	}
 	if m, most := p.Forced.Moved, model.MostMoved(p.Desc.L); m != nil && *m > most {
 		return errs.Usagef("%s %d: of the model's %d layers %d can be moved: two stay on the device, and the last one is "+
 			"not kept", errs.Option("move-layers"), *m, p.Desc.L, most)
@@ -158,8 +189,8 @@ func (p problem) checkForced() error {
 // candidate is a plan that fits, with the least time that it can take.
 type candidate struct {
 	model.Tiling
-	least float64 // seconds, copies beside the operations left out
-	moved float64 // seconds that those copies take in one direction
+	least float64 // seconds, without any wait for copies beside the operations
+	moved float64 // seconds that those copies take in the direction in which there are more
 }
 
 // choose picks the plan of the least predicted time within the limits. What does not fit is an error of kind NoFit,
@@ -174,7 +205,7 @@ func (p Planner) choose(w Work) (Plan, error) {
 const copying = 0.05
 
 // chooseTwo is choose that returns besides the best plan the best one of another kind: another tile, another policy, or
-// with layers moved instead of none. It has no tile where there is none.
+// with layers moved or streamed instead of none. It has no tile where there is none.
 func (pr Planner) chooseTwo(w Work) (best, next Plan, err error) {
 	if w.Last != nil {
 		return pr.chooseBoth(w)
@@ -220,32 +251,51 @@ func (pr Planner) chooseTwo(w Work) (best, next Plan, err error) {
 }
 
 // kind tells plans apart that are worth comparing.
-func kind(c *candidate) [3]int {
-	moved := 0
-	if c.Moved > 0 {
-		moved = 1
-	}
-	return [3]int{c.Tile, int(c.Keep), moved}
+func kind(c *candidate) [4]int {
+	return [4]int{c.Tile, int(c.Keep), min(c.Moved, 1), min(c.Stream, 1)}
 }
 
-// candidates are the plans that fit: for every tile, policy and number of moved layers the one in which as many
-// layers as there is room for keep more, with the MLP in the largest pieces that fit.
+// candidates are the plans that fit: for every tile, policy and numbers of moved and streamed layers the one in which
+// as many layers as there is room for keep more, with the MLP in the largest pieces that fit.
 func (z *counted) candidates() []candidate {
 	var out []candidate
 	for _, t := range z.p.tiles() {
 		mlp, head := z.p.pieces(t)
-		seconds := map[model.Keep]float64{} // of plans that move nothing
+		seconds := map[model.Keep]float64{} // of plans that move and stream nothing
 		for _, keep := range z.p.keeps() {
 			for _, moved := range z.p.moves() {
-				for _, rows := range mlp {
-					tl := model.Tiling{Tile: t, Keep: keep, Moved: moved, MLPRows: rows, HeadRows: head}
-					if pl := z.size(tl); z.p.Allows(pl) {
-						tl.More = z.more(pl)
-						out = append(out, z.candidate(tl, seconds))
-						break
-					}
+				tl := model.Tiling{Tile: t, Keep: keep, Moved: moved, HeadRows: head}
+				for _, tl := range z.streaming(tl, mlp) {
+					out = append(out, z.candidate(tl, seconds))
 				}
 			}
+		}
+	}
+	return out
+}
+
+// streaming are a tiling's plans by the number of streamed layers. One that streams more is none unless more fits by
+// it.
+func (z *counted) streaming(tl model.Tiling, mlp []int) (out []model.Tiling) {
+	counts := z.streams()
+	if tl.MLPRows = mlp[len(mlp)-1]; z.p.Forced.Stream == nil && len(counts) > 1 {
+		if n := z.leastStreamed(tl); !slices.Contains(counts, n) {
+			counts = append(counts, n)
+			slices.Sort(counts)
+		}
+	}
+	for _, tl.Stream = range counts {
+		for _, tl.MLPRows = range mlp {
+			pl := z.size(tl)
+			if !z.p.Allows(pl) {
+				continue
+			}
+			tl := tl
+			tl.More = z.more(pl)
+			if n := len(out); n == 0 || tl.More != out[n-1].More || tl.MLPRows != out[n-1].MLPRows {
+				out = append(out, tl)
+			}
+			break
 		}
 	}
 	return out
@@ -290,144 +340,40 @@ func (z *counted) candidate(tl model.Tiling, known map[model.Keep]float64) candi
 	if tl.More > 0 {
 		c.least -= float64(tl.More) / float64(z.p.Desc.L-1) * (at(tl.Keep) - at(tl.Keep-1))
 	}
-	if tl.Moved > 0 {
-		tiles := (z.batch.N() + tl.Tile - 1) / tl.Tile
-		c.moved = float64(z.size(tl).MovedBytes) * float64(tiles) / z.p.Rates.Moved
+	if tl.Moved > 0 || tl.Stream > 0 {
+		tiles, pl := (z.batch.N()+tl.Tile-1)/tl.Tile, z.size(tl)
+		// Each tile's way forward and back needs all streamed layers but those that lie in the slots, and so does each way
+		// forward before.
+		ways := 2*tiles + tiles - 1
+		c.moved = (float64(pl.MovedBytes)*float64(tiles) + float64(pl.Streamed)*float64(ways)) / z.p.Rates.Moved
 	}
 	return c
 }
 
-// least is the plan of the least memory.
-func (z *counted) least() Plan {
-	var least Plan
-	for i, tl := range z.smallest() {
-		if pl := z.size(tl); i == 0 || pl.Host+pl.Device < least.Host+least.Device {
-			least = pl
-		}
-	}
-	if z.p.Kind != Step {
-		return least
-	}
-	return z.count(least.Tiling)
-}
-
-// smallest are the tilings of least device memory, and with nothing moved of least memory in all, for every tile.
-func (z *counted) smallest() []model.Tiling {
-	var out []model.Tiling
-	keeps, moves := z.p.keeps(), z.p.moves()
-	for _, t := range z.p.tiles() {
-		mlp, head := z.p.pieces(t)
-		tl := model.Tiling{Tile: t, Keep: keeps[len(keeps)-1], Moved: moves[0], MLPRows: mlp[len(mlp)-1], HeadRows: head}
-		out = append(out, tl)
-		if most := moves[len(moves)-1]; most > moves[0] {
-			tl.Moved = most
-			out = append(out, tl)
-		}
-	}
-	return out
-}
-
-// forward is the plan of what only goes forward: a tile that is longer takes no longer, so the longest that fits.
+// forward is the plan of what only goes forward: a tile that is longer takes no longer, so the longest that fits. Where
+// weights must be streamed, as few layers as fit; a session's tokens read all weights each, so there the fewest of any
+// tile.
 func (z *counted) forward() (Plan, error) {
-	for _, tl := range z.smallest() {
-		if pl := z.size(tl); z.p.Allows(pl) {
+	all := z.smallest()
+	for _, tl := range all {
+		if pl := z.size(tl); tl.Stream == z.streams()[0] && z.p.Allows(pl) {
 			return pl, nil
 		}
 	}
-	least, _, err := z.none()
-	return least, err
-}
-
-// none is the plan of the least memory, and the refusal that says what it needs of what there is.
-func (z *counted) none() (least, next Plan, err error) {
-	p, least := z.p, z.least()
-	asked, how := fmt.Sprintf("%s %d", errs.Option("ctx"), p.Ctx), fmt.Sprintf("tile %d", least.Tile)
-	if p.Kind == Step {
-		how = least.How()
-	} else if p.Prompt > 0 {
-		asked = fmt.Sprintf("%s %d after %d tokens of prompt", errs.Option("max-tokens"), p.Ctx-p.Prompt, p.Prompt)
-	}
-	s := fmt.Sprintf("%s does not fit: the smallest plan (%s) needs %s of host memory", asked, how, ui.Bytes(least.Host))
-	if !p.OnHost {
-		s += fmt.Sprintf(" and %s of device memory", ui.Bytes(least.Device))
-	}
-	s += fmt.Sprintf("; %s allows %s", errs.Option("host-mem"), ui.Bytes(p.Limits.Host))
-	if !p.OnHost {
-		s += fmt.Sprintf(", %s %s", errs.Option("device-mem"), ui.Bytes(p.Limits.Device))
-	}
-	return least, next, errs.NoFitf("%s", s)
-}
-
-// fits reports whether some plan fits. What neither moves all nor nothing may fit where those two do not, one for
-// want of host memory and one for want of device memory.
-func (pr Planner) fits(w Work) (bool, error) {
-	if w.Last != nil {
-		if ok, err := pr.fits(w.AsLast()); !ok || err != nil {
-			return false, err
-		}
-		w.Last = nil
-	}
-	p := problem{w, pr}
-	z, err := newCounted(p)
-	if err != nil {
-		return false, err
-	}
-	for _, tl := range z.smallest() {
-		if p.Allows(z.size(tl)) {
-			return true, nil
-		}
-		if tl.Moved == 0 && z.size(tl).Host <= p.Limits.Host { // as much is moved as the device needs
-			moves := p.moves()
-			i := sort.Search(len(moves), func(i int) bool {
-				tl.Moved = moves[i]
-				return z.size(tl).Device <= p.Limits.Device
-			})
-			if i < len(moves) {
-				if tl.Moved = moves[i]; p.Allows(z.size(tl)) {
-					return true, nil
-				}
-			}
-		}
-	}
-	return false, nil
-}
-
-// longest is the longest context that fits, found by doubling and halving, to within 1/256; 0 when not even 64 tokens
-// do. at is the work at a context; one that is too short for the group asked for says nothing about memory.
-func (p Planner) longest(at func(ctx int) (Work, error)) (int, error) {
-	const unit = 64 // contexts are tried in these steps
-	fits := func(n int) (bool, error) {
-		w, err := at(n * unit)
-		if errs.Code(err) == int(errs.Usage) {
-			return true, nil
-		}
-		if err != nil {
-			return false, err
-		}
-		return p.fits(w)
-	}
-	lo, hi := 0, 1
-	for {
-		ok, err := fits(hi)
-		if err != nil {
-			return 0, err
-		}
-		if !ok || hi*unit >= 1<<27 {
+	var fewest Plan
+	for _, tl := range all {
+		if z.p.Forced.Stream != nil {
 			break
 		}
-		lo, hi = hi, hi*2
-	}
-	for hi-lo > max(1, lo/256) {
-		mid := (lo + hi) / 2
-		ok, err := fits(mid)
-		if err != nil {
-			return 0, err
-		}
-		if ok {
-			lo = mid
-		} else {
-			hi = mid
+		tl.Stream = z.leastStreamed(tl)
+		pl := z.size(tl)
+		if better := fewest.Tile == 0 || z.p.Kind == Session && pl.Stream < fewest.Stream; better && z.p.Allows(pl) {
+			fewest = pl
 		}
 	}
-	return lo * unit, nil
+	if fewest.Tile > 0 {
+		return fewest, nil
+	}
+	least, _, err := z.none()
+	return least, err
 }

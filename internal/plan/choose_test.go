@@ -30,6 +30,12 @@ func on7b(ctx int) Work {
 		Weight: model.AllIn(tensor.Dense(tensor.F16)), Spec: s2attn.Spec{Mode: s2attn.Split, Group: ctx / 4}, Ctx: ctx, Batch: 1}
 }
 
+// on70b is the paper's recipe on LLaMA-2 70B.
+func on70b(d model.Desc) model.Train {
+	targets := []string{"q_proj", "k_proj", "v_proj", "o_proj"}
+	return lora.Fresh{Embed: true, Norms: true, Rank: 8, Alpha: 16, Targets: targets}.Train(d)
+}
+
 const gib = 1 << 30
 
 // A limit between two policies is used: as many layers keep the larger part as fit, and no more would.
@@ -108,8 +114,11 @@ func TestChooseIsBest(t *testing.T) {
 			for _, keep := range p.keeps() {
 				for moved := range model.MostMoved(p.Desc.L) + 1 {
 					for more := range p.Desc.L - 1 {
-						tl := model.Tiling{Tile: tile, Keep: keep, Moved: moved, More: more, MLPRows: mlp[0], HeadRows: head}
-						if p.Allows(z.size(tl)) {
+						for stream := range p.Desc.L + 1 {
+							tl := model.Tiling{Tile: tile, Keep: keep, Moved: moved, Stream: stream, More: more, MLPRows: mlp[0], HeadRows: head}
+							if !p.Allows(z.size(tl)) {
+								continue
+							}
 							tried++
 							if s := z.count(tl).Seconds(p.Rates, 1); s < chosen*0.985 { // copies that nothing waits for count a little
 								t.Errorf("%d and %d GiB: tile %d, %s in %.4g s; chosen tile %d, %s in %.4g s", lim.Device/gib, lim.Host/gib,

@@ -26,7 +26,9 @@ type counted struct {
 	c         *ops.Counter
 	m         *model.Model
 	params    int64
-	optimizer ops.Cost // of one update
+	optimizer ops.Cost              // of one update
+	sizes     map[model.Tiling]Plan // memory of tilings that stream nothing
+	known     map[int]streamed      // by the number of streamed layers
 	batch     *model.Batch
 	row       *model.Batch // of one row, as scoring has it
 	few, some *counted     // of a deep model: the same with fewLayers and someLayers
@@ -59,7 +61,8 @@ func newCounted(p problem) (*counted, error) {
 }
 
 func newWhole(p problem) (*counted, error) {
-	z := &counted{p: p, c: ops.NewCounter(p.Machine.Act, p.Workspace, p.Rates), batch: p.batch(p.Ctx * p.Batch)}
+	z := &counted{p: p, sizes: map[model.Tiling]Plan{}, known: map[int]streamed{},
+		c: ops.NewCounter(p.Machine.Act, p.Workspace, p.Rates), batch: p.batch(p.Ctx * p.Batch)}
 	if z.row = z.batch; p.Batch > 1 {
 		z.row = p.batch(p.Ctx)
 	}
@@ -71,7 +74,7 @@ func newWhole(p problem) (*counted, error) {
 	var err error
 	if z.m, err = model.New(z.c, p.Desc, p.Train, func(name string) (tensor.Stored, error) {
 		return p.stored(name, shapes[name])
-	}, params); err != nil {
+	}, model.Memory{Params: params}); err != nil {
 		return nil, err
 	}
 	z.params = params.Peak()
@@ -109,8 +112,44 @@ func (z *counted) runner(spec s2attn.Spec, tl model.Tiling, act, host *ops.Arena
 // 8 bytes for a page of 4 KiB. The driver takes them when the memory is locked.
 const pageEntries = 512
 
+// streamed is what the weights of streamed layers take, in bytes.
+type streamed struct{ host, slots int64 }
+
+// stream is what those of n layers take.
+func (z *counted) stream(n int) streamed {
+	s, known := z.known[n]
+	if !known {
+		s.host, s.slots = z.m.StreamBytes(n)
+		z.known[n] = s
+	}
+	return s
+}
+
 // size is the plan's memory alone.
 func (z *counted) size(tl model.Tiling) Plan {
+	s, whole := z.stream(tl.Stream), tl
+	whole.Stream = 0
+	pl, known := z.sizes[whole]
+	if !known {
+		pl = z.passes(whole)
+		z.sizes[whole] = pl
+	}
+	pl.Stream, pl.Weights, pl.Slots, pl.Streamed = tl.Stream, z.c.Weights-s.host, s.slots, s.host
+	p := z.p
+	if !p.OnHost {
+		pl.Context += (pl.Halo + pl.MovedBytes + pl.Streamed) / pageEntries
+	}
+	pl.Device = pl.Params + pl.Act + pl.Workspace + pl.Context + pl.Weights + pl.Slots
+	pl.Host = pl.Halo + pl.MovedBytes + pl.Streamed + pl.IDs + p.Made + pl.Base
+	if p.OnHost { // all memory is host memory; frozen weights are mapped pages, reported apart
+		pl.Host += pl.Params + pl.Act + pl.Workspace
+		pl.Device = 0
+	}
+	return pl
+}
+
+// passes is what the passes of a tiling take, and what is the same for all tilings.
+func (z *counted) passes(tl model.Tiling) Plan {
 	p := z.p
 	arena := ops.SizingArena
 	if p.Kind == Session { // which is taken to be used
@@ -134,18 +173,8 @@ func (z *counted) size(tl model.Tiling) Plan {
 		r.NewSession(p.Ctx).Close()
 	}
 	pl := Plan{Tiling: tl, Params: z.params, Act: act.Peak(), MovedBytes: r.MovedBytes(), Workspace: p.Workspace,
-		Context: p.Context,
-		Weights: z.c.Weights, IDs: p.IDs, Base: p.Base, Trainable: z.m.Params.Count(), Optimizer: z.optimizer}
+		Context: p.Context, IDs: p.IDs, Base: p.Base, Trainable: z.m.Params.Count(), Optimizer: z.optimizer}
 	pl.Halo = host.Peak() - pl.MovedBytes
-	if !p.OnHost {
-		pl.Context += (pl.Halo + pl.MovedBytes) / pageEntries
-	}
-	pl.Device = pl.Params + pl.Act + pl.Workspace + pl.Context + pl.Weights
-	pl.Host = pl.Halo + pl.MovedBytes + pl.IDs + p.Made + pl.Base
-	if p.OnHost { // all memory is host memory; frozen weights are mapped pages, reported apart
-		pl.Host += pl.Params + pl.Act + pl.Workspace
-		pl.Device = 0
-	}
 	return pl
 }
 
@@ -173,7 +202,7 @@ const (
 
 // seconds predicts a micro-batch. Of a long one a part is counted, and so of a deep model whose layers are all alike.
 func (z *counted) seconds(tl model.Tiling) float64 {
-	if z.few != nil && tl.More == 0 && tl.Moved == 0 {
+	if z.few != nil && tl.More == 0 && tl.Moved == 0 && tl.Stream == 0 {
 		few, some := z.few.seconds(tl), z.some.seconds(tl)
 		return some + float64(z.p.Desc.L-someLayers)/(someLayers-fewLayers)*(some-few)
 	}

@@ -46,7 +46,7 @@ func TestForwardIsExact(t *testing.T) {
 			}
 			m, err := model.New(b, d, model.Train{Frozen: true}, func(name string) (tensor.Stored, error) {
 				return tensor.Stored{Format: tensor.Dense(tensor.BF16), Shape: shapes[name], Data: zeros[:2*shapes[name].Elems()]}, nil
-			}, arenas["params"])
+			}, model.Memory{Params: arenas["params"]})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -76,19 +76,32 @@ func on7bForward(k Kind, ctx int) Work {
 }
 
 // The longest tile that fits is taken. A row that is scored in groups needs no room for a session's keys and values.
+// Where no tile fits with all weights on the device, as few layers as fit are streamed: of a session, whose every token
+// reads them, the fewest of any tile, and of a row those of the longest tile.
 func TestForwardTiles(t *testing.T) {
 	for _, c := range []struct {
 		kind   Kind
 		device int64 // MiB
+		forced int   // -1: free
 		tile   int   // 0: nothing fits
-	}{{Session, 40 << 10, 8192}, {Session, 31000, 4096}, {Session, 27 << 10, 0}, {Score, 27 << 10, 8192}, {Score, 14500, 4096}, {Score, 12 << 10, 0}} {
+		stream int
+	}{{Session, 40 << 10, -1, 8192, 0}, {Session, 31000, -1, 4096, 0}, {Session, 27 << 10, 0, 0, 0}, {Session, 27 << 10, -1, 2048, 9},
+		{Session, 40 << 10, 5, 8192, 5}, {Score, 27 << 10, -1, 8192, 0}, {Score, 14500, -1, 4096, 0}, {Score, 12 << 10, 0, 0, 0},
+		{Score, 12 << 10, -1, 8192, 9}, {Score, 4 << 10, -1, 8192, 30}, {Score, 2 << 10, -1, 0, 0}} {
 		w := on7bForward(c.kind, 1<<15)
 		if c.kind == Score {
 			w.Spec = s2attn.Spec{Mode: s2attn.Split, Group: 2048}
 		}
-		pl, err := h100(c.device<<20, 64*gib).choose(w)
-		if fits := err == nil; fits != (c.tile > 0) || fits && pl.Tile != c.tile {
-			t.Errorf("kind %d in %d MiB: tile %d of %d MiB, %v; want %d", c.kind, c.device, pl.Tile, pl.Device>>20, err, c.tile)
+		if c.forced >= 0 {
+			w.Forced.Stream = &c.forced
+		}
+		p := h100(c.device<<20, 64*gib)
+		pl, err := p.choose(w)
+		if fits := err == nil; fits != (c.tile > 0) || fits && (pl.Tile != c.tile || pl.Stream != c.stream) {
+			t.Errorf("kind %d in %d MiB: tile %d, %d streamed, %d MiB, %v; want %d, %d", c.kind, c.device, pl.Tile, pl.Stream, pl.Device>>20, err, c.tile, c.stream)
+		}
+		if fits, err2 := p.fits(w); fits != (err == nil) || err2 != nil {
+			t.Errorf("kind %d in %d MiB: fits %v (%v)", c.kind, c.device, fits, err2)
 		}
 	}
 }

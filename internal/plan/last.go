@@ -71,7 +71,7 @@ func (p Planner) chooseBoth(w Work) (best, next Plan, err error) {
 		return best, next, refusal
 	}
 	if refusal == nil {
-		p.beside = &last
+		p.beside, first.Forced.Stream = &last, &last.Stream // one model is loaded for both
 	}
 	best, next, err = p.chooseTwo(first)
 	best.Last, next.Last = &last, &last
@@ -105,6 +105,10 @@ func (p Work) Check(pl Plan) error {
 		if err := p.AsLast().check(pl.Last.Tiling); err != nil {
 			return fmt.Errorf("last: %w", err)
 		}
+		if pl.Stream != pl.Last.Stream {
+			return fmt.Errorf("last: stream: %d, where the first steps have %d, and one model is loaded", pl.Last.Stream,
+				pl.Stream)
+		}
 	}
 	return nil
 }
@@ -117,6 +121,7 @@ func (p Work) check(tl model.Tiling) error {
 		v, from, to int
 	}{
 		{"tile", tl.Tile, 1, n}, {"more", tl.More, 0, p.Desc.L}, {"moved", tl.Moved, 0, model.MostMoved(p.Desc.L)},
+		{"stream", tl.Stream, 0, p.Desc.L},
 		{"mlp_rows", tl.MLPRows, 1, n}, {"head_rows", tl.HeadRows, 1, n},
 	} {
 		if c.v < c.from || c.v > c.to {

@@ -57,12 +57,17 @@ func (asked Memory) HostLimit() (int64, error) {
 }
 
 // Allows reports whether a plan is within the limits, its last steps too.
-func (p Planner) Allows(pl Plan) bool {
+func (p Planner) Allows(pl Plan) bool { return p.room(pl).Host <= p.Limits.Host && p.onDevice(pl) }
+
+// onDevice reports whether it is as far as the device's memory goes.
+func (p Planner) onDevice(pl Plan) bool { return p.OnHost || p.room(pl).Device <= p.Limits.Device }
+
+// room is what a plan takes, beside last steps that are settled.
+func (p Planner) room(pl Plan) Plan {
 	if p.beside != nil {
 		pl.Last = p.beside
 	}
-	pl = pl.Room()
-	return pl.Host <= p.Limits.Host && (p.OnHost || pl.Device <= p.Limits.Device)
+	return pl.Room()
 }
 
 // Needs says what a plan takes of which memory, and what it may.

@@ -27,6 +27,7 @@ type Training struct {
 	Tile            int      // 0: the planner's choice
 	KeepActivations string   // auto: the planner's choice
 	MoveLayers      int      // -1: the planner's choice
+	StreamLayers    *int     // nil: the planner's choice
 }
 
 // Step is the step that the options state for a model, with its validation, but for what its data take.
@@ -47,6 +48,7 @@ func (c Training) Step(d model.Desc, tr model.Train, weight model.Formats) (Work
 	if c.MoveLayers >= 0 {
 		w.Forced.Moved = &c.MoveLayers
 	}
+	w.Forced.Stream = c.StreamLayers
 	return w, w.attend(c)
 }
 
@@ -119,13 +121,22 @@ func (c Training) Stated(opened *load.Base, d model.Desc, weight model.Formats) 
 	return w, err
 }
 
-// MoveNote says that moving layers frees nothing where all memory is the host's; "" where it does.
-func (c Training) MoveNote(m machine.Machine) string {
+// MemoryNotes say which options free no memory: where all of it is the host's, and where no weight is frozen.
+func (c Training) MemoryNotes(m machine.Machine) (notes []string) {
+	const onHost = "%s %d frees nothing on a CPU, where all memory is the host's"
 	if c.MoveLayers > 0 && m.OnHost {
-		return fmt.Sprintf("%s %d frees nothing on a CPU, where all memory is the host's", errs.Option("move-layers"),
-			c.MoveLayers)
+		notes = append(notes, fmt.Sprintf(onHost, errs.Option("move-layers"), c.MoveLayers))
 	}
-	return ""
+	if n := c.StreamLayers; n != nil && *n > 0 {
+		switch {
+		case m.OnHost:
+			notes = append(notes, fmt.Sprintf(onHost, errs.Option("stream-layers"), *n))
+		case c.Tune == "full":
+			notes = append(notes, fmt.Sprintf("%s %d streams nothing: under %s full no weight is frozen",
+				errs.Option("stream-layers"), *n, errs.Option("tune")))
+		}
+	}
+	return notes
 }
 
 // batchBytes is the host memory of a micro-batch: a row's copy, its ids, targets and dropout keys.

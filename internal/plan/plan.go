@@ -57,6 +57,8 @@ type Forced struct {
 	Tile  int    // tokens, 0 when free
 	Keep  string // what layers keep, "" when free
 	Moved *int   // layers whose kept part is moved, nil when free
+	// layers whose frozen weights are streamed, nil when free; of no meaning where all memory is the host's
+	Stream *int
 }
 
 // Plan is a choice and what it costs.
@@ -68,7 +70,9 @@ type Plan struct {
 	MovedBytes int64 `json:"moved_bytes"`     // activations moved to host memory
 	Workspace  int64 `json:"workspace_bytes"` // packing buffers and libraries
 	Context    int64 `json:"context_bytes"`   // the driver's context, the kernels' code and the libraries
-	Weights    int64 `json:"weights_bytes"`   // frozen weights: mapped pages on the CPU
+	Weights    int64 `json:"weights_bytes"`   // frozen weights that are resident: mapped pages on the CPU
+	Slots      int64 `json:"slots_bytes"`     // of the device, for streamed weights
+	Streamed   int64 `json:"streamed_bytes"`  // frozen weights that wait in host memory
 	IDs        int64 `json:"ids_bytes"`
 	Base       int64 `json:"base_bytes"` // the process itself
 

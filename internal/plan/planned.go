@@ -31,8 +31,9 @@ type Planned struct {
 
 	Chip        string     `json:"chip"`
 	Keep        model.Keep `json:"keep"`
-	More        int        `json:"more"`  // layers that keep the next larger part
-	Moved       int        `json:"moved"` // layers whose kept part waits in host memory
+	More        int        `json:"more"`   // layers that keep the next larger part
+	Moved       int        `json:"moved"`  // layers whose kept part waits in host memory
+	Stream      int        `json:"stream"` // layers whose frozen weights wait in host memory
 	MLPRows     int        `json:"mlp_rows"`
 	HeadRows    int        `json:"head_rows"`
 	Trainable   int64      `json:"trainable"`
@@ -43,6 +44,8 @@ type Planned struct {
 	Workspace   int64      `json:"workspace_bytes"`
 	Context     int64      `json:"context_bytes"`
 	Weights     int64      `json:"weights_bytes"`
+	Slots       int64      `json:"slots_bytes"`
+	Streamed    int64      `json:"streamed_bytes"`
 	IDs         int64      `json:"ids_bytes"`
 	Base        int64      `json:"base_bytes"`
 	DeviceLimit int64      `json:"device_limit_bytes"`
@@ -95,6 +98,7 @@ type PlannedLast struct {
 	Keep       model.Keep `json:"full_keep"`
 	More       int        `json:"full_more"`
 	Moved      int        `json:"full_moved"`
+	Stream     int        `json:"full_stream"`
 	MLPRows    int        `json:"full_mlp_rows"`
 	HeadRows   int        `json:"full_head_rows"`
 	DevicePlan int64      `json:"full_device_plan_bytes"`
@@ -110,7 +114,8 @@ func NewPlannedLast(w Work, pl Plan, r ops.Rates, accum int) *PlannedLast {
 	if l == nil {
 		return nil
 	}
-	return &PlannedLast{Tile: l.Tile, Keep: l.Keep, More: l.More, Moved: l.Moved, MLPRows: l.MLPRows, HeadRows: l.HeadRows,
+	return &PlannedLast{Tile: l.Tile, Keep: l.Keep, More: l.More, Moved: l.Moved, Stream: l.Stream, MLPRows: l.MLPRows,
+		HeadRows:   l.HeadRows,
 		DevicePlan: l.Device, HostPlan: l.Host, PredictedS: l.Seconds(r, accum), when: w.Last.When}
 }
 
@@ -160,7 +165,8 @@ func Run(c Options, m machine.Machine) (*Planned, error) {
 		Shape: s.name, Ctx: w.Ctx, Group: w.Group(), Tile: pl.Tile, Device: m.Device, DType: TypeName(m.Act),
 		DevicePlan: room.Device, HostPlan: room.Host,
 		PredictedS: pl.Seconds(rates, c.Accum), Fits: refusal == nil, Chip: m.Chip, Keep: pl.Keep, More: pl.More,
-		Moved: pl.Moved, MLPRows: pl.MLPRows, HeadRows: pl.HeadRows, Trainable: pl.Trainable,
+		Moved: pl.Moved, Stream: pl.Stream, MLPRows: pl.MLPRows, HeadRows: pl.HeadRows, Trainable: pl.Trainable,
+		Slots: room.Slots, Streamed: room.Streamed,
 		Params: room.Params, Act: room.Act, Halo: room.Halo, MovedBytes: room.MovedBytes, Workspace: room.Workspace,
 		Context: room.Context, Weights: room.Weights, IDs: room.IDs, Base: room.Base,
 		DeviceLimit: p.Limits.Device, HostLimit: p.Limits.Host, positions: positions, notes: notes,
@@ -169,7 +175,7 @@ func Run(c Options, m machine.Machine) (*Planned, error) {
 	out.Attn, out.PlannedLast = w.Attn(), NewPlannedLast(w, pl, rates, c.Accum)
 	c.Ctx = w.Ctx
 	out.predictions(c.Training, w, m)
-	if note := c.MoveNote(m); note != "" {
+	for _, note := range c.MemoryNotes(m) {
 		out.notes = append(out.notes, "note: "+note)
 	}
 	if note := load.Unsegmented(s.desc, w.Spec); note != "" {

@@ -91,13 +91,14 @@ func (p *Planned) printBytes(w io.Writer) {
 	device := []row{{"trained values, gradients, moments", p.Params}, {"activations, windows, logits", p.Act},
 		{"packing and libraries", p.Workspace}}
 	host := []row{{"activations moved to host memory", p.MovedBytes}, {"halos: keys and values between tiles", p.Halo},
+		{"frozen weights that wait to be streamed", p.Streamed},
 		{"token ids and rows", p.IDs}, {"the process itself", p.Base}, {"host memory in all", p.HostPlan}}
 	rows := append(device, host...)
 	if p.onHost {
 		rows = append(rows, row{"frozen weights, mapped from the file", p.Weights})
 	} else {
-		rows = append(append(device, row{"frozen weights", p.Weights}, row{"the driver's context and kernels", p.Context},
-			row{"device memory in all", p.DevicePlan}), host...)
+		rows = append(append(device, row{"frozen weights", p.Weights + p.Slots},
+			row{"the driver's context and kernels", p.Context}, row{"device memory in all", p.DevicePlan}), host...)
 	}
 	table := [][]string{{"where", "bytes"}}
 	for _, r := range rows {
@@ -146,11 +147,13 @@ func (p *Planned) printHow(w io.Writer) {
 }
 
 func (p *Planned) tiling() model.Tiling {
-	return model.Tiling{Tile: p.Tile, Keep: p.Keep, More: p.More, Moved: p.Moved, MLPRows: p.MLPRows, HeadRows: p.HeadRows}
+	return model.Tiling{Tile: p.Tile, Keep: p.Keep, More: p.More, Moved: p.Moved, Stream: p.Stream,
+		MLPRows: p.MLPRows, HeadRows: p.HeadRows}
 }
 
 func (l *PlannedLast) tiling() model.Tiling {
-	return model.Tiling{Tile: l.Tile, Keep: l.Keep, More: l.More, Moved: l.Moved, MLPRows: l.MLPRows, HeadRows: l.HeadRows}
+	return model.Tiling{Tile: l.Tile, Keep: l.Keep, More: l.More, Moved: l.Moved, Stream: l.Stream,
+		MLPRows: l.MLPRows, HeadRows: l.HeadRows}
 }
 
 // printTiling writes how a step is cut up, and what its layers hold.

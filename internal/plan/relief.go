@@ -36,7 +36,9 @@ type relief struct {
 // less.
 var reliefs = []relief{
 	{ // what the planner would have chosen itself
-		func(c *Training) bool { return c.Tile > 0 || c.KeepActivations != "auto" || c.MoveLayers >= 0 },
+		func(c *Training) bool {
+			return c.Tile > 0 || c.KeepActivations != "auto" || c.MoveLayers >= 0 || c.StreamLayers != nil
+		},
 		func(c *Training) (out errs.Advice) {
 			if c.Tile > 0 {
 				c.Tile, out = 0, append(out, errs.Change{Option: "tile", Value: "0"})
@@ -46,6 +48,9 @@ var reliefs = []relief{
 			}
 			if c.MoveLayers >= 0 {
 				c.MoveLayers, out = -1, append(out, errs.Change{Option: "move-layers", Value: "-1"})
+			}
+			if c.StreamLayers != nil {
+				c.StreamLayers, out = nil, append(out, errs.Change{Option: "stream-layers", Value: "auto"})
 			}
 			return out
 		},

@@ -56,7 +56,7 @@ func warm(be ops.Backend, w Work) error {
 		f := p.Weight(name)
 		n, _ := f.Bytes(shapes[name])
 		return tensor.Stored{Format: f, Shape: shapes[name], Data: zeros[:n]}, nil
-	}, params)
+	}, model.Memory{Params: params})
 	if err != nil {
 		return err
 	}

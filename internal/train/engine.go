@@ -20,16 +20,17 @@ type Engine struct {
 	Runner  *model.Runner
 	Scorers map[s2attn.Mode]*model.Runner // ways of attending that rows can be scored with
 
-	params, act, halo *ops.Arena
-	work              plan.Work
-	plan              plan.Plan
-	rope              model.Rope
-	last              bool
+	weights   *plan.ModelRoom
+	act, halo *ops.Arena
+	work      plan.Work
+	plan      plan.Plan
+	rope      model.Rope
+	last      bool
 }
 
-// Weights make a model in an arena; load.Base does.
+// Weights make a model in memory; load.Base does.
 type Weights interface {
-	New(be ops.Backend, tr model.Train, arena *ops.Arena, seed uint64) (*model.Model, error)
+	New(be ops.Backend, tr model.Train, mem model.Memory, seed uint64) (*model.Model, error)
 }
 
 // NewEngine takes the memory that the plan counted and loads the weights.
@@ -42,22 +43,17 @@ func NewEngine(b ops.Backend, w plan.Work, pl plan.Plan, base Weights, rope mode
 			ui.Bytes(room.Host-room.Base), ui.Bytes(free), errs.Option("host-mem"))
 	}
 	e := &Engine{Backend: b, work: w, plan: pl, rope: rope}
-	for _, a := range []struct {
-		to    **ops.Arena
-		name  string
-		space ops.Space
-		size  int64
-	}{{&e.params, "parameters", ops.Device, room.Params}, {&e.act, "activations", ops.Device, room.Act},
-		{&e.halo, "halos and moved activations", ops.Host, room.Halo + room.MovedBytes}} {
-		arena, err := ops.NewArena(b, a.name, a.space, a.size)
-		if err != nil {
-			e.Close()
-			return nil, err
-		}
-		*a.to = arena
-	}
 	var err error
-	if e.Model, err = base.New(b, w.Train, e.params, seed); err != nil {
+	if e.weights, err = plan.NewModelRoom(b, room); err == nil {
+		e.act, err = ops.NewArena(b, "activations", ops.Device, room.Act)
+	}
+	if err == nil {
+		e.halo, err = ops.NewArena(b, "halos and moved activations", ops.Host, room.Halo+room.MovedBytes)
+	}
+	if err == nil {
+		e.Model, err = base.New(b, w.Train, e.weights.Memory, seed)
+	}
+	if err != nil {
 		e.Close()
 		return nil, err
 	}
@@ -103,10 +99,13 @@ func (e *Engine) Close() {
 	if e.Model != nil {
 		_ = e.Model.Release() // what fails here fails again, and is seen, where memory is next taken
 	}
-	for _, a := range []*ops.Arena{e.params, e.act, e.halo} {
+	for _, a := range []*ops.Arena{e.act, e.halo} {
 		if a != nil {
 			a.Free(e.Backend)
 		}
+	}
+	if e.weights != nil {
+		e.weights.Free(e.Backend)
 	}
 }
 

@@ -141,7 +141,7 @@ func (s *setup) facts(log io.Writer, done int) (float64, error) {
 	}
 	line("trainable", "%d parameters", s.plan.Trainable)
 	s.memoryFacts(line)
-	if note := c.MoveNote(s.machine); note != "" {
+	for _, note := range c.MemoryNotes(s.machine) {
 		line("note", "%s", note)
 	}
 	rates, err := s.machine.Predicting()
@@ -254,9 +254,11 @@ func (s *setup) memoryOf(line func(name, format string, a ...any), what string, 
 		return
 	}
 	line(what, "device: %s planned of %s: %s (%s)", size(p.Device), size(s.planner.Limits.Device),
-		parts("weights, parameters, activations, context and libraries", p.Weights, p.Params, p.Act, p.Context+p.Workspace), how)
+		parts("weights, parameters, activations, context and libraries", p.Weights+p.Slots, p.Params, p.Act,
+			p.Context+p.Workspace), how)
 	line("", "host: %s planned of %s: %s", size(p.Host), size(s.planner.Limits.Host),
-		parts("halos, moved activations, token ids, process", p.Halo, p.MovedBytes, p.IDs, p.Base))
+		parts("halos, moved activations, streamed weights, token ids, process", p.Halo, p.MovedBytes, p.Streamed, p.IDs,
+			p.Base))
 }
 
 // firstRow shows the first row decoded, with its cuts and its scored tokens marked.

@@ -76,7 +76,7 @@ func readerOf(t *testing.T, dir string, ctx int) reader {
 		t.Cleanup(func() { a.Free(be) })
 		return a
 	}
-	m, err := base.New(be, base.Frozen(), arena(ops.Device), 0)
+	m, err := base.New(be, base.Frozen(), model.Memory{Params: arena(ops.Device)}, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,141 @@
+package plan
+
+import (
+	"fmt"
+	"slices"
+	"sort"
+
+	"longlora/internal/errs"
+	"longlora/internal/model"
+	"longlora/internal/ui"
+)
+
+// least is the plan of the least memory.
+func (z *counted) least() Plan {
+	var least Plan
+	for i, tl := range z.smallest() {
+		if pl := z.size(tl); i == 0 || pl.Host+pl.Device < least.Host+least.Device {
+			least = pl
+		}
+	}
+	if z.p.Kind != Step {
+		return least
+	}
+	return z.count(least.Tiling)
+}
+
+// smallest are the tilings of least device memory, and with nothing moved or streamed of least memory in all, for every
+// tile.
+func (z *counted) smallest() []model.Tiling {
+	var out []model.Tiling
+	keeps, moves, streams := z.p.keeps(), z.p.moves(), z.streams()
+	for _, t := range z.p.tiles() {
+		mlp, head := z.p.pieces(t)
+		tl := model.Tiling{Tile: t, Keep: keeps[len(keeps)-1], MLPRows: mlp[len(mlp)-1], HeadRows: head}
+		for _, tl.Moved = range slices.Compact([]int{moves[0], moves[len(moves)-1]}) {
+			for _, tl.Stream = range slices.Compact([]int{streams[0], streams[len(streams)-1]}) {
+				out = append(out, tl)
+			}
+		}
+	}
+	return out
+}
+
+// none is the plan of the least memory, and the refusal that says what it needs of what there is.
+func (z *counted) none() (least, next Plan, err error) {
+	p, least := z.p, z.least()
+	asked, how := fmt.Sprintf("%s %d", errs.Option("ctx"), p.Ctx), fmt.Sprintf("tile %d", least.Tile)
+	if p.Kind == Step {
+		how = least.How()
+	} else if p.Prompt > 0 {
+		asked = fmt.Sprintf("%s %d after %d tokens of prompt", errs.Option("max-tokens"), p.Ctx-p.Prompt, p.Prompt)
+	}
+	s := fmt.Sprintf("%s does not fit: the smallest plan (%s) needs %s of host memory", asked, how, ui.Bytes(least.Host))
+	if !p.OnHost {
+		s += fmt.Sprintf(" and %s of device memory", ui.Bytes(least.Device))
+	}
+	s += fmt.Sprintf("; %s allows %s", errs.Option("host-mem"), ui.Bytes(p.Limits.Host))
+	if !p.OnHost {
+		s += fmt.Sprintf(", %s %s", errs.Option("device-mem"), ui.Bytes(p.Limits.Device))
+	}
+	return least, next, errs.NoFitf("%s", s)
+}
+
+// fits reports whether some plan fits.
+func (pr Planner) fits(w Work) (bool, error) {
+	if w.Last != nil {
+		if ok, err := pr.fits(w.AsLast()); !ok || err != nil {
+			return false, err
+		}
+		w.Last = nil
+	}
+	p := problem{w, pr}
+	z, err := newCounted(p)
+	if err != nil {
+		return false, err
+	}
+	for _, tl := range z.smallest() {
+		if p.Allows(z.size(tl)) || z.squeezed(tl) {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// squeezed reports whether a tiling fits with as many layers moved, and then streamed, as the device needs. What
+// neither moves all nor nothing may fit where those two do not, one for want of host memory and one for want of device
+// memory, and so with streaming.
+func (z *counted) squeezed(tl model.Tiling) bool {
+	moves, streams := z.p.moves(), z.streams()
+	if tl.Moved == moves[0] {
+		i := sort.Search(len(moves), func(i int) bool {
+			tl.Moved = moves[i]
+			return z.p.onDevice(z.size(tl))
+		})
+		tl.Moved = moves[min(i, len(moves)-1)]
+	}
+	if len(streams) > 1 {
+		tl.Stream = z.leastStreamed(tl)
+	}
+	return z.p.Allows(z.size(tl))
+}
+
+// longest is the longest context that fits, found by doubling and halving, to within 1/256; 0 when not even 64 tokens
+// do. at is the work at a context; one that is too short for the group asked for says nothing about memory.
+func (p Planner) longest(at func(ctx int) (Work, error)) (int, error) {
+	const unit = 64 // contexts are tried in these steps
+	fits := func(n int) (bool, error) {
+		w, err := at(n * unit)
+		if errs.Code(err) == int(errs.Usage) {
+			return true, nil
+		}
+		if err != nil {
+			return false, err
+		}
+		return p.fits(w)
+	}
+	lo, hi := 0, 1
+	for {
+		ok, err := fits(hi)
+		if err != nil {
+			return 0, err
+		}
+		if !ok || hi*unit >= 1<<27 {
+			break
+		}
+		lo, hi = hi, hi*2
+	}
+	for hi-lo > max(1, lo/256) {
+		mid := (lo + hi) / 2
+		ok, err := fits(mid)
+		if err != nil {
+			return 0, err
+		}
+		if ok {
+			lo = mid
+		} else {
+			hi = mid
+		}
+	}
+	return lo * unit, nil
+}
