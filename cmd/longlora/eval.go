@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -46,10 +47,7 @@ longlora eval --model merged --task ppl --data books.txt --ctx 16384 --protocol 
 				return err
 			})
 			if err == nil && page != "" {
-				var p *report.Page
-				if p, err = report.Eval(rep); err == nil {
-					err = p.Write(page)
-				}
+				err = report.Eval(rep).Write(page)
 			}
 			if err != nil {
 				return err
@@ -63,6 +61,12 @@ longlora eval --model merged --task ppl --data books.txt --ctx 16384 --protocol 
 				ui.Table(c.OutOrStdout(), sideBySide(o.Models, rep.Results))
 			}
 			rulerLike(c.OutOrStdout(), rep.Results)
+			if len(rep.Data) > 0 {
+				fmt.Fprintf(c.OutOrStdout(), "\nperplexity on %s, %s protocol, stride %d; seed %d\n", strings.Join(rep.Data, ", "),
+					o.Protocol, o.Stride, rep.Seed)
+			} else {
+				fmt.Fprintf(c.OutOrStdout(), "\nseed %d\n", rep.Seed)
+			}
 			return nil
 		})
 }

@@ -57,6 +57,8 @@ type Result struct {
 // Report is what eval prints.
 type Report struct {
 	Results []Result `json:"results"`
+	Data    []string `json:"data,omitempty"` // that perplexity was measured on
+	Seed    uint64   `json:"seed"`           // of what is drawn
 }
 
 // Options are what is evaluated.
@@ -119,7 +121,7 @@ type item struct {
 
 // Run evaluates every model, task and length.
 func Run(ctx context.Context, cfg Job, be ops.Backend, log io.Writer) (Report, error) {
-	var rep Report
+	rep := Report{Data: cfg.Data, Seed: cfg.Seed}
 	words, hay, err := cfg.texts()
 	if err != nil {
 		return rep, err

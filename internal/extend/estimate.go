@@ -42,12 +42,18 @@ func (e *extension) estimate(ctx context.Context, training float64) error {
 	return nil
 }
 
+// How perplexity is measured: the reference's way.
+const (
+	protocol = "longlora"
+	stride   = 256
+)
+
 // job is the evaluation of one model at every length.
 func (e *extension) job(dir string, pos *rope.Positions, window *s2attn.Choice) eval.Job {
 	c := eval.Options{
 		Memory: e.cfg.Memory, StreamLayers: e.cfg.StreamLayers, Options: s2attn.Options{Attn: "full"}, Window: window,
 		Models: []string{dir},
-		Tasks:  []string{"ppl", "passkey"}, Stride: 256, Limit: e.cfg.EvalLimit, Protocol: "longlora",
+		Tasks:  []string{"ppl", "passkey"}, Stride: stride, Limit: e.cfg.EvalLimit, Protocol: protocol,
 		Trials: e.cfg.Trials, Depths: e.cfg.Depths, Seed: e.cfg.Seed, Words: e.cfg.Words,
 	}
 	for _, l := range e.rep.Lengths {

@@ -40,6 +40,8 @@ type Report struct {
 	Positions rundir.Positions `json:"positions"`
 	Lengths   []Length         `json:"lengths"`
 	Train     *rundir.Result   `json:"train"`
+	Protocol  string           `json:"protocol"` // of the perplexity
+	Stride    int              `json:"stride"`
 	Options   map[string]any   `json:"options"`
 	Out       string           `json:"out"`
 }
@@ -160,8 +162,8 @@ func (e *extension) open(ctx context.Context) (err error) {
 	if e.stream, err = data.Stream(ctx, o); err != nil {
 		return err
 	}
-	e.rep = Report{Model: c.Model, Ctx: c.Ctx, Positions: e.base.Record(e.pos.Positions), Options: map[string]any{},
-		Out: c.Out}
+	e.rep = Report{Model: c.Model, Ctx: c.Ctx, Protocol: protocol, Stride: stride,
+		Positions: e.base.Record(e.pos.Positions), Options: map[string]any{}, Out: c.Out}
 	for _, x := range c.Given {
 		e.rep.Options[string(x.Option)] = x.Value
 	}

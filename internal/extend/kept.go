@@ -9,7 +9,7 @@ import (
 // What is no loss at the base's own length: a perplexity that is higher by a hundredth at most, and recall that is
 // lower by 5 points at most: one passkey of thirty.
 const (
-	samePPL    = 0.01
+	SamePPL    = 0.01
 	sameRecall = 0.05
 )
 
@@ -24,7 +24,7 @@ func (r Report) Kept() (words string, lost bool) {
 	var parts []string
 	if was.PPL != nil && is.PPL != nil {
 		part := fmt.Sprintf("perplexity %s before, %s now", showPPL(was), showPPL(is))
-		if more := float64(*is.PPL)/float64(*was.PPL) - 1; is.PPL.Infinite() && !was.PPL.Infinite() || more > samePPL {
+		if more := float64(*is.PPL)/float64(*was.PPL) - 1; is.PPL.Infinite() && !was.PPL.Infinite() || more > SamePPL {
 			lost = true
 			if !math.IsInf(more, 0) {
 				part += fmt.Sprintf(" (%.1f %% higher)", 100*more)

@@ -2,8 +2,11 @@ package files
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
+	"strings"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -46,6 +49,30 @@ func Lock(dir, busy string) (*Locked, error) {
 			return nil, err
 		}
 	}
+}
+
+// Held reports whether another process holds a folder's lock, without touching it. Where the system does not tell it is
+// taken to be free.
+func Held(dir string) bool {
+	st, err := os.Stat(dir)
+	if err != nil {
+		return false
+	}
+	sys, ok := st.Sys().(*syscall.Stat_t)
+	if !ok {
+		return false
+	}
+	locks, err := os.ReadFile("/proc/locks")
+	if err != nil {
+		return false
+	}
+	inode := fmt.Sprintf(":%d ", sys.Ino)
+	for line := range strings.Lines(string(locks)) {
+		if strings.Contains(line, "FLOCK") && strings.Contains(line, inode) {
+			return true
+		}
+	}
+	return false
 }
 
 // stands reports whether the folder is still the one under its name.

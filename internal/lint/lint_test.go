@@ -46,7 +46,6 @@ var beside = map[string]string{
 
 // only says who may import what stands outside the module's own layers.
 var only = map[string]string{
-	"gonum.org/v1/plot":      "internal/report",
 	"github.com/spf13/cobra": "cmd/longlora",
 	"github.com/spf13/viper": "internal/cli",
 	"github.com/spf13/pflag": "cmd/longlora internal/cli internal/testkit/flags",

@@ -14,6 +14,7 @@ import (
 type judged struct {
 	name    string // in legends and tables
 	subject string // begins a sentence
+	style   int    // of its curves
 	ppl     []atLength
 	places  map[int][]eval.Position // by length: losses inside the window
 	recall  map[string][]atLength   // by task
@@ -57,12 +58,13 @@ func find(list []atLength, ctx int) (float64, bool) {
 
 // columns are extend's three models.
 func columns(r *extend.Report) []*judged {
-	last := &judged{name: "trained", subject: "After training, the model"}
+	last := &judged{name: "trained", subject: "After training, the model", style: styleTrained}
 	if r.Train == nil {
-		last = &judged{name: "merged, not trained", subject: "The merged model, whose positions alone are new,"}
+		last = &judged{name: "merged, not trained", subject: "The merged model, whose positions alone are new,",
+			style: styleTrained}
 	}
-	js := []*judged{{name: "base", subject: "The base"}, {name: "interpolated", subject: "With new positions and no " +
-		"training, the model"}, last}
+	js := []*judged{{name: "base", subject: "The base", style: styleBase},
+		{name: "interpolated", subject: "With new positions and no training, the model", style: styleInterpolated}, last}
 	for _, l := range r.Lengths {
 		for i, f := range []eval.Figures{l.Base, l.Interpolated, l.Trained} {
 			if f.PPL != nil {
@@ -100,7 +102,7 @@ func models(rs []eval.Result) []*judged {
 		}
 		i := slices.IndexFunc(js, func(j *judged) bool { return j.name == name })
 		if i < 0 {
-			i, js = len(js), append(js, &judged{name: name, subject: name})
+			i, js = len(js), append(js, &judged{name: name, subject: name, style: 1 + len(js)%styles})
 		}
 		if r.PPL != nil {
 			js[i].addPPL(r.Ctx, float64(*r.PPL), r.Positions)
@@ -152,29 +154,34 @@ func tasks(js []*judged) (out []string) {
 }
 
 // quality is the section on how good models are at each length.
-func quality(js []*judged) (Section, error) {
+func quality(js []*judged) Section {
 	s := Section{Title: "By length"}
-	if err := s.byLength("Perplexity by length (lower is better)", "perplexity", js, perplexity, 1); err != nil {
-		return s, err
-	}
-	if err := s.byPlace(js); err != nil {
-		return s, err
-	}
-	s.Tables = append(s.Tables, byModel("Perplexity", js, perplexity, showPPL)...)
+	s.byLength("Perplexity by length (lower is better)", "perplexity", js, perplexity, 1, showPPL)
+	s.byPlace(js)
+	s.Tables = append(s.Tables, byModel("Perplexity by length", js, perplexity, showPPL)...)
 	for _, task := range tasks(js) {
 		recall := func(j *judged) []atLength { return j.recall[task] }
-		if err := s.byLength(fmt.Sprintf("Recall by length: %s", task), "% found", js, recall, 100); err != nil {
-			return s, err
-		}
-		s.Tables = append(s.Tables, byModel("Found in the "+task+" task", js, recall, percent)...)
+		s.byLength(found(task)+" by length", "% found", js, recall, 100, percent)
+		s.Tables = append(s.Tables, byModel(found(task)+" by length", js, recall, percent)...)
 		for _, j := range js {
-			s.Heats = append(s.Heats, heat(fmt.Sprintf("%s found, %s", task, j.name), j.cells[task])...)
+			s.Heats = append(s.Heats, heat(found(task)+" by depth: "+j.name, j.cells[task])...)
 		}
 	}
 	for _, j := range js {
 		s.Tables = append(s.Tables, bySubtask(j)...)
 	}
-	return s, nil
+	return s
+}
+
+// found names what a recall task counts.
+func found(task string) string {
+	switch task {
+	case "passkey":
+		return "Passkeys found"
+	case "topics":
+		return "Topics found"
+	}
+	return "Found in the " + task + " tasks"
 }
 
 // byModel is a table of one figure: a row a length, a column a model that has it.
@@ -197,17 +204,26 @@ func byModel(title string, js []*judged, of func(*judged) []atLength, show func(
 	return []Table{t}
 }
 
-// byLength adds a chart of one figure against the length.
-func (s *Section) byLength(title, label string, js []*judged, of func(*judged) []atLength, scale float64) error {
+// byLength adds a chart of one figure against the length; where that is one length, bars.
+func (s *Section) byLength(title, label string, js []*judged, of func(*judged) []atLength, scale float64,
+	show func(float64) string) {
 	at := lengths(js, of)
 	a := axes{X: "tokens", Y: label, Marks: true, Zero: scale != 1}
 	var curves []series
 	for _, j := range js {
-		c := series{Name: j.name}
+		c := series{Name: j.name, Style: j.style}
 		for _, p := range of(j) {
 			c.add(float64(p.ctx), scale*p.v)
 		}
 		curves = append(curves, c)
+	}
+	if len(at) == 1 {
+		n := thousands(int64(at[0]))
+		if b, ok := bars(strings.Replace(title, "by length", "at "+n+" tokens", 1),
+			func(v float64) string { return show(v / scale) }, curves...); ok {
+			s.Bars = append(s.Bars, b)
+		}
+		return
 	}
 	for _, n := range at {
 		a.XAt = append(a.XAt, float64(n))
@@ -216,19 +232,19 @@ func (s *Section) byLength(title, label string, js []*judged, of func(*judged) [
 		a.LogX = at[len(at)-1] >= 3*at[0]
 	}
 	a.LogY = scale == 1 && spread(curves...)
-	return s.chart(title, a, curves...)
+	s.chart(title, a, curves...)
 }
 
 // byPlace adds a chart of the perplexity inside the longest windows, where a model that fails past some place shows it.
-func (s *Section) byPlace(js []*judged) error {
+func (s *Section) byPlace(js []*judged) {
 	at := lengths(js, perplexity)
 	if len(at) == 0 {
-		return nil
+		return
 	}
 	n := at[len(at)-1]
 	var curves []series
 	for _, j := range js {
-		c := series{Name: j.name}
+		c := series{Name: j.name, Style: j.style}
 		for _, p := range j.places[n] {
 			c.add(float64(p.From+p.To)/2, math.Exp(p.Loss))
 		}
@@ -238,7 +254,7 @@ func (s *Section) byPlace(js []*judged) error {
 	for i := range 3 {
 		a.XAt = append(a.XAt, float64((i+1)*n)/4)
 	}
-	return s.chart(fmt.Sprintf("Perplexity within %s tokens, by place", thousands(int64(n))), a, curves...)
+	s.chart(fmt.Sprintf("Perplexity by place within %s tokens", thousands(int64(n))), a, curves...)
 }
 
 func cell(list []atLength, n int, show func(float64) string) string {
@@ -253,12 +269,27 @@ func showPPL(v float64) string {
 	switch {
 	case math.IsInf(v, 1):
 		return eval.PPL(v).String()
-	case v >= 1e7:
-		return number(v)
+	case v >= 1e15:
+		return power(v)
+	case v >= 1e6:
+		return large(v)
 	case v >= 100:
 		return thousands(int64(v + 0.5))
 	}
 	return fmt.Sprintf("%.2f", v)
+}
+
+// large writes a number of a million or more as people say it.
+func large(v float64) string {
+	for _, u := range []struct {
+		size float64
+		name string
+	}{{1e12, "trillion"}, {1e9, "billion"}, {1e6, "million"}} {
+		if v >= u.size {
+			return fmt.Sprintf("%.3g %s", v/u.size, u.name)
+		}
+	}
+	return thousands(int64(v + 0.5))
 }
 
 func percent(v float64) string { return fmt.Sprintf("%.0f %%", 100*v) }

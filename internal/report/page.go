@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"longlora/internal/errs"
 	"longlora/internal/eval"
@@ -22,6 +23,9 @@ import (
 // Page is a report.
 type Page struct {
 	Title, About string
+	Verdict      *Verdict
+	Bigs         []Big
+	Judged       []string // on what and how it was judged
 	Words        []string // what it means
 	Notes        []string // what is missing or damaged
 	Sections     []Section
@@ -31,6 +35,7 @@ type Page struct {
 type Section struct {
 	Title   string
 	Figures []Figure
+	Bars    []Bars
 	Heats   []Heat
 	Tables  []Table
 	Config  string // longlora.yaml
@@ -64,12 +69,10 @@ type HeatCell struct {
 }
 
 // chart adds a figure, where there is something to draw.
-func (s *Section) chart(title string, a axes, curves ...series) error {
-	f, ok, err := chart(title, a, curves...)
-	if ok {
+func (s *Section) chart(title string, a axes, curves ...series) {
+	if f, ok := chart(title, a, curves...); ok {
 		s.Figures = append(s.Figures, f)
 	}
-	return err
 }
 
 // Dir makes the page of a folder: a training run, what extend wrote, or eval's results. What is damaged in
@@ -123,9 +126,14 @@ func (p *Page) addTraining(dir string, log io.Writer) error {
 		p.Notes = append(p.Notes, fmt.Sprintf("%s is not there: the plan and what was trained on are not known.",
 			filepath.Join(dir, rundir.RecordFile)))
 	}
-	s, err := t.section()
-	p.Words, p.Sections = append(p.Words, t.words()...), append(p.Sections, s)
-	return err
+	if p.Verdict == nil {
+		v := t.state()
+		p.Verdict, p.Bigs, p.Judged = &v, t.bigs(), t.trainedOn()
+	} else if v := t.state(); v.Text != "" {
+		p.Words = append(p.Words, v.Text)
+	}
+	p.Words, p.Sections = append(p.Words, t.words()...), append(p.Sections, t.section())
+	return nil
 }
 
 func (p *Page) addExtend(dir string, log io.Writer) error {
@@ -139,12 +147,10 @@ func (p *Page) addExtend(dir string, log io.Writer) error {
 	}
 	p.About = fmt.Sprintf("%s, extended to %s tokens", r.Model, thousands(int64(r.Ctx)))
 	js := columns(&r)
+	v := verdict(&r)
+	p.Verdict, p.Bigs, p.Judged = &v, bigs(&r, js), judgedOn(&r, lastWritten(path))
 	p.Words = append(append(p.Words, sayQuality(js)...), sayTraining(&r, js)...)
-	s, err := quality(js)
-	if err != nil {
-		return err
-	}
-	p.Sections = append(p.Sections, s)
+	p.Sections = append(p.Sections, quality(js))
 	if r.Train != nil && files.Exists(filepath.Join(dir, rundir.AdapterDir, rundir.MetricsFile)) {
 		return p.addTraining(filepath.Join(dir, rundir.AdapterDir), log)
 	}
@@ -163,16 +169,18 @@ func (p *Page) addResults(dir string, _ io.Writer) error {
 	if err := checkResults(path, r.Results); err != nil {
 		return err
 	}
-	return p.addModels(r)
+	p.addModels(r, lastWritten(path))
+	return nil
 }
 
 // Eval makes the page of eval's results.
-func Eval(r eval.Report) (*Page, error) {
+func Eval(r eval.Report) *Page {
 	p := &Page{Title: "longlora report"}
-	return p, p.addModels(r)
+	p.addModels(r, time.Now())
+	return p
 }
 
-func (p *Page) addModels(r eval.Report) error {
+func (p *Page) addModels(r eval.Report, on time.Time) {
 	js := models(r.Results)
 	if p.About == "" {
 		var names []string
@@ -181,11 +189,10 @@ func (p *Page) addModels(r eval.Report) error {
 		}
 		p.About = strings.Join(names, "; ")
 	}
+	v := standing(js)
+	p.Verdict, p.Bigs, p.Judged = &v, bigsOf(js), judgedBy(r, on)
 	p.Words = append(p.Words, sayQuality(js)...)
-	s, err := quality(js)
-	if err != nil {
-		return err
-	}
+	s := quality(js)
 	t := Table{Title: "Each result", Head: []string{"model", "task", "tokens", "windows or prompts", "loss", "perplexity",
 		"found", "attention", "positions", "type"}}
 	for _, x := range r.Results {
@@ -212,7 +219,6 @@ func (p *Page) addModels(r eval.Report) error {
 	}
 	s.Tables = append(s.Tables, t)
 	p.Sections = append(p.Sections, s)
-	return nil
 }
 
 //go:embed page.html

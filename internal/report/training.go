@@ -26,6 +26,8 @@ type training struct {
 	record  *train.Record // nil without run.json
 	config  string        // longlora.yaml as it is written
 	options map[string]any
+	running bool   // something is at work in the folder
+	changed string // when the last step was done
 }
 
 // maxConfig is in bytes; a run's own options have some two thousand.
@@ -55,6 +57,8 @@ func readTraining(dir string) (*training, error) {
 	}
 	slices.SortFunc(kept, func(a, b rundir.Metrics) int { return a.Step - b.Step })
 	t.steps = kept
+	t.running = files.Held(dir)
+	t.changed = day(lastWritten(path))
 	if files.Exists(filepath.Join(dir, rundir.RecordFile)) {
 		if t.record, err = train.ReadRecord(dir); err != nil {
 			return nil, err
@@ -113,7 +117,7 @@ func (t *training) loss() series {
 }
 
 // section draws a run.
-func (t *training) section() (Section, error) {
+func (t *training) section() Section {
 	s := Section{Title: "Training"}
 	always := func(of func(*rundir.Metrics) float64) func(*rundir.Metrics) (float64, bool) {
 		return func(m *rundir.Metrics) (float64, bool) { return of(m), true }
@@ -133,21 +137,18 @@ func (t *training) section() (Section, error) {
 		title, label string
 		zero         bool
 		curves       []series
-	}{{"Loss", "mean loss a token", false, loss}, {"Learning rate", "rate", true, []series{binned(rate)}},
-		{"Gradient norm, before clipping", "L2 norm", true, norm}, {"Throughput", "tokens a second", true, []series{speed}}} {
+	}{{"Loss", "mean loss a token", false, loss}, {"Gradient norm, before clipping", "L2 norm", true, norm},
+		{"Throughput", "tokens a second", true, []series{speed}}} {
 		a := x
-		a.Y, a.Zero = c.label, c.zero
+		a.Y, a.Zero, a.Wide = c.label, c.zero, c.title == "Loss"
 		a.LogY = c.title == "Gradient norm, before clipping" && spread(c.curves...)
-		if err := s.chart(c.title, a, t.bordered(c.curves)...); err != nil {
-			return s, err
-		}
+		s.chart(c.title, a, t.bordered(c.curves)...)
 	}
-	if err := t.memory(&s); err != nil {
-		return s, err
-	}
+	t.memory(&s)
+	s.chart("Learning rate", axes{X: "step", Y: "rate", Zero: true, Low: true}, t.bordered([]series{binned(rate)})...)
 	s.Tables = append(s.Tables, t.facts(), t.planned())
 	s.Config = t.config
-	return s, nil
+	return s
 }
 
 // level is a horizontal line.
@@ -173,7 +174,7 @@ func (t *training) number(option string) float64 {
 }
 
 // memory draws what was used against what was planned.
-func (t *training) memory(s *Section) error {
+func (t *training) memory(s *Section) {
 	for _, kind := range []struct {
 		name    string
 		of      func(*rundir.Metrics) int64
@@ -199,11 +200,8 @@ func (t *training) memory(s *Section) error {
 		if t.record != nil && kind.planned(t.record) > 0 {
 			curves = append(curves, t.level("planned", float64(kind.planned(t.record))/float64(unit)))
 		}
-		if err := s.chart(kind.name, axes{X: "step", Y: label, Zero: true}, curves...); err != nil {
-			return err
-		}
+		s.chart(kind.name, axes{X: "step", Y: label, Zero: true}, curves...)
 	}
-	return nil
 }
 
 // facts are what was trained, on what.
@@ -308,24 +306,7 @@ func (t *training) planned() Table {
 func (t *training) words() (out []string) {
 	n := len(t.steps)
 	if n == 0 {
-		return []string{"No step is done yet."}
-	}
-	if r := t.record; r != nil && r.Result == nil && t.steps[n-1].Step < r.Steps {
-		out = append(out, fmt.Sprintf("The run is not finished: %s of %s steps are done.",
-			thousands(int64(t.steps[n-1].Step)), thousands(int64(r.Steps))))
-	}
-	if n > 1 {
-		k := max(1, n/10)
-		var a, b float64
-		for i := range k {
-			a, b = a+t.steps[i].Loss/float64(k), b+t.steps[n-1-i].Loss/float64(k)
-		}
-		span := "step"
-		if k > 1 {
-			span = fmt.Sprintf("%d steps", k)
-		}
-		out = append(out, fmt.Sprintf("The training loss %s %.4f (mean of the first %s) to %.4f (of the last).", moved(a, b),
-			a, span, b))
+		return nil
 	}
 	out = append(out, t.sayBorder()...)
 	vs := t.validations()

@@ -1,0 +1,125 @@
+package report
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"longlora/internal/eval"
+	"longlora/internal/extend"
+	"longlora/internal/files"
+	"longlora/internal/rundir"
+)
+
+// The verdict says by which measure the goal was reached, and how the model stands to the base there and at its own
+// length.
+func TestVerdict(t *testing.T) {
+	at := func(ctx int, base, trained, baseFound, found float64) extend.Length {
+		return extend.Length{Ctx: ctx, Base: figures(base, baseFound), Interpolated: figures(50, .5), Trained: figures(trained, found)}
+	}
+	for _, c := range []struct {
+		goal             extend.Length
+		untrained        bool
+		kind, head, text string
+	}{
+		{at(1024, 900, 6.5, 0, 1), false, "good", "Extended to 1,024 tokens", "6.50, better than the base there (900) and better than the base at its own 256 (6.60)."},
+		{at(1024, 6.61, 6.6, 1, 1), false, "good", "Extended to 1,024 tokens", "6.60, as good as the base there (6.61) and as good as the base at its own 256 (6.60)."},
+		{at(1024, 900, 7, 0, 1), true, "good", "Extended to 1,024 tokens, by new positions alone", "nearly as good as the base at its own 256"},
+		{at(1024, 900, 30, 0, 1), false, "part", "Extended in part: to 1,024 tokens by recall", "30.00, better than the base there (900) and worse than the base at its own 256 (6.60)."},
+		{at(1024, 20, 30, 0, .1), false, "bad", "Not extended to 1,024 tokens", "30.00, worse than the base there (20.00) and worse than"},
+		{extend.Length{Ctx: 1024}, false, "plain", "Not judged", "No perplexity was measured at the new length."},
+	} {
+		r := extend.Report{Ctx: 1024, Train: &rundir.Result{Steps: 3}, Lengths: []extend.Length{at(256, 6.6, 6.6, 1, 1), c.goal}}
+		if c.untrained {
+			r.Train = nil
+		}
+		v := verdict(&r)
+		if v.Kind != c.kind || v.Head != c.head || !strings.Contains(v.Text, c.text) || v.Sign() == "" {
+			t.Errorf("%+v, want %s, %q, %q", v, c.kind, c.head, c.text)
+		}
+	}
+}
+
+// What was judged, and how, is named in a line.
+func TestJudgedOn(t *testing.T) {
+	r := extend.Report{Protocol: "longlora", Stride: 256}
+	if err := json.Unmarshal([]byte(`{"data":["books/a.txt"],"eval-limit":32,"trials":3,"depths":10,"seed":5}`), &r.Options); err != nil {
+		t.Fatal(err)
+	}
+	got := strings.Join(judgedOn(&r, time.Date(2026, 3, 1, 12, 30, 0, 0, time.UTC)), " ")
+	want := "Perplexity on the held-out end of a.txt, never trained on: 32 windows a length, longlora protocol, stride 256, full attention. " +
+		"Passkeys: 10 depths × 3 trials a length. Seed 5; 1 March 2026, 12:30."
+	if got != want {
+		t.Errorf("%s\nwant\n%s", got, want)
+	}
+}
+
+// A run says whether something is at work in its folder, and how far it is.
+func TestState(t *testing.T) {
+	dir := borderedRun(t, 10, 0, 4, "")
+	head := func() string {
+		r, err := readTraining(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r.state().Head
+	}
+	if got := head(); got != "Not finished: 4 of 10 steps; the same command goes on" {
+		t.Error(got)
+	}
+	lock, err := files.Lock(dir, "busy")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := head(); got != "Running: 4 of 10 steps" && files.Held(dir) {
+		t.Error(got)
+	}
+	lock.Release()
+	if files.Held(dir) {
+		t.Error("a free folder is said to be held")
+	}
+	dir = borderedRun(t, 4, 0, 4, "")
+	if got := head(); got != "Finished: 4 steps" {
+		t.Error(got)
+	}
+}
+
+// Models are compared at the longest length that all have; one is described alone.
+func TestStanding(t *testing.T) {
+	js := models([]eval.Result{{Task: "passkey", Model: "a", Ctx: 256, Accuracy: new(float64)}, {Task: "passkey", Model: "b", Ctx: 256, Accuracy: ptr(1)},
+		{Task: "passkey", Model: "b", Ctx: 512, Accuracy: ptr(.5)}})
+	if v := standing(js); v.Head != "b has the most found in the passkey task at 256 tokens" || v.Text != "a 0 %, b 100 %." {
+		t.Errorf("%+v", v)
+	}
+	js[0].addPPL(256, 9, nil)
+	js[1].addPPL(256, 10, nil)
+	if v := standing(js); v.Head != "a has the lowest perplexity at 256 tokens" || v.Text != "a 9.00, b 10.00." {
+		t.Errorf("%+v", v)
+	}
+	if v := standing(js[:1]); v.Text != "a has a perplexity of 9.00 at 256 tokens." {
+		t.Errorf("%+v", v)
+	}
+}
+
+func ptr(v float64) *float64 { return &v }
+
+// Where there is one length, its values are bars.
+func TestBars(t *testing.T) {
+	js := []*judged{{name: "a", style: 1}, {name: "b", style: 2}}
+	js[0].addPPL(512, 20, nil)
+	js[1].addPPL(512, 5, nil)
+	s := quality(js)
+	if len(s.Bars) != 1 || s.Bars[0].Title != "Perplexity at 512 tokens (lower is better)" || s.Bars[0].Bars[0] != (Bar{"a", "20.00", 1, 100}) ||
+		s.Bars[0].Bars[1] != (Bar{"b", "5.00", 2, 25}) || len(s.Figures) != 0 {
+		t.Errorf("%+v", s)
+	}
+}
+
+func TestLarge(t *testing.T) {
+	for v, want := range map[float64]string{999_999: "999,999", 1e6: "1 million", 2.345e9: "2.35 billion", 7e13: "70 trillion", 1e16: "10¹⁶"} {
+		if got := showPPL(v); got != want {
+			t.Errorf("%g: %s, want %s", v, got, want)
+		}
+	}
+}
