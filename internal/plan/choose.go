@@ -206,19 +206,50 @@ const copying = 0.05
 
 // chooseTwo is choose that returns besides the best plan the best one of another kind: another tile, another policy, or
 // with layers moved or streamed instead of none. It has no tile where there is none.
-func (pr Planner) chooseTwo(w Work) (best, next Plan, err error) {
-	if w.Last != nil {
-		return pr.chooseBoth(w)
-	}
-	p := problem{w, pr}
-	if err := p.checkForced(); err != nil {
-		return best, next, err
-	}
-	z, err := newCounted(p)
+func (p Planner) chooseTwo(w Work) (best, next Plan, err error) {
+	c, err := p.choosing(w)
 	if err != nil {
 		return best, next, err
 	}
-	if w.Kind != Step {
+	return c.within(p.Limits)
+}
+
+// choosing is work whose plan is chosen, within one pair of limits or several: what was counted once is known.
+type choosing struct {
+	w    Work
+	z    *counted  // of the work; of its first steps, where the last ones attend in another way
+	last *choosing // of those; nil where all are alike
+}
+
+// choosing makes the models that plans are counted on.
+func (p Planner) choosing(w Work) (*choosing, error) {
+	c, err := &choosing{w: w}, error(nil)
+	if w.Last != nil {
+		if c.last, err = p.choosing(w.AsLast()); err != nil {
+			return nil, err
+		}
+		w.Last = nil
+	}
+	first := problem{w, p}
+	if err := first.checkForced(); err != nil {
+		return nil, err
+	}
+	c.z, err = newCounted(first)
+	return c, err
+}
+
+// within is chooseTwo within limits.
+func (c *choosing) within(lim Limits) (best, next Plan, err error) {
+	if c.last != nil {
+		return c.both(lim)
+	}
+	return c.z.two(lim, nil)
+}
+
+// two is chooseTwo of work whose steps are all alike, in a room in which the plan beside fits too, where there is one.
+func (z *counted) two(lim Limits, beside *Plan) (best, next Plan, err error) {
+	z.p.Limits, z.p.beside = lim, beside
+	if z.p.Kind != Step {
 		best, err = z.forward()
 		return best, next, err
 	}

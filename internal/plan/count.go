@@ -29,9 +29,16 @@ type counted struct {
 	optimizer ops.Cost              // of one update
 	sizes     map[model.Tiling]Plan // memory of tilings that stream nothing
 	known     map[int]streamed      // by the number of streamed layers
+	costs     map[costOf]ops.Cost   // of steps
 	batch     *model.Batch
 	row       *model.Batch // of one row, as scoring has it
 	few, some *counted     // of a deep model: the same with fewLayers and someLayers
+}
+
+// costOf is what a cost was counted of: a tiling, and so many tokens.
+type costOf struct {
+	model.Tiling
+	n int
 }
 
 // A model of more layers than deep is predicted from two of its beginnings: time grows evenly with the layers.
@@ -61,7 +68,7 @@ func newCounted(p problem) (*counted, error) {
 }
 
 func newWhole(p problem) (*counted, error) {
-	z := &counted{p: p, sizes: map[model.Tiling]Plan{}, known: map[int]streamed{},
+	z := &counted{p: p, sizes: map[model.Tiling]Plan{}, known: map[int]streamed{}, costs: map[costOf]ops.Cost{},
 		c: ops.NewCounter(p.Machine.Act, p.Workspace, p.Rates), batch: p.batch(p.Ctx * p.Batch)}
 	if z.row = z.batch; p.Batch > 1 {
 		z.row = p.batch(p.Ctx)
@@ -187,10 +194,16 @@ func (z *counted) count(tl model.Tiling) Plan {
 
 // cost is what one micro-batch amounts to.
 func (z *counted) cost(tl model.Tiling, b *model.Batch) ops.Cost {
+	of := costOf{tl, b.N()}
+	if c, ok := z.costs[of]; ok {
+		return c
+	}
 	r := z.runner(z.p.Spec, tl, ops.CountingArena("activations", ops.Device), ops.CountingArena("halos", ops.Host))
 	z.c.Restart()
 	r.Step(b, 1)
-	return z.c.Restart()
+	c := z.c.Restart()
+	z.costs[of] = c
+	return c
 }
 
 // Stretches of whole tiles and at least a group or window that a prediction is made from where there are more of them:

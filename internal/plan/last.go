@@ -61,23 +61,23 @@ func (pl Plan) Room() Plan {
 	return room
 }
 
-// chooseBoth is chooseTwo for steps and last steps. The last ones are planned first: in the room that they need the
-// first ones always fit, if only with the same tile, and mostly as they would alone.
-func (p Planner) chooseBoth(w Work) (best, next Plan, err error) {
-	first := w
-	first.Last = nil
-	last, _, refusal := p.chooseTwo(w.AsLast())
+// both is chooseTwo for steps and last steps. The last ones are planned first: in the room that they need the first ones
+// always fit, if only with the same tile, and mostly as they would alone.
+func (c *choosing) both(lim Limits) (best, next Plan, err error) {
+	last, _, refusal := c.last.within(lim)
 	if refusal != nil && errs.Code(refusal) != int(errs.NoFit) {
 		return best, next, refusal
 	}
+	var beside *Plan
+	c.z.p.Forced.Stream = c.w.Forced.Stream
 	if refusal == nil {
-		p.beside, first.Forced.Stream = &last, &last.Stream // one model is loaded for both
+		beside, c.z.p.Forced.Stream = &last, &last.Stream // one model is loaded for both
 	}
-	best, next, err = p.chooseTwo(first)
+	best, next, err = c.z.two(lim, beside)
 	best.Last, next.Last = &last, &last
 	if err == nil && refusal != nil {
-		err = fmt.Errorf("%s, attention is full, and there %w. The steps before them, under %s, fit", w.Last.When, refusal,
-			first.Attn())
+		err = fmt.Errorf("%s, attention is full, and there %w. The steps before them, under %s, fit", c.w.Last.When, refusal,
+			c.z.p.Attn())
 	}
 	return best, next, err
 }

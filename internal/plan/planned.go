@@ -147,7 +147,11 @@ func Run(c Options, m machine.Machine) (*Planned, error) {
 	if err != nil {
 		return nil, err
 	}
-	pl, next, refusal := p.chooseTwo(w)
+	choosing, err := p.choosing(w)
+	if err != nil {
+		return nil, err
+	}
+	pl, next, refusal := choosing.within(p.Limits)
 	var advised advice
 	if errs.Code(refusal) == int(errs.NoFit) {
 		advised, refusal = p.refuse(refusal, r)
@@ -185,21 +189,20 @@ func Run(c Options, m machine.Machine) (*Planned, error) {
 		out.MaxCtx = &longest
 	}
 	if refusal == nil && !c.Overview {
-		out.compare(p, w, next, c.Accum, rates)
+		out.compare(p, choosing, next, c.Accum, rates)
 	}
 	out.refusal, out.advised = refusal, advised.changes
 	return out, nil
 }
 
 // compare adds the next best plan, and what half as much memory again would buy, where that is another plan.
-func (p *Planned) compare(by Planner, w Work, next Plan, accum int, r ops.Rates) {
+func (p *Planned) compare(by Planner, c *choosing, next Plan, accum int, r ops.Rates) {
 	// Plans are chosen by built-in rates. Where those measured on a CPU have it the other way round there is none to name.
 	if s := next.Seconds(r, accum); next.Tile > 0 && s >= p.PredictedS {
 		p.Next, p.NextS = next.How(), s
 	}
 	with := func(lim Limits) (string, float64) { // nothing where they buy less than a hundredth of the time
-		by.Limits = lim
-		pl, err := by.choose(w)
+		pl, _, err := c.within(lim)
 		if s := pl.Seconds(r, accum); err == nil && s < 0.99*p.PredictedS {
 			return pl.How(), s
 		}
