@@ -75,12 +75,12 @@ func Here(b ops.Backend) Machine {
 // IsHere reports whether it is the machine that a backend runs on, not a chip by name.
 func (m Machine) IsHere() bool { return m.be != nil }
 
-// Predicting are the rates to predict with: a CPU's are measured on the spot, a GPU's are built in.
+// Predicting are the rates to predict with: a CPU's are measured, once in a process, a GPU's are built in.
 func (m Machine) Predicting() (ops.Rates, error) {
 	if m.be == nil || !m.OnHost {
 		return m.Rates, nil
 	}
-	return calibrate(m.be)
+	return rates(m.be)
 }
 
 // DeviceUsed is the device memory that this process holds, by the driver's count less what others held before; 0 where
