@@ -7,10 +7,14 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"sync"
 	"syscall"
 
 	"longlora/internal/errs"
 )
+
+// buffers are used again: a checkpoint is many small files.
+var buffers = sync.Pool{New: func() any { return bufio.NewWriterSize(nil, 1<<20) }}
 
 // WriteAtomic writes a file under a temporary name beside it, flushes it to the disk and renames it: a reader
 // sees the old file or the new one, never a part. A failure leaves nothing behind.
@@ -26,7 +30,12 @@ func WriteAtomic(path string, write func(io.Writer) error) (err error) {
 			err = writeError(path, err)
 		}
 	}()
-	w := bufio.NewWriterSize(&eager{f: f}, 1<<20)
+	w := buffers.Get().(*bufio.Writer)
+	defer func() {
+		w.Reset(nil)
+		buffers.Put(w)
+	}()
+	w.Reset(&eager{f: f})
 	if err = write(w); err != nil {
 		return err
 	}
