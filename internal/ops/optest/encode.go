@@ -26,16 +26,21 @@ func halfOf(d tensor.DType) half {
 
 // round is the nearest value, ties to even; beyond half a step above the largest an infinity.
 func (h half) round(x float64) float64 {
-	if x == 0 || x != x || math.IsInf(x, 0) {
+	u := math.Float64bits(x)
+	e := int(u>>52&0x7ff) - 1023 // |x| in [2^e, 2^(e+1))
+	if x == 0 || x != x {
 		return x
 	}
-	_, e := math.Frexp(x) // |x| in [2^(e-1), 2^e)
-	step := math.Ldexp(1, max(e-1, 1-h.bias)-h.fraction)
-	y := math.RoundToEven(x/step) * step
-	if math.Abs(y) >= math.Ldexp(1, h.bias+1) {
-		return math.Inf(int(math.Copysign(1, x)))
+	if e < 1-h.bias { // a multiple of the least step
+		step := math.Ldexp(1, 1-h.bias-h.fraction)
+		return math.RoundToEven(x/step) * step
 	}
-	return y
+	rest := 52 - h.fraction
+	u += 1<<(rest-1) - 1 + u>>rest&1 // what is carried out of the fraction makes the next power of two
+	if y := math.Float64frombits(u >> rest << rest); e <= h.bias && int(u>>52&0x7ff)-1023 <= h.bias {
+		return y
+	}
+	return math.Inf(int(math.Copysign(1, x)))
 }
 
 // pattern is the bits of a value that the type has.

@@ -111,11 +111,13 @@ func (b *plain) dropFactors(l *ops.Linear) {
 	}
 }
 
-// rounded rounds a temporary in place.
+// rounded rounds a temporary in place, as stored does: a bfloat16 is a float32 without its last 16 bits.
 func rounded(w ops.Tensor) []float32 {
 	v := w.F32()
 	for i, x := range v {
-		v[i] = float32(stored(tensor.BF16, float64(x)))
+		if u := math.Float32bits(x); x == x {
+			v[i] = math.Float32frombits((u + 0x7fff + u>>16&1) &^ 0xffff)
+		}
 	}
 	return v
 }
@@ -141,8 +143,9 @@ func (b *plain) LinearForward(x, keys ops.Tensor, p []ops.Proj) {
 			b.Backend.LinearForward(xw, keys, []ops.Proj{{L: l, Y: part, XA: xa}})
 			rounded(xa)
 			b.Backend.LinearForward(xa, ops.Tensor{}, []ops.Proj{{L: &ops.Linear{W: ops.WeightOf(l.LoRA.B)}, Y: part}})
-			for i, v := range rounded(part) {
-				part.F32()[i] = v * l.LoRA.Scale
+			low := rounded(part)
+			for i := range low {
+				low[i] *= l.LoRA.Scale
 			}
 			sum(y, part)
 			b.narrow(q.XA, xa)
@@ -167,8 +170,9 @@ func (b *plain) LinearBackward(dx, x, keys ops.Tensor, p []ops.ProjGrad) {
 		b.Backend.LinearBackward(one, xw, keys, []ops.ProjGrad{w})
 		if q.L.LoRA != nil && !dx.None() {
 			b.Backend.LinearBackward(base, ops.Tensor{}, ops.Tensor{}, []ops.ProjGrad{{L: &ops.Linear{W: q.L.W}, DY: w.DY}})
+			both := one.F32()
 			for j, v := range base.F32() {
-				one.F32()[j] -= v
+				both[j] -= v
 			}
 			rounded(base)
 			sum(one, base)
