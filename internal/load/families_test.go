@@ -46,13 +46,13 @@ func TestFamiliesBF16(t *testing.T) {
 	if testing.Short() {
 		t.Skip("with the C kernels; without them these take minutes")
 	}
-	for _, name := range families {
+	for i, name := range families {
 		if strings.HasPrefix(name, "families/nf4") {
 			continue
 		}
 		t.Run(name, func(t *testing.T) {
 			g := open(t, name)
-			g.judgeBF16(t, g.split(), g.Ctx, g.Group/2-3)
+			g.judgeBF16(t, g.split(), i, g.Ctx, g.Group/2-3)
 		})
 	}
 }

@@ -87,6 +87,9 @@ func TestSourceChanged(t *testing.T) {
 		}
 	}
 	touch := func(t *testing.T, path string) { testkit.Write(t, path, string(testkit.Read(t, path))) }
+	_, args := caseArgs(t)
+	whole := t.TempDir() // the same bits for all: their files are copies
+	run(t, args(whole)...)
 	for _, c := range []struct {
 		name, file string
 		f          func(t *testing.T, path string)
@@ -126,8 +129,6 @@ func TestSourceChanged(t *testing.T) {
 				t.Errorf("no checkpoint is left: %s", list)
 			}
 			testkit.Write(t, file, was)
-			whole := t.TempDir()
-			run(t, args(whole)...)
 			run(t, args(out)...)
 			if adapterOf(t, out) != adapterOf(t, whole) {
 				t.Error("not the bits of an unbroken run")
