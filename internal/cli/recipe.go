@@ -80,7 +80,8 @@ func (v *Values) cook() error {
 			}
 		}
 	}
-	if v.Given("rank") && !v.Given("alpha") && v.text("tune") == "lora" && v.text("adapter") == "" {
+	goesOn := v.option("adapter") != nil && v.text("adapter") != "" // bench has no adapter
+	if v.Given("rank") && !v.Given("alpha") && v.text("tune") == "lora" && !goesOn {
 		by := float64(v.whole("rank"))
 		if v.truth("rslora") {
 			by = math.Sqrt(by)
