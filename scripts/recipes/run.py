@@ -52,7 +52,8 @@ def judge(a, model, adapter=None):
     common = ["--model", model, *(["--adapter", adapter] if adapter else []), "--ctx", ",".join(map(str, LENGTHS)), "--json"]
     ppl = call(a.longlora, "eval", "--task", "ppl", "--data", a.eval, "--limit", str(WINDOWS), *common)["results"]
     keys = call(a.longlora, "eval", "--task", "passkey", "--depths", str(DEPTHS), "--trials", str(TRIALS), *common)["results"]
-    out = dict(ppl={str(r["ctx"]): r["ppl"] for r in ppl}, passkey={str(r["ctx"]): r["accuracy"] for r in keys})
+    out = dict(ppl={str(r["ctx"]): r["ppl"] for r in ppl}, passkey={str(r["ctx"]): r["accuracy"] for r in keys},
+               right_by_depth={str(r["ctx"]): [c["correct"] for c in r["cells"]] for r in keys})
     if a.ruler:
         more = ["--haystack", a.haystack] if a.haystack else []
         ruled = call(a.longlora, "eval", "--task", "ruler", "--trials", str(a.ruler), *more, *common)["results"]
@@ -101,7 +102,8 @@ def run(a):
                     with open(a.results, "a") as f:
                         print(json.dumps(dict(name=name, seed=seed, flags=phases, **more, chip=chip, train_s=round(seconds, 1), loss=loss, **judged)), file=f)
                     print(f"{name} seed {seed} {more or ''}: {seconds:.0f} s, loss {loss},",
-                          ", ".join(what + " " + " ".join(f"{figure(by[str(n)]):.2f}" for n in LENGTHS) for what, by in judged.items()), flush=True)
+                          ", ".join(what + " " + " ".join(f"{figure(by[str(n)]):.2f}" for n in LENGTHS) for what, by in judged.items()
+                                    if what != "right_by_depth"), flush=True)
             except RuntimeError as e:
                 print(f"{name} seed {seed}: {e}", flush=True)
                 continue
@@ -120,6 +122,12 @@ def spread(values, digits):
     return mean if len(values) < 2 else f"{mean} ({min(values):.{digits}f}-{max(values):.{digits}f})"
 
 
+def alone(rs):
+    """Seconds of training, of the results that have them: one whose run shared its GPU has null."""
+    seconds = [r["train_s"] for r in rs if r["train_s"] is not None]
+    return spread(seconds, 0) if seconds else "–"
+
+
 def table(a):
     rows = {}
     for r in map(json.loads, open(a.results)):
@@ -136,7 +144,7 @@ def table(a):
         for _, key in columns:
             of = [r[key] for r in rs if key in r]
             cells.append(" / ".join(spread([figure(by[str(n)]) for by in of], 2) for n in LENGTHS) if of else "–")
-        print(f"| {name}: {words} | {len(rs)} | {spread([r['train_s'] for r in rs], 0)} | {' | '.join(cells)} |")
+        print(f"| {name}: {words} | {len(rs)} | {alone(rs)} | {' | '.join(cells)} |")
 
 
 def main():
