@@ -17,6 +17,7 @@ import (
 	"longlora/internal/machine"
 	"longlora/internal/model"
 	"longlora/internal/testkit"
+	"longlora/internal/ui"
 )
 
 var rewrite = flag.Bool("rewrite", false, "write docs/cli.md again")
@@ -85,7 +86,7 @@ func cliText(root *cobra.Command) string {
 			}
 		}
 		if len(same) > 0 {
-			fmt.Fprintf(&b, "\nAs for train:\n%s.\n", strings.Join(wrap(strings.Join(same, ", "), 120), "\n"))
+			fmt.Fprintf(&b, "\nAs for train:\n%s.\n", strings.Join(ui.Wrap(strings.Join(same, ", "), 120), "\n"))
 		}
 	}
 	return b.String()

@@ -108,14 +108,23 @@ longlora version
 # for a program to read
 longlora version --json`,
 		func(c *cobra.Command, o *cli.Values) error {
-			v := map[string]string{"version": proc.Version(), "go": runtime.Version(), "platform": runtime.GOOS + "/" +
-				runtime.GOARCH, "cpu": cpu.New(1).Set()}
-			if o.JSON() {
-				return document(c.OutOrStdout(), v)
+			if !o.JSON() {
+				fmt.Fprintln(c.OutOrStdout(), versionLine())
+				return nil
 			}
-			fmt.Fprintf(c.OutOrStdout(), "longlora %s (%s, %s, kernels %s)\n", v["version"], v["go"], v["platform"], v["cpu"])
-			return nil
+			return document(c.OutOrStdout(), map[string]string{"version": proc.Version(), "commit": proc.Commit(),
+				"go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH, "cpu": cpu.New(1).Set()})
 		})
+}
+
+// versionLine is what version and --version print.
+func versionLine() string {
+	commit := proc.Commit()
+	if commit == "" {
+		commit = "not known"
+	}
+	return fmt.Sprintf("longlora %s (commit %s, %s, %s/%s, kernels %s)", proc.Version(), commit, runtime.Version(),
+		runtime.GOOS, runtime.GOARCH, cpu.New(1).Set())
 }
 
 // commands are all subcommands.

@@ -35,7 +35,7 @@ func onDevice(at cli.Place, log io.Writer, f func(ops.Backend) error) error {
 	}
 	if kind == "cpu" {
 		b := cpu.New(threads(at))
-		fmt.Fprintf(log, "device      cpu, %d threads (%s)\n", b.Threads(), b.Set())
+		ui.Fact(log, "device", "cpu, %d threads (%s)", b.Threads(), b.Set())
 		return f(b)
 	}
 	b, err := cuda.Open(at.Index)
@@ -43,7 +43,7 @@ func onDevice(at cli.Place, log io.Writer, f func(ops.Backend) error) error {
 		return err
 	}
 	i := b.Info()
-	fmt.Fprintf(log, "device      %s, %s, %s of %s free\n", b.Name(), i.Name, ui.Bytes(i.Free), ui.Bytes(i.Total))
+	ui.Fact(log, "device", "%s, %s, %s of %s free", b.Name(), i.Name, ui.Bytes(i.Free), ui.Bytes(i.Total))
 	if err = plan.Warm(b); err == nil {
 		err = machine.Learn(b, log)
 	}

@@ -30,11 +30,11 @@ longlora extend --model base --data books/ --ctx 8192 --rope yarn --train=false 
 			}
 			if o.DryRun {
 				return onDevice(v.Place(), c.ErrOrStderr(), func(be ops.Backend) error {
-					facts, err := extend.DryRun(c.Context(), &o, be, c.ErrOrStderr())
+					would, err := extend.DryRun(c.Context(), &o, be, c.ErrOrStderr())
 					if err != nil || !v.JSON() {
 						return err
 					}
-					return document(c.OutOrStdout(), facts)
+					return document(c.OutOrStdout(), would)
 				})
 			}
 			page := filepath.Join(o.Out, rundir.PageFile)
@@ -62,6 +62,7 @@ longlora extend --model base --data books/ --ctx 8192 --rope yarn --train=false 
 				return document(c.OutOrStdout(), rep)
 			}
 			rep.Table(c.OutOrStdout())
+			fmt.Fprintf(c.OutOrStdout(), "\n%s\n", rep.On())
 			if reached := rep.Reached(); reached != "" {
 				fmt.Fprintf(c.OutOrStdout(), "\n%s\n", reached)
 			}

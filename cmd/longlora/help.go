@@ -7,8 +7,6 @@ import (
 	"unicode/utf8"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
-
 	"longlora/internal/ui"
 )
 
@@ -42,7 +40,7 @@ func help(c *cobra.Command, _ []string) {
 		fmt.Fprintf(w, "\n%s:\n", s.title)
 		for _, f := range s.flags {
 			head := written(c.Name(), f)
-			for _, line := range wrap(described(f), width-left-4) {
+			for _, line := range ui.Wrap(described(f), width-left-4) {
 				fmt.Fprintf(w, "  %s%s  %s\n", head, strings.Repeat(" ", left-utf8.RuneCountInString(head)), line)
 				head = ""
 			}
@@ -61,27 +59,8 @@ func indent(s string) string {
 
 // columns is the width to write for: the terminal's, but no less than 80 and no more than 120.
 func columns(w io.Writer) int {
-	if f, ok := ui.Terminal(w); ok {
-		if n, _, err := term.GetSize(int(f.Fd())); err == nil {
-			return min(max(n, 80), 120)
-		}
+	if n := ui.Columns(w); n > 0 {
+		return min(max(n, 80), 120)
 	}
 	return 120
-}
-
-// wrap breaks a text into lines of at most n letters where its words allow it.
-func wrap(text string, n int) []string {
-	var lines []string
-	line := ""
-	for _, word := range strings.Fields(text) {
-		switch {
-		case line == "":
-			line = word
-		case utf8.RuneCountInString(line)+1+utf8.RuneCountInString(word) <= n:
-			line += " " + word
-		default:
-			lines, line = append(lines, line), word
-		}
-	}
-	return append(lines, line)
 }

@@ -87,11 +87,14 @@ func newRoot() *cobra.Command {
 			"meta-llama/Llama-2-7b-hf --data books/ --ctx 16384 --out extended\n\n# first: will it fit?\nlonglora plan " +
 			"--model " +
 			"meta-llama/Llama-2-7b-hf --ctx 16384",
+		Version:       versionLine(),
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
 	cobra.EnableCommandSorting = false
 	root.AddCommand(commands()...)
+	root.Flags().Bool("version", false, "print the version and the commit that it was built from")
+	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetHelpFunc(help)
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		s := err.Error()

@@ -87,13 +87,13 @@ func prepare(c *cobra.Command, p cli.Prepare, json bool) error {
 // lengths prints how long documents are.
 func lengths(c *cobra.Command, l *data.Lengths) {
 	w := c.OutOrStdout()
-	rows := [][]string{{"tokens of a document", "documents", "tokens", "tokens in documents this long or longer"}}
+	rows := [][]string{{"document's tokens", "documents", "tokens", "this long or longer"}}
 	for _, b := range l.Histogram {
 		rows = append(rows, []string{fmt.Sprintf("%d to %d", b.From, b.To), fmt.Sprint(b.Documents), fmt.Sprint(b.Tokens),
 			fmt.Sprintf("%.1f %%", 100*b.Beyond)})
 	}
 	ui.Table(w, rows)
-	rows = [][]string{{"--ctx", "documents that fit whole", "tokens in them", "tokens in longer ones"}}
+	rows = [][]string{{"--ctx", "whole documents", "tokens in them", "in longer ones"}}
 	for _, u := range l.AtCtx {
 		rows = append(rows, []string{fmt.Sprint(u.Ctx), fmt.Sprintf("%.1f %%", 100*u.Whole), fmt.Sprintf("%.1f %%",
 			100*u.Within), fmt.Sprintf("%.1f %%", 100*u.Longer)})

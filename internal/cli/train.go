@@ -176,8 +176,6 @@ func (v *Values) Extend() (o extend.Options, err error) {
 	case !o.DoTrain && o.Adapter != "":
 		err = errs.Usagef("--train=false only changes the positions of --model; leave --adapter out, or merge it first and " +
 			"extend what was merged")
-	case !o.DoTrain && o.DryRun:
-		err = errs.Usagef("--dry-run says what the training would do, and with --train=false there is none; leave one out")
 	case o.Tune == "full" || o.Random:
 		err = errs.Usagef("extend trains an adapter; for --tune full and --init random use train")
 	}

@@ -13,7 +13,7 @@ const most = 20
 
 // Print writes the report as a table of two columns, then what to do.
 func (r *Report) Print(w io.Writer) {
-	row := func(name, format string, a ...any) { fmt.Fprintf(w, "%-11s %s\n", name, fmt.Sprintf(format, a...)) }
+	row := func(name, format string, a ...any) { ui.Fact(w, name, format, a...) }
 	yes := map[bool]string{true: "yes", false: "no"}
 	row("program", "longlora %s, %s, %s; cgo: %s; CUDA: %s", r.Build.Version, r.Build.Go, r.Build.Platform,
 		yes[r.Build.Cgo], yes[r.Build.CUDA])

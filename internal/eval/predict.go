@@ -83,7 +83,7 @@ func (e *evaluation) sayTime(x *item) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(e.log, "ppl %d  all %d windows, about %s; %s %d, evenly spread, takes about %s\n", x.res.Ctx, n, ui.Duration(s),
-		errs.Option("limit"), offered, ui.Duration(s*offered/float64(n)))
+	ui.Fact(e.log, fmt.Sprintf("ppl %d", x.res.Ctx), "all %d windows, about %s; %s %d, evenly spread, takes about %s", n,
+		ui.Duration(s), errs.Option("limit"), offered, ui.Duration(s*offered/float64(n)))
 	return nil
 }

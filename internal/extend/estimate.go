@@ -2,7 +2,6 @@ package extend
 
 import (
 	"context"
-	"fmt"
 	"strconv"
 	"strings"
 
@@ -22,24 +21,37 @@ func (e *extension) begin(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	return e.estimate(ctx, seconds)
+	_, err = e.estimate(ctx, seconds)
+	return err
 }
 
-// estimate says what three evaluations and so many seconds of training will take together.
-func (e *extension) estimate(ctx context.Context, training float64) error {
+// Estimate is what a dry run found, for --json.
+type Estimate struct {
+	*train.Facts         // of the training; nil where there is none
+	EvaluationS  float64 `json:"evaluation_s"` // predicted of all evaluations
+	AllS         float64 `json:"all_s"`        // and of the training
+}
+
+// estimate says what three evaluations and so many seconds of training will take together, and returns the evaluations'
+// seconds.
+func (e *extension) estimate(ctx context.Context, training float64) (evaluation float64, err error) {
 	each, err := eval.Predict(ctx, e.job(e.base.Dir, nil, nil), e.be, e.log)
 	if err != nil {
-		return err
+		return 0, err
+	}
+	last, all := "trained", 3*each
+	if !e.cfg.DoTrain {
+		last = "merged"
 	}
 	var lengths []string
 	for _, l := range e.rep.Lengths {
 		lengths = append(lengths, strconv.Itoa(l.Ctx))
 	}
-	fmt.Fprintf(e.log, "evaluation  base, interpolated and trained at %s tokens, %d windows and %d passkeys each: "+
-		"about %s a model\n", strings.Join(lengths, ", "), e.cfg.EvalLimit, e.cfg.Depths*e.cfg.Trials, ui.Duration(each))
-	fmt.Fprintf(e.log, "in all      about %s: %s of training and %s of evaluation, "+
-		"reading and writing the model left out\n", ui.Duration(training+3*each), ui.Duration(training), ui.Duration(3*each))
-	return nil
+	ui.Fact(e.log, "evaluation", "base, interpolated and %s at %s tokens, %d windows and %d passkeys each: about %s a model",
+		last, strings.Join(lengths, ", "), e.cfg.EvalLimit, e.cfg.Depths*e.cfg.Trials, ui.Duration(each))
+	ui.Fact(e.log, "in all", "about %s: %s of training and %s of evaluation, reading and writing the model left out",
+		ui.Duration(training+all), ui.Duration(training), ui.Duration(all))
+	return all, nil
 }
 
 // How perplexity is measured: the reference's way.

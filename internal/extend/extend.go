@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"strings"
 
 	"longlora/internal/ckpt"
 	"longlora/internal/data"
@@ -107,22 +108,28 @@ func Run(ctx context.Context, cfg *Options, be ops.Backend, log io.Writer) (Repo
 	return e.rep, files.WriteJSON(filepath.Join(cfg.Out, rundir.ReportFile), e.rep)
 }
 
-// DryRun says on log what the training would do, as train's does; nothing is evaluated and nothing written.
-func DryRun(ctx context.Context, cfg *Options, be ops.Backend, log io.Writer) (*train.Facts, error) {
+// DryRun says on log what the training would do, as train's does, and how long all of it would take; nothing is
+// evaluated and nothing written.
+func DryRun(ctx context.Context, cfg *Options, be ops.Backend, log io.Writer) (out Estimate, err error) {
 	e := &extension{cfg: cfg, be: be, log: log}
 	if err := checkOut(cfg); err != nil {
-		return nil, err
+		return out, err
 	}
 	if err := e.open(ctx); err != nil {
-		return nil, err
+		return out, err
 	}
 	defer e.base.Close()
 	defer e.stream.Close()
-	facts, err := train.DryRun(ctx, e.training(), be, log)
-	if err != nil {
-		return nil, err
+	training := 0.0
+	if cfg.DoTrain {
+		if out.Facts, err = train.DryRun(ctx, e.training(), be, log); err != nil {
+			return out, err
+		}
+		training = out.Seconds
 	}
-	return facts, e.estimate(ctx, facts.Seconds)
+	out.EvaluationS, err = e.estimate(ctx, training)
+	out.AllS = training + out.EvaluationS
+	return out, err
 }
 
 // open reads the base and the held-out text.
@@ -266,4 +273,23 @@ func (r Report) Table(w io.Writer) {
 			showRecall(l.Base), showRecall(l.Interpolated), showRecall(l.Trained)})
 	}
 	ui.Table(w, rows)
+}
+
+// On says on what the figures were measured, and how.
+func (r Report) On() string {
+	text := func(name string) string {
+		if list, ok := r.Options[name].([]string); ok {
+			return strings.Join(list, ", ")
+		}
+		if x := r.Options[name]; x != nil {
+			return fmt.Sprint(x)
+		}
+		return ""
+	}
+	on := text("eval-data")
+	if on == "" {
+		on = "the held-out end of " + text("data")
+	}
+	return fmt.Sprintf("perplexity on %s: %s windows a length, %s protocol, stride %d; recall: %s depths × %s passkeys; seed %s",
+		on, text("eval-limit"), r.Protocol, r.Stride, text("depths"), text("trials"), text("seed"))
 }

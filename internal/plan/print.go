@@ -30,11 +30,6 @@ func (p *Planned) Print(w io.Writer) {
 	p.PrintNotes(w)
 }
 
-// fact writes a line with what it is about at its head.
-func fact(w io.Writer, what, format string, a ...any) {
-	fmt.Fprintf(w, "%-11s %s\n", what, fmt.Sprintf(format, a...))
-}
-
 // printVerdict writes what people ask first.
 func (p *Planned) printVerdict(w io.Writer) {
 	fmt.Fprintf(w, "%s, %d tokens, %s on %s\n\n", p.Shape, p.Ctx, p.DType, p.Chip)
@@ -43,33 +38,33 @@ func (p *Planned) printVerdict(w io.Writer) {
 		memory = fmt.Sprintf("%s of device memory, of %s, and %s", ui.Bytes(p.DevicePlan), ui.Bytes(p.DeviceLimit), memory)
 	}
 	if p.Fits {
-		fact(w, "fits", "yes: takes %s", memory)
+		ui.Fact(w, "fits", "yes: takes %s", memory)
 	} else {
-		fact(w, "fits", "no: needs %s at least", memory)
+		ui.Fact(w, "fits", "no: needs %s at least", memory)
 	}
 	if p.hostAssumed {
 		what := "80 % of what is available here"
-		fact(w, "", "the %s of host memory are %s; %s gives another machine's", ui.Bytes(p.HostLimit), what,
+		ui.Fact(w, "", "the %s of host memory are %s; %s gives another machine's", ui.Bytes(p.HostLimit), what,
 			errs.Option("host-mem"))
 	}
 	each := "a row"
 	if p.rows > 1 {
 		each = fmt.Sprintf("%d rows", p.rows)
 	}
-	fact(w, "a step", "%s for %s: %s tok/s predicted (%s)", ui.Duration(p.PredictedS), each, rate(p.TokPerS),
+	ui.Fact(w, "a step", "%s for %s: %s tok/s predicted (%s)", ui.Duration(p.PredictedS), each, rate(p.TokPerS),
 		p.Rates.Words())
 	if l := p.PlannedLast; l != nil {
-		fact(w, "", "%s with full attention, %s", ui.Duration(l.PredictedS), l.when)
+		ui.Fact(w, "", "%s with full attention, %s", ui.Duration(l.PredictedS), l.when)
 	}
 	if p.RunS > 0 {
-		fact(w, "the run", "%s for %d steps, evaluation and saving left out", ui.Duration(p.RunS), p.Steps)
+		ui.Fact(w, "the steps", "%s for all %d, evaluation and saving left out", ui.Duration(p.RunS), p.Steps)
 	}
 	if p.MaxCtx != nil {
 		within := ui.Bytes(p.HostLimit) + " of host memory"
 		if !p.onHost {
 			within = ui.Bytes(p.DeviceLimit) + " of device memory and " + within
 		}
-		fact(w, "at most", "%d tokens: the longest context that fits %s", *p.MaxCtx, within)
+		ui.Fact(w, "at most", "%d tokens: the longest context that fits %s", *p.MaxCtx, within)
 	}
 }
 
@@ -112,19 +107,19 @@ func (p *Planned) printBytes(w io.Writer) {
 // printHow writes how it is carried out, in words that say themselves what they mean.
 func (p *Planned) printHow(w io.Writer) {
 	if p.positions != "" {
-		fact(w, "positions", "%s", p.positions)
+		ui.Fact(w, "positions", "%s", p.positions)
 	}
 	if p.windows != "" {
-		fact(w, "windows", "%s", p.windows)
+		ui.Fact(w, "windows", "%s", p.windows)
 	}
 	if p.Attn == "full" {
-		fact(w, "attention", "full")
+		ui.Fact(w, "attention", "full")
 	} else {
-		fact(w, "attention", "S²: groups of %d tokens, in half of the heads shifted by half a group", p.Group)
+		ui.Fact(w, "attention", "S²: groups of %d tokens, in half of the heads shifted by half a group", p.Group)
 	}
 	p.printTiling(w, p.tiling())
 	if l := p.PlannedLast; l != nil {
-		fact(w, "attention", "full %s", l.when)
+		ui.Fact(w, "attention", "full %s", l.when)
 		if last := l.tiling(); last != p.tiling() {
 			p.printTiling(w, last)
 		}
@@ -132,9 +127,9 @@ func (p *Planned) printHow(w io.Writer) {
 		if !p.onHost {
 			memory = ui.Bytes(l.DevicePlan) + " of device memory and " + memory
 		}
-		fact(w, "", "%s there; the bytes above are room for both", memory)
+		ui.Fact(w, "", "%s there; the bytes above are room for both", memory)
 	}
-	fact(w, "trained", "%d parameters", p.Trainable)
+	ui.Fact(w, "trained", "%d parameters", p.Trainable)
 	for _, o := range []struct {
 		what, plan string
 		s          float64
@@ -160,19 +155,19 @@ func (l *PlannedLast) tiling() model.Tiling {
 func (p *Planned) printTiling(w io.Writer, tl model.Tiling) {
 	n := p.Ctx * max(1, p.batch)
 	if tl.Tile >= n {
-		fact(w, "tile", "%d tokens go through a layer together: all of them", tl.Tile)
+		ui.Fact(w, "tile", "%d tokens go through a layer together: all of them", tl.Tile)
 	} else {
-		fact(w, "tile", "%d tokens go through a layer together: %d tiles", tl.Tile, (n+tl.Tile-1)/tl.Tile)
+		ui.Fact(w, "tile", "%d tokens go through a layer together: %d tiles", tl.Tile, (n+tl.Tile-1)/tl.Tile)
 	}
-	fact(w, "kept", "%s", tl.Kept())
+	ui.Fact(w, "kept", "%s", tl.Kept())
 	kinds := []model.Keep{tl.Keep}
 	if tl.More > 0 && tl.Keep > model.KeepAll {
 		kinds = []model.Keep{tl.Keep - 1, tl.Keep}
 	}
 	for _, k := range kinds {
-		fact(w, "", "%s: %s", k, meaning[k])
+		ui.Fact(w, "", "%s: %s", k, meaning[k])
 	}
-	fact(w, "pieces", "MLP by %d rows, logits by %d", tl.MLPRows, tl.HeadRows)
+	ui.Fact(w, "pieces", "MLP by %d rows, logits by %d", tl.MLPRows, tl.HeadRows)
 }
 
 // meaning is what the policies keep.

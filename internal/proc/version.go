@@ -18,3 +18,25 @@ func Version() string {
 	}
 	return "development"
 }
+
+// Commit is the commit that the program was built from, and whether files differed from it; "" where the build does not
+// say it.
+func Commit() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return ""
+	}
+	commit, changed := "", ""
+	for _, s := range info.Settings {
+		switch {
+		case s.Key == "vcs.revision":
+			commit = s.Value
+		case s.Key == "vcs.modified" && s.Value == "true":
+			changed = ", with changes"
+		}
+	}
+	if commit == "" {
+		return ""
+	}
+	return commit[:min(12, len(commit))] + changed
+}

@@ -102,7 +102,7 @@ func (s *setup) notes(log io.Writer) {
 func (s *setup) facts(log io.Writer, done int) (float64, error) {
 	c := s.c
 	line := func(name, format string, a ...any) {
-		fmt.Fprintf(log, "%-11s %s\n", name, fmt.Sprintf(format, a...))
+		ui.Fact(log, name, format, a...)
 	}
 	s.valueFacts(line)
 	reads := s.base.Positions.Reads(c.Positions.BaseCtx)

@@ -8,8 +8,6 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
-
-	"golang.org/x/term"
 )
 
 // Progress is a line that is drawn again on a terminal, and plain lines elsewhere: at most one a second, fewer in what
@@ -71,8 +69,8 @@ func (p *Progress) left(now time.Time) string {
 // draw draws the line in the terminal's width.
 func (p *Progress) draw() {
 	p.last, p.drawn = time.Now(), true
-	width, _, err := term.GetSize(int(p.term.Fd()))
-	if err != nil || width < 10 {
+	width := Columns(p.term)
+	if width < 10 {
 		width = 80
 	}
 	left := ""

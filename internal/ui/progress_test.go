@@ -31,3 +31,22 @@ func TestDrawn(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 }
+
+// Lines are as long as they may be, and a word that is longer stays whole.
+func TestWrap(t *testing.T) {
+	for n, want := range map[int]string{100: "one two éééé five", 12: "one two éééé|five", 11: "one two|éééé five", 1: "one|two|éééé|five"} {
+		if got := strings.Join(Wrap(" one two  éééé five", n), "|"); got != want {
+			t.Errorf("%d wide: %s, want %s", n, got, want)
+		}
+	}
+}
+
+// Where there is no terminal a fact is one line.
+func TestFact(t *testing.T) {
+	var b strings.Builder
+	long := strings.Repeat("word ", 50) + "end"
+	Fact(&b, "memory", "%s", long)
+	if b.String() != "memory      "+long+"\n" {
+		t.Errorf("%q", b.String())
+	}
+}
