@@ -10,7 +10,8 @@ import (
 )
 
 func newPlan() *cobra.Command {
-	return command("plan --model DIR|--shape NAME --ctx N[,N…]", "Say what a step needs and takes, without loading a weight",
+	return command("plan --model DIR|--shape NAME --ctx N[,N…]",
+		"Say what a step needs and takes, without loading a weight",
 		`Say whether a training run fits and how long it takes, where every byte goes, and how a step is carried out, without
 loading a weight. Takes train's options. Several lengths or chips give a table. --max-ctx finds the longest context that
 fits. What does not fit is exit 3; of several, where none fits. A model that is not here is planned for where its name

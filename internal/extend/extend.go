@@ -290,6 +290,6 @@ func (r Report) On() string {
 	if on == "" {
 		on = "the held-out end of " + text("data")
 	}
-	return fmt.Sprintf("perplexity on %s: %s windows a length, %s protocol, stride %d; recall: %s depths × %s passkeys; seed %s",
-		on, text("eval-limit"), r.Protocol, r.Stride, text("depths"), text("trials"), text("seed"))
+	return fmt.Sprintf("perplexity on %s: %s windows a length, %s protocol, stride %d; "+
+		"recall: %s depths × %s passkeys; seed %s", on, text("eval-limit"), r.Protocol, r.Stride, text("depths"), text("trials"), text("seed"))
 }

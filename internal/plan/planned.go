@@ -231,8 +231,8 @@ func newSubject(c Options) (subject, error) {
 	if known := shapeOf(c.Model); known != "" && c.Adapter == "" {
 		if _, err := ckpt.Resolve(c.Model); err != nil {
 			c.Shape, s.name = known, c.Model
-			s.notes = append(s.notes, fmt.Sprintf("note: %v. Until then it is planned for the shape that is known by this name, %s",
-				err, known))
+			s.notes = append(s.notes, fmt.Sprintf("note: %v. Until then it is planned for the shape that is known by this "+
+				"name, %s", err, known))
 		}
 	}
 	if c.Shape != "" {
