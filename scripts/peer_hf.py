@@ -7,6 +7,7 @@ with the real model's shapes, so what it measures is time and memory, not qualit
 
   python3 peer_hf.py --shape llama2-7b --ctx 8192,16384,32768            # the plain stack
   python3 peer_hf.py --shape llama2-7b --ctx 32768 --tuned               # + torch.compile, chunked cross-entropy, cuDNN attention
+  python3 peer_hf.py --shape qwen3-8b --ctx 32768 --tuned --all-linear --rank 16 --frozen-embed
   python3 peer_hf.py --device cpu --threads 2 --shape tiny --ctx 2048,8192  # PyTorch on the CPU, float32
 
 Prints one JSON line per context: seconds a step (median), peak GiB, tokens/s, model FLOP utilisation.
@@ -21,7 +22,11 @@ SHAPES = {  # hidden, intermediate, layers, heads, kv heads, vocab
     "llama2-13b": (5120, 13824, 40, 40, 40, 32000),
     "llama3-8b": (4096, 14336, 32, 32, 8, 128256),
     "llama2-70b": (8192, 28672, 80, 64, 8, 32000),
+    "mistral-7b": (4096, 14336, 32, 32, 8, 32768),
+    "qwen2.5-7b": (3584, 18944, 28, 28, 4, 152064),
+    "qwen3-8b": (4096, 12288, 36, 32, 8, 151936),
 }
+FAMILIES = {"mistral-7b": "Mistral", "qwen2.5-7b": "Qwen2", "qwen3-8b": "Qwen3"}  # transformers' names; Llama elsewhere
 
 def flops_per_step(shape, n, groups, train_embed=True):
     """Operations one optimizer step needs on one sequence of n tokens, frozen base weights.
@@ -81,6 +86,9 @@ def main():
     ap.add_argument("--attn", default="flash", choices=["flash", "cudnn"])
     ap.add_argument("--tuned", action="store_true")
     ap.add_argument("--rank", type=int, default=8)
+    ap.add_argument("--batch", type=int, default=1, help="sequences a step")
+    ap.add_argument("--all-linear", action="store_true", help="factors on every linear layer of the blocks, not attention's alone")
+    ap.add_argument("--frozen-embed", action="store_true")
     ap.add_argument("--device", default="cuda", choices=["cuda", "cpu"], help="cpu: float32, PyTorch's own CPU attention")
     ap.add_argument("--threads", type=int, default=0)
     a = ap.parse_args()
@@ -88,7 +96,7 @@ def main():
     if a.threads: torch.set_num_threads(a.threads)
     sync = (lambda: None) if cpu else torch.cuda.synchronize
     import transformers
-    from transformers import LlamaConfig, LlamaForCausalLM, AttentionInterface
+    from transformers import AttentionInterface
     from peft import LoraConfig, get_peft_model
     AttentionInterface.register("s2", s2_attention(a.groups, "cpu" if cpu else "cudnn" if a.tuned else a.attn))
     try:
@@ -98,21 +106,24 @@ def main():
         pass
     h, f, l, nh, nkv, v = SHAPES[a.shape]
     ctxs = [int(c) for c in a.ctx.split(",")]
-    cfg = LlamaConfig(hidden_size=h, intermediate_size=f, num_hidden_layers=l, num_attention_heads=nh,
+    family = FAMILIES.get(a.shape, "Llama")
+    plain = dict(sliding_window=None) if family == "Mistral" else dict(head_dim=h // nh) if family == "Qwen3" else {}
+    cfg = getattr(transformers, family + "Config")(hidden_size=h, intermediate_size=f, num_hidden_layers=l, num_attention_heads=nh,
                       num_key_value_heads=nkv, vocab_size=v, max_position_embeddings=max(ctxs),
                       rope_scaling={"rope_type": "linear", "factor": max(1.0, max(ctxs) / 4096)},
-                      tie_word_embeddings=False, use_cache=False)
+                      tie_word_embeddings=False, use_cache=False, **plain)
     cfg._attn_implementation = "s2"
     torch.manual_seed(0)
     torch.set_default_dtype(torch.float32 if cpu else torch.bfloat16)
     with torch.device(a.device):
-        model = LlamaForCausalLM(cfg)
+        model = getattr(transformers, family + "ForCausalLM")(cfg)
     torch.set_default_dtype(torch.float32)
     model.config._attn_implementation = "s2"
+    targets = ["q_proj", "k_proj", "v_proj", "o_proj"] + ["gate_proj", "up_proj", "down_proj"] * a.all_linear
     model = get_peft_model(model, LoraConfig(r=a.rank, lora_alpha=2 * a.rank, lora_dropout=0.0, bias="none",
-                           task_type="CAUSAL_LM", target_modules=["q_proj", "k_proj", "v_proj", "o_proj"]))
+                           task_type="CAUSAL_LM", target_modules=targets))
     for name, p in model.named_parameters():
-        if "embed" in name or "norm" in name:
+        if "embed" in name and not a.frozen_embed or "norm" in name:
             p.requires_grad_()
     model.enable_input_require_grads()
     model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
@@ -128,7 +139,7 @@ def main():
             if not cpu: torch.cuda.reset_peak_memory_stats()
             times = []
             for i in range(a.warmup + a.steps):
-                ids = torch.randint(0, v, (1, n), device=a.device)
+                ids = torch.randint(0, v, (a.batch, n), device=a.device)
                 sync(); t = time.perf_counter()
                 if a.tuned:
                     hid = model.base_model.model.model(input_ids=ids)[0]
@@ -142,10 +153,10 @@ def main():
                 if i >= a.warmup:
                     times.append(time.perf_counter() - t)
             s = statistics.median(times)
-            fl = flops_per_step(a.shape, n, a.groups)
-            print(json.dumps(dict(peer="tuned" if a.tuned else "hf", attn=a.attn, shape=a.shape, ctx=n, groups=a.groups,
+            fl = a.batch * flops_per_step(a.shape, n, a.groups)
+            print(json.dumps(dict(peer="tuned" if a.tuned else "hf", attn=a.attn, shape=a.shape, ctx=n, batch=a.batch, groups=a.groups,
                   s_per_step=round(s, 4), spread=[round(min(times), 4), round(max(times), 4)],
-                  tok_per_s=round(n / s), peak_gib=round((__import__("resource").getrusage(0).ru_maxrss / 2**20) if cpu else torch.cuda.max_memory_allocated() / 2**30, 2),
+                  tok_per_s=round(a.batch * n / s), peak_gib=round((__import__("resource").getrusage(0).ru_maxrss / 2**20) if cpu else torch.cuda.max_memory_allocated() / 2**30, 2),
                   reserved_gib=0 if cpu else round(torch.cuda.max_memory_reserved() / 2**30, 2),
                   tflops=round(fl / s / 1e12, 4 if cpu else 1), loss=round(loss.item(), 3), device=name,
                   torch=torch.__version__, transformers=transformers.__version__)), flush=True)

@@ -89,7 +89,7 @@ typedef struct {
     const void *x;  // (T,C) bf16
     const float *w; // (C)
     int64_t t, c;
-    float eps;
+    float plus, eps; // the factor of a channel is plus + w
 } ll_rms_fwd_args;
 int ll_rms_fwd(ll_device *d, ll_stream s, const ll_rms_fwd_args *a);
 
@@ -99,10 +99,32 @@ typedef struct {
     const void *dy, *x;      // (T,C) bf16
     const float *rstd, *w;   // (T), (C)
     int64_t t, c;
+    float plus;
     void *work;              // wanted with dw
 } ll_rms_bwd_args;
 size_t ll_rms_bwd_work(int64_t t, int64_t c);
 int ll_rms_bwd(ll_device *d, ll_stream s, const ll_rms_bwd_args *a);
+
+typedef struct {
+    void *y;               // (T,C) bf16, written
+    float *stat;           // (T,2), written: mean and 1/deviation
+    const void *x;         // (T,C) bf16
+    const float *w, *bias; // (C)
+    int64_t t, c;
+    float eps;
+} ll_layernorm_fwd_args;
+int ll_layernorm_fwd(ll_device *d, ll_stream s, const ll_layernorm_fwd_args *a);
+
+typedef struct {
+    void *dx;              // (T,C) bf16, added to
+    float *dw, *dbias;     // (C), added to; NULL when frozen
+    const void *dy, *x;    // (T,C) bf16
+    const float *stat, *w; // (T,2), (C)
+    int64_t t, c;
+    void *work;            // wanted with dw or dbias
+} ll_layernorm_bwd_args;
+size_t ll_layernorm_bwd_work(int64_t t, int64_t c);
+int ll_layernorm_bwd(ll_device *d, ll_stream s, const ll_layernorm_bwd_args *a);
 
 typedef struct {
     float *cs;          // (T,D), written: [cos·scale | sin·scale] of float32(pos·inv), as exact as the CPU's
@@ -137,6 +159,22 @@ typedef struct {
 } ll_swiglu_bwd_args;
 int ll_swiglu_bwd(ll_device *d, ll_stream s, const ll_swiglu_bwd_args *a);
 
+typedef struct {
+    void *h;           // (n) bf16, written
+    const void *g, *u; // (n) bf16; u NULL counts as 1
+    int64_t n;
+    int32_t tanh;      // by tanh, not exact
+} ll_gelu_fwd_args;
+int ll_gelu_fwd(ll_device *d, ll_stream s, const ll_gelu_fwd_args *a);
+
+typedef struct {
+    void *dg, *du;          // (n) bf16, written; may be g, u; du NULL where u is
+    const void *dh, *g, *u; // (n) bf16
+    int64_t n;
+    int32_t tanh;
+} ll_gelu_bwd_args;
+int ll_gelu_bwd(ll_device *d, ll_stream s, const ll_gelu_bwd_args *a);
+
 // y = res + f·x over n elements, or f·x where res is null; y may be res or x.
 typedef struct {
     void *y;              // bf16, written
@@ -166,6 +204,7 @@ typedef struct {
     int32_t window;         // W of a sliding window, 0 without
     int64_t group, t, w, q0, k0;
     float scale;
+    float cap;              // scores x become cap·tanh(x/cap); 0: they stay
     int32_t fresh;
 } ll_attn_args;
 
@@ -176,15 +215,15 @@ int ll_attn_bwd(ll_device *d, ll_stream s, const ll_attn_args *a);
 
 // ---- the ends of the step -----------------------------------------------------------------------------
 
-// One row of logits a target. With grad the row is overwritten by scale·(softmax - onehot) as bf16, in its first half
-// (so row r of the gradient begins at element 2·V·r of a bf16 array); zeros where target < 0.
+// One row of logits a target; with a cap above 0 logits z count as cap·tanh(z/cap). With grad the row is overwritten by scale·(softmax - onehot) as bf16, in its first half
+// (so row r of the gradient begins at element 2·V·r of a bf16 array), times the cap's slope; zeros where target < 0.
 typedef struct {
     float *logits;         // (rows,V)
     const int32_t *target; // (rows)
     float *nll;            // (rows), written: lse - logit[target], 0 where target < 0
     int32_t *best;         // (rows), written: the lowest index of the greatest; NULL: not wanted
     int64_t rows, v;
-    float scale;
+    float scale, cap;
     int32_t grad;
 } ll_softmax_args;
 int ll_softmax(ll_device *d, ll_stream s, const ll_softmax_args *a);

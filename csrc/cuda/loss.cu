@@ -51,10 +51,11 @@ __device__ __forceinline__ float shifted(float x, float top) { return expf(x - (
 // second pass that writes scale·(softmax - onehot) as bf16 into the row's first half. It goes over the row in steps
 // of all threads' loads: a step of floats [lo,hi) is read by all before any of it is written, to the place of floats
 // [lo/2,hi/2), which only this and earlier steps have read. A NaN logit makes the sum, the loss and the gradient NaN,
-// a target that is no element of its row the loss.
-template <int W>
+// a target that is no element of its row the loss. CAPPED: a logit z counts as cap·tanh(z/cap), made anew in either pass.
+template <int W, bool CAPPED>
 __global__ void __launch_bounds__(ROW_THREADS)
-softmax_kernel(float *logits, const int32_t *target, float *nll, int32_t *best, int64_t v, float scale, bool grad) {
+softmax_kernel(float *logits, const int32_t *target, float *nll, int32_t *best, int64_t v, float scale, float cap,
+               bool grad) {
     constexpr int64_t STEP = ROW_THREADS * ROW_LOADS * W;
     __shared__ float shared[WARP];
     __shared__ Best bests[WARP];
@@ -68,7 +69,13 @@ softmax_kernel(float *logits, const int32_t *target, float *nll, int32_t *best, 
     float f[ROW_LOADS][W], top = -CUDART_INF_F, sum = 0;
     auto load = [&](int64_t lo) {
 #pragma unroll
-        for (int u = 0; u < ROW_LOADS; u++) load_row<W>(f[u], x, lo + (u * ROW_THREADS + threadIdx.x) * W, v);
+        for (int u = 0; u < ROW_LOADS; u++) {
+            const int64_t i = lo + (u * ROW_THREADS + threadIdx.x) * W;
+            load_row<W>(f[u], x, i, v);
+            if (CAPPED && i < v)
+#pragma unroll
+                for (int k = 0; k < W; k++) f[u][k] = cap * tanhf(f[u][k] / cap);
+        }
     };
     if (want >= 0 || best) {
         Best b = {-CUDART_INF_F, INT64_MAX};
@@ -95,7 +102,9 @@ softmax_kernel(float *logits, const int32_t *target, float *nll, int32_t *best, 
         }
     }
     if (want >= 0) {
-        float hit = want < v ? x[want] : CUDART_NAN_F, all = block_reduce(top, Max(), -CUDART_INF_F, shared);
+        float hit = want < v ? x[want] : CUDART_NAN_F;
+        if (CAPPED) hit = cap * tanhf(hit / cap);
+        const float all = block_reduce(top, Max(), -CUDART_INF_F, shared);
         sum = block_reduce(sum * shifted(top, all), Add(), 0.0f, shared);
         top = all;
         if (threadIdx.x == 0) nll[blockIdx.x] = logf(sum) + (top - hit);
@@ -113,7 +122,9 @@ softmax_kernel(float *logits, const int32_t *target, float *nll, int32_t *best, 
 #pragma unroll
             for (int k = 0; k < W; k++) {
                 float d = want < 0 ? 0.0f : expf(f[u][k] - top) * factor;
-                out[k] = from_float<bf16>(i + k == want ? d - scale : d);
+                if (i + k == want) d -= scale;
+                if (CAPPED && want >= 0) d *= 1.0f - f[u][k] / cap * (f[u][k] / cap);
+                out[k] = from_float<bf16>(d);
             }
             if constexpr (W == 4) *(uint2 *)(dx + i) = *(uint2 *)out;
             else dx[i] = out[0];
@@ -169,9 +180,11 @@ __global__ void __launch_bounds__(SUM_THREADS) sum_parts_kernel(double *out, con
 extern "C" int ll_softmax(ll_device *, ll_stream s, const ll_softmax_args *a) {
     using namespace ll;
     if (a->rows <= 0 || a->v <= 0) return cudaSuccess;
-    auto kernel = a->v % 4 == 0 && (uintptr_t)a->logits % 16 == 0 ? softmax_kernel<4> : softmax_kernel<1>;
+    const bool vec = a->v % 4 == 0 && (uintptr_t)a->logits % 16 == 0;
+    auto kernel = a->cap > 0 ? (vec ? softmax_kernel<4, true> : softmax_kernel<1, true>)
+                             : (vec ? softmax_kernel<4, false> : softmax_kernel<1, false>);
     kernel<<<(unsigned)a->rows, ROW_THREADS, 0, (cudaStream_t)s>>>(a->logits, a->target, a->nll, a->best, a->v,
-                                                                   a->scale, a->grad != 0);
+                                                                   a->scale, a->cap, a->grad != 0);
     return launched();
 }
 

@@ -25,7 +25,7 @@ type SelfTest struct {
 func selfTest(ctx context.Context, b ops.Backend, kernels string) (SelfTest, error) {
 	t := SelfTest{Device: b.Name(), Kernels: kernels, Failures: []string{}}
 	start := time.Now()
-	for _, op := range optest.Ops(b) {
+	for _, op := range optest.Ops() {
 		if ctx.Err() != nil {
 			return t, errs.Interruptedf("interrupted")
 		}

@@ -62,9 +62,6 @@ func Generate(ctx context.Context, g Continuation, prompt string, be ops.Backend
 		return nil, err
 	}
 	defer base.Close()
-	if err := base.Runs(be); err != nil {
-		return nil, err
-	}
 	base.Log = log
 	if err := base.ChooseWindow(g.Window, g.Adapter); err != nil {
 		return nil, err

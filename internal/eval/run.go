@@ -175,9 +175,6 @@ func (e *evaluation) run(ctx context.Context) (rs []Result, err error) {
 		return nil, err
 	}
 	defer e.base.Close()
-	if err := e.base.Runs(e.be); err != nil {
-		return nil, err
-	}
 	items, err := e.items(ctx)
 	if e.engine != nil {
 		defer e.engine.close()

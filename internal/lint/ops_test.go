@@ -32,8 +32,7 @@ var places = []struct {
 	{dir: "csrc/cpu", ext: []string{".h"}, missing: map[string]string{
 		"embed": "copies of rows, in Go", "transfer": "copies, in Go"}, besides: map[string]string{
 		"kernels": "the interface", "vec": "the compiler's vectors", "drop": "dropout, of linear"}},
-	{dir: "csrc/cuda", ext: []string{".cu", ""}, missing: map[string]string{
-		"gelu": "families with it are refused on a GPU", "layernorm": "families with it are refused on a GPU"}, besides: map[string]string{
+	{dir: "csrc/cuda", ext: []string{".cu", ""}, besides: map[string]string{
 		"device": "memory and the device", "blas": "cuBLASLt, of linear", "drop": "dropout, of linear", "driver": "the driver's stand-in"}},
 }
 

@@ -161,9 +161,6 @@ func (b *Base) New(be ops.Backend, tr model.Train, mem model.Memory, seed uint64
 		return nil, errs.Dataf("%s: head_dim: %d; a GPU computes heads of up to %d; use %s cpu", b.Config.Path, d,
 			ops.MaxHead, errs.Option("device"))
 	}
-	if err := b.Runs(be); err != nil {
-		return nil, err
-	}
 	src := Random(b.Desc(), b.Config.InitRange, seed)
 	if b.Weights != nil {
 		src = b.source()
@@ -184,18 +181,6 @@ func (b *Base) New(be ops.Backend, tr model.Train, mem model.Memory, seed uint64
 	}
 	lora.InitFactors(m.Params, seed)
 	return m, nil
-}
-
-// Runs refuses a model on a GPU that has no kernel yet for something that the model computes; of kind Usage.
-func (b *Base) Runs(be ops.Backend) error {
-	if _, card := be.(ops.Card); !card {
-		return nil
-	}
-	if what := b.Desc().Uncarded(); what != "" {
-		return errs.Usagef("%s: a %s has %s, which no kernel of the GPU computes yet; use %s cpu", b.Config.Path,
-			b.Config.Arch.Class, what, errs.Option("device"))
-	}
-	return nil
 }
 
 // worthShowing is the size from which on loading takes long enough to be shown.

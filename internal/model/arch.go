@@ -206,21 +206,6 @@ func (d Desc) NormStart() float32 {
 	return 1
 }
 
-// Uncarded names what the model has that no GPU's kernel computes yet; "" for nothing.
-func (d Desc) Uncarded() string {
-	switch {
-	case d.arch().Norms == LayerNorms:
-		return "LayerNorm"
-	case d.arch().Norms == RMSNormsPlus1:
-		return "norms of 1 + w"
-	case d.Act != SiLU:
-		return "GELU"
-	case d.ScoresCap > 0 || d.LogitsCap > 0:
-		return "capped scores"
-	}
-	return ""
-}
-
 // arch is the family; a description without one is of a LLaMA.
 func (d Desc) arch() *Arch {
 	if d.Arch == nil {

@@ -66,9 +66,6 @@ func (s *setup) open(ctx context.Context, log io.Writer) error {
 	}
 	var err error
 	c := s.c
-	if err = s.base.Runs(s.be); err != nil {
-		return err
-	}
 	if s.pos, err = s.base.Place(c.Adapter, c.Positions.At(c.Ctx)); err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@
 #define LONGLORA_ATTN_TILE_CUH
 
 #include "../ll_device.h"
+#include "../sigmoid.cuh"
 #include "../../segments.h"
 
 // The kernels for compute capability 9.0 (wgmma and TMA); D is 64 or 128.
@@ -75,5 +76,28 @@ static __device__ inline ll_range ll_queries(const ll_attn_args &a, int k0, int 
 // Whether some query of [q0, q1) does not see some key of [k0, k1); lo is lo(q1-1). Blocks inside an aligned
 // segment need no mask.
 static __device__ inline bool ll_masked(int q0, int k0, int k1, int lo) { return k1 - 1 > q0 || k0 < lo; }
+
+// A score is a product of query and key times `scale`, or with a cap, CAPPED, cap·tanh(product·scale/cap). Kernels hold it
+// without its last factor, scale or cap, which is this; so what has no cap does nothing more.
+template <bool CAPPED> static __device__ __forceinline__ float ll_unit(const ll_attn_args &a) {
+    return CAPPED ? a.cap : a.scale;
+}
+
+// Products of queries and keys to scores without the last factor. Masks come after it.
+template <bool CAPPED, int N> static __device__ __forceinline__ void ll_cap(float (&s)[N], const ll_attn_args &a) {
+    if (!CAPPED) return;
+    const float f = __fdividef(a.scale, a.cap);
+#pragma unroll
+    for (int i = 0; i < N; i++) s[i] = ll_tanh(s[i] * f);
+}
+
+// The slope of the cap, 1 - tanh², where the probability is p = exp2(unit·tanh - lse), so that no score has to be kept for it;
+// unit and lse are those for powers of two, by = 1/unit. 0 where p is.
+static __device__ __forceinline__ float ll_slope(float p, float lse, float by) {
+    float l;
+    asm("lg2.approx.ftz.f32 %0, %1;" : "=f"(l) : "f"(p));
+    const float y = fmaxf((l + lse) * by, -1.0f);
+    return fmaf(-y, y, 1.0f);
+}
 
 #endif

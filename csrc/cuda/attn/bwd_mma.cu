@@ -50,12 +50,12 @@ template <class S> struct Warp {
           wk(warp % S::KW * 16 * KT), ws(warp / S::KW * SC), wc(warp / S::KW * DC), wq(warp % S::QM * 16 * QT),
           wqc(warp / S::QM * QC) {}
 
-    // s = exp(scale·k·qᵀ - lse), rounded to pᵀ too: the queries [q0, q1) of the stage; whi0 is hi of the warp's first
+    // s = exp(scores - lse), rounded to pᵀ too: the queries [q0, q1) of the stage; whi0 is hi of the warp's first
     // key.
     __device__ __forceinline__ void probabilities(Scores &s, const Registers<S> &r, const Places<S> &at, int stage,
                                                   int q0, int q1, int whi0) const {
         const ll_rows<C> &ks = at.k, qs = at.q(stage);
-        const float sl2 = a.scale * LOG2E, *const lse = at.stats(stage);
+        const float sl2 = ll_unit<S::CAPPED>(a) * LOG2E, *const lse = at.stats(stage);
         ll_zero(s);
         ll_product<C>(
             s, [&](auto &f, int r, int k) { ks.a(f, wk + r, k, lane); },
@@ -63,6 +63,8 @@ template <class S> struct Warp {
 #pragma unroll
         for (int i = 0; i < SC / 8; i++) {
             const float2 x = *(const float2 *)(lse + ws + i * 8 + t2);
+#pragma unroll
+            for (int k = 0; k < KT; k++) ll_cap<S::CAPPED>(s[k][i], a);
 #pragma unroll
             for (int k = 0; k < KT; k++)
 #pragma unroll
@@ -85,8 +87,22 @@ template <class S> struct Warp {
             for (int i = 0; i < SC / 8; i++) put(at.p, k, i, s[k][i][0], s[k][i][1], s[k][i][2], s[k][i][3]);
     }
 
-    // dsᵀ = pᵀ·(v·doᵀ - delta)
-    __device__ __forceinline__ void gradients(const Scores &s, const Places<S> &at, int stage) const {
+    // Probabilities times the slope of the cap.
+    __device__ __forceinline__ void slopes(Scores &s, const Places<S> &at, int stage) const {
+        const float *const lse = at.stats(stage), by = 1 / (a.cap * LOG2E);
+#pragma unroll
+        for (int i = 0; i < SC / 8; i++) {
+            const float2 x = *(const float2 *)(lse + ws + i * 8 + t2);
+#pragma unroll
+            for (int k = 0; k < KT; k++)
+#pragma unroll
+                for (int e = 0; e < 4; e++) s[k][i][e] *= ll_slope(s[k][i][e], (e % 2 ? x.y : x.x) * LOG2E, by);
+        }
+    }
+
+    // dsᵀ = pᵀ·(v·doᵀ - delta), times the slope of the cap
+    __device__ __forceinline__ void gradients(Scores &s, const Places<S> &at, int stage) const {
+        if (S::CAPPED) slopes(s, at, stage);
         const ll_rows<C> &vs = at.v, os = at.dout(stage);
         const float *const delta = at.stats(stage) + BM;
         Scores dp;
@@ -305,6 +321,14 @@ size_t ll_attn_bwd_mma_work(const ll_attn_args *a) { return work_of(*a, padded(a
 
 int ll_attn_bwd_mma(const ll_device *device, cudaStream_t s, const ll_attn_args *a) {
     const bool large = device->shared >= 163 * 1024; // 8.0 and 9.0; 8.6 and 8.9 have 99 KB
+    if (a->cap > 0) switch (padded(a->d)) {
+        case 32: return launch<Shape<32, 64, 128, 2, 2, 2, false, true>>(s, *a);
+        case 64: return launch<Shape<64, 64, 128, 2, 2, 2, false, true>>(s, *a);
+        case 128:
+            if (large) return launch<Shape<128, 64, 128, 2, 2, 2, false, true>>(s, *a);
+            return launch<Shape<128, 32, 64, 2, 2, 2, false, true>>(s, *a);
+        default: return launch<Shape<256, 32, 32, 1, 2, 1, false, true>>(s, *a);
+        }
     switch (padded(a->d)) {
     case 32: return launch<Shape<32, 64, 128, 2, 2, 2, false>>(s, *a);
     case 64:

@@ -142,7 +142,8 @@ struct Seen {
     int hi_first, hi_last;  // hi of the first and the last key
 };
 
-template <int D> struct Consumer {
+// CAPPED: scores are.
+template <int D, bool CAPPED> struct Consumer {
     const ll_attn_args &a;
     const Places<D> at;
     const int wg, lane, row, col;
@@ -152,7 +153,7 @@ template <int D> struct Consumer {
 
     __device__ __forceinline__ Consumer(const ll_attn_args &a, Places<D> at, int wg)
         : a(a), at(at), wg(wg), lane(threadIdx.x % 32), row(wg * 64 + threadIdx.x % 128 / 32 * 16 + lane / 4),
-          col(lane % 4 * 2), c(a.scale * LOG2E) {}
+          col(lane % 4 * 2), c(ll_unit<CAPPED>(a) * LOG2E) {}
 
     __device__ __forceinline__ void release(Bar bar) {
         if (lane == 0) bar.arrive();
@@ -207,6 +208,20 @@ template <int D> struct Consumer {
         }
     }
 
+    // Probabilities times the slope of the cap.
+    __device__ __forceinline__ void slopes(Registers<D> &r) {
+        const float *const lse = at.stats_at(n) + col;
+        const float by = __fdividef(1, c);
+#pragma unroll
+        for (int i = 0; i < BQ / 2; i += 4) {
+            const float2 x = *reinterpret_cast<const float2 *>(lse + 2 * i);
+            r.s[i] *= ll_slope(r.s[i], x.x, by);
+            r.s[i + 1] *= ll_slope(r.s[i + 1], x.y, by);
+            r.s[i + 2] *= ll_slope(r.s[i + 2], x.x, by);
+            r.s[i + 3] *= ll_slope(r.s[i + 3], x.y, by);
+        }
+    }
+
     // Scores to probabilities, and with dp to ds. Past the last query q, dout and stats are zeros: p = 1 adds nothing.
     __device__ __forceinline__ void softmax(Registers<D> &r) {
         const float *const lse = at.stats_at(n) + col, *const delta = lse + BQ;
@@ -219,6 +234,7 @@ template <int D> struct Consumer {
             r.s[i + 3] = ll_exp2(fmaf(r.s[i + 3], c, -x.y));
         }
         pack(r.p, r.s);
+        if (CAPPED) slopes(r);
         mma_wait<0>();
         settle(r.dp);
 #pragma unroll
@@ -266,6 +282,7 @@ template <int D> struct Consumer {
         at.queries().full(slot(n)).wait(parity(n));
         if (seen) {
             scores(r);
+            ll_cap<CAPPED>(r.s, a);
             mask(r, t, see, q);
             softmax(r);
             mma_cols<BQ>(r.dv, r.p, at.dout(n), BQ * 128);
@@ -331,7 +348,7 @@ template <int D> struct Consumer {
     }
 };
 
-template <int D>
+template <int D, bool CAPPED>
 __global__ void __launch_bounds__(THREADS, 1)
     attn_bwd(const __grid_constant__ Maps maps, const __grid_constant__ ll_attn_args a) {
     extern __shared__ char raw[];
@@ -346,7 +363,7 @@ __global__ void __launch_bounds__(THREADS, 1)
         else write<D>(maps, a, at, threadIdx.x / 32 - 1);
     } else {
         more_registers<240>();
-        Consumer<D>(a, at, group - 1).run();
+        Consumer<D, CAPPED>(a, at, group - 1).run();
     }
 }
 
@@ -421,7 +438,8 @@ template <int D> int backward(const ll_device *device, cudaStream_t stream, cons
     if (r) return r;
     attn_stats<D><<<unsigned((a->t * a->h * (D / 8) + 255) / 256), 256, 0, stream>>>(*a);
     const int64_t tiles = (a->q0 + a->t - a->k0 + BM - 1) / BM * a->hkv;
-    r = launch(attn_bwd<D>, device, tiles, sizeof(Shared<D>) + ALIGN, stream, maps, *a);
+    r = launch(a->cap > 0 ? attn_bwd<D, true> : attn_bwd<D, false>, device, tiles, sizeof(Shared<D>) + ALIGN, stream, maps,
+               *a);
     if (r) return r;
     attn_dq<D><<<2 * work_of(*a).blocks * a->h, 128, 0, stream>>>(*a);
     return cudaGetLastError();

@@ -16,10 +16,10 @@
 
 namespace {
 
-// C: head size rounded up. EXACT: it is the head size.
-template <int C_, int BM_, int BN_, int WARPS_, bool EXACT_> struct Shape {
+// C: head size rounded up. EXACT: it is the head size. CAPPED: scores are.
+template <int C_, int BM_, int BN_, int WARPS_, bool EXACT_, bool CAPPED_ = false> struct Shape {
     static constexpr int C = C_, BM = BM_, BN = BN_, WARPS = WARPS_, MT = BM / WARPS / 16, THREADS = WARPS * 32;
-    static constexpr bool EXACT = EXACT_;
+    static constexpr bool EXACT = EXACT_, CAPPED = CAPPED_;
 };
 
 template <class S> struct Shared {
@@ -96,12 +96,12 @@ template <class S> struct Warp {
     const int q0, q1;    // its queries' tokens [q0, q1)
     const bool idle;    // it has none
     const int lo0, lo1; // lo of its first and last query
-    const float c;      // exp(scale·x) = 2^(c·x)
+    const float c;      // exp(unit·x) = 2^(c·x)
 
     __device__ __forceinline__ explicit Warp(const Block<S> &b)
         : b(b), lane(threadIdx.x & 31), row((threadIdx.x >> 5) * MT * 16), q0(b.q0 + row), q1(min(q0 + MT * 16, b.q1)),
           idle(q0 >= q1), lo0(b.one || idle ? b.keys.lo : ll_lo(b.a, q0, b.shifted)),
-          lo1(b.one || idle ? b.keys.lo : ll_lo(b.a, q1 - 1, b.shifted)), c(b.a.scale * LOG2E) {}
+          lo1(b.one || idle ? b.keys.lo : ll_lo(b.a, q1 - 1, b.shifted)), c(ll_unit<S::CAPPED>(b.a) * LOG2E) {}
 
     __device__ __forceinline__ void begin(Registers<S> &x) const {
 #pragma unroll
@@ -118,6 +118,8 @@ template <class S> struct Warp {
         ll_product<C>(
             s, [&](auto &f, int r, int k) { qs.a(f, row + r, k, lane); },
             [&](auto &f, int n, int k) { ks.b_t(f, n, k, lane); });
+#pragma unroll
+        for (int i = 0; i < MT * BN / 8; i++) ll_cap<S::CAPPED>(s[i / (BN / 8)][i % (BN / 8)], b.a);
     }
 
     __device__ __forceinline__ void mask(Scores &s, const Registers<S> &x, int kb) const {
@@ -182,7 +184,7 @@ template <class S> struct Warp {
                 const float sum = quad_sum(x.l[mt][r]);
                 f[r] = 1 / sum;
                 const int q = q0 + mt * 16 + r * 8 + lane / 4;
-                if ((lane & 3) == 0 && q < b.q1) a.lse[b.h * a.t + q - a.q0] = x.m[mt][r] * a.scale + logf(sum);
+                if ((lane & 3) == 0 && q < b.q1) a.lse[b.h * a.t + q - a.q0] = x.m[mt][r] * ll_unit<S::CAPPED>(a) + logf(sum);
             }
 #pragma unroll
             for (int n = 0; n < C / 8; n++) {
@@ -257,6 +259,13 @@ template <class S> int launch(cudaStream_t s, const ll_attn_args &a) {
 } // namespace
 
 int ll_attn_fwd_mma(const ll_device *, cudaStream_t s, const ll_attn_args *a) {
+    if (a->cap > 0) {
+        if (a->d <= 32) return launch<Shape<32, 128, 64, 4, false, true>>(s, *a);
+        if (a->d <= 64) return launch<Shape<64, 128, 64, 4, false, true>>(s, *a);
+        if (a->d == 128) return launch<Shape<128, 128, 64, 4, true, true>>(s, *a);
+        if (a->d <= 128) return launch<Shape<128, 128, 64, 4, false, true>>(s, *a);
+        return launch<Shape<256, 64, 64, 4, false, true>>(s, *a);
+    }
     switch (a->d) {
     case 64: return launch<Shape<64, 128, 128, 4, true>>(s, *a);
     case 128: return launch<Shape<128, 128, 64, 4, true>>(s, *a);

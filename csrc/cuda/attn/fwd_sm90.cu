@@ -20,9 +20,10 @@ namespace {
 
 using namespace sm90;
 
-// How a kernel is cut: head size, keys of a block, slots of keys and of values, slots of queries.
-template <int D_, int BN_, int STAGES_, int QSTAGES_> struct Shape {
+// How a kernel is cut: head size, keys of a block, slots of keys and of values, slots of queries. CAPPED: scores are.
+template <int D_, int BN_, int STAGES_, int QSTAGES_, bool CAPPED_ = false> struct Shape {
     static constexpr int D = D_, BN = BN_, STAGES = STAGES_, QSTAGES = QSTAGES_;
+    static constexpr bool CAPPED = CAPPED_;
 };
 
 template <class S> struct Shared {
@@ -126,7 +127,7 @@ template <class S> struct Consumer {
 
     __device__ __forceinline__ Consumer(const ll_attn_args &a, Places<S> at, int wg)
         : a(a), at(at), wg(wg), lane(threadIdx.x % 32), row(wg * 64 + threadIdx.x % 128 / 32 * 16 + lane / 4),
-          col(lane % 4 * 2), c(a.scale * LOG2E) {}
+          col(lane % 4 * 2), c(ll_unit<S::CAPPED>(a) * LOG2E) {}
 
     __device__ __forceinline__ void release(Bar bar) {
         if (lane == 0) bar.arrive();
@@ -163,6 +164,7 @@ template <class S> struct Consumer {
         mma_wait<LEFT>();
         settle(r.s);
         release_keys();
+        ll_cap<S::CAPPED>(r.s, a);
         rows.mask(r.s, key, col);
         r.softmax(c);
     }
@@ -210,8 +212,8 @@ template <class S> struct Consumer {
         bf16 *const out = static_cast<bf16 *>(a.o) + (int64_t(i) * a.h + t.head) * D;
         store_rows<D>(left > 0 ? out : nullptr, left > 8 ? out + int64_t(8) * a.h * D : nullptr, r.o);
         float *const lse = a.lse + int64_t(t.head) * a.t + i;
-        if (lane % 4 == 0 && left > 0) lse[0] = r.m[0] * a.scale + logf(r.l[0]);
-        if (lane % 4 == 0 && left > 8) lse[8] = r.m[1] * a.scale + logf(r.l[1]);
+        if (lane % 4 == 0 && left > 0) lse[0] = r.m[0] * ll_unit<S::CAPPED>(a) + logf(r.l[0]);
+        if (lane % 4 == 0 && left > 8) lse[8] = r.m[1] * ll_unit<S::CAPPED>(a) + logf(r.l[1]);
     }
 };
 
@@ -252,7 +254,10 @@ template <class S> int forward(const ll_device *device, cudaStream_t stream, con
 } // namespace
 
 int ll_attn_fwd_sm90(const ll_device *device, cudaStream_t stream, const ll_attn_args *a) {
+    const bool capped = a->cap > 0;
+    if (a->d == 128 && capped) return forward<Shape<128, 128, 2, 2, true>>(device, stream, a);
     if (a->d == 128) return forward<Shape<128, 128, 2, 2>>(device, stream, a);
+    if (a->d == 64 && capped) return forward<Shape<64, 128, 4, 2, true>>(device, stream, a);
     if (a->d == 64) return forward<Shape<64, 128, 4, 2>>(device, stream, a);
     return cudaErrorInvalidValue;
 }

@@ -17,6 +17,10 @@ package cuda
 #cgo nocallback ll_rms_fwd
 #cgo noescape ll_rms_bwd
 #cgo nocallback ll_rms_bwd
+#cgo noescape ll_layernorm_fwd
+#cgo nocallback ll_layernorm_fwd
+#cgo noescape ll_layernorm_bwd
+#cgo nocallback ll_layernorm_bwd
 #cgo noescape ll_rope_table
 #cgo nocallback ll_rope_table
 #cgo noescape ll_rope
@@ -25,6 +29,10 @@ package cuda
 #cgo nocallback ll_swiglu_fwd
 #cgo noescape ll_swiglu_bwd
 #cgo nocallback ll_swiglu_bwd
+#cgo noescape ll_gelu_fwd
+#cgo nocallback ll_gelu_fwd
+#cgo noescape ll_gelu_bwd
+#cgo nocallback ll_gelu_bwd
 #cgo noescape ll_scale
 #cgo nocallback ll_scale
 #cgo noescape ll_attn_bwd_work

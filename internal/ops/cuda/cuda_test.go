@@ -12,7 +12,7 @@ import (
 // Every operation against float64, on the first device.
 func TestOps(t *testing.T) {
 	b := open(t)
-	for _, op := range optest.Ops(b) {
+	for _, op := range optest.Ops() {
 		t.Run(op, func(t *testing.T) {
 			for _, r := range optest.Run(b, op, nil) {
 				if !r.OK() {

@@ -14,9 +14,6 @@ import (
 func (b *Backend) HeadLoss(h *ops.HeadLoss) {
 	b.enter()
 	defer b.leave()
-	if h.Cap > 0 {
-		b.keep("loss of capped logits", unmade)
-	}
 	n, step := h.X.Dim(0), h.Logits.Dim(0)
 	for lo := 0; lo < n; lo += step {
 		b.headRows(h, lo, min(lo+step, n))
@@ -30,7 +27,8 @@ func (b *Backend) headRows(h *ops.HeadLoss, lo, hi int) {
 	x, logits := h.X.Rows(lo, hi), h.Logits.Rows(0, n)
 	b.product("logits", logits, rows(x), turned(wide(h.W)), c, 1, nil)
 	a := C.ll_softmax_args{logits: f32(logits), target: i32(h.Targets.Rows(lo, hi)), nll: f32(h.NLL.Rows(lo, hi)),
-		rows: C.int64_t(n), v: C.int64_t(v), scale: C.float(h.Scale), grad: yes(!h.DX.None() || !h.DW.None())}
+		rows: C.int64_t(n), v: C.int64_t(v), scale: C.float(h.Scale), cap: C.float(h.Cap),
+		grad: yes(!h.DX.None() || !h.DW.None())}
 	if !h.Best.None() {
 		a.best = i32(h.Best.Rows(lo, hi))
 	}

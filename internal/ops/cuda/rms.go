@@ -11,10 +11,8 @@ import "longlora/internal/ops"
 func (b *Backend) RMSNormForward(y, rstd, x, w ops.Tensor, plus, eps float32) {
 	b.enter()
 	defer b.leave()
-	if plus != 0 {
-		b.keep("norm of 1 + w", unmade)
-	}
-	a := C.ll_rms_fwd_args{y: y.P, rstd: f32(rstd), x: x.P, w: f32(w), t: dim(x, 0), c: dim(x, 1), eps: C.float(eps)}
+	a := C.ll_rms_fwd_args{y: y.P, rstd: f32(rstd), x: x.P, w: f32(w), t: dim(x, 0), c: dim(x, 1),
+		plus: C.float(plus), eps: C.float(eps)}
 	b.check("norm", C.ll_rms_fwd(b.ll, b.s(), &a), x)
 }
 
@@ -23,10 +21,8 @@ func (b *Backend) RMSNormBackward(dx, dw, dy, x, rstd, w ops.Tensor, plus float3
 	const what = "norm's gradient"
 	b.enter()
 	defer b.leave()
-	if plus != 0 {
-		b.keep(what+" of 1 + w", unmade)
-	}
-	a := C.ll_rms_bwd_args{dx: dx.P, dw: f32(dw), dy: dy.P, x: x.P, rstd: f32(rstd), w: f32(w), t: dim(x, 0), c: dim(x, 1)}
+	a := C.ll_rms_bwd_args{dx: dx.P, dw: f32(dw), dy: dy.P, x: x.P, rstd: f32(rstd), w: f32(w), t: dim(x, 0), c: dim(x, 1),
+		plus: C.float(plus)}
 	if !dw.None() {
 		if a.work = b.room(what, C.ll_rms_bwd_work(a.t, a.c), x); a.work == nil {
 			return

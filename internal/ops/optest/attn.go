@@ -44,9 +44,7 @@ func attentions(k *kit) {
 			Docs: []int32{0, int32(n)}, Spec: spec}, t0, t1)
 	}
 	one := func(h, hkv, d, n, t0, t1 int, spec s2attn.Spec) { capped(h, hkv, d, n, t0, t1, spec, 0) }
-	if !k.card() {
-		k.capped(capped)
-	}
+	k.capped(capped)
 	full, split := s2attn.Spec{Mode: s2attn.Full}, func(g int) s2attn.Spec {
 		return s2attn.Spec{Mode: s2attn.Split,
 			Group: g}
@@ -75,6 +73,10 @@ func (k *kit) capped(one func(h, hkv, d, n, t0, t1 int, spec s2attn.Spec, cap fl
 	one(4, 2, 128, 400, 37, 363, s2attn.Spec{Mode: s2attn.Split, Group: 100}, 2)
 	one(2, 2, 16, 700, 130, 690, s2attn.Windowed(129), 50)
 	one(8, 2, 64, 700, 699, 700, s2attn.Windowed(300), 1)
+	one(4, 2, 256, 300, 20, 300, s2attn.Windowed(70), 50)
+	one(2, 2, 128, 1100, 0, 1100, s2attn.Windowed(512), 30)
+	one(3, 1, 80, 260, 3, 260, s2attn.Spec{Mode: s2attn.Full}, 0.5)
+	one(2, 1, 32, 150, 0, 150, s2attn.Spec{Mode: s2attn.Split, Group: 64}, 4)
 }
 
 // tile judges the queries [t0, t1) of the sequence that a's documents make up.

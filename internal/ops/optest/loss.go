@@ -20,11 +20,11 @@ func headLosses(k *kit) {
 			headLoss(k, c.n, c.c, c.v, c.chunk, c.d, train, i%2 == 0, 0)
 		}
 	}
-	if !k.card() {
-		for _, train := range []bool{true, false} {
-			k.start("capped, train %v", train)
-			headLoss(k, 70, 32, 333, 33, tensor.BF16, train, false, 3)
-		}
+	for _, train := range []bool{true, false} {
+		k.start("capped, train %v", train)
+		headLoss(k, 70, 32, 333, 33, tensor.BF16, train, false, 3)
+		k.start("capped, rows of whole accesses, train %v", train)
+		headLoss(k, 40, 32, 4096, 11, tensor.BF16, train, false, 30)
 	}
 	badTargets(k)
 	k.start("a NaN in the hidden state")

@@ -41,7 +41,6 @@ import (
 	"hash/fnv"
 	"math"
 	"math/rand/v2"
-	"slices"
 	"strings"
 	"unsafe"
 
@@ -71,13 +70,11 @@ func (r Result) String() string {
 	return s
 }
 
-// Ops are the names that Run's filter chooses from on a backend.
-func Ops(b ops.Backend) []string {
+// Ops are the names that Run's filter chooses from.
+func Ops() []string {
 	var names []string
 	for _, s := range suites {
-		if judged(b, s.op) {
-			names = append(names, s.op)
-		}
+		names = append(names, s.op)
 	}
 	return names
 }
@@ -92,28 +89,12 @@ var suites = []struct {
 	{"adamw", adamws},
 }
 
-// uncarded are the operations that no GPU has a kernel for yet, nor for caps and norms of 1 + w: families that want one
-// of these are refused there.
-var uncarded = []string{"layernorm", "gelu"}
-
-// judged reports whether a backend has an operation.
-func judged(b ops.Backend, op string) bool {
-	_, card := b.(ops.Card)
-	return !card || !slices.Contains(uncarded, op)
-}
-
-// card reports whether the backend is a GPU's.
-func (k *kit) card() bool {
-	_, card := k.b.(ops.Card)
-	return card
-}
-
 // Run judges the operations whose name contains the filter; an empty one is all. done, where it is not nil, sees
 // each result as it comes.
 func Run(b ops.Backend, filter string, done func(Result)) []Result {
 	var all []Result
 	for _, s := range suites {
-		if !strings.Contains(s.op, filter) || !judged(b, s.op) {
+		if !strings.Contains(s.op, filter) {
 			continue
 		}
 		k := &kit{b: b, act: b.Act(), op: s.op, done: done}
