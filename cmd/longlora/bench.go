@@ -13,7 +13,7 @@ import (
 
 func newBench() *cobra.Command {
 	return command("bench --shape NAME --ctx N[,N…]", "Measure training steps on random weights",
-		`Measure real training steps, forward to AdamW, on random weights of a known shape: batch 1, accumulation 1.
+		`Measure real training steps, forward to AdamW, on random weights of a known shape: one row a step, or --batch rows.
 Operations are counted as the algorithm needs them; nothing that is made again counts. On a GPU all layers have equal
 weights, each its own copy, and mfu is counted against the chip's dense bf16 datasheet rate. With --full-last steps of both
 ways of attending are measured, a result each.`,

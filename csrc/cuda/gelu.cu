@@ -6,8 +6,8 @@
 
 namespace ll {
 
-// Φ(x) of the exact unit, or what stands in its place by tanh, and its derivative. (1+tanh(z))/2 is σ(2z), which keeps its
-// digits where tanh is near -1.
+// Φ(x) of the exact unit, or what stands in its place by tanh, and its derivative. (1+tanh(z))/2 is σ(2z), which keeps
+// its digits where tanh is near -1.
 template <bool TANH> __device__ __forceinline__ float below(float x, float &slope) {
     if (TANH) {
         constexpr float K = 1.5957691216f, C = 0.044715f; // 2·√(2/π)

@@ -46,8 +46,8 @@ layernorm_fwd_kernel(bf16 *y, float *stat, const bf16 *x, const float *w, const 
 }
 
 // dx += r·(g - mean(g) - h·mean(g·h)) row by row, with g = dy·w and h = (x-m)·r; a block takes every gridDim-th row.
-// With PARTS the block's sums of dy·h and of dy over its rows, in their order, go to row blockIdx of part (gridDim,C) and of
-// the array of the same shape that follows it.
+// With PARTS the block's sums of dy·h and of dy over its rows, in their order, go to row blockIdx of part (gridDim,C)
+// and of the array of the same shape that follows it.
 template <bool VEC, int N, bool PARTS>
 __global__ void __launch_bounds__(NORM_THREADS)
 layernorm_bwd_kernel(bf16 *dx, float *part, const bf16 *dy, const bf16 *x, const float *stat, const float *w,

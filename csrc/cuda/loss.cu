@@ -51,7 +51,7 @@ __device__ __forceinline__ float shifted(float x, float top) { return expf(x - (
 // second pass that writes scale·(softmax - onehot) as bf16 into the row's first half. It goes over the row in steps
 // of all threads' loads: a step of floats [lo,hi) is read by all before any of it is written, to the place of floats
 // [lo/2,hi/2), which only this and earlier steps have read. A NaN logit makes the sum, the loss and the gradient NaN,
-// a target that is no element of its row the loss. CAPPED: a logit z counts as cap·tanh(z/cap), made anew in either pass.
+// a target that is no element of its row the loss. CAPPED: a logit z counts as cap·tanh(z/cap), made in either pass.
 template <int W, bool CAPPED>
 __global__ void __launch_bounds__(ROW_THREADS)
 softmax_kernel(float *logits, const int32_t *target, float *nll, int32_t *best, int64_t v, float scale, float cap,

@@ -1,6 +1,6 @@
-// How the norms go over rows of C elements: a block takes a row whole, N groups a thread, which stay in registers between
-// the sums over the row and their use, so that each element is read once. Blocks hold up to 1024 threads: N = 1 is enough
-// for widths of up to 8192, 2 for 16384; 4, which spills, goes to 32768, beyond any model.
+// How the norms go over rows of C elements: a block takes a row whole, N groups a thread, which stay in registers
+// between the sums over the row and their use, so that each element is read once. Blocks hold up to 1024 threads: N = 1
+// is enough for widths of up to 8192, 2 for 16384; 4, which spills, goes to 32768, beyond any model.
 #ifndef LONGLORA_NORM_CUH
 #define LONGLORA_NORM_CUH
 
@@ -33,7 +33,8 @@ template <class F> int norm_width(int64_t c, F f) {
 }
 
 // A thread's groups of a row of c elements that begins at p; zeros past its end.
-template <bool VEC, int N, class T> __device__ __forceinline__ void load_groups(float (&v)[N][GROUP], const T *p, int c) {
+template <bool VEC, int N, class T>
+__device__ __forceinline__ void load_groups(float (&v)[N][GROUP], const T *p, int c) {
 #pragma unroll
     for (int k = 0; k < N; k++) {
         const int i = (threadIdx.x + k * blockDim.x) * GROUP;
@@ -43,7 +44,8 @@ template <bool VEC, int N, class T> __device__ __forceinline__ void load_groups(
 }
 
 // Writes them.
-template <bool VEC, int N, class T> __device__ __forceinline__ void store_groups(T *p, const float (&v)[N][GROUP], int c) {
+template <bool VEC, int N, class T>
+__device__ __forceinline__ void store_groups(T *p, const float (&v)[N][GROUP], int c) {
 #pragma unroll
     for (int k = 0; k < N; k++) {
         const int i = (threadIdx.x + k * blockDim.x) * GROUP;

@@ -1,8 +1,8 @@
 // RMSNorm, forward and backward: ops.RMSNorm (arXiv 1910.07467, eq. 4).
 //
-// Wide rows lie in blocks as norm.cuh has it. Narrow ones, of up to 256 elements as the heads of a layer's queries and keys
-// are, would leave most of a block idle: there a row has so many lanes of a warp as it has groups, rounded up to a power of
-// two, and a block takes as many rows at once as it has room for.
+// Wide rows lie in blocks as norm.cuh has it. Narrow ones, of up to 256 elements as the heads of a layer's queries and
+// keys are, would leave most of a block idle: there a row has as many lanes of a warp as it has groups, rounded up to a
+// power of two, and a block takes as many rows at once as it has room for.
 #include "norm.cuh"
 
 namespace ll {
@@ -35,8 +35,8 @@ rms_fwd_kernel(bf16 *y, float *rstd, const bf16 *x, const float *w, int c, float
     }
 }
 
-// dx += r·(g - x·r²·mean(g·x)) row by row, with g = dy·(plus+w); a block takes every gridDim-th row. With PARTS the block's sum of
-// dy·x·r over its rows, in their order, goes to row blockIdx of part (gridDim,C).
+// dx += r·(g - x·r²·mean(g·x)) row by row, with g = dy·(plus+w); a block takes every gridDim-th row. With PARTS the
+// block's sum of dy·x·r over its rows, in their order, goes to row blockIdx of part (gridDim,C).
 template <bool VEC, int N, bool PARTS>
 __global__ void __launch_bounds__(NORM_THREADS)
 rms_bwd_kernel(bf16 *dx, float *part, const bf16 *dy, const bf16 *x, const float *rstd, const float *w, int64_t rows,
@@ -105,7 +105,7 @@ rms_fwd_rows_kernel(bf16 *y, float *rstd, const bf16 *x, const float *w, int64_t
     store8<VEC>(y + t * c + i, z, c - i);
 }
 
-// As rms_bwd_kernel: the rows of a block go to its places in turn, and with PARTS what the places have added up is added in
+// As rms_bwd_kernel: the rows of a block go to its places in turn; with PARTS what the places have added up is added in
 // their order.
 template <bool VEC, int LANES, bool PARTS>
 __global__ void __launch_bounds__(ROWS_THREADS)
@@ -183,7 +183,7 @@ template <bool VEC, int LANES> struct Narrow {
         return launched();
     }
     static int64_t parts(const ll_device *d, int64_t t) {
-        const int64_t most = ROWS_BLOCKS * d->multiprocessors < NORM_PARTS ? ROWS_BLOCKS * d->multiprocessors : NORM_PARTS;
+        const int64_t room = ROWS_BLOCKS * d->multiprocessors, most = room < NORM_PARTS ? room : NORM_PARTS;
         return blocks(t) < most ? blocks(t) : most;
     }
     template <bool PARTS> static int backward(const ll_rms_bwd_args *a, int64_t blocks, cudaStream_t s) {

@@ -201,8 +201,8 @@ func (b *bench) measured(ctx context.Context, e *train.Engine, w plan.Work, pl, 
 	r := Result{
 		Shape: b.name, Ctx: b.c.Ctx, Attn: w.Attn(), Group: g, Tile: pl.Tile, Device: b.machine.Device,
 		DType:    plan.TypeName(b.be.Act()),
-		SPerStep: s, Spread: [2]float64{times[0], times[len(times)-1]}, TokPerS: float64(b.c.Ctx) / s,
-		TFLOPS: flops / s / 1e12, DevicePeak: peaks.Device, DevicePlan: room.Device, HostPeak: peaks.Host,
+		SPerStep: s, Spread: [2]float64{times[0], times[len(times)-1]}, TokPerS: float64(b.c.Batch*b.c.Ctx) / s,
+		TFLOPS: float64(b.c.Batch) * flops / s / 1e12, DevicePeak: peaks.Device, DevicePlan: room.Device, HostPeak: peaks.Host,
 		HostPlan: room.Host,
 	}
 	fmt.Fprintf(b.log, "%s ctx %d, %s: %.4f s a step (%.4f predicted), %.0f tok/s\n", r.Shape, r.Ctx, r.Attn, r.SPerStep,
@@ -213,9 +213,14 @@ func (b *bench) measured(ctx context.Context, e *train.Engine, w plan.Work, pl, 
 // step is one optimizer step on tokens drawn by the seed.
 func (b *bench) step(ctx context.Context, e *train.Engine, w *load.Batches, s int) error {
 	w.Start()
-	row := load.RandomRow(b.c.Seed+uint64(s), b.c.Ctx, b.d.V)
-	w.Add(row, int64(s), int64(s-1))
-	loss, norm, err := e.Gradients(ctx, 1, func(int) *model.Batch { return w.Batch() }, load.Scored(row))
+	scored := 0
+	for i := range b.c.Batch {
+		sample := (s-1)*b.c.Batch + i
+		row := load.RandomRow(b.c.Seed+uint64(sample)+1, b.c.Ctx, b.d.V)
+		w.Add(row, int64(s), int64(sample))
+		scored += load.Scored(row)
+	}
+	loss, norm, err := e.Gradients(ctx, 1, func(int) *model.Batch { return w.Batch() }, scored)
 	if err == nil {
 		err = train.CheckFinite(s, loss, norm)
 	}

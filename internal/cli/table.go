@@ -42,7 +42,8 @@ const (
 
 // Shapes are the names that --shape takes.
 var Shapes = []string{"tiny", "1b", "3b", "llama3.2-1b", "llama3.2-3b", "llama2-7b", "llama2-13b", "llama2-70b",
-	"llama3-8b", "llama3-70b", "mistral-7b", "qwen2.5-7b", "qwen3-8b", "phi-4"}
+	"llama3-8b", "llama3-70b", "mistral-7b", "qwen2.5-7b", "qwen3-8b", "phi-4",
+	"gemma2-9b"}
 
 // Chips are the names that --chip takes.
 var Chips = append([]string{"auto", "cpu"}, machine.Names()...)
@@ -290,7 +291,7 @@ var table = []Option{
 	{Name: "steps", Of: "bench", Group: steps, Kind: Whole, Default: "3", Check: least(1), Usage: "steps to measure"},
 	{Name: "epochs", Of: trains, Group: steps, Kind: Real, Check: positive, Resume: train.Length,
 		Usage: "passes over the rows, instead of --steps (default 1)", Also: "num-train-epochs num-epochs"},
-	{Name: "batch", Of: trains, Group: steps, Kind: Whole, Default: "1",
+	{Name: "batch", Of: measures, Group: steps, Kind: Whole, Default: "1",
 		Check: within(1, mostTimes, "from 1 to 2^20"),
 		Usage: "rows of a micro-batch", Also: "batch-size micro-batch-size per-device-train-batch-size"},
 	{Name: "accum", Of: trains, Group: steps, Kind: Whole, Default: "8",

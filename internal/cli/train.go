@@ -72,8 +72,12 @@ func (v *Values) lastFully() (f s2attn.Share, err error) {
 // step are the options that a training step's memory and time depend on, at a context.
 func (v *Values) step(ctx int) (plan.Training, error) {
 	full, err := v.lastFully()
+	batch := v.whole("batch")
+	if err == nil && int64(batch)*int64(ctx) > math.MaxInt32 {
+		err = errs.Usagef("--batch %d: rows of --ctx %d together have more than 2^31 tokens; make it smaller", batch, ctx)
+	}
 	return plan.Training{
-		Options: v.attention(), Full: full, Ctx: ctx, Batch: 1, Accum: 1,
+		Options: v.attention(), Full: full, Ctx: ctx, Batch: batch, Accum: 1,
 		Trained: load.Trained{
 			Tune: v.text("tune"), Rank: v.whole("rank"), Alpha: v.real("alpha"), Dropout: v.real("dropout"),
 			Targets: v.texts("targets"),
@@ -94,7 +98,7 @@ func (v *Values) run(ctx int) (plan.Training, error) {
 	}
 	o.Steps = v.whole("steps")
 	o.Adapter, o.Random, o.Pack = v.text("adapter"), v.text("init") == "random", v.text("pack")
-	o.Batch, o.Accum = v.whole("batch"), v.whole("accum")
+	o.Accum = v.whole("accum")
 	o.EvalEvery, o.EvalAttn = v.whole("eval-every"), v.texts("eval-attn")
 	switch {
 	case o.Random && o.Tune != "full":
@@ -104,9 +108,6 @@ func (v *Values) run(ctx int) (plan.Training, error) {
 			return o, errs.Usagef("%s and %s full exclude each other; merge the adapter first", v.by("adapter"), v.by("tune"))
 		}
 		o.Adapter, o.Tune = v.text("adapter"), v.text("tune")
-	case int64(o.Batch)*int64(o.Ctx) > math.MaxInt32:
-		return o, errs.Usagef("--batch %d: rows of --ctx %d together have more than 2^31 tokens; raise --accum instead",
-			o.Batch, o.Ctx)
 	case o.EvalEvery > 0 && len(v.texts("eval-data")) == 0 && v.real("eval-fraction") == 0:
 		return o, errs.Usagef("--eval-every %d: nothing to validate on; give --eval-data or --eval-fraction", o.EvalEvery)
 	}

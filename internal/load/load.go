@@ -117,6 +117,10 @@ func newBase(dir string, cfg *ckpt.Config) (*Base, error) {
 	if err := p.Fits(cfg.Path, cfg.RotaryDim()); err != nil {
 		return nil, err
 	}
+	if only := cfg.Arch.Config.Long; only != "" && p.Type != "default" && p.Type != only {
+		return nil, errs.Dataf("%s: scaled positions of type %s: a %s has none but of type %s, and transformers refuses the "+
+			"others; fetch its config.json again", cfg.Path, p.Type, cfg.Arch.Class, only)
+	}
 	return &Base{Dir: dir, Config: cfg, Positions: p, Tied: cfg.Tied, Notes: slices.Concat(cfg.Notes, p.Notes)}, nil
 }
 

@@ -83,10 +83,9 @@ func (b *Base) readable(p Positions) error {
 	if only == "" || !p.Changed || p.Type == "default" {
 		return nil
 	}
-	return errs.Dataf("%s: positions of type %s: transformers reads none of a %s but %s, which is not made; up to %d "+
-		"tokens its own do, "+
-		"and beyond that ntk is read (%s ntk)", b.Config.Path, p.Type, b.Config.Arch.Class, only, b.Positions.Reads(0),
-		errs.Option("rope"))
+	return errs.Dataf("%s: positions of type %s: transformers reads none of a %s but %s, and 4.46 no %s with an "+
+		"attention factor of its own, so none is written; what both read: %w",
+		b.Config.Path, p.Type, b.Config.Arch.Class, only, only, errs.Advice{{Option: "rope", Value: "ntk"}})
 }
 
 // Reading gives the positions to use a model with: those that are asked for where r is not nil, otherwise those beside

@@ -66,14 +66,22 @@ func flops(t *testing.T, d model.Desc, n int, spec s2attn.Spec) float64 {
 }
 
 // What a step is said to need is the formula by which others publish theirs: 4 a parameter and token for the linear layers
-// and the head, attention over half a group or row, forward and 2.5 times that on the way back.
+// and the head, attention over half a group or row, or a window, forward and 2.5 times that on the way back.
 func TestStepFlops(t *testing.T) {
 	for _, name := range model.ShapeNames() {
 		d, _ := model.Shape(name)
 		const n = 8192
 		for spec, group := range map[s2attn.Spec]int{{Mode: s2attn.Full}: n, {Mode: s2attn.Split, Group: n / 4}: n / 4, {Mode: s2attn.Split, Group: 2 * n}: n} {
-			params := float64(d.L*(2*d.C*d.C+2*d.C*d.Hkv*d.C/d.H+3*d.C*d.F) + d.C*d.V)
-			want := 4*params*n + float64(d.L*d.H)*n*float64(group)/2*4*float64(d.C/d.H)*3.5
+			params, keys := float64(d.L*(2*d.C*d.H*d.D+2*d.C*d.Hkv*d.D+3*d.C*d.F)+d.C*d.V), 0.0
+			for l := range d.L {
+				k := float64(group) / 2
+				if l < len(d.Windows) && d.Windows[l] > 0 { // all but the first W queries see W
+					w := float64(d.Windows[l])
+					k = w - w*w/(2*n)
+				}
+				keys += k
+			}
+			want := 4*params*n + float64(d.H)*n*keys*4*float64(d.D)*3.5
 			if got := flops(t, d, n, spec); math.Abs(got/want-1) > 1e-12 {
 				t.Errorf("%s, %+v: %g operations, want %g", name, spec, got, want)
 			}

@@ -147,9 +147,8 @@ func (p Positions) set(r Request, headDim int) (Positions, bool, error) {
 		}
 	}
 	if q.Type == "longrope" {
-		return p, false, errs.Dataf("longrope: the base's factors are for %d tokens, and none are known beyond; give at "+
-			"most "+
-			"that context, or %s ntk", p.MaxPos, errs.Option("rope"))
+		return p, false, errs.Dataf("longrope: the base's factors are for %d tokens, and none are known beyond; stay within "+
+			"them, or: %w", p.MaxPos, errs.Advice{{Option: "rope", Value: "ntk"}})
 	}
 	q.Dict = map[string]any{}
 	if q.Type == p.Type { // other fields stay

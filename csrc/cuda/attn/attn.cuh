@@ -77,8 +77,8 @@ static __device__ inline ll_range ll_queries(const ll_attn_args &a, int k0, int 
 // segment need no mask.
 static __device__ inline bool ll_masked(int q0, int k0, int k1, int lo) { return k1 - 1 > q0 || k0 < lo; }
 
-// A score is a product of query and key times `scale`, or with a cap, CAPPED, cap·tanh(product·scale/cap). Kernels hold it
-// without its last factor, scale or cap, which is this; so what has no cap does nothing more.
+// A score is a product of query and key times `scale`, or with a cap, CAPPED, cap·tanh(product·scale/cap). Kernels hold
+// it without its last factor, scale or cap, which is this; so what has no cap does nothing more.
 template <bool CAPPED> static __device__ __forceinline__ float ll_unit(const ll_attn_args &a) {
     return CAPPED ? a.cap : a.scale;
 }
@@ -91,7 +91,7 @@ template <bool CAPPED, int N> static __device__ __forceinline__ void ll_cap(floa
     for (int i = 0; i < N; i++) s[i] = ll_tanh(s[i] * f);
 }
 
-// The slope of the cap, 1 - tanh², where the probability is p = exp2(unit·tanh - lse), so that no score has to be kept for it;
+// The slope of the cap, 1 - tanh², where the probability is p = exp2(unit·tanh - lse), so that no score is kept for it;
 // unit and lse are those for powers of two, by = 1/unit. 0 where p is.
 static __device__ __forceinline__ float ll_slope(float p, float lse, float by) {
     float l;

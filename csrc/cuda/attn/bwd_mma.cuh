@@ -22,8 +22,8 @@ namespace {
 constexpr int BM_LEAST = 32, BM_MOST = 128; // of every shape
 
 // How a block's warps share its work. C: head size rounded up. EXACT: it is the head size. BN/(16·KT) warps down own
-// KT·16 keys each; SPLIT across share the queries of s and dp and the columns of dk and dv. STAGES: of q and dout. CAPPED:
-// scores are.
+// KT·16 keys each; SPLIT across share the queries of s and dp and the columns of dk and dv. STAGES: of q and dout.
+// CAPPED: scores are.
 template <int C_, int BM_, int BN_, int KT_, int SPLIT_, int STAGES_, bool EXACT_, bool CAPPED_ = false> struct Shape {
     static constexpr int C = C_, BM = BM_, BN = BN_, KT = KT_, SPLIT = SPLIT_, STAGES = STAGES_;
     static constexpr bool EXACT = EXACT_, CAPPED = CAPPED_;

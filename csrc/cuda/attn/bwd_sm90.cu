@@ -438,8 +438,8 @@ template <int D> int backward(const ll_device *device, cudaStream_t stream, cons
     if (r) return r;
     attn_stats<D><<<unsigned((a->t * a->h * (D / 8) + 255) / 256), 256, 0, stream>>>(*a);
     const int64_t tiles = (a->q0 + a->t - a->k0 + BM - 1) / BM * a->hkv;
-    r = launch(a->cap > 0 ? attn_bwd<D, true> : attn_bwd<D, false>, device, tiles, sizeof(Shared<D>) + ALIGN, stream, maps,
-               *a);
+    const auto kernel = a->cap > 0 ? attn_bwd<D, true> : attn_bwd<D, false>;
+    r = launch(kernel, device, tiles, sizeof(Shared<D>) + ALIGN, stream, maps, *a);
     if (r) return r;
     attn_dq<D><<<2 * work_of(*a).blocks * a->h, 128, 0, stream>>>(*a);
     return cudaGetLastError();

@@ -184,7 +184,8 @@ template <class S> struct Warp {
                 const float sum = quad_sum(x.l[mt][r]);
                 f[r] = 1 / sum;
                 const int q = q0 + mt * 16 + r * 8 + lane / 4;
-                if ((lane & 3) == 0 && q < b.q1) a.lse[b.h * a.t + q - a.q0] = x.m[mt][r] * ll_unit<S::CAPPED>(a) + logf(sum);
+                const float lse = x.m[mt][r] * ll_unit<S::CAPPED>(a) + logf(sum);
+                if ((lane & 3) == 0 && q < b.q1) a.lse[b.h * a.t + q - a.q0] = lse;
             }
 #pragma unroll
             for (int n = 0; n < C / 8; n++) {
