@@ -123,6 +123,11 @@ def llama2(model, normalizer=None, pre=None):
     return t
 
 
+def added(t, tokens):
+    t.add_tokens(tokens)
+    return t
+
+
 def main():
     texts = make_texts()
     base = sentence_model(texts)
@@ -156,6 +161,14 @@ def main():
         "llama2-first": llama2(base, pre=metaspace("first")),
         "llama2-always": llama2(base, pre=metaspace("always")),
         "llama2-never": llama2(base, pre=metaspace("never")),
+        # Phi-3: LLaMA's with marks that take the white space behind them. Gemma: spaces become marks and nothing is put in
+        # front; the pre-tokenizer looks for spaces that are gone by then. GPT-NeoX: runs of spaces are added tokens.
+        "phi3": added(llama2(base, N.Sequence([N.Prepend("\u2581"), N.Replace(" ", "\u2581")])), [
+            AddedToken(x, rstrip=True, normalized=False, special=True) for x in ("<|end|>", "hello", "12")]),
+        "gemma": added(llama2(base, N.Replace(" ", "\u2581"), P.Split(" ", "merged_with_previous")), [
+            AddedToken(x, normalized=False) for x in ("\n", "\n\n", "\u2581\u2581", "\u2581\u2581\u2581")]),
+        "gpt-neox": added(byte_level("gpt-neox", texts, plain, N.NFC(), post=processors.ByteLevel(trim_offsets=True)), [
+            AddedToken(" " * n, normalized=True) for n in range(24, 1, -1)]),
     }
     cases = {"texts": texts, "ids": {}, "decoded": {}, "spans": {}}
     for name, t in made.items():
