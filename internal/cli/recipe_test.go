@@ -82,6 +82,10 @@ func TestScaleNote(t *testing.T) {
 			t.Errorf("%s: notes %q, want %q", args, got, want)
 		}
 	}
+	v, err := read(t, "bench", "--ctx=64", "--rank=4") // which has no adapter to go on from
+	if err != nil || !strings.Contains(strings.Join(v.Notes(), "\n"), "the scale is") {
+		t.Errorf("bench: %v, notes %q", err, v.Notes())
+	}
 }
 
 // Advice becomes the whole command, and an option at the head of a message is named by what gave it.

@@ -13,7 +13,7 @@ import (
 )
 
 // families are reference cases of one kind of model each: of the base's loss, of the adapter's, and of gradients.
-var families = []string{"families/llama-bias", "families/mistral-window", "families/nf4-double", "families/nf4-plain", "families/qwen2", "families/qwen3", "families/granite", "families/smollm3", "families/phi3", "families/olmo2", "families/gpt-neox", "families/gemma2"}
+var families = []string{"families/llama-bias", "families/mistral-window", "families/nf4-double", "families/nf4-plain", "families/qwen2", "families/qwen3", "families/granite", "families/smollm3", "families/phi3", "families/phi3-long", "families/phi3-short", "families/olmo2", "families/gpt-neox", "families/gemma2"}
 
 // The base's loss over windows, the first adapter's, and every gradient under S²-Attn, for every way of carrying a step out.
 func TestFamilies(t *testing.T) {

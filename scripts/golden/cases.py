@@ -43,6 +43,14 @@ def family(name, config, seed, kind, targets=ALL_LINEAR, **more):
                 seed=seed, **more)
 
 
+def longrope(name, original, seed):
+    config = llama(48, 40, 2, 3, 1, 89, 192, scaling={
+        "rope_type": "longrope", "partial_rotary_factor": 0.5, "original_max_position_embeddings": original, "short_factor": [1.0, 1.1, 1.25, 1.5],
+        "long_factor": [1.0, 2.0, 4.5, 8.0]}, original_max_position_embeddings=original, pad_token_id=None)
+    return Case("families/" + name, config, 80, 20, 500, steps=2, targets=PHI3, kinds=("full", "split"), kind="Phi3ForCausalLM", seed=seed)
+
+
+PHI3 = ["qkv_proj", "o_proj", "gate_up_proj", "down_proj"]
 NEOX = dict(hidden_size=64, intermediate_size=256, num_hidden_layers=2, num_attention_heads=4, vocab_size=207, max_position_embeddings=128,
             rope_parameters={"rope_theta": 10000.0, "rope_type": "default", "partial_rotary_factor": 0.25}, tie_word_embeddings=False,
             initializer_range=0.08, bos_token_id=0, eos_token_id=0)
@@ -81,7 +89,10 @@ CASES = [
     family("qwen3", llama(64, 96, 2, 4, 2, 223, 128, 1e6, head_dim=32), 32, "Qwen3ForCausalLM",
            norms=("input_layernorm", "post_attention_layernorm", "norm", "q_norm", "k_norm")),
     family("phi3", llama(64, 96, 2, 4, 4, 203, 128, pad_token_id=None), 33, "Phi3ForCausalLM",
-           ["qkv_proj", "o_proj", "gate_up_proj", "down_proj"]),
+           PHI3),
+    # longrope beyond the length that it was made for, and within it, with half of a head turned.
+    longrope("phi3-long", 48, 41),
+    longrope("phi3-short", 96, 42),
     family("granite", llama(64, 96, 2, 4, 2, 197, 128, 1e7, tied=True, embedding_multiplier=12.0, attention_multiplier=0.0625,
                             residual_multiplier=0.22, logits_scaling=8.0), 24, "GraniteForCausalLM"),
     family("smollm3", llama(64, 96, 4, 4, 2, 195, 128, 5e6, tied=True, no_rope_layers=[1, 1, 0, 1], pad_token_id=None), 25,
