@@ -22,8 +22,8 @@ var Shapes = map[string]Desc{
 	"qwen3-8b": {Arch: &Qwen3, C: 4096, F: 12288, L: 36, H: 32, Hkv: 8, D: 128, V: 151936, Eps: 1e-6},
 	"phi-4":    {Arch: &Phi3, C: 5120, F: 17920, L: 40, H: 40, Hkv: 10, D: 128, V: 100352, Eps: 1e-5},
 	"gemma2-9b": {Arch: &Gemma2, C: 3584, F: 14336, L: 42, H: 16, Hkv: 8, D: 256, V: 256000, Eps: 1e-6, Tied: true,
-		Windows: everySecond(42, 4096), EmbedBy: float32(math.Sqrt(3584)), EmbedRounded: true, ScoresBy: 1.0 / 16, ScoresCap: 50,
-		LogitsCap: 30, Act: GELUTanh},
+		Windows: everySecond(42, 4096), EmbedBy: float32(math.Sqrt(3584)), EmbedRounded: true, ScoresBy: 1.0 / 16,
+		ScoresCap: 50, LogitsCap: 30, Act: GELUTanh},
 }
 
 // everySecond are the windows of so many layers of which the first and every second after it have one.

@@ -57,7 +57,8 @@ func (b *Backend) attnArgs(a *ops.Attn) (c C.ll_attn_args, ok bool) {
 		return c, false
 	}
 	docs := b.putDocs(a.Docs)
-	return C.ll_attn_args{q: a.Q.P, k: a.K.P, v: a.V.P, o: a.O.P, lse: f32(a.LSE), scale: C.float(a.Scale), cap: C.float(a.Cap),
+	return C.ll_attn_args{q: a.Q.P, k: a.K.P, v: a.V.P, o: a.O.P, lse: f32(a.LSE),
+		scale: C.float(a.Scale), cap: C.float(a.Cap),
 		h: C.int32_t(a.H), hkv: C.int32_t(a.Hkv), d: C.int32_t(a.D), docs: docs, ndocs: C.int32_t(len(a.Docs) - 1),
 		mode: C.int32_t(a.Spec.Mode), group: C.int64_t(a.Spec.Group), window: C.int32_t(min(a.Spec.Window, math.MaxInt32)),
 		t: dim(a.Q, 0), w: dim(a.K, 0), q0: C.int64_t(a.Q0), k0: C.int64_t(a.K0)}, docs != nil
