@@ -216,8 +216,8 @@ int ll_attn_bwd(ll_device *d, ll_stream s, const ll_attn_args *a);
 // ---- the ends of the step -----------------------------------------------------------------------------
 
 // One row of logits a target; with a cap above 0 a logit z counts as cap·tanh(z/cap). With grad the row becomes
-// scale·(softmax - onehot), times the cap's slope, as bf16 in its first half (so row r of the gradient begins at element
-// 2·V·r of a bf16 array); zeros where target < 0.
+// scale·(softmax - onehot), times the cap's slope, as bf16 in its first half (so row r of the gradient begins at
+// element 2·V·r of a bf16 array); zeros where target < 0.
 typedef struct {
     float *logits;         // (rows,V)
     const int32_t *target; // (rows)
