@@ -162,13 +162,16 @@ type Memory struct {
 	Stream int        // layers whose frozen matrices wait in host memory
 	// The host memory that they wait in, and the device memory that they come to; nil where none are.
 	Waiting, Slots *ops.Arena
+	// The host memory that values and moments of whole matrices wait in; nil where they lie with the others.
+	State *ops.Arena
+	Piece int // elements of those that come to the device at a time; 0: as many as suit a copy
 }
 
 // New sets a model up: frozen weights from the source through the backend, those of streamed layers into host memory,
 // trained ones as float32 copies. LoRA factors start at zero; set them with Params.Set.
 func New(b ops.Backend, d Desc, tr Train, src Source, mem Memory) (*Model, error) {
 	m := &Model{Desc: d, Layers: make([]Layer, d.L)}
-	ps := newParams(b, d, tr, mem.Params)
+	ps := newParams(b, d, tr, mem)
 	m.Params = ps
 	if mem.Stream > 0 {
 		m.stream = newStreamer(b, m, mem.Stream)
@@ -347,7 +350,7 @@ func (ld *loader) rows(name string, split []int, shape ...int) (w []ops.Weight, 
 		return w, dw
 	}
 	if p := ld.ps.ByName(name); p != nil {
-		p.load(ld.b, r)
+		ld.ps.load(p, r)
 		for i, t := range cut(p.Compute, split) {
 			w[i] = ops.WeightOf(t)
 		}
@@ -378,7 +381,7 @@ func (ld *loader) weight(name string, shape ...int) (w ops.Weight, dw ops.Tensor
 			ld.err = fmt.Errorf("tensor %s is stored as %s, of which nothing is trained", name, r.Format)
 			return
 		}
-		p.load(ld.b, r)
+		ld.ps.load(p, r)
 		return ops.WeightOf(p.Compute), p.Grad
 	}
 	w, ld.err = ld.frozen(r)
@@ -411,7 +414,7 @@ func (ld *loader) vector(name string, n int, d tensor.DType) (v, dv ops.Tensor) 
 		return
 	}
 	if p := ld.ps.ByName(name); p != nil {
-		p.load(ld.b, r)
+		ld.ps.load(p, r)
 		if d == tensor.F32 {
 			return p.Value, p.Grad
 		}

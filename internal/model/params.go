@@ -18,29 +18,25 @@ type Param struct {
 	Decay            bool       // weight decay applies: to everything but norms
 	Outer            bool       // embedding, head or norm, which have a rate of their own
 	off, allocated   int        // place in the slabs, in elements
-}
-
-// load starts the parameter from a base tensor.
-func (p *Param) load(b ops.Backend, r tensor.Stored) {
-	upload(b, p.Value, r)
-	if p.Compute.DType != tensor.F32 {
-		b.Convert(p.Compute, p.Value)
-	}
+	waits            bool       // Value and moments lie in host memory
 }
 
 // Params are all trained tensors. Values, gradients and moments lie in one slab each, in the order of List,
-// those that decay first, so that norms and updates are few calls over long vectors.
+// those that decay first, so that norms and updates are few calls over long vectors. Values and moments of whole
+// matrices, which come first of all, may wait in host memory: see state.
 type Params struct {
 	List                    []*Param
 	byName                  map[string]*Param
-	value, grad, mom1, mom2 ops.Tensor // (n) float32
-	compute                 ops.Tensor // (n) act, None where act is float32
+	value, grad, mom1, mom2 ops.Tensor // (n) float32; all but grad without what waits
+	compute                 ops.Tensor // (n) act; where act is float32 only what waits has it, None where nothing does
 	norm2                   ops.Tensor // (1) float64
+	matrices                int        // elements of the slabs that are whole matrices'
+	state                   state
 	b                       ops.Backend
 }
 
 // newParams lists what is trained and lays it out.
-func newParams(b ops.Backend, d Desc, tr Train, arena *ops.Arena) *Params {
+func newParams(b ops.Backend, d Desc, tr Train, mem Memory) *Params {
 	ps := &Params{byName: map[string]*Param{}, b: b}
 	specs := d.Tensors()
 	whole := func(norms bool) {
@@ -51,6 +47,7 @@ func newParams(b ops.Backend, d Desc, tr Train, arena *ops.Arena) *Params {
 		}
 	}
 	whole(false)
+	ps.matrices = ps.elems()
 	for _, s := range specs {
 		if low, ok := tr.LoRA[s.Module()]; ok && s.Linear() {
 			ps.add(&Param{Name: s.Module() + ".lora_A.weight", Shape: tensor.Shape{low.Rank, s.Shape[1]}, Decay: true})
@@ -58,7 +55,7 @@ func newParams(b ops.Backend, d Desc, tr Train, arena *ops.Arena) *Params {
 		}
 	}
 	whole(true)
-	ps.layout(arena, tr.Frozen)
+	ps.layout(mem, tr.Frozen)
 	return ps
 }
 
@@ -67,42 +64,55 @@ const slabAlign = ops.Align / 4
 
 func (ps *Params) add(p *Param) {
 	p.allocated = (p.Shape.Elems() + slabAlign - 1) / slabAlign * slabAlign
-	if n := len(ps.List); n > 0 {
-		p.off = ps.List[n-1].off + ps.List[n-1].allocated
-	}
+	p.off = ps.elems()
 	ps.List = append(ps.List, p)
 	ps.byName[p.Name] = p
 }
 
-// layout takes the slabs from the arena, whose region is zeroed when it is new, and cuts them up.
-func (ps *Params) layout(arena *ops.Arena, frozen bool) {
+// elems is the length of the slabs so far.
+func (ps *Params) elems() int {
+	if n := len(ps.List); n > 0 {
+		return ps.List[n-1].off + ps.List[n-1].allocated
+	}
+	return 0
+}
+
+// layout takes the slabs, whose memory is zeroed when it is new, and cuts them up.
+func (ps *Params) layout(mem Memory, frozen bool) {
+	arena, n, waits := mem.Params, ps.elems(), 0
 	ps.norm2 = arena.New(tensor.F64, 1)
-	n := 0
-	if k := len(ps.List); k > 0 {
-		n = ps.List[k-1].off + ps.List[k-1].allocated
+	if mem.State != nil {
+		waits = ps.matrices
+		ps.state = newState(ps.b, mem, waits)
 	}
-	ps.value = arena.New(tensor.F32, n)
-	slabs := []*ops.Tensor{&ps.grad, &ps.mom1, &ps.mom2}
-	if frozen {
-		slabs = nil
+	ps.value = arena.New(tensor.F32, n-waits)
+	if !frozen {
+		ps.grad = arena.New(tensor.F32, n)
+		ps.mom1, ps.mom2 = arena.New(tensor.F32, n-waits), arena.New(tensor.F32, n-waits)
 	}
-	for _, s := range slabs {
-		*s = arena.New(tensor.F32, n)
-	}
-	if act := ps.b.Act(); act != tensor.F32 {
+	switch act := ps.b.Act(); {
+	case act != tensor.F32:
 		ps.compute = arena.New(act, n)
+	case waits > 0:
+		ps.compute = arena.New(act, waits)
 	}
 	for _, p := range ps.List {
-		cut := func(s ops.Tensor) ops.Tensor {
+		cut := func(s ops.Tensor, off int) ops.Tensor {
 			if s.None() {
 				return s
 			}
-			return s.Rows(p.off, p.off+p.Shape.Elems()).Reshape(p.Shape...)
+			return s.Rows(off, off+p.Shape.Elems()).Reshape(p.Shape...)
 		}
-		p.Value, p.Grad, p.Moment1, p.Moment2 = cut(ps.value), cut(ps.grad), cut(ps.mom1), cut(ps.mom2)
-		p.Compute = cut(ps.compute)
-		if p.Compute.None() {
-			p.Compute = p.Value
+		p.Grad = cut(ps.grad, p.off)
+		if p.waits = p.off < waits; p.waits {
+			x := ps.state.host
+			p.Value, p.Moment1, p.Moment2 = cut(x[0], p.off), cut(x[1], p.off), cut(x[2], p.off)
+		} else {
+			off := p.off - waits
+			p.Value, p.Moment1, p.Moment2 = cut(ps.value, off), cut(ps.mom1, off), cut(ps.mom2, off)
+		}
+		if p.Compute = p.Value; p.waits || ps.b.Act() != tensor.F32 {
+			p.Compute = cut(ps.compute, p.off)
 		}
 	}
 }
@@ -125,22 +135,44 @@ func (ps *Params) lora(path string, scale float32, drop ops.Dropout) *ops.LoRA {
 	return &ops.LoRA{A: a.Compute, B: b.Compute, DA: a.Grad, DB: b.Grad, Scale: scale, Drop: drop}
 }
 
-// Set gives a parameter its value; v has as many elements.
-func (ps *Params) Set(p *Param, v []float32) {
-	ps.b.Upload(p.Value, bytesOf(v))
+// load starts the parameter from a base tensor.
+func (ps *Params) load(p *Param, r tensor.Stored) {
+	if p.waits {
+		ps.state.load(p, r)
+		return
+	}
+	upload(ps.b, p.Value, r)
 	if p.Compute.DType != tensor.F32 {
 		ps.b.Convert(p.Compute, p.Value)
 	}
 }
 
+// Set gives a parameter its value; v has as many elements.
+func (ps *Params) Set(p *Param, v []float32) {
+	ps.load(p, tensor.Stored{Format: tensor.Dense(tensor.F32), Shape: p.Shape, Data: bytesOf(v)})
+}
+
 // Get reads a parameter's float32 tensor (its Value, Grad, Moment1 or Moment2).
 func (ps *Params) Get(t ops.Tensor) ([]float32, error) {
 	v := make([]float32, t.Elems())
-	return v, ps.b.Download(bytesOf(v), t)
+	return v, ps.Read(v, t)
+}
+
+// Read is Get of as many elements of one of those tensors as v has room for.
+func (ps *Params) Read(v []float32, t ops.Tensor) error {
+	if ps.state.holds(t) {
+		return ps.state.read(v, t)
+	}
+	return ps.b.Download(bytesOf(v), t)
 }
 
 // SetMoments gives a parameter AdamW's moments.
 func (ps *Params) SetMoments(p *Param, m, v []float32) {
+	if p.waits {
+		ps.state.fill(p.Moment1, m)
+		ps.state.fill(p.Moment2, v)
+		return
+	}
 	ps.b.Upload(p.Moment1, bytesOf(m))
 	ps.b.Upload(p.Moment2, bytesOf(v))
 }
@@ -179,12 +211,23 @@ func (ps *Params) Update(h ops.AdamW, outer float64) {
 	}
 }
 
+// update is the step on elements [lo, hi) of the slabs.
 func (ps *Params) update(lo, hi int, h ops.AdamW) {
+	waits := ps.state.elems()
+	if lo < waits {
+		most := min(hi, waits)
+		ps.state.update(lo, most, ps.grad, ps.compute, h)
+		lo = most
+	}
+	if lo >= hi {
+		return
+	}
 	c := ops.Tensor{}
-	if !ps.compute.None() {
+	if ps.b.Act() != tensor.F32 {
 		c = ps.compute.Rows(lo, hi)
 	}
-	ps.b.AdamW(ps.value.Rows(lo, hi), ps.mom1.Rows(lo, hi), ps.mom2.Rows(lo, hi), ps.grad.Rows(lo, hi), c, h)
+	i, j := lo-waits, hi-waits
+	ps.b.AdamW(ps.value.Rows(i, j), ps.mom1.Rows(i, j), ps.mom2.Rows(i, j), ps.grad.Rows(lo, hi), c, h)
 }
 
 // scalar reads one float64 and waits for it.

@@ -39,11 +39,13 @@ type Tiling struct {
 	Tile int  `json:"tile"` // T, tokens
 	Keep Keep `json:"keep"` // what each layer keeps
 	// so many layers keep the next larger part: all for attn, attn for out, out for input
-	More     int `json:"more,omitempty"`
-	Moved    int `json:"moved,omitempty"`  // so many layers' kept part waits in host memory
-	Stream   int `json:"stream,omitempty"` // so many layers' frozen matrices wait in host memory
-	MLPRows  int `json:"mlp_rows"`         // rows of the MLP at a time
-	HeadRows int `json:"head_rows"`        // rows of logits at a time
+	More   int `json:"more,omitempty"`
+	Moved  int `json:"moved,omitempty"`  // so many layers' kept part waits in host memory
+	Stream int `json:"stream,omitempty"` // so many layers' frozen matrices wait in host memory
+	// values and moments of matrices that are trained whole wait in host memory
+	HostState bool `json:"host_state,omitempty"`
+	MLPRows   int  `json:"mlp_rows"`  // rows of the MLP at a time
+	HeadRows  int  `json:"head_rows"` // rows of logits at a time
 }
 
 // KeepOf is what layer l of L keeps. The last layer's backward pass follows its forward pass, so it keeps all but what
@@ -96,6 +98,9 @@ func (tl Tiling) Kept() string {
 	}
 	if tl.Stream > 0 {
 		s += fmt.Sprintf(", the weights of %s streamed", layers(tl.Stream))
+	}
+	if tl.HostState {
+		s += ", trained matrices' values and moments in host memory"
 	}
 	return s
 }

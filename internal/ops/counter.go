@@ -18,6 +18,7 @@ type Counter struct {
 	Weights int64 // bytes of frozen weights, each tensor rounded up to Align
 
 	done [Ways][]float64 // when each copy is done, in seconds of the clock that now reads
+	past [Ways]int64     // copies before the clocks were last set to zero, which are done
 }
 
 // Cost is what operations amount to.
@@ -129,20 +130,23 @@ func (c *Counter) inward() float64 { return max(last(c.done[Fetched]), last(c.do
 // carry counts a copy that begins now, but not before the time given.
 func (c *Counter) carry(w Way, bytes, after float64) Ticket {
 	c.done[w] = append(c.done[w], max(c.rates.Seconds(c.Cost), after)+bytes/c.rates.Moved)
-	return Ticket{N: int64(len(c.done[w])), Way: w}
+	return Ticket{N: c.past[w] + int64(len(c.done[w])), Way: w}
 }
 
 // Wait implements Carrier.
 func (c *Counter) Wait(t Ticket) {
-	if t.N == 0 {
-		return
+	if n := t.N - c.past[t.Way]; n > 0 {
+		c.Cost.Stalled += max(0, c.done[t.Way][n-1]-c.rates.Seconds(c.Cost))
 	}
-	c.Cost.Stalled += max(0, c.done[t.Way][t.N-1]-c.rates.Seconds(c.Cost))
 }
 
-// Restart sets the cost to nothing and the clocks to zero, and returns what the cost was. No copy may be under way.
+// Restart sets the cost to nothing and the clocks to zero, and returns what the cost was. Copies under way are done
+// then.
 func (c *Counter) Restart() Cost {
 	was := c.Cost
+	for w := range c.done {
+		c.past[w] += int64(len(c.done[w]))
+	}
 	c.Cost, c.done = Cost{}, [Ways][]float64{}
 	return was
 }

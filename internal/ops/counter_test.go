@@ -129,8 +129,13 @@ func TestCarried(t *testing.T) {
 	if c.Cost.Stalled != 20+50+30 || c.rates.Seconds(c.Cost) != 160 || c.Cost.Sent != 300 || c.Cost.Fetched != 100 {
 		t.Errorf("%+v", c.Cost)
 	}
+	late := c.Send(host, dev, Whole(dev))
 	if was := c.Restart(); was.Stalled != 100 || c.Cost != (Cost{}) {
 		t.Errorf("restarted: %+v, %+v", was, c.Cost)
+	}
+	c.Wait(late)
+	if c.Wait(c.Send(host, dev, Whole(dev))); c.Cost.Stalled != 50 {
+		t.Errorf("after a copy of before the restart and one of 50 s: stalled %g s", c.Cost.Stalled)
 	}
 }
 

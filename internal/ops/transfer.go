@@ -24,8 +24,8 @@ type Carrier interface {
 	// Fetch starts copying a block of src, in host memory, to dst, in device memory, once all that was enqueued before
 	// is done, sends too. Later operations must neither read nor write the block of dst before Wait.
 	Fetch(dst, src Tensor, c Block) Ticket
-	// Bring is Fetch of a block of src that nothing has written since it was filled, as of weights that wait in host
-	// memory: it comes after the operations enqueued before, and waits for no send.
+	// Bring is Fetch of a block of src that no send under way writes, as of weights that wait in host memory: it comes
+	// after the operations enqueued before, and waits for no send but those that they have waited for.
 	Bring(dst, src Tensor, c Block) Ticket
 	// Wait holds operations that are enqueued later up until the copy is done. Copies of one direction are done in
 	// their order, of fetches and of what is brought each, so all before it are done too.

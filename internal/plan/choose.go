@@ -160,6 +160,22 @@ func (z *counted) streams() []int {
 	return n
 }
 
+// leastState is what is worth waiting in host memory, in bytes.
+const leastState = 256 << 20
+
+// states are the places of trained matrices' values and moments to choose from: on the device, and in host memory.
+func (z *counted) states() []bool {
+	switch f := z.p.Forced.HostState; {
+	case z.p.OnHost || z.p.Kind != Step:
+		return []bool{false}
+	case f != nil:
+		return []bool{*f}
+	case z.trained[1].host < leastState:
+		return []bool{false}
+	}
+	return []bool{false, true}
+}
+
 // someStreams is how many numbers of streamed layers are tried besides none.
 const someStreams = 4
 
@@ -265,7 +281,7 @@ func (z *counted) two(lim Limits, beside *Plan) (best, next Plan, err error) {
 		if second != nil && c.least >= t2 {
 			break
 		}
-		switch t := z.seconds(c.Tiling) + copying*c.moved; {
+		switch t := z.seconds(c.Tiling) + z.updates(c.Tiling) + copying*c.moved; {
 		case first == nil || t < t1:
 			if first != nil && kind(first) != kind(c) {
 				second, t2 = first, t1
@@ -296,7 +312,7 @@ func (z *counted) candidates() []candidate {
 		for _, keep := range z.p.keeps() {
 			for _, moved := range z.p.moves() {
 				tl := model.Tiling{Tile: t, Keep: keep, Moved: moved, HeadRows: head}
-				for _, tl := range z.streaming(tl, mlp) {
+				for _, tl := range z.waiting(tl, mlp) {
 					out = append(out, z.candidate(tl, seconds))
 				}
 			}
@@ -305,31 +321,37 @@ func (z *counted) candidates() []candidate {
 	return out
 }
 
-// streaming are a tiling's plans by the number of streamed layers. One that streams more is none unless more fits by
-// it.
-func (z *counted) streaming(tl model.Tiling, mlp []int) (out []model.Tiling) {
-	counts := z.streams()
-	if tl.MLPRows = mlp[len(mlp)-1]; z.p.Forced.Stream == nil && len(counts) > 1 {
-		if n := z.leastStreamed(tl); !slices.Contains(counts, n) {
-			counts = append(counts, n)
-			slices.Sort(counts)
-		}
-	}
-	for _, tl.Stream = range counts {
-		for _, tl.MLPRows = range mlp {
-			pl := z.size(tl)
-			if !z.p.Allows(pl) {
-				continue
+// waiting are a tiling's plans by what of the weights and of what is trained waits in host memory. One of which more
+// waits is none unless more fits by it.
+func (z *counted) waiting(tl model.Tiling, mlp []int) (out []model.Tiling) {
+	for _, tl.HostState = range z.states() {
+		counts := z.streams()
+		if tl.MLPRows = mlp[len(mlp)-1]; z.p.Forced.Stream == nil && len(counts) > 1 {
+			if n := z.leastStreamed(tl); !slices.Contains(counts, n) {
+				counts = append(counts, n)
+				slices.Sort(counts)
 			}
-			tl := tl
-			tl.More = z.more(pl)
-			if n := len(out); n == 0 || tl.More != out[n-1].More || tl.MLPRows != out[n-1].MLPRows {
+		}
+		for _, tl.Stream = range counts {
+			if tl, fits := z.fitted(tl, mlp); fits && !slices.ContainsFunc(out, func(is model.Tiling) bool {
+				return is.Stream <= tl.Stream && is.MLPRows == tl.MLPRows && is.More == tl.More
+			}) {
 				out = append(out, tl)
 			}
-			break
 		}
 	}
 	return out
+}
+
+// fitted is a tiling with its MLP in the largest pieces that fit, and then with as many layers as fit keeping more.
+func (z *counted) fitted(tl model.Tiling, mlp []int) (_ model.Tiling, fits bool) {
+	for _, tl.MLPRows = range mlp {
+		if pl := z.size(tl); z.p.Allows(pl) {
+			tl.More = z.more(pl)
+			return tl, true
+		}
+	}
+	return tl, false
 }
 
 // more is how many layers can keep more than in a plan that fits. With all it is the next policy, which is counted by
@@ -357,6 +379,9 @@ func (z *counted) more(none Plan) int {
 	return sort.Search(most, func(i int) bool { return !fits(i + 1) })
 }
 
+// updates predicts the optimizer's part of a step.
+func (z *counted) updates(tl model.Tiling) float64 { return z.p.Rates.Seconds(z.trains(tl).optimizer) }
+
 // candidate adds what the tiling takes at least. Time grows evenly with the layers that keep less.
 func (z *counted) candidate(tl model.Tiling, known map[model.Keep]float64) candidate {
 	at := func(k model.Keep) float64 {
@@ -371,12 +396,14 @@ func (z *counted) candidate(tl model.Tiling, known map[model.Keep]float64) candi
 	if tl.More > 0 {
 		c.least -= float64(tl.More) / float64(z.p.Desc.L-1) * (at(tl.Keep) - at(tl.Keep-1))
 	}
-	if tl.Moved > 0 || tl.Stream > 0 {
+	c.least += z.updates(tl)
+	if tl.Moved > 0 || tl.Stream > 0 || tl.HostState {
 		tiles, pl := (z.batch.N()+tl.Tile-1)/tl.Tile, z.size(tl)
 		// Each tile's way forward and back needs all streamed layers but those that lie in the slots, and so does each way
 		// forward before.
 		ways := 2*tiles + tiles - 1
-		c.moved = (float64(pl.MovedBytes)*float64(tiles) + float64(pl.Streamed)*float64(ways)) / z.p.Rates.Moved
+		c.moved = (float64(pl.MovedBytes)*float64(tiles) + float64(pl.Streamed)*float64(ways) + float64(pl.State)) /
+			z.p.Rates.Moved
 	}
 	return c
 }

@@ -114,8 +114,8 @@ func TestChooseIsBest(t *testing.T) {
 			for _, keep := range p.keeps() {
 				for moved := range model.MostMoved(p.Desc.L) + 1 {
 					for more := range p.Desc.L - 1 {
-						for stream := range p.Desc.L + 1 {
-							tl := model.Tiling{Tile: tile, Keep: keep, Moved: moved, Stream: stream, More: more, MLPRows: mlp[0], HeadRows: head}
+						for _, wait := range []model.Tiling{{}, {Stream: 6}, {Stream: 4, HostState: true}} {
+							tl := model.Tiling{Tile: tile, Keep: keep, Moved: moved, Stream: wait.Stream, HostState: wait.HostState, More: more, MLPRows: mlp[0], HeadRows: head}
 							if !p.Allows(z.size(tl)) {
 								continue
 							}

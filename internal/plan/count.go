@@ -25,9 +25,8 @@ type counted struct {
 	p         problem
 	c         *ops.Counter
 	m         *model.Model
-	params    int64
-	optimizer ops.Cost              // of one update
-	sizes     map[model.Tiling]Plan // memory of tilings that stream nothing
+	trained   [2]trained            // with all of it on the device, and with a part in host memory
+	sizes     map[model.Tiling]Plan // memory of tilings of which no weight and no state waits in host memory
 	known     map[int]streamed      // by the number of streamed layers
 	costs     map[costOf]ops.Cost   // of steps
 	batch     *model.Batch
@@ -39,6 +38,12 @@ type counted struct {
 type costOf struct {
 	model.Tiling
 	n int
+}
+
+// trained is what parameters take on the device and in host memory, in bytes, and what an update of them costs.
+type trained struct {
+	device, host int64
+	optimizer    ops.Cost
 }
 
 // A model of more layers than deep is predicted from two of its beginnings: time grows evenly with the layers.
@@ -73,29 +78,54 @@ func newWhole(p problem) (*counted, error) {
 	if z.row = z.batch; p.Batch > 1 {
 		z.row = p.batch(p.Ctx)
 	}
-	params := ops.CountingArena("parameters", ops.Device)
+	var err error
+	if z.m, err = z.make(z.c, false); err != nil || p.Kind != Step || p.OnHost {
+		return z, err
+	}
+	_, err = z.make(ops.NewCounter(p.Machine.Act, p.Workspace, p.Rates), true)
+	return z, err
+}
+
+// make makes the model, and knows from then on what its parameters take and cost, with all of them on the device or
+// with what of them may wait in host memory there.
+func (z *counted) make(c *ops.Counter, wait bool) (*model.Model, error) {
+	p, x := z.p, &z.trained[0]
+	mem := model.Memory{Params: ops.CountingArena("parameters", ops.Device)}
+	if wait {
+		x, mem.State = &z.trained[1], ops.CountingArena("waiting state", ops.Host)
+	}
 	shapes := map[string]tensor.Shape{}
 	for _, s := range p.Desc.Tensors() {
 		shapes[s.Name] = s.Shape
 	}
-	var err error
-	if z.m, err = model.New(z.c, p.Desc, p.Train, func(name string) (tensor.Stored, error) {
+	m, err := model.New(c, p.Desc, p.Train, func(name string) (tensor.Stored, error) {
 		return p.stored(name, shapes[name])
-	}, model.Memory{Params: params}); err != nil {
+	}, mem)
+	if err != nil {
 		return nil, err
 	}
-	z.params = params.Peak()
+	if x.device = mem.Params.Peak(); wait {
+		x.host = mem.State.Peak()
+	}
 	if p.Kind != Step {
-		return z, nil
+		return m, nil
 	}
-	z.c.Restart()
-	z.m.Params.ZeroGrad()
-	if _, err := z.m.Params.GradNorm(); err != nil {
+	c.Restart()
+	m.Params.ZeroGrad()
+	if _, err := m.Params.GradNorm(); err != nil {
 		return nil, err
 	}
-	z.m.Params.Update(ops.AdamW{}, 0)
-	z.optimizer = z.c.Restart()
-	return z, nil
+	m.Params.Update(ops.AdamW{}, 0)
+	x.optimizer = c.Restart()
+	return m, nil
+}
+
+// trains is what the parameters of a tiling take and cost.
+func (z *counted) trains(tl model.Tiling) trained {
+	if tl.HostState {
+		return z.trained[1]
+	}
+	return z.trained[0]
 }
 
 // stored is a tensor to count. What the device does not compute with is refused.
@@ -135,19 +165,21 @@ func (z *counted) stream(n int) streamed {
 // size is the plan's memory alone.
 func (z *counted) size(tl model.Tiling) Plan {
 	s, whole := z.stream(tl.Stream), tl
-	whole.Stream = 0
+	whole.Stream, whole.HostState = 0, false
 	pl, known := z.sizes[whole]
 	if !known {
 		pl = z.passes(whole)
 		z.sizes[whole] = pl
 	}
 	pl.Stream, pl.Weights, pl.Slots, pl.Streamed = tl.Stream, z.c.Weights-s.host, s.slots, s.host
+	x := z.trains(tl)
+	pl.HostState, pl.Params, pl.State, pl.Optimizer = tl.HostState, x.device, x.host, x.optimizer
 	p := z.p
 	if !p.OnHost {
-		pl.Context += (pl.Halo + pl.MovedBytes + pl.Streamed) / pageEntries
+		pl.Context += (pl.Halo + pl.MovedBytes + pl.Streamed + pl.State) / pageEntries
 	}
 	pl.Device = pl.Params + pl.Act + pl.Workspace + pl.Context + pl.Weights + pl.Slots
-	pl.Host = pl.Halo + pl.MovedBytes + pl.Streamed + pl.IDs + p.Made + pl.Base
+	pl.Host = pl.Halo + pl.MovedBytes + pl.Streamed + pl.State + pl.IDs + p.Made + pl.Base
 	if p.OnHost { // all memory is host memory; frozen weights are mapped pages, reported apart
 		pl.Host += pl.Params + pl.Act + pl.Workspace
 		pl.Device = 0
@@ -179,8 +211,8 @@ func (z *counted) passes(tl model.Tiling) Plan {
 	case Session:
 		r.NewSession(p.Ctx).Close()
 	}
-	pl := Plan{Tiling: tl, Params: z.params, Act: act.Peak(), MovedBytes: r.MovedBytes(), Workspace: p.Workspace,
-		Context: p.Context, IDs: p.IDs, Base: p.Base, Trainable: z.m.Params.Count(), Optimizer: z.optimizer}
+	pl := Plan{Tiling: tl, Act: act.Peak(), MovedBytes: r.MovedBytes(), Workspace: p.Workspace, Context: p.Context,
+		IDs: p.IDs, Base: p.Base, Trainable: z.m.Params.Count()}
 	pl.Halo = host.Peak() - pl.MovedBytes
 	return pl
 }
@@ -194,6 +226,7 @@ func (z *counted) count(tl model.Tiling) Plan {
 
 // cost is what one micro-batch amounts to.
 func (z *counted) cost(tl model.Tiling, b *model.Batch) ops.Cost {
+	tl.HostState = false // which costs the update alone
 	of := costOf{tl, b.N()}
 	if c, ok := z.costs[of]; ok {
 		return c

@@ -34,7 +34,9 @@ func (z *counted) smallest() []model.Tiling {
 		tl := model.Tiling{Tile: t, Keep: keeps[len(keeps)-1], MLPRows: mlp[len(mlp)-1], HeadRows: head}
 		for _, tl.Moved = range slices.Compact([]int{moves[0], moves[len(moves)-1]}) {
 			for _, tl.Stream = range slices.Compact([]int{streams[0], streams[len(streams)-1]}) {
-				out = append(out, tl)
+				for _, tl.HostState = range z.states() {
+					out = append(out, tl)
+				}
 			}
 		}
 	}

@@ -69,9 +69,10 @@ func (c *choosing) both(lim Limits) (best, next Plan, err error) {
 		return best, next, refusal
 	}
 	var beside *Plan
-	c.z.p.Forced.Stream = c.w.Forced.Stream
+	c.z.p.Forced.Stream, c.z.p.Forced.HostState = c.w.Forced.Stream, c.w.Forced.HostState
 	if refusal == nil {
-		beside, c.z.p.Forced.Stream = &last, &last.Stream // one model is loaded for both
+		beside = &last
+		c.z.p.Forced.Stream, c.z.p.Forced.HostState = &last.Stream, &last.HostState // one model is loaded for both
 	}
 	best, next, err = c.z.two(lim, beside)
 	best.Last, next.Last = &last, &last
@@ -104,6 +105,10 @@ func (p Work) Check(pl Plan) error {
 	if p.Last != nil {
 		if err := p.AsLast().check(pl.Last.Tiling); err != nil {
 			return fmt.Errorf("last: %w", err)
+		}
+		if pl.HostState != pl.Last.HostState {
+			return fmt.Errorf("last: host_state: %v, where the first steps have %v, and one model is loaded",
+				pl.Last.HostState, pl.HostState)
 		}
 		if pl.Stream != pl.Last.Stream {
 			return fmt.Errorf("last: stream: %d, where the first steps have %d, and one model is loaded", pl.Last.Stream,

@@ -59,6 +59,8 @@ type Forced struct {
 	Moved *int   // layers whose kept part is moved, nil when free
 	// layers whose frozen weights are streamed, nil when free; of no meaning where all memory is the host's
 	Stream *int
+	// whether values and moments of matrices that are trained whole wait in host memory, nil when free
+	HostState *bool
 }
 
 // Plan is a choice and what it costs.
@@ -73,6 +75,7 @@ type Plan struct {
 	Weights    int64 `json:"weights_bytes"`   // frozen weights that are resident: mapped pages on the CPU
 	Slots      int64 `json:"slots_bytes"`     // of the device, for streamed weights
 	Streamed   int64 `json:"streamed_bytes"`  // frozen weights that wait in host memory
+	State      int64 `json:"state_bytes"`     // trained values and moments that wait in host memory
 	IDs        int64 `json:"ids_bytes"`
 	Base       int64 `json:"base_bytes"` // the process itself
 

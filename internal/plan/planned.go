@@ -31,9 +31,10 @@ type Planned struct {
 
 	Chip        string     `json:"chip"`
 	Keep        model.Keep `json:"keep"`
-	More        int        `json:"more"`   // layers that keep the next larger part
-	Moved       int        `json:"moved"`  // layers whose kept part waits in host memory
-	Stream      int        `json:"stream"` // layers whose frozen weights wait in host memory
+	More        int        `json:"more"`       // layers that keep the next larger part
+	Moved       int        `json:"moved"`      // layers whose kept part waits in host memory
+	Stream      int        `json:"stream"`     // layers whose frozen weights wait in host memory
+	HostState   bool       `json:"host_state"` // values and moments of trained matrices wait there
 	MLPRows     int        `json:"mlp_rows"`
 	HeadRows    int        `json:"head_rows"`
 	Trainable   int64      `json:"trainable"`
@@ -46,6 +47,7 @@ type Planned struct {
 	Weights     int64      `json:"weights_bytes"`
 	Slots       int64      `json:"slots_bytes"`
 	Streamed    int64      `json:"streamed_bytes"`
+	State       int64      `json:"state_bytes"`
 	IDs         int64      `json:"ids_bytes"`
 	Base        int64      `json:"base_bytes"`
 	DeviceLimit int64      `json:"device_limit_bytes"`
@@ -99,6 +101,7 @@ type PlannedLast struct {
 	More       int        `json:"full_more"`
 	Moved      int        `json:"full_moved"`
 	Stream     int        `json:"full_stream"`
+	HostState  bool       `json:"full_host_state"`
 	MLPRows    int        `json:"full_mlp_rows"`
 	HeadRows   int        `json:"full_head_rows"`
 	DevicePlan int64      `json:"full_device_plan_bytes"`
@@ -114,8 +117,8 @@ func NewPlannedLast(w Work, pl Plan, r ops.Rates, accum int) *PlannedLast {
 	if l == nil {
 		return nil
 	}
-	return &PlannedLast{Tile: l.Tile, Keep: l.Keep, More: l.More, Moved: l.Moved, Stream: l.Stream, MLPRows: l.MLPRows,
-		HeadRows:   l.HeadRows,
+	return &PlannedLast{Tile: l.Tile, Keep: l.Keep, More: l.More, Moved: l.Moved, Stream: l.Stream,
+		HostState: l.HostState, MLPRows: l.MLPRows, HeadRows: l.HeadRows,
 		DevicePlan: l.Device, HostPlan: l.Host, PredictedS: l.Seconds(r, accum), when: w.Last.When}
 }
 
@@ -170,7 +173,7 @@ func Run(c Options, m machine.Machine) (*Planned, error) {
 		DevicePlan: room.Device, HostPlan: room.Host,
 		PredictedS: pl.Seconds(rates, c.Accum), Fits: refusal == nil, Chip: m.Chip, Keep: pl.Keep, More: pl.More,
 		Moved: pl.Moved, Stream: pl.Stream, MLPRows: pl.MLPRows, HeadRows: pl.HeadRows, Trainable: pl.Trainable,
-		Slots: room.Slots, Streamed: room.Streamed,
+		Slots: room.Slots, Streamed: room.Streamed, HostState: pl.HostState, State: room.State,
 		Params: room.Params, Act: room.Act, Halo: room.Halo, MovedBytes: room.MovedBytes, Workspace: room.Workspace,
 		Context: room.Context, Weights: room.Weights, IDs: room.IDs, Base: room.Base,
 		DeviceLimit: p.Limits.Device, HostLimit: p.Limits.Host, positions: positions, notes: notes,

@@ -87,6 +87,7 @@ func (p *Planned) printBytes(w io.Writer) {
 		{"packing and libraries", p.Workspace}}
 	host := []row{{"activations moved to host memory", p.MovedBytes}, {"halos: keys and values between tiles", p.Halo},
 		{"frozen weights that wait to be streamed", p.Streamed},
+		{"trained values and moments that wait", p.State},
 		{"token ids and rows", p.IDs}, {"the process itself", p.Base}, {"host memory in all", p.HostPlan}}
 	rows := append(device, host...)
 	if p.onHost {
@@ -142,12 +143,12 @@ func (p *Planned) printHow(w io.Writer) {
 }
 
 func (p *Planned) tiling() model.Tiling {
-	return model.Tiling{Tile: p.Tile, Keep: p.Keep, More: p.More, Moved: p.Moved, Stream: p.Stream,
+	return model.Tiling{Tile: p.Tile, Keep: p.Keep, More: p.More, Moved: p.Moved, Stream: p.Stream, HostState: p.HostState,
 		MLPRows: p.MLPRows, HeadRows: p.HeadRows}
 }
 
 func (l *PlannedLast) tiling() model.Tiling {
-	return model.Tiling{Tile: l.Tile, Keep: l.Keep, More: l.More, Moved: l.Moved, Stream: l.Stream,
+	return model.Tiling{Tile: l.Tile, Keep: l.Keep, More: l.More, Moved: l.Moved, Stream: l.Stream, HostState: l.HostState,
 		MLPRows: l.MLPRows, HeadRows: l.HeadRows}
 }
 

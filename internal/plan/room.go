@@ -22,6 +22,9 @@ func NewModelRoom(b ops.Backend, pl Plan) (*ModelRoom, error) {
 			err = take(&r.Waiting, "streamed weights", ops.Host, pl.Streamed)
 		}
 	}
+	if err == nil && pl.HostState {
+		err = take(&r.State, "trained values and moments", ops.Host, pl.State)
+	}
 	if err != nil {
 		r.Free(b)
 		return nil, err
@@ -31,7 +34,7 @@ func NewModelRoom(b ops.Backend, pl Plan) (*ModelRoom, error) {
 
 // Free gives the memory back; models made in it are dead.
 func (r *ModelRoom) Free(b ops.Backend) {
-	for _, a := range []*ops.Arena{r.Params, r.Slots, r.Waiting} {
+	for _, a := range []*ops.Arena{r.Params, r.Slots, r.Waiting, r.State} {
 		if a != nil {
 			a.Free(b)
 		}

@@ -51,7 +51,7 @@ func TestStreamedLayers(t *testing.T) {
 		if pl.Streamed != n*layer || pl.Slots != min(n, 2)*layer || pl.Weights != resident.Weights-pl.Streamed {
 			t.Errorf("%d and %d GiB: %s: %d bytes wait, %d of slots, %d of weights; a layer is %d, all are %d", c.device, c.host, pl.Kept(), pl.Streamed, pl.Slots, pl.Weights, layer, resident.Weights)
 		}
-		if locked := pl.Halo + pl.MovedBytes + pl.Streamed; pl.Host != locked+pl.IDs+pl.Base || pl.Context != p.Context+locked/512 ||
+		if locked := pl.Halo + pl.MovedBytes + pl.Streamed + pl.State; pl.Host != locked+pl.IDs+pl.Base || pl.Context != p.Context+locked/512 ||
 			pl.Device != pl.Params+pl.Act+pl.Workspace+pl.Context+pl.Weights+pl.Slots {
 			t.Errorf("%d and %d GiB: the parts of %+v do not add up", c.device, c.host, pl)
 		}
@@ -123,8 +123,50 @@ func TestStreamIsOneForBoth(t *testing.T) {
 	}
 	last := *pl.Last
 	last.Stream--
-	pl.Last = &last
-	if err := w.Check(pl); err == nil || !strings.Contains(err.Error(), "last: stream") {
+	both := pl
+	both.Last = &last
+	if err := w.Check(both); err == nil || !strings.Contains(err.Error(), "last: stream") {
 		t.Errorf("two numbers of streamed layers: %v", err)
+	}
+	last = *pl.Last
+	last.HostState = !last.HostState
+	if err := w.Check(both); err == nil || !strings.Contains(err.Error(), "last: host_state") {
+		t.Errorf("two places of trained values: %v", err)
+	}
+}
+
+// Values and moments of a large embedding wait in host memory where that buys time or lets a step fit at all; what they
+// take there is no longer taken on the device but for three pieces, and the update's copies are counted.
+func TestStateInHostMemory(t *testing.T) {
+	w := on7b(16384)
+	w.Desc = model.Shapes["llama3-8b"]
+	w.Desc.L = 4
+	w.Train = on70b(w.Desc)
+	w.Weight = model.AllIn(tensor.Dense(tensor.BF16))
+	embed := 12 * int64(w.Desc.V) * int64(w.Desc.C)
+	device := map[bool]int64{}
+	for _, c := range []struct {
+		device int64
+		state  bool
+	}{{80, false}, {11, true}} {
+		p := h200(c.device*gib, 110*gib)
+		pl, err := p.choose(w)
+		if err != nil || pl.HostState != c.state || (pl.State == embed) != c.state || !p.Allows(pl) {
+			t.Errorf("%d GiB: %s, %d bytes of state, %d of an embedding (%v)", c.device, pl.Kept(), pl.State, embed, err)
+			continue
+		}
+		device[c.state] = pl.Params
+		if pl.HostState && (pl.Optimizer.Brought != float64(embed) || pl.Optimizer.Sent != float64(embed)) {
+			t.Errorf("%d GiB: an update brings %g bytes and sends %g", c.device, pl.Optimizer.Brought, pl.Optimizer.Sent)
+		}
+	}
+	const pieces = 3 * 3 * 8 << 20
+	if device[false]-device[true] != embed-pieces {
+		t.Errorf("parameters take %d bytes of the device and %d, values and moments of an embedding are %d", device[false], device[true], embed)
+	}
+	off := false
+	w.Forced.HostState = &off
+	if pl, err := h200(11*gib, 110*gib).choose(w); err == nil && pl.HostState {
+		t.Errorf("on the device: %s", pl.Kept())
 	}
 }

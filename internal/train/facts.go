@@ -257,8 +257,8 @@ func (s *setup) memoryOf(line func(name, format string, a ...any), what string, 
 		parts("weights, parameters, activations, context and libraries", p.Weights+p.Slots, p.Params, p.Act,
 			p.Context+p.Workspace), how)
 	line("", "host: %s planned of %s: %s", size(p.Host), size(s.planner.Limits.Host),
-		parts("halos, moved activations, streamed weights, token ids, process", p.Halo, p.MovedBytes, p.Streamed, p.IDs,
-			p.Base))
+		parts("halos, moved activations, streamed weights, trained state, token ids, process", p.Halo, p.MovedBytes,
+			p.Streamed, p.State, p.IDs, p.Base))
 }
 
 // firstRow shows the first row decoded, with its cuts and its scored tokens marked.

@@ -85,7 +85,7 @@ func (e *Engine) out(name string, t ops.Tensor, d tensor.DType) ckpt.Out {
 		bw := bufio.NewWriterSize(w, 1<<16)
 		for lo := 0; lo < n; lo += chunk {
 			part := buf[:min(chunk, n-lo)]
-			if err := e.Backend.Download(bytesOf(part), flat.Rows(lo, lo+len(part))); err != nil {
+			if err := e.Model.Params.Read(part, flat.Rows(lo, lo+len(part))); err != nil {
 				return err
 			}
 			for i, v := range part {
