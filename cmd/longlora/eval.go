@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -82,7 +83,20 @@ func listed(rs []eval.Result) [][]string {
 		row[6] = found(r)
 		rows = append(rows, row)
 	}
-	return rows
+	return filled(rows)
+}
+
+// filled is a table without the columns that nothing stands in below their heads.
+func filled(rows [][]string) [][]string {
+	out := make([][]string, len(rows))
+	for i := range rows[0] {
+		if slices.ContainsFunc(rows[1:], func(r []string) bool { return r[i] != "" }) {
+			for k, r := range rows {
+				out[k] = append(out[k], r[i])
+			}
+		}
+	}
+	return out
 }
 
 // sideBySide is a row a task and length, a column a model. Every model has the same results, in the same order.

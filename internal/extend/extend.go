@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"longlora/internal/ckpt"
@@ -264,13 +265,24 @@ func (e *extension) after(ctx context.Context) error {
 		func(l *Length) *Figures { return &l.Trained })
 }
 
-// Table prints the report side by side.
+// Table prints the report side by side, a block a measure.
 func (r Report) Table(w io.Writer) {
-	rows := [][]string{{"tokens", "perplexity: base", "interpolated", "trained", "recall: base", "interpolated",
-		"trained"}}
-	for _, l := range r.Lengths {
-		rows = append(rows, []string{fmt.Sprint(l.Ctx), showPPL(l.Base), showPPL(l.Interpolated), showPPL(l.Trained),
-			showRecall(l.Base), showRecall(l.Interpolated), showRecall(l.Trained)})
+	last := "trained"
+	if r.Train == nil {
+		last = "merged"
+	}
+	var rows [][]string
+	for _, m := range measures {
+		if !slices.ContainsFunc(r.Lengths, func(l Length) bool { return m.has(l.Base) || m.has(l.Trained) }) {
+			continue
+		}
+		if rows != nil {
+			rows = append(rows, []string{""})
+		}
+		rows = append(rows, []string{m.name, "base", "interpolated", last})
+		for _, l := range r.Lengths {
+			rows = append(rows, []string{fmt.Sprintf("%d tokens", l.Ctx), m.show(l.Base), m.show(l.Interpolated), m.show(l.Trained)})
+		}
 	}
 	ui.Table(w, rows)
 }
