@@ -132,12 +132,13 @@ func (p *Planned) printHow(w io.Writer) {
 	}
 	ui.Fact(w, "trained", "%d parameters", p.Trainable)
 	for _, o := range []struct {
-		what, plan string
-		s          float64
-	}{{"next best", p.Next, p.NextS}, {"with half as much device memory again", p.MoreDevice, p.MoreDeviceS},
-		{"with half as much host memory again", p.MoreHost, p.MoreHostS}} {
+		name, with, plan string
+		s                float64
+	}{{"next best", "", p.Next, p.NextS},
+		{"more memory", "half as much device memory again: ", p.MoreDevice, p.MoreDeviceS},
+		{"more memory", "half as much host memory again: ", p.MoreHost, p.MoreHostS}} {
 		if o.plan != "" {
-			fmt.Fprintf(w, "%s: %s (%s)\n", o.what, ui.Duration(o.s), o.plan)
+			ui.Fact(w, o.name, "%s%s (%s)", o.with, ui.Duration(o.s), o.plan)
 		}
 	}
 }

@@ -93,7 +93,10 @@ func drawn(width int, title string, done, total int, detail, since, left string)
 	share := float64(done) / float64(max(1, total))
 	head := fmt.Sprintf("%s %d/%d %3d %%", title, done, total, int(100*share)) // 100 % is all of it
 	times := []string{since + " so far", ""}
-	if left != "" {
+	switch {
+	case done == total:
+		times[0] = "took " + since
+	case left != "":
 		times = []string{since + " so far, " + left + " left", left + " left", ""}
 	}
 	for _, time := range times {

@@ -19,7 +19,7 @@ func TestDrawn(t *testing.T) {
 		{60, 20, "train 20/320   6 %  " + detail + "  2m05s left"},
 		{70, 20, "train 20/320   6 %  " + detail + "  8s so far, 2m05s left"},
 		{79, 160, "train 160/320  50 % │████     │  " + detail + "  8s so far, 2m05s left"},
-		{200, 320, "train 320/320 100 % │" + strings.Repeat("█", mostBar) + "│  " + detail + "  8s so far, 2m05s left"},
+		{200, 320, "train 320/320 100 % │" + strings.Repeat("█", mostBar) + "│  " + detail + "  took 8s"},
 		{200, 319, "train 319/320  99 % │" + strings.Repeat("█", mostBar-1) + " │  " + detail + "  8s so far, 2m05s left"},
 	} {
 		got := drawn(c.width, "train", c.done, 320, detail, "8s", "2m05s")
@@ -27,7 +27,7 @@ func TestDrawn(t *testing.T) {
 			t.Errorf("%d wide:\n%q, want\n%q", c.width, got, c.want)
 		}
 	}
-	if got := drawn(40, "reading", 0, 0, "", "0s", ""); got != "reading 0/0   0 % │"+strings.Repeat(" ", 9)+"│  0s so far" {
+	if got := drawn(40, "reading", 0, 5, "", "0s", ""); got != "reading 0/5   0 % │"+strings.Repeat(" ", 9)+"│  0s so far" {
 		t.Errorf("%q", got)
 	}
 }
