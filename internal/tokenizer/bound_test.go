@@ -9,10 +9,14 @@ import (
 	"time"
 
 	"longlora/internal/errs"
+	"longlora/internal/testkit"
 )
 
 // A small file whose work grows much faster than its length is refused by name, or is done in time.
 func TestHostileTokenizers(t *testing.T) {
+	if testkit.Race {
+		t.Skip("one goroutine, and counted steps")
+	}
 	many := func(n int, v any) []any { return slices.Repeat([]any{v}, n) }
 	replace := func(from, to string) map[string]any {
 		return map[string]any{"type": "Replace", "pattern": map[string]any{"String": from}, "content": to}

@@ -20,6 +20,9 @@ import (
 
 // Every operation against float64, on every instruction set that this machine has.
 func TestOps(t *testing.T) {
+	if testkit.Race {
+		t.Skip("the judge shares nothing; TestSideBySide runs the same operations")
+	}
 	for s := kernels.Plain; s <= kernels.Best(); s++ {
 		t.Run(s.String(), func(t *testing.T) {
 			for _, r := range optest.Run(NewSet(2, s), "", nil) {
@@ -28,6 +31,24 @@ func TestOps(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Every operation on more workers than one, with so many rows that each has some, and with so few that they are divided
+// otherwise: for the race detector, which sees the kernels in Go, and what calls those in C.
+func TestSideBySide(t *testing.T) {
+	for _, s := range []kernels.Set{kernels.Plain, kernels.Best()} {
+		for _, n := range []int{100, 3} {
+			called := map[string]bool{}
+			err := optest.Perf(NewSet(4, s), optest.Sizes{T: n, C: 64, F: 72, H: 4, Hkv: 2, D: 16, V: 300, R: 3, G: 32}, "", func(l optest.Load) {
+				l.Call()
+				l.Call()
+				called[l.Op] = true
+			})
+			if ops := optest.Ops(); err != nil || len(called) != len(ops) {
+				t.Errorf("%s, %d tokens: called %v, judged are %v; %v", s, n, called, ops, err)
+			}
+		}
 	}
 }
 
