@@ -1,16 +1,23 @@
 package plan
 
 import (
+	"longlora/internal/errs"
+	"longlora/internal/machine"
 	"longlora/internal/model"
 	"longlora/internal/ops"
+	"longlora/internal/ui"
 )
 
 // ModelRoom is the memory that a plan's model is made in: all but what a pass takes.
 type ModelRoom struct{ model.Memory }
 
-// NewModelRoom takes it.
+// NewModelRoom takes it. Host memory that is not there is refused: taking it would end the process without a word.
 func NewModelRoom(b ops.Backend, pl Plan) (*ModelRoom, error) {
-	r := &ModelRoom{}
+	r, wait := &ModelRoom{}, pl.Streamed+pl.State
+	if free, err := machine.HostAvailable(); err == nil && wait > free {
+		return nil, errs.NoFitf("the plan has %s of weights and trained state wait in host memory, and %s are available; "+
+			"lower %s, or end what else uses memory", ui.Bytes(wait), ui.Bytes(free), errs.Option("host-mem"))
+	}
 	take := func(to **ops.Arena, name string, s ops.Space, size int64) (err error) {
 		*to, err = ops.NewArena(b, name, s, size)
 		return err

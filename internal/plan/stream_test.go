@@ -7,7 +7,9 @@ import (
 	"longlora/internal/errs"
 	"longlora/internal/machine"
 	"longlora/internal/model"
+	"longlora/internal/ops"
 	"longlora/internal/tensor"
+	"longlora/internal/testkit/backend"
 )
 
 // h200 plans for a card that is not here.
@@ -168,5 +170,22 @@ func TestStateInHostMemory(t *testing.T) {
 	w.Forced.HostState = &off
 	if pl, err := h200(11*gib, 110*gib).choose(w); err == nil && pl.HostState {
 		t.Errorf("on the device: %s", pl.Kept())
+	}
+}
+
+// Where weights are to wait in more host memory than there is, nothing is taken.
+func TestRoomIsNotThere(t *testing.T) {
+	_, err := NewModelRoom(backend.NewLate(), Plan{Tiling: model.Tiling{Stream: 1}, Params: 1, Slots: 1, Streamed: 1 << 50})
+	if errs.Code(err) != int(errs.NoFit) || !strings.Contains(err.Error(), "lower --host-mem") {
+		t.Errorf("2^50 bytes of host memory: %v", err)
+	}
+	b := backend.NewLate()
+	r, err := NewModelRoom(b, Plan{Tiling: model.Tiling{Stream: 3, HostState: true}, Params: 1000, Slots: 2000, Streamed: 3000, State: 4000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Free(b)
+	if r.Stream != 3 || r.Waiting.Space != ops.Host || r.State.Space != ops.Host || r.Slots.Space != ops.Device || r.Params.Space != ops.Device {
+		t.Errorf("%+v", r.Memory)
 	}
 }

@@ -285,9 +285,9 @@ func (t *training) planned() Table {
 		what string
 		n    int64
 	}{{"trained values, gradients, moments", p.Params}, {"activations", p.Act}, {"keys and values between tiles", p.Halo},
-		{"workspace", p.Workspace},
-		{"driver and libraries", p.Context}, {"frozen weights", p.Weights}, {"token ids", p.IDs}, {"the process itself",
-			p.Base},
+		{"activations in host memory", p.MovedBytes}, {"workspace", p.Workspace}, {"driver and libraries", p.Context},
+		{"frozen weights", p.Weights + p.Slots}, {"frozen weights in host memory", p.Streamed},
+		{"trained values and moments in host memory", p.State}, {"token ids", p.IDs}, {"the process itself", p.Base},
 		{"host, in all", p.Host}, {"device, in all", p.Device}} {
 		if row.n > 0 {
 			tab.Rows = append(tab.Rows, []string{row.what, ui.Bytes(row.n)})
