@@ -40,13 +40,19 @@ longlora bench --shape llama2-7b --ctx 8192,32768 --device-mem 72GiB`,
 			}
 			rows := [][]string{{"shape", "ctx", "attn", "group", "tile", "device", "s/step", "tok/s", "TFLOP/s", "mfu",
 				"device peak", "device plan", "host peak", "host plan"}}
+			known := func(text string, is bool) string { // a CPU has no memory of its own, and no datasheet rate
+				if !is {
+					return ""
+				}
+				return text
+			}
 			for _, r := range res {
 				rows = append(rows, []string{r.Shape, fmt.Sprint(r.Ctx), r.Attn, fmt.Sprint(r.Group), fmt.Sprint(r.Tile), r.Device,
-					fmt.Sprintf("%.3f", r.SPerStep), fmt.Sprintf("%.0f", r.TokPerS),
-					fmt.Sprintf("%.3g", r.TFLOPS), fmt.Sprintf("%.2f", r.MFU), ui.Bytes(r.DevicePeak), ui.Bytes(r.DevicePlan),
-					ui.Bytes(r.HostPeak), ui.Bytes(r.HostPlan)})
+					fmt.Sprintf("%.3f", r.SPerStep), fmt.Sprintf("%.0f", r.TokPerS), fmt.Sprintf("%.3g", r.TFLOPS),
+					known(fmt.Sprintf("%.2f", r.MFU), r.MFU > 0), known(ui.Bytes(r.DevicePeak), r.DevicePeak > 0),
+					known(ui.Bytes(r.DevicePlan), r.DevicePlan > 0), ui.Bytes(r.HostPeak), ui.Bytes(r.HostPlan)})
 			}
-			ui.Table(c.OutOrStdout(), rows)
+			ui.Table(c.OutOrStdout(), filled(rows))
 			return nil
 		})
 }

@@ -94,8 +94,12 @@ func against(r *extend.Report) string {
 	}
 	if first.Base.PPL != nil && last > 0 {
 		own := float64(*first.Base.PPL)
-		parts = append(parts, fmt.Sprintf("%s the base at its own %s (%s)", compared(is, own), thousands(int64(first.Ctx)),
-			showPPL(own)))
+		more := ""
+		if ratio := is / own; ratio > 1+extend.SamePPL && ratio < 2 {
+			more = fmt.Sprintf("; this is %.0f %% higher", 100*(ratio-1))
+		}
+		parts = append(parts, fmt.Sprintf("%s the base at its own %s (%s%s)", compared(is, own), thousands(int64(first.Ctx)),
+			showPPL(own), more))
 	}
 	if len(parts) > 0 {
 		s += ", " + strings.Join(parts, " and ")
@@ -164,6 +168,9 @@ func judgedOn(r *extend.Report, on time.Time) (out []string) {
 		}
 		out = append(out, fmt.Sprintf("Passkeys: %s depths × %s trials a length%s.", option("depths"), trials, words))
 	}
+	if r.Train != nil {
+		out = append(out, "Interpolated is the base with the new positions, not trained.")
+	}
 	end := day(on)
 	if seed := option("seed"); seed != "" {
 		end = "Seed " + seed + "; " + end
@@ -220,7 +227,7 @@ func (t *training) state() Verdict {
 		case t.running:
 			v = Verdict{Kind: "open", Head: "Running: " + of}
 		default:
-			v = Verdict{Kind: "bad", Head: "Not finished: " + of + "; the same command goes on"}
+			v = Verdict{Kind: "part", Head: "Not finished: " + of + "; the same command goes on"}
 		}
 	}
 	if n > 1 {
