@@ -27,7 +27,9 @@ func command(use, short, long, example string, f func(c *cobra.Command, v *cli.V
 				return err
 			}
 			for _, n := range v.Notes() {
-				fmt.Fprintf(c.ErrOrStderr(), "note: %s\n", n)
+				if place().Rank == 0 { // which says it for all
+					fmt.Fprintf(c.ErrOrStderr(), "note: %s\n", n)
+				}
 			}
 			err = proc.Intact(func() error { return f(c, v) })
 			var other *load.Meant
@@ -69,20 +71,21 @@ longlora train --model base --data chats.jsonl --ctx 8192 --device-mem 24GiB --o
 			if err != nil {
 				return err
 			}
-			return onDevice(v.Place(), c.ErrOrStderr(), func(be ops.Backend) error { return runTrain(c, v, &o, be) })
+			return grouped(c, v, func(r rank, be ops.Backend) error { return runTrain(c, v, &o, r, be) })
 		})
 }
 
-func runTrain(c *cobra.Command, v *cli.Values, o *train.Options, be ops.Backend) error {
+func runTrain(c *cobra.Command, v *cli.Values, o *train.Options, r rank, be ops.Backend) error {
+	o.Ranks, o.Memory.Machine, o.Memory.Card = r.group, r.machine, r.card
 	if o.DryRun {
-		facts, err := train.DryRun(c.Context(), o, be, c.ErrOrStderr())
+		facts, err := train.DryRun(r.ctx, o, be, r.log)
 		if err != nil || !v.JSON() {
 			return err
 		}
 		return document(c.OutOrStdout(), facts)
 	}
-	res, err := train.Run(c.Context(), o, be, c.ErrOrStderr())
-	if err != nil {
+	res, err := train.Run(r.ctx, o, be, r.log)
+	if err != nil || r.group.Rank() > 0 {
 		return err
 	}
 	if v.JSON() {

@@ -188,7 +188,8 @@ func checkOptions(ctx context.Context, s shown, args []string) error {
 	var out, errOut bytes.Buffer
 	code := run(ctx, args, &out, &errOut)
 	missing := (s.part || strings.Contains(s.line, "…")) && strings.HasPrefix(errOut.String(), "longlora: missing: ")
-	notHere := strings.Contains(errOut.String(), "longlora: --device cuda") || strings.HasSuffix(errOut.String(), ": no such file or directory\n")
+	notHere := strings.Contains(errOut.String(), "longlora: --device cuda") ||
+		strings.Contains(errOut.String(), "there is no GPU here") || strings.HasSuffix(errOut.String(), ": no such file or directory\n")
 	if code == 2 && !missing && !notHere || code == 1 || code == 5 {
 		return fmt.Errorf("exit code %d: %s", code, &errOut)
 	}

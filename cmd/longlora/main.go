@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"longlora/internal/cli"
+	"longlora/internal/dist"
 	"longlora/internal/errs"
 	"longlora/internal/par"
 	"longlora/internal/proc"
@@ -26,7 +27,11 @@ func main() {
 		time.Sleep(50 * time.Millisecond)
 		os.Exit(int(errs.Interrupted))
 	})
-	os.Exit(run(ctx, os.Args[1:], proc.Stdout(), os.Stderr))
+	stderr := io.Writer(os.Stderr)
+	if p := place(); p.Rank > 0 && !p.Launched { // whose launcher knows whose lines they are
+		stderr = dist.Prefixed(stderr, p.Rank)
+	}
+	os.Exit(run(ctx, os.Args[1:], proc.Stdout(), stderr))
 }
 
 // run executes one command line and returns the exit code.
@@ -63,7 +68,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (code int
 	if err == nil {
 		return 0
 	}
-	fmt.Fprintf(stderr, "longlora: %s\n", errs.Plain(err))
+	if !toldElsewhere(err) {
+		fmt.Fprintf(stderr, "longlora: %s\n", errs.Plain(err))
+	}
 	return errs.Code(err)
 }
 

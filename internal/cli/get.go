@@ -28,6 +28,9 @@ func get[T any](v *Values, name string, from func(*pflag.FlagSet, string) (T, er
 // JSON reports whether results are wanted as one JSON document.
 func (v *Values) JSON() bool { return v.truth("json") }
 
+// DryRun reports whether only what would be done is to be said.
+func (v *Values) DryRun() bool { return v.truth("dry-run") }
+
 // Out is the option of where to write.
 func (v *Values) Out() string { return v.text("out") }
 

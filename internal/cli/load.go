@@ -4,12 +4,12 @@ import (
 	"fmt"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/spf13/pflag"
 	"github.com/spf13/viper"
 
+	"longlora/internal/dist"
 	"longlora/internal/errs"
 	"longlora/internal/rundir"
 	"longlora/internal/train"
@@ -51,8 +51,10 @@ func envName(flag string) string {
 // Load brings every option of a command to its effective value. The flags are what Define made and a command line gave;
 // they are named after the command.
 func Load(flags *pflag.FlagSet) (*Values, error) {
-	if n, err := strconv.Atoi(os.Getenv("WORLD_SIZE")); err == nil && n > 1 {
-		return nil, errs.Usagef("WORLD_SIZE is %d: more than one process in a group is not supported; run one process", n)
+	if p, _ := dist.FromEnvironment(os.Getenv); p.Size > 1 && flags.Name() != "train" {
+		return nil, errs.Usagef("%s of %d processes (%s): %s runs as one process; only train runs as a group", "WORLD_SIZE",
+			p.Size,
+			p.By, flags.Name())
 	}
 	v := &Values{fs: flags, source: map[string]Source{}, used: map[string]bool{}}
 	flags.VisitAll(func(f *pflag.Flag) {
@@ -116,7 +118,7 @@ func (v *Values) sayFile() {
 }
 
 // variables are those of the environment that are no option's.
-var variables = []string{"LONGLORA_CPU", "LONGLORA_CUBLASLT", "LONGLORA_DEBUG"}
+var variables = append([]string{"LONGLORA_CPU", "LONGLORA_CUBLASLT", "LONGLORA_DEBUG"}, dist.Variables...)
 
 // sayVariables notes those that look like an option's and are none's: their values are not used.
 func (v *Values) sayVariables() {

@@ -113,6 +113,14 @@ func counted(value string) string {
 	return ""
 }
 
+// processes is a check of a count of processes.
+func processes(value string) string {
+	if n, err := strconv.Atoi(value); value != "all" && (err != nil || n < 1 || n > mostRanks) {
+		return "not all, or a number from 1 to 1024"
+	}
+	return ""
+}
+
 // size is a check of a number of bytes.
 func size(value string) string {
 	if _, ok := parseBytes(value); !ok {

@@ -15,7 +15,13 @@ var commands = map[string]struct {
 	args []string
 	make func(v *Values) error
 }{
-	"train":  {run, func(v *Values) error { _, err := v.Train(); return err }},
+	"train": {run, func(v *Values) error {
+		_, err := v.Train()
+		if err == nil {
+			_, _, _, err = v.Ranks()
+		}
+		return err
+	}},
 	"extend": {run, func(v *Values) error { _, err := v.Extend(); return err }},
 	"plan":   {run, func(v *Values) error { _, err := v.Plan(); return err }},
 	"bench":  {[]string{"--ctx=64"}, func(v *Values) error { _, err := v.Bench(); return err }},

@@ -54,6 +54,9 @@ func Numericf(format string, a ...any) error { return newf(Numeric, format, a...
 // Interruptedf reports a run that a signal ended.
 func Interruptedf(format string, a ...any) error { return newf(Interrupted, format, a...) }
 
+// Kindf is fmt.Errorf with a kind that is known only then.
+func Kindf(k Kind, format string, a ...any) error { return newf(k, format, a...) }
+
 func newf(k Kind, format string, a ...any) error {
 	return &Error{Kind: k, err: fmt.Errorf(format, a...)}
 }

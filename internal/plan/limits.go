@@ -10,8 +10,12 @@ import (
 )
 
 // Memory are the bytes that the options allow; nil is what is free of the device's, and a part of what is available of
-// the host's.
-type Memory struct{ Device, Host *int64 }
+// the host's. Processes that share a card or a machine have equal parts of either.
+type Memory struct {
+	Device, Host *int64
+	Card         int // processes on this one's card; 0 is one
+	Machine      int // processes of the group on this machine; 0 is one
+}
 
 // Limits are bytes that may be used.
 type Limits struct{ Device, Host int64 }
@@ -35,7 +39,7 @@ func Here(asked Memory, m machine.Machine) (p Planner, err error) {
 	if asked.Device != nil && !m.OnHost {
 		p.Limits.Device = *asked.Device
 	}
-	p.Limits.Device = m.DeviceLimit(p.Limits.Device)
+	p.Limits.Device = m.DeviceLimit(p.Limits.Device) / int64(max(1, asked.Card))
 	p.Limits.Host, err = asked.HostLimit()
 	if asked.Host == nil {
 		p.Limits.Host += p.Base
@@ -46,14 +50,14 @@ func Here(asked Memory, m machine.Machine) (p Planner, err error) {
 // HostLimit is the host memory that may be used, in bytes.
 func (asked Memory) HostLimit() (int64, error) {
 	if asked.Host != nil {
-		return *asked.Host, nil
+		return *asked.Host / int64(max(1, asked.Machine)), nil
 	}
 	free, err := machine.HostAvailable()
 	if err != nil {
 		return 0, errs.Usagef("%s: the system does not say what memory is available (%v); give a size",
 			errs.Option("host-mem"), err)
 	}
-	return free / 5 * 4, nil
+	return free / 5 * 4 / int64(max(1, asked.Machine)), nil
 }
 
 // Allows reports whether a plan is within the limits, its last steps too.

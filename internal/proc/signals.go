@@ -18,8 +18,9 @@ const grace = 1500 * time.Millisecond
 
 // Context is cancelled by the first signal that asks for the program's end: SIGINT, SIGTERM, SIGHUP (unless nohup has
 // it ignored), SIGXCPU and SIGUSR1, which batch systems send before a limit. end must end the process: it is called
-// once the command has not ended by itself within the grace (see Hold), and at once at another SIGINT or SIGTERM. The
-// others only ever ask: a terminal that closes sends SIGHUP twice, a limit of processor time SIGXCPU every second.
+// once the command has not ended by itself within the grace (see Hold), and at once at a second SIGINT or SIGTERM. The
+// others only ever ask: a terminal that closes sends SIGHUP twice, a limit of processor time SIGXCPU every second, and
+// another rank of a group that was asked to end passes that on (see Ask).
 // SIGPIPE does nothing from then on: a write says that nobody reads.
 func Context(parent context.Context, end func()) context.Context {
 	asking := []os.Signal{os.Interrupt, syscall.SIGTERM, syscall.SIGXCPU, syscall.SIGUSR1}
@@ -32,12 +33,18 @@ func Context(parent context.Context, end func()) context.Context {
 	h := &holds{}
 	ctx, cancel := context.WithCancel(context.WithValue(parent, holdsKey{}, h))
 	go func() {
-		<-signals
+		first := <-signals
 		cancel()
-		h.watch(signals, time.Tick(grace/15), 15, end)
+		h.watch(signals, time.Tick(grace/15), 15, demands(first), end)
 	}()
 	return ctx
 }
+
+// Ask has this process ended as SIGUSR1 does.
+func Ask() { _ = syscall.Kill(os.Getpid(), syscall.SIGUSR1) }
+
+// demands reports whether a second signal of the kind ends the process at once.
+func demands(s os.Signal) bool { return s == os.Interrupt || s == syscall.SIGTERM }
 
 // holds counts what keeps the process from being ended.
 type holds struct{ n atomic.Int32 }
@@ -55,15 +62,18 @@ func Hold(ctx context.Context) (done func()) {
 	return sync.OnceFunc(func() { h.n.Add(-1) })
 }
 
-// watch calls end after so many ticks in a row in which nothing was held, or at a signal that demands it.
-func (h *holds) watch(signals <-chan os.Signal, tick <-chan time.Time, ticks int, end func()) {
+// watch calls end after so many ticks in a row in which nothing was held, or at the second signal that demands it;
+// demanded
+// says that the first has come.
+func (h *holds) watch(signals <-chan os.Signal, tick <-chan time.Time, ticks int, demanded bool, end func()) {
 	for free := 0; free < ticks; {
 		select {
 		case s := <-signals:
-			if s == os.Interrupt || s == syscall.SIGTERM {
+			if demands(s) && demanded {
 				end()
 				return
 			}
+			demanded = demanded || demands(s)
 		case <-tick:
 			if free++; h.n.Load() > 0 {
 				free = 0

@@ -29,7 +29,8 @@ type Run struct {
 	Data      []files.Fingerprint `json:"data"`
 	EvalData  []files.Fingerprint `json:"eval_data"`
 	Options   map[string]string   `json:"options"`
-	Origins   map[string]string   `json:"origins"` // of the options that recipes set: what gave their values
+	Origins   map[string]string   `json:"origins"`         // of the options that recipes set: what gave their values
+	Ranks     int                 `json:"ranks,omitempty"` // processes that did its steps; 0 is one
 	Seed      uint64              `json:"seed"`
 	Device    string              `json:"device"`
 	DType     string              `json:"dtype"`

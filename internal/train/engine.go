@@ -19,6 +19,10 @@ type Engine struct {
 	Model   *model.Model
 	Runner  *model.Runner
 	Scorers map[s2attn.Mode]*model.Runner // ways of attending that rows can be scored with
+	// Meet, where there are other ranks, makes their loss and gradients of this rank's: it takes the sum of this rank's
+	// losses and returns all ranks', and has the slab of gradients summed up. Where one of them stops all get
+	// context.Canceled, and from then on no stop is heeded, so that all do the step or none does.
+	Meet func(ctx context.Context, sum float64) (float64, error)
 
 	weights   *plan.ModelRoom
 	act, halo *ops.Arena
@@ -116,26 +120,22 @@ func (e *Engine) Gradients(ctx context.Context, n int, micro func(a int) *model.
 	err error) {
 	defer e.Runner.Heed(ctx)()
 	e.Model.Params.ZeroGrad()
-	for a := range n {
-		if err := ctx.Err(); err != nil {
-			// What was added so far must not count for the next step.
-			if _, e2 := e.Runner.Loss(); e2 != nil {
-				return 0, 0, e2
-			}
-			return 0, 0, err
-		}
+	for a := 0; a < n && ctx.Err() == nil; a++ {
 		b := micro(a)
 		if err := b.Fits(e.Model.V); err != nil {
 			return 0, 0, err
 		}
 		e.Runner.Step(b, float32(1/float64(scored)))
 	}
-	sum, err := e.Runner.Loss()
+	sum, err := e.Runner.Loss() // also of a cancelled step, whose losses must not count for the next one
+	if err == nil && e.Meet != nil {
+		sum, err = e.Meet(ctx, sum)
+	}
 	if err != nil {
 		return 0, 0, err
 	}
 	norm, err = e.Model.Params.GradNorm()
-	if ctx.Err() != nil { // nothing that was computed since counts
+	if e.Meet == nil && ctx.Err() != nil { // nothing that was computed since counts
 		return 0, 0, ctx.Err()
 	}
 	return sum / float64(scored), norm, err

@@ -82,9 +82,9 @@ func DryRun(ctx context.Context, c *Options, be ops.Backend, log io.Writer) (*Fa
 	room := s.plan.Room()
 	return &Facts{Positions: s.base.Record(s.pos.Positions), Ctx: c.Ctx, Group: s.work.Spec.Group, Rows: s.order.Rows(),
 		Steps: s.steps, Trainable: s.plan.Trainable,
-		Tile: s.plan.Tile, DevPlan: room.Device, HostPlan: room.Host, PredictS: s.plan.Seconds(rates, c.Accum),
+		Tile: s.plan.Tile, DevPlan: room.Device, HostPlan: room.Host, PredictS: s.plan.Seconds(rates, s.micros()),
 		FullSteps:   s.fullSteps(),
-		PlannedLast: plan.NewPlannedLast(s.work, s.plan, rates, c.Accum), Seconds: seconds}, nil
+		PlannedLast: plan.NewPlannedLast(s.work, s.plan, rates, s.micros()), Seconds: seconds}, nil
 }
 
 // notes passes on what the user should know about the model.
@@ -148,11 +148,11 @@ func (s *setup) facts(log io.Writer, done int) (float64, error) {
 	if err != nil {
 		return 0, err
 	}
-	each, sec := s.plan.Seconds(rates, c.Accum), 0.0
+	each, sec := s.plan.Seconds(rates, s.micros()), 0.0
 	said := fmt.Sprintf("%s a step predicted", ui.Duration(each))
 	left := s.steps - done
 	if p := s.plan.Last; p != nil {
-		last, full := p.Seconds(rates, c.Accum), min(left, s.fullSteps())
+		last, full := p.Seconds(rates, s.micros()), min(left, s.fullSteps())
 		said += fmt.Sprintf(", %s with full attention", ui.Duration(last))
 		left, sec = left-full, last*float64(full)
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"longlora/internal/data"
+	"longlora/internal/dist"
 	"longlora/internal/errs"
 	"longlora/internal/load"
 	"longlora/internal/model"
@@ -21,7 +22,7 @@ import (
 
 // loop does the steps that are left, saving on the way and at the end.
 func (r *run) loop(ctx context.Context) error {
-	defer func() { _ = r.metrics.Close() }()
+	defer r.closeMetrics()
 	defer proc.Hold(ctx)() // a step that is not saved would be lost
 	st := &r.rec.State
 	bar := ui.NewProgress(r.log, "train", r.steps, st.Step)
@@ -37,10 +38,7 @@ func (r *run) loop(ctx context.Context) error {
 		if err := r.validate(ctx, m); err != nil {
 			return r.stopped(err)
 		}
-		if err := r.present(); err != nil {
-			return err
-		}
-		if err := r.metrics.Write(m); err != nil {
+		if err := r.write(m); err != nil {
 			return err
 		}
 		st.Pending = nil
@@ -61,25 +59,46 @@ func (r *run) loop(ctx context.Context) error {
 	return nil
 }
 
-// stopped saves the last completed step when the run was cancelled, or when a mapped file broke, which no completed
-// step has seen; other errors pass.
+// write adds a step's line of metrics.
+func (r *run) write(m *rundir.Metrics) error {
+	if r.metrics == nil { // rank 0 writes
+		return nil
+	}
+	if err := r.present(); err != nil {
+		return err
+	}
+	return r.metrics.Write(m)
+}
+
+func (r *run) closeMetrics() {
+	if r.metrics != nil {
+		_ = r.metrics.Close()
+	}
+}
+
+// stopped saves the last completed step when the run was cancelled, when a mapped file broke, which no completed step
+// has seen, or when another rank is gone or has failed; other errors pass.
 func (r *run) stopped(err error) error {
-	broken := proc.IsBroken(err)
+	var ended *dist.Ended
+	broken := proc.IsBroken(err) || errors.As(err, &ended)
 	if !broken && !errors.Is(err, context.Canceled) {
 		if changed := r.unchanged(); errs.Code(err) == int(errs.Data) && changed != nil { // which is why
 			return changed
 		}
 		return err
 	}
+	if broken && r.c.Ranks.Rank() > 0 {
+		return errs.Kindf(errs.Kind(errs.Code(err)), "%w. The same command goes on from what rank 0 saved last in %s", err, r.c.Out)
+	}
 	if saving := r.checkpoint(); saving != nil {
 		if broken {
-			return errs.Dataf("%w; and step %d could not be saved: %w", err, r.rec.State.Step, saving)
+			return errs.Kindf(errs.Kind(errs.Code(err)), "%w; and step %d could not be saved: %w", err, r.rec.State.Step, saving)
 		}
 		return saving
 	}
 	if broken {
-		return errs.Dataf("%w. Step %d of %d is saved; the same command goes on from %s then", err, r.rec.State.Step, r.steps,
-			r.c.Out)
+		return errs.Kindf(errs.Kind(errs.Code(err)), "%w. Step %d of %d is saved; the same command goes on from %s then", err,
+			r.rec.State.Step, r.steps, r.c.Out)
 	}
 	return errs.Interruptedf("interrupted after step %d of %d; the same command goes on from %s", r.rec.State.Step,
 		r.steps, r.c.Out)
@@ -87,7 +106,7 @@ func (r *run) stopped(err error) error {
 
 // checkpoint saves the state, unless it is saved already.
 func (r *run) checkpoint() error {
-	if r.savedAt == r.rec.State.Step && r.rec.State.Pending == nil {
+	if r.savedAt == r.rec.State.Step && r.rec.State.Pending == nil || r.c.Ranks.Rank() > 0 {
 		return nil
 	}
 	if err := r.present(); err != nil {
@@ -126,7 +145,7 @@ func (r *run) step(ctx context.Context, sched Schedule) error {
 			return errs.Dataf("%s: step %d has no token to predict: its documents are single tokens, or no answer lies in its "+
 				"rows", errs.Option("data"), s)
 		}
-		loss, norm, err = r.engine.Gradients(ctx, c.Accum, func(a int) *model.Batch { return r.micro(s, a) }, targets)
+		loss, norm, err = r.engine.Gradients(ctx, r.micros(), func(a int) *model.Batch { return r.micro(s, a) }, targets)
 		return err
 	})
 	if err == nil {
@@ -170,12 +189,21 @@ func (r *run) sampleNumber(s int, i int64) int64 {
 	return int64(s-1)*int64(r.c.Accum)*int64(r.c.Batch) + i
 }
 
-// micro lays the rows of micro-batch a of step s end to end.
+// block are this rank's samples of a step, from lo up to hi.
+func (s *setup) block() (lo, hi int) { return s.c.Ranks.Block(s.c.Accum * s.c.Batch) }
+
+// micros is the number of this rank's micro-batches of a step.
+func (s *setup) micros() int {
+	lo, hi := s.block()
+	return (hi - lo + s.c.Batch - 1) / s.c.Batch
+}
+
+// micro lays the rows of this rank's micro-batch a of step s end to end.
 func (r *run) micro(s, a int) *model.Batch {
 	r.batches.Start()
-	for b := range r.c.Batch {
-		i := int64(a)*int64(r.c.Batch) + int64(b)
-		r.batches.Add(r.sample(s, i), int64(s), r.sampleNumber(s, i))
+	lo, hi := r.block()
+	for i := lo + a*r.c.Batch; i < min(hi, lo+(a+1)*r.c.Batch); i++ {
+		r.batches.Add(r.sample(s, int64(i)), int64(s), r.sampleNumber(s, int64(i)))
 	}
 	return r.batches.Batch()
 }
@@ -220,10 +248,8 @@ func (r *run) evalLoss(ctx context.Context, spec s2attn.Spec) (float64, error) {
 	sum, count := 0.0, 0
 	runner := r.engine.Scorers[spec.Mode]
 	defer runner.Heed(ctx)()
-	for i := range n {
-		if err := ctx.Err(); err != nil {
-			return 0, err
-		}
+	lo, hi := r.c.Ranks.Block(n)
+	for i := lo; i < hi && ctx.Err() == nil; i++ {
 		y := row(i)
 		nll, err := runner.Score(w.Row(y))
 		if err != nil {
@@ -234,7 +260,8 @@ func (r *run) evalLoss(ctx context.Context, spec s2attn.Spec) (float64, error) {
 		}
 		count += load.Scored(y)
 	}
-	if err := ctx.Err(); err != nil {
+	sum, count, err := r.scored(ctx, sum, count)
+	if err != nil {
 		return 0, err
 	}
 	if count == 0 {

@@ -11,6 +11,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"longlora/internal/data"
+	"longlora/internal/dist"
 	"longlora/internal/errs"
 	"longlora/internal/plan"
 	"longlora/internal/rope"
@@ -49,6 +50,8 @@ type Options struct {
 	Replan       bool
 	DryRun       bool
 	Settings     []Setting // the options as they were given, for the run's record
+	// the processes that train together, nil for one alone; all have the same options, and rank 0 writes
+	Ranks *dist.Group
 }
 
 // Demand is what going on with a run asks of an option.

@@ -46,7 +46,8 @@ func (s *setup) newRecord() (*Record, error) {
 	r := &Record{Plan: s.plan, Run: rundir.Run{
 		Kind: rundir.Kind, Version: proc.Version(), Go: runtime.Version(), Kernels: kernels(s.be),
 		Positions: s.base.Record(s.pos.Positions), Options: s.options(), Origins: s.origins(),
-		Seed: s.c.Seed, Device: deviceKind(s.be.Name()), DType: s.be.Act().String(), Steps: s.steps, FullSteps: s.fullSteps(),
+		Ranks: s.c.Ranks.Size(), Seed: s.c.Seed, Device: deviceKind(s.be.Name()), DType: s.be.Act().String(),
+		Steps: s.steps, FullSteps: s.fullSteps(),
 	}}
 	var err error
 	var weights []string
@@ -185,12 +186,36 @@ func (s *setup) settings() []Setting {
 // compare refuses to go on with a run that is not the same, naming the first difference with both values. What may make
 // a difference that cannot be seen is said on log.
 func (r *Record) compare(saved *Record, where string, demands map[string]Demand, replan bool, log io.Writer) error {
-	differ := func(what string, was, is any) error {
+	if err := r.differ(saved, func(name string) bool {
+		return replan && demands[name] == Planned || demands[name] == Length && saved.constant() && r.constant()
+	}, func(what string, was, is any) error {
 		return errs.Usagef("%s: %s was %v, now it is %v; give what the saved run had, or another %s", where, what, was, is,
 			errs.Option("out"))
+	}, log); err != nil {
+		return err
 	}
+	for _, d := range []struct{ what, was, is string }{
+		{"longlora", saved.Version + " (" + saved.Go + ")", r.Version + " (" + r.Go + ")"}, {"kernels for", saved.Kernels,
+			r.Kernels},
+	} {
+		if d.was != d.is && saved.Device == r.Device {
+			fmt.Fprintf(log, "note: the saved run was computed with %s %s, this is %s: the last bits may differ\n", d.what,
+				d.was, d.is)
+		}
+	}
+	if !replan && saved.Device != r.Device {
+		return errs.NoFitf("%s: the saved plan is for %s, this is %s; %s accepts a new plan and other last bits", where,
+			saved.Device, r.Device, errs.Option("replan"))
+	}
+	return nil
+}
+
+// differ is what refuse makes of the first difference between two records of what a run is made of; free says which
+// options may differ. What may make a difference that cannot be seen is said on log.
+func (r *Record) differ(saved *Record, free func(name string) bool, refuse func(what string, was, is any) error,
+	log io.Writer) error {
 	if saved.Model.Config != r.Model.Config {
-		return differ(errs.Option("model").String()+": config.json", "of sha256 "+short(saved.Model.Config), "of sha256 "+
+		return refuse(errs.Option("model").String()+": config.json", "of sha256 "+short(saved.Model.Config), "of sha256 "+
 			short(r.Model.Config))
 	}
 	for _, f := range []struct {
@@ -204,7 +229,7 @@ func (r *Record) compare(saved *Record, where string, demands map[string]Demand,
 		for i := range max(len(f.was), len(f.is)) {
 			was, is := describe(f.was, i), describe(f.is, i)
 			if was != is {
-				return differ(f.what, was, is)
+				return refuse(f.what, was, is)
 			}
 			if f.is[i].Since(f.was[i]) == files.Touched {
 				fmt.Fprintf(log, "note: %s: %s was written or copied again since the run began; its size and samples of it are "+
@@ -225,30 +250,13 @@ func (r *Record) compare(saved *Record, where string, demands map[string]Demand,
 	}
 	sort.Strings(sorted)
 	for _, n := range sorted {
-		if replan && demands[n] == Planned || demands[n] == Length && saved.constant() && r.constant() {
-			continue
-		}
-		was, is := saved.Options[n], r.Options[n]
-		if was != is {
-			return differ(errs.Option(n).String(), orNothing(was), orNothing(is))
+		if was, is := saved.Options[n], r.Options[n]; was != is && !free(n) {
+			return refuse(errs.Option(n).String(), orNothing(was), orNothing(is))
 		}
 	}
 	// with the same options: the adapter's record has changed
 	if was, is := saved.Positions.String(), r.Positions.String(); was != is {
-		return differ("positions", was, is)
-	}
-	for _, d := range []struct{ what, was, is string }{
-		{"longlora", saved.Version + " (" + saved.Go + ")", r.Version + " (" + r.Go + ")"}, {"kernels for", saved.Kernels,
-			r.Kernels},
-	} {
-		if d.was != d.is && saved.Device == r.Device {
-			fmt.Fprintf(log, "note: the saved run was computed with %s %s, this is %s: the last bits may differ\n", d.what,
-				d.was, d.is)
-		}
-	}
-	if !replan && saved.Device != r.Device {
-		return errs.NoFitf("%s: the saved plan is for %s, this is %s; %s accepts a new plan and other last bits", where,
-			saved.Device, r.Device, errs.Option("replan"))
+		return refuse("positions", was, is)
 	}
 	return nil
 }

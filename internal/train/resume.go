@@ -40,7 +40,12 @@ func (r *run) findState() (done bool, err error) {
 		}
 		err = files.Intact(r.from, saved.Files)
 	}
-	if err == nil && !r.c.Replan {
+	if r.others = err == nil && max(1, saved.Ranks) != r.c.Ranks.Size(); r.others {
+		fmt.Fprintf(r.log, "note: the saved steps were done by %s, the next ones will be by %s: with a new plan, and "+
+			"other last "+
+			"bits than those would have had\n", processes(saved.Ranks), processes(r.c.Ranks.Size()))
+	}
+	if err == nil && !r.c.Replan && !r.others {
 		err = r.planOf(saved)
 	}
 	if errs.Code(err) == int(errs.Data) {

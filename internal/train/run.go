@@ -25,15 +25,19 @@ const GCPercent = 10
 // ctx drops the step in progress, saves the last completed one and ends with an error of kind Interrupted.
 func Run(ctx context.Context, c *Options, be ops.Backend, log io.Writer) (rundir.Result, error) {
 	defer debug.SetGCPercent(debug.SetGCPercent(GCPercent))
-	if err := checkOut(c); err != nil {
-		return rundir.Result{}, err
+	var folder *files.Locked
+	if c.Ranks.Rank() == 0 {
+		if err := checkOut(c); err != nil {
+			return rundir.Result{}, err
+		}
+		var err error
+		folder, err = files.Lock(c.Out, "another run is at work in this folder; wait for it, or choose another "+
+			errs.Option("out").String())
+		if err != nil {
+			return rundir.Result{}, err
+		}
+		defer folder.Release()
 	}
-	folder, err := files.Lock(c.Out, "another run is at work in this folder; wait for it, or choose another "+
-		errs.Option("out").String())
-	if err != nil {
-		return rundir.Result{}, err
-	}
-	defer folder.Release()
 	var s *setup
 	if err := proc.Intact(func() (err error) {
 		s, err = newSetup(ctx, c, be, log)
@@ -45,11 +49,11 @@ func Run(ctx context.Context, c *Options, be ops.Backend, log io.Writer) (rundir
 	s.notes(log)
 	s.base.Log = log
 	r := &run{setup: s, log: log, folder: folder}
-	switch done, err := r.findState(); {
+	switch done, err := r.agree(); {
 	case err != nil: // the record may not be there
 		return rundir.Result{}, err
 	case done:
-		return *r.rec.Result, nil
+		return r.reported(), nil
 	}
 	if err := proc.Intact(r.start); err != nil {
 		return rundir.Result{}, err
@@ -61,17 +65,26 @@ func Run(ctx context.Context, c *Options, be ops.Backend, log io.Writer) (rundir
 	if err := r.finish(); err != nil {
 		return rundir.Result{}, r.base.Blame(err)
 	}
-	return *r.rec.Result, nil
+	return r.reported(), nil
+}
+
+// reported is the finished run's result where this rank has it.
+func (r *run) reported() (res rundir.Result) {
+	if r.rec.Result != nil {
+		res = *r.rec.Result
+	}
+	return res
 }
 
 // run is a set-up at work.
 type run struct {
 	*setup
 	log     io.Writer
-	folder  *files.Locked // --out
+	folder  *files.Locked // --out, of rank 0
 	rec     *Record
 	sources []*source
 	from    string // the checkpoint that the run goes on from, "" without
+	others  bool   // which was written by other ranks than these: its plan is not theirs
 	engine  *Engine
 	metrics *curves
 	batches load.Batches
@@ -95,7 +108,7 @@ func (r *run) start() error {
 	if r.from == "" {
 		saved = nil
 	}
-	if err := r.choose(saved, r.c.Replan); err != nil {
+	if err := r.together(saved); err != nil {
 		return err
 	}
 	r.rec.Plan, r.rec.Steps, r.rec.FullSteps = r.plan, r.steps, r.fullSteps()
@@ -106,9 +119,12 @@ func (r *run) start() error {
 	if r.engine, err = r.setup.engine(); err != nil {
 		return err
 	}
+	if r.c.Ranks.Size() > 1 {
+		r.engine.Meet = r.meet
+	}
 	if r.from != "" {
 		fmt.Fprintf(r.log, "resuming    after step %d, from %s\n", r.rec.State.Step, r.from)
-		if err = r.restore(r.engine, r.from); err != nil {
+		if err = r.restored(); err != nil {
 			r.engine.Close()
 			return err
 		}
@@ -126,6 +142,9 @@ func (r *run) start() error {
 // prepareOut makes --out this run's, as it was after the step that the run continues from: it removes what a killed run
 // left half written, and checkpoints and metrics of steps that will be done again.
 func (r *run) prepareOut() error {
+	if r.c.Ranks.Rank() > 0 {
+		return nil
+	}
 	if err := rundir.Write(r.c.Out, r.rec); err != nil { // first: from here on the folder is known for a run
 		return err
 	}
@@ -160,6 +179,9 @@ func (r *run) prepareOut() error {
 
 // finish writes the outputs; run.json says last that the run is done.
 func (r *run) finish() error {
+	if r.c.Ranks.Rank() > 0 {
+		return nil
+	}
 	if err := r.folder.Check(); err != nil {
 		return err
 	}

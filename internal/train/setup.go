@@ -169,6 +169,10 @@ func (s *setup) evalRows() (n int, row func(i int) data.Row) {
 
 // pose states the planner's problem.
 func (s *setup) pose() (err error) {
+	if p, rows := s.c.Ranks.Size(), s.c.Batch*s.c.Accum; rows%p != 0 {
+		return errs.Usagef("%s %d times %s %d are %d rows a step, which %d processes can not share evenly; give another %s",
+			errs.Option("batch"), s.c.Batch, errs.Option("accum"), s.c.Accum, rows, p, errs.Option("accum"))
+	}
 	if s.planner, err = plan.Here(s.c.Memory, s.machine); err != nil {
 		return err
 	}

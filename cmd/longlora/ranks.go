@@ -1,0 +1,192 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+
+	"github.com/spf13/cobra"
+
+	"longlora/internal/cli"
+	"longlora/internal/dist"
+	"longlora/internal/errs"
+	"longlora/internal/files"
+	"longlora/internal/ops"
+	"longlora/internal/proc"
+)
+
+// sharesCards is NCCL's variable that lets several ranks use one GPU.
+const sharesCards = "NCCL_MULTI_RANK_GPU_ENABLE"
+
+// rank is this process in its group, or alone.
+type rank struct {
+	ctx   context.Context
+	at    cli.Place
+	group *dist.Group // nil where it is alone
+	log   io.Writer   // of rank 0; the others' is read by nobody
+
+	machine, card int // ranks on this machine, and on this one's card
+}
+
+// place is where the environment puts this process; who does not run as a group reads the fault of half a set.
+func place() dist.Place {
+	p, err := dist.FromEnvironment(os.Getenv)
+	if err != nil {
+		return dist.Place{Size: 1}
+	}
+	return p
+}
+
+// grouped runs f on a device, as the rank of a group that a launcher made this process, or in as many processes as
+// --gpus asks for, or alone.
+func grouped(c *cobra.Command, v *cli.Values, f func(r rank, be ops.Backend) error) error {
+	log, at := c.ErrOrStderr(), v.Place()
+	p, n, all, err := v.Ranks()
+	if err != nil {
+		return err
+	}
+	if p.Size == 1 {
+		if n, err = count(v, n, all, log); err != nil {
+			return err
+		}
+		if n > 1 && !v.DryRun() {
+			return launch(c.Context(), n, log)
+		}
+		r := rank{ctx: c.Context(), at: at, log: log, machine: 1, card: 1}
+		if n > 1 {
+			r.group = dist.Imagined(n)
+		}
+		return onDevice(at, log, func(be ops.Backend) error { return f(r, be) })
+	}
+	if v.DryRun() {
+		if p.Rank > 0 {
+			return nil
+		}
+		r := rank{ctx: c.Context(), at: at, log: log, machine: 1, card: 1, group: dist.Imagined(p.Size)}
+		return onDevice(at, log, func(be ops.Backend) error { return f(r, be) })
+	}
+	return asRank(c, p, at, log, f)
+}
+
+// count is how many processes --gpus asks for.
+func count(v *cli.Values, n int, all bool, log io.Writer) (int, error) {
+	at := v.Place()
+	if n == 1 {
+		return 1, nil
+	}
+	if at.Kind == "cpu" {
+		if all {
+			return 0, errs.Usagef("--gpus all counts GPUs, and --device cpu uses none; give the number of processes")
+		}
+		return n, nil
+	}
+	found, err := gpus(at.Kind, log)
+	switch {
+	case err != nil:
+		return 0, err
+	case all && len(found) == 0:
+		return 0, errs.Usagef("--gpus all: there is no GPU here; --device cpu with a number starts processes on the CPU")
+	case all:
+		n = len(found)
+	case len(found) == 0:
+		fmt.Fprintf(log, "note: there is no GPU here; --gpus %d starts so many processes on the CPU\n", n)
+	case n > len(found) && os.Getenv(sharesCards) != "1":
+		return 0, errs.Usagef("--gpus %d: there are %d GPUs here; give at most so many, or set %s=1 (NCCL 2.30.3 or "+
+			"later) to have "+
+			"several processes share one", n, len(found), sharesCards)
+	}
+	return n, v.Divides(n)
+}
+
+// launch starts the group's processes and watches them.
+func launch(ctx context.Context, n int, log io.Writer) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	program, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("the program's own file: %w", err)
+	}
+	defer proc.Hold(ctx)() // the processes may be saving
+	return dist.Launch{Size: n, Program: program, Args: os.Args, Stdout: os.Stdout, Stderr: os.Stderr, Log: log}.Run(ctx)
+}
+
+// asRank meets the other ranks and works with them.
+func asRank(c *cobra.Command, p dist.Place, at cli.Place, log io.Writer, f func(r rank, be ops.Backend) error) error {
+	shown := log
+	if p.Rank > 0 {
+		log = io.Discard
+	}
+	p.Bound(proc.Ask)
+	build, err := build()
+	if err != nil {
+		return err
+	}
+	job, err := dist.Join(c.Context(), p, build, shown, proc.Ask, func(err error) {
+		fmt.Fprintf(shown, "longlora: %s\n", errs.Plain(err))
+		os.Exit(errs.Code(err))
+	})
+	if err != nil {
+		return err
+	}
+	r := rank{ctx: job.Context(c.Context()), at: at, log: log, group: job.Group}
+	return job.End(r.work(job, f))
+}
+
+// work settles on a device and works there.
+func (r rank) work(job *dist.Job, f func(r rank, be ops.Backend) error) error {
+	device, err := r.choose(job.Place)
+	if err == nil {
+		err = job.Introduce(device, "")
+	}
+	if err != nil {
+		return err
+	}
+	r.machine, r.card = job.Cards()
+	where := "this machine"
+	if n := job.Machines(); n > 1 {
+		where = fmt.Sprintf("%d machines", n)
+	}
+	fmt.Fprintf(r.log, "ranks       %d processes on %s, by %s; they sum over TCP\n", job.Size(), where, job.Place.By)
+	if r.at.Threads == 0 {
+		r.at.Threads = runtime.NumCPU()
+	}
+	r.at.Threads = max(1, r.at.Threads/r.machine)
+	return onDevice(r.at, r.log, func(be ops.Backend) error { return f(r, be) })
+}
+
+// build is what tells this program from others.
+func build() (string, error) {
+	program, err := os.Executable()
+	if err != nil {
+		return "", fmt.Errorf("the program's own file: %w", err)
+	}
+	print, err := files.Sample(program, "longlora")
+	if err != nil {
+		return "", err
+	}
+	return proc.Version() + " " + print.SHA256[:12], nil
+}
+
+// choose makes the device that is this rank's the one to work on, and returns its name in the world.
+func (r *rank) choose(p dist.Place) (string, error) {
+	const cpu = "cpu"
+	if r.at.Kind == cpu {
+		return cpu, nil
+	}
+	found, err := gpus(r.at.Kind, r.log)
+	if err != nil || len(found) == 0 {
+		return cpu, err
+	}
+	r.at.Kind, r.at.Index = "cuda", p.Local%len(found)
+	return fmt.Sprintf("cuda:%d", r.at.Index), nil
+}
+
+// toldElsewhere reports whether another process says what is wrong.
+func toldElsewhere(err error) bool {
+	var e *dist.Ended
+	return errors.As(err, &e) && e.Told
+}

@@ -1,0 +1,66 @@
+package cli
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+
+	"longlora/internal/dist"
+	"longlora/internal/errs"
+)
+
+// Ranks are the processes that train together: those that a launcher started, this one being one of them, or those that
+// the options ask for. A launcher's group has a Place of more than one rank; otherwise all is --gpus all, and n so many
+// processes that this one is to start, 1 for none.
+func (v *Values) Ranks() (p dist.Place, n int, all bool, err error) {
+	if s := v.whole("sequence-ranks"); s != 1 {
+		return p, 0, false, errs.Usagef("--sequence-ranks %d: dividing a row among processes is not built yet; leave it "+
+			"out, and "+
+			"--gpus divides the rows of a step", s)
+	}
+	if p, err = dist.FromEnvironment(os.Getenv); err != nil {
+		return p, 0, false, err
+	}
+	text := v.text("gpus")
+	n, _ = strconv.Atoi(text)
+	if p.Size == 1 {
+		if v.cardNamed() && text != "1" {
+			return p, 0, false, errs.Usagef("--gpus %s takes the first GPUs, one a process, and --device %s names one; give "+
+				"--device "+
+				"cuda, or leave --gpus out", text, v.text("device"))
+		}
+		return p, n, text == "all", v.divides(n, "--gpus "+text)
+	}
+	if v.cardNamed() {
+		return p, 0, false, errs.Usagef("--device %s: the group's processes (%s) take one GPU each, by their number; give "+
+			"--device cuda", v.text("device"), p.By)
+	}
+	if !p.Launched && v.Given("gpus") {
+		return p, 0, false, errs.Usagef("--gpus %s starts processes, and this one was started as rank %d of %d already "+
+			"(%s); leave "+
+			"--gpus out", text, p.Rank, p.Size, p.By)
+	}
+	return p, 1, false, v.divides(p.Size, fmt.Sprintf("%d processes (%s)", p.Size, p.By))
+}
+
+// cardNamed reports whether --device names one GPU.
+func (v *Values) cardNamed() bool {
+	kind, index, _ := parseDevice(v.text("device"))
+	return kind == "cuda" && v.text("device") != kind && index >= 0
+}
+
+// Divides refuses a number of processes that do not share the rows of a step evenly.
+func (v *Values) Divides(n int) error {
+	return v.divides(n, fmt.Sprintf("--gpus %s, %d processes", v.text("gpus"), n))
+}
+
+func (v *Values) divides(n int, who string) error {
+	rows := v.whole("batch") * v.whole("accum")
+	if n > 1 && rows%n != 0 {
+		return errs.Usagef("%s: the %d rows of a step, --batch %d times --accum %d, can not be shared evenly among them; "+
+			"what "+
+			"works: %w", who, rows, v.whole("batch"), v.whole("accum"),
+			errs.Advice{{Option: "accum", Value: strconv.Itoa((v.whole("accum") + n - 1) / n * n)}})
+	}
+	return nil
+}
