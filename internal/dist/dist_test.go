@@ -174,11 +174,20 @@ func joined(t *testing.T, size int) []*Job {
 	must(t, errors)
 	t.Cleanup(func() {
 		for _, j := range jobs {
-			close(j.ended)
-			j.hangUp()
+			quit(j)
 		}
 	})
 	return jobs
+}
+
+// quit ends a rank without a word.
+func quit(j *Job) {
+	select {
+	case <-j.ended:
+	default:
+		close(j.ended)
+	}
+	j.hangUp()
 }
 
 // meet joins as one rank; change may change what it goes by.
@@ -198,7 +207,6 @@ func TestFailure(t *testing.T) {
 	out := make([]error, 3)
 	var wg sync.WaitGroup
 	for r, j := range jobs {
-		j.ended = make(chan struct{})
 		wg.Go(func() {
 			ctx := j.Context(t.Context())
 			if r == 2 {
@@ -215,9 +223,6 @@ func TestFailure(t *testing.T) {
 		if errs.Code(err) != 5 || r < 2 && (!errors.As(err, &e) || e.Rank != 2 || e.Told != (r == 1)) {
 			t.Errorf("rank %d ends with %v", r, err)
 		}
-	}
-	for _, j := range jobs {
-		j.ended = make(chan struct{}) // for the clean-up
 	}
 }
 
@@ -238,12 +243,7 @@ func TestGone(t *testing.T) {
 				}
 			})
 		}
-		for _, l := range jobs[gone].lines {
-			if l != nil {
-				_ = l.Close()
-			}
-		}
-		_ = jobs[gone].Break(io.EOF)
+		quit(jobs[gone])
 		wg.Wait()
 	}
 }

@@ -393,7 +393,7 @@ func (m *meeting) reach(ctx context.Context) (net.Conn, error) {
 		if errors.Is(ctx.Err(), context.Canceled) {
 			return nil, ctx.Err()
 		}
-		if ctx.Err() == nil || last == nil {
+		if time.Until(m.until) > 100*time.Millisecond || last == nil {
 			last = round
 		}
 		if ctx.Err() != nil {

@@ -72,8 +72,7 @@ func TestStrangers(t *testing.T) {
 		p := Place{By: "a test", Size: 2, Addr: "127.0.0.1", Port: port, Ports: 4, Token: []byte("a job")}
 		j, err := Join(t.Context(), p, "1", &log, func() {}, func(error) {})
 		if err == nil {
-			close(j.ended)
-			j.hangUp()
+			quit(j)
 		}
 		done <- err
 	}()
@@ -90,8 +89,7 @@ func TestStrangers(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, log.String())
 	}
-	close(j.ended)
-	j.hangUp()
+	quit(j)
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
@@ -202,8 +200,7 @@ func TestTwice(t *testing.T) {
 	}
 	for _, j := range jobs {
 		if j != nil {
-			close(j.ended)
-			j.hangUp()
+			quit(j)
 		}
 	}
 }
@@ -234,8 +231,7 @@ func TestHeldPorts(t *testing.T) {
 				t.Error(err)
 				return
 			}
-			close(j.ended)
-			j.hangUp()
+			quit(j)
 		})
 	}
 	wg.Wait()

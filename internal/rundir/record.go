@@ -197,7 +197,8 @@ func ReadHead(dir string) (*Head, error) {
 	}
 	if string(given.Positions.Window) == "null" { // which would be read as nothing said
 		return nil, errs.Dataf(
-			`%s: positions.sliding_window: null is not "keep", "off" or a number of tokens; give one of these, or leave the field out`, path)
+			`%s: positions.sliding_window: null is not "keep", "off" or a number of tokens; give one of these,
+				or leave the field out`, path)
 	}
 	return h, nil
 }

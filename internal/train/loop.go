@@ -88,7 +88,8 @@ func (r *run) stopped(err error) error {
 		return err
 	}
 	if broken && r.c.Ranks.Rank() > 0 {
-		return errs.Kindf(errs.Kind(errs.Code(err)), "%w. The same command goes on from what rank 0 saved last in %s", err, r.c.Out)
+		return errs.Kindf(errs.Kind(errs.Code(err)), "%w. The same command goes on from what rank 0 saved last in %s", err,
+			r.c.Out)
 	}
 	if saving := r.checkpoint(); saving != nil {
 		if broken {
