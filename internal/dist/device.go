@@ -9,8 +9,6 @@ import (
 type Device interface {
 	// Sum puts in the place of t, float32, the sum of all ranks' t.
 	Sum(t ops.Tensor)
-	// Broadcast gives all ranks t of the rank from.
-	Broadcast(t ops.Tensor, from int)
 	// Abort ends what was begun, with results of no use; the ranks can do nothing together from then on. It may be called
 	// while another goroutine waits for the device.
 	Abort()
@@ -32,26 +30,16 @@ const stageBytes = 16 << 20
 // SumOn puts in the place of t, float32 in a backend's memory, the sum of all ranks' t. Where the backend enqueues, the
 // sum may be enqueued too.
 func (g *Group) SumOn(be ops.Backend, t ops.Tensor) error {
-	return g.on(be, t, func() { g.device.Sum(t) }, g.Sum)
-}
-
-// BroadcastOn gives all ranks t, float32 in a backend's memory, of the rank from.
-func (g *Group) BroadcastOn(be ops.Backend, t ops.Tensor, from int) error {
-	return g.on(be, t, func() { g.device.Broadcast(t, from) },
-		func(x []float32) error { return g.Broadcast(from, bytesOf(x)) })
-}
-
-func (g *Group) on(be ops.Backend, t ops.Tensor, direct func(), host func(x []float32) error) error {
 	if g.Size() == 1 {
 		return nil
 	}
 	if g.device != nil {
-		direct()
+		g.device.Sum(t)
 		return nil
 	}
 	flat := t.Reshape(t.Elems())
 	if _, card := be.(ops.Card); !card {
-		return host(flat.F32())
+		return g.Sum(flat.F32())
 	}
 	for lo := 0; lo < t.Elems(); lo += stageBytes / 4 {
 		part := flat.Rows(lo, min(t.Elems(), lo+stageBytes/4))
@@ -59,7 +47,7 @@ func (g *Group) on(be ops.Backend, t ops.Tensor, direct func(), host func(x []fl
 		if err := be.Download(bytesOf(x), part); err != nil {
 			return err
 		}
-		if err := host(x); err != nil {
+		if err := g.Sum(x); err != nil {
 			return err
 		}
 		be.Upload(part, bytesOf(x))

@@ -183,16 +183,6 @@ func (ps *Params) ZeroGrad() { ps.b.Zero(ps.grad) }
 // Gradient is all gradients as one tensor. (n) float32
 func (ps *Params) Gradient() ops.Tensor { return ps.grad }
 
-// State are all values and AdamW's moments, as a tensor each. (n) float32
-func (ps *Params) State() []ops.Tensor { return []ops.Tensor{ps.value, ps.mom1, ps.mom2} }
-
-// Renew has operations read the values as they are now, after State was written to.
-func (ps *Params) Renew() {
-	if !ps.compute.None() {
-		ps.b.Convert(ps.compute, ps.value)
-	}
-}
-
 // GradNorm is the L2 norm over every trained tensor's gradient, a tied one once.
 func (ps *Params) GradNorm() (float64, error) {
 	ps.b.Zero(ps.norm2)

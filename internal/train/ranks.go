@@ -10,6 +10,7 @@ import (
 	"math"
 
 	"longlora/internal/errs"
+	"longlora/internal/ops"
 	"longlora/internal/plan"
 	"longlora/internal/rundir"
 )
@@ -236,12 +237,24 @@ func (r *run) restored() error {
 		return nil
 	}
 	ps := r.engine.Model.Params
-	for _, t := range ps.State() {
-		if err := r.c.Ranks.BroadcastOn(r.be, t, 0); err != nil {
-			return err
+	for _, p := range ps.List {
+		var x [3][]float32
+		for i, t := range []ops.Tensor{p.Value, p.Moment1, p.Moment2} {
+			x[i] = make([]float32, t.Elems())
+			if r.c.Ranks.Rank() == 0 {
+				if err := ps.Read(x[i], t); err != nil {
+					return err
+				}
+			}
+			if err := r.c.Ranks.Broadcast(0, bytesOf(x[i])); err != nil {
+				return err
+			}
+		}
+		if r.c.Ranks.Rank() > 0 {
+			ps.Set(p, x[0])
+			ps.SetMoments(p, x[1], x[2])
 		}
 	}
-	ps.Renew()
 	return r.be.Sync()
 }
 
