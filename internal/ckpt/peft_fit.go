@@ -23,6 +23,14 @@ type Layout struct {
 func (m Layout) embed() string { return model.Desc{Arch: m.Family}.EmbedName() }
 func (m Layout) head() string  { return model.Desc{Arch: m.Family}.HeadName() }
 
+// other is another name of a module, which PEFT may have in its files and configuration; "" where there is none.
+func (m Layout) other(module string) string {
+	if d := (model.Desc{Arch: m.Family}); module == moduleOf(d.HeadName()) {
+		return d.HeadModule()
+	}
+	return ""
+}
+
 // is reports whether a tensor has the base's values.
 func (m Layout) is(name string, t Tensor) bool {
 	if m.Tensor == nil {
@@ -43,6 +51,9 @@ func (m Layout) matrix(module string) (s tensor.Shape, ok bool) {
 // PEFT computes where the base has one tensor for both is settled here: see tie.
 func (a *Adapter) Fit(m Layout) (notes []string, err error) {
 	notes = a.Config.Notes
+	if err := a.rename(m); err != nil {
+		return nil, err
+	}
 	for _, module := range slices.Sorted(maps.Keys(a.LoRA)) {
 		note, err := a.fitFactors(module, m)
 		if err != nil {
@@ -81,6 +92,49 @@ func (a *Adapter) Fit(m Layout) (notes []string, err error) {
 		err = errs.Dataf("%s: holds no tensor of an adapter", a.Files[0])
 	}
 	return notes, err
+}
+
+// rename gives the head the name that it has on disk. PEFT knows a tied embedding by LLaMA's names alone: where
+// adapter_config.json has none of them, ensure_weight_tying does nothing there.
+func (a *Adapter) rename(m Layout) error {
+	head := moduleOf(m.head())
+	other := m.other(head)
+	if other == "" {
+		return nil
+	}
+	if !a.Config.Saves(other) && !a.Config.targeted(other) {
+		a.Config.KeepTie = false
+	}
+	for _, ts := range []map[string]Tensor{a.Saved, a.bases} {
+		t, ok := ts[other+".weight"]
+		if !ok {
+			continue
+		}
+		if was, both := ts[m.head()]; both && !Equal(was, t) {
+			return errs.Dataf("%s: tensors %s and %s are one module's and have different values", t.File, t.Name, was.Name)
+		}
+		ts[m.head()] = t
+		delete(ts, other+".weight")
+	}
+	if f, ok := a.LoRA[other]; ok {
+		if _, both := a.LoRA[head]; both {
+			return errs.Dataf("%s: %s and %s are one module, and both have factors", f.A.File, other, head)
+		}
+		a.LoRA[head] = f
+		delete(a.LoRA, other)
+	}
+	return nil
+}
+
+// saves and targeted are what the configuration says of a module, by any name of it.
+func (a *Adapter) saves(module string, m Layout) bool {
+	other := m.other(module)
+	return a.Config.Saves(module) || other != "" && a.Config.Saves(other)
+}
+
+func (a *Adapter) targeted(module string, m Layout) bool {
+	other := m.other(module)
+	return a.Config.targeted(module) || other != "" && a.Config.targeted(other)
 }
 
 // fit checks a tensor that takes the place of one of the model's.
@@ -158,7 +212,7 @@ func (a *Adapter) complete(m Layout) error {
 	c := a.Config
 	for _, name := range slices.Sorted(maps.Keys(m.Shapes)) {
 		module := moduleOf(name)
-		if _, ok := a.Saved[name]; !ok && c.Saves(module) && !(c.KeepTie && m.Tied && isEnd(name)) {
+		if _, ok := a.Saved[name]; !ok && a.saves(module, m) && !(c.KeepTie && m.Tied && isEnd(name)) {
 			return errs.Dataf("%s: tensor %s is missing, though modules_to_save of %s names it: the adapter is not whole, or "+
 				"of another model", a.Files[0], name, rundir.AdapterConfigFile)
 		}
@@ -166,7 +220,7 @@ func (a *Adapter) complete(m Layout) error {
 		if _, ok := m.matrix(module); !ok || !c.targets.given {
 			continue
 		}
-		switch wanted := c.targeted(module); {
+		switch wanted := a.targeted(module, m); {
 		case c.match.f.err != nil:
 			return c.match.f.err
 		case wanted && !has:
@@ -185,8 +239,8 @@ func (a *Adapter) complete(m Layout) error {
 // ensure_weight_tying what is done to the embedding is done to both.
 func (a *Adapter) tie(m Layout) error {
 	embedName, headName := m.embed(), m.head()
-	e, hasE := a.shared(embedName, headName)
-	h, hasH := a.shared(headName, embedName)
+	e, hasE := a.shared(embedName, headName, m)
+	h, hasH := a.shared(headName, embedName, m)
 	f, embedded := a.LoRA[moduleOf(embedName)]
 	g, headed := a.LoRA[moduleOf(headName)]
 	if a.Config.KeepTie {
@@ -224,7 +278,7 @@ func (a *Adapter) tie(m Layout) error {
 }
 
 // shared is what the adapter has in the place of one of two tied tensors; has is false where it is the base's.
-func (a *Adapter) shared(name, other string) (t Tensor, has bool) {
+func (a *Adapter) shared(name, other string, m Layout) (t Tensor, has bool) {
 	if t, has = a.Saved[name]; has {
 		return t, true
 	}
@@ -234,7 +288,7 @@ func (a *Adapter) shared(name, other string) (t Tensor, has bool) {
 		}
 	}
 	t, has = a.Saved[other]
-	return t, has && (a.Config.KeepTie || !a.Config.Saves(moduleOf(other)))
+	return t, has && (a.Config.KeepTie || !a.saves(moduleOf(other), m))
 }
 
 // transposed reports whether a (n,k) has the values of b (k,n).

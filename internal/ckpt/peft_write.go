@@ -24,12 +24,14 @@ type NewAdapter struct {
 // carriedFields say which modules have factors, of which ranks and scales.
 var carriedFields = []string{"target_modules", "exclude_modules", "layers_to_transform", "layers_pattern", "use_rslora"}
 
-// WriteAdapter writes a PEFT folder's two files. A tied embedding is written under both of its names, as PEFT does.
+// WriteAdapter writes a PEFT folder's two files. A tied embedding is written under both of its names, as PEFT does, and a
+// head that transformers calls otherwise in memory under that name too, since PEFT knows no other.
 func WriteAdapter(dir string, a NewAdapter) error {
 	names := model.Desc{Arch: a.Family}
 	embedName, headName := names.EmbedName(), names.HeadName()
 	var outs []Out
 	var whole, modules []string
+	other := "" // what else the head is called, where it is written
 	for _, t := range a.Tensors {
 		o := t
 		o.Name = peftPrefix + t.Name
@@ -41,6 +43,11 @@ func WriteAdapter(dir string, a NewAdapter) error {
 		}
 		if a.Tied && t.Name == embedName {
 			o.Name = peftPrefix + headName
+			outs = append(outs, o)
+		}
+		if isHead := t.Name == headName || a.Tied && t.Name == embedName; isHead && names.HeadModule() != "" {
+			other = names.HeadModule()
+			o.Name = peftPrefix + other + ".weight"
 			outs = append(outs, o)
 		}
 	}
@@ -69,6 +76,9 @@ func WriteAdapter(dir string, a NewAdapter) error {
 		if m := moduleOf(embedName); !slices.Contains(saved, m) {
 			saved = append(saved, m)
 		}
+	}
+	if other != "" && !slices.Contains(saved, other) {
+		saved = append(saved, other)
 	}
 	cfg["modules_to_save"] = saved
 	return files.WriteJSON(filepath.Join(dir, rundir.AdapterConfigFile), cfg)

@@ -14,6 +14,7 @@ import (
 type Arch struct {
 	Class, Type       string   // config.json's architectures and model_type
 	Embed, Norm, Head string   // the modules outside the layers
+	HeadModule        string   // what transformers calls the head in memory, and so PEFT, where it is not as on disk
 	Layers            string   // what stands before a layer's number in the names of its modules
 	Modules           []Module // a layer's modules in the order of their use
 	Norms             NormKind
@@ -289,6 +290,9 @@ func (d Desc) EmbedName() string { return d.arch().Embed + ".weight" }
 
 // HeadName is the name of the output head.
 func (d Desc) HeadName() string { return d.arch().Head + ".weight" }
+
+// HeadModule is another name of the head's module, which PEFT may have in its files; "" where there is none.
+func (d Desc) HeadModule() string { return d.arch().HeadModule }
 
 // Targets are the names of a layer's linear layers, in order; attention's alone where only they are asked for.
 func (d Desc) Targets(attention bool) (names []string) {

@@ -5,6 +5,7 @@ package model
 var GPTNeoX = Arch{
 	Class: "GPTNeoXForCausalLM", Type: "gpt_neox",
 	Embed: "gpt_neox.embed_in", Layers: "gpt_neox.layers.", Norm: "gpt_neox.final_layer_norm", Head: "embed_out",
+	HeadModule: "lm_head", // since transformers 5
 	Modules: []Module{
 		module("input_layernorm", AttnIn),
 		module("attention.query_key_value", QKV),
