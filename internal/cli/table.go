@@ -43,7 +43,7 @@ const (
 
 // Shapes are the names that --shape takes.
 var Shapes = []string{"tiny", "1b", "3b", "llama3.2-1b", "llama3.2-3b", "llama2-7b", "llama2-13b", "llama2-70b",
-	"llama3-8b", "llama3-70b", "mistral-7b", "qwen2.5-7b", "qwen3-8b", "phi-4",
+	"llama3-8b", "llama3-70b", "mistral-7b", "qwen2.5-7b", "qwen3-8b", "phi-3-mini", "phi-4",
 	"gemma2-9b"}
 
 // Chips are the names that --chip takes.

@@ -19,8 +19,9 @@ var Shapes = map[string]Desc{
 	"mistral-7b": {Arch: &Mistral, C: 4096, F: 14336, L: 32, H: 32, Hkv: 8, D: 128, V: 32768, Eps: 1e-5},
 	"qwen2.5-7b": {Arch: &Qwen2, C: 3584, F: 18944, L: 28, H: 28, Hkv: 4, D: 128, V: 152064, Eps: 1e-6,
 		Bias: [linears]bool{Q: true, K: true, V: true}},
-	"qwen3-8b": {Arch: &Qwen3, C: 4096, F: 12288, L: 36, H: 32, Hkv: 8, D: 128, V: 151936, Eps: 1e-6},
-	"phi-4":    {Arch: &Phi3, C: 5120, F: 17920, L: 40, H: 40, Hkv: 10, D: 128, V: 100352, Eps: 1e-5},
+	"qwen3-8b":   {Arch: &Qwen3, C: 4096, F: 12288, L: 36, H: 32, Hkv: 8, D: 128, V: 151936, Eps: 1e-6},
+	"phi-4":      {Arch: &Phi3, C: 5120, F: 17920, L: 40, H: 40, Hkv: 10, D: 128, V: 100352, Eps: 1e-5},
+	"phi-3-mini": {Arch: &Phi3, C: 3072, F: 8192, L: 32, H: 32, Hkv: 32, D: 96, V: 32064, Eps: 1e-5}, // without windows
 	"gemma2-9b": {Arch: &Gemma2, C: 3584, F: 14336, L: 42, H: 16, Hkv: 8, D: 256, V: 256000, Eps: 1e-6, Tied: true,
 		Windows: everySecond(42, 4096), EmbedBy: float32(math.Sqrt(3584)), EmbedRounded: true, ScoresBy: 1.0 / 16,
 		ScoresCap: 50, LogitsCap: 30, Act: GELUTanh},
