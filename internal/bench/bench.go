@@ -202,8 +202,8 @@ func (b *bench) measured(ctx context.Context, e *train.Engine, w plan.Work, pl, 
 		Shape: b.name, Ctx: b.c.Ctx, Attn: w.Attn(), Group: g, Tile: pl.Tile, Device: b.machine.Device,
 		DType:    plan.TypeName(b.be.Act()),
 		SPerStep: s, Spread: [2]float64{times[0], times[len(times)-1]}, TokPerS: float64(b.c.Batch*b.c.Ctx) / s,
-		TFLOPS: float64(b.c.Batch) * flops / s / 1e12, DevicePeak: peaks.Device, DevicePlan: room.Device, HostPeak: peaks.Host,
-		HostPlan: room.Host,
+		TFLOPS: float64(b.c.Batch) * flops / s / 1e12, DevicePeak: peaks.Device, DevicePlan: room.Device,
+		HostPeak: peaks.Host, HostPlan: room.Host,
 	}
 	fmt.Fprintf(b.log, "%s ctx %d, %s: %.4f s a step (%.4f predicted), %.0f tok/s\n", r.Shape, r.Ctx, r.Attn, r.SPerStep,
 		pl.Seconds(b.rates, 1), r.TokPerS)

@@ -24,8 +24,8 @@ type NewAdapter struct {
 // carriedFields say which modules have factors, of which ranks and scales.
 var carriedFields = []string{"target_modules", "exclude_modules", "layers_to_transform", "layers_pattern", "use_rslora"}
 
-// WriteAdapter writes a PEFT folder's two files. A tied embedding is written under both of its names, as PEFT does, and a
-// head that transformers calls otherwise in memory under that name too, since PEFT knows no other.
+// WriteAdapter writes a PEFT folder's two files. A tied embedding is written under both of its names, as PEFT does, and
+// a head that transformers calls otherwise in memory under that name too, since PEFT knows no other.
 func WriteAdapter(dir string, a NewAdapter) error {
 	names := model.Desc{Arch: a.Family}
 	embedName, headName := names.EmbedName(), names.HeadName()
