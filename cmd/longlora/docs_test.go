@@ -176,8 +176,11 @@ func checkOptions(ctx context.Context, s shown, args []string) error {
 	}
 	args = slices.DeleteFunc(args, func(a string) bool { return a == "…" || a == "[…]" })
 	for i, a := range args { // names of shapes are checked; a large one takes seconds to plan and a minute to make
-		if a == "--shape" && slices.Contains(cli.Shapes, args[i+1]) {
+		switch {
+		case a == "--shape" && slices.Contains(cli.Shapes, args[i+1]):
 			args[i+1] = "tiny"
+		case a == "--stream-layers" && slices.Contains(args, "--shape"): // of which tiny has fewer
+			args[i+1] = "auto"
 		}
 	}
 	if len(args) > 0 && (args[0] == "bench" || slices.Contains(args, "--max-ctx")) { // no work, and no long search
