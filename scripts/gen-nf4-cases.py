@@ -26,6 +26,7 @@ def case(what, w, block, double):
 
 
 def main():
+    torch.set_num_threads(1)  # on which the order of a long sum depends
     g = torch.Generator().manual_seed(1)
     rand = lambda *shape: torch.randn(*shape, generator=g)
     cases = []
@@ -40,6 +41,11 @@ def main():
         cases.append(case("far apart", (rand(16, 64) * 10.0 ** torch.linspace(-7, 4, 16)[:, None]).to(torch.float16), 64, double))
         cases.append(case("tiny", (rand(4, 64) * 1e-40), 64, double))
     cases.append(case("many blocks", (0.02 * rand(300, 64)).to(torch.bfloat16), 64, True))
+    for double in (False, True):
+        for dtype in (torch.bfloat16, torch.float16, torch.float32):
+            cases.append(case("an odd number of elements", rand(7, 29).to(dtype), 64, double))
+        cases.append(case("zeros alone, a block not full", torch.zeros(3, 50, dtype=torch.bfloat16), 64, double))
+        cases.append(case("small blocks", rand(5, 50).to(torch.float32), 32, double))
     path = pathlib.Path(__file__).resolve().parent.parent / "internal/quant/testdata/nf4.json"
     path.parent.mkdir(exist_ok=True)
     path.write_text("[\n" + ",\n".join(json.dumps(c) for c in cases) + "\n]\n")

@@ -2,8 +2,8 @@ package ckpt
 
 import (
 	"encoding/binary"
-	"math"
 	"os"
+	"slices"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -57,23 +57,7 @@ func (t Tensor) Range(out []float32, lo int) {
 		quant.Decode(out, *t.codes, lo)
 		return
 	}
-	b := t.Bytes(lo, lo+len(out))
-	switch t.DType {
-	case tensor.F32:
-		for i := range out {
-			out[i] = math.Float32frombits(binary.LittleEndian.Uint32(b[4*i:]))
-		}
-	case tensor.BF16:
-		for i := range out {
-			out[i] = tensor.BF16ToF32(binary.LittleEndian.Uint16(b[2*i:]))
-		}
-	case tensor.F16:
-		for i := range out {
-			out[i] = tensor.F16ToF32(binary.LittleEndian.Uint16(b[2*i:]))
-		}
-	default:
-		panic("ckpt: Range of a tensor of type " + t.TypeName())
-	}
+	tensor.Widen(out, t.Bytes(lo, lo+len(out)), t.DType)
 }
 
 // Bytes are the elements lo to hi in their type, little endian: the file's memory where they lie there one after the
@@ -126,18 +110,9 @@ func (t Tensor) Rows(n int) Tensor {
 
 // AppendFloats appends v to b as elements of type d (F32, BF16 or F16), each rounded to the nearest.
 func AppendFloats(b []byte, v []float32, d tensor.DType) []byte {
-	for _, x := range v {
-		switch d {
-		case tensor.F32:
-			b = binary.LittleEndian.AppendUint32(b, math.Float32bits(x))
-		case tensor.BF16:
-			b = binary.LittleEndian.AppendUint16(b, tensor.F32ToBF16(x))
-		case tensor.F16:
-			b = binary.LittleEndian.AppendUint16(b, tensor.F32ToF16(x))
-		default:
-			panic("ckpt: weights of type " + d.String())
-		}
-	}
+	at := len(b)
+	b = slices.Grow(b, len(v)*d.Size())[:at+len(v)*d.Size()]
+	tensor.Store(b[at:], v, d)
 	return b
 }
 

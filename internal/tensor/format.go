@@ -59,6 +59,22 @@ func (f Format) Bytes(s Shape) (n int64, ok bool) {
 	return n, ok
 }
 
+// Make is a matrix of this format and shape, of which alloc gives the memory of each part that it has.
+func (f Format) Make(s Shape, alloc func(n int64) []byte) Stored {
+	p, ok := f.Parts(s)
+	if !ok {
+		panic(fmt.Sprintf("tensor: a matrix of shape %v", s))
+	}
+	part := func(n int64) []byte {
+		if n == 0 {
+			return nil
+		}
+		return alloc(n)
+	}
+	return Stored{Format: f, Shape: s, Data: part(p.Data), Scales: Scales{Map: part(p.Map), Absmax: part(p.Absmax),
+		NestedMap: part(p.NestedMap), NestedAbsmax: part(p.NestedAbsmax)}}
+}
+
 func (f Format) String() string {
 	switch {
 	case f.Code == Plain:

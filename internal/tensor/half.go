@@ -7,9 +7,13 @@ import (
 	"unsafe"
 )
 
-// Widen converts stored 16-bit floats, BF16 or F16, to float32; src has two bytes for each element of dst.
+// Widen converts stored floats, BF16, F16 or F32, to float32, as many as dst has.
 func Widen(dst []float32, src []byte, d DType) {
 	switch d {
+	case F32:
+		for i := range dst {
+			dst[i] = math.Float32frombits(binary.LittleEndian.Uint32(src[4*i:]))
+		}
 	case BF16:
 		for i := range dst {
 			dst[i] = BF16ToF32(binary.LittleEndian.Uint16(src[2*i:]))
@@ -51,6 +55,26 @@ var halves = sync.OnceValue(func() *[1 << 16]uint16 {
 	}
 	return t
 })
+
+// Store puts floats down as elements of a type, BF16, F16 or F32, each rounded to the nearest.
+func Store(dst []byte, src []float32, d DType) {
+	switch d {
+	case F32:
+		for i, x := range src {
+			binary.LittleEndian.PutUint32(dst[4*i:], math.Float32bits(x))
+		}
+	case BF16:
+		for i, x := range src {
+			binary.LittleEndian.PutUint16(dst[2*i:], F32ToBF16(x))
+		}
+	case F16:
+		for i, x := range src {
+			binary.LittleEndian.PutUint16(dst[2*i:], F32ToF16(x))
+		}
+	default:
+		panic("tensor: storing as " + d.String())
+	}
+}
 
 // BF16ToF32 widens a bfloat16; the conversion is exact.
 func BF16ToF32(b uint16) float32 { return math.Float32frombits(uint32(b) << 16) }
