@@ -24,6 +24,9 @@ longlora merge --model meta-llama/Llama-2-7b-hf --adapter run --out llama2-7b-16
 # the released LongLoRA form, or an adapter that PEFT wrote, says no positions: give the context
 longlora merge --model base --adapter released --ctx 32768 --dtype bf16 --out merged
 
+# an adapter trained beside 4-bit weights, onto the 16-bit checkpoint that these were made from
+longlora merge --model base-nf4 --adapter run --onto base --out merged
+
 # half of what was trained
 longlora merge --model base --adapter run --scale 0.5 --out half`,
 		func(c *cobra.Command, v *cli.Values) error {
@@ -49,6 +52,9 @@ func merge(c *cobra.Command, m cli.Merge, json bool) error {
 		return err
 	}
 	defer base.Close()
+	if err := base.ChooseWeights(load.AsStored, m.Adapter, true); err != nil {
+		return err
+	}
 	if base.Adapter.Config.DoRA && m.Scale != 1 {
 		return errs.Usagef("--scale %v: the adapter has use_dora, which brings rows to the lengths that were trained; only "+
 			"1 is computed", m.Scale)
@@ -59,14 +65,25 @@ func merge(c *cobra.Command, m cli.Merge, json bool) error {
 	for _, n := range base.Notes {
 		fmt.Fprintf(c.ErrOrStderr(), "note: %s\n", n)
 	}
-	pos, err := mergedPositions(c, m, base)
+	onto, trained := base, base.Beside()
+	if m.Onto != "" {
+		if onto, err = base.Onto(m.Onto); err != nil {
+			return err
+		}
+		defer onto.Close()
+		if files.SameDir(m.Out, onto.Dir) {
+			return errs.Usagef("--out %s: is the folder of --onto; choose another one", m.Out)
+		}
+		trained = base.AsTrained()
+	}
+	pos, err := mergedPositions(c, m, onto)
 	if err != nil {
 		return err
 	}
 	if pos.Type == "dynamic" {
 		fmt.Fprintf(c.ErrOrStderr(), "note: dynamic positions: max_position_embeddings stays %d\n", pos.MaxPos)
 	}
-	o := lora.MergeOptions{Base: base.Weights, Desc: base.Desc(), Adapter: base.Adapter, Scale: m.Scale,
+	o := lora.MergeOptions{Base: onto.Weights, Desc: onto.Desc(), Adapter: onto.Adapter, Scale: m.Scale, Trained: trained,
 		Positions: pos.Positions, Changed: pos.Changed, Window: base.Window, Out: m.Out, ShardSize: m.ShardSize,
 		Threads: m.Threads}
 	if ok {

@@ -17,7 +17,6 @@ import (
 	"longlora/internal/ops"
 	"longlora/internal/plan"
 	"longlora/internal/rope"
-	"longlora/internal/tensor"
 	"longlora/internal/train"
 	"longlora/internal/ui"
 )
@@ -63,7 +62,7 @@ func Run(ctx context.Context, c Options, be ops.Backend, log io.Writer) ([]Resul
 		free = math.MaxInt64 // where the system does not say it, it must say no by itself
 	}
 	// A device copies every layer's weights for itself, so the copies may come from one layer's.
-	weights := load.NewStandIn(d, m.OnHost)
+	weights := load.NewStandIn(d, m.OnHost, c.At[0].Weights)
 	if weights.Size() > free {
 		return nil, errs.NoFitf("random weights of this shape take %s of host memory, %s are available; measure a smaller "+
 			"%s, or on a GPU", ui.Bytes(weights.Size()), ui.Bytes(free), errs.Option("shape"))
@@ -134,7 +133,9 @@ func (b *bench) plan(coming int64) (p plan.Planner, w plan.Work, pl plan.Plan, e
 		p.Limits.Host -= coming / 5 * 4 // as what is available is counted
 	}
 	r := b.c.Request(func(t plan.Training) (plan.Work, error) {
-		return t.Stated(&load.Base{}, b.d, model.AllIn(tensor.Dense(tensor.BF16)))
+		w, err := t.Stated(b.d, b.machine.OnHost)
+		w.Made = b.weights.Made()
+		return w, err
 	})
 	if w, err = r.At(b.c.Ctx); err != nil {
 		return p, w, pl, err

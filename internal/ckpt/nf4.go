@@ -1,14 +1,17 @@
 package ckpt
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"maps"
 	"math"
 	"slices"
 	"strings"
+	"sync"
 
 	"longlora/internal/errs"
+	"longlora/internal/quant"
 	"longlora/internal/tensor"
 )
 
@@ -33,6 +36,7 @@ const maxState, maxBlock = 1 << 16, 1 << 24
 // readNF4 puts together the matrices that bitsandbytes stores as NF4, each from the tensors of its name: which ones
 // they are the presence of a state says, as in transformers.
 func (m *Model) readNF4() error {
+	var foreign []string // matrices with another table than bitsandbytes'
 	for _, name := range slices.Sorted(maps.Keys(m.Tensors)) {
 		path, kind, ok := strings.Cut(name, stateMark)
 		if !ok {
@@ -45,14 +49,29 @@ func (m *Model) readNF4() error {
 		if err != nil {
 			return errs.Dataf("%s: tensor %s: %w; fetch the checkpoint again", m.Tensors[name].File, path, err)
 		}
+		if ours := nf4Map(); !bytes.Equal(t.codes.Scales.Map, ours) {
+			foreign = append(foreign, path)
+			t.codes.Scales.Map = ours
+		}
 		for _, end := range []string{"", ".absmax", ".quant_map", ".nested_absmax", ".nested_quant_map"} {
 			delete(m.Tensors, path+end)
 		}
 		delete(m.Tensors, name)
 		m.Tensors[path] = t
 	}
+	if len(foreign) > 0 {
+		m.Notes = append(m.Notes, fmt.Sprintf("%s: quant_map of %s is not bitsandbytes' table of NF4, which it computes "+
+			"with whatever is stored; so are the weights read here", m.Dir, short(foreign)))
+	}
 	return nil
 }
+
+// nf4Map is bitsandbytes' table as a checkpoint stores it.
+var nf4Map = sync.OnceValue(func() []byte {
+	b := make([]byte, 4*len(quant.NF4Table))
+	tensor.Store(b, quant.NF4Table[:], tensor.F32)
+	return b
+})
 
 // nf4 is the matrix at path, whose state is the tensor `state`.
 func (m *Model) nf4(path, state string) (Tensor, error) {
@@ -69,7 +88,7 @@ func (m *Model) nf4(path, state string) (Tensor, error) {
 	if err != nil {
 		return t, fmt.Errorf("%s: %w", state, err)
 	}
-	bytes := func(end string, want ...string) []byte {
+	part := func(end string, want ...string) []byte {
 		x, ok := m.Tensors[path+end]
 		if err == nil && !ok {
 			err = fmt.Errorf("%s is missing", path+end)
@@ -78,13 +97,13 @@ func (m *Model) nf4(path, state string) (Tensor, error) {
 		}
 		return x.raw()
 	}
-	q := tensor.Stored{Format: f, Shape: s.Shape, Data: bytes("")} // whatever type its bytes are stored as: quant_storage
-	q.Scales.Map = bytes(".quant_map", "F32")
+	q := tensor.Stored{Format: f, Shape: s.Shape, Data: part("")} // whatever type its bytes are stored as: quant_storage
+	q.Scales.Map = part(".quant_map", "F32")
 	if f.Nested == 0 {
-		q.Scales.Absmax = bytes(".absmax", "F32")
+		q.Scales.Absmax = part(".absmax", "F32")
 	} else {
-		q.Scales.Absmax, q.Scales.NestedMap = bytes(".absmax", "U8"), bytes(".nested_quant_map", "F32")
-		q.Scales.NestedAbsmax, q.Scales.Offset = bytes(".nested_absmax", "F32"), float32(*s.Offset)
+		q.Scales.Absmax, q.Scales.NestedMap = part(".absmax", "U8"), part(".nested_quant_map", "F32")
+		q.Scales.NestedAbsmax, q.Scales.Offset = part(".nested_absmax", "F32"), float32(*s.Offset)
 	}
 	if err == nil {
 		err = q.Check()

@@ -22,10 +22,7 @@ func nf4Model(state string, change func(ts map[string]Tensor)) *Model {
 		t.File = "m.safetensors"
 		return t
 	}
-	table := make([]float32, 16)
-	for i := range table {
-		table[i] = float32(i)
-	}
+	table := quant.NF4Table[:]
 	s := u8(len(state))
 	s.data = []byte(state)
 	ts := map[string]Tensor{"w": u8(64), "w.quant_map": f32(table...), "w.absmax": f32(2, 4), "w" + stateMark + "nf4": s}
@@ -43,18 +40,24 @@ const plainState = `{"quant_type": "nf4", "blocksize": 64, "dtype": "bfloat16", 
 // A matrix is put together from its tensors, which are gone then; its values are what the codes stand for.
 func TestReadNF4(t *testing.T) {
 	nested := strings.Replace(plainState, "}", `, "nested_blocksize": 256, "nested_dtype": "float32", "nested_offset": 0.5}`, 1)
-	for _, c := range []struct {
+	bf16 := func(x float32) float32 { return tensor.BF16ToF32(tensor.F32ToBF16(x)) }
+	second := quant.NF4Table[2] // codes are 2 and 15
+	plain, low := [4]float32{bf16(2 * second), 2, bf16(4 * second), 4}, bf16(second/2)
+	for i, c := range []struct {
 		state  string
 		change func(map[string]Tensor)
 		want   [4]float32 // the first two values of both blocks
 	}{
-		{plainState, nil, [4]float32{4, 30, 8, 60}},
-		{nested, nil, [4]float32{1, 7.5, 1, 7.5}}, // factors of nothing but the offset
+		{plainState, nil, plain},
+		{nested, nil, [4]float32{low, 0.5, low, 0.5}}, // factors of nothing but the offset
+		{plainState, func(ts map[string]Tensor) { // bitsandbytes does not read it
+			ts["w.quant_map"] = FromFloats("", tensor.Shape{16}, make([]float32, 16))
+		}, plain},
 		{plainState, func(ts map[string]Tensor) { // quant_storage float32: the same bytes
 			w := ts["w"]
 			w.foreign, w.Shape = "", tensor.Shape{16, 1}
 			ts["w"] = w
-		}, [4]float32{4, 30, 8, 60}},
+		}, plain},
 	} {
 		m := nf4Model(c.state, c.change)
 		if err := m.readNF4(); err != nil {
@@ -63,6 +66,9 @@ func TestReadNF4(t *testing.T) {
 		w, err := m.Get("w", tensor.Shape{2, 64})
 		if err != nil || len(m.Tensors) != 1 || w.DType != tensor.BF16 || !m.Quantised() {
 			t.Fatalf("%d tensors, %v %v, %v", len(m.Tensors), w.DType, w.Shape, err)
+		}
+		if foreign := i == 2; foreign != (len(m.Notes) == 1 && strings.Contains(m.Notes[0], "quant_map of w")) {
+			t.Errorf("case %d: notes %q", i, m.Notes)
 		}
 		v := w.Floats()
 		if got := [4]float32{v[0], v[1], v[64], v[65]}; got != c.want {

@@ -44,6 +44,15 @@ func FromFloats(name string, shape tensor.Shape, v []float32) Tensor {
 		data: unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(v))), 4*len(v))}
 }
 
+// FromStored is a matrix as it lies in memory, in any format.
+func FromStored(name string, s tensor.Stored) Tensor {
+	t := Tensor{Name: name, DType: s.Format.Type, Shape: s.Shape, data: s.Data}
+	if !s.Format.Dense() {
+		t.codes = &s
+	}
+	return t
+}
+
 // Floats are a weight's values as float32, a copy.
 func (t Tensor) Floats() []float32 {
 	out := make([]float32, t.Shape.Elems())

@@ -39,7 +39,7 @@ func (v *Values) Eval() (o eval.Options, report string, err error) {
 		v.texts("data")
 	o.Ctx, o.Stride, o.Limit, o.Protocol = v.lengths("ctx"), v.tokens("stride"), v.whole("limit"), v.text("protocol")
 	o.Trials, o.Depths, o.Seed, o.Words = v.whole("trials"), v.whole("depths"), v.seed("seed"), v.text("passkey-template")
-	o.Haystack, o.StreamLayers = v.text("haystack"), v.count("stream-layers")
+	o.Haystack, o.StreamLayers, o.Weights = v.text("haystack"), v.count("stream-layers"), v.text("weights")
 	if v.InFile("out") && files.SameDir(o.Out, o.Adapter) {
 		o.Out = "" // of the training run that shares the file
 	}
@@ -62,7 +62,7 @@ func (v *Values) Generate() (o eval.Continuation, prompt, file string, err error
 	o.Memory, o.Window, o.Model, o.Adapter = v.memory(), v.window(), v.text("model"), v.text("adapter")
 	o.Chat, o.Template, o.System, o.Stop = v.truth("chat"), v.text("template"), v.text("system"), v.texts("stop")
 	o.MaxTokens, o.Fewer, o.Overlong = v.tokens("max-tokens"), !v.Given("max-tokens"), v.text("overlong")
-	o.StreamLayers = v.count("stream-layers")
+	o.StreamLayers, o.Weights = v.count("stream-layers"), v.text("weights")
 	o.Temperature, o.TopP, o.Seed = v.real("temperature"), v.real("top-p"), v.seed("seed")
 	if o.System != "" && !o.Chat {
 		return o, "", "", errs.Usagef("--system: without --chat the prompt is taken as it is; add --chat")
@@ -78,8 +78,9 @@ type Merge struct {
 	Model, Adapter, Out string
 	DType               string // auto, fp32, bf16 or fp16
 	Scale               float64
-	ShardSize           int64 // bytes
-	Threads             int   // 0: all cores
+	Onto                string // the 16-bit original of a quantised base, "" for none
+	ShardSize           int64  // bytes
+	Threads             int    // 0: all cores
 	Window              *s2attn.Choice
 	Positions           *rope.Request // nil: as they lie beside the adapter
 	// the context is a shared file's, where it is train's: what lies beside the adapter is meant
@@ -96,6 +97,7 @@ func (v *Values) Merge() (o Merge, err error) {
 		return o, err
 	}
 	o.Model, o.Adapter, o.Out, o.DType = v.text("model"), v.text("adapter"), v.text("out"), v.text("dtype")
+	o.Onto = v.text("onto")
 	o.Scale, o.ShardSize, o.Threads, o.Window = v.real("scale"), *v.bytes("max-shard-size"), v.whole("threads"), v.window()
 	if asked.Request != nil || v.Given("ctx") {
 		r, err := v.positions()

@@ -149,6 +149,8 @@ var table = []Option{
 	{Name: "scale", Of: "merge", Kind: Real, Default: "1",
 		Check: number("a finite number", func(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }),
 		Usage: "how much the adapter counts: 1 as it was trained, 0 not at all; any other number between or beyond"},
+	{Name: "onto", Of: "merge", Arg: "DIR|NAME",
+		Usage: "merge onto this checkpoint, the 16-bit original of a quantised --model"},
 	{Name: "max-shard-size", Of: "merge", Default: "5GiB", Arg: "SIZE", Check: size, Usage: "size of a shard"},
 
 	// What is generated.
@@ -241,6 +243,11 @@ var table = []Option{
 		Also:  "low-rank-training finetuning-type"},
 	{Name: "init", Of: trains, Group: trained, Default: "checkpoint", Values: []string{"checkpoint", "random"},
 		Usage: "checkpoint, or random: from config.json alone, with --tune full"},
+	{Name: "weights", Of: computes, Group: trained, Default: "auto", Values: []string{"auto", "bf16", "fp8", "nf4"},
+		Check: held,
+		Usage: "how the blocks' frozen linear weights lie in memory: auto (as they are stored, or as an adapter was " +
+			"trained), bf16 or nf4 (bitsandbytes' 4 bits); fp8 is not built yet",
+		Also: "quantization-bit load-in-4bit bnb-4bit-quant-type quantization"},
 	{Name: "rank", Of: measures, Group: trained, Kind: Whole, Check: within(1, 1<<16, "from 1 to 65536"),
 		Usage: "LoRA rank (default the recipe's)",
 		Also:  "lora-r lora-rank r"},

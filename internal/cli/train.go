@@ -12,6 +12,7 @@ import (
 	"longlora/internal/load"
 	"longlora/internal/machine"
 	"longlora/internal/plan"
+	"longlora/internal/quant"
 	"longlora/internal/rope"
 	"longlora/internal/s2attn"
 	"longlora/internal/train"
@@ -72,6 +73,12 @@ func (v *Values) lastFully() (f s2attn.Share, err error) {
 // step are the options that a training step's memory and time depend on, at a context.
 func (v *Values) step(ctx int) (plan.Training, error) {
 	full, err := v.lastFully()
+	if k, ok := quant.Named(v.text("weights")); ok && k.Fewer && v.text("tune") == "full" && err == nil {
+		if v.Exclusive("weights", "tune") != nil {
+			err = errs.Usagef("%s %s and %s full exclude each other: beside weights of fewer bits only an adapter is trained",
+				v.by("weights"), k.Name, v.by("tune"))
+		}
+	}
 	batch := v.whole("batch")
 	if err == nil && int64(batch)*int64(ctx) > math.MaxInt32 {
 		err = errs.Usagef("--batch %d: rows of --ctx %d together have more than 2^31 tokens; make it smaller", batch, ctx)
@@ -86,7 +93,7 @@ func (v *Values) step(ctx int) (plan.Training, error) {
 			Given:     v.given("rank", "alpha", "rslora", "targets", "train-embed", "train-norm", "train-head"),
 		},
 		Tile: v.tokens("tile"), KeepActivations: v.text("keep-activations"), MoveLayers: v.whole("move-layers"),
-		StreamLayers: v.count("stream-layers"),
+		StreamLayers: v.count("stream-layers"), Weights: v.text("weights"),
 	}, err
 }
 

@@ -46,10 +46,7 @@ func (e *engine) work(k plan.Kind, n int, spec s2attn.Spec) plan.Work {
 	if e.model != nil { // as it is loaded
 		w.Forced.Stream = &e.weights.Stream
 	}
-	all, largest := e.base.Made()
-	if w.Made = largest; e.planner.OnHost {
-		w.Made = all
-	}
+	w.Made = e.base.Made(e.planner.OnHost)
 	return w
 }
 

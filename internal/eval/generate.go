@@ -42,6 +42,7 @@ type Continuation struct {
 	StreamLayers     *int // nil: the planner's choice
 	Model, Adapter   string
 	Window           *s2attn.Choice // nil: as beside the adapter, or as the model has them
+	Weights          string         // how frozen linear weights are held: "" or auto as beside the adapter
 	Positions        Asked
 	Chat             bool
 	Template, System string // of a chat
@@ -64,6 +65,9 @@ func Generate(ctx context.Context, g Continuation, prompt string, be ops.Backend
 	defer base.Close()
 	base.Log = log
 	if err := base.ChooseWindow(g.Window, g.Adapter); err != nil {
+		return nil, err
+	}
+	if err := base.ChooseWeights(g.Weights, g.Adapter, true); err != nil {
 		return nil, err
 	}
 	for _, n := range base.Notes {

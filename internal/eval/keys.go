@@ -30,6 +30,9 @@ func (e *evaluation) fingerprint() (string, error) {
 	for _, f := range p.Files {
 		print += " " + f.Name + " " + f.Content()
 	}
+	if e.base.Held != "" {
+		print += " " + e.base.Held
+	}
 	return fmt.Sprint(print, e.be.Act(), e.engine.planner.OnHost), err
 }
 

@@ -51,7 +51,8 @@ type Result struct {
 
 	Sliding *s2attn.Choice `json:"sliding_window,omitempty"` // of a model with sliding windows
 
-	DType string `json:"dtype"`
+	DType   string `json:"dtype"`
+	Weights string `json:"weights,omitempty"` // how frozen linear weights were held, where otherwise than they are stored
 }
 
 // Report is what eval prints.
@@ -67,6 +68,7 @@ type Options struct {
 	Memory         plan.Memory
 	StreamLayers   *int           // nil: the planner's choice
 	Window         *s2attn.Choice // nil: as beside the adapter, or as the model has them
+	Weights        string         // how frozen linear weights are held: "" or auto as beside the adapter
 	Asked          Asked
 	Documents      data.Options // how documents are read
 	Models         []string
@@ -221,6 +223,9 @@ func (e *evaluation) items(ctx context.Context) (items []*item, err error) {
 	if err := e.base.ChooseWindow(e.cfg.Window, e.cfg.Adapter); err != nil {
 		return nil, err
 	}
+	if err := e.base.ChooseWeights(e.cfg.Weights, e.cfg.Adapter, true); err != nil {
+		return nil, err
+	}
 	if e.engine, err = newEngine(e.be, e.base, e.cfg.Memory, e.cfg.StreamLayers); err != nil {
 		return nil, err
 	}
@@ -271,7 +276,7 @@ func (e *evaluation) positions(n int) (rope.Positions, error) {
 
 // prepare checks that a task can be done at a length.
 func (e *evaluation) prepare(ctx context.Context, task string, n int) (*item, error) {
-	x := &item{res: Result{Task: task, Model: e.name, Ctx: n, Attn: e.cfg.Attn, DType: "fp32"}}
+	x := &item{res: Result{Task: task, Model: e.name, Ctx: n, Attn: e.cfg.Attn, DType: "fp32", Weights: e.base.Held}}
 	if e.be.Act() == tensor.BF16 {
 		x.res.DType = "bf16"
 	}

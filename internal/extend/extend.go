@@ -252,10 +252,16 @@ func (e *extension) merge(ctx context.Context) error {
 			return err
 		}
 		defer b.Close()
-		o.Base, o.Desc, o.Adapter = b.Weights, b.Desc(), b.Adapter
+		if err := b.ChooseWeights(load.AsStored, b.Adapter.Dir, true); err != nil {
+			return err
+		}
+		o.Base, o.Desc, o.Adapter, o.Trained = b.Weights, b.Desc(), b.Adapter, b.Beside()
 	}
 	o.Written = func(dir string) error { return e.work.record(e.cfg.Out, dir) }
-	_, err := lora.Merge(ctx, o)
+	res, err := lora.Merge(ctx, o)
+	if err == nil && res.Distance != nil {
+		fmt.Fprintf(e.log, "merged: %s\n", res)
+	}
 	return err
 }
 

@@ -40,7 +40,7 @@ var beside = map[string]string{
 	"internal/rundir":     "internal/errs internal/files internal/rope internal/s2attn",
 	"internal/proc":       "internal/errs internal/files internal/par",
 	"internal/rope":       "internal/errs",
-	"internal/quant":      "internal/tensor",
+	"internal/quant":      "internal/tensor internal/par",
 	"csrc/cpu":            "internal/tensor internal/quant",
 }
 

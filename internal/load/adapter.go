@@ -8,6 +8,7 @@ import (
 	"longlora/internal/errs"
 	"longlora/internal/lora"
 	"longlora/internal/model"
+	"longlora/internal/ops"
 	"longlora/internal/tensor"
 )
 
@@ -59,16 +60,23 @@ func (b *Base) tensor(name string, shape tensor.Shape) (ckpt.Tensor, error) {
 	return b.Weights.Get(name, shape)
 }
 
-// source gives the model's tensors. Where factors are not added while it runs, the changed matrix is made.
-func (b *Base) source() model.Source {
+// source gives the model's tensors. Where factors are not added while it runs, the changed matrix is made. Those
+// that are encoded stay in host memory if asked.
+func (b *Base) source(stay bool) model.Source {
 	shapes := shapesOf(b.Desc())
 	return func(name string) (tensor.Stored, error) {
 		t, err := b.tensor(name, shapes[name])
 		if err != nil {
 			return tensor.Stored{}, err
 		}
-		if f, ok := b.made(name); ok {
-			t = lora.NewChange(f, t).Changed(t)
+		factors, made := b.made(name)
+		if f, ok := b.anew[name]; ok {
+			if t, err = b.encoded(t, f, stay && !made); err != nil {
+				return tensor.Stored{}, err
+			}
+		}
+		if made {
+			t = lora.NewChange(factors, t).Changed(t)
 		}
 		return t.Stored(), nil
 	}
@@ -87,15 +95,26 @@ func (b *Base) made(name string) (f ckpt.Factors, ok bool) {
 	return f, ok
 }
 
-// Made is the memory of matrices that the adapter has made in float32: of all, and of the largest.
-func (b *Base) Made() (all, largest int64) {
-	for _, s := range b.Desc().Tensors() {
-		if _, ok := b.made(s.Name); ok {
-			n := 4 * int64(s.Shape.Elems())
-			all, largest = all+n, max(largest, n)
-		}
+// Made is the host memory of matrices that loading makes: where they stay there, and where one goes after the other.
+// The adapter has some made in float32, and others are encoded.
+func (b *Base) Made(stay bool) int64 {
+	if b.Config == nil {
+		return 0
 	}
-	return all, largest
+	all, largest := int64(0), int64(0)
+	for _, s := range b.Desc().Tensors() {
+		n := int64(0)
+		if _, ok := b.made(s.Name); ok {
+			n = ops.Room(tensor.Dense(tensor.F32), s.Shape)
+		} else if f, ok := b.anew[s.Name]; ok {
+			n = ops.Room(f, s.Shape)
+		}
+		all, largest = all+n, max(largest, n)
+	}
+	if stay {
+		return all
+	}
+	return largest
 }
 
 // Frozen trains nothing and adds the adapter's low-rank terms: for evaluation.

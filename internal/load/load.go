@@ -29,6 +29,9 @@ type Base struct {
 	Adapter   *ckpt.Adapter            // nil without
 	Notes     []string                 // what the user should be told
 	low       map[string]model.LowRank // the adapter's factors that are added while the model runs, by module
+	anew      map[string]tensor.Format // matrices that are encoded as they are loaded: see ChooseWeights
+	lying     *lying                   // these in host memory; nil until then, and beside a card
+	Held      string                   // what was chosen, the name of a quant.Kind; "" where they lie as they are
 	Log       io.Writer                // where the loading of a large checkpoint onto a device shows; nil for nowhere
 }
 
@@ -129,6 +132,7 @@ func (b *Base) Close() {
 	if b.Weights != nil {
 		b.Weights.Close()
 	}
+	b.lying.free()
 	if b.Adapter != nil {
 		b.Adapter.Close()
 	}
@@ -141,8 +145,19 @@ func (b *Base) Desc() model.Desc {
 	return d
 }
 
-// Format is how a weight is stored; as config.json says where none are open.
+// Format is how a weight comes to the model.
 func (b *Base) Format(name string) tensor.Format {
+	if _, ok := b.made(name); ok {
+		return tensor.Dense(tensor.F32)
+	}
+	if f, ok := b.anew[name]; ok {
+		return f
+	}
+	return b.stored(name)
+}
+
+// stored is how a weight is stored; as config.json says where none are open.
+func (b *Base) stored(name string) tensor.Format {
 	if b.Weights != nil {
 		if t, ok := b.Weights.Tensors[name]; ok {
 			return t.Format()
@@ -167,9 +182,10 @@ func (b *Base) New(be ops.Backend, tr model.Train, mem model.Memory, seed uint64
 	}
 	src := Random(b.Desc(), b.Config.InitRange, seed)
 	if b.Weights != nil {
-		src = b.source()
-		// beside a CPU nothing is read before it is used
-		if _, ok := be.(ops.Card); ok && b.Log != nil && b.bytes() > worthShowing {
+		_, card := be.(ops.Card)
+		src = b.source(!card)
+		// beside a CPU nothing is read before it is used, but for what is encoded
+		if (card || len(b.anew) > 0) && b.Log != nil && b.bytes() > worthShowing {
 			var done func()
 			src, done = b.watch(src)
 			defer done()

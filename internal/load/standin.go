@@ -12,6 +12,7 @@ import (
 	"longlora/internal/model"
 	"longlora/internal/ops"
 	"longlora/internal/par"
+	"longlora/internal/quant"
 	"longlora/internal/tensor"
 )
 
@@ -27,6 +28,8 @@ type StandIn struct {
 	size  int
 	bytes []byte
 	at    map[string]int // offsets
+	anew  map[string]tensor.Format
+	lying *lying // what is encoded, by the first tensor's name at the place
 }
 
 // standBytes is what one of them takes.
@@ -35,9 +38,9 @@ func standBytes(s tensor.Shape) int {
 	return int(n)
 }
 
-// NewStandIn says where each tensor is to lie; Fill makes them.
-func NewStandIn(d model.Desc, own bool) *StandIn {
-	s := &StandIn{d: d, at: map[string]int{}}
+// NewStandIn says where each tensor is to lie, and how matrices are to be held; Fill makes them.
+func NewStandIn(d model.Desc, own bool, weights string) *StandIn {
+	s := &StandIn{d: d, at: map[string]int{}, anew: anew(d, weights, model.AllIn(standFormat))}
 	one := d
 	if !own {
 		one.L = 1
@@ -58,6 +61,16 @@ func NewStandIn(d model.Desc, own bool) *StandIn {
 
 // Size is the host memory that they take, in bytes.
 func (s *StandIn) Size() int64 { return int64(s.size) }
+
+// Made is the host memory of what is encoded beside.
+func (s *StandIn) Made() (n int64) {
+	for _, t := range s.drawn {
+		if f, ok := s.anew[t.Name]; ok {
+			n += ops.Room(f, t.Shape)
+		}
+	}
+	return n
+}
 
 // Fill makes the file and draws the weights.
 func (s *StandIn) Fill(seed uint64) error {
@@ -83,7 +96,31 @@ func (s *StandIn) Fill(seed uint64) error {
 			fill(v, key(seed, t.Name))
 		}
 	}
+	return s.encode()
+}
+
+// encode makes the matrices that are held in another format.
+func (s *StandIn) encode() (err error) {
+	if s.lying, err = newLying(s.Made()); err != nil {
+		return err
+	}
+	for _, t := range s.drawn {
+		f, ok := s.anew[t.Name]
+		if !ok {
+			continue
+		}
+		made := f.Make(t.Shape, s.lying.take)
+		quant.Encode(&made, func(dst []float32, lo int) { // which are finite
+			tensor.Widen(dst, s.stored(t.Name, t.Shape).Data[2*lo:], tensor.BF16)
+		})
+		s.lying.by[t.Name] = made
+	}
 	return nil
+}
+
+// stored is a tensor as it was drawn.
+func (s *StandIn) stored(name string, shape tensor.Shape) tensor.Stored {
+	return tensor.Stored{Format: standFormat, Shape: shape, Data: s.bytes[s.at[name] : s.at[name]+standBytes(shape)]}
 }
 
 // fill writes uniform numbers, all cores at once.
@@ -103,14 +140,22 @@ func fill(v []uint16, k uint64) {
 }
 
 // Close unmaps the weights.
-func (s *StandIn) Close() { _ = unix.Munmap(s.bytes) }
+func (s *StandIn) Close() {
+	_ = unix.Munmap(s.bytes)
+	s.lying.free()
+}
 
 // New makes the model, its LoRA factors fresh.
 func (s *StandIn) New(be ops.Backend, tr model.Train, mem model.Memory, seed uint64) (*model.Model, error) {
-	shapes := shapesOf(s.d)
+	shapes, firsts := shapesOf(s.d), map[int]string{}
+	for _, t := range s.drawn {
+		firsts[s.at[t.Name]] = t.Name
+	}
 	m, err := model.New(be, s.d, tr, func(name string) (tensor.Stored, error) {
-		shape := shapes[name]
-		return tensor.Stored{Format: standFormat, Shape: shape, Data: s.bytes[s.at[name] : s.at[name]+standBytes(shape)]}, nil
+		if made, ok := s.lying.by[firsts[s.at[name]]]; ok {
+			return made, nil
+		}
+		return s.stored(name, shapes[name]), nil
 	}, mem)
 	if err != nil {
 		return nil, err

@@ -27,7 +27,7 @@ type Trained struct {
 // must agree.
 func (c Trained) Trains(base *Base, d model.Desc) (model.Train, error) {
 	if c.Tune == "full" {
-		if base.Weights != nil && base.Weights.Quantised() {
+		if base.Quantised() {
 			return model.Train{}, errs.Usagef("%s full: the weights of %s are stored in fewer bits, beside which only an "+
 				"adapter is trained; use %s lora, or give the 16-bit checkpoint that they were made from",
 				errs.Option("tune"), base.Dir, errs.Option("tune"))

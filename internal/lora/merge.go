@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math"
 	"path/filepath"
 
 	"longlora/internal/ckpt"
@@ -18,9 +19,11 @@ import (
 
 // MergeOptions say what is merged into what.
 type MergeOptions struct {
-	Base      *ckpt.Model
-	Desc      model.Desc
-	Adapter   *ckpt.Adapter
+	Base    *ckpt.Model
+	Desc    model.Desc
+	Adapter *ckpt.Adapter
+	// a matrix as it was trained beside, of those in which that may differ from Base; nil: none
+	Trained   func(s model.TensorSpec) (ckpt.Tensor, error)
 	Scale     float64 // how much the adapter counts: 1 as it was trained, 0 not at all
 	Positions rope.Positions
 	Changed   bool          // the positions differ from the base's
@@ -38,6 +41,7 @@ type Merged struct {
 	Changed int      `json:"changed"`
 	Same    []string `json:"unchanged_adapter_tensors"`
 	Out     string   `json:"out"`
+	*Distance
 }
 
 // Merge writes base + adapter as an ordinary checkpoint, tensor by tensor: W + scale·B·A is added in float32 and
@@ -57,7 +61,8 @@ func Merge(ctx context.Context, o MergeOptions) (Merged, error) {
 		return res, err
 	}
 	defer stage.Drop()
-	stream := Stream{Base: o.Base, Adapter: o.Adapter, Scale: o.Scale, Out: o.Out, Threads: o.Threads}
+	stream := Stream{Base: o.Base, Adapter: o.Adapter, Scale: o.Scale, Out: o.Out, Threads: o.Threads,
+		Trained: o.Trained}
 	quantised := o.Base.Quantised()
 	var outs []ckpt.Out
 	for _, s := range o.Desc.Tensors() {
@@ -81,6 +86,9 @@ func Merge(ctx context.Context, o MergeOptions) (Merged, error) {
 		return res, err
 	}
 	res.Changed, res.Same = stream.Changed, stream.Same
+	if d := stream.Distance; d != nil {
+		res.Distance = &Distance{math.Sqrt(d.Base), math.Sqrt(d.Adapter)}
+	}
 	if err := stream.Unused(); err != nil {
 		return res, err
 	}
@@ -121,5 +129,10 @@ func (o *MergeOptions) writeConfig(dir string) error {
 
 // String sums the merge up.
 func (m Merged) String() string {
-	return fmt.Sprintf("%d tensors, %d of them changed: %s", m.Tensors, m.Changed, m.Out)
+	s := fmt.Sprintf("%d tensors, %d of them changed: %s", m.Tensors, m.Changed, m.Out)
+	if d := m.Distance; d != nil {
+		s += fmt.Sprintf("\nbase_distance %.6g: so far the changed linear layers lie from the weights that the adapter was "+
+			"trained beside; adapter_size %.6g: so large is its own change", d.Base, d.Adapter)
+	}
+	return s
 }

@@ -23,10 +23,20 @@ type Stream struct {
 	Scale   float64 // how much the adapter counts
 	Out     string  // what is being written, for messages
 	Threads int     // 0: all cores
+	// a matrix as it was trained beside, of those in which that may differ from Base; nil: none
+	Trained func(s model.TensorSpec) (ckpt.Tensor, error)
 
 	Changed int      // tensors that came out with other bits than the base's
 	Same    []string // those of the adapter that did not
-	used    map[string]bool
+	*Distance
+	used map[string]bool
+}
+
+// Distance says how far the matrices that factors change lie from those that these were trained beside, and how large
+// the change itself is: Frobenius norms over all of them together.
+type Distance struct {
+	Base    float64 `json:"base_distance"`
+	Adapter float64 `json:"adapter_size"`
 }
 
 // As says how a tensor is written.
@@ -47,12 +57,14 @@ type part struct {
 	cols      int
 	change    *Change // nil without factors
 	scale     float32
-	from      string // the file of the factors
-	compare   bool   // whether it may come out other than the base's
+	from      string       // the file of the factors
+	compare   bool         // whether it may come out other than the base's
+	beside    *ckpt.Tensor // what was trained beside, where that is wanted
 
 	v, old   []float32
 	out, was []byte
 	changed  bool
+	apart    Distance // squared
 	err      error
 }
 
@@ -72,6 +84,15 @@ func (m *Stream) Write(ctx context.Context, w io.Writer, s model.TensorSpec, bas
 		m.used[path] = true
 		f.Scale *= m.Scale
 		p.change, p.from = NewChange(f, p.src), f.A.File
+	}
+	if low && m.Trained != nil && s.Linear() {
+		t, err := m.Trained(s)
+		if err != nil {
+			return err
+		}
+		if p.beside = &t; m.Distance == nil {
+			m.Distance = &Distance{}
+		}
 	}
 	p.compare = whole || low
 	threads := m.Threads
@@ -105,6 +126,9 @@ func (m *Stream) Write(ctx context.Context, w io.Writer, s model.TensorSpec, bas
 				return q.err
 			}
 			changed = changed || q.changed
+			if q.beside != nil {
+				m.Distance.Base, m.Distance.Adapter = m.Distance.Base+q.apart.Base, m.Distance.Adapter+q.apart.Adapter
+			}
 			if _, err := w.Write(q.out); err != nil {
 				return err
 			}
@@ -128,7 +152,7 @@ func (m *Stream) Write(ctx context.Context, w io.Writer, s model.TensorSpec, bas
 
 // make fills out with rows r0 to r1 as they are written, and changed with whether their bits differ from the base's.
 func (p *part) make(r0, r1 int) {
-	p.err = nil
+	p.err, p.apart = nil, Distance{}
 	if !p.compare && p.Row == nil && p.Plus == 0 && p.Coding.Is(p.base.DType) {
 		p.out = p.base.Bytes(r0*p.cols, r1*p.cols)
 	} else {
@@ -175,12 +199,27 @@ func (p *part) rows(v, old []float32, r int) {
 		if p.change != nil {
 			p.change.Rows(v, r, p.cols)
 		}
+		if p.beside != nil {
+			p.measure(v, old, r)
+		}
 	}
 	if p.Plus != 0 {
 		for i := range v {
 			v[i] += p.Plus
 			old[i] += p.Plus // of no use where nothing is compared
 		}
+	}
+}
+
+// measure adds up how far rows from row r on, before and after the change, lie from each other and from what was
+// trained beside.
+func (p *part) measure(v, old []float32, r int) {
+	trained := make([]float32, len(v))
+	p.beside.Range(trained, r*p.cols)
+	for i, x := range old {
+		apart, change := float64(x)-float64(trained[i]), float64(v[i])-float64(x)
+		p.apart.Base += apart * apart
+		p.apart.Adapter += change * change
 	}
 }
 

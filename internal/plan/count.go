@@ -179,10 +179,10 @@ func (z *counted) size(tl model.Tiling) Plan {
 		pl.Context += (pl.Halo + pl.MovedBytes + pl.Streamed + pl.State) / pageEntries
 	}
 	pl.Device = pl.Params + pl.Act + pl.Workspace + pl.Context + pl.Weights + pl.Slots
-	pl.Host = pl.Halo + pl.MovedBytes + pl.Streamed + pl.State + pl.IDs + p.Made + pl.Base
+	pl.Host = pl.Halo + pl.MovedBytes + pl.Streamed + pl.State + pl.IDs + pl.Made + pl.Base
 	if p.OnHost { // all memory is host memory; frozen weights are mapped pages, reported apart
 		pl.Host += pl.Params + pl.Act + pl.Workspace
-		pl.Device = 0
+		pl.Device, pl.Weights = 0, pl.Weights-pl.Made
 	}
 	return pl
 }
@@ -212,7 +212,7 @@ func (z *counted) passes(tl model.Tiling) Plan {
 		r.NewSession(p.Ctx).Close()
 	}
 	pl := Plan{Tiling: tl, Act: act.Peak(), MovedBytes: r.MovedBytes(), Workspace: p.Workspace, Context: p.Context,
-		IDs: p.IDs, Base: p.Base, Trainable: z.m.Params.Count()}
+		Made: p.Made, IDs: p.IDs, Base: p.Base, Trainable: z.m.Params.Count()}
 	pl.Halo = host.Peak() - pl.MovedBytes
 	return pl
 }

@@ -28,6 +28,7 @@ type Training struct {
 	KeepActivations string   // auto: the planner's choice
 	MoveLayers      int      // -1: the planner's choice
 	StreamLayers    *int     // nil: the planner's choice
+	Weights         string   // how frozen linear weights are held: load.AsStored, or the name of a quant.Kind
 }
 
 // Step is the step that the options state for a model, with its validation, but for what its data take.
@@ -110,16 +111,34 @@ func (c Training) validation(attn string) ([]s2attn.Spec, error) {
 	return out, nil
 }
 
-// Stated is the step that the options state for a model, opened or of a shape, of whose data nothing is read.
-func (c Training) Stated(opened *load.Base, d model.Desc, weight model.Formats) (Work, error) {
-	tr, err := c.Trains(opened, d)
+// Stated is the step that the options state for a shape, of which there is no checkpoint.
+func (c Training) Stated(d model.Desc, onHost bool) (Work, error) {
+	tr, err := c.Trains(&load.Base{}, d)
 	if err != nil {
 		return Work{}, err
 	}
-	w, err := c.Step(d, tr, weight)
-	w.IDs += 4 * int64(c.Ctx) * int64(c.Batch)
+	w, err := c.Step(d, tr, load.Formats(d, c.Weights, tensor.Dense(tensor.BF16)))
+	w.IDs += c.rowBytes()
+	w.Made = load.Made(d, c.Weights, tensor.Dense(tensor.BF16), onHost)
 	return w, err
 }
+
+// Of is the step that the options state for a checkpoint, of whose data nothing is read.
+func (c Training) Of(base *load.Base, onHost bool) (Work, error) {
+	tr, err := c.Trains(base, base.Desc())
+	if err != nil {
+		return Work{}, err
+	}
+	if c.Tune != "full" { // of which nothing is frozen
+		base = base.As(c.Weights)
+	}
+	w, err := c.Step(base.Desc(), tr, base.Format)
+	w.Made = base.Made(onHost)
+	return w, err
+}
+
+// rowBytes is the host memory of a micro-batch's rows, where no data are read.
+func (c Training) rowBytes() int64 { return 4 * int64(c.Ctx) * int64(c.Batch) }
 
 // MemoryNotes say which options free no memory: where all of it is the host's, and where no weight is frozen.
 func (c Training) MemoryNotes(m machine.Machine) (notes []string) {

@@ -66,16 +66,17 @@ type Forced struct {
 // Plan is a choice and what it costs.
 type Plan struct {
 	model.Tiling
-	Params     int64 `json:"params_bytes"`    // trained values, gradients and moments, frozen norms
-	Act        int64 `json:"act_bytes"`       // activations, windows, gradients, logits chunk
-	Halo       int64 `json:"halo_bytes"`      // keys and values between tiles, and their gradients
-	MovedBytes int64 `json:"moved_bytes"`     // activations moved to host memory
-	Workspace  int64 `json:"workspace_bytes"` // packing buffers and libraries
-	Context    int64 `json:"context_bytes"`   // the driver's context, the kernels' code and the libraries
-	Weights    int64 `json:"weights_bytes"`   // frozen weights that are resident: mapped pages on the CPU
-	Slots      int64 `json:"slots_bytes"`     // of the device, for streamed weights
-	Streamed   int64 `json:"streamed_bytes"`  // frozen weights that wait in host memory
-	State      int64 `json:"state_bytes"`     // trained values and moments that wait in host memory
+	Params     int64 `json:"params_bytes"`         // trained values, gradients and moments, frozen norms
+	Act        int64 `json:"act_bytes"`            // activations, windows, gradients, logits chunk
+	Halo       int64 `json:"halo_bytes"`           // keys and values between tiles, and their gradients
+	MovedBytes int64 `json:"moved_bytes"`          // activations moved to host memory
+	Workspace  int64 `json:"workspace_bytes"`      // packing buffers and libraries
+	Context    int64 `json:"context_bytes"`        // the driver's context, the kernels' code and the libraries
+	Weights    int64 `json:"weights_bytes"`        // frozen weights that are resident: mapped pages on the CPU
+	Slots      int64 `json:"slots_bytes"`          // of the device, for streamed weights
+	Streamed   int64 `json:"streamed_bytes"`       // frozen weights that wait in host memory
+	State      int64 `json:"state_bytes"`          // trained values and moments that wait in host memory
+	Made       int64 `json:"made_bytes,omitempty"` // matrices that loading makes: encoded ones, and an adapter's
 	IDs        int64 `json:"ids_bytes"`
 	Base       int64 `json:"base_bytes"` // the process itself
 

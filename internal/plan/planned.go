@@ -11,7 +11,6 @@ import (
 	"longlora/internal/ops"
 	"longlora/internal/rope"
 	"longlora/internal/s2attn"
-	"longlora/internal/tensor"
 )
 
 // Planned is what plan prints: bench's keys but the measured ones, the prediction, and where every byte goes.
@@ -49,6 +48,7 @@ type Planned struct {
 	Streamed    int64      `json:"streamed_bytes"`
 	State       int64      `json:"state_bytes"`
 	IDs         int64      `json:"ids_bytes"`
+	Made        int64      `json:"made_bytes,omitempty"`
 	Base        int64      `json:"base_bytes"`
 	DeviceLimit int64      `json:"device_limit_bytes"`
 	HostLimit   int64      `json:"host_limit_bytes"`
@@ -133,7 +133,7 @@ func Run(c Options, m machine.Machine) (*Planned, error) {
 	if err != nil {
 		return nil, err
 	}
-	longest, r := -1, s.request(c.Training)
+	longest, r := -1, s.request(c.Training, m.OnHost)
 	if c.MaxCtx {
 		if longest, err = p.another().longest(r.At); err != nil {
 			return nil, err
@@ -175,7 +175,7 @@ func Run(c Options, m machine.Machine) (*Planned, error) {
 		Moved: pl.Moved, Stream: pl.Stream, MLPRows: pl.MLPRows, HeadRows: pl.HeadRows, Trainable: pl.Trainable,
 		Slots: room.Slots, Streamed: room.Streamed, HostState: pl.HostState, State: room.State,
 		Params: room.Params, Act: room.Act, Halo: room.Halo, MovedBytes: room.MovedBytes, Workspace: room.Workspace,
-		Context: room.Context, Weights: room.Weights, IDs: room.IDs, Base: room.Base,
+		Context: room.Context, Weights: room.Weights, Made: room.Made, IDs: room.IDs, Base: room.Base,
 		DeviceLimit: p.Limits.Device, HostLimit: p.Limits.Host, positions: positions, notes: notes,
 		windows: s.opened.Windows(), onHost: m.OnHost, hostAssumed: c.Memory.Host == nil && !m.IsHere(),
 	}
@@ -222,13 +222,12 @@ func (p *Planned) compare(by Planner, c *choosing, next Plan, accum int, r ops.R
 type subject struct {
 	name   string
 	desc   model.Desc
-	weight model.Formats
 	opened *load.Base // without anything in it for a shape
 	notes  []string
 }
 
 func newSubject(c Options) (subject, error) {
-	s := subject{name: c.Shape, weight: model.AllIn(tensor.Dense(tensor.BF16))}
+	s := subject{name: c.Shape}
 	var err error
 	s.opened = &load.Base{}
 	if known := shapeOf(c.Model); known != "" && c.Adapter == "" {
@@ -249,9 +248,10 @@ func newSubject(c Options) (subject, error) {
 		}
 		s.desc, err = Shape(c.Shape)
 	} else if s.opened, err = load.OpenConfig(c.Model, c.Adapter); err == nil {
-		if err = s.opened.ChooseWindow(c.Window, c.Adapter); err == nil {
-			s.name, s.desc, s.weight = c.Model, s.opened.Desc(), s.opened.Format
+		if err = s.opened.ChooseWindow(c.Window, c.Adapter); err == nil && c.Tune != "full" {
+			err = s.opened.ChooseWeights(c.Weights, c.Adapter, false)
 		}
+		s.name, s.desc = c.Model, s.opened.Desc()
 	}
 	return s, err
 }
@@ -270,8 +270,15 @@ func (s subject) check(c Options, ctx int) (positions string, notes []string, er
 }
 
 // request is what the options ask for of the subject.
-func (s subject) request(c Training) Request {
-	return c.Request(func(t Training) (Work, error) { return t.Stated(s.opened, s.desc, s.weight) })
+func (s subject) request(c Training, onHost bool) Request {
+	return c.Request(func(t Training) (Work, error) {
+		if s.opened.Config == nil {
+			return t.Stated(s.desc, onHost)
+		}
+		w, err := t.Of(s.opened, onHost)
+		w.IDs += t.rowBytes()
+		return w, err
+	})
 }
 
 // Refusal is the error, of kind NoFit, that says what is missing and how to mend it; nil where the plan fits.

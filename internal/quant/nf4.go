@@ -59,7 +59,7 @@ func putFloat(b []byte, i int, x float32) {
 // encodeNF4 takes of each element, divided by its block's largest magnitude, the nearest value of the table, of two
 // equally near ones the lower. Divided means multiplied by the reciprocal, in float32, but in a last block that is not
 // full, as bitsandbytes' CPU kernel does it.
-func encodeNF4(s *tensor.Stored, v Values) {
+func encodeNF4(s *tensor.Stored, v Values) bool {
 	n, block := s.Shape.Elems(), s.Format.Block
 	for c, x := range NF4Table {
 		putFloat(s.Scales.Map, c, x)
@@ -72,21 +72,29 @@ func encodeNF4(s *tensor.Stored, v Values) {
 		}
 		encodeParts(s.Data[lo/2:], part)
 	})
-	if s.Format.Nested == 0 {
-		for i, f := range factors {
-			putFloat(s.Scales.Absmax, i, f)
-		}
-		return
+	if slices.ContainsFunc(factors, func(f float32) bool { return !(f <= math.MaxFloat32) }) {
+		return false
 	}
-	nest(s, factors)
+	if s.Format.Nested > 0 {
+		nest(s, factors)
+		return true
+	}
+	for i, f := range factors {
+		putFloat(s.Scales.Absmax, i, f)
+	}
+	return true
 }
 
 // leastFactor stands for a factor of nothing where bitsandbytes divides by it.
 const leastFactor = 1e-38
 
-// scaleBlock brings a block to [-1, 1] and returns its factor.
+// scaleBlock brings a block to [-1, 1] and returns its factor. One with NaN or an infinity has such a factor.
 func scaleBlock(b []float32, block int) float32 {
 	most := largest(b)
+	if !(most <= math.MaxFloat32) {
+		clear(b)
+		return most
+	}
 	if len(b) < block {
 		most = max(most, leastFactor)
 		for i, x := range b {

@@ -25,7 +25,7 @@ type Values func(dst []float32, lo int)
 // codec is how values become what is stored, and back.
 type codec struct {
 	decode func(dst []float32, s tensor.Stored, lo int)
-	encode func(s *tensor.Stored, v Values)
+	encode func(s *tensor.Stored, v Values) bool
 }
 
 var codecs = map[tensor.Code]codec{
@@ -61,12 +61,12 @@ func Named(name string) (k Kind, ok bool) {
 func Decode(dst []float32, s tensor.Stored, lo int) { codecOf(s.Format).decode(dst, s, lo) }
 
 // Encode fills a stored matrix, which has its format, its shape and the memory of its parts, with what stands for these
-// values. They are to be finite.
-func Encode(s *tensor.Stored, v Values) {
+// values. It reports false where one of them is NaN or infinite and has no code.
+func Encode(s *tensor.Stored, v Values) bool {
 	if err := s.Check(); err != nil {
 		panic("quant: " + err.Error())
 	}
-	codecOf(s.Format).encode(s, v)
+	return codecOf(s.Format).encode(s, v)
 }
 
 func codecOf(f tensor.Format) codec {
@@ -82,11 +82,12 @@ func decodePlain(dst []float32, s tensor.Stored, lo int) {
 }
 
 // encodePlain rounds to the type.
-func encodePlain(s *tensor.Stored, v Values) {
+func encodePlain(s *tensor.Stored, v Values) bool {
 	n := s.Format.Type.Size()
 	inParts(s.Shape.Elems(), 1, v, func(part []float32, lo int) {
 		tensor.Store(s.Data[n*lo:], part, s.Format.Type)
 	})
+	return true
 }
 
 // chunk is about how many elements a worker takes at a time.

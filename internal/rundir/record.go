@@ -18,11 +18,13 @@ import (
 
 // Run is run.json without its plan: what a run is made of and how far it is. Each checkpoint holds one too.
 type Run struct {
-	Kind      string              `json:"longlora"` // Kind
-	Version   string              `json:"version"`
-	Go        string              `json:"go"`
-	Kernels   string              `json:"kernels"` // the instruction set or the card, on which last bits depend
-	Positions Positions           `json:"positions"`
+	Kind      string    `json:"longlora"` // Kind
+	Version   string    `json:"version"`
+	Go        string    `json:"go"`
+	Kernels   string    `json:"kernels"` // the instruction set or the card, on which last bits depend
+	Positions Positions `json:"positions"`
+	// how the blocks' frozen linear weights lay, where they were held otherwise than they are stored
+	Weights   string              `json:"weights,omitempty"`
 	Model     Model               `json:"model"`
 	Tokenizer []files.Fingerprint `json:"tokenizer"`
 	Adapter   []files.Fingerprint `json:"adapter"`
@@ -173,6 +175,7 @@ func Write(dir string, r Record) error { return files.WriteSealed(filepath.Join(
 type Head struct {
 	Kind      string          `json:"longlora"`
 	Positions *Positions      `json:"positions"`
+	Weights   string          `json:"weights"`
 	Result    json.RawMessage `json:"result"` // of a finished run
 	Files     json.RawMessage `json:"files"`  // of a checkpoint
 }

@@ -1,10 +1,12 @@
 package tensor
 
 import (
+	"bytes"
 	"encoding/binary"
 	"math"
 	"math/big"
 	"math/rand/v2"
+	"slices"
 	"sort"
 	"testing"
 )
@@ -146,7 +148,7 @@ func TestNarrowIsNearest(t *testing.T) {
 	}
 }
 
-// Widen is the conversion of each element, and takes no other type.
+// Widen is the conversion of each element, Store the way back, and they take no other type.
 func TestWiden(t *testing.T) {
 	for i, d := range []DType{BF16, F16} {
 		var src []byte
@@ -160,11 +162,26 @@ func TestWiden(t *testing.T) {
 				t.Fatalf("%s: element %d is %v, want %v", d, u, got, want)
 			}
 		}
+		again := make([]byte, len(src))
+		Store(again, dst, d)
+		for u, x := range dst {
+			if x == x && !bytes.Equal(again[2*u:2*u+2], src[2*u:2*u+2]) { // NaNs become quiet
+				t.Fatalf("%s: the way back gives another element %d", d, u)
+			}
+		}
+	}
+	plain, again := []float32{1, -0.3, 1e-40, 3e38}, make([]float32, 4)
+	b := make([]byte, 16)
+	if Store(b, plain, F32); binary.LittleEndian.Uint32(b[12:]) != math.Float32bits(3e38) {
+		t.Errorf("float32 is stored as %v", b)
+	}
+	if Widen(again, b, F32); !slices.Equal(again, plain) {
+		t.Errorf("%v of %v", again, plain)
 	}
 	defer func() {
 		if recover() == nil {
-			t.Error("float32 was widened")
+			t.Error("float64 was widened")
 		}
 	}()
-	Widen(make([]float32, 1), make([]byte, 4), F32)
+	Widen(make([]float32, 1), make([]byte, 8), F64)
 }

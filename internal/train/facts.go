@@ -249,16 +249,16 @@ func (s *setup) memoryOf(line func(name, format string, a ...any), what string, 
 	}
 	if s.machine.OnHost {
 		line(what, "%s planned of %s: %s (%s); weights mapped %s", size(p.Host), size(s.planner.Limits.Host),
-			parts("parameters, activations, halos, moved activations, token ids, process", p.Params, p.Act+p.Workspace, p.Halo,
-				p.MovedBytes, p.IDs, p.Base), how, size(p.Weights))
+			parts("parameters, activations, halos, moved activations, encoded weights, token ids, process", p.Params,
+				p.Act+p.Workspace, p.Halo, p.MovedBytes, p.Made, p.IDs, p.Base), how, size(p.Weights))
 		return
 	}
 	line(what, "device: %s planned of %s: %s (%s)", size(p.Device), size(s.planner.Limits.Device),
 		parts("weights, parameters, activations, context and libraries", p.Weights+p.Slots, p.Params, p.Act,
 			p.Context+p.Workspace), how)
 	line("", "host: %s planned of %s: %s", size(p.Host), size(s.planner.Limits.Host),
-		parts("halos, moved activations, streamed weights, trained state, token ids, process", p.Halo, p.MovedBytes,
-			p.Streamed, p.State, p.IDs, p.Base))
+		parts("halos, moved activations, streamed weights, trained state, encoded weights, token ids, process", p.Halo,
+			p.MovedBytes, p.Streamed, p.State, p.Made, p.IDs, p.Base))
 }
 
 // firstRow shows the first row decoded, with its cuts and its scored tokens marked.

@@ -46,8 +46,8 @@ func (s *setup) newRecord() (*Record, error) {
 	r := &Record{Plan: s.plan, Run: rundir.Run{
 		Kind: rundir.Kind, Version: proc.Version(), Go: runtime.Version(), Kernels: kernels(s.be),
 		Positions: s.base.Record(s.pos.Positions), Options: s.options(), Origins: s.origins(),
-		Ranks: s.c.Ranks.Size(), Seed: s.c.Seed, Device: deviceKind(s.be.Name()), DType: s.be.Act().String(),
-		Steps: s.steps, FullSteps: s.fullSteps(),
+		Weights: s.base.Held, Ranks: s.c.Ranks.Size(), Seed: s.c.Seed, Device: deviceKind(s.be.Name()),
+		DType: s.be.Act().String(), Steps: s.steps, FullSteps: s.fullSteps(),
 	}}
 	var err error
 	var weights []string
@@ -110,6 +110,9 @@ func (s *setup) options() map[string]string {
 	g, err := s.c.GroupFor(s.c.Ctx)
 	if err == nil { // as it was when the work was stated
 		out["group-size"] = fmt.Sprint(g)
+	}
+	if s.base.Held == "" {
+		delete(out, "weights") // as runs had it before there was a choice
 	}
 	if s.base.Config.Windows == nil {
 		delete(out, "sliding-window") // without effect

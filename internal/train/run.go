@@ -56,7 +56,7 @@ func Run(ctx context.Context, c *Options, be ops.Backend, log io.Writer) (rundir
 		return r.reported(), nil
 	}
 	if err := proc.Intact(r.start); err != nil {
-		return rundir.Result{}, err
+		return rundir.Result{}, r.base.Blame(err)
 	}
 	defer r.engine.Close()
 	if err := r.loop(ctx); err != nil {

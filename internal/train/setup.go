@@ -114,7 +114,10 @@ func (s *setup) openBase() error {
 			return err
 		}
 	}
-	return s.base.ChooseWindow(c.Window, c.Adapter)
+	if err := s.base.ChooseWindow(c.Window, c.Adapter); err != nil || c.Tune == "full" {
+		return err
+	}
+	return s.base.ChooseWeights(c.Weights, c.Adapter, false)
 }
 
 // openData reads and packs the rows, and those for validation.
@@ -177,12 +180,8 @@ func (s *setup) pose() (err error) {
 		return err
 	}
 	s.request = s.c.Request(func(c plan.Training) (plan.Work, error) {
-		tr, err := c.Trains(s.base, s.base.Desc())
-		if err != nil {
-			return plan.Work{}, err
-		}
 		c.Steps = s.steps
-		w, err := c.Step(s.base.Desc(), tr, s.base.Format)
+		w, err := c.Of(s.base, s.planner.OnHost)
 		w.Cuts = s.set.Cut() || s.set.Padded() && c.Batch > 1
 		w.IDs += s.order.Bytes()
 		return w, err
