@@ -85,7 +85,7 @@ func merge(c *cobra.Command, m cli.Merge, json bool) error {
 	}
 	o := lora.MergeOptions{Base: onto.Weights, Desc: onto.Desc(), Adapter: onto.Adapter, Scale: m.Scale, Trained: trained,
 		Positions: pos.Positions, Changed: pos.Changed, Window: base.Window, Out: m.Out, ShardSize: m.ShardSize,
-		Threads: m.Threads}
+		Threads: m.Threads, Log: c.ErrOrStderr()}
 	if ok {
 		o.DType = &d
 	}

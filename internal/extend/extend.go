@@ -245,7 +245,7 @@ func (e *extension) merge(ctx context.Context) error {
 	}
 	o := lora.MergeOptions{Base: e.base.Weights, Desc: e.base.Desc(), Adapter: &ckpt.Adapter{}, Scale: 1,
 		Positions: e.pos.Positions, Changed: e.pos.Changed, Window: e.base.Window, Out: out, ShardSize: 5 << 30,
-		Threads: e.cfg.Threads}
+		Threads: e.cfg.Threads, Log: e.log}
 	if e.cfg.DoTrain {
 		b, err := load.Open(e.cfg.Model, filepath.Join(e.cfg.Out, rundir.AdapterDir))
 		if err != nil {

@@ -15,6 +15,7 @@ import (
 	"longlora/internal/rope"
 	"longlora/internal/s2attn"
 	"longlora/internal/tensor"
+	"longlora/internal/ui"
 )
 
 // MergeOptions say what is merged into what.
@@ -32,6 +33,7 @@ type MergeOptions struct {
 	Out       string
 	ShardSize int64
 	Threads   int                    // 0: all cores
+	Log       io.Writer              // where the merging of a large checkpoint shows; nil: nowhere
 	Written   func(dir string) error // called with the folder when all is in it, before it gets its name; nil: not
 }
 
@@ -82,9 +84,11 @@ func Merge(ctx context.Context, o MergeOptions) (Merged, error) {
 		}})
 	}
 	res.Tensors = len(outs)
+	done := o.show(outs)
 	if err := proc.Intact(func() error { return ckpt.WriteSharded(stage.Dir, outs, o.ShardSize) }); err != nil {
 		return res, err
 	}
+	done()
 	res.Changed, res.Same = stream.Changed, stream.Same
 	if d := stream.Distance; d != nil {
 		res.Distance = &Distance{math.Sqrt(d.Base), math.Sqrt(d.Adapter)}
@@ -101,6 +105,36 @@ func Merge(ctx context.Context, o MergeOptions) (Merged, error) {
 		}
 	}
 	return res, stage.Commit("config.json")
+}
+
+// worthShowing is the size from which on writing takes long enough to be shown.
+const worthShowing = 1 << 28
+
+// show has tensors show how much of them is written, where that takes long; done is called when all are.
+func (o *MergeOptions) show(outs []ckpt.Out) (done func()) {
+	const unit = 1 << 20
+	size := func(t ckpt.Out) int { return t.Shape.Elems() * t.DType.Size() }
+	total, written := 0, 0
+	for _, t := range outs {
+		total += size(t)
+	}
+	if o.Log == nil || total < worthShowing {
+		return func() {}
+	}
+	bar := ui.NewProgress(o.Log, "merging, MiB", total/unit, 0)
+	for i := range outs {
+		t := &outs[i]
+		write := t.Write
+		t.Write = func(w io.Writer) error {
+			bar.At(written/unit, t.Name)
+			written += size(*t)
+			return write(w)
+		}
+	}
+	return func() {
+		bar.At(total/unit, o.Out)
+		bar.Done()
+	}
 }
 
 // writeConfig writes config.json with the positions and the type, and carries the other files over.

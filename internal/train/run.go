@@ -15,6 +15,7 @@ import (
 	"longlora/internal/ops"
 	"longlora/internal/proc"
 	"longlora/internal/rundir"
+	"longlora/internal/ui"
 )
 
 // GCPercent keeps Go's heap close to what is alive: the token ids are most of it, and garbage as large as they are
@@ -62,6 +63,7 @@ func Run(ctx context.Context, c *Options, be ops.Backend, log io.Writer) (rundir
 	if err := r.loop(ctx); err != nil {
 		return rundir.Result{}, r.base.Blame(err)
 	}
+	ui.Fact(log, "writing", "%s", c.Out)
 	if err := r.finish(); err != nil {
 		return rundir.Result{}, r.base.Blame(err)
 	}
