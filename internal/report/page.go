@@ -101,9 +101,13 @@ func Dir(dir string, log io.Writer) (*Page, error) {
 		return p, nil
 	}
 	if files.Exists(filepath.Join(dir, rundir.ExtensionFile)) {
-		return nil, errs.Dataf("%s: extend has not finished here, there is no %s; the same extend command goes on, and "+
-			"longlora report %s shows the training so far",
-			dir, rundir.ReportFile, filepath.Join(dir, rundir.AdapterDir))
+		if adapter := filepath.Join(dir, rundir.AdapterDir); files.Exists(filepath.Join(adapter, rundir.MetricsFile)) {
+			p.Notes = append(p.Notes, "extend has not finished here: this is the training so far, and nothing is judged yet. "+
+				"The same extend command goes on.")
+			return p, p.addTraining(adapter, log)
+		}
+		return nil, errs.Dataf("%s: extend has not finished here, there is no %s and no step of training yet; the same extend "+
+			"command goes on", dir, rundir.ReportFile)
 	}
 	return nil, errs.Dataf("%s is no run: it holds neither %s (training), %s (extend) nor %s (eval %s)", dir,
 		rundir.MetricsFile, rundir.ReportFile, rundir.ResultsFile, errs.Option("out"))

@@ -321,6 +321,18 @@ func TestBadFolders(t *testing.T) {
 	}
 }
 
+// Of an extend that has not finished its training is shown.
+func TestUnfinishedExtend(t *testing.T) {
+	dir := t.TempDir()
+	testkit.Write(t, filepath.Join(dir, rundir.ExtensionFile), "{}")
+	testkit.Write(t, filepath.Join(dir, "adapter", rundir.MetricsFile), metrics(4))
+	p, err := Dir(dir, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wants(t, written(t, p), "extend has not finished here: this is the training so far", "4 steps", "Throughput")
+}
+
 // A page takes the place of a page at most.
 func TestCheckFile(t *testing.T) {
 	dir := t.TempDir()
