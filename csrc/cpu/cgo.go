@@ -176,11 +176,14 @@ func cbool(b bool) C.int32_t {
 var kinds = map[tensor.DType]C.int32_t{tensor.F32: C.LL_F32, tensor.BF16: C.LL_BF16, tensor.F16: C.LL_F16}
 
 func (m Matrix) c() C.ll_matrix_t {
-	q := m.NF4
+	q := m.Codes
 	if q == nil {
 		return C.ll_matrix_t{p: m.P, _type: kinds[m.Type]}
 	}
 	at := func(b []byte) *C.uint8_t { return (*C.uint8_t)(unsafe.SliceData(b)) }
+	if q.Format.Code == tensor.FP8 {
+		return C.ll_matrix_t{p: m.P, _type: C.LL_FP8, block: i64(q.Shape[1]), absmax: at(q.Scales.Absmax)}
+	}
 	return C.ll_matrix_t{p: m.P, _type: C.LL_NF4, values: kinds[q.Format.Type], block: i64(q.Format.Block),
 		nested: i64(q.Format.Nested),
 		map_:   at(q.Scales.Map), absmax: at(q.Scales.Absmax), nested_map: at(q.Scales.NestedMap),

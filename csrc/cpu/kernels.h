@@ -5,15 +5,16 @@
 
 #include <stdint.h>
 
-enum { LL_F32 = 0, LL_BF16 = 1, LL_F16 = 2, LL_NF4 = 3 };
+enum { LL_F32 = 0, LL_BF16 = 1, LL_F16 = 2, LL_NF4 = 3, LL_FP8 = 4 };
 
 // A matrix of any format: elements of a type one after the other, or NF4 codes, of which element 2j is the high half of
 // byte j. An NF4 element is map[code]·factor rounded to the type `values`; its block's factor is absmax[block] or,
-// nested, nested_map[absmax[block]]·nested_absmax[block/nested] + offset. Floats may lie anywhere, as in a file.
+// nested, nested_map[absmax[block]]·nested_absmax[block/nested] + offset. An FP8 element is an e4m3fn float times its
+// row's factor absmax[row], `block` being a row's length. Floats may lie anywhere, as in a file.
 typedef struct {
     const void *p;
-    int32_t type;                                 // LL_F32, LL_BF16, LL_F16 or LL_NF4
-    int32_t values;                               // from here on of LL_NF4
+    int32_t type;                                 // LL_F32 and so on
+    int32_t values;                               // from here on of codes
     int64_t block, nested;                        // nested 0: absmax are floats
     const uint8_t *map_, *absmax, *nested_map, *nested_absmax;
     float offset;

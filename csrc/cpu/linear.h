@@ -166,6 +166,30 @@ static __attribute__((noinline)) void FN(nf4)(float *out, const ll_matrix_t *m, 
     }
 }
 
+// n values of an FP8 matrix from element e on. A float of 8 bits, shifted to where float32 has exponent and fraction, is
+// 2^-120 times too small.
+static __attribute__((noinline)) void FN(fp8)(float *out, const ll_matrix_t *m, int64_t e, int64_t n) {
+    const uint8_t *codes = m->p;
+    for (int64_t end = e + n; e < end;) {
+        int64_t row = e / m->block, len = (row + 1) * m->block < end ? (row + 1) * m->block - e : end - e;
+        float f = load1(m->absmax, row);
+        for (int64_t i = 0; i < len; i++) {
+            uint32_t c = codes[e + i], a = c & 0x7f, u = (a == 0x7f ? 0x7fc00000 : a << 20) | (c & 0x80) << 24;
+            float x;
+            memcpy(&x, &u, 4);
+            out[i] = x * 0x1p120f * f;
+        }
+        out += len;
+        e += len;
+    }
+}
+
+// n values of a matrix of codes from element e on.
+INLINE void coded(float *out, const ll_matrix_t *m, int64_t e, int64_t n) {
+    if (m->type == LL_NF4) FN(nf4)(out, m, e, n);
+    else FN(fp8)(out, m, e, n);
+}
+
 // B[k0..k0+kc, n0..n0+nr) into bp[k][NR], zero beyond nr; NR is twice VL.
 INLINE void pack(float *bp, const void *b, int32_t type, int64_t brs, int64_t bcs, int64_t k0, int64_t kc, int64_t n0,
                  int64_t nr) {
@@ -197,10 +221,10 @@ static void FN(pack_b)(float *bp, const ll_term_t *t, int64_t k0, int64_t kc, in
     else if (t->b.type == LL_F16) pack(bp, b, LL_F16, brs, bcs, k0, kc, n0, nr);
     else if (bcs == 1) {
         if (nr < NR) memset(bp, 0, kc * NR * 4);
-        for (int64_t k = 0; k < kc; k++) FN(nf4)(bp + k * NR, &t->b, (k0 + k) * brs + n0, nr);
+        for (int64_t k = 0; k < kc; k++) coded(bp + k * NR, &t->b, (k0 + k) * brs + n0, nr);
     } else {
         float rows[NR * KC];
-        for (int64_t j = 0; j < nr; j++) FN(nf4)(rows + j * KC, &t->b, (n0 + j) * bcs + k0, kc);
+        for (int64_t j = 0; j < nr; j++) coded(rows + j * KC, &t->b, (n0 + j) * bcs + k0, kc);
         pack(bp, rows, LL_F32, 1, KC, 0, kc, 0, nr);
     }
 }
@@ -333,15 +357,15 @@ INLINE void gemv(float *y, const float *x, const void *w, int32_t type, int64_t 
     for (int64_t o = 4 * q; o < out; o++) dots(y + o, x, (const char *)w + o * row, type, 1, in, in, 1024);
 }
 
-// The same of an NF4 matrix, of whose rows a piece at a time is made floats; bits are those of the floats.
-static void FN(gemv_nf4)(float *y, const float *x, const ll_matrix_t *w, int64_t first, int64_t out, int64_t in) {
+// The same of a matrix of codes, of whose rows a piece at a time is made floats; bits are those of the floats.
+static void FN(gemv_coded)(float *y, const float *x, const ll_matrix_t *w, int64_t first, int64_t out, int64_t in) {
     float row[KC];
     for (int64_t o = 0; o < out; o++) {
         V s[2] = {vset(0), vset(0)};
         y[o] = 0;
         for (int64_t at = 0; at < in; at += KC) {
             int64_t n = in - at < KC ? in - at : KC, i = 0;
-            FN(nf4)(row, w, (first + o) * in + at, n);
+            coded(row, w, (first + o) * in + at, n);
             for (; i + 2 * VL <= n; i += 2 * VL) {
                 s[0] += vload(row + i) * vload(x + at + i);
                 s[1] += vload(row + i + VL) * vload(x + at + i + VL);
@@ -357,5 +381,5 @@ void FN(gemv)(float *y, const float *x, const ll_matrix_t *w, int64_t first, int
     if (w->type == LL_F32) gemv(y, x, (const float *)w->p + first * in, LL_F32, out, in);
     else if (w->type == LL_BF16) gemv(y, x, (const uint16_t *)w->p + first * in, LL_BF16, out, in);
     else if (w->type == LL_F16) gemv(y, x, (const uint16_t *)w->p + first * in, LL_F16, out, in);
-    else FN(gemv_nf4)(y, x, w, first, out, in);
+    else FN(gemv_coded)(y, x, w, first, out, in);
 }

@@ -97,13 +97,13 @@ func (t Term) block(n0, n1 int) ([]float32, int) {
 }
 
 // plain reports whether the elements are floats as they lie.
-func (m Matrix) plain() bool { return m.NF4 == nil && m.Type == tensor.F32 }
+func (m Matrix) plain() bool { return m.Codes == nil && m.Type == tensor.F32 }
 
 // row fills dst with the elements from i on.
 func (m Matrix) row(dst []float32, i int) {
 	switch {
-	case m.NF4 != nil:
-		quant.Decode(dst, *m.NF4, i)
+	case m.Codes != nil:
+		quant.Decode(dst, *m.Codes, i)
 	case m.Type == tensor.F32:
 		copy(dst, floats(unsafe.Add(m.P, 4*i), len(dst)))
 	default:

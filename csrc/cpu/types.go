@@ -8,11 +8,11 @@ import (
 
 type ptr = unsafe.Pointer
 
-// Matrix is a matrix of any format: elements of a type from P on, or NF4.
+// Matrix is a matrix of any format: elements of a type from P on, or codes.
 type Matrix struct {
-	P    ptr
-	Type tensor.DType   // F32, BF16 or F16
-	NF4  *tensor.Stored // nil where the elements lie as they are
+	P     ptr
+	Type  tensor.DType   // F32, BF16 or F16
+	Codes *tensor.Stored // NF4 or FP8; nil where the elements lie as they are
 }
 
 // Term is one product of a sum of products: Alpha·A·B with A (m,K) as A[i·ARS+k·ACS] and B (K,n) as

@@ -61,6 +61,13 @@ func Run(ctx context.Context, c Options, be ops.Backend, log io.Writer) ([]Resul
 	if err != nil {
 		free = math.MaxInt64 // where the system does not say it, it must say no by itself
 	}
+	note, err := load.CheckProducts(c.At[0].Products, c.At[0].Weights, m.OnHost)
+	if err != nil {
+		return nil, err
+	}
+	if note != "" {
+		fmt.Fprintf(log, "note: %s\n", note)
+	}
 	// A device copies every layer's weights for itself, so the copies may come from one layer's.
 	weights := load.NewStandIn(d, m.OnHost, c.At[0].Weights)
 	if weights.Size() > free {

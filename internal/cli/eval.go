@@ -40,6 +40,7 @@ func (v *Values) Eval() (o eval.Options, report string, err error) {
 	o.Ctx, o.Stride, o.Limit, o.Protocol = v.lengths("ctx"), v.tokens("stride"), v.whole("limit"), v.text("protocol")
 	o.Trials, o.Depths, o.Seed, o.Words = v.whole("trials"), v.whole("depths"), v.seed("seed"), v.text("passkey-template")
 	o.Haystack, o.StreamLayers, o.Weights = v.text("haystack"), v.count("stream-layers"), v.text("weights")
+	o.Products = v.text("products")
 	if v.InFile("out") && files.SameDir(o.Out, o.Adapter) {
 		o.Out = "" // of the training run that shares the file
 	}
@@ -62,7 +63,7 @@ func (v *Values) Generate() (o eval.Continuation, prompt, file string, err error
 	o.Memory, o.Window, o.Model, o.Adapter = v.memory(), v.window(), v.text("model"), v.text("adapter")
 	o.Chat, o.Template, o.System, o.Stop = v.truth("chat"), v.text("template"), v.text("system"), v.texts("stop")
 	o.MaxTokens, o.Fewer, o.Overlong = v.tokens("max-tokens"), !v.Given("max-tokens"), v.text("overlong")
-	o.StreamLayers, o.Weights = v.count("stream-layers"), v.text("weights")
+	o.StreamLayers, o.Weights, o.Products = v.count("stream-layers"), v.text("weights"), v.text("products")
 	o.Temperature, o.TopP, o.Seed = v.real("temperature"), v.real("top-p"), v.seed("seed")
 	if o.System != "" && !o.Chat {
 		return o, "", "", errs.Usagef("--system: without --chat the prompt is taken as it is; add --chat")

@@ -12,8 +12,6 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"longlora/internal/load"
-	"longlora/internal/quant"
 	"longlora/internal/train"
 )
 
@@ -121,14 +119,6 @@ func processes(value string) string {
 		return "not all, or a number from 1 to 1024"
 	}
 	return ""
-}
-
-// held is a check of how weights are held.
-func held(value string) string {
-	if _, ok := quant.Named(value); ok || value == load.AsStored {
-		return ""
-	}
-	return "this version does not hold weights so; use nf4 or bf16"
 }
 
 // size is a check of a number of bytes.

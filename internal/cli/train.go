@@ -93,7 +93,7 @@ func (v *Values) step(ctx int) (plan.Training, error) {
 			Given:     v.given("rank", "alpha", "rslora", "targets", "train-embed", "train-norm", "train-head"),
 		},
 		Tile: v.tokens("tile"), KeepActivations: v.text("keep-activations"), MoveLayers: v.whole("move-layers"),
-		StreamLayers: v.count("stream-layers"), Weights: v.text("weights"),
+		StreamLayers: v.count("stream-layers"), Weights: v.text("weights"), Products: v.text("products"),
 	}, err
 }
 

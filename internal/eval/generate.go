@@ -15,6 +15,7 @@ import (
 	"longlora/internal/data"
 	"longlora/internal/errs"
 	"longlora/internal/load"
+	"longlora/internal/machine"
 	"longlora/internal/model"
 	"longlora/internal/ops"
 	"longlora/internal/plan"
@@ -43,6 +44,7 @@ type Continuation struct {
 	Model, Adapter   string
 	Window           *s2attn.Choice // nil: as beside the adapter, or as the model has them
 	Weights          string         // how frozen linear weights are held: "" or auto as beside the adapter
+	Products         string         // how those in fp8 are multiplied: see load.CheckProducts
 	Positions        Asked
 	Chat             bool
 	Template, System string // of a chat
@@ -68,6 +70,9 @@ func Generate(ctx context.Context, g Continuation, prompt string, be ops.Backend
 		return nil, err
 	}
 	if err := base.ChooseWeights(g.Weights, g.Adapter, true); err != nil {
+		return nil, err
+	}
+	if err := base.ChooseProducts(g.Products, machine.Here(be).OnHost); err != nil {
 		return nil, err
 	}
 	for _, n := range base.Notes {

@@ -69,6 +69,7 @@ type Options struct {
 	StreamLayers   *int           // nil: the planner's choice
 	Window         *s2attn.Choice // nil: as beside the adapter, or as the model has them
 	Weights        string         // how frozen linear weights are held: "" or auto as beside the adapter
+	Products       string         // how those in fp8 are multiplied: see load.CheckProducts
 	Asked          Asked
 	Documents      data.Options // how documents are read
 	Models         []string
@@ -227,6 +228,9 @@ func (e *evaluation) items(ctx context.Context) (items []*item, err error) {
 		return nil, err
 	}
 	if e.engine, err = newEngine(e.be, e.base, e.cfg.Memory, e.cfg.StreamLayers); err != nil {
+		return nil, err
+	}
+	if err := e.base.ChooseProducts(e.cfg.Products, e.engine.planner.OnHost); err != nil {
 		return nil, err
 	}
 	for _, n := range e.base.Notes {

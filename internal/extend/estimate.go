@@ -66,7 +66,8 @@ func (e *extension) job(dir string, pos *rope.Positions, window *s2attn.Choice) 
 		Memory: e.cfg.Memory, StreamLayers: e.cfg.StreamLayers, Options: s2attn.Options{Attn: "full"}, Window: window,
 		Models: []string{dir},
 		Tasks:  []string{"ppl", "passkey"}, Stride: stride, Limit: e.cfg.EvalLimit, Protocol: protocol,
-		Weights: e.cfg.Weights, Trials: e.cfg.Trials, Depths: e.cfg.Depths, Seed: e.cfg.Seed, Words: e.cfg.Words,
+		Weights: e.cfg.Weights, Products: e.cfg.Products,
+		Trials: e.cfg.Trials, Depths: e.cfg.Depths, Seed: e.cfg.Seed, Words: e.cfg.Words,
 	}
 	for _, l := range e.rep.Lengths {
 		c.Ctx = append(c.Ctx, l.Ctx)

@@ -29,6 +29,7 @@ type Training struct {
 	MoveLayers      int      // -1: the planner's choice
 	StreamLayers    *int     // nil: the planner's choice
 	Weights         string   // how frozen linear weights are held: load.AsStored, or the name of a quant.Kind
+	Products        string   // how those in fp8 are multiplied: see load.CheckProducts
 }
 
 // Step is the step that the options state for a model, with its validation, but for what its data take.

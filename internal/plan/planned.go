@@ -133,6 +133,10 @@ func Run(c Options, m machine.Machine) (*Planned, error) {
 	if err != nil {
 		return nil, err
 	}
+	products, err := load.CheckProducts(c.Products, s.held(c), m.OnHost)
+	if err != nil {
+		return nil, err
+	}
 	longest, r := -1, s.request(c.Training, m.OnHost)
 	if c.MaxCtx {
 		if longest, err = p.another().longest(r.At); err != nil {
@@ -149,6 +153,9 @@ func Run(c Options, m machine.Machine) (*Planned, error) {
 	positions, notes, err := s.check(c, r.Ctx)
 	if err != nil {
 		return nil, err
+	}
+	if products != "" {
+		notes = append(notes, "note: "+products)
 	}
 	choosing, err := p.choosing(w)
 	if err != nil {
@@ -254,6 +261,14 @@ func newSubject(c Options) (subject, error) {
 		s.name, s.desc = c.Model, s.opened.Desc()
 	}
 	return s, err
+}
+
+// held says how frozen linear weights are held.
+func (s subject) held(c Options) string {
+	if s.opened.Config == nil {
+		return c.Weights
+	}
+	return s.opened.Held
 }
 
 // check refuses a context that training would refuse, and says the positions that it would use.

@@ -5,6 +5,9 @@
 // with double quantisation that is a code too, and the factor NestedMap[code]·NestedAbsmax + Offset, product and sum
 // each rounded to float32.
 //
+// FP8 is e4m3fn with a factor a row: element e has a code of 8 bits, and its value is that float times its row's Absmax,
+// rounded once. The factor is the row's largest magnitude over 448, which is the largest that e4m3fn has.
+//
 // A way of storing is an entry of codecs; one that a user may choose by name is an entry of Kinds besides.
 package quant
 
@@ -31,6 +34,7 @@ type codec struct {
 var codecs = map[tensor.Code]codec{
 	tensor.Plain: {decodePlain, encodePlain},
 	tensor.NF4:   {decodeNF4, encodeNF4},
+	tensor.FP8:   {decodeFP8, encodeFP8},
 }
 
 // Kind is a way of storing frozen weights that has a name.
@@ -43,6 +47,9 @@ type Kind struct {
 // Kinds are all of them.
 var Kinds = []Kind{
 	{Name: "bf16", Format: func(tensor.DType) tensor.Format { return tensor.Dense(tensor.BF16) }},
+	{Name: "fp8", Fewer: true, Format: func(tensor.DType) tensor.Format {
+		return tensor.Format{Type: tensor.F32, Code: tensor.FP8}
+	}},
 	{Name: "nf4", Fewer: true, Format: func(d tensor.DType) tensor.Format {
 		return tensor.Format{Type: d, Code: tensor.NF4, Block: 64, Nested: 256}
 	}},

@@ -11,6 +11,8 @@ const (
 	// NF4 are codes of 4 bits into a table of 16 values, which a factor of the block scales (QLoRA, arXiv 2305.14314, sec.
 	// 3), as bitsandbytes stores them: package quant.
 	NF4
+	// FP8 are floats of 8 bits, e4m3fn (FP8 Formats for Deep Learning, arXiv 2209.05433), which a factor of the row scales.
+	FP8
 )
 
 // Format is how the elements of a matrix are stored: one after the other as they are, or as codes of fewer bits beside
@@ -18,8 +20,8 @@ const (
 type Format struct {
 	Type   DType // of the values: plain elements are stored in it, others are rounded to it
 	Code   Code
-	Block  int // elements, row-major, that share a factor
-	Nested int // factors that share a factor of their own, being codes of 8 bits themselves; 0 where they are float32
+	Block  int // of NF4: elements, row-major, that share a factor
+	Nested int // of NF4: factors that share a factor of their own, being codes of 8 bits themselves; 0 where they are float32
 }
 
 // Dense is the format of elements that are stored as they are.
@@ -40,6 +42,10 @@ func (f Format) Parts(s Shape) (p Parts, ok bool) {
 		return p, ok
 	}
 	n := p.Data / int64(f.Type.Size())
+	if f.Code == FP8 {
+		p.Data, p.Absmax = n, 4*int64(Shape(s[:max(len(s)-1, 0)]).Elems())
+		return p, true
+	}
 	p.Data, p.Map = (n+1)/2, 4*16
 	p.Absmax = (n + int64(f.Block) - 1) / int64(f.Block)
 	if f.Nested == 0 {
@@ -79,6 +85,8 @@ func (f Format) String() string {
 	switch {
 	case f.Code == Plain:
 		return f.Type.String()
+	case f.Code == FP8:
+		return "FP8 (a factor a row)"
 	case f.Nested > 0:
 		return fmt.Sprintf("NF4 (blocks of %d, double quantisation)", f.Block)
 	}
@@ -97,7 +105,7 @@ type Stored struct {
 // Scales are what codes are made values with; nothing of plain elements.
 type Scales struct {
 	Map          []byte  // (16) float32, the values that codes stand for
-	Absmax       []byte  // by block its factor: float32, or a code where factors are nested
+	Absmax       []byte  // by block, or row of FP8, its factor: float32, or a code where factors are nested
 	NestedMap    []byte  // (256) float32, the values that those codes stand for
 	NestedAbsmax []byte  // (blocks of factors) float32
 	Offset       float32 // added to a nested factor
@@ -114,7 +122,7 @@ func (s Stored) Check() error {
 	return nil
 }
 
-// Rows are rows [lo, hi) of a matrix. Those of codes can be taken where a block, and a block of factors, begins.
+// Rows are rows [lo, hi) of a matrix. Those of NF4 can be taken where a block, and a block of factors, begins.
 func (s Stored) Rows(lo, hi int) (Stored, error) {
 	f, cols := s.Format, s.Shape[1]
 	out := Stored{Format: f, Shape: Shape{hi - lo, cols}, Scales: s.Scales}
@@ -125,6 +133,12 @@ func (s Stored) Rows(lo, hi int) (Stored, error) {
 		return out, nil
 	}
 	from, to := lo*cols, hi*cols
+	if f.Code == FP8 {
+		if s.Data != nil {
+			out.Data, out.Scales.Absmax = s.Data[from:to], s.Scales.Absmax[4*lo:4*hi]
+		}
+		return out, nil
+	}
 	if from%f.Block != 0 || from%2 != 0 || f.Nested > 0 && from/f.Block%f.Nested != 0 {
 		return out, fmt.Errorf("row %d of a matrix of shape %v %s does not begin a block", lo, s.Shape, f)
 	}

@@ -15,13 +15,15 @@ func TestFormat(t *testing.T) {
 	}{
 		{Dense(F32), Shape{3, 5}, Parts{Data: 60}}, {Dense(BF16), Shape{3, 5}, Parts{Data: 30}}, {Dense(F16), Shape{7}, Parts{Data: 14}},
 		{Dense(BF16), Shape{0, 5}, Parts{}},
+		{Format{Type: F32, Code: FP8}, Shape{3, 43}, Parts{Data: 129, Absmax: 12}},
+		{Format{Type: F32, Code: FP8}, Shape{0, 43}, Parts{}},
 		{nf4(64, 0), Shape{4, 64}, Parts{Data: 128, Map: 64, Absmax: 16}},
 		{nf4(64, 0), Shape{3, 43}, Parts{Data: 65, Map: 64, Absmax: 12}}, // 129 codes, three blocks
 		{nf4(64, 256), Shape{300, 64}, Parts{Data: 9600, Map: 64, Absmax: 300, NestedMap: 1024, NestedAbsmax: 8}},
 	} {
 		p, ok := c.f.Parts(c.s)
 		n, _ := c.f.Bytes(c.s)
-		if sum := p.Data + p.Map + p.Absmax + p.NestedMap + p.NestedAbsmax; !ok || p != c.want || n != sum || c.f.Dense() != (p.Map == 0) {
+		if sum := p.Data + p.Map + p.Absmax + p.NestedMap + p.NestedAbsmax; !ok || p != c.want || n != sum || c.f.Dense() != (c.f.Code == Plain) {
 			t.Errorf("%s of %v: %+v, %d bytes; want %+v", c.f, c.s, p, n, c.want)
 		}
 		s := Stored{c.f, c.s, make([]byte, p.Data), Scales{Map: make([]byte, p.Map), Absmax: make([]byte, p.Absmax),

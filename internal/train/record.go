@@ -13,6 +13,7 @@ import (
 	"longlora/internal/data"
 	"longlora/internal/errs"
 	"longlora/internal/files"
+	"longlora/internal/load"
 	"longlora/internal/ops"
 	"longlora/internal/plan"
 	"longlora/internal/proc"
@@ -113,6 +114,9 @@ func (s *setup) options() map[string]string {
 	}
 	if s.base.Held == "" {
 		delete(out, "weights") // as runs had it before there was a choice
+	}
+	if s.base.Held != load.InFP8 || s.c.Products == load.AsStored {
+		delete(out, "products") // without effect, or as if it were not there
 	}
 	if s.base.Config.Windows == nil {
 		delete(out, "sliding-window") // without effect

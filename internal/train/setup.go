@@ -114,10 +114,15 @@ func (s *setup) openBase() error {
 			return err
 		}
 	}
-	if err := s.base.ChooseWindow(c.Window, c.Adapter); err != nil || c.Tune == "full" {
+	if err := s.base.ChooseWindow(c.Window, c.Adapter); err != nil {
 		return err
 	}
-	return s.base.ChooseWeights(c.Weights, c.Adapter, false)
+	if c.Tune != "full" {
+		if err := s.base.ChooseWeights(c.Weights, c.Adapter, false); err != nil {
+			return err
+		}
+	}
+	return s.base.ChooseProducts(c.Products, s.machine.OnHost)
 }
 
 // openData reads and packs the rows, and those for validation.

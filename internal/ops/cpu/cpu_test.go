@@ -116,37 +116,67 @@ func TestNF4(t *testing.T) {
 						s.Scales = tensor.Scales{Map: s.Scales.Map, Absmax: random(p.Absmax), NestedMap: numbers(p.NestedMap, scale),
 							NestedAbsmax: numbers(p.NestedAbsmax, 1), Offset: float32(scale)}
 					}
-					codes, err := b.Weight(s)
-					if err != nil {
-						t.Fatal(err)
-					}
-					v := make([]float32, out*in)
-					quant.Decode(v, s, 0)
-					values := floatTensor(t, b, v, out, in)
-					x, dy := floatTensor(t, b, nil, n, in), floatTensor(t, b, nil, n, out)
-					for i := range x.F32() {
-						x.F32()[i] = float32(r.NormFloat64())
-					}
-					for i := range dy.F32() {
-						dy.F32()[i] = float32(r.NormFloat64())
-					}
-					var y, dx [2]ops.Tensor
-					for i, w := range []ops.Weight{codes, ops.WeightOf(values)} {
-						y[i], dx[i] = floatTensor(t, b, nil, n, out), floatTensor(t, b, nil, n, in)
-						l := &ops.Linear{W: w}
-						b.LinearForward(x, ops.Tensor{}, []ops.Proj{{L: l, Y: y[i]}})
-						b.LinearBackward(dx[i], ops.Tensor{}, ops.Tensor{}, []ops.ProjGrad{{L: l, DY: dy}})
-					}
-					same := slices.Equal(y[0].F32(), y[1].F32())
-					if n <= decodeRows { // dot products, whose last few summands are added up apart
-						same = testkit.Relative(y[0].F32(), y[1].F32()) < 1e-6
-					}
-					if !same || !slices.Equal(dx[0].F32(), dx[1].F32()) {
-						t.Errorf("%s, %d rows, %s of %d by %d: other bits than its values give", set, n, s.Format, out, in)
-					}
+					sameAsValues(t, b, s, n, r)
 				}
 			}
 		}
+	}
+}
+
+// Products with an FP8 matrix, too.
+func TestFP8(t *testing.T) {
+	r := rand.New(rand.NewPCG(9, 10))
+	for set := kernels.Plain; set <= kernels.Best(); set++ {
+		b := NewSet(2, set)
+		for _, c := range [][3]int{{1, 96, 64}, {4, 77, 333}, {50, 70, 320}, {30, 129, 130}, {61, 64, 1}, {20, 33, 65}} {
+			n, out, in := c[0], c[1], c[2]
+			s := tensor.Stored{Format: tensor.Format{Type: tensor.F32, Code: tensor.FP8}, Shape: tensor.Shape{out, in}}
+			for range out {
+				s.Scales.Absmax = binary.LittleEndian.AppendUint32(s.Scales.Absmax, math.Float32bits(float32(r.NormFloat64())))
+			}
+			for range out * in {
+				code := byte(r.Uint32())
+				if code&0x7f == 0x7f { // NaN
+					code--
+				}
+				s.Data = append(s.Data, code)
+			}
+			sameAsValues(t, b, s, n, r)
+		}
+	}
+}
+
+// sameAsValues compares products of n rows with a matrix of codes and with its values.
+func sameAsValues(t *testing.T, b *Backend, s tensor.Stored, n int, r *rand.Rand) {
+	t.Helper()
+	out, in := s.Shape[0], s.Shape[1]
+	codes, err := b.Weight(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := make([]float32, out*in)
+	quant.Decode(v, s, 0)
+	values := floatTensor(t, b, v, out, in)
+	x, dy := floatTensor(t, b, nil, n, in), floatTensor(t, b, nil, n, out)
+	for i := range x.F32() {
+		x.F32()[i] = float32(r.NormFloat64())
+	}
+	for i := range dy.F32() {
+		dy.F32()[i] = float32(r.NormFloat64())
+	}
+	var y, dx [2]ops.Tensor
+	for i, w := range []ops.Weight{codes, ops.WeightOf(values)} {
+		y[i], dx[i] = floatTensor(t, b, nil, n, out), floatTensor(t, b, nil, n, in)
+		l := &ops.Linear{W: w}
+		b.LinearForward(x, ops.Tensor{}, []ops.Proj{{L: l, Y: y[i]}})
+		b.LinearBackward(dx[i], ops.Tensor{}, ops.Tensor{}, []ops.ProjGrad{{L: l, DY: dy}})
+	}
+	same := slices.Equal(y[0].F32(), y[1].F32())
+	if n <= decodeRows { // dot products, whose last few summands are added up apart
+		same = testkit.Relative(y[0].F32(), y[1].F32()) < 1e-6
+	}
+	if !same || !slices.Equal(dx[0].F32(), dx[1].F32()) {
+		t.Errorf("%s, %d rows, %s of %d by %d: other bits than its values give", b.Set(), n, s.Format, out, in)
 	}
 }
 

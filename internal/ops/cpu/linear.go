@@ -5,7 +5,6 @@ import (
 
 	kernels "longlora/csrc/cpu"
 	"longlora/internal/ops"
-	"longlora/internal/tensor"
 )
 
 // decodeRows is the most rows that go through dot products instead of packed panels: below it, reading the
@@ -17,9 +16,9 @@ const blockCols = 256
 
 // matrix is a weight as the kernels take it.
 func matrix(w ops.Weight) kernels.Matrix {
-	if w.Format.Code == tensor.NF4 {
+	if !w.Format.Dense() {
 		s := w.Stored()
-		return kernels.Matrix{P: w.P, NF4: &s}
+		return kernels.Matrix{P: w.P, Codes: &s}
 	}
 	return kernels.Matrix{P: w.P, Type: w.Format.Type}
 }

@@ -79,6 +79,22 @@ func (h half) value(u uint16) float64 {
 	return x
 }
 
+// float8 is what a pattern of e4m3fn stands for.
+func float8(c byte) float64 {
+	e, f := int(c>>3&15), int(c&7)
+	x := math.Ldexp(float64(8+f), e-10)
+	switch {
+	case c&0x7f == 0x7f:
+		return math.NaN()
+	case e == 0:
+		x = math.Ldexp(float64(f), -9)
+	}
+	if c>>7 == 1 {
+		return -x
+	}
+	return x
+}
+
 // stored is a value as an element of type d holds it.
 func stored(d tensor.DType, x float64) float64 {
 	switch d {

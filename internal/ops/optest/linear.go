@@ -15,7 +15,8 @@ type layer struct {
 	bias  bool
 	train bool // W and the bias too
 	res   bool // y starts as its own residual
-	nf4   bool // W is stored as codes
+	nf4   bool // W is stored as NF4
+	fp8   bool // or as FP8
 }
 
 // linears: products with every type of weight, a bias, a residual, LoRA with and without dropout, several layers of one
@@ -46,8 +47,11 @@ func linears(k *kit) {
 		{1, 130, tensor.BF16, 0, []layer{{out: 77, rank: 3, nf4: true}, {out: 40, nf4: true, bias: true}}},
 		{90, 96, tensor.F16, 0, []layer{{out: 96, rank: 8, nf4: true}, {out: 33, nf4: true}, {out: 40}}},
 		{33, 320, tensor.F32, 0, []layer{{out: 130, nf4: true, bias: true, res: true}}},
+		{1, 130, tensor.F32, 0, []layer{{out: 77, rank: 3, fp8: true}, {out: 40, fp8: true, bias: true}}},
+		{90, 96, tensor.F32, 0, []layer{{out: 96, rank: 8, fp8: true}, {out: 33, fp8: true}, {out: 40}}},
+		{33, 320, tensor.F32, 0.25, []layer{{out: 130, rank: 8, fp8: true, bias: true, res: true}}},
 	} {
-		if c.layers[0].nf4 && k.act != tensor.F32 {
+		if (c.layers[0].nf4 || c.layers[0].fp8) && k.act != tensor.F32 {
 			continue // kernels of a GPU read none
 		}
 		k.start("%d rows of %d, %s, dropout %v, %+v", c.n, c.in, c.d, c.drop, c.layers)
@@ -67,9 +71,12 @@ type lin struct {
 func newLin(k *kit, i, n, in int, d tensor.DType, drop float32, y layer) *lin {
 	name := func(s string) string { return fmt.Sprintf("%s%d", s, i) }
 	q := &lin{layer: y, l: &ops.Linear{}}
-	if y.nf4 {
+	switch {
+	case y.nf4:
 		q.w = k.nf4(d, y.out, in)
-	} else {
+	case y.fp8:
+		q.w = k.fp8(y.out, in)
+	default:
 		q.w = k.weight(d, y.out, in)
 	}
 	if y.res {

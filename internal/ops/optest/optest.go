@@ -227,17 +227,40 @@ func (k *kit) nf4(d tensor.DType, shape ...int) *arg {
 		s.Scales = tensor.Scales{Map: s.Scales.Map, Absmax: bytes(p.Absmax), NestedMap: encode(tensor.F32, k.gauss(256)),
 			NestedAbsmax: encode(tensor.F32, k.gauss(int(p.NestedAbsmax/4))), Offset: float32(k.r.NormFloat64())}
 	}
-	w, err := k.b.Weight(s)
-	if err != nil {
-		panic(err)
-	}
 	values := make([]float32, s.Shape.Elems())
 	quant.Decode(values, s, 0)
-	a := &arg{codes: w, name: "w", v: make([]float64, len(values))}
+	a := k.coded(s)
 	for i, x := range values {
 		a.v[i] = float64(x)
 	}
 	return a
+}
+
+// fp8 is a frozen matrix of random e4m3fn floats and factors.
+func (k *kit) fp8(shape ...int) *arg {
+	s := tensor.Stored{Format: tensor.Format{Type: tensor.F32, Code: tensor.FP8}, Shape: shape}
+	p, _ := s.Format.Parts(s.Shape)
+	s.Data, s.Scales.Absmax = make([]byte, p.Data), encode(tensor.F32, k.gauss(shape[0]))
+	factors := decode(tensor.F32, s.Scales.Absmax)
+	for i := range s.Data {
+		for s.Data[i] = 0x7f; s.Data[i]&0x7f == 0x7f; { // which is NaN
+			s.Data[i] = byte(k.r.Uint32())
+		}
+	}
+	a := k.coded(s)
+	for i, c := range s.Data {
+		a.v[i] = stored(tensor.F32, float8(c)*factors[i/shape[1]])
+	}
+	return a
+}
+
+// coded is a frozen matrix of codes, whose values are to be filled in.
+func (k *kit) coded(s tensor.Stored) *arg {
+	w, err := k.b.Weight(s)
+	if err != nil {
+		panic(err)
+	}
+	return &arg{codes: w, name: "w", v: make([]float64, s.Shape.Elems())}
 }
 
 func (k *kit) gauss(n int) []float64 {
