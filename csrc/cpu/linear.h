@@ -166,15 +166,16 @@ static __attribute__((noinline)) void FN(nf4)(float *out, const ll_matrix_t *m, 
     }
 }
 
-// n values of an FP8 matrix from element e on. A float of 8 bits, shifted to where float32 has exponent and fraction, is
-// 2^-120 times too small.
+// n values of an FP8 matrix from element e on. A float of 8 bits, shifted to where float32 has exponent and fraction,
+// is 2^-120 times too small.
 static __attribute__((noinline)) void FN(fp8)(float *out, const ll_matrix_t *m, int64_t e, int64_t n) {
     const uint8_t *codes = m->p;
     for (int64_t end = e + n; e < end;) {
         int64_t row = e / m->block, len = (row + 1) * m->block < end ? (row + 1) * m->block - e : end - e;
         float f = load1(m->absmax, row);
         for (int64_t i = 0; i < len; i++) {
-            uint32_t c = codes[e + i], a = c & 0x7f, u = (a == 0x7f ? 0x7fc00000 : a << 20) | (c & 0x80) << 24;
+            uint32_t c = codes[e + i], a = c & 0x7f;
+            uint32_t u = (a == 0x7f ? 0x7fc00000 : a << 20) | (c & 0x80) << 24;
             float x;
             memcpy(&x, &u, 4);
             out[i] = x * 0x1p120f * f;

@@ -73,7 +73,8 @@ func fp8Factor(most float32) float32 {
 	return max(most/fp8Most, 0x1p-126)
 }
 
-// fp8Code is the nearest float of e4m3fn, ties to even, of a finite value that is at most half a step beyond the largest.
+// fp8Code is the nearest float of e4m3fn, ties to even, of a finite value that is at most half a step beyond the
+// largest.
 func fp8Code(x float32) uint8 {
 	u := math.Float32bits(x)
 	sign, u := uint8(u>>24&0x80), u&0x7fffffff

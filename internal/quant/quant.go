@@ -5,8 +5,8 @@
 // with double quantisation that is a code too, and the factor NestedMap[code]·NestedAbsmax + Offset, product and sum
 // each rounded to float32.
 //
-// FP8 is e4m3fn with a factor a row: element e has a code of 8 bits, and its value is that float times its row's Absmax,
-// rounded once. The factor is the row's largest magnitude over 448, which is the largest that e4m3fn has.
+// FP8 is e4m3fn with a factor a row: element e has a code of 8 bits, and its value is that float times its row's
+// Absmax, rounded once. The factor is the row's largest magnitude over 448, which is the largest that e4m3fn has.
 //
 // A way of storing is an entry of codecs; one that a user may choose by name is an entry of Kinds besides.
 package quant

@@ -11,17 +11,19 @@ const (
 	// NF4 are codes of 4 bits into a table of 16 values, which a factor of the block scales (QLoRA, arXiv 2305.14314, sec.
 	// 3), as bitsandbytes stores them: package quant.
 	NF4
-	// FP8 are floats of 8 bits, e4m3fn (FP8 Formats for Deep Learning, arXiv 2209.05433), which a factor of the row scales.
+	// FP8 are floats of 8 bits, e4m3fn (FP8 Formats for Deep Learning, arXiv 2209.05433), which a factor of the row
+	// scales.
 	FP8
 )
 
 // Format is how the elements of a matrix are stored: one after the other as they are, or as codes of fewer bits beside
 // factors that blocks of them share. Formats are compared with ==.
 type Format struct {
-	Type   DType // of the values: plain elements are stored in it, others are rounded to it
-	Code   Code
-	Block  int // of NF4: elements, row-major, that share a factor
-	Nested int // of NF4: factors that share a factor of their own, being codes of 8 bits themselves; 0 where they are float32
+	Type  DType // of the values: plain elements are stored in it, others are rounded to it
+	Code  Code
+	Block int // of NF4: elements, row-major, that share a factor
+	// of NF4: factors that share a factor of their own, being codes of 8 bits themselves; 0 where they are float32
+	Nested int
 }
 
 // Dense is the format of elements that are stored as they are.
