@@ -132,6 +132,6 @@ func versionLine() string {
 
 // commands are all subcommands.
 func commands() []*cobra.Command {
-	return []*cobra.Command{newExtend(), newTrain(), newMerge(), newEval(), newPlan(), newBench(), newGenerate(),
+	return []*cobra.Command{newExtend(), newTrain(), newMerge(), newExport(), newEval(), newPlan(), newBench(), newGenerate(),
 		newPrepare(), newReport(), newDoctor(), newMan(), newVersion()}
 }

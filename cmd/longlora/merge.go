@@ -107,19 +107,19 @@ func merge(c *cobra.Command, m cli.Merge, json bool) error {
 }
 
 // mergedPositions are those that are asked for, those beside the adapter, or the base's. A context that a shared file
-// has is train's.
+// has is train's: it is for an adapter that says none itself.
 func mergedPositions(c *cobra.Command, m cli.Merge, base *load.Base) (load.Positions, error) {
 	p, err := base.Reading(m.Adapter, nil)
 	if err != nil {
 		return p, err
 	}
 	switch {
-	case m.Positions != nil && !(m.CtxOfFile && p.Beside != nil):
+	case m.Positions != nil && !(m.CtxOfFile && (p.Beside != nil || m.Adapter == "")):
 		if m.Positions.Ctx < 2 {
 			return p, errs.Usagef("--ctx: give the context that the positions are for, 2 or more")
 		}
 		p, err = base.Reading(m.Adapter, m.Positions)
-	case p.Beside == nil:
+	case p.Beside == nil && m.Adapter != "":
 		p.Note("no positions beside the adapter and no --ctx: the base's are kept (%s, %d tokens)", p, p.MaxPos)
 	}
 	for _, s := range p.Told() {

@@ -93,22 +93,44 @@ func (v *Values) Merge() (o Merge, err error) {
 	if err = v.Ready("model", "adapter", "out"); err != nil {
 		return o, err
 	}
-	asked, err := v.asked()
-	if err != nil {
+	o.DType, o.ShardSize = v.text("dtype"), *v.bytes("max-shard-size")
+	err = v.merged(&o)
+	return o, err
+}
+
+// Export are the options of export: a merge's, and the type of the matrices.
+type Export struct {
+	Merge
+	Type string // auto, f32, f16, bf16 or q8_0
+}
+
+// Export are the options of export.
+func (v *Values) Export() (o Export, err error) {
+	if err = v.Ready("model", "out"); err != nil {
 		return o, err
 	}
-	o.Model, o.Adapter, o.Out, o.DType = v.text("model"), v.text("adapter"), v.text("out"), v.text("dtype")
-	o.Onto = v.text("onto")
-	o.Scale, o.ShardSize, o.Threads, o.Window = v.real("scale"), *v.bytes("max-shard-size"), v.whole("threads"), v.window()
+	o.Type = v.text("type")
+	err = v.merged(&o.Merge)
+	return o, err
+}
+
+// merged fills in what merge and export share.
+func (v *Values) merged(o *Merge) error {
+	asked, err := v.asked()
+	if err != nil {
+		return err
+	}
+	o.Model, o.Adapter, o.Out, o.Onto = v.text("model"), v.text("adapter"), v.text("out"), v.text("onto")
+	o.Scale, o.Threads, o.Window = v.real("scale"), v.whole("threads"), v.window()
 	if asked.Request != nil || v.Given("ctx") {
 		r, err := v.positions()
 		if err != nil {
-			return o, err
+			return err
 		}
 		r = r.At(v.tokens("ctx"))
 		o.Positions, o.CtxOfFile = &r, asked.Request == nil && v.InFile("ctx")
 	}
-	return o, nil
+	return nil
 }
 
 // Prepare are the options of prepare.

@@ -25,12 +25,12 @@ const (
 
 // Commands that share options.
 const (
-	trains   = "train extend plan"             // state a training run
-	measures = trains + " bench"               // and one on random weights
-	computes = measures + " eval generate"     // anything with a model
-	places   = computes + " merge doctor"      // or at least know of devices
-	reads    = trains + " eval prepare"        // documents
-	locates  = trains + " merge eval generate" // where a model's tokens stand
+	trains   = "train extend plan"                    // state a training run
+	measures = trains + " bench"                      // and one on random weights
+	computes = measures + " eval generate"            // anything with a model
+	places   = computes + " merge doctor"             // or at least know of devices
+	reads    = trains + " eval prepare"               // documents
+	locates  = trains + " merge export eval generate" // where a model's tokens stand
 )
 
 // What numbers may be at most, so that nothing that is counted with them overflows.
@@ -78,7 +78,7 @@ var table = []Option{
 		Check: chip,
 		Usage: "auto (this machine), " + strings.Join(Chips[1:], ", ") + ", or a card's memory as 16GiB; several by comma"},
 	{Name: "max-ctx", Of: "plan", Kind: Truth, Usage: "find the longest context that fits"},
-	{Name: "model", Of: trains + " merge", Arg: "DIR|NAME", Resume: train.Elsewhere,
+	{Name: "model", Of: trains + " merge export", Arg: "DIR|NAME", Resume: train.Elsewhere,
 		Usage: "the base: a folder, or a Hugging Face name in the local cache",
 		Also:  "base-model model-name model-name-or-path model-path pretrained"},
 	{Name: "model", Of: "eval", Kind: Texts, Arg: "DIR|NAME",
@@ -101,6 +101,8 @@ var table = []Option{
 	{Name: "adapter", Of: trains, Arg: "DIR", Resume: train.Elsewhere, Usage: "PEFT adapter to go on from",
 		Also: "adapter-name-or-path lora-model-dir peft-model lora"},
 	{Name: "adapter", Of: "merge", Arg: "DIR", Usage: "PEFT adapter, or the released LongLoRA form"},
+	{Name: "adapter", Of: "export", Arg: "DIR",
+		Usage: "PEFT adapter, or the released LongLoRA form, to merge on the way"},
 	{Name: "adapter", Of: "eval generate", Arg: "DIR", Usage: "PEFT adapter to apply"},
 	{Name: "warmup", Of: "bench", Kind: Whole, Default: "2", Check: least(0),
 		Usage: "steps before those that are not measured"},
@@ -140,16 +142,20 @@ var table = []Option{
 		Usage: "depths at which a passkey stands"},
 	{Name: "passkey-template", Of: "extend", Arg: "FILE", Usage: "YAML file of the passkey task's words"},
 
-	// What merge makes.
+	// What merge and export make.
 	{Name: "out", Of: "merge", Arg: "DIR", Usage: "folder to write the merged checkpoint into"},
-	{Name: "ctx", Of: "merge", Kind: Tokens,
+	{Name: "out", Of: "export", Arg: "FILE", Usage: "GGUF file to write; one that is there is replaced"},
+	{Name: "type", Of: "export", Default: "auto", Values: []string{"auto", "f32", "f16", "bf16", "q8_0"},
+		Usage: "type of the written matrices: auto (the base's), f32, f16, bf16 or q8_0 (8 bits); norms are f32",
+		Also:  "outtype quantization"},
+	{Name: "ctx", Of: "merge export", Kind: Tokens,
 		Usage: "context to set the positions for (default what lies beside the adapter)"},
 	{Name: "dtype", Of: "merge", Default: "auto", Values: []string{"auto", "fp32", "bf16", "fp16"},
 		Usage: "type of the written weights: auto (the base's), fp32, bf16 or fp16"},
-	{Name: "scale", Of: "merge", Kind: Real, Default: "1",
+	{Name: "scale", Of: "merge export", Kind: Real, Default: "1",
 		Check: number("a finite number", func(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }),
 		Usage: "how much the adapter counts: 1 as it was trained, 0 not at all; any other number between or beyond"},
-	{Name: "onto", Of: "merge", Arg: "DIR|NAME",
+	{Name: "onto", Of: "merge export", Arg: "DIR|NAME",
 		Usage: "merge onto this checkpoint, the 16-bit original of a quantised --model"},
 	{Name: "max-shard-size", Of: "merge", Default: "5GiB", Arg: "SIZE", Check: size, Usage: "size of a shard"},
 

@@ -16,7 +16,7 @@ import (
 var layers = map[string]int{
 	"cmd/longlora": 7, "internal/cli": 6, // the top floor: options end here
 	"internal/report": 6,
-	"internal/extend": 5, "internal/train": 4, "internal/eval": 4, "internal/bench": 4, "internal/doctor": 4, "internal/plan": 3, "internal/load": 3,
+	"internal/extend": 5, "internal/train": 4, "internal/eval": 4, "internal/bench": 4, "internal/doctor": 4, "internal/export": 4, "internal/plan": 3, "internal/load": 3,
 	"internal/model": 2, "internal/lora": 2, "internal/ckpt": 2, "internal/data": 2, "internal/machine": 2, "internal/dist": 2,
 	"internal/ops": 1, "internal/ops/cpu": 1, "internal/ops/cuda": 1, "internal/ops/optest": 1, "internal/tokenizer": 1, "internal/tokenizer/onig": 0, "internal/ui": 1,
 	"internal/tensor": 0, "internal/quant": 0, "internal/s2attn": 0, "internal/rope": 0, "internal/errs": 0, "internal/par": 0, "internal/proc": 0, "internal/files": 0, "internal/hub": 0, "internal/rundir": 0, "csrc": 0, "csrc/cpu": 0,

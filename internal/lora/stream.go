@@ -43,7 +43,8 @@ type Distance struct {
 type As struct {
 	Coding ckpt.Coding
 	Row    func(i int) int // which row of the tensor is written as row i; nil: that row
-	Plus   float32         // what is added to every value
+	Times  float32         // what every value is multiplied by; 0: by nothing
+	Plus   float32         // what is then added to it
 	Option errs.Option     // that chooses the coding
 }
 
@@ -74,6 +75,9 @@ func (m *Stream) Write(ctx context.Context, w io.Writer, s model.TensorSpec, bas
 		m.used = map[string]bool{}
 	}
 	p := part{As: as, base: base, src: base, cols: s.Shape[len(s.Shape)-1], scale: float32(m.Scale)}
+	if as.Row != nil && len(s.Shape) == 1 { // a bias, an element a row
+		p.cols = 1
+	}
 	saved, whole := m.Adapter.Saved[s.Name]
 	if whole {
 		p.src, m.used[s.Name] = saved, true
@@ -153,7 +157,7 @@ func (m *Stream) Write(ctx context.Context, w io.Writer, s model.TensorSpec, bas
 // make fills out with rows r0 to r1 as they are written, and changed with whether their bits differ from the base's.
 func (p *part) make(r0, r1 int) {
 	p.err, p.apart = nil, Distance{}
-	if !p.compare && p.Row == nil && p.Plus == 0 && p.Coding.Is(p.base.DType) {
+	if !p.compare && p.Row == nil && p.Times == 0 && p.Plus == 0 && p.Coding.Is(p.base.DType) {
 		p.out = p.base.Bytes(r0*p.cols, r1*p.cols)
 	} else {
 		n := (r1 - r0) * p.cols
@@ -203,10 +207,14 @@ func (p *part) rows(v, old []float32, r int) {
 			p.measure(v, old, r)
 		}
 	}
-	if p.Plus != 0 {
-		for i := range v {
-			v[i] += p.Plus
-			old[i] += p.Plus // of no use where nothing is compared
+	for _, x := range [][]float32{v, old} { // old is of no use where nothing is compared
+		for i := range x {
+			if p.Times != 0 {
+				x[i] *= p.Times
+			}
+			if p.Plus != 0 { // a sum with 0 would take the sign off -0
+				x[i] += p.Plus
+			}
 		}
 	}
 }

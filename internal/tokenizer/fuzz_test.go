@@ -2,6 +2,7 @@ package tokenizer
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -68,6 +69,48 @@ func FuzzConfigured(f *testing.F) {
 			if id < 0 || int(id) >= tk.Size() {
 				t.Fatalf("id %d of %d", id, tk.Size())
 			}
+		}
+	})
+}
+
+// Whatever a tokenizer.json says: it is refused, or llama.cpp's form of it has a text of its own for every row, and
+// merges or scores.
+func FuzzVocabulary(f *testing.F) {
+	pieces, bytes := `{"model":{"type":"BPE","byte_fallback":true,"unk_token":"<unk>","vocab":{"<unk>":256,"▁":257,"a":258,"▁a":259`, `{"model":{"type":"BPE","vocab":{"ab":256`
+	for b := range 256 {
+		pieces += fmt.Sprintf(`,"%s":%d`, byteToken(b), b)
+		bytes += fmt.Sprintf(`,%q:%d`, string(byteRunes[b]), b)
+	}
+	f.Add([]byte(pieces+`},"merges":["▁ a"]},"normalizer":{"type":"Sequence","normalizers":[{"type":"Prepend","prepend":"▁"},{"type":"Replace","pattern":{"String":" "},"content":"▁"}]}}`), 300)
+	f.Add([]byte(bytes+`},"merges":["a b"]},"pre_tokenizer":{"type":"ByteLevel","add_prefix_space":false},"added_tokens":[{"id":300,"content":"[PAD280]","special":true}]}`), 290)
+	dir := f.TempDir()
+	f.Fuzz(func(t *testing.T, blob []byte, rows int) {
+		if len(blob) > 1<<14 || rows < 1 || rows > 1<<10 {
+			return
+		}
+		if err := os.WriteFile(filepath.Join(dir, "tokenizer.json"), blob, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		tk, err := Load(dir, nil)
+		if err != nil {
+			return
+		}
+		v, err := tk.Vocabulary(rows)
+		if err != nil {
+			if errs.Code(err) != 4 {
+				t.Fatal(err)
+			}
+			return
+		}
+		seen := map[string]bool{}
+		for i, s := range v.Tokens {
+			if seen[s] || v.Types[i] < NormalToken || v.Types[i] > ByteToken {
+				t.Fatalf("row %d: %q of type %d", i, s, v.Types[i])
+			}
+			seen[s] = true
+		}
+		if len(v.Tokens) != rows || (v.Model == "llama") != (len(v.Scores) == rows) {
+			t.Fatalf("%d rows, %d tokens, %d scores", rows, len(v.Tokens), len(v.Scores))
 		}
 	})
 }
