@@ -72,8 +72,8 @@ func (e *evaluation) seconds(x *item, n int) (float64, error) {
 // offered is the number of windows that is offered where no limit was given.
 const offered = 32
 
-// sayTime says what all windows of a length will take, and what some of them would, where no limit was given and there are
-// more than are offered: a prediction measures the machine first, which takes longer than a few windows.
+// sayTime says what all windows of a length will take, and what some of them would, where no limit was given and
+// there are more than are offered: a prediction measures the machine first, which takes longer than a few windows.
 func (e *evaluation) sayTime(x *item) error {
 	n := len(x.ws)
 	if x.res.Task != "ppl" || e.cfg.Limit > 0 || n <= offered {

@@ -287,7 +287,8 @@ func (r Report) Table(w io.Writer) {
 		}
 		rows = append(rows, []string{m.name, "base", "interpolated", last})
 		for _, l := range r.Lengths {
-			rows = append(rows, []string{fmt.Sprintf("%d tokens", l.Ctx), m.show(l.Base), m.show(l.Interpolated), m.show(l.Trained)})
+			rows = append(rows, []string{fmt.Sprintf("%d tokens", l.Ctx), m.show(l.Base), m.show(l.Interpolated),
+				m.show(l.Trained)})
 		}
 	}
 	ui.Table(w, rows)

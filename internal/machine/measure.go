@@ -19,8 +19,8 @@ type calibration struct {
 	x, w, y, y2, y3, q, k, v, o, dq, dk, dv, lse, delta, work ops.Tensor
 }
 
-// Sizes that fill a CPU's caches, and all multiprocessors of a GPU. Kernels that are slow, as those without C are, end with
-// the first try.
+// Sizes that fill a CPU's caches, and all multiprocessors of a GPU. Kernels that are slow, as those without C are,
+// end with the first try.
 var (
 	calCPU = calibration{tokens: []int{128, 512, 512, 512}, limit: 25 * time.Millisecond, width: 512, heads: 8, head: 64}
 	calGPU = calibration{tokens: []int{8192, 8192, 8192}, width: 4096, heads: 32, head: 128}

@@ -61,8 +61,8 @@ func (pl Plan) Room() Plan {
 	return room
 }
 
-// both is chooseTwo for steps and last steps. The last ones are planned first: in the room that they need the first ones
-// always fit, if only with the same tile, and mostly as they would alone.
+// both is chooseTwo for steps and last steps. The last ones are planned first: in the room that they need the first
+// ones always fit, if only with the same tile, and mostly as they would alone.
 func (c *choosing) both(lim Limits) (best, next Plan, err error) {
 	last, _, refusal := c.last.within(lim)
 	if refusal != nil && errs.Code(refusal) != int(errs.NoFit) {

@@ -39,7 +39,8 @@ func Wrap(text string, n int) []string {
 // indent is where the text of a fact begins.
 const indent = 12
 
-// Fact writes a line with what it is about at its head, in one call. On a terminal what is too long for it goes on below.
+// Fact writes a line with what it is about at its head, in one call. On a terminal what is too long for it goes on
+// below.
 func Fact(w io.Writer, what, format string, a ...any) {
 	text := fmt.Sprintf(format, a...)
 	if n := Columns(w); n >= 2*indent {
