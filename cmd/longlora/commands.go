@@ -27,7 +27,7 @@ func command(use, short, long, example string, f func(c *cobra.Command, v *cli.V
 				return err
 			}
 			for _, n := range v.Notes() {
-				if place().Rank == 0 { // which says it for all
+				if p := place(); p.Rank == 0 && !p.Launched { // who started it has said it
 					fmt.Fprintf(c.ErrOrStderr(), "note: %s\n", n)
 				}
 			}
@@ -76,7 +76,7 @@ longlora train --model base --data chats.jsonl --ctx 8192 --device-mem 24GiB --o
 }
 
 func runTrain(c *cobra.Command, v *cli.Values, o *train.Options, r rank, be ops.Backend) error {
-	o.Ranks, o.Memory.Machine, o.Memory.Card = r.group, r.machine, r.card
+	r.fill(o)
 	if o.DryRun {
 		facts, err := train.DryRun(r.ctx, o, be, r.log)
 		if err != nil || !v.JSON() {

@@ -95,5 +95,6 @@ func examine(at cli.Place, stderr io.Writer) (doctor.Given, error) {
 				return b, file, version, b.Close, nil
 			}})
 	}
+	examineNCCL(&g, kind != "auto")
 	return g, nil
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -8,17 +9,21 @@ import (
 	"github.com/spf13/cobra"
 
 	"longlora/internal/cli"
+	"longlora/internal/dist"
 	"longlora/internal/extend"
 	"longlora/internal/ops"
 	"longlora/internal/report"
 	"longlora/internal/rundir"
+	"longlora/internal/train"
 )
 
 func newExtend() *cobra.Command {
 	return command("extend --model DIR --data PATH --ctx N --out DIR", "Evaluate, train, merge, evaluate again, report",
 		`Extend a model in one command: evaluate the base, train, merge, evaluate again, and print what it brought.
---out holds merged/ (an ordinary checkpoint), adapter/, report.json and report.html. Interrupted, the same command goes on.`,
-		`# LLaMA-2 7B from 4k to 16k on a folder of books; extended/merged is the result, extended/report.html shows what it brought
+--out holds merged/ (an ordinary checkpoint), adapter/, report.json and report.html. Interrupted,
+	the same command goes on.`,
+		`# LLaMA-2 7B from 4k to 16k on a folder of books; extended/merged is the result,
+			extended/report.html shows what it brought
 longlora extend --model meta-llama/Llama-2-7b-hf --data books/ --ctx 16384 --out extended
 
 # only new positions, no training: what YaRN alone brings
@@ -26,6 +31,10 @@ longlora extend --model base --data books/ --ctx 8192 --rope yarn --train=false 
 		func(c *cobra.Command, v *cli.Values) error {
 			o, err := v.Extend()
 			if err != nil {
+				return err
+			}
+			n, err := trainers(c, v, &o)
+			if err != nil || n == 0 {
 				return err
 			}
 			if o.DryRun {
@@ -78,4 +87,27 @@ longlora extend --model base --data books/ --ctx 8192 --rope yarn --train=false 
 			fmt.Fprintf(c.OutOrStdout(), "\nmerged model: %s/merged\nreport: %s\n", rep.Out, page)
 			return nil
 		})
+}
+
+// trainers is how many processes train, 1 for this one alone. A process that extend started to train does that here,
+// and
+// there are none then.
+func trainers(c *cobra.Command, v *cli.Values, o *extend.Options) (int, error) {
+	p, n, all, err := v.Ranks()
+	if err != nil {
+		return 0, err
+	}
+	if p.Size > 1 {
+		return 0, asRank(c, p, v.Place(), c.ErrOrStderr(), func(r rank, be ops.Backend) error {
+			t := o.Training()
+			r.fill(t)
+			_, err := train.Run(r.ctx, t, be, r.log)
+			return err
+		})
+	}
+	if n, err = count(v, n, all, c.ErrOrStderr()); err == nil && n > 1 && o.DoTrain {
+		o.Ranks = dist.Imagined(n) // for what is said before
+		o.Train = func(ctx context.Context) error { return launch(ctx, n, c.ErrOrStderr()) }
+	}
+	return n, err
 }

@@ -15,8 +15,14 @@ import (
 	"longlora/internal/errs"
 	"longlora/internal/files"
 	"longlora/internal/ops"
+	"longlora/internal/ops/cuda"
 	"longlora/internal/proc"
+	"longlora/internal/train"
+	"longlora/internal/ui"
 )
+
+// onCPU is the device of a rank without a GPU.
+const onCPU = "cpu"
 
 // sharesCards is NCCL's variable that lets several ranks use one GPU.
 const sharesCards = "NCCL_MULTI_RANK_GPU_ENABLE"
@@ -29,6 +35,11 @@ type rank struct {
 	log   io.Writer   // of rank 0; the others' is read by nobody
 
 	machine, card int // ranks on this machine, and on this one's card
+}
+
+// fill has a training run do this rank's part.
+func (r rank) fill(o *train.Options) {
+	o.Ranks, o.Memory.Machine, o.Memory.Card = r.group, r.machine, r.card
 }
 
 // place is where the environment puts this process; who does not run as a group reads the fault of half a set.
@@ -139,10 +150,14 @@ func asRank(c *cobra.Command, p dist.Place, at cli.Place, log io.Writer, f func(
 // work settles on a device and works there.
 func (r rank) work(job *dist.Job, f func(r rank, be ops.Backend) error) error {
 	device, err := r.choose(job.Place)
-	if err == nil {
-		err = job.Introduce(device, "")
-	}
 	if err != nil {
+		return err
+	}
+	lib, version, err := sums(device)
+	if err != nil {
+		fmt.Fprintf(r.log, "warning: %v\n", err)
+	}
+	if err := job.Introduce(device, version); err != nil {
 		return err
 	}
 	r.machine, r.card = job.Cards()
@@ -150,12 +165,87 @@ func (r rank) work(job *dist.Job, f func(r rank, be ops.Backend) error) error {
 	if n := job.Machines(); n > 1 {
 		where = fmt.Sprintf("%d machines", n)
 	}
-	fmt.Fprintf(r.log, "ranks       %d processes on %s, by %s; they sum over TCP\n", job.Size(), where, job.Place.By)
+	how := "they sum over TCP"
+	if lib != nil {
+		how = "their GPUs sum by NCCL " + version
+	} else if device != onCPU {
+		how = "their GPUs sum through host memory and TCP, which is slow: NCCL was not found"
+	}
+	ui.Fact(r.log, "ranks", "%d processes on %s, by %s; %s", job.Size(), where, job.Place.By, how)
+	if err := r.shares(lib); err != nil {
+		return err
+	}
 	if r.at.Threads == 0 {
 		r.at.Threads = runtime.NumCPU()
 	}
 	r.at.Threads = max(1, r.at.Threads/r.machine)
-	return onDevice(r.at, r.log, func(be ops.Backend) error { return f(r, be) })
+	return onDevice(r.at, r.log, func(be ops.Backend) error {
+		if lib == nil {
+			return f(r, be)
+		}
+		if err := r.connect(lib, be.(*cuda.Backend)); err != nil {
+			return err
+		}
+		err := f(r, be)
+		if err != nil { // the others may be in the middle of a sum
+			lib.Abort()
+		}
+		lib.Close()
+		return err
+	})
+}
+
+// sums opens the library by which GPUs add up. Without one they do so through host memory; the error says why there is
+// none.
+func sums(device string) (lib *cuda.NCCL, version string, err error) {
+	if device == onCPU {
+		return nil, "", nil
+	}
+	if lib, err = cuda.OpenNCCL(); err != nil {
+		return nil, "", err
+	}
+	_, n := lib.File()
+	return lib, spelled(n), nil
+}
+
+// shares refuses several ranks on one card where nobody asked for that, or NCCL does not know how.
+func (r rank) shares(lib *cuda.NCCL) error {
+	const since = 23003
+	if r.card == 1 || r.at.Kind != "cuda" || lib == nil {
+		return nil
+	}
+	if os.Getenv(sharesCards) != "1" {
+		return errs.Usagef("%d ranks are on one GPU; start one a GPU, or set %s=1 (NCCL 2.30.3 or later)", r.card,
+			sharesCards)
+	}
+	if _, n := lib.File(); n < since {
+		return errs.Usagef("%d ranks are on one GPU, and NCCL is %s: 2.30.3 or later lets several use one", r.card,
+			spelled(n))
+	}
+	if os.Getenv("NCCL_MAX_CTAS") == "" { // the ranks' kernels must be on the card at once
+		return os.Setenv("NCCL_MAX_CTAS", "4")
+	}
+	return nil
+}
+
+// connect joins the ranks' GPUs.
+func (r rank) connect(lib *cuda.NCCL, b *cuda.Backend) error {
+	var id []byte
+	if r.group.Rank() == 0 {
+		var err error
+		if id, err = lib.ID(); err != nil {
+			return err
+		}
+	}
+	all, err := r.group.Gather(id)
+	if err != nil {
+		return err
+	}
+	if err := lib.Join(b, all[0], r.group.Rank(), r.group.Size(), r.card, r.group.Barrier); err != nil {
+		return err
+	}
+	r.group.Use(lib)
+	return nil
 }
 
 // build is what tells this program from others.
@@ -173,16 +263,15 @@ func build() (string, error) {
 
 // choose makes the device that is this rank's the one to work on, and returns its name in the world.
 func (r *rank) choose(p dist.Place) (string, error) {
-	const cpu = "cpu"
-	if r.at.Kind == cpu {
-		return cpu, nil
+	if r.at.Kind == onCPU {
+		return onCPU, nil
 	}
 	found, err := gpus(r.at.Kind, r.log)
 	if err != nil || len(found) == 0 {
-		return cpu, err
+		return onCPU, err
 	}
 	r.at.Kind, r.at.Index = "cuda", p.Local%len(found)
-	return fmt.Sprintf("cuda:%d", r.at.Index), nil
+	return found[r.at.Index].UUID, nil
 }
 
 // toldElsewhere reports whether another process says what is wrong.

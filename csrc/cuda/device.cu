@@ -1,5 +1,6 @@
 // The device's handle, and memory that the driver binding of the Go side lacks.
 #include <dlfcn.h>
+#include <string.h>
 
 #include "ll_device.h"
 
@@ -65,6 +66,13 @@ struct nvml {
 };
 
 } // namespace
+
+extern "C" int ll_uuid(int index, unsigned char uuid[16]) {
+    cudaDeviceProp p;
+    cudaError_t e = cudaGetDeviceProperties(&p, index);
+    if (e == cudaSuccess) memcpy(uuid, p.uuid.bytes, 16);
+    return e;
+}
 
 extern "C" int ll_memory_outside(int index, size_t *free, size_t *total) {
     char bus[32];

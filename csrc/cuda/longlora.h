@@ -33,6 +33,8 @@ int ll_device_open(ll_device **d);
 void ll_device_close(ll_device *d);
 // For tests: the portable kernels of attention even where Hopper's would be chosen.
 void ll_device_portable(ll_device *d, int yes);
+// A device's own name in the world, without making a context.
+int ll_uuid(int index, unsigned char uuid[16]);
 // A device's memory in bytes as the driver counts it, all processes together, without making a context.
 // Not 0 where NVIDIA's management library is not there.
 int ll_memory_outside(int index, size_t *free, size_t *total);
@@ -312,6 +314,24 @@ typedef struct {
     int64_t t, c;
 } ll_drop_args;
 int ll_drop(ll_device *d, ll_stream s, const ll_drop_args *a);
+
+// NCCL, by which the cards of several processes add up. What it returns is its own: 0, or ll_nccl_text's text.
+typedef struct ll_nccl ll_nccl;
+enum { LL_NCCL_ID = 128 }; // bytes of what a group is known by
+// Opens the library; a text in msg where that fails.
+int ll_nccl_open(ll_nccl **n, const char *path, char *msg, size_t msg_len);
+void ll_nccl_close(ll_nccl *n, int aborted);
+int ll_nccl_version(const ll_nccl *n); // 23007 for 2.30.7
+const char *ll_nccl_text(const ll_nccl *n, int result);
+const char *ll_nccl_last(const ll_nccl *n); // what it said last of an error
+int ll_nccl_id(const ll_nccl *n, char *id); // a new group's
+// Joins a group as one of size ranks; returns when all have. The device is the thread's.
+int ll_nccl_join(ll_nccl *n, const char *id, int rank, int size);
+// x (count) float32: the sum of all ranks' x
+int ll_nccl_sum(ll_nccl *n, ll_stream s, float *x, int64_t count);
+int ll_nccl_fault(ll_nccl *n); // of what was enqueued
+// Ends what is enqueued and cannot end; may be called while another thread waits for the stream.
+void ll_nccl_abort(ll_nccl *n);
 
 #ifdef __cplusplus
 }

@@ -51,7 +51,7 @@ func envName(flag string) string {
 // Load brings every option of a command to its effective value. The flags are what Define made and a command line gave;
 // they are named after the command.
 func Load(flags *pflag.FlagSet) (*Values, error) {
-	if p, _ := dist.FromEnvironment(os.Getenv); p.Size > 1 && flags.Name() != "train" {
+	if p, _ := dist.FromEnvironment(os.Getenv); p.Size > 1 && flags.Name() != "train" && !p.Launched {
 		return nil, errs.Usagef("%s of %d processes (%s): %s runs as one process; only train runs as a group", "WORLD_SIZE",
 			p.Size,
 			p.By, flags.Name())
@@ -118,7 +118,8 @@ func (v *Values) sayFile() {
 }
 
 // variables are those of the environment that are no option's.
-var variables = append([]string{"LONGLORA_CPU", "LONGLORA_CUBLASLT", "LONGLORA_DEBUG"}, dist.Variables...)
+var variables = append([]string{"LONGLORA_CPU", "LONGLORA_CUBLASLT", "LONGLORA_NCCL", "LONGLORA_DEBUG"},
+	dist.Variables...)
 
 // sayVariables notes those that look like an option's and are none's: their values are not used.
 func (v *Values) sayVariables() {

@@ -22,9 +22,15 @@ var commands = map[string]struct {
 		}
 		return err
 	}},
-	"extend": {run, func(v *Values) error { _, err := v.Extend(); return err }},
-	"plan":   {run, func(v *Values) error { _, err := v.Plan(); return err }},
-	"bench":  {[]string{"--ctx=64"}, func(v *Values) error { _, err := v.Bench(); return err }},
+	"extend": {run, func(v *Values) error {
+		_, err := v.Extend()
+		if err == nil {
+			_, _, _, err = v.Ranks()
+		}
+		return err
+	}},
+	"plan":  {run, func(v *Values) error { _, err := v.Plan(); return err }},
+	"bench": {[]string{"--ctx=64"}, func(v *Values) error { _, err := v.Bench(); return err }},
 	"eval": {[]string{"--model=m", "--task=ppl", "--data=d", "--ctx=64"},
 		func(v *Values) error { _, _, err := v.Eval(); return err }},
 	"generate": {[]string{"--model=m", "--prompt=p"}, func(v *Values) error { _, _, _, err := v.Generate(); return err }},

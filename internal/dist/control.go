@@ -207,7 +207,7 @@ func (j *Job) end(e *Ended, from int, left time.Duration) {
 	}
 	err := e.err()
 	j.fail(err)
-	_ = j.Break(err)
+	defer func() { _ = j.Break(err) }() // which may wait for a device
 	time.AfterFunc(left, func() {
 		select {
 		case <-j.ended:

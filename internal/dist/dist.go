@@ -166,19 +166,21 @@ func (g *Group) broken(rank int, err error) error {
 // Break ends every operation on this rank, now and later, with a fault; the first one stays. It returns that.
 func (g *Group) Break(fault error) error {
 	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.fault == nil {
+	first, device := g.fault == nil, g.device
+	if first {
 		g.fault = fault
 		for _, c := range g.conns {
 			if c != nil {
 				_ = c.Close() // whoever reads from it is told of the fault
 			}
 		}
-		if g.device != nil {
-			g.device.Abort()
-		}
 	}
-	return g.fault
+	fault = g.fault
+	g.mu.Unlock()
+	if first && device != nil {
+		device.Abort()
+	}
+	return fault
 }
 
 // Fault is what broke the group on this rank, nil while it stands.
@@ -191,6 +193,7 @@ func (g *Group) Fault() error {
 // Close ends the group on this rank. The others must be done with it too.
 func (g *Group) Close() {
 	if g != nil {
+		g.Use(nil)
 		_ = g.Break(net.ErrClosed)
 	}
 }

@@ -187,7 +187,7 @@ func (l Launch) fault(c *child, asked bool) error {
 	case ok && status.Exited():
 		e.Code, e.Told = status.ExitStatus(), true
 		e.Text = fmt.Sprintf("rank %d ended with code %d", c.rank, e.Code)
-	case ok && asked:
+	case ok && (asked || status.Signal() == syscall.SIGTERM || status.Signal() == os.Interrupt): // before it minded them
 		e.Code = int(errs.Interrupted)
 		e.Text = "interrupted"
 	case ok:

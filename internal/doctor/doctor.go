@@ -78,6 +78,7 @@ type Report struct {
 	Driver   Driver         `json:"driver"`
 	GPUs     []GPU          `json:"gpus"`
 	CuBLASLt []Place        `json:"cublaslt_places"`
+	NCCL     NCCL           `json:"nccl"`
 	Disks    []Disk         `json:"disks"`
 	Hub      Hub            `json:"hub"`
 	SelfTest []SelfTest     `json:"self_test"`
@@ -94,12 +95,15 @@ type Given struct {
 	Driver  Driver
 	GPUs    []GPU
 	Places  []Place
+	NCCL    NCCL
+	Sum     func() (Sum, error) // over all GPUs; nil where there are not several
 }
 
 // Run examines the machine; it takes a few seconds. begun is told what comes next.
 func Run(ctx context.Context, g Given, begun func(what string)) (*Report, error) {
 	r := &Report{OK: true, Build: g.Build, Driver: g.Driver, GPUs: append([]GPU{}, g.GPUs...), CuBLASLt: append([]Place{},
 		g.Places...)}
+	r.NCCL = g.NCCL
 	r.CPU = machine.ThisCPU()
 	r.CPU.Threads, r.CPU.Kernels = g.Threads, g.Kernels
 	var err error
@@ -122,6 +126,7 @@ func Run(ctx context.Context, g Given, begun func(what string)) (*Report, error)
 			}
 		}
 	}
+	r.testSum(g, begun)
 	r.Notes = r.notes(g.Best)
 	return r, nil
 }

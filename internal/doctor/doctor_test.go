@@ -56,7 +56,8 @@ func TestInterrupt(t *testing.T) {
 // Each lack has its command, and a machine with everything has none.
 func TestNotes(t *testing.T) {
 	whole := func() *Report {
-		return &Report{Build: Build{Cgo: true, CUDA: true}, CPU: machine.CPU{Kernels: "avx2"}, Driver: Driver{Here: true, CUDA: 13000, Cards: 1},
+		return &Report{Build: Build{Cgo: true, CUDA: true}, CPU: machine.CPU{Kernels: "avx2"}, Driver: Driver{Here: true,
+			CUDA: 13000, Cards: 1},
 			GPUs: []GPU{{Device: "cuda:0", Major: 9}}, Disks: []Disk{{Of: "TMPDIR", Free: tight}}, Hub: Hub{Here: true}}
 	}
 	if n := whole().notes("avx2"); len(n) != 0 {
@@ -72,14 +73,32 @@ func TestNotes(t *testing.T) {
 		{"no driver", "sudo ubuntu-drivers install", func(r *Report) { r.Driver.Here, r.GPUs = false, nil }},
 		{"a silent driver", "nvidia-smi", func(r *Report) { r.Driver.Error, r.GPUs = "cuInit returned 999", nil }},
 		{"no GPU", "unset CUDA_VISIBLE_DEVICES && nvidia-smi", func(r *Report) { r.GPUs = nil }},
-		{"no cuBLASLt", "pip install nvidia-cublas", func(r *Report) { r.GPUs[0].Error = "cuBLASLt (libcublasLt.so.13) was not found" }},
-		{"no cuBLASLt, driver of CUDA 12", "pip install nvidia-cublas-cu12", func(r *Report) { r.GPUs[0].Error, r.Driver.CUDA = "cuBLASLt was not found", 12040 }},
-		{"an old GPU", "longlora train --device cpu …", func(r *Report) { r.GPUs[0].Error, r.GPUs[0].Major = "compute capability 7.0", 7 }},
+		{"no NCCL", "pip install nvidia-nccl-cu13", func(r *Report) {
+			r.Build.CUDA, r.GPUs = true, append(r.GPUs,
+				r.GPUs[0])
+		}},
+		{"no sums", "NCCL_DEBUG=INFO longlora doctor", func(r *Report) { r.NCCL = NCCL{File: "f", Error: "it fails"} }},
+		{"no cuBLASLt", "pip install nvidia-cublas", func(r *Report) {
+			r.GPUs[0].Error = "cuBLASLt (libcublasLt.so.13) " +
+				"was not found"
+		}},
+		{"no cuBLASLt, driver of CUDA 12", "pip install nvidia-cublas-cu12", func(r *Report) {
+			r.GPUs[0].Error,
+				r.Driver.CUDA = "cuBLASLt was not found", 12040
+		}},
+		{"an old GPU", "longlora train --device cpu …", func(r *Report) {
+			r.GPUs[0].Error, r.GPUs[0].Major = "compute "+
+				"capability 7.0", 7
+		}},
 		{"a broken GPU", "nvidia-smi", func(r *Report) { r.GPUs[0].Error = "out of memory" }},
 		{"a full disk", "export TMPDIR=/a/folder/on/a/larger/disk", func(r *Report) { r.Disks[0].Free = 5 }},
 		{"no hub", "hf download meta-llama/Llama-2-7b-hf", func(r *Report) { r.Hub.Here = false }},
-		{"wrong on the CPU", "LONGLORA_CPU=plain longlora doctor --device cpu", func(r *Report) { r.SelfTest = []SelfTest{{Device: "cpu", Failures: []string{"x"}}} }},
-		{"wrong on a GPU", "longlora doctor --device cpu", func(r *Report) { r.SelfTest = []SelfTest{{Device: "cuda:0", Failures: []string{"x"}}} }},
+		{"wrong on the CPU", "LONGLORA_CPU=plain longlora doctor --device cpu",
+			func(r *Report) { r.SelfTest = []SelfTest{{Device: "cpu", Failures: []string{"x"}}} }},
+		{"wrong on a GPU", "longlora doctor --device cpu", func(r *Report) {
+			r.SelfTest = []SelfTest{{Device: "cuda:0",
+				Failures: []string{"x"}}}
+		}},
 	} {
 		r := whole()
 		c.lack(r)
@@ -96,7 +115,8 @@ func TestNotes(t *testing.T) {
 	}
 }
 
-// The CPU's operations are right. A GPU that computes wrongly is found out, and closed; one that does not open is noted.
+// The CPU's operations are right. A GPU that computes wrongly is found out, and closed; one that does not open is
+// noted.
 func TestRun(t *testing.T) {
 	closed := 0
 	open := func() (ops.Backend, string, int, func() error, error) {
@@ -107,21 +127,28 @@ func TestRun(t *testing.T) {
 	}
 	b := cpu.New(2)
 	var begun []string
-	r, err := Run(context.Background(), Given{CPU: b, Kernels: b.Set(), Best: b.Set(), Threads: 2, Build: Build{CUDA: true}, GPUs: []GPU{
-		{Device: "cuda:0", Open: open, Major: 9}, {Device: "cuda:1", Open: refuse, Major: 9}, {Device: "cuda:2", Skip: true}}}, func(s string) { begun = append(begun, s) })
+	r, err := Run(context.Background(), Given{CPU: b, Kernels: b.Set(), Best: b.Set(), Threads: 2,
+		Build: Build{CUDA: true}, GPUs: []GPU{
+			{Device: "cuda:0", Open: open, Major: 9}, {Device: "cuda:1", Open: refuse, Major: 9}, {Device: "cuda:2",
+				Skip: true}}}, func(s string) { begun = append(begun, s) })
 	if err != nil {
 		t.Fatal(err)
 	}
 	if len(r.SelfTest) != 2 {
 		t.Fatalf("%d tests, %+v", len(r.SelfTest), r.GPUs)
 	}
-	testkit.Each(t, r, map[string]bool{"ok": !r.OK, "closed once": closed == 1, "BLAS of the first": r.GPUs[0].BLASV == 130100,
+	testkit.Each(t, r, map[string]bool{"ok": !r.OK, "closed once": closed == 1,
+		"BLAS of the first":   r.GPUs[0].BLASV == 130100,
 		"error of the second": r.GPUs[1].Error != "", "four begun": len(begun) == 4})
 	right := r.SelfTest[0]
-	testkit.Each(t, right, map[string]bool{"the CPU's failures": len(right.Failures) == 0, "its outputs": right.Outputs >= 100,
+	testkit.Each(t, right, map[string]bool{"the CPU's failures": len(right.Failures) == 0,
+		"its outputs":       right.Outputs >= 100,
 		"the worst of them": right.Worst > 0 && right.Worst <= 1, "its name": right.WorstOf != ""})
 	wrong := r.SelfTest[1]
-	if len(wrong.Failures) == 0 || slices.ContainsFunc(wrong.Failures, func(s string) bool { return !strings.HasPrefix(s, "swiglu ") }) || wrong.Worst <= 1 {
+	if len(wrong.Failures) == 0 || slices.ContainsFunc(wrong.Failures, func(s string) bool {
+		return !strings.HasPrefix(s,
+			"swiglu ")
+	}) || wrong.Worst <= 1 {
 		t.Errorf("failures %q, worst %g", wrong.Failures, wrong.Worst)
 	}
 	if r.Memory.Total < r.Memory.Available || r.Memory.Available <= 0 || r.CPU.Threads != 2 || len(r.Disks) != 2 {

@@ -48,6 +48,11 @@ func (r *Report) notes(best string) []Note {
 			note("nvidia-smi", "%s cannot be used: %s", g.Device, g.Error)
 		}
 	}
+	if n := r.NCCL; len(r.GPUs) > 1 && n.File == "" && r.Build.CUDA {
+		note("pip install nvidia-nccl-cu13", "there are %d GPUs, and NCCL, by which they add up, was not found", len(r.GPUs))
+	} else if n.Error != "" {
+		note("NCCL_DEBUG=INFO longlora doctor", "the GPUs do not add up: %s", n.Error)
+	}
 	for _, d := range r.Disks {
 		mend := "cd /a/folder/on/a/larger/disk"
 		if d.Of == "TMPDIR" {

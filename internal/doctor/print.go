@@ -40,18 +40,13 @@ func (r *Report) Print(w io.Writer) {
 		}
 	}
 	for i, p := range r.CuBLASLt {
-		name, files := "", "not there"
+		name := ""
 		if i == 0 {
 			name = "cuBLASLt"
 		}
-		if len(p.Files) > 0 {
-			files = strings.Join(p.Files, ", ")
-			if !strings.Contains(files, "/") { // names: only opening them shows whether they are there
-				files = "is asked for " + files
-			}
-		}
-		row(name, "%s: %s", p.Where, files)
+		row(name, "%s: %s", p.Where, p.text())
 	}
+	r.NCCL.print(row)
 	for _, d := range r.Disks {
 		rate := ""
 		switch {

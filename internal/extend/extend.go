@@ -57,7 +57,8 @@ type Options struct {
 	Depths    int
 	Words     string // a file of the passkey task's words, "" for the paper's
 	Threads   int
-	Given     []train.Setting // all options, as they were given
+	Train     func(ctx context.Context) error // trains in other processes; nil: this one does
+	Given     []train.Setting                 // all options, as they were given
 }
 
 type extension struct {
@@ -163,7 +164,7 @@ func (e *extension) open(ctx context.Context) (err error) {
 	if o.HostMem, err = c.Memory.HostLimit(); err != nil {
 		return err
 	}
-	o.Paths, o.HoldDocs, o.Log = c.Data, e.heldOut(), e.log
+	o.Paths, o.HoldDocs, o.Log = c.Data, e.cfg.heldOut(), e.log
 	if len(c.EvalData) > 0 {
 		o.Paths, o.Option = c.EvalData, "eval-data"
 	}
@@ -183,8 +184,8 @@ func (e *extension) open(ctx context.Context) (err error) {
 }
 
 // heldOut is the share of the documents that is evaluated on and never trained on.
-func (e *extension) heldOut() float64 {
-	if len(e.cfg.EvalData) > 0 {
+func (o *Options) heldOut() float64 {
+	if len(o.EvalData) > 0 {
 		return 0
 	}
 	return 0.05
@@ -220,10 +221,13 @@ func (e *extension) before(ctx context.Context) error {
 }
 
 // training are train's options in adapter/.
-func (e *extension) training() *train.Options {
-	c := e.cfg.Options
-	c.HoldDocs, c.EvalData = e.heldOut(), nil
-	c.Out = filepath.Join(e.cfg.Out, rundir.AdapterDir)
+func (e *extension) training() *train.Options { return e.cfg.Training() }
+
+// Training are the options of the training run in adapter/.
+func (o *Options) Training() *train.Options {
+	c := o.Options
+	c.HoldDocs, c.EvalData = o.heldOut(), nil
+	c.Out = filepath.Join(o.Out, rundir.AdapterDir)
 	return &c
 }
 
@@ -232,7 +236,14 @@ func (e *extension) train(ctx context.Context) error {
 	if !e.cfg.DoTrain {
 		return nil
 	}
-	res, err := train.Run(ctx, e.training(), e.be, e.log)
+	c, log := e.training(), e.log
+	if e.cfg.Train != nil {
+		if err := e.cfg.Train(ctx); err != nil {
+			return err
+		}
+		c.Ranks, c.Resume, log = nil, "auto", io.Discard // it is done, and this reads what it reports
+	}
+	res, err := train.Run(ctx, c, e.be, log)
 	e.rep.Train = &res
 	return err
 }
@@ -310,5 +321,6 @@ func (r Report) On() string {
 		on = "the held-out end of " + text("data")
 	}
 	return fmt.Sprintf("perplexity on %s: %s windows a length, %s protocol, stride %d; "+
-		"recall: %s depths × %s passkeys; seed %s", on, text("eval-limit"), r.Protocol, r.Stride, text("depths"), text("trials"), text("seed"))
+		"recall: %s depths × %s passkeys; seed %s", on, text("eval-limit"), r.Protocol, r.Stride, text("depths"),
+		text("trials"), text("seed"))
 }

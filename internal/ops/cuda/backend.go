@@ -173,6 +173,11 @@ func describe(i int) (Info, error) {
 	if info.Total, err = d.TotalMem(); err != nil {
 		return info, err
 	}
+	var id [16]byte
+	if st := C.ll_uuid(C.int(i), (*C.uchar)(unsafe.Pointer(&id[0]))); st != 0 {
+		return info, fmt.Errorf("asking for its name: %s", C.GoString(C.ll_status(st)))
+	}
+	info.UUID = fmt.Sprintf("GPU-%x-%x-%x-%x-%x", id[:4], id[4:6], id[6:8], id[8:10], id[10:])
 	var free, total C.size_t
 	if C.ll_memory_outside(C.int(i), &free, &total) == 0 { // else Free is known once the device is open
 		info.Free = int64(free)
@@ -227,7 +232,7 @@ func (b *Backend) start() (err error) {
 			return err
 		}
 	}
-	if b.blas, err = openBLAS(func(path string) error {
+	if b.blas, err = blas.open(func(path string) error {
 		p := C.CString(path)
 		defer C.free(unsafe.Pointer(p))
 		var msg [512]C.char

@@ -18,8 +18,9 @@ func (b *Backend) Chip() ops.Chip {
 type Info struct {
 	Index        int
 	Name         string
-	Major, Minor int   // compute capability
-	SMs          int   // multiprocessors
-	Total, Free  int64 // bytes of device memory; Free as the driver gives it now, other processes counted
-	Driver       int   // CUDA version that the driver supports, 13000 for 13.0
+	UUID         string // its own name in the world
+	Major, Minor int    // compute capability
+	SMs          int    // multiprocessors
+	Total, Free  int64  // bytes of device memory; Free as the driver gives it now, other processes counted
+	Driver       int    // CUDA version that the driver supports, 13000 for 13.0
 }

@@ -13,13 +13,25 @@ import (
 	"longlora/internal/errs"
 )
 
-// The names of the cuBLASLt libraries that the backend works with, newest first.
-var blasNames = []string{"libcublasLt.so.13", "libcublasLt.so.12"}
+// library is one that is opened at run time, with where it may be.
+type library struct {
+	title  string
+	names  []string // of the files that the backend works with, newest first
+	env    string   // names the file to use, and nothing else is looked at
+	wheels []string // its folders in Python's packages
+	mend   string   // what installs it
+}
 
-// blasEnv names the file to use, and nothing else is looked at.
-const blasEnv = "LONGLORA_CUBLASLT"
+var (
+	blas = library{title: "cuBLASLt", names: []string{"libcublasLt.so.13", "libcublasLt.so.12"}, env: "LONGLORA_CUBLASLT",
+		wheels: []string{"nvidia/cu13/lib", "nvidia/cublas/lib", "torch/lib"},
+		mend:   "install the CUDA toolkit, PyTorch or the nvidia-cublas wheel"}
+	nccl = library{title: "NCCL", names: []string{"libnccl.so.2"}, env: "LONGLORA_NCCL",
+		wheels: []string{"nvidia/nccl/lib", "torch/lib"},
+		mend:   "install NCCL, PyTorch or the nvidia-nccl-cu13 wheel"}
+)
 
-// A place is somewhere that cuBLASLt may be.
+// A place is somewhere that a library may be.
 type place struct {
 	where string   // for people
 	files []string // what to open there: files that exist, or names for the dynamic linker
@@ -27,42 +39,45 @@ type place struct {
 
 // places calls f with every place in turn until it returns false: the file that the environment names; the toolkit
 // that the environment names; what the dynamic linker knows; toolkits in their usual folder; Python's packages.
-func places(f func(place) bool) {
-	if p := os.Getenv(blasEnv); p != "" {
-		f(place{blasEnv, []string{p}})
+func (l library) places(f func(place) bool) {
+	if p := os.Getenv(l.env); p != "" {
+		f(place{l.env, []string{p}})
 		return
 	}
 	for _, env := range []string{"CUDA_HOME", "CUDA_PATH"} {
-		if dir := os.Getenv(env); dir != "" && !f(toolkit(dir)) {
+		if dir := os.Getenv(env); dir != "" && !f(l.toolkit(dir)) {
 			return
 		}
 	}
-	if !f(place{"the dynamic linker's folders and LD_LIBRARY_PATH", blasNames}) {
+	if !f(place{"the dynamic linker's folders and LD_LIBRARY_PATH", l.names}) {
 		return
 	}
 	dirs, _ := filepath.Glob("/usr/local/cuda*")
 	slices.SortFunc(dirs, func(a, b string) int { return strings.Compare(b, a) })
 	for _, dir := range dirs {
-		if !f(toolkit(dir)) {
+		if !f(l.toolkit(dir)) {
 			return
 		}
 	}
 	for _, dir := range pythonPath() {
-		if !f(in(filepath.Join(dir, "nvidia/cu13/lib"), filepath.Join(dir, "nvidia/cublas/lib"), filepath.Join(dir,
-			"torch/lib"))) {
+		var folders []string
+		for _, w := range l.wheels {
+			folders = append(folders, filepath.Join(dir, w))
+		}
+		if !f(l.in(folders...)) {
 			return
 		}
 	}
 }
 
-func toolkit(dir string) place {
-	return in(filepath.Join(dir, "lib64"), filepath.Join(dir, "lib"), filepath.Join(dir, "targets/x86_64-linux/lib"))
+func (l library) toolkit(dir string) place {
+	return l.in(filepath.Join(dir, "lib64"), filepath.Join(dir, "lib"), filepath.Join(dir, "targets/x86_64-linux/lib"))
 }
 
 // in is the place of the given folders.
-func in(dirs ...string) place {
+func (l library) in(dirs ...string) place {
 	p := place{where: strings.Join(dirs, ", ")}
-	for _, name := range blasNames {
+	for _, name := range l.names {
 		for _, dir := range dirs {
 			if file := filepath.Join(dir, name); exists(file) {
 				p.files = append(p.files, file)
@@ -93,19 +108,24 @@ func pythonPath() []string {
 
 // BLASPlaces says where cuBLASLt is looked for, in order, and what to open there: files that are there, or names for
 // the dynamic linker.
-func BLASPlaces() (where []string, files [][]string) {
-	places(func(p place) bool {
+func BLASPlaces() (where []string, files [][]string) { return blas.where() }
+
+// NCCLPlaces says the same of NCCL.
+func NCCLPlaces() (where []string, files [][]string) { return nccl.where() }
+
+func (l library) where() (where []string, files [][]string) {
+	l.places(func(p place) bool {
 		where, files = append(where, p.where), append(files, p.files)
 		return true
 	})
 	return where, files
 }
 
-// openBLAS opens the first cuBLASLt that open takes and returns its file.
-func openBLAS(open func(file string) error) (string, error) {
+// open opens the library's first file that open takes, and returns that.
+func (l library) open(open func(file string) error) (string, error) {
 	var tried []string
 	file := ""
-	places(func(p place) bool {
+	l.places(func(p place) bool {
 		if len(p.files) == 0 {
 			tried = append(tried, p.where+": not there")
 		}
@@ -120,9 +140,8 @@ func openBLAS(open func(file string) error) (string, error) {
 		return true
 	})
 	if file == "" {
-		return "", errs.Usagef("cuBLASLt (%s) was not found; install the CUDA toolkit, PyTorch or the nvidia-cublas wheel, "+
-			"or name the file in %s. Looked in:\n  %s",
-			strings.Join(blasNames, ", "), blasEnv, strings.Join(tried, "\n  "))
+		return "", errs.Usagef("%s (%s) was not found; %s, or name the file in %s. Looked in:\n  %s", l.title,
+			strings.Join(l.names, ", "), l.mend, l.env, strings.Join(tried, "\n  "))
 	}
 	return file, nil
 }

@@ -22,9 +22,9 @@ func touch(t *testing.T, path ...string) string {
 	return p
 }
 
-// tries are the files that openBLAS opens when it may take only the given one.
+// tries are the files that are opened when it may take only the given one.
 func tries(take string) (tried []string, file string, err error) {
-	file, err = openBLAS(func(f string) error {
+	file, err = blas.open(func(f string) error {
 		tried = append(tried, f)
 		if f != take {
 			return errors.New("not this one")
@@ -46,7 +46,7 @@ func TestWhereBLASIsLookedFor(t *testing.T) {
 	}
 	t.Setenv("PATH", filepath.Dir(python)+":"+os.Getenv("PATH"))
 	t.Setenv("CUDA_PATH", "")
-	t.Setenv(blasEnv, "")
+	t.Setenv(blas.env, "")
 
 	t.Setenv("CUDA_HOME", filepath.Join(dir, "toolkit"))
 	if tried, file, err := tries(home); err != nil || file != home || len(tried) != 2 || tried[0] != newer {
@@ -59,7 +59,7 @@ func TestWhereBLASIsLookedFor(t *testing.T) {
 		t.Errorf("in Python's packages: took %q, %v", file, err)
 	}
 	_, _, err := tries("nothing")
-	if errs.Code(err) != int(errs.Usage) || !strings.Contains(err.Error(), blasEnv) || !strings.Contains(err.Error(), home[:len(home)-len("/lib64/libcublasLt.so.12")]) {
+	if errs.Code(err) != int(errs.Usage) || !strings.Contains(err.Error(), blas.env) || !strings.Contains(err.Error(), home[:len(home)-len("/lib64/libcublasLt.so.12")]) {
 		t.Errorf("none found: %v", err)
 	}
 	where, files := BLASPlaces()
@@ -70,11 +70,11 @@ func TestWhereBLASIsLookedFor(t *testing.T) {
 		t.Errorf("with CUDA_HOME: files %q", files)
 	}
 
-	t.Setenv(blasEnv, wheel)
+	t.Setenv(blas.env, wheel)
 	if tried, file, _ := tries(wheel); file != wheel || len(tried) != 1 {
-		t.Errorf("with %s: took %q of %q", blasEnv, file, tried)
+		t.Errorf("with %s: took %q of %q", blas.env, file, tried)
 	}
 	if tried, _, err := tries("nothing"); err == nil || len(tried) != 1 {
-		t.Errorf("with %s naming a bad file: tried %q, %v", blasEnv, tried, err)
+		t.Errorf("with %s naming a bad file: tried %q, %v", blas.env, tried, err)
 	}
 }

@@ -21,6 +21,32 @@ func Open(int) (*Backend, error) {
 	return nil, errs.Usagef("%s cuda: this build has no CUDA; build it with 'make cuda'", errs.Option("device"))
 }
 
+// NCCL is the library by which cards add up, which this build does not use.
+type NCCL struct{}
+
+// OpenNCCL opens the library.
+func OpenNCCL() (*NCCL, error) {
+	return nil, errs.Usagef("this build has no CUDA; build it with 'make cuda'")
+}
+
+// File is what the library was loaded from, and its version.
+func (n *NCCL) File() (file string, version int) { return "", 0 }
+
+// ID is what a new group is known by.
+func (n *NCCL) ID() ([]byte, error) { return nil, nil }
+
+// Join makes a device one of a group.
+func (n *NCCL) Join(*Backend, []byte, int, int, int, func() error) error { return nil }
+
+// Sum adds up.
+func (n *NCCL) Sum(ops.Tensor) {}
+
+// Abort ends what was begun.
+func (n *NCCL) Abort() {}
+
+// Close gives everything back.
+func (n *NCCL) Close() {}
+
 // Info describes the device.
 func (b *Backend) Info() Info { return Info{} }
 

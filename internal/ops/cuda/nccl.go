@@ -1,0 +1,146 @@
+//go:build cuda
+
+package cuda
+
+// #include <stdlib.h>
+// #include "longlora.h"
+import "C"
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"sync/atomic"
+	"unsafe"
+
+	"gorgonia.org/cu"
+
+	"longlora/internal/ops"
+)
+
+// NCCL is the library by which the cards of several processes add up, and this process's end of their group. Sums
+// enqueue on the backend's stream. It is package dist's Device.
+type NCCL struct {
+	b    *Backend // nil before it has joined
+	n    *C.ll_nccl
+	file string
+
+	aborted atomic.Bool
+}
+
+// OpenNCCL opens the library. An error says where it was looked for.
+func OpenNCCL() (*NCCL, error) {
+	// Sums in the switches of NVLink add up in an order of their own.
+	if os.Getenv("NCCL_NVLS_ENABLE") == "" {
+		_ = os.Setenv("NCCL_NVLS_ENABLE", "0")
+	}
+	n := &NCCL{}
+	var err error
+	n.file, err = nccl.open(func(path string) error {
+		p := C.CString(path)
+		defer C.free(unsafe.Pointer(p))
+		var msg [512]C.char
+		if C.ll_nccl_open(&n.n, p, &msg[0], C.size_t(len(msg))) != 0 {
+			return errors.New(C.GoString(&msg[0]))
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return n, nil
+}
+
+// File is what the library was loaded from, and its version: 23007 is 2.30.7.
+func (n *NCCL) File() (file string, version int) { return n.file, int(C.ll_nccl_version(n.n)) }
+
+// ID is what a new group is known by.
+func (n *NCCL) ID() ([]byte, error) {
+	id := make([]byte, C.LL_NCCL_ID)
+	r := C.ll_nccl_id(n.n, (*C.char)(unsafe.Pointer(&id[0])))
+	return id, n.fault("beginning a group", r)
+}
+
+func (n *NCCL) fault(what string, r C.int) error {
+	if r == 0 {
+		return nil
+	}
+	return fmt.Errorf("NCCL (%s): %s: %s; %s. NCCL_DEBUG=WARN has it say more", n.file, what,
+		C.GoString(C.ll_nccl_text(n.n, r)),
+		C.GoString(C.ll_nccl_last(n.n)))
+}
+
+// Join makes the backend's device rank of a group of size ranks, once all have called it. card says how many of them
+// are
+// on this device, and all waits until all ranks have come to it: what NCCL takes of the device counts as the context's.
+func (n *NCCL) Join(b *Backend, id []byte, rank, size, card int, all func() error) error {
+	b.enter()
+	defer b.leave()
+	if len(id) != C.LL_NCCL_ID {
+		return fmt.Errorf("NCCL: a group's id has %d bytes", len(id))
+	}
+	if err := all(); err != nil {
+		return err
+	}
+	before, _, err := cu.MemInfo()
+	if err != nil {
+		return fmt.Errorf("asking for free memory: %w", err)
+	}
+	if err := n.fault("joining the group", C.ll_nccl_join(n.n, (*C.char)(unsafe.Pointer(&id[0])), C.int(rank),
+		C.int(size))); err != nil {
+		return err
+	}
+	n.b = b
+	// what is taken when something is first done: on the room of cuBLASLt, which keeps nothing there
+	room := ops.Tensor{P: b.work, Shape: []int{blasBytes / 4}}
+	for _, t := range []ops.Tensor{room.Rows(0, 256), room} {
+		b.keep("clearing", cu.MemsetD32Async(pointer(t.P), 0, int64(t.Elems()), b.stream))
+		n.Sum(t)
+	}
+	if err := b.Sync(); err != nil {
+		return err
+	}
+	if err := all(); err != nil {
+		return err
+	}
+	after, _, err := cu.MemInfo()
+	if err != nil {
+		return fmt.Errorf("asking for free memory: %w", err)
+	}
+	b.context += max(0, before-after) / int64(max(1, card))
+	return nil
+}
+
+// Sum implements dist.Device.
+func (n *NCCL) Sum(t ops.Tensor) {
+	n.enqueue("the sum", func() C.int {
+		return C.ll_nccl_sum(n.n, n.b.s(), (*C.float)(t.P), C.int64_t(t.Elems()))
+	})
+}
+
+// enqueue has NCCL enqueue something, unless the group is aborted.
+func (n *NCCL) enqueue(what string, f func() C.int) {
+	if n.aborted.Load() {
+		n.b.keep(what, errors.New("the group is broken"))
+		return
+	}
+	n.b.enter()
+	defer n.b.leave()
+	n.b.keep(what, n.fault("enqueuing", f()))
+}
+
+// Abort implements dist.Device.
+func (n *NCCL) Abort() {
+	if n.aborted.CompareAndSwap(false, true) {
+		C.ll_nccl_abort(n.n)
+	}
+}
+
+// Close gives everything back. Nothing may be enqueued any more.
+func (n *NCCL) Close() {
+	aborted := C.int(0)
+	if !n.aborted.CompareAndSwap(false, true) {
+		aborted = 1
+	}
+	C.ll_nccl_close(n.n, aborted)
+}
