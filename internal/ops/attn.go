@@ -1,6 +1,9 @@
 package ops
 
-import "longlora/internal/s2attn"
+import (
+	"longlora/internal/s2attn"
+	"longlora/internal/tensor"
+)
 
 // Attn is one tile's attention. Tokens are counted along the sequence; the tile has T of them.
 type Attn struct {
@@ -48,6 +51,31 @@ type Attention interface {
 	// AttnBackward: with p = exp(S - LSE), Delta = Σ_D DO·O and ds = p·(DO·Vᵀ - Delta), capped times 1 - (S/Cap)²,
 	// DQ = Scale·ds·K, DK += Scale·dsᵀ·Q, DV += pᵀ·DO.
 	AttnBackward(a *Attn)
+}
+
+// slower is how many times as long attention takes as by the rate that is known of a GPU, which is of heads of 64 or 128
+// whose scores have no cap. On Hopper (docs/performance.md): caps as measured at 128 channels, 256 channels as a step of
+// Gemma 2 9B has it, other heads as the portable kernels that compute them, at the next size.
+func (a *Attn) slower(act tensor.DType) float64 {
+	times := 1.0
+	switch {
+	case act == tensor.F32:
+		return 1
+	case a.D > 128:
+		times = 2.8 * 256 / float64(a.D)
+	case a.D != 64 && a.D != 128:
+		times = 2.1
+		for padded := 32; padded < 256; padded *= 2 {
+			if a.D <= padded {
+				times *= float64(padded) / float64(a.D)
+				break
+			}
+		}
+	}
+	if a.Cap > 0 {
+		times *= 1.4
+	}
+	return times
 }
 
 // figure is what Pairs is in figures of speed: s2attn's Keys for each query and head.

@@ -25,7 +25,7 @@ type Counter struct {
 type Cost struct {
 	Linear    float64 // floating-point operations of the linear layers, two a multiply-add
 	Head      float64 // of the output head
-	Attention float64 // of attention
+	Attention float64 // of attention, counted up where it is slower than by the rate: see Attn.slower
 	Figure    float64 // of all three as figures of speed count them: as if W were frozen, low-rank terms left out
 	Bytes     float64 // read and written by everything else
 	Moved     float64 // bytes copied between device and host while operations wait
@@ -256,7 +256,7 @@ func (c *Counter) AttnBackward(a *Attn) {
 // attention counts so many operations for each query, key and channel of a head.
 func (c *Counter) attention(a *Attn, each float64) {
 	t := a.Q.Dim(0)
-	c.Cost.Attention += each * float64(a.D) * a.Pairs(t)
+	c.Cost.Attention += each * float64(a.D) * a.Pairs(t) * a.slower(c.act)
 	c.Cost.Figure += each * float64(a.D) * a.figure(t)
 	c.Cost.Calls++
 }

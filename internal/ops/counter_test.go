@@ -1,6 +1,7 @@
 package ops
 
 import (
+	"math"
 	"testing"
 
 	"longlora/internal/s2attn"
@@ -65,14 +66,25 @@ func TestCounter(t *testing.T) {
 		}
 	}
 	c.Cost = Cost{}
-	q := &Attn{H: 3, Hkv: 3, D: 8, Docs: []int32{0, 10}, Q: a.New(tensor.BF16, 10, 3, 8)}
+	q := &Attn{H: 3, Hkv: 3, D: 64, Docs: []int32{0, 10}, Q: a.New(tensor.BF16, 10, 3, 64)}
 	c.AttnForward(q)
-	if want := 3.0 * 55 * 4 * 8; c.Cost.Attention != want { // scores and values, two operations a multiply-add
+	if want := 3.0 * 55 * 4 * 64; c.Cost.Attention != want { // scores and values, two operations a multiply-add
 		t.Errorf("attention: %g operations, want %g", c.Cost.Attention, want)
 	}
 	c.AttnBackward(q)
-	if want := 3.0 * 55 * (4 + 10) * 8; c.Cost.Attention != want { // scores again, dV, dP, dQ, dK
+	if want := 3.0 * 55 * (4 + 10) * 64; c.Cost.Attention != want { // scores again, dV, dP, dQ, dK
 		t.Errorf("attention and back: %g operations, want %g", c.Cost.Attention, want)
+	}
+	for _, s := range []struct { // what takes longer at the same rate counts as more
+		d     int
+		cap   float32
+		act   tensor.DType
+		times float64
+	}{{128, 0, tensor.BF16, 1}, {128, 50, tensor.BF16, 1.4}, {96, 0, tensor.BF16, 2.1 * 128 / 96}, {256, 50, tensor.BF16, 2.8 * 1.4},
+		{80, 50, tensor.F32, 1}} {
+		if got := (&Attn{D: s.d, Cap: s.cap}).slower(s.act); math.Abs(got-s.times) > 1e-12 {
+			t.Errorf("%+v: %g", s, got)
+		}
 	}
 	for _, h := range []struct {
 		HeadLoss
