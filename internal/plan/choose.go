@@ -209,6 +209,9 @@ type candidate struct {
 	moved float64 // seconds that those copies take in the direction in which there are more
 }
 
+// bound is what counts against the plan at least: nothing is faster than its operations, nor than its copies.
+func (c *candidate) bound() float64 { return max(c.least, c.moved) + copying*c.moved }
+
 // choose picks the plan of the least predicted time within the limits. What does not fit is an error of kind NoFit,
 // beside the plan of the least memory.
 func (p Planner) choose(w Work) (Plan, error) {
@@ -273,12 +276,12 @@ func (z *counted) two(lim Limits, beside *Plan) (best, next Plan, err error) {
 	if len(all) == 0 {
 		return z.none()
 	}
-	sort.SliceStable(all, func(i, j int) bool { return all[i].least < all[j].least })
+	sort.SliceStable(all, func(i, j int) bool { return all[i].bound() < all[j].bound() })
 	var first, second *candidate
 	var t1, t2 float64
 	for i := range all {
 		c := &all[i]
-		if second != nil && c.least >= t2 {
+		if second != nil && c.bound() >= t2 {
 			break
 		}
 		switch t := z.seconds(c.Tiling) + z.updates(c.Tiling) + copying*c.moved; {
@@ -402,7 +405,7 @@ func (z *counted) candidate(tl model.Tiling, known map[model.Keep]float64) candi
 		// Each tile's way forward and back needs all streamed layers but those that lie in the slots, and so does each way
 		// forward before.
 		ways := 2*tiles + tiles - 1
-		c.moved = (float64(pl.MovedBytes)*float64(tiles) + float64(pl.Streamed)*float64(ways) + float64(pl.State)) /
+		c.moved = (float64(pl.MovedBytes)*float64(tiles) + float64(pl.Streamed-pl.Slots)*float64(ways) + float64(pl.State)) /
 			z.p.Rates.Moved
 	}
 	return c

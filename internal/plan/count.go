@@ -79,7 +79,7 @@ func newWhole(p problem) (*counted, error) {
 		z.row = p.batch(p.Ctx)
 	}
 	var err error
-	if z.m, err = z.make(z.c, false); err != nil || p.Kind != Step || p.OnHost {
+	if z.m, err = z.make(z.c, false); err != nil || p.Kind != Step {
 		return z, err
 	}
 	_, err = z.make(ops.NewCounter(p.Machine.Act, p.Workspace, p.Rates), true)

@@ -10,12 +10,22 @@ import (
 	"longlora/internal/ui"
 )
 
-// least is the plan of the least memory.
+// least is the plan of the least memory, of those that the device has room for where there are some: host memory is
+// easier to come by.
 func (z *counted) least() Plan {
 	var least Plan
-	for i, tl := range z.smallest() {
-		if pl := z.size(tl); i == 0 || pl.Host+pl.Device < least.Host+least.Device {
+	take := func(tl model.Tiling) {
+		pl := z.size(tl)
+		if here, was := z.p.onDevice(pl), z.p.onDevice(least); least.Tile == 0 || here && !was ||
+			here == was && pl.Host+pl.Device < least.Host+least.Device {
 			least = pl
+		}
+	}
+	for _, tl := range z.smallest() {
+		take(tl)
+		if z.p.Forced.Stream == nil {
+			tl.Stream = z.leastStreamed(tl)
+			take(tl)
 		}
 	}
 	if z.p.Kind != Step {

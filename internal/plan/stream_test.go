@@ -115,7 +115,7 @@ func TestStreamIsForced(t *testing.T) {
 // The first steps and the last ones of a run have one model, so one number of streamed layers.
 func TestStreamIsOneForBoth(t *testing.T) {
 	w := full7b(65536)
-	p := h100(33*gib/2, 200*gib)
+	p := h100(29*gib/2, 200*gib)
 	pl, err := p.choose(w)
 	if err != nil || pl.Stream == 0 || pl.Last.Stream != pl.Stream || pl.Room().Streamed != pl.Streamed || !p.Allows(pl) {
 		t.Fatalf("%+v, last %+v (%v)", pl.Tiling, pl.Last, err)
