@@ -117,12 +117,18 @@ func (j *journal) read(from io.Reader) (torn []byte, err error) {
 // checkResults refuses an --out whose results.json is not of an evaluation: it would be overwritten.
 func (j *journal) checkResults() error {
 	var rep Report
+	var fields map[string]any
 	path := filepath.Join(j.dir, rundir.ResultsFile)
 	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) || len(j.have) > 0 {
 		return nil
 	}
-	if err := files.ReadJSON(path, &rep); err != nil || len(rep.Results) == 0 || rep.Results[0].Task == "" ||
-		rep.Results[0].Ctx == 0 {
+	err := files.ReadJSON(path, &rep)
+	if err == nil {
+		err = files.ReadJSON(path, &fields)
+	}
+	_, seed := fields["seed"] // an evaluation in which no length had a window has that beside no results
+	if err != nil || len(rep.Results) == 0 && !seed || len(rep.Results) > 0 && (rep.Results[0].Task == "" ||
+		rep.Results[0].Ctx == 0) {
 		return errs.Usagef("%s %s: its %s was not written by eval; it is left alone: give another folder", errs.Option("out"),
 			j.dir, rundir.ResultsFile)
 	}

@@ -84,6 +84,16 @@ func TestJournalForeign(t *testing.T) {
 			t.Errorf("%s: changed", name)
 		}
 	}
+	for _, text := range []string{`{"results": [], "seed": 0}`, `{"results": null, "seed": 7}`} { // where no length had a window
+		dir := t.TempDir()
+		testkit.Write(t, filepath.Join(dir, rundir.ResultsFile), text)
+		j, err := openJournal(dir)
+		if err != nil {
+			t.Errorf("%s: %v", text, err)
+			continue
+		}
+		j.close()
+	}
 	for name, text := range map[string]string{"nothing": "", "a torn first line": `{"key":"ab`, "its first letters": `{"k`} {
 		dir := t.TempDir()
 		testkit.Write(t, filepath.Join(dir, rundir.JournalFile), text)

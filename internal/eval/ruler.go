@@ -58,14 +58,11 @@ type Answer struct {
 // room is how many tokens an answer may take: twice what the references alone do, and a few.
 func (s *script) room(e *encoding) int { return 2*len(e.ids(" "+strings.Join(s.refs, ", "))) + spare }
 
-// fit reports whether the fixed words of a sample and its least filler leave room for an answer.
-func (t subtask) fit(enc Encoder, hay *haystack, ctx, trial int, seed uint64) error {
+// takes is how many tokens the fixed words of a sample, its least filler and room for an answer take.
+func (t subtask) takes(enc Encoder, hay *haystack, ctx, trial int, seed uint64) (int, error) {
 	s, e := t.make(newDrawing(t.name, hay, seed, ctx, trial)), &encoding{enc: enc}
 	size := len(e.withBOS(s.text(s.least))) + s.room(e)
-	if e.err == nil && size > ctx {
-		e.err = errs.Dataf("%s %d is too short: it takes %d tokens at least", errs.Option("ctx"), ctx, size)
-	}
-	return t.fault(e.err)
+	return size, t.fault(e.err)
 }
 
 func (t subtask) fault(err error) error {
@@ -95,7 +92,7 @@ func (t subtask) sample(enc Encoder, hay *haystack, ctx, trial int, seed uint64)
 	if e.err != nil {
 		err = e.err
 	}
-	if err == nil && n == s.units {
+	if err == nil && s.units > 0 && n == s.units {
 		err = errs.Dataf("%s %d is too long: its %d lines do not fill that", errs.Option("ctx"), ctx, n)
 	}
 	x.Prompt = best
@@ -166,16 +163,29 @@ func (e *evaluation) ruler(ctx context.Context, r *model.Runner, x *item) error 
 	return nil
 }
 
-// rulerFits checks every subtask and trial at a length; no prompt of full length is made for it.
+// rulerFits checks every subtask and trial at a length, and names all that it is too short for; no prompt of full length is
+// made for it.
 func (e *evaluation) rulerFits(n int) error {
+	var short []string
+	most := 0
 	for _, t := range e.subtasks() {
+		least := 0
 		for _, k := range e.trials() {
-			if err := t.fit(e.enc, e.hay, n, k, e.cfg.Seed); err != nil {
+			size, err := t.takes(e.enc, e.hay, n, k, e.cfg.Seed)
+			if err != nil {
 				return err
 			}
+			least = max(least, size)
+		}
+		if least > n {
+			short, most = append(short, fmt.Sprintf("%s (%d)", t.name, least)), max(most, least)
 		}
 	}
-	return nil
+	if len(short) == 0 {
+		return nil
+	}
+	return errs.Dataf("%s %d is too short for %s of the RULER-like tasks, which take so many tokens at least; give %d or more",
+		errs.Option("ctx"), n, strings.Join(short, ", "), most)
 }
 
 // subtasks are those that can be asked: the ones in a haystack where one was given.

@@ -169,9 +169,21 @@ func TestRulerWords(t *testing.T) {
 func TestRulerLengths(t *testing.T) {
 	enc := golden(t)
 	for _, task := range subtasks {
-		err := task.fit(enc, straw(), 60, 0, 0)
-		if errs.Code(err) != 4 || !strings.Contains(err.Error(), "RULER-like task "+task.name+": --ctx 60 is too short") {
+		e := evaluation{enc: enc, hay: straw()}
+		e.cfg.Trials = 2
+		err := e.rulerFits(60)
+		if errs.Code(err) != 4 || !strings.Contains(err.Error(), "--ctx 60 is too short for ") || !strings.Contains(err.Error(), task.name+" (") {
 			t.Errorf("%s: %v", task.name, err)
+		}
+		n, least := 0, 60 // what is drawn depends on the length
+		for n < least {
+			n = least
+			if least, err = task.takes(enc, straw(), n, 0, 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if x, err := task.sample(enc, straw(), n, 0, 0); err != nil || len(x.Prompt)+x.Room > n {
+			t.Errorf("%s: %d tokens are said to do: %d and %d for the answer, %v", task.name, n, len(x.Prompt), x.Room, err)
 		}
 		if _, late := task.sample(enc, straw(), 60, 0, 0); errs.Code(late) != 4 {
 			t.Errorf("%s: %v", task.name, late)

@@ -124,7 +124,7 @@ type item struct {
 
 // Run evaluates every model, task and length.
 func Run(ctx context.Context, cfg Job, be ops.Backend, log io.Writer) (Report, error) {
-	rep := Report{Data: cfg.Data, Seed: cfg.Seed}
+	rep := Report{Results: []Result{}, Data: cfg.Data, Seed: cfg.Seed}
 	words, hay, err := cfg.texts()
 	if err != nil {
 		return rep, err
