@@ -73,6 +73,9 @@ type extension struct {
 	merged bool // merged/ is there, as it was written
 }
 
+// busy is said to who comes second.
+var busy = "another extend is at work in this folder; wait for it, or choose another " + errs.Option("out").String()
+
 // Run does what is left of the work in --out.
 func Run(ctx context.Context, cfg *Options, be ops.Backend, log io.Writer) (Report, error) {
 	said := &once{w: log, said: map[string]bool{}}
@@ -80,8 +83,7 @@ func Run(ctx context.Context, cfg *Options, be ops.Backend, log io.Writer) (Repo
 	if err := checkOut(cfg); err != nil { // before anything is read
 		return e.rep, err
 	}
-	lock, err := files.Lock(cfg.Out,
-		"another extend is at work in this folder; wait for it, or choose another "+errs.Option("out").String())
+	lock, err := files.Lock(cfg.Out, busy)
 	if err != nil {
 		return e.rep, err
 	}
@@ -117,11 +119,17 @@ func DryRun(ctx context.Context, cfg *Options, be ops.Backend, log io.Writer) (o
 	if err := checkOut(cfg); err != nil {
 		return out, err
 	}
+	if files.Held(cfg.Out) {
+		return out, errs.Usagef("%s: %s", cfg.Out, busy)
+	}
 	if err := e.open(ctx); err != nil {
 		return out, err
 	}
 	defer e.base.Close()
 	defer e.stream.Close()
+	if _, err := e.begun(); err != nil {
+		return out, err
+	}
 	training := 0.0
 	if cfg.DoTrain {
 		if out.Facts, err = train.DryRun(ctx, e.training(), be, log); err != nil {

@@ -26,7 +26,7 @@ type work struct {
 	Merged  []files.Fingerprint `json:"merged,omitempty"` // written down before merged/ gets its name
 }
 
-const workKind = "extension 1"
+const workKind = "extension 2"
 
 // checkOut refuses an --out that holds anything but an extension. It reads nothing else.
 func checkOut(c *Options) error {
@@ -99,26 +99,39 @@ func (w work) write(out string) error {
 // claim writes down what this command is, or compares it with what began in --out. What the training would refuse is
 // refused first, before the evaluation of the base takes its time.
 func (e *extension) claim(ctx context.Context) error {
+	begun, err := e.begun()
+	switch {
+	case err != nil:
+		return err
+	case begun:
+		return files.Sweep(e.cfg.Out)
+	}
+	if err := e.begin(ctx); err != nil {
+		return err
+	}
+	return e.work.write(e.cfg.Out)
+}
+
+// begun reports whether this very work began in --out before, and is as it was left; other work is refused.
+func (e *extension) begun() (bool, error) {
 	w := work{Kind: workKind, Options: map[string]string{}}
 	for _, x := range e.cfg.Given {
 		if x.Option != "out" && x.Resume != train.Free {
 			w.Options[string(x.Option)] = fmt.Sprint(x.Value)
 		}
 	}
+	e.cfg.Meant(w.Options, e.base.Desc().C)
 	var err error
 	if w.Model, err = rundir.FingerprintModel(e.base.Dir, e.base.Weights.Files); err != nil {
-		return err
+		return false, err
 	}
 	if w.Data, err = e.stream.Fingerprints(); err != nil {
-		return err
+		return false, err
 	}
 	e.work = w
 	old, err := readWork(e.cfg.Out)
 	if errors.Is(err, fs.ErrNotExist) {
-		if err := e.begin(ctx); err != nil {
-			return err
-		}
-		return w.write(e.cfg.Out)
+		return false, nil
 	}
 	if err == nil {
 		e.work.Merged = old.Merged
@@ -127,10 +140,7 @@ func (e *extension) claim(ctx context.Context) error {
 	if err == nil {
 		e.merged, err = e.work.merged(e.cfg.Out) // said now, not after hours of work
 	}
-	if err == nil {
-		err = files.Sweep(e.cfg.Out)
-	}
-	return err
+	return true, err
 }
 
 // compare refuses to go on with other work, naming the first difference with both values.

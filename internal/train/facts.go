@@ -8,6 +8,7 @@ import (
 
 	"longlora/internal/data"
 	"longlora/internal/errs"
+	"longlora/internal/files"
 	"longlora/internal/load"
 	"longlora/internal/ops"
 	"longlora/internal/plan"
@@ -33,52 +34,67 @@ type Facts struct {
 }
 
 // Check says on log what a run would do, and refuses what it would refuse before its first step; nothing is written. It
-// returns the predicted seconds of all steps.
+// returns the predicted seconds of the steps that are left.
 func Check(ctx context.Context, c *Options, be ops.Backend, log io.Writer) (float64, error) {
-	s, err := chosen(ctx, c, be, log)
+	r, err := chosen(ctx, c, be, log)
 	if err != nil {
 		return 0, err
 	}
-	defer s.close()
-	s.notes(log)
-	return s.facts(log, 0)
+	defer r.close()
+	return r.facts(log, r.rec.State.Step)
 }
 
-// chosen is a set-up with a plan, for a run that is not begun.
-func chosen(ctx context.Context, c *Options, be ops.Backend, log io.Writer) (*setup, error) {
+// chosen is a run with a plan, which is not begun: as a start would be, it goes on from what is saved, or is refused.
+func chosen(ctx context.Context, c *Options, be ops.Backend, log io.Writer) (*run, error) {
 	if err := checkOut(c); err != nil {
 		return nil, err
+	}
+	if files.Held(c.Out) {
+		return nil, errs.Usagef("%s: %s", c.Out, busy)
 	}
 	s, err := newSetup(ctx, c, be, log)
 	if err != nil {
 		return nil, err
 	}
-	if err := s.choose(nil, true); err != nil {
+	s.notes(log)
+	r := &run{setup: s, log: log}
+	done, err := r.findState()
+	switch {
+	case err != nil:
+	case done && s.work.Check(r.rec.Plan) == nil:
+		s.plan, err = s.planner.Again(s.work, r.rec.Plan)
+	default:
+		err = s.choose(r.saved(), c.Replan || r.others)
+	}
+	if err != nil {
 		s.close()
 		return nil, err
 	}
-	return s, nil
+	return r, nil
 }
 
 // DryRun says on log what a run would do, and shows its first row; nothing is written.
 func DryRun(ctx context.Context, c *Options, be ops.Backend, log io.Writer) (*Facts, error) {
-	s, err := chosen(ctx, c, be, log)
+	r, err := chosen(ctx, c, be, log)
 	if err != nil {
 		return nil, err
 	}
-	defer s.close()
-	s.notes(log)
-	seconds, err := s.facts(log, 0)
+	defer r.close()
+	seconds, err := r.facts(log, r.rec.State.Step)
 	if err != nil {
 		return nil, err
 	}
-	rates, err := s.machine.Predicting()
+	if r.from != "" {
+		r.resuming()
+	}
+	rates, err := r.machine.Predicting()
 	if err != nil {
 		return nil, err
 	}
-	if err := s.firstRow(log); err != nil {
+	if err := r.firstRow(log); err != nil {
 		return nil, err
 	}
+	s := r.setup
 	room := s.plan.Room()
 	return &Facts{Positions: s.base.Record(s.pos.Positions), Ctx: c.Ctx, Group: s.work.Spec.Group, Rows: s.order.Rows(),
 		Steps: s.steps, Trainable: s.plan.Trainable,

@@ -104,14 +104,7 @@ func (s *setup) options() map[string]string {
 			out[string(x.Option)] = x.Text()
 		}
 	}
-	out["attn"] = s.c.Attn
-	if delete(out, "full-last"); !s.c.Full.None() {
-		out["full-last"] = s.c.Full.String()
-	}
-	g, err := s.c.GroupFor(s.c.Ctx)
-	if err == nil { // as it was when the work was stated
-		out["group-size"] = fmt.Sprint(g)
-	}
+	s.c.Meant(out, s.base.Desc().C)
 	if s.base.Held == "" {
 		delete(out, "weights") // as runs had it before there was a choice
 	}
@@ -126,7 +119,7 @@ func (s *setup) options() map[string]string {
 		scored = append(slices.Clip(scored), s.work.Last.Score...)
 	}
 	for _, e := range scored {
-		if e.Group != g && e.Group > 0 { // s2 for validation alone
+		if e.Group > 0 && fmt.Sprint(e.Group) != out["group-size"] { // s2 for validation alone
 			out["group-size (validation)"] = fmt.Sprint(e.Group)
 		}
 	}
@@ -145,6 +138,22 @@ func (s *setup) options() map[string]string {
 		}
 	}
 	return out
+}
+
+// Meant puts what options mean in a model of a width in the place of what was written, in a record of them: a share and a
+// rate can be written in several ways, a group in two, and a rate may be the recipe's.
+func (c *Options) Meant(record map[string]string, width int) {
+	for _, name := range []string{"full-last", "group"} {
+		delete(record, name)
+	}
+	lr, embed := c.RatesFor(width)
+	record["attn"], record["lr"], record["lr-embed"] = c.Attn, string(written(lr)), string(written(embed))
+	if !c.Full.None() {
+		record["full-last"] = c.Full.String()
+	}
+	if g, err := c.GroupFor(c.Ctx); err == nil { // as it was when the work was stated
+		record["group-size"] = fmt.Sprint(g)
+	}
 }
 
 // origins are what gave each of the options that recipes set.

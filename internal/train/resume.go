@@ -159,7 +159,7 @@ func (r *run) finished() (bool, error) {
 	r.rec.State = saved.State
 	fault := files.Intact(r.c.Out, saved.Files)
 	if fault == nil {
-		r.rec.Result = saved.Result
+		r.rec.Result, r.rec.Plan = saved.Result, saved.Plan
 		r.rec.Result.Out = r.c.Out
 		fmt.Fprintf(r.log, "finished already: %d steps in %s\n", saved.Result.Steps, r.c.Out)
 		return true, nil

@@ -13,6 +13,7 @@ import (
 	"longlora/internal/load"
 	"longlora/internal/machine"
 	"longlora/internal/ops"
+	"longlora/internal/plan"
 	"longlora/internal/proc"
 	"longlora/internal/rundir"
 	"longlora/internal/ui"
@@ -21,6 +22,9 @@ import (
 // GCPercent keeps Go's heap close to what is alive: the token ids are most of it, and garbage as large as they are
 // would be memory that no plan counted.
 const GCPercent = 10
+
+// busy is said to who comes second.
+var busy = "another run is at work in this folder; wait for it, or choose another " + errs.Option("out").String()
 
 // Run trains as the options say and returns what the run's end reports. log receives facts and progress. A cancelled
 // ctx drops the step in progress, saves the last completed one and ends with an error of kind Interrupted.
@@ -32,8 +36,7 @@ func Run(ctx context.Context, c *Options, be ops.Backend, log io.Writer) (rundir
 			return rundir.Result{}, err
 		}
 		var err error
-		folder, err = files.Lock(c.Out, "another run is at work in this folder; wait for it, or choose another "+
-			errs.Option("out").String())
+		folder, err = files.Lock(c.Out, busy)
 		if err != nil {
 			return rundir.Result{}, err
 		}
@@ -106,11 +109,7 @@ func (r *run) result() (*rundir.Result, error) {
 
 // start plans, says what will be done, takes the memory and restores the saved state.
 func (r *run) start() error {
-	saved := &r.rec.Plan
-	if r.from == "" {
-		saved = nil
-	}
-	if err := r.together(saved); err != nil {
+	if err := r.together(r.saved()); err != nil {
 		return err
 	}
 	r.rec.Plan, r.rec.Steps, r.rec.FullSteps = r.plan, r.steps, r.fullSteps()
@@ -125,7 +124,7 @@ func (r *run) start() error {
 		r.engine.Meet = r.meet
 	}
 	if r.from != "" {
-		fmt.Fprintf(r.log, "resuming    after step %d, from %s\n", r.rec.State.Step, r.from)
+		r.resuming()
 		if err = r.restored(); err != nil {
 			r.engine.Close()
 			return err
@@ -139,6 +138,19 @@ func (r *run) start() error {
 	r.peaks = machine.Peaks{Machine: r.machine}
 	r.batches = load.Batches{Seed: r.c.Seed, Drop: r.tr.Drop > 0}
 	return nil
+}
+
+// saved is the plan of the state that the run goes on from; nil where it begins.
+func (r *run) saved() *plan.Plan {
+	if r.from == "" {
+		return nil
+	}
+	return &r.rec.Plan
+}
+
+// resuming says what the run goes on from.
+func (r *run) resuming() {
+	fmt.Fprintf(r.log, "resuming    after step %d, from %s\n", r.rec.State.Step, r.from)
 }
 
 // prepareOut makes --out this run's, as it was after the step that the run continues from: it removes what a killed run
