@@ -237,11 +237,12 @@ func newSubject(c Options) (subject, error) {
 	s := subject{name: c.Shape}
 	var err error
 	s.opened = &load.Base{}
-	if known := shapeOf(c.Model); known != "" && c.Adapter == "" {
+	named, isKnown := byName(c.Model, c.Window)
+	if isKnown && c.Adapter == "" {
 		if _, err := ckpt.Resolve(c.Model); err != nil {
-			c.Shape, s.name = known, c.Model
+			c.Shape, s.name = named.shape, c.Model
 			s.notes = append(s.notes, fmt.Sprintf("note: %v. Until then it is planned for the shape that is known by this "+
-				"name, %s", err, known))
+				"name, %s", err, named.shape))
 		}
 	}
 	if c.Shape != "" {
@@ -249,11 +250,16 @@ func newSubject(c Options) (subject, error) {
 			return s, errs.Usagef("%s %s belongs to a checkpoint; give %s instead of %s %s", errs.Option("adapter"), c.Adapter,
 				errs.Option("model"), errs.Option("shape"), c.Shape)
 		}
-		if w := c.Window; w != nil && *w > 0 {
+		if s.desc, err = Shape(c.Shape); err != nil {
+			return s, err
+		}
+		named.fit(&s.desc)
+		if w := c.Window; w != nil && *w > 0 && len(s.desc.Windows) == 0 {
 			return s, errs.Usagef("%s %s: no layer of %s %s has a sliding window whose length could be set; leave the option "+
 				"out", errs.Option("sliding-window"), *w, errs.Option("shape"), c.Shape)
+		} else if w != nil {
+			s.desc.Windows = w.Apply(s.desc.Windows)
 		}
-		s.desc, err = Shape(c.Shape)
 	} else if s.opened, err = load.OpenConfig(c.Model, c.Adapter); err == nil {
 		if err = s.opened.ChooseWindow(c.Window, c.Adapter); err == nil && c.Tune != "full" {
 			err = s.opened.ChooseWeights(c.Weights, c.Adapter, false)

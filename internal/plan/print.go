@@ -204,6 +204,7 @@ func Table(w io.Writer, plans []*Planned) {
 		rows = append(rows, row)
 	}
 	first := plans[0]
+	defer first.PrintNotes(w)
 	fmt.Fprintf(w, "%s: predicted time and memory of a step of %d rows of so many tokens\n\n", first.Shape, first.rows)
 	ui.Table(w, rows)
 	fmt.Fprintln(w)
