@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -155,7 +156,8 @@ func (r rank) work(job *dist.Job, f func(r rank, be ops.Backend) error) error {
 	}
 	lib, version, err := sums(device)
 	if err != nil {
-		fmt.Fprintf(r.log, "warning: %v\n", err)
+		why, _, _ := strings.Cut(err.Error(), ". Looked in") // which doctor says
+		fmt.Fprintf(r.log, "warning: %s\n", why)
 	}
 	if err := job.Introduce(device, version); err != nil {
 		return err
