@@ -27,7 +27,7 @@ test:
 
 # the packages whose code runs concurrently
 race:
-	go test -race ./internal/ops ./internal/ops/cpu ./internal/par ./internal/files ./internal/tokenizer ./internal/data
+	go test -race ./internal/ops ./internal/ops/cpu ./internal/par ./internal/files ./internal/tokenizer ./internal/data ./internal/dist
 
 # every fuzz target, 10 seconds each, as many at a time as there are cores; FUZZ_SECONDS changes that
 fuzz:

@@ -60,7 +60,12 @@ func (m *meeting) mesh(ctx context.Context, j *Job) error {
 func (m *meeting) take(ctx context.Context, g *Group, me Hello) error {
 	var mu sync.Mutex
 	left := m.place.Size - 1 - m.place.Rank
-	for left > 0 {
+	over := func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return left == 0
+	}
+	for !over() {
 		c, err := m.data.Accept()
 		if err != nil {
 			mu.Lock()
