@@ -291,60 +291,6 @@ func TestRefused(t *testing.T) {
 	})
 }
 
-// Which groups the options and the environment ask for, and what they can not mean.
-func TestRanks(t *testing.T) {
-	const group = "RANK=1 WORLD_SIZE=2 LOCAL_RANK=1 MASTER_ADDR=a MASTER_PORT=1"
-	for name, c := range map[string]struct {
-		env  string
-		args []string
-		n    int
-		all  bool
-		size int
-		err  string
-	}{
-		"alone":                {"", nil, 1, false, 1, ""},
-		"two":                  {"", []string{"--gpus=2"}, 2, false, 1, ""},
-		"all":                  {"", []string{"--gpus=all"}, 0, true, 1, ""},
-		"a launcher's":         {group, nil, 1, false, 2, ""},
-		"a launcher's of one":  {"RANK=0 WORLD_SIZE=1", []string{"--gpus=2"}, 2, false, 1, ""},
-		"both":                 {group, []string{"--gpus=2"}, 0, false, 0, "--gpus 2 starts processes"},
-		"both, of one":         {group, []string{"--gpus=1"}, 0, false, 0, "--gpus 1 starts processes"},
-		"half a set":           {"WORLD_SIZE=2", nil, 0, false, 0, "WORLD_SIZE is set, but not RANK"},
-		"one GPU":              {"", []string{"--gpus=2", "--device=cuda:1"}, 0, false, 0, "--device cuda:1"},
-		"one GPU of a group":   {group, []string{"--device=cuda:0"}, 0, false, 0, "--device cuda:0"},
-		"no share":             {"", []string{"--gpus=3"}, 0, false, 0, "--accum=9"},
-		"no share of a group":  {group, []string{"--accum=3"}, 0, false, 0, "--accum=4"},
-		"a row among several":  {"", []string{"--sequence-ranks=2"}, 0, false, 0, "--sequence-ranks 2"},
-		"an odd batch, shared": {"", []string{"--gpus=3", "--batch=3"}, 3, false, 1, ""},
-	} {
-		t.Run(name, func(t *testing.T) {
-			for _, pair := range strings.Fields(c.env) {
-				n, x, _ := strings.Cut(pair, "=")
-				t.Setenv(n, x)
-			}
-			fs := pflag.NewFlagSet("train", pflag.ContinueOnError)
-			cli.Define("train", fs)
-			if err := fs.Parse(c.args); err != nil {
-				t.Fatal(err)
-			}
-			v, err := cli.Load(fs)
-			if err != nil {
-				t.Fatal(err)
-			}
-			p, n, all, err := v.Ranks()
-			if c.err != "" {
-				if errs.Code(err) != 2 || !strings.Contains(err.Error(), c.err) {
-					t.Errorf("%v, want %q", err, c.err)
-				}
-				return
-			}
-			if err != nil || p.Size != c.size || n != c.n || all != c.all {
-				t.Errorf("%+v, %d, %v, %v", p, n, all, err)
-			}
-		})
-	}
-}
-
 // What a run writes down starts the same run again.
 func TestEffective(t *testing.T) {
 	c, _, err := load(t, least, "--rank=4", "--targets=q_proj,v_proj", "--eval-fraction=0.1", "--group-size=10")

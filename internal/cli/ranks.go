@@ -13,10 +13,8 @@ import (
 // the options ask for. A launcher's group has a Place of more than one rank; otherwise all is --gpus all, and n so many
 // processes that this one is to start, 1 for none.
 func (v *Values) Ranks() (p dist.Place, n int, all bool, err error) {
-	if s := v.whole("sequence-ranks"); s != 1 {
-		return p, 0, false, errs.Usagef("--sequence-ranks %d: dividing a row among processes is not built yet; leave it "+
-			"out, and "+
-			"--gpus divides the rows of a step", s)
+	if err := v.undivided(); err != nil {
+		return p, 0, false, err
 	}
 	if p, err = dist.FromEnvironment(os.Getenv); err != nil {
 		return p, 0, false, err
@@ -41,6 +39,27 @@ func (v *Values) Ranks() (p dist.Place, n int, all bool, err error) {
 			"--gpus out", text, p.Rank, p.Size, p.By)
 	}
 	return p, 1, false, v.divides(p.Size, fmt.Sprintf("%d processes (%s)", p.Size, p.By))
+}
+
+// planned is how many processes are planned for.
+func (v *Values) planned() (int, error) {
+	if err := v.undivided(); err != nil {
+		return 0, err
+	}
+	n, err := strconv.Atoi(v.text("gpus"))
+	if err != nil {
+		return 0, errs.Usagef("%s all: plan does not count GPUs; give a number", v.by("gpus"))
+	}
+	return n, v.divides(n, v.by("gpus")+" "+v.text("gpus"))
+}
+
+// undivided refuses what is not built yet.
+func (v *Values) undivided() error {
+	if s := v.whole("sequence-ranks"); s != 1 {
+		return errs.Usagef("--sequence-ranks %d: dividing a row among processes is not built yet; leave it out, and "+
+			"--gpus divides the rows of a step", s)
+	}
+	return nil
 }
 
 // cardNamed reports whether --device names one GPU.

@@ -212,6 +212,10 @@ func (v *Values) Plan() (o Plan, err error) {
 			return o, err
 		}
 	}
+	ranks, err := v.planned()
+	if err != nil {
+		return o, err
+	}
 	for _, n := range lengths {
 		x := plan.Options{MaxCtx: longest, CtxGiven: v.Given("ctx"), Memory: v.memory(), Window: v.window(),
 			Model: v.text("model"), Shape: v.text("shape"), Overview: len(lengths)*len(o.Chips) > 1}
@@ -221,6 +225,7 @@ func (v *Values) Plan() (o Plan, err error) {
 		if x.Training, err = v.run(n); err != nil {
 			return o, err
 		}
+		x.Processes, x.Memory.Machine = ranks, ranks
 		o.At = append(o.At, x)
 	}
 	return o, nil

@@ -21,6 +21,7 @@ type Training struct {
 	Steps           int          // 0: not counted yet
 	Ctx             int
 	Batch, Accum    int
+	Processes       int    // that share the rows of a step; 0 is one
 	Pack            string // auto, concat, cut or pad
 	EvalEvery       int
 	EvalAttn        []string // ways of attending that validation uses; none: as training attends
@@ -52,6 +53,13 @@ func (c Training) Step(d model.Desc, tr model.Train, weight model.Formats) (Work
 	}
 	w.Forced.Stream = c.StreamLayers
 	return w, w.attend(c)
+}
+
+// Micros is the number of micro-batches of a step that each process does, the most that one does.
+func (c Training) Micros() int {
+	ranks := max(1, c.Processes)
+	rows := (c.Batch*c.Accum + ranks - 1) / ranks
+	return (rows + c.Batch - 1) / c.Batch
 }
 
 // FullSteps is how many of a run's steps attend fully, its last ones.

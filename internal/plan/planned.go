@@ -72,6 +72,7 @@ type Planned struct {
 	windows   string
 	notes     []string // lines that begin with what they are
 	rows      int      // of a step
+	ranks     int      // processes that share them
 	batch     int      // of a micro-batch
 	onHost    bool
 	// the host memory's limit is what is here, of which another machine has more or less
@@ -178,7 +179,7 @@ func Run(c Options, m machine.Machine) (*Planned, error) {
 	out := &Planned{
 		Shape: s.name, Ctx: w.Ctx, Group: w.Group(), Tile: pl.Tile, Device: m.Device, DType: TypeName(m.Act),
 		DevicePlan: room.Device, HostPlan: room.Host,
-		PredictedS: pl.Seconds(rates, c.Accum), Fits: refusal == nil, Chip: m.Chip, Keep: pl.Keep, More: pl.More,
+		PredictedS: pl.Seconds(rates, c.Micros()), Fits: refusal == nil, Chip: m.Chip, Keep: pl.Keep, More: pl.More,
 		Moved: pl.Moved, Stream: pl.Stream, MLPRows: pl.MLPRows, HeadRows: pl.HeadRows, Trainable: pl.Trainable,
 		Slots: room.Slots, Streamed: room.Streamed, HostState: pl.HostState, State: room.State,
 		Params: room.Params, Act: room.Act, Halo: room.Halo, MovedBytes: room.MovedBytes, Workspace: room.Workspace,
@@ -186,7 +187,7 @@ func Run(c Options, m machine.Machine) (*Planned, error) {
 		DeviceLimit: p.Limits.Device, HostLimit: p.Limits.Host, positions: positions, notes: notes,
 		windows: s.opened.Windows(), onHost: m.OnHost, hostAssumed: c.Memory.Host == nil && !m.IsHere(),
 	}
-	out.Attn, out.PlannedLast = w.Attn(), NewPlannedLast(w, pl, rates, c.Accum)
+	out.Attn, out.PlannedLast = w.Attn(), NewPlannedLast(w, pl, rates, c.Micros())
 	c.Ctx = w.Ctx
 	out.predictions(c.Training, w, m)
 	for _, note := range c.MemoryNotes(m) {
@@ -199,7 +200,7 @@ func Run(c Options, m machine.Machine) (*Planned, error) {
 		out.MaxCtx = &longest
 	}
 	if refusal == nil && !c.Overview {
-		out.compare(p, choosing, next, c.Accum, rates)
+		out.compare(p, choosing, next, c.Micros(), rates)
 	}
 	out.refusal, out.advised = refusal, advised.changes
 	return out, nil

@@ -51,6 +51,9 @@ func (p *Planned) printVerdict(w io.Writer) {
 	if p.rows > 1 {
 		each = fmt.Sprintf("%d rows", p.rows)
 	}
+	if p.ranks > 1 {
+		each += fmt.Sprintf(", shared by %d processes, their sum left out", p.ranks)
+	}
 	ui.Fact(w, "a step", "%s for %s: %s tok/s predicted (%s)", ui.Duration(p.PredictedS), each, rate(p.TokPerS),
 		p.Rates.Words())
 	if l := p.PlannedLast; l != nil {
@@ -240,7 +243,7 @@ func (p *Planned) cell() string {
 
 // predictions fills in what is predicted of a step and of the run.
 func (p *Planned) predictions(t Training, w Work, m machine.Machine) {
-	p.Rates, p.Steps, p.rows, p.batch = m.Source, t.Steps, t.Batch*t.Accum, t.Batch
+	p.Rates, p.Steps, p.rows, p.batch, p.ranks = m.Source, t.Steps, t.Batch*t.Accum, t.Batch, t.Processes
 	p.TokPerS = float64(t.Ctx) * float64(p.rows) / p.PredictedS
 	if t.Steps == 0 {
 		return
