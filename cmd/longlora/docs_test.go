@@ -295,6 +295,24 @@ func TestLinks(t *testing.T) {
 	}
 }
 
+var named = regexp.MustCompile("`((?:cmd|configs|csrc|docs|internal|scripts|testdata|\\.ci)/[\\w./-]*)`")
+
+// Files and folders that documents name are there; NAME stands for some name, as for those of an operation.
+func TestNamedFiles(t *testing.T) {
+	found := 0
+	for name, text := range documents(t) {
+		for _, m := range named.FindAllStringSubmatch(text, -1) {
+			found++
+			if list, err := filepath.Glob(filepath.Join("../..", strings.ReplaceAll(m[1], "NAME", "*"))); err != nil || len(list) == 0 {
+				t.Errorf("%s names %s, which is not there", name, m[1])
+			}
+		}
+	}
+	if found < 30 {
+		t.Errorf("%d files are named: the documents are not read as they are written", found)
+	}
+}
+
 // anchors are the names of a document's headings in links.
 func anchors(text string) (out []string) {
 	for _, l := range strings.Split(text, "\n") {
