@@ -43,10 +43,16 @@ longlora eval --model merged --task ppl --data books.txt --ctx 16384 --protocol 
 				}
 			}
 			var rep eval.Report
-			err = onDevice(v.Place(), c.ErrOrStderr(), func(be ops.Backend) (err error) {
-				rep, err = eval.Run(c.Context(), eval.Job{Options: o}, be, c.ErrOrStderr())
+			first := true
+			err = launched(c, v, func(r rank, be ops.Backend) (err error) {
+				o.Ranks, o.Memory.Machine, o.Memory.Card = r.group, r.machine, r.card
+				first = r.group.Rank() == 0
+				rep, err = eval.Run(r.ctx, eval.Job{Options: o}, be, r.log)
 				return err
 			})
+			if err == nil && !first { // rank 0 says it
+				return nil
+			}
 			if err == nil && page != "" {
 				err = report.Eval(rep).Write(page)
 			}

@@ -98,7 +98,7 @@ func trainers(c *cobra.Command, v *cli.Values, o *extend.Options) (int, error) {
 		return 0, err
 	}
 	if p.Size > 1 {
-		return 0, asRank(c, p, v.Place(), c.ErrOrStderr(), func(r rank, be ops.Backend) error {
+		return 0, asRank(c, p, v.Place(), c.ErrOrStderr(), true, func(r rank, be ops.Backend) error {
 			t := o.Training()
 			r.fill(t)
 			_, err := train.Run(r.ctx, t, be, r.log)

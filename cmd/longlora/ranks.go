@@ -36,6 +36,7 @@ type rank struct {
 	log   io.Writer   // of rank 0; the others' is read by nobody
 
 	machine, card int // ranks on this machine, and on this one's card
+	adds          bool
 }
 
 // fill has a training run do this rank's part.
@@ -80,7 +81,22 @@ func grouped(c *cobra.Command, v *cli.Values, f func(r rank, be ops.Backend) err
 		r := rank{ctx: c.Context(), at: at, log: log, machine: 1, card: 1, group: dist.Imagined(p.Size)}
 		return onDevice(at, log, func(be ops.Backend) error { return f(r, be) })
 	}
-	return asRank(c, p, at, log, f)
+	return asRank(c, p, at, log, true, f)
+}
+
+// launched runs f on a device, as the rank of a group that a launcher made this process, or alone. The ranks tell each
+// other what they found, and add nothing up.
+func launched(c *cobra.Command, v *cli.Values, f func(r rank, be ops.Backend) error) error {
+	p, err := v.Launched()
+	if err != nil {
+		return err
+	}
+	if p.Size > 1 {
+		return asRank(c, p, v.Place(), c.ErrOrStderr(), false, f)
+	}
+	return onDevice(v.Place(), c.ErrOrStderr(), func(be ops.Backend) error {
+		return f(rank{ctx: c.Context(), at: v.Place(), log: c.ErrOrStderr(), machine: 1, card: 1}, be)
+	})
 }
 
 // count is how many processes --gpus asks for.
@@ -126,8 +142,9 @@ func launch(ctx context.Context, n int, log io.Writer) error {
 	return dist.Launch{Size: n, Program: program, Args: os.Args, Stdout: os.Stdout, Stderr: os.Stderr, Log: log}.Run(ctx)
 }
 
-// asRank meets the other ranks and works with them.
-func asRank(c *cobra.Command, p dist.Place, at cli.Place, log io.Writer, f func(r rank, be ops.Backend) error) error {
+// asRank meets the other ranks and works with them; adds says whether they add anything up.
+func asRank(c *cobra.Command, p dist.Place, at cli.Place, log io.Writer, adds bool, f func(r rank,
+	be ops.Backend) error) error {
 	shown := log
 	if p.Rank > 0 {
 		log = io.Discard
@@ -144,7 +161,7 @@ func asRank(c *cobra.Command, p dist.Place, at cli.Place, log io.Writer, f func(
 	if err != nil {
 		return err
 	}
-	r := rank{ctx: job.Context(c.Context()), at: at, log: log, group: job.Group}
+	r := rank{ctx: job.Context(c.Context()), at: at, log: log, group: job.Group, adds: adds}
 	return job.End(r.work(job, f))
 }
 
@@ -154,10 +171,10 @@ func (r rank) work(job *dist.Job, f func(r rank, be ops.Backend) error) error {
 	if err != nil {
 		return err
 	}
-	lib, version, err := sums(device)
-	if err != nil {
-		why, _, _ := strings.Cut(err.Error(), ". Looked in") // which doctor says
-		fmt.Fprintf(r.log, "warning: %s\n", why)
+	var lib *cuda.NCCL
+	version, how := "", "they tell each other results over TCP"
+	if r.adds {
+		lib, version, how = sums(device, r.log)
 	}
 	if err := job.Introduce(device, version); err != nil {
 		return err
@@ -166,12 +183,6 @@ func (r rank) work(job *dist.Job, f func(r rank, be ops.Backend) error) error {
 	where := "this machine"
 	if n := job.Machines(); n > 1 {
 		where = fmt.Sprintf("%d machines", n)
-	}
-	how := "they sum over TCP"
-	if lib != nil {
-		how = "their GPUs sum by NCCL " + version
-	} else if device != onCPU {
-		how = "their GPUs sum through host memory and TCP, which is slow: NCCL was not found"
 	}
 	ui.Fact(r.log, "ranks", "%d processes on %s, by %s; %s", job.Size(), where, job.Place.By, how)
 	if err := r.shares(lib); err != nil {
@@ -197,17 +208,20 @@ func (r rank) work(job *dist.Job, f func(r rank, be ops.Backend) error) error {
 	})
 }
 
-// sums opens the library by which GPUs add up. Without one they do so through host memory; the error says why there is
-// none.
-func sums(device string) (lib *cuda.NCCL, version string, err error) {
+// sums opens the library by which GPUs add up, where the device is one, and says how the ranks do. Without the library
+// GPUs do so through host memory.
+func sums(device string, log io.Writer) (lib *cuda.NCCL, version, how string) {
 	if device == onCPU {
-		return nil, "", nil
+		return nil, "", "they sum over TCP"
 	}
-	if lib, err = cuda.OpenNCCL(); err != nil {
-		return nil, "", err
+	lib, err := cuda.OpenNCCL()
+	if err != nil {
+		why, _, _ := strings.Cut(err.Error(), ". Looked in") // which doctor says
+		fmt.Fprintf(log, "warning: %s\n", why)
+		return nil, "", "their GPUs sum through host memory and TCP, which is slow: NCCL was not found"
 	}
 	_, n := lib.File()
-	return lib, spelled(n), nil
+	return lib, spelled(n), "their GPUs sum by NCCL " + spelled(n)
 }
 
 // shares refuses several ranks on one card where nobody asked for that, or NCCL does not know how.

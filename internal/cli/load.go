@@ -28,6 +28,9 @@ const (
 	Flag
 )
 
+// groups are the commands that a launcher may start several of.
+var groups = []string{"train", "eval"}
+
 // DefaultFile is read when it stands in the working directory and no other is named.
 const DefaultFile = rundir.ConfigFile
 
@@ -51,8 +54,9 @@ func envName(flag string) string {
 // Load brings every option of a command to its effective value. The flags are what Define made and a command line gave;
 // they are named after the command.
 func Load(flags *pflag.FlagSet) (*Values, error) {
-	if p, _ := dist.FromEnvironment(os.Getenv); p.Size > 1 && flags.Name() != "train" && !p.Launched {
-		return nil, errs.Usagef("%s of %d processes (%s): %s runs as one process; only train runs as a group", "WORLD_SIZE",
+	if p, _ := dist.FromEnvironment(os.Getenv); p.Size > 1 && !p.Launched && !slices.Contains(groups, flags.Name()) {
+		return nil, errs.Usagef("%s of %d processes (%s): %s runs as one process; only train and eval run as a group",
+			"WORLD_SIZE",
 			p.Size,
 			p.By, flags.Name())
 	}

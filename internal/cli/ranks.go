@@ -16,7 +16,7 @@ func (v *Values) Ranks() (p dist.Place, n int, all bool, err error) {
 	if err := v.undivided(); err != nil {
 		return p, 0, false, err
 	}
-	if p, err = dist.FromEnvironment(os.Getenv); err != nil {
+	if p, err = v.Launched(); err != nil {
 		return p, 0, false, err
 	}
 	text := v.text("gpus")
@@ -29,16 +29,22 @@ func (v *Values) Ranks() (p dist.Place, n int, all bool, err error) {
 		}
 		return p, n, text == "all", v.divides(n, "--gpus "+text)
 	}
-	if v.cardNamed() {
-		return p, 0, false, errs.Usagef("--device %s: the group's processes (%s) take one GPU each, by their number; give "+
-			"--device cuda", v.text("device"), p.By)
-	}
 	if !p.Launched && v.Given("gpus") {
 		return p, 0, false, errs.Usagef("--gpus %s starts processes, and this one was started as rank %d of %d already "+
 			"(%s); leave "+
 			"--gpus out", text, p.Rank, p.Size, p.By)
 	}
 	return p, 1, false, v.divides(p.Size, fmt.Sprintf("%d processes (%s)", p.Size, p.By))
+}
+
+// Launched is the place that a launcher gave this process; of a group of one where there is none.
+func (v *Values) Launched() (dist.Place, error) {
+	p, err := dist.FromEnvironment(os.Getenv)
+	if err == nil && p.Size > 1 && v.cardNamed() {
+		err = errs.Usagef("--device %s: the group's processes (%s) take one GPU each, by their number; give --device cuda",
+			v.text("device"), p.By)
+	}
+	return p, err
 }
 
 // planned is how many processes are planned for.

@@ -152,6 +152,8 @@ func (e *evaluation) passkey(ctx context.Context, r *model.Runner, x *item) erro
 		for k := range e.cfg.Trials {
 			if l, ok := e.keep.have[fmt.Sprintf("%s/%d/%d", x.key, d, k)]; ok && l.Right != nil {
 				have[[2]int{d, k}] = *l.Right
+			} else if !e.mine() {
+				have[[2]int{d, k}] = false // another rank's, to be told
 			}
 		}
 	}
@@ -160,9 +162,9 @@ func (e *evaluation) passkey(ctx context.Context, r *model.Runner, x *item) erro
 	cells, err := Passkey(ctx, r, e.words, e.enc, x.res.Ctx, e.cfg.Depths, e.cfg.Trials, e.cfg.Seed, have, func(d, k int,
 		right bool) error {
 		bar.Step(fmt.Sprintf("depth %d", d+1))
-		return e.keep.add(line{Key: fmt.Sprintf("%s/%d/%d", x.key, d, k), Right: &right})
+		return e.put(line{Key: fmt.Sprintf("%s/%d/%d", x.key, d, k), Right: &right})
 	})
-	if err != nil {
+	if err != nil || e.share != nil {
 		return err
 	}
 	x.res.Cells = cells

@@ -131,6 +131,9 @@ func (e *evaluation) ruler(ctx context.Context, r *model.Runner, x *item) error 
 		for _, k := range trials {
 			key := e.rulerKey(x, t, k)
 			a := e.keep.have[key].Answer
+			if a == nil && !e.mine() {
+				continue
+			}
 			if a == nil {
 				if ctx.Err() != nil {
 					return errs.Interruptedf("interrupted in the RULER-like tasks at %d tokens", x.res.Ctx)
@@ -148,15 +151,21 @@ func (e *evaluation) ruler(ctx context.Context, r *model.Runner, x *item) error 
 					return err
 				}
 				a = s.judge(text)
-				if err := e.keep.add(line{Key: key, Answer: a}); err != nil {
+				if err := e.put(line{Key: key, Answer: a}); err != nil {
 					return err
 				}
 				bar.Step(fmt.Sprintf("%s %d of %d", t.name, a.Found, a.Of))
 			}
 			of = append(of, float64(a.Found)/float64(a.Of))
 		}
+		if e.share != nil {
+			continue
+		}
 		shares = append(shares, of)
 		res.Subtasks = append(res.Subtasks, Subtask{t.name, len(of), mean(of)})
+	}
+	if e.share != nil {
+		return nil
 	}
 	res.Score, res.StdErr = overall(shares)
 	x.res.Ruler, x.res.Note = res, RulerLike

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"longlora/internal/data"
+	"longlora/internal/dist"
 	"longlora/internal/errs"
 	"longlora/internal/files"
 	"longlora/internal/load"
@@ -82,8 +83,9 @@ type Options struct {
 	Protocol       string // longlora or sliding
 	Trials, Depths int
 	Seed           uint64
-	Words          string // a file of the passkey task's words, "" for the paper's
-	Haystack       string // a file of text to hide needles in, "" for none
+	Words          string      // a file of the passkey task's words, "" for the paper's
+	Haystack       string      // a file of text to hide needles in, "" for none
+	Ranks          *dist.Group // the processes that evaluate together, nil for one alone
 }
 
 // Job is an evaluation with what a caller may decide beside the options.
@@ -108,6 +110,7 @@ type evaluation struct {
 	encErr error
 	stream *data.IDs
 	keep   *journal
+	share  *share // while several ranks compute
 	engine *engine
 	said   told
 }
@@ -129,7 +132,7 @@ func Run(ctx context.Context, cfg Job, be ops.Backend, log io.Writer) (Report, e
 	if err != nil {
 		return rep, err
 	}
-	j, err := openJournal(cfg.Out)
+	j, err := cfg.journal()
 	if err != nil {
 		return rep, err
 	}
@@ -191,7 +194,7 @@ func (e *evaluation) run(ctx context.Context) (rs []Result, err error) {
 		}
 	}
 	for _, x := range items {
-		work := func(r *model.Runner) error {
+		task := func(r *model.Runner) error {
 			switch x.res.Task {
 			case "ppl":
 				return e.perplexity(ctx, r, x)
@@ -202,6 +205,7 @@ func (e *evaluation) run(ctx context.Context) (rs []Result, err error) {
 			}
 			return e.passkey(ctx, r, x)
 		}
+		work := func(r *model.Runner) error { return e.spread(x, func() error { return task(r) }) }
 		if err := e.base.Blame(e.engine.run(x.ask, x.spec, e.base.Rope(x.pos, x.res.Ctx), work)); err != nil {
 			return nil, err
 		}
@@ -387,11 +391,13 @@ func (e *evaluation) windows(ctx context.Context, n int) ([]Window, error) {
 
 func (e *evaluation) perplexity(ctx context.Context, r *model.Runner, x *item) error {
 	have, keys := map[int]Score{}, make([]string, len(x.ws))
-	if e.cfg.Out != "" {
+	if e.cfg.Out != "" || e.cfg.Ranks.Size() > 1 {
 		for i, w := range x.ws {
 			keys[i] = windowKey(x.key, e.stream, w)
 			if l, ok := e.keep.have[keys[i]]; ok && l.Score != nil && len(l.Score.Bins) == binCount {
 				have[i] = *l.Score
+			} else if !e.mine() {
+				have[i] = Score{Bins: make([]Sum, binCount)} // another rank's, to be told
 			}
 		}
 	}
@@ -399,9 +405,9 @@ func (e *evaluation) perplexity(ctx context.Context, r *model.Runner, x *item) e
 	defer bar.Done()
 	s, err := ScoreAll(ctx, r, e.stream, x.ws, have, func(i int, s Score) error {
 		bar.Step(fmt.Sprintf("loss %.4f", s.Sum.Sum/float64(s.Count)))
-		return e.keep.add(line{Key: keys[i], Score: &s})
+		return e.put(line{Key: keys[i], Score: &s})
 	})
-	if err != nil {
+	if err != nil || e.share != nil {
 		return err
 	}
 	loss := Mean(e.cfg.Protocol, s)

@@ -165,6 +165,9 @@ func (e *evaluation) topics(ctx context.Context, r *model.Runner, x *item) error
 	correct, exact := 0, 0
 	for k, key := range keys {
 		said := e.keep.have[key].Said
+		if said == nil && !e.mine() {
+			continue
+		}
 		if said == nil {
 			if ctx.Err() != nil {
 				return errs.Interruptedf("interrupted in the topics task at %d tokens", x.res.Ctx)
@@ -184,9 +187,12 @@ func (e *evaluation) topics(ctx context.Context, r *model.Runner, x *item) error
 			text, _ = firstLine(text)
 			said = t.judge(text)
 			bar.Step(fmt.Sprintf("%d topics", said.Topics))
-			if err := e.keep.add(line{Key: key, Said: said}); err != nil {
+			if err := e.put(line{Key: key, Said: said}); err != nil {
 				return err
 			}
+		}
+		if e.share != nil {
+			continue
 		}
 		x.res.Answers = append(x.res.Answers, *said)
 		if said.Correct {
@@ -195,6 +201,9 @@ func (e *evaluation) topics(ctx context.Context, r *model.Runner, x *item) error
 		if said.Exact {
 			exact++
 		}
+	}
+	if e.share != nil {
+		return nil
 	}
 	a, b := float64(correct)/float64(e.cfg.Trials), float64(exact)/float64(e.cfg.Trials)
 	x.res.Trials, x.res.Accuracy, x.res.Exact = e.cfg.Trials, &a, &b
