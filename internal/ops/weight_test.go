@@ -38,7 +38,8 @@ func TestWaitingWeight(t *testing.T) {
 		act tensor.DType
 		s   tensor.Shape
 	}{{tensor.Dense(tensor.BF16), tensor.BF16, large}, {tensor.Dense(tensor.F16), tensor.BF16, large}, {tensor.Dense(tensor.F32), tensor.BF16, large},
-		{tensor.Dense(tensor.F16), tensor.F32, large}, {nf4(0), tensor.BF16, tensor.Shape{40, 64}}, {nf4(256), tensor.BF16, tensor.Shape{300, 64}}} {
+		{tensor.Dense(tensor.F16), tensor.F32, large}, {nf4(0), tensor.BF16, tensor.Shape{40, 64}}, {nf4(256), tensor.BF16, tensor.Shape{300, 64}},
+		{tensor.Format{Type: tensor.BF16, Code: tensor.FP8}, tensor.BF16, tensor.Shape{30, 70}}} {
 		p, _ := c.f.Parts(c.s)
 		s := tensor.Stored{Format: c.f, Shape: c.s, Data: random(p.Data), Scales: tensor.Scales{Map: random(p.Map), Absmax: random(p.Absmax),
 			NestedMap: random(p.NestedMap), NestedAbsmax: random(p.NestedAbsmax), Offset: 0.25}}
