@@ -132,3 +132,18 @@ func walk(t *testing.T, f func(dir, path string, test bool)) {
 		t.Fatalf("%d files seen, %v", n, err)
 	}
 }
+
+// What the program is built on is settled, and stays in go.mod: https://pkg.go.dev has each.
+func TestLibraries(t *testing.T) {
+	mod, err := os.ReadFile("../../go.mod")
+	if err != nil {
+		t.Fatal(err)
+	}
+	direct, _, _ := strings.Cut(string(mod), "// indirect")
+	for _, path := range []string{"github.com/spf13/cobra", "github.com/spf13/viper", "github.com/schollz/progressbar/v3",
+		"gorgonia.org/cu", "github.com/klauspost/compress"} {
+		if !strings.Contains(direct, "\t"+path+" v") {
+			t.Errorf("go.mod does not require %s", path)
+		}
+	}
+}
