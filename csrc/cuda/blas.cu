@@ -30,7 +30,10 @@ struct heuristic_t {
 };
 
 enum { COMPUTE_32F = 68, OP_N = 0, OP_T = 1 };               // cublasComputeType_t, cublasOperation_t
-enum { DESC_TRANSA = 3, DESC_TRANSB = 4, DESC_EPILOGUE = 7, DESC_BIAS = 8 }; // cublasLtMatmulDescAttributes_t
+// cublasLtMatmulDescAttributes_t
+enum { DESC_TRANSA = 3, DESC_TRANSB = 4, DESC_EPILOGUE = 7, DESC_BIAS = 8, DESC_A_SCALE = 17, DESC_B_SCALE = 18,
+       DESC_BIAS_TYPE = 26, DESC_A_SCALE_MODE = 31, DESC_B_SCALE_MODE = 32 };
+enum { OUTER_VEC_32F = 3 };  // cublasLtMatmulMatrixScale_t: a factor a row of op(A), a column of op(B)
 enum { EPILOGUE_BIAS = 4 };  // cublasLtEpilogue_t: a vector of D's type is added to every column
 enum { PREF_WORKSPACE = 1, PREF_REDUCTION = 3, PREF_ALIGN = 5 };  // cublasLtMatmulPreferenceAttributes_t
 enum { REDUCTION_COMPUTE_TYPE = 2 };                         // parts in float32 in the workspace, added in order
@@ -62,6 +65,7 @@ struct shape_t {
     int32_t ta, tb, ddt, beta;  // beta: whether C is read
     uint32_t align[4];          // of the addresses of a, b, c, d, at most 256
     uint64_t bias;              // of the bias's address, 0 without
+    uint64_t scaled;            // of floats of 8 bits
     bool operator==(const shape_t &o) const { return memcmp(this, &o, sizeof o) == 0; }
 };
 
@@ -77,6 +81,7 @@ struct hash_t {
 struct plan_t {
     object_t desc, a, b, c, d;
     heuristic_t best;
+    status_t none; // why there is no algorithm for it; 0 where there is
 };
 
 uint32_t align_of(const void *p) {
@@ -99,10 +104,10 @@ struct ll_blas {
     std::unordered_map<shape_t, plan_t, hash_t> plans;
 
     status_t layouts(const shape_t &s, plan_t *p);
-    status_t set_bias(plan_t *p, const void *bias);
+    status_t set_vectors(plan_t *p, const ll_gemm_args *g);
     status_t choose(const shape_t &s, plan_t *p, object_t pref);
-    status_t make(const shape_t &s, const void *bias, plan_t *p);
-    status_t plan(const shape_t &s, const void *bias, plan_t **out);
+    status_t make(const shape_t &s, const ll_gemm_args *g, plan_t *p);
+    status_t plan(const ll_gemm_args *g, plan_t **out);
     void destroy(plan_t *p);
     bool open(const char *path, char *msg, size_t msg_len);
 };
@@ -111,19 +116,22 @@ struct ll_blas {
 // rows is its own transpose stored by columns.
 status_t ll_blas::layouts(const shape_t &s, plan_t *p) {
     int ta = s.tb ? OP_T : OP_N, tb = s.ta ? OP_T : OP_N;
-    int type = s.ddt == LL_F32 ? CUDA_R_32F : CUDA_R_16BF;
+    int type = s.ddt == LL_F32 ? CUDA_R_32F : CUDA_R_16BF, factors = s.scaled ? CUDA_R_8F_E4M3 : CUDA_R_16BF;
     TRY(lt.MatmulDescCreate(&p->desc, COMPUTE_32F, CUDA_R_32F));
     TRY(lt.MatmulDescSetAttribute(p->desc, DESC_TRANSA, &ta, sizeof ta));
     TRY(lt.MatmulDescSetAttribute(p->desc, DESC_TRANSB, &tb, sizeof tb));
-    TRY(lt.MatrixLayoutCreate(&p->a, CUDA_R_16BF, s.tb ? s.k : s.n, s.tb ? s.n : s.k, s.ldb));
-    TRY(lt.MatrixLayoutCreate(&p->b, CUDA_R_16BF, s.ta ? s.m : s.k, s.ta ? s.k : s.m, s.lda));
+    TRY(lt.MatrixLayoutCreate(&p->a, factors, s.tb ? s.k : s.n, s.tb ? s.n : s.k, s.ldb));
+    TRY(lt.MatrixLayoutCreate(&p->b, factors, s.ta ? s.m : s.k, s.ta ? s.k : s.m, s.lda));
     TRY(lt.MatrixLayoutCreate(&p->c, type, s.n, s.m, s.ldc));
     return lt.MatrixLayoutCreate(&p->d, type, s.n, s.m, s.ldd);
 }
 
-// The address of a plan's bias: choosing looks at how it is aligned, each product has its own.
-status_t ll_blas::set_bias(plan_t *p, const void *bias) {
-    return lt.MatmulDescSetAttribute(p->desc, DESC_BIAS, &bias, sizeof bias);
+// The addresses of a plan's bias and scales: choosing looks at how they are aligned, each product has its own.
+status_t ll_blas::set_vectors(plan_t *p, const ll_gemm_args *g) {
+    if (g->bias) TRY(lt.MatmulDescSetAttribute(p->desc, DESC_BIAS, &g->bias, sizeof g->bias));
+    if (!g->sa) return 0;
+    TRY(lt.MatmulDescSetAttribute(p->desc, DESC_A_SCALE, &g->sb, sizeof g->sb));
+    return lt.MatmulDescSetAttribute(p->desc, DESC_B_SCALE, &g->sa, sizeof g->sa);
 }
 
 status_t ll_blas::choose(const shape_t &s, plan_t *p, object_t pref) {
@@ -142,13 +150,19 @@ void ll_blas::destroy(plan_t *p) {
         if (o) lt.MatrixLayoutDestroy(o);
 }
 
-status_t ll_blas::make(const shape_t &s, const void *bias, plan_t *p) {
+status_t ll_blas::make(const shape_t &s, const ll_gemm_args *g, plan_t *p) {
     TRY(layouts(s, p));
-    if (bias) {
-        const int epilogue = EPILOGUE_BIAS;
+    if (g->bias) {
+        const int epilogue = EPILOGUE_BIAS, type = CUDA_R_16BF;
         TRY(lt.MatmulDescSetAttribute(p->desc, DESC_EPILOGUE, &epilogue, sizeof epilogue));
-        TRY(set_bias(p, bias));
+        if (g->sa) TRY(lt.MatmulDescSetAttribute(p->desc, DESC_BIAS_TYPE, &type, sizeof type));
     }
+    if (g->sa) {
+        const int mode = OUTER_VEC_32F;
+        TRY(lt.MatmulDescSetAttribute(p->desc, DESC_A_SCALE_MODE, &mode, sizeof mode));
+        TRY(lt.MatmulDescSetAttribute(p->desc, DESC_B_SCALE_MODE, &mode, sizeof mode));
+    }
+    TRY(set_vectors(p, g));
     object_t pref = nullptr;
     TRY(lt.MatmulPreferenceCreate(&pref));
     status_t st = choose(s, p, pref);
@@ -156,18 +170,25 @@ status_t ll_blas::make(const shape_t &s, const void *bias, plan_t *p) {
     return st;
 }
 
-status_t ll_blas::plan(const shape_t &s, const void *bias, plan_t **out) {
-    auto it = plans.find(s);
+// The plan of a product; what there is none for is remembered too.
+status_t ll_blas::plan(const ll_gemm_args *g, plan_t **out) {
+    const void *c = g->beta != 0 ? g->c : g->d;
+    shape_t key = {};
+    key.m = g->m, key.n = g->n, key.k = g->k;
+    key.lda = g->lda, key.ldb = g->ldb, key.ldc = g->beta != 0 ? g->ldc : g->ldd, key.ldd = g->ldd;
+    key.work = g->work_bytes, key.ta = g->ta, key.tb = g->tb, key.ddt = g->ddt, key.beta = g->beta != 0;
+    key.align[0] = align_of(g->a), key.align[1] = align_of(g->b), key.align[2] = align_of(c),
+    key.align[3] = align_of(g->d);
+    key.bias = g->bias ? align_of(g->bias) : 0;
+    key.scaled = g->sa != nullptr;
+    auto it = plans.find(key);
     if (it == plans.end()) {
         plan_t p = {};
-        if (status_t st = make(s, bias, &p)) {
-            destroy(&p);
-            return st;
-        }
-        it = plans.emplace(s, p).first;
+        p.none = make(key, g, &p);
+        it = plans.emplace(key, p).first;
     }
     *out = &it->second;
-    return 0;
+    return it->second.none;
 }
 
 bool ll_blas::open(const char *path, char *msg, size_t msg_len) {
@@ -211,23 +232,21 @@ void ll_blas_close(ll_blas *b) {
 
 extern "C" size_t ll_blas_version(const ll_device *d) { return d->blas ? d->blas->lt.GetVersion() : 0; }
 
+extern "C" int ll_gemm_can(ll_device *d, const ll_gemm_args *g) {
+    plan_t *p;
+    status_t st = d->blas ? d->blas->plan(g, &p) : STATUS_NOT_INITIALIZED;
+    return st ? LL_BLAS + st : cudaSuccess;
+}
+
 extern "C" int ll_gemm(ll_device *d, ll_stream s, const ll_gemm_args *g) {
     ll_blas *b = d->blas;
     if (!b) return LL_BLAS + STATUS_NOT_INITIALIZED;
     if (g->m == 0 || g->n == 0) return cudaSuccess;
-    const void *c = g->beta != 0 ? g->c : g->d;
-    shape_t key = {};
-    key.m = g->m, key.n = g->n, key.k = g->k;
-    key.lda = g->lda, key.ldb = g->ldb, key.ldc = g->beta != 0 ? g->ldc : g->ldd, key.ldd = g->ldd;
-    key.work = g->work_bytes, key.ta = g->ta, key.tb = g->tb, key.ddt = g->ddt, key.beta = g->beta != 0;
-    key.align[0] = align_of(g->a), key.align[1] = align_of(g->b), key.align[2] = align_of(c),
-    key.align[3] = align_of(g->d);
-    key.bias = g->bias ? align_of(g->bias) : 0;
     plan_t *p;
-    status_t st = b->plan(key, g->bias, &p);
-    if (!st && g->bias) st = b->set_bias(p, g->bias);
+    status_t st = b->plan(g, &p);
+    if (!st) st = b->set_vectors(p, g);
     if (!st)
-        st = b->lt.Matmul(b->handle, p->desc, &g->alpha, g->b, p->a, g->a, p->b, &g->beta, c, p->c, g->d, p->d,
-                          &p->best.algo, g->work, g->work_bytes, (cudaStream_t)s);
+        st = b->lt.Matmul(b->handle, p->desc, &g->alpha, g->b, p->a, g->a, p->b, &g->beta, g->beta != 0 ? g->c : g->d, p->c,
+                          g->d, p->d, &p->best.algo, g->work, g->work_bytes, (cudaStream_t)s);
     return st ? LL_BLAS + st : cudaSuccess;
 }

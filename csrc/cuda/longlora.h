@@ -272,9 +272,12 @@ int ll_blas_open(ll_device *d, const char *path, char *msg, size_t msg_len);
 // cuBLASLt's version, 130100 for 13.1.0; 0 before it is open.
 size_t ll_blas_version(const ll_device *d);
 
-// D (m,n) = alpha · op(A) (m,k) · op(B) (k,n) + beta · C + bias in every row, row-major, float32 accumulation.
+// D (m,n) = alpha · op(A) (m,k) · op(B) (k,n) + beta · C + bias in every row, row-major, float32 accumulation. With
+// scales A and B are e4m3fn, A stored as (m,k), B as (n,k), D is bf16, and element (i,j) of the product of A and B is
+// multiplied by sa[i]·sb[j].
 typedef struct {
     const void *a, *b; // bf16; ta, tb: stored as (k,m), (n,k)
+    const float *sa, *sb; // (m), (n), or NULL both
     const void *c;     // of type ddt
     const void *bias;  // (n) of type ddt, or NULL
     void *d;           // of type ddt, bf16 or float32
@@ -288,6 +291,35 @@ typedef struct {
 // Returns a CUDA runtime error, or LL_BLAS plus a cublasStatus_t.
 enum { LL_BLAS = 100000 };
 int ll_gemm(ll_device *d, ll_stream s, const ll_gemm_args *a);
+// Whether the library has an algorithm for such a product: 0, or what ll_gemm would return.
+int ll_gemm_can(ll_device *d, const ll_gemm_args *a);
+
+// ---- weights in FP8: ops/cuda/fp8.go --------------------------------------------------------------------
+
+typedef struct {
+    void *dst;           // (rows,cols) bf16, written
+    const void *src;     // (rows,cols) e4m3fn, ld bytes between rows
+    const float *factor; // (rows)
+    int64_t ld, rows, cols;
+} ll_fp8_widen_args;
+int ll_fp8_widen(ll_device *d, ll_stream s, const ll_fp8_widen_args *a);
+
+typedef struct {
+    void *dst;           // (rows,cols) e4m3fn, written
+    float *scale;        // (rows), written
+    const void *src;     // (rows,cols) bf16
+    const float *factor; // (cols), multiplied in before, or NULL
+    int64_t rows, cols;
+} ll_fp8_narrow_args;
+int ll_fp8_narrow(ll_device *d, ll_stream s, const ll_fp8_narrow_args *a);
+
+typedef struct {
+    void *dst;       // (cols,rows), written
+    float *ones;     // (cols), written: 1
+    const void *src; // (rows,cols) bytes, ld between rows; ld, rows and cols are multiples of 4
+    int64_t ld, rows, cols;
+} ll_fp8_turn_args;
+int ll_fp8_turn(ll_device *d, ll_stream s, const ll_fp8_turn_args *a);
 
 typedef struct {
     float *db;      // (C), added to: the sum over the rows of dy

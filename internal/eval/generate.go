@@ -72,7 +72,7 @@ func Generate(ctx context.Context, g Continuation, prompt string, be ops.Backend
 	if err := base.ChooseWeights(g.Weights, g.Adapter, true); err != nil {
 		return nil, err
 	}
-	if err := base.ChooseProducts(g.Products, machine.Here(be).OnHost); err != nil {
+	if err := base.ChooseProducts(g.Products, machine.Here(be)); err != nil {
 		return nil, err
 	}
 	for _, n := range base.Notes {

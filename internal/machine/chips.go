@@ -80,6 +80,9 @@ const assumedAs = "rtx3090"
 // old are chips without what the kernels need, with their compute capability.
 var old = map[string]string{"t4": "7.5", "v100": "7.0", "p100": "6.0", "rtx2080ti": "7.5"}
 
+// ampere are the known chips without products in FP8.
+var ampere = []string{"a100", "a6000", "rtx3090", "a10g"}
+
 // Names are the known chips, the fastest first.
 func Names() (out []string) {
 	for _, c := range chips {

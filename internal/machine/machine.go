@@ -4,7 +4,9 @@ package machine
 
 import (
 	"fmt"
+	"slices"
 
+	"longlora/internal/errs"
 	"longlora/internal/ops"
 	"longlora/internal/tensor"
 )
@@ -74,6 +76,19 @@ func Here(b ops.Backend) Machine {
 
 // IsHere reports whether it is the machine that a backend runs on, not a chip by name.
 func (m Machine) IsHere() bool { return m.be != nil }
+
+// MultiplyFP8 says that weights in FP8 are to be multiplied in FP8, or made wide before; an error of kind Usage says why a
+// card cannot.
+func (m Machine) MultiplyFP8(on bool) error {
+	if card, ok := m.be.(ops.Card); ok {
+		return card.MultiplyFP8(on)
+	}
+	if on && slices.Contains(ampere, m.Chip) {
+		return errs.Usagef("%s fp8: takes a GPU of compute capability 8.9 or later, which %s is not; use bf16",
+			errs.Option("products"), m.Chip)
+	}
+	return nil
+}
 
 // Predicting are the rates to predict with: a CPU's are measured, once in a process, a GPU's are built in.
 func (m Machine) Predicting() (ops.Rates, error) {

@@ -134,7 +134,7 @@ func Run(c Options, m machine.Machine) (*Planned, error) {
 	if err != nil {
 		return nil, err
 	}
-	products, err := load.CheckProducts(c.Products, s.held(c), m.OnHost)
+	products, err := load.CheckProducts(c.Products, s.held(c), m)
 	if err != nil {
 		return nil, err
 	}

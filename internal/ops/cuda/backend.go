@@ -51,6 +51,14 @@ package cuda
 #cgo nocallback ll_adamw
 #cgo noescape ll_gemm
 #cgo nocallback ll_gemm
+#cgo noescape ll_gemm_can
+#cgo nocallback ll_gemm_can
+#cgo noescape ll_fp8_widen
+#cgo nocallback ll_fp8_widen
+#cgo noescape ll_fp8_narrow
+#cgo nocallback ll_fp8_narrow
+#cgo noescape ll_fp8_turn
+#cgo nocallback ll_fp8_turn
 #cgo noescape ll_bias_grad
 #cgo nocallback ll_bias_grad
 #cgo noescape ll_add
@@ -109,6 +117,7 @@ type Backend struct {
 	docs    []int32        // what the workspace's room for document boundaries holds
 	weights weights
 	queue   queue
+	fp8     bool // weights in FP8 are multiplied in FP8
 }
 
 var _ ops.Backend = (*Backend)(nil)

@@ -22,9 +22,6 @@ type matrix struct {
 func rows(t ops.Tensor) matrix   { return matrix{t.P, t.Dim(1), false} }
 func turned(t ops.Tensor) matrix { return matrix{t.P, t.Dim(1), true} }
 
-// wide is a weight as products read it.
-func wide(w ops.Weight) ops.Tensor { return w.Dense() }
-
 // product computes d (m,n) = alpha·x (m,k)·y (k,n) + c; c is nil, d itself or another matrix of d's kind.
 func (b *Backend) product(op string, d ops.Tensor, x, y matrix, k int, alpha float32, c unsafe.Pointer) {
 	b.columns(op, d, d.Dim(1), x, y, k, alpha, c)
@@ -38,15 +35,20 @@ func (b *Backend) columns(op string, d ops.Tensor, ld int, x, y matrix, k int, a
 // biased is columns that adds bias (n), of d's type or nil, to every row while it stores.
 func (b *Backend) biased(op string, d ops.Tensor, ld int, x, y matrix, k int, alpha float32, c, bias unsafe.Pointer) {
 	m, n := d.Dim(0), d.Dim(1)
-	g := C.ll_gemm_args{a: x.p, b: y.p, c: c, bias: bias, d: d.P, m: C.int64_t(m), n: C.int64_t(n), k: C.int64_t(k),
+	g := b.gemm(d, ld, x, y, k, alpha, c, bias)
+	status := C.ll_gemm(b.ll, b.s(), &g)
+	b.spent(2*float64(m)*float64(n)*float64(k), 0)
+	b.check(op, status, d, ops.Tensor{DType: tensor.BF16, Shape: tensor.Shape{m, k}})
+}
+
+func (b *Backend) gemm(d ops.Tensor, ld int, x, y matrix, k int, alpha float32, c, bias unsafe.Pointer) C.ll_gemm_args {
+	g := C.ll_gemm_args{a: x.p, b: y.p, c: c, bias: bias, d: d.P, m: dim(d, 0), n: dim(d, 1), k: C.int64_t(k),
 		lda: C.int64_t(x.ld), ldb: C.int64_t(y.ld), ldc: C.int64_t(ld), ldd: C.int64_t(ld), ta: yes(x.t), tb: yes(y.t),
 		ddt: dtype(d.DType), alpha: C.float(alpha), work: b.work, work_bytes: blasBytes}
 	if c != nil {
 		g.beta = 1
 	}
-	status := C.ll_gemm(b.ll, b.s(), &g)
-	b.spent(2*float64(m)*float64(n)*float64(k), 0)
-	b.check(op, status, d, ops.Tensor{DType: tensor.BF16, Shape: tensor.Shape{m, k}})
+	return g
 }
 
 // LinearForward implements ops.Linears. The low-rank term is written first: the large product adds to it while it
@@ -60,13 +62,18 @@ func (b *Backend) LinearForward(x, keys ops.Tensor, p []ops.Proj) {
 			b.lowRank(q.XA, x, keys, q.L.LoRA)
 		}
 	}
-	for _, q := range p {
-		c := q.Res.P
+	for i := range p {
+		q := &p[i]
 		if l := q.L.LoRA; l != nil {
-			b.product("LoRA's second product", q.Y, rows(q.XA), turned(l.B), l.B.Dim(1), l.Scale, c)
-			c = q.Y.P
+			b.product("LoRA's second product", q.Y, rows(q.XA), turned(l.B), l.B.Dim(1), l.Scale, q.Res.P)
+			q.Res = q.Y
 		}
-		b.biased("linear layer", q.Y, q.Y.Dim(1), rows(x), turned(wide(q.L.W)), in, 1, c, q.L.Bias.P)
+	}
+	b.coded(x, p)
+	for _, q := range p {
+		if w := q.L.W; w.Format.Dense() {
+			b.biased("linear layer", q.Y, q.Y.Dim(1), rows(x), turned(w.Dense()), in, 1, q.Res.P, q.L.Bias.P)
+		}
 	}
 }
 
@@ -132,8 +139,13 @@ func (b *Backend) LinearBackward(dx, x, keys ops.Tensor, p []ops.ProjGrad) {
 		if !q.L.DBias.None() {
 			b.biasGrad(q.L.DBias, q.DY)
 		}
-		if !dx.None() {
-			b.product("input's gradient", dx, rows(q.DY), rows(wide(q.L.W)), q.L.W.Dim(0), 1, c)
+		switch w := q.L.W; {
+		case dx.None():
+		case w.Format.Dense():
+			b.product("input's gradient", dx, rows(q.DY), rows(w.Dense()), w.Dim(0), 1, c)
+			c = dx.P
+		default:
+			b.codedBackward(dx, q.DY, w, c)
 			c = dx.P
 		}
 	}

@@ -63,6 +63,9 @@ func (b *Backend) Used() (int64, error) { return 0, nil }
 // Close waits for the device and gives everything back.
 func (b *Backend) Close() error { return nil }
 
+// MultiplyFP8 says whether weights in FP8 are multiplied in FP8.
+func (b *Backend) MultiplyFP8(bool) error { return nil }
+
 // ReserveWeights takes one region for frozen tensors of n bytes in all, each rounded up to ops.Align.
 func (b *Backend) ReserveWeights(int64) error { return nil }
 

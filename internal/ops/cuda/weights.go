@@ -69,13 +69,40 @@ func (w *weights) free() error {
 	return err
 }
 
-// Weight implements ops.Backend: a copy on the device, in bfloat16.
+// codes is a copy of a matrix of codes on the device, as it is stored.
+func (b *Backend) codes(s tensor.Stored) (ops.Weight, error) {
+	b.enter()
+	defer b.leave()
+	w := ops.Weight{Shape: s.Shape, Format: s.Format, Scales: ops.Scales{Offset: s.Scales.Offset}}
+	for _, part := range []struct {
+		to   *unsafe.Pointer
+		from []byte
+	}{{&w.P, s.Data}, {&w.Scales.Map, s.Scales.Map}, {&w.Scales.Absmax, s.Scales.Absmax},
+		{&w.Scales.NestedMap, s.Scales.NestedMap}, {&w.Scales.NestedAbsmax, s.Scales.NestedAbsmax}} {
+		if len(part.from) == 0 {
+			continue
+		}
+		p, err := b.weights.take(int64(len(part.from)))
+		if err == nil {
+			err = b.send(p, int64(len(part.from)), func(to []byte, lo, hi int64) { copy(to, part.from[lo:hi]) })
+		}
+		if err != nil {
+			return ops.Weight{}, fmt.Errorf("%s: copying a weight of shape %v: %w", b.Name(), s.Shape, err)
+		}
+		*part.to = p
+	}
+	return w, nil
+}
+
+// Weight implements ops.Backend: a copy on the device, in bfloat16, or of codes.
 func (b *Backend) Weight(s tensor.Stored) (ops.Weight, error) {
 	if err := s.Check(); err != nil {
 		return ops.Weight{}, fmt.Errorf("cuda: %w", err)
 	}
-	if !s.Format.Dense() { // which a plan has refused
-		return ops.Weight{}, fmt.Errorf("%s: a weight of format %s: there is no kernel for it", b.Name(), s.Format)
+	if f := s.Format; f.Code == tensor.FP8 {
+		return b.codes(s)
+	} else if !f.Dense() { // which a plan has refused
+		return ops.Weight{}, fmt.Errorf("%s: a weight of format %s: there is no kernel for it", b.Name(), f)
 	}
 	w := ops.Weight{Shape: s.Shape, Format: ops.Held(s.Format, tensor.BF16)}
 	n, d := w.Dense().Bytes(), s.Format.Type

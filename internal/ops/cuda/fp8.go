@@ -1,0 +1,241 @@
+//go:build cuda
+
+package cuda
+
+// #include "longlora.h"
+import "C"
+
+import (
+	"unsafe"
+
+	"longlora/internal/errs"
+	"longlora/internal/ops"
+	"longlora/internal/tensor"
+)
+
+// Weights in FP8 are e4m3fn with a factor an output row, W[o][i] = c[o][i]·f[o]. There are two ways to multiply them.
+//
+// Made wide: a block of W that the workspace has room for becomes bfloat16, and its product is taken: of rows on the way
+// forward, of columns on the way back, so that every element of the result is one product.
+//
+// In FP8 (FP8 Formats for Deep Learning, arXiv 2209.05433): x gets a scale a row t and codes, and
+// Y[t][o] = sx[t]·f[o]·Σ_i x8[t][i]·c[o][i]. On the way back f stands on the index that is summed over, so dY[t][o]·f[o]
+// is what is scaled by rows: dX[t][i] = s[t]·Σ_o d8[t][o]·c[o][i]. cuBLASLt wants both operands contiguous along the
+// sum, hence a copy of c that is turned round. Sums are float32's, not the tensor cores' fast ones.
+
+// MultiplyFP8 implements ops.Card.
+func (b *Backend) MultiplyFP8(on bool) error {
+	b.fp8 = on
+	if !on {
+		return nil
+	}
+	b.enter()
+	defer b.leave()
+	const n = 256
+	at := b.scratch()
+	v := vectors{at, at}
+	g := b.scaled(ops.Tensor{P: at, DType: tensor.BF16, Shape: tensor.Shape{n, n}}, n, at, at, n, v, nil, nil)
+	if b.info.Major*10+b.info.Minor >= 89 && C.ll_gemm_can(b.ll, &g) == 0 {
+		return nil
+	}
+	b.fp8 = false
+	file, version := b.BLAS()
+	return errs.Usagef("%s fp8: takes a GPU of compute capability 8.9 or later and cuBLASLt 12.9 or later with factors by "+
+		"row for it; here are %s, %d.%d, and cuBLASLt %d.%d (%s); use bf16", errs.Option("products"), b.info.Name, b.info.Major,
+		b.info.Minor, version/10000, version/100%100, file)
+}
+
+// vectors are factors of the rows of both operands.
+type vectors struct{ x, y unsafe.Pointer }
+
+// scaled are the arguments of d (m,n) = (x8 (m,k) · y8 (n,k)ᵀ) · v.x[row] · v.y[column] + c + bias.
+func (b *Backend) scaled(d ops.Tensor, ld int, x8, y8 unsafe.Pointer, k int, v vectors,
+	c, bias unsafe.Pointer) C.ll_gemm_args {
+	g := b.gemm(d, ld, matrix{x8, k, false}, matrix{y8, k, true}, k, 1, c, bias)
+	g.sa, g.sb = (*C.float)(v.x), (*C.float)(v.y)
+	return g
+}
+
+// room8 divides the workspace into pieces.
+type room8 struct {
+	at   unsafe.Pointer
+	left int64
+}
+
+func (b *Backend) room8() *room8 { return &room8{b.scratch(), scratchBytes} }
+
+func (r *room8) take(n int) unsafe.Pointer {
+	p, size := r.at, (int64(n)+ops.Align-1)/ops.Align*ops.Align
+	r.at, r.left = unsafe.Add(p, size), r.left-size
+	return p
+}
+
+// whole is what rows, columns and tokens are taken by.
+const whole = 128
+
+// most is how many rows of so many bytes, and a float each, there is room for: all n, or a multiple of `whole`.
+func (r *room8) most(n, bytes int) int {
+	m := int((r.left - 2*ops.Align) / int64(bytes+4))
+	if m >= n {
+		return n
+	}
+	return m / whole * whole
+}
+
+// part is d's rows [lo, hi) and columns from c0 on, n of them, as an address of what is ld elements a row.
+func part(p unsafe.Pointer, row, ld, c0 int) unsafe.Pointer {
+	if p == nil {
+		return nil
+	}
+	return unsafe.Add(p, 2*(row*ld+c0))
+}
+
+// coded computes Y = x·Wᵀ + Res + Bias of the layers whose weights are codes.
+func (b *Backend) coded(x ops.Tensor, p []ops.Proj) {
+	var eights []ops.Proj
+	n, in := x.Dim(0), x.Dim(1)
+	step := 0
+	if b.fp8 {
+		step = b.room8().most(n, in)
+	}
+	for _, q := range p {
+		switch {
+		case q.L.W.Format.Dense():
+		case step > 0 && b.multiplies(x, q, min(step, n)):
+			eights = append(eights, q)
+		default:
+			b.widened(x, q)
+		}
+	}
+	if len(eights) == 0 {
+		return
+	}
+	r := b.room8()
+	x8, sx := r.take(step*in), r.take(4*step)
+	for lo := 0; lo < n; lo += step {
+		rows := x.Rows(lo, min(lo+step, n))
+		b.narrow(x8, sx, rows, nil)
+		for _, q := range eights {
+			out := q.L.W.Dim(0)
+			g := b.scaled(q.Y.Rows(lo, lo+rows.Dim(0)), out, x8, q.L.W.P, in, vectors{sx, q.L.W.Scales.Absmax},
+				part(q.Res.P, lo, out, 0), q.L.Bias.P)
+			b.multiply("linear layer in FP8", &g, q.Y, x)
+		}
+	}
+}
+
+// multiplies reports whether the library has a product for all rows of a layer in FP8, step of them at a time.
+func (b *Backend) multiplies(x ops.Tensor, q ops.Proj, step int) bool {
+	n, in, out := x.Dim(0), x.Dim(1), q.L.W.Dim(0)
+	for lo := 0; lo < n; lo += step {
+		if lo > 0 && lo+step < n {
+			continue // as the first
+		}
+		r := b.room8()
+		x8, sx := r.take(step*in), r.take(4*step)
+		g := b.scaled(q.Y.Rows(lo, min(lo+step, n)), out, x8, q.L.W.P, in, vectors{sx, q.L.W.Scales.Absmax},
+			part(q.Res.P, lo, out, 0), q.L.Bias.P)
+		if in%16 != 0 || out%16 != 0 || C.ll_gemm_can(b.ll, &g) != 0 {
+			return false
+		}
+	}
+	return n > 0
+}
+
+// widened computes the same with rows of W made wide.
+func (b *Backend) widened(x ops.Tensor, q ops.Proj) {
+	w, in, out := q.L.W, x.Dim(1), q.L.W.Dim(0)
+	step := max(1, scratchBytes/(2*in))
+	if step > whole {
+		step = step / whole * whole
+	}
+	for lo := 0; lo < out; lo += step {
+		n := min(step, out-lo)
+		y := ops.Tensor{P: b.scratch(), DType: tensor.BF16, Shape: tensor.Shape{n, in}}
+		b.widen(y, unsafe.Add(w.P, lo*in), unsafe.Add(w.Scales.Absmax, 4*lo), in)
+		d := ops.Tensor{P: part(q.Y.P, 0, out, lo), DType: tensor.BF16, Shape: tensor.Shape{x.Dim(0), n}}
+		b.biased("linear layer", d, out, rows(x), turned(y), in, 1, part(q.Res.P, 0, out, lo), part(q.L.Bias.P, 0, 0, lo))
+	}
+}
+
+// codedBackward computes dx = dy·W + c, c being nil or dx.
+func (b *Backend) codedBackward(dx, dy ops.Tensor, w ops.Weight, c unsafe.Pointer) {
+	out, in, n := w.Dim(0), w.Dim(1), dy.Dim(0)
+	if b.fp8 && out%16 == 0 && in%16 == 0 && b.codedBackward8(dx, dy, w, c) {
+		return
+	}
+	step := max(1, scratchBytes/(2*out))
+	if step > whole {
+		step = step / whole * whole
+	}
+	for c0 := 0; c0 < in; c0 += step {
+		cols := min(step, in-c0)
+		y := ops.Tensor{P: b.scratch(), DType: tensor.BF16, Shape: tensor.Shape{out, cols}}
+		b.widen(y, unsafe.Add(w.P, c0), w.Scales.Absmax, in)
+		d := ops.Tensor{P: part(dx.P, 0, in, c0), DType: tensor.BF16, Shape: tensor.Shape{n, cols}}
+		b.columns("input's gradient", d, in, rows(dy), rows(y), out, 1, part(c, 0, in, c0))
+	}
+}
+
+// codedBackward8 is codedBackward in FP8. It reports false, having done nothing, where the library has no such product.
+func (b *Backend) codedBackward8(dx, dy ops.Tensor, w ops.Weight, c unsafe.Pointer) bool {
+	out, in, n := w.Dim(0), w.Dim(1), dy.Dim(0)
+	wide := in // columns of W at a time: all where they leave a quarter of the room to dY
+	if int64(in)*int64(out) > scratchBytes/4*3 {
+		wide = scratchBytes / 2 / out / whole * whole
+	}
+	if wide == 0 {
+		return false
+	}
+	r := b.room8()
+	w8, ones := r.take(wide*out), r.take(4*wide)
+	step := r.most(n, out)
+	if step == 0 {
+		return false
+	}
+	d8, sd := r.take(step*out), r.take(4*step)
+	args := func(lo, c0 int) C.ll_gemm_args {
+		rows, cols := min(step, n-lo), min(wide, in-c0)
+		d := ops.Tensor{P: part(dx.P, lo, in, c0), DType: tensor.BF16, Shape: tensor.Shape{rows, cols}}
+		return b.scaled(d, in, d8, w8, out, vectors{sd, ones}, part(c, lo, in, c0), nil)
+	}
+	for _, lo := range []int{0, (n - 1) / step * step} {
+		for _, c0 := range []int{0, (in - 1) / wide * wide} {
+			if g := args(lo, c0); C.ll_gemm_can(b.ll, &g) != 0 {
+				return false
+			}
+		}
+	}
+	for c0 := 0; c0 < in; c0 += wide {
+		t := C.ll_fp8_turn_args{dst: w8, ones: (*C.float)(ones), src: unsafe.Add(w.P, c0), ld: C.int64_t(in),
+			rows: C.int64_t(out), cols: C.int64_t(min(wide, in-c0))}
+		b.check("turning weights in FP8 round", C.ll_fp8_turn(b.ll, b.s(), &t), dx)
+		for lo := 0; lo < n; lo += step {
+			b.narrow(d8, sd, dy.Rows(lo, min(lo+step, n)), w.Scales.Absmax)
+			g := args(lo, c0)
+			b.multiply("input's gradient in FP8", &g, dx, dy)
+		}
+	}
+	return true
+}
+
+// multiply runs a product in FP8.
+func (b *Backend) multiply(op string, g *C.ll_gemm_args, ts ...ops.Tensor) {
+	status := C.ll_gemm(b.ll, b.s(), g)
+	b.spent(float64(g.m)*float64(g.n)*float64(g.k), 0) // in half the time that 2·m·n·k take otherwise
+	b.check(op, status, ts...)
+}
+
+// narrow gives x's rows, times factor (cols) or nil, as codes and scales.
+func (b *Backend) narrow(x8, scale unsafe.Pointer, x ops.Tensor, factor unsafe.Pointer) {
+	a := C.ll_fp8_narrow_args{dst: x8, scale: (*C.float)(scale), src: x.P, factor: (*C.float)(factor), rows: dim(x, 0),
+		cols: dim(x, 1)}
+	b.check("activations in FP8", C.ll_fp8_narrow(b.ll, b.s(), &a), x)
+}
+
+// widen writes a block of W's codes, which has ld of them from one row to the next, as bfloat16.
+func (b *Backend) widen(dst ops.Tensor, codes, factor unsafe.Pointer, ld int) {
+	a := C.ll_fp8_widen_args{dst: dst.P, src: codes, factor: (*C.float)(factor), ld: C.int64_t(ld), rows: dim(dst, 0),
+		cols: dim(dst, 1)}
+	b.check("weights in FP8 made wide", C.ll_fp8_widen(b.ll, b.s(), &a), dst)
+}
