@@ -25,7 +25,7 @@ func (b *Backend) HeadLoss(h *ops.HeadLoss) {
 func (b *Backend) headRows(h *ops.HeadLoss, lo, hi int) {
 	c, v, n := h.W.Dim(1), h.W.Dim(0), hi-lo
 	x, logits := h.X.Rows(lo, hi), h.Logits.Rows(0, n)
-	b.product("logits", logits, rows(x), turned(wide(h.W)), c, 1, nil)
+	b.product("logits", logits, rows(x), turned(h.W.Dense()), c, 1, nil)
 	a := C.ll_softmax_args{logits: f32(logits), target: i32(h.Targets.Rows(lo, hi)), nll: f32(h.NLL.Rows(lo, hi)),
 		rows: C.int64_t(n), v: C.int64_t(v), scale: C.float(h.Scale), cap: C.float(h.Cap),
 		grad: yes(!h.DX.None() || !h.DW.None())}
@@ -35,7 +35,7 @@ func (b *Backend) headRows(h *ops.HeadLoss, lo, hi int) {
 	b.check("loss", C.ll_softmax(b.ll, b.s(), &a), logits)
 	g := matrix{p: logits.P, ld: 2 * v}
 	if !h.DX.None() {
-		b.product("gradient of the head's input", h.DX.Rows(lo, hi), g, rows(wide(h.W)), v, 1, nil)
+		b.product("gradient of the head's input", h.DX.Rows(lo, hi), g, rows(h.W.Dense()), v, 1, nil)
 	}
 	if !h.DW.None() {
 		g.t = true

@@ -249,7 +249,7 @@ func (k *kit) fp8(shape ...int) *arg {
 	}
 	a := k.coded(s)
 	for i, c := range s.Data {
-		a.v[i] = stored(tensor.F32, float8(c)*factors[i/shape[1]])
+		a.v[i] = stored(k.act, stored(tensor.F32, float8(c)*factors[i/shape[1]])) // as it comes into a product
 	}
 	return a
 }
