@@ -61,7 +61,7 @@ func Run(ctx context.Context, c Options, be ops.Backend, log io.Writer) ([]Resul
 	if err != nil {
 		free = math.MaxInt64 // where the system does not say it, it must say no by itself
 	}
-	note, err := load.CheckProducts(c.At[0].Products, c.At[0].Weights, m)
+	note, err := load.CheckProducts(c.At[0].Products, c.At[0].Weights, &m)
 	if err != nil {
 		return nil, err
 	}

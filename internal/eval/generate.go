@@ -72,7 +72,8 @@ func Generate(ctx context.Context, g Continuation, prompt string, be ops.Backend
 	if err := base.ChooseWeights(g.Weights, g.Adapter, true); err != nil {
 		return nil, err
 	}
-	if err := base.ChooseProducts(g.Products, machine.Here(be)); err != nil {
+	m := machine.Here(be)
+	if err := base.ChooseProducts(g.Products, &m); err != nil {
 		return nil, err
 	}
 	for _, n := range base.Notes {

@@ -234,7 +234,7 @@ func (e *evaluation) items(ctx context.Context) (items []*item, err error) {
 	if e.engine, err = newEngine(e.be, e.base, e.cfg.Memory, e.cfg.StreamLayers); err != nil {
 		return nil, err
 	}
-	if err := e.base.ChooseProducts(e.cfg.Products, e.engine.planner.Machine); err != nil {
+	if err := e.base.ChooseProducts(e.cfg.Products, &e.engine.planner.Machine); err != nil {
 		return nil, err
 	}
 	for _, n := range e.base.Notes {

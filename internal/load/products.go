@@ -12,7 +12,7 @@ const InFP8 = "fp8"
 
 // CheckProducts decides how a machine multiplies frozen weights that are held so ("" as they are stored): AsStored, bf16
 // or InFP8. It refuses what is not to be had, and notes what has no effect.
-func CheckProducts(asked, held string, m machine.Machine) (note string, err error) {
+func CheckProducts(asked, held string, m *machine.Machine) (note string, err error) {
 	switch option := errs.Option("products"); {
 	case asked == InFP8 && m.OnHost:
 		return "", errs.Usagef("%s fp8: takes a GPU of compute capability 8.9 or later; a CPU multiplies in float32: leave "+
@@ -34,7 +34,7 @@ func CheckProducts(asked, held string, m machine.Machine) (note string, err erro
 }
 
 // ChooseProducts is CheckProducts for a base whose weights are chosen; the note is added to its own.
-func (b *Base) ChooseProducts(asked string, m machine.Machine) error {
+func (b *Base) ChooseProducts(asked string, m *machine.Machine) error {
 	note, err := CheckProducts(asked, b.Held, m)
 	if note != "" {
 		b.Notes = append(b.Notes, note)

@@ -39,6 +39,7 @@ type Cost struct {
 // Rates are how fast a machine is.
 type Rates struct {
 	Linear    float64 // operations a second in products
+	FP8       float64 `json:",omitempty"` // in those that are in FP8; 0: weights in FP8 are made wide before
 	Attention float64 // operations a second in attention
 	Bytes     float64 // bytes a second in everything else
 	Moved     float64 // bytes a second between device and host, in one direction while the other is busy too
@@ -187,7 +188,16 @@ func (c *Counter) LinearBackward(dx, _, _ Tensor, p []ProjGrad) {
 // on the way back.
 func (c *Counter) product(l *Linear, t int, base, figure, back float64) {
 	out, in := float64(l.W.Dim(0)), float64(l.W.Dim(1))
-	c.Cost.Linear += 2 * base * float64(t) * out * in
+	work := 2 * base * float64(t) * out * in
+	switch {
+	case l.W.Format.Code != tensor.FP8 || c.act == tensor.F32:
+	case c.rates.FP8 == 0: // W is read, written wide
+		c.Cost.Bytes += 3 * out * in
+	default: // activations are read, written narrow, and on the way back W's codes turned round
+		work *= c.rates.Linear / c.rates.FP8
+		c.Cost.Bytes += 3*float64(t)*((1-back)*in+back*out) + 2*back*out*in
+	}
+	c.Cost.Linear += work
 	c.Cost.Figure += 2 * figure * float64(t) * out * in
 	if l.LoRA != nil {
 		c.Cost.Linear += 2 * (1 + back) * float64(t) * float64(l.LoRA.A.Dim(0)) * (in + out)

@@ -130,11 +130,11 @@ func Run(c Options, m machine.Machine) (*Planned, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := Here(c.Memory, m)
+	products, err := load.CheckProducts(c.Products, s.held(c), &m)
 	if err != nil {
 		return nil, err
 	}
-	products, err := load.CheckProducts(c.Products, s.held(c), m)
+	p, err := Here(c.Memory, m)
 	if err != nil {
 		return nil, err
 	}

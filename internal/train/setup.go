@@ -122,7 +122,7 @@ func (s *setup) openBase() error {
 			return err
 		}
 	}
-	return s.base.ChooseProducts(c.Products, s.machine)
+	return s.base.ChooseProducts(c.Products, &s.machine)
 }
 
 // openData reads and packs the rows, and those for validation.
