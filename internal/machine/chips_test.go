@@ -1,6 +1,11 @@
 package machine
 
-import "testing"
+import (
+	"slices"
+	"testing"
+
+	"longlora/internal/errs"
+)
 
 // A device's own name leads to the chip that it is, and to none where it is another one.
 func TestKnownAs(t *testing.T) {
@@ -16,6 +21,20 @@ func TestKnownAs(t *testing.T) {
 		}
 		if got != want {
 			t.Errorf("%s is taken for %q, want %q", device, got, want)
+		}
+	}
+}
+
+// Products in FP8 are planned for chips that have them, and are quicker.
+func TestMultiplyFP8(t *testing.T) {
+	for _, name := range Names() {
+		m, _ := Named(name)
+		err := m.MultiplyFP8(true)
+		if old := slices.Contains([]string{"a100", "a6000", "a10g", "rtx3090"}, name); old != (errs.Code(err) == int(errs.Usage)) || old == m.MultipliesFP8() {
+			t.Errorf("%s: %v, %+v", name, err, m.Rates)
+		}
+		if err := m.MultiplyFP8(false); err != nil || m.MultipliesFP8() {
+			t.Errorf("%s: %v, %+v", name, err, m.Rates)
 		}
 	}
 }

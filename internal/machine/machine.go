@@ -80,6 +80,9 @@ func (m Machine) IsHere() bool { return m.be != nil }
 // timesFP8 is how many times as fast products are in FP8.
 const timesFP8 = 1.7
 
+// MultipliesFP8 reports whether weights in FP8 are multiplied in FP8.
+func (m Machine) MultipliesFP8() bool { return m.Rates.FP8 > 0 }
+
 // MultiplyFP8 says that weights in FP8 are to be multiplied in FP8, or made wide before; an error of kind Usage says why
 // a card cannot.
 func (m *Machine) MultiplyFP8(on bool) error {
@@ -87,9 +90,14 @@ func (m *Machine) MultiplyFP8(on bool) error {
 		m.Rates.FP8 = timesFP8 * m.Rates.Linear
 	}
 	if card, ok := m.be.(ops.Card); ok {
-		return card.MultiplyFP8(on)
+		err := card.MultiplyFP8(on)
+		if err != nil {
+			m.Rates.FP8 = 0
+		}
+		return err
 	}
 	if on && slices.Contains(ampere, m.Chip) {
+		m.Rates.FP8 = 0
 		return errs.Usagef("%s fp8: takes a GPU of compute capability 8.9 or later, which %s is not; use bf16",
 			errs.Option("products"), m.Chip)
 	}

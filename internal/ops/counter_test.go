@@ -65,6 +65,28 @@ func TestCounter(t *testing.T) {
 			t.Errorf("backward with a trained weight: %g operations, want %g", c.Cost.Linear, want)
 		}
 	}
+	for _, at := range []struct {
+		fp8           float64 // the rate of products in FP8
+		linear, bytes [2]float64
+	}{ // the products at a fourth, rows of 20 and 30 values narrowed, 600 codes turned round; or these made wide
+		{4, [2]float64{150 * 20, 150 * 20}, [2]float64{3 * 10 * 20, 3*10*30 + 2*600}},
+		{0, [2]float64{600 * 20, 600 * 20}, [2]float64{3 * 600, 3 * 600}},
+	} {
+		c := NewCounter(tensor.BF16, 7, Rates{Linear: 1, FP8: at.fp8})
+		w, err := c.Weight(tensor.Stored{Format: tensor.Format{Type: tensor.F32, Code: tensor.FP8}, Shape: tensor.Shape{30, 20}})
+		if err != nil || c.Weights != 768+256 { // 600 codes, 30 factors, aligned
+			t.Errorf("a weight in FP8: %d bytes, %v", c.Weights, err)
+		}
+		l := &Linear{W: w}
+		c.LinearForward(x, Tensor{}, []Proj{{L: l, Y: y}})
+		forward := c.Restart()
+		c.LinearBackward(dx, x, Tensor{}, []ProjGrad{{L: l, DY: y}})
+		for i, got := range []Cost{forward, c.Cost} {
+			if got.Linear != at.linear[i] || got.Bytes != at.bytes[i] || got.Figure != 600*20 {
+				t.Errorf("FP8 at %v, part %d: %+v, want %v operations and %v bytes", at.fp8, i, got, at.linear[i], at.bytes[i])
+			}
+		}
+	}
 	c.Cost = Cost{}
 	q := &Attn{H: 3, Hkv: 3, D: 64, Docs: []int32{0, 10}, Q: a.New(tensor.BF16, 10, 3, 64)}
 	c.AttnForward(q)

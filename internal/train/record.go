@@ -75,6 +75,9 @@ func (s *setup) newRecord() (*Record, error) {
 	if s.evalSet != nil {
 		r.EvalData, err = s.evalSet.Fingerprints()
 	}
+	if s.machine.MultipliesFP8() {
+		r.Kernels += ", products in FP8"
+	}
 	return r, err
 }
 
