@@ -246,7 +246,7 @@ extern "C" int ll_gemm(ll_device *d, ll_stream s, const ll_gemm_args *g) {
     status_t st = b->plan(g, &p);
     if (!st) st = b->set_vectors(p, g);
     if (!st)
-        st = b->lt.Matmul(b->handle, p->desc, &g->alpha, g->b, p->a, g->a, p->b, &g->beta, g->beta != 0 ? g->c : g->d, p->c,
-                          g->d, p->d, &p->best.algo, g->work, g->work_bytes, (cudaStream_t)s);
+        st = b->lt.Matmul(b->handle, p->desc, &g->alpha, g->b, p->a, g->a, p->b, &g->beta, g->beta != 0 ? g->c : g->d,
+                          p->c, g->d, p->d, &p->best.algo, g->work, g->work_bytes, (cudaStream_t)s);
     return st ? LL_BLAS + st : cudaSuccess;
 }

@@ -42,7 +42,8 @@ struct MaxBits {
 
 // 8 elements of a row, each times its column's factor.
 template <bool VEC>
-__device__ __forceinline__ void scaled8(float (&v)[GROUP], const bf16 *x, const float *factor, int64_t c, int64_t cols) {
+__device__ __forceinline__ void scaled8(float (&v)[GROUP], const bf16 *x, const float *factor, int64_t c,
+                                        int64_t cols) {
     load8<VEC>(v, x + c, cols - c);
     if (!factor) return;
 #pragma unroll
@@ -86,13 +87,14 @@ __global__ void __launch_bounds__(ROW_THREADS) fp8_narrow_kernel(uint8_t *dst, f
 }
 
 // dst (cols,rows) is src (rows, of ld bytes) turned round; rows and cols are multiples of 4. ones (cols) becomes 1.
-__global__ void __launch_bounds__(TURN_THREADS) fp8_turn_kernel(uint8_t *dst, float *ones, const uint8_t *src, int64_t ld,
-                                                                int64_t rows, int64_t cols) {
+__global__ void __launch_bounds__(TURN_THREADS) fp8_turn_kernel(uint8_t *dst, float *ones, const uint8_t *src,
+                                                                int64_t ld, int64_t rows, int64_t cols) {
     __shared__ uint8_t tile[TILE][TILE + 4];
     const int64_t r0 = (int64_t)blockIdx.y * TILE, c0 = (int64_t)blockIdx.x * TILE;
     for (int i = threadIdx.x; i < TILE * TILE / 4; i += TURN_THREADS) {
         const int r = i / (TILE / 4), c = i % (TILE / 4) * 4;
-        if (r0 + r < rows && c0 + c < cols) *(uint32_t *)&tile[r][c] = *(const uint32_t *)(src + (r0 + r) * ld + c0 + c);
+        if (r0 + r < rows && c0 + c < cols)
+            *(uint32_t *)&tile[r][c] = *(const uint32_t *)(src + (r0 + r) * ld + c0 + c);
     }
     if (blockIdx.y == 0 && threadIdx.x < TILE && c0 + threadIdx.x < cols) ones[c0 + threadIdx.x] = 1;
     __syncthreads();
@@ -130,7 +132,7 @@ extern "C" int ll_fp8_turn(ll_device *, ll_stream s, const ll_fp8_turn_args *a) 
     using namespace ll;
     if (a->rows <= 0 || a->cols <= 0) return cudaSuccess;
     dim3 grid((unsigned)ceil_div(a->cols, TILE), (unsigned)ceil_div(a->rows, TILE));
-    fp8_turn_kernel<<<grid, TURN_THREADS, 0, (cudaStream_t)s>>>((uint8_t *)a->dst, a->ones, (const uint8_t *)a->src, a->ld,
-                                                                a->rows, a->cols);
+    fp8_turn_kernel<<<grid, TURN_THREADS, 0, (cudaStream_t)s>>>((uint8_t *)a->dst, a->ones, (const uint8_t *)a->src,
+                                                                a->ld, a->rows, a->cols);
     return launched();
 }

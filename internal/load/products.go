@@ -10,13 +10,13 @@ import (
 // InFP8 is the choice of weights, and of products, in floats of 8 bits.
 const InFP8 = "fp8"
 
-// CheckProducts decides how a machine multiplies frozen weights that are held so ("" as they are stored): AsStored, bf16
-// or InFP8. It refuses what is not to be had, and notes what has no effect.
+// CheckProducts decides how a machine multiplies frozen weights that are held so ("" as they are stored): AsStored,
+// bf16 or InFP8. It refuses what is not to be had, and notes what has no effect.
 func CheckProducts(asked, held string, m *machine.Machine) (note string, err error) {
 	switch option := errs.Option("products"); {
 	case asked == InFP8 && m.OnHost:
-		return "", errs.Usagef("%s fp8: takes a GPU of compute capability 8.9 or later; a CPU multiplies in float32: leave "+
-			"it out", option)
+		return "", errs.Usagef("%s fp8: takes a GPU of compute capability 8.9 or later; a CPU multiplies in float32: "+
+			"leave it out", option)
 	case asked == InFP8 && held != InFP8:
 		return "", errs.Usagef("%s fp8: only weights in fp8 are multiplied so; add %s fp8", option,
 			errs.Option("weights"))

@@ -83,8 +83,8 @@ const timesFP8 = 1.7
 // MultipliesFP8 reports whether weights in FP8 are multiplied in FP8.
 func (m Machine) MultipliesFP8() bool { return m.Rates.FP8 > 0 }
 
-// MultiplyFP8 says that weights in FP8 are to be multiplied in FP8, or made wide before; an error of kind Usage says why
-// a card cannot.
+// MultiplyFP8 says that weights in FP8 are to be multiplied in FP8, or made wide before; an error of kind Usage says
+// why a card cannot.
 func (m *Machine) MultiplyFP8(on bool) error {
 	if m.Rates.FP8 = 0; on {
 		m.Rates.FP8 = timesFP8 * m.Rates.Linear

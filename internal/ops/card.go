@@ -9,8 +9,8 @@ type Card interface {
 	ContextBytes() int64
 	// Used is the device memory in use now, in bytes, as the driver counts it: other processes' is in it.
 	Used() (int64, error)
-	// MultiplyFP8 says whether weights in FP8 are multiplied in FP8 from now on, or made wide before; an error of kind Usage
-	// says what is missing here.
+	// MultiplyFP8 says whether weights in FP8 are multiplied in FP8 from now on, or made wide before; an error of kind
+	// Usage says what is missing here.
 	MultiplyFP8(on bool) error
 	// ReserveWeights takes room for the frozen tensors of a model, n bytes in all, each rounded up to Align.
 	ReserveWeights(n int64) error

@@ -15,13 +15,13 @@ import (
 
 // Weights in FP8 are e4m3fn with a factor an output row, W[o][i] = c[o][i]·f[o]. There are two ways to multiply them.
 //
-// Made wide: a block of W that the workspace has room for becomes bfloat16, and its product is taken: of rows on the way
-// forward, of columns on the way back, so that every element of the result is one product.
+// Made wide: a block of W that the workspace has room for becomes bfloat16, and its product is taken: of rows on the
+// way forward, of columns on the way back, so that every element of the result is one product.
 //
 // In FP8 (FP8 Formats for Deep Learning, arXiv 2209.05433): x gets a scale a row t and codes, and
-// Y[t][o] = sx[t]·f[o]·Σ_i x8[t][i]·c[o][i]. On the way back f stands on the index that is summed over, so dY[t][o]·f[o]
-// is what is scaled by rows: dX[t][i] = s[t]·Σ_o d8[t][o]·c[o][i]. cuBLASLt wants both operands contiguous along the
-// sum, hence a copy of c that is turned round. Sums are float32's, not the tensor cores' fast ones.
+// Y[t][o] = sx[t]·f[o]·Σ_i x8[t][i]·c[o][i]. On the way back f stands on the index that is summed over, so
+// dY[t][o]·f[o] is what is scaled by rows: dX[t][i] = s[t]·Σ_o d8[t][o]·c[o][i]. cuBLASLt wants both operands
+// contiguous along the sum, hence a copy of c that is turned round. Sums are float32's, not the tensor cores' fast ones.
 
 // MultiplyFP8 implements ops.Card.
 func (b *Backend) MultiplyFP8(on bool) error {
@@ -40,9 +40,9 @@ func (b *Backend) MultiplyFP8(on bool) error {
 	}
 	b.fp8 = false
 	file, version := b.BLAS()
-	return errs.Usagef("%s fp8: takes a GPU of compute capability 8.9 or later and cuBLASLt 12.9 or later with factors by "+
-		"row for it; here are %s, %d.%d, and cuBLASLt %d.%d (%s); use bf16", errs.Option("products"), b.info.Name, b.info.Major,
-		b.info.Minor, version/10000, version/100%100, file)
+	return errs.Usagef("%s fp8: takes a GPU of compute capability 8.9 or later and cuBLASLt 12.9 or later with factors "+
+		"by row for it; here are %s, %d.%d, and cuBLASLt %d.%d (%s); use bf16", errs.Option("products"), b.info.Name,
+		b.info.Major, b.info.Minor, version/10000, version/100%100, file)
 }
 
 // vectors are factors of the rows of both operands.
