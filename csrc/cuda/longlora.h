@@ -294,6 +294,21 @@ int ll_gemm(ll_device *d, ll_stream s, const ll_gemm_args *a);
 // Whether the library has an algorithm for such a product: 0, or what ll_gemm would return.
 int ll_gemm_can(ll_device *d, const ll_gemm_args *a);
 
+// ---- weights in NF4: ops/cuda/nf4.go --------------------------------------------------------------------
+
+typedef struct {
+    void *dst;              // (rows,cols) bf16, written: columns from c0 on of rows from row0 on
+    const void *codes;      // of a matrix with ld elements a row, row-major, two a byte
+    const float *table;     // (16)
+    const void *absmax;     // by block of elements: float32, or bytes where they are nested
+    const float *nested_map, *nested_absmax; // (256); by block of blocks; NULL where they are not
+    int64_t block, nested;  // elements of a block; blocks of a block of factors, 0 where they are float32
+    float offset;
+    int32_t type;           // that values are rounded to
+    int64_t row0, c0, ld, rows, cols;
+} ll_nf4_widen_args;
+int ll_nf4_widen(ll_device *d, ll_stream s, const ll_nf4_widen_args *a);
+
 // ---- weights in FP8: ops/cuda/fp8.go --------------------------------------------------------------------
 
 typedef struct {

@@ -3,7 +3,6 @@ package load_test
 import (
 	"math"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"longlora/internal/load"
@@ -41,15 +40,12 @@ func TestFamilies(t *testing.T) {
 	}
 }
 
-// The same in bfloat16, in which nothing computes with codes of fewer bits yet.
+// The same in bfloat16.
 func TestFamiliesBF16(t *testing.T) {
 	if testing.Short() {
 		t.Skip("with the C kernels; without them these take minutes")
 	}
 	for i, name := range families {
-		if strings.HasPrefix(name, "families/nf4") {
-			continue
-		}
 		t.Run(name, func(t *testing.T) {
 			g := open(t, name)
 			g.judgeBF16(t, g.split(), i, g.Ctx, g.Group/2-3)

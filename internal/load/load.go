@@ -191,6 +191,7 @@ func (b *Base) New(be ops.Backend, tr model.Train, mem model.Memory, seed uint64
 			defer done()
 		}
 	}
+	mem.Format = b.Format
 	m, err := model.New(be, b.Desc(), tr, src, mem)
 	if err != nil {
 		return nil, err

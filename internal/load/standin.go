@@ -151,6 +151,12 @@ func (s *StandIn) New(be ops.Backend, tr model.Train, mem model.Memory, seed uin
 	for _, t := range s.drawn {
 		firsts[s.at[t.Name]] = t.Name
 	}
+	mem.Format = func(name string) tensor.Format {
+		if f, ok := s.anew[name]; ok {
+			return f
+		}
+		return standFormat
+	}
 	m, err := model.New(be, s.d, tr, func(name string) (tensor.Stored, error) {
 		if made, ok := s.lying.by[firsts[s.at[name]]]; ok {
 			return made, nil

@@ -159,6 +159,7 @@ type Model struct {
 // Memory is what a model is made in.
 type Memory struct {
 	Params *ops.Arena // what is trained, and small tensors that are not
+	Format Formats    // how frozen matrices come; nil: in the activations' type
 	Stream int        // layers whose frozen matrices wait in host memory
 	// The host memory that they wait in, and the device memory that they come to; nil where none are.
 	Waiting, Slots *ops.Arena
@@ -177,7 +178,7 @@ func New(b ops.Backend, d Desc, tr Train, src Source, mem Memory) (*Model, error
 		m.stream = newStreamer(b, m, mem.Stream)
 	}
 	if card, ok := b.(ops.Card); ok {
-		if err := card.ReserveWeights(frozen(d, ps, mem.Stream)); err != nil {
+		if err := card.ReserveWeights(frozen(d, ps, mem)); err != nil {
 			return nil, err
 		}
 	}
@@ -202,13 +203,17 @@ func New(b ops.Backend, d Desc, tr Train, src Source, mem Memory) (*Model, error
 	return m, nil
 }
 
-// frozen is the memory that the matrices take which are neither trained nor of one of n streamed layers, in the arena's
+// frozen is the memory that the matrices take which are neither trained nor of a streamed layer, in the arena's
 // alignment; vectors lie elsewhere.
-func frozen(d Desc, ps *Params, streamed int) int64 {
-	f, n := tensor.Dense(ps.b.Act()), int64(0)
+func frozen(d Desc, ps *Params, mem Memory) int64 {
+	n := int64(0)
 	for _, s := range d.Tensors() {
-		if s.Layer >= 0 && streams(s.Layer, streamed, d.L) {
+		if s.Layer >= 0 && streams(s.Layer, mem.Stream, d.L) {
 			continue
+		}
+		f := tensor.Dense(ps.b.Act())
+		if mem.Format != nil {
+			f = ops.Held(mem.Format(s.Name), ps.b.Act())
 		}
 		if s.Kind == KindMatrix && ps.ByName(s.Name) == nil {
 			for _, rows := range d.rowsOf(s) {

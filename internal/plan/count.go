@@ -131,9 +131,9 @@ func (z *counted) trains(tl model.Tiling) trained {
 // stored is a tensor to count. What the device does not compute with is refused.
 func (p problem) stored(name string, s tensor.Shape) (tensor.Stored, error) {
 	f := p.Weight(name)
-	if f.Code == tensor.NF4 && p.Machine.Act != tensor.F32 {
-		return tensor.Stored{}, errs.Usagef("tensor %s is stored as %s, which a GPU does not compute with yet; use %s cpu, "+
-			"or give the 16-bit checkpoint that it was made from", name, f, errs.Option("device"))
+	if !f.Dense() && p.Machine.Act != tensor.F32 && (name == p.Desc.EmbedName() || name == p.Desc.HeadName()) {
+		return tensor.Stored{}, errs.Usagef("tensor %s is stored as %s, and a GPU computes with codes in linear layers of "+
+			"the blocks alone; use %s cpu, or give the 16-bit checkpoint that it was made from", name, f, errs.Option("device"))
 	}
 	return tensor.Stored{Format: f, Shape: s}, nil
 }

@@ -53,6 +53,8 @@ package cuda
 #cgo nocallback ll_gemm
 #cgo noescape ll_gemm_can
 #cgo nocallback ll_gemm_can
+#cgo noescape ll_nf4_widen
+#cgo nocallback ll_nf4_widen
 #cgo noescape ll_fp8_widen
 #cgo nocallback ll_fp8_widen
 #cgo noescape ll_fp8_narrow

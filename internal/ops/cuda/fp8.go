@@ -101,7 +101,7 @@ func (b *Backend) coded(x ops.Tensor, p []ops.Proj) {
 	for _, q := range p {
 		switch {
 		case q.L.W.Format.Dense():
-		case step > 0 && b.multiplies(x, q, min(step, n)):
+		case step > 0 && q.L.W.Format.Code == tensor.FP8 && b.multiplies(x, q, min(step, n)):
 			eights = append(eights, q)
 		default:
 			b.widened(x, q)
@@ -152,7 +152,7 @@ func (b *Backend) widened(x ops.Tensor, q ops.Proj) {
 	for lo := 0; lo < out; lo += step {
 		n := min(step, out-lo)
 		y := ops.Tensor{P: b.scratch(), DType: tensor.BF16, Shape: tensor.Shape{n, in}}
-		b.widen(y, unsafe.Add(w.P, lo*in), unsafe.Add(w.Scales.Absmax, 4*lo), in)
+		b.widen(y, w, lo, 0)
 		d := ops.Tensor{P: part(q.Y.P, 0, out, lo), DType: tensor.BF16, Shape: tensor.Shape{x.Dim(0), n}}
 		b.biased("linear layer", d, out, rows(x), turned(y), in, 1, part(q.Res.P, 0, out, lo), part(q.L.Bias.P, 0, 0, lo))
 	}
@@ -161,7 +161,7 @@ func (b *Backend) widened(x ops.Tensor, q ops.Proj) {
 // codedBackward computes dx = dy·W + c, c being nil or dx.
 func (b *Backend) codedBackward(dx, dy ops.Tensor, w ops.Weight, c unsafe.Pointer) {
 	out, in, n := w.Dim(0), w.Dim(1), dy.Dim(0)
-	if b.fp8 && out%16 == 0 && in%16 == 0 && b.codedBackward8(dx, dy, w, c) {
+	if b.fp8 && w.Format.Code == tensor.FP8 && out%16 == 0 && in%16 == 0 && b.codedBackward8(dx, dy, w, c) {
 		return
 	}
 	step := max(1, scratchBytes/(2*out))
@@ -171,7 +171,7 @@ func (b *Backend) codedBackward(dx, dy ops.Tensor, w ops.Weight, c unsafe.Pointe
 	for c0 := 0; c0 < in; c0 += step {
 		cols := min(step, in-c0)
 		y := ops.Tensor{P: b.scratch(), DType: tensor.BF16, Shape: tensor.Shape{out, cols}}
-		b.widen(y, unsafe.Add(w.P, c0), w.Scales.Absmax, in)
+		b.widen(y, w, 0, c0)
 		d := ops.Tensor{P: part(dx.P, 0, in, c0), DType: tensor.BF16, Shape: tensor.Shape{n, cols}}
 		b.columns("input's gradient", d, in, rows(dy), rows(y), out, 1, part(c, 0, in, c0))
 	}
@@ -233,9 +233,14 @@ func (b *Backend) narrow(x8, scale unsafe.Pointer, x ops.Tensor, factor unsafe.P
 	b.check("activations in FP8", C.ll_fp8_narrow(b.ll, b.s(), &a), x)
 }
 
-// widen writes a block of W's codes, which has ld of them from one row to the next, as bfloat16.
-func (b *Backend) widen(dst ops.Tensor, codes, factor unsafe.Pointer, ld int) {
-	a := C.ll_fp8_widen_args{dst: dst.P, src: codes, factor: (*C.float)(factor), ld: C.int64_t(ld), rows: dim(dst, 0),
-		cols: dim(dst, 1)}
+// widen writes rows from lo on, columns from c0 on, of W's codes as bfloat16.
+func (b *Backend) widen(dst ops.Tensor, w ops.Weight, lo, c0 int) {
+	if w.Format.Code == tensor.NF4 {
+		b.widenNF4(dst, w, lo, c0)
+		return
+	}
+	ld := w.Dim(1)
+	a := C.ll_fp8_widen_args{dst: dst.P, src: unsafe.Add(w.P, lo*ld+c0), factor: (*C.float)(unsafe.Add(w.Scales.Absmax, 4*lo)),
+		ld: C.int64_t(ld), rows: dim(dst, 0), cols: dim(dst, 1)}
 	b.check("weights in FP8 made wide", C.ll_fp8_widen(b.ll, b.s(), &a), dst)
 }

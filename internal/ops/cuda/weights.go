@@ -99,10 +99,8 @@ func (b *Backend) Weight(s tensor.Stored) (ops.Weight, error) {
 	if err := s.Check(); err != nil {
 		return ops.Weight{}, fmt.Errorf("cuda: %w", err)
 	}
-	if f := s.Format; f.Code == tensor.FP8 {
+	if !s.Format.Dense() {
 		return b.codes(s)
-	} else if !f.Dense() { // which a plan has refused
-		return ops.Weight{}, fmt.Errorf("%s: a weight of format %s: there is no kernel for it", b.Name(), f)
 	}
 	w := ops.Weight{Shape: s.Shape, Format: ops.Held(s.Format, tensor.BF16)}
 	n, d := w.Dense().Bytes(), s.Format.Type

@@ -51,9 +51,6 @@ func linears(k *kit) {
 		{90, 96, tensor.F32, 0, []layer{{out: 96, rank: 8, fp8: true}, {out: 33, fp8: true}, {out: 40}}},
 		{33, 320, tensor.F32, 0.25, []layer{{out: 130, rank: 8, fp8: true, bias: true, res: true}}},
 	} {
-		if c.layers[0].nf4 && k.act != tensor.F32 {
-			continue // kernels of a GPU read none
-		}
 		k.start("%d rows of %d, %s, dropout %v, %+v", c.n, c.in, c.d, c.drop, c.layers)
 		linear(k, c.n, c.in, c.d, c.drop, c.layers)
 		k.start("scored only: %d rows of %d, %s, %+v", c.n, c.in, c.d, c.layers)

@@ -231,7 +231,7 @@ func (k *kit) nf4(d tensor.DType, shape ...int) *arg {
 	quant.Decode(values, s, 0)
 	a := k.coded(s)
 	for i, x := range values {
-		a.v[i] = float64(x)
+		a.v[i] = stored(k.act, float64(x)) // as it comes into a product
 	}
 	return a
 }

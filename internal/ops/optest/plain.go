@@ -5,6 +5,7 @@ import (
 	"math"
 
 	"longlora/internal/ops"
+	"longlora/internal/quant"
 	"longlora/internal/tensor"
 )
 
@@ -25,12 +26,14 @@ func (b *plain) Name() string { return "plain" }
 func (b *plain) Act() tensor.DType { return tensor.BF16 }
 
 func (b *plain) Weight(s tensor.Stored) (ops.Weight, error) {
+	if !s.Format.Dense() { // as its values
+		wide := tensor.Dense(tensor.F32).Make(s.Shape, func(n int64) []byte { return make([]byte, n) })
+		quant.Encode(&wide, func(dst []float32, lo int) { quant.Decode(dst, s, lo) })
+		s = wide
+	}
 	mapped, err := b.Backend.Weight(s)
 	if err != nil || s.Format == tensor.Dense(tensor.BF16) {
 		return mapped, err
-	}
-	if !s.Format.Dense() {
-		return mapped, fmt.Errorf("plain: a weight of format %s", s.Format)
 	}
 	t := mapped.Dense()
 	half, err := b.reserve(tensor.BF16, s.Shape)
