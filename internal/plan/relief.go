@@ -83,6 +83,13 @@ var reliefs = []relief{
 			return errs.Advice{{Option: "train-norm", Value: "false"}}
 		},
 	},
+	{ // what is frozen in a quarter of the bits
+		func(c *Training) bool { return c.Tune == "lora" && c.Weights != "nf4" },
+		func(c *Training) errs.Advice {
+			c.Weights = "nf4"
+			return errs.Advice{{Option: "weights", Value: "nf4"}}
+		},
+	},
 	{
 		func(c *Training) bool { return c.Tune == "full" && !c.Random },
 		func(c *Training) errs.Advice {

@@ -83,7 +83,7 @@ func (c *card) FreeWeights() error {
 
 func (c *card) Weight(s tensor.Stored) (ops.Weight, error) {
 	w, err := c.Backend.Weight(s)
-	if c.weights += ops.Room(w.Format, w.Shape); c.weights > c.promised {
+	if c.weights += ops.Room(ops.Held(s.Format, tensor.BF16), w.Shape); c.weights > c.promised {
 		c.t.Errorf("weights take %d bytes, %d were promised", c.weights, c.promised)
 	}
 	return w, err
@@ -94,7 +94,7 @@ func TestDevicePlanIsWhatIsTaken(t *testing.T) {
 	const name = "gqa-llama3"
 	e := testkit.Golden(t, name)
 	for _, more := range [][]string{nil, {"--tile=24"}, {"--tune=full"}, {"--batch=2", "--dropout=0.1", "--eval-fraction=0.3", "--eval-every=1", "--eval-attn=s2,full"}, {"--attn=full", "--tile=40"},
-		{"--full-last=0.5"}, {"--full-last=0.5", "--tile=24", "--eval-fraction=0.3", "--eval-every=1", "--eval-attn=s2,full"}} {
+		{"--full-last=0.5"}, {"--weights=nf4", "--stream-layers=1"}, {"--weights=nf4"}, {"--full-last=0.5", "--tile=24", "--eval-fraction=0.3", "--eval-every=1", "--eval-attn=s2,full"}} {
 		c, out := newCard(t), t.TempDir()
 		args := append(goldenArgs(name, e, out, "--steps=2"), more...)
 		if slices.Contains(more, "--tune=full") {
