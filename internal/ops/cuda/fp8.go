@@ -240,7 +240,7 @@ func (b *Backend) widen(dst ops.Tensor, w ops.Weight, lo, c0 int) {
 		return
 	}
 	ld := w.Dim(1)
-	a := C.ll_fp8_widen_args{dst: dst.P, src: unsafe.Add(w.P, lo*ld+c0), factor: (*C.float)(unsafe.Add(w.Scales.Absmax, 4*lo)),
-		ld: C.int64_t(ld), rows: dim(dst, 0), cols: dim(dst, 1)}
+	a := C.ll_fp8_widen_args{dst: dst.P, src: unsafe.Add(w.P, lo*ld+c0),
+		factor: (*C.float)(unsafe.Add(w.Scales.Absmax, 4*lo)), ld: C.int64_t(ld), rows: dim(dst, 0), cols: dim(dst, 1)}
 	b.check("weights in FP8 made wide", C.ll_fp8_widen(b.ll, b.s(), &a), dst)
 }
