@@ -1,7 +1,7 @@
-// Matrices in NF4 made wide: ops/cuda/coded.go. Element e of the matrix, counted row-major, has a code of 4 bits, the high
-// half of byte e/2 where e is even. Its value is table[code]·factor in float32, rounded to the type that the codes were
-// made from and then to bf16; the factor is its block's absmax or, nested, nested_map[absmax]·nested_absmax + offset,
-// product and sum each rounded. Half a byte is read and two are written an element.
+// Matrices in NF4 made wide: ops/cuda/nf4.go. Element e of the matrix, counted row-major, has a code of 4 bits, the
+// high half of byte e/2 where e is even. Its value is table[code]·factor in float32, rounded to the type that the codes
+// were made from and then to bf16; the factor is its block's absmax or, nested, nested_map[absmax]·nested_absmax +
+// offset, product and sum each rounded. Half a byte is read and two are written an element.
 #include <cuda_fp16.h>
 
 #include "device.cuh"
@@ -31,8 +31,8 @@ __device__ __forceinline__ float nf4_rounded(float v, int type) {
     return type == LL_F16 ? __half2float(__float2half_rn(v)) : v; // bf16 is what it is stored as
 }
 
-// dst (rows,cols) = columns [c0, c0+cols) of rows from row0 on of a matrix whose rows have ld elements. A thread makes 8
-// neighbours. VEC: they begin at a multiple of 8 elements, and blocks, being powers of two, hold them whole.
+// dst (rows,cols) = columns [c0, c0+cols) of rows from row0 on of a matrix whose rows have ld elements. A thread makes
+// 8 neighbours. VEC: they begin at a multiple of 8 elements, and blocks, being powers of two, hold them whole.
 template <bool VEC>
 __global__ void __launch_bounds__(NF4_THREADS) nf4_widen_kernel(bf16 *dst, Nf4 q, int64_t row0, int64_t c0, int64_t ld,
                                                                 int64_t rows, int64_t cols) {
