@@ -46,6 +46,9 @@ type child struct {
 // killAfter is how long the others may take to end once a process has failed. By then they have found out themselves.
 const killAfter = 5 * time.Second
 
+// askEvery is how often processes are asked to stop until they do: one that has just begun does not hear it.
+const askEvery = 100 * time.Millisecond
+
 // Run starts the processes and waits for their end. A ctx that ends has them stop. The error's kind is the exit code of
 // the process that failed first, 1 where a signal killed it.
 func (l Launch) Run(ctx context.Context) error {
@@ -147,13 +150,15 @@ func (l Launch) watch(ctx context.Context, children []*child, ends <-chan *child
 		}
 	}
 	asked := ctx.Done()
-	demands, kill := 0, (<-chan time.Time)(nil)
+	demands, kill, ask := 0, (<-chan time.Time)(nil), (<-chan time.Time)(nil)
 	var first error
 	for left := len(children); left > 0; {
 		select {
 		case <-asked:
 			asked = nil
-			each(syscall.SIGUSR1) // which asks and never demands: they may have had the terminal's signal too
+			ask = time.Tick(askEvery)
+		case <-ask: // by what never demands: they may have had the terminal's signal too
+			each(syscall.SIGUSR1)
 		case <-again:
 			if demands++; demands > 1 {
 				each(os.Interrupt, syscall.SIGTERM)
@@ -168,7 +173,7 @@ func (l Launch) watch(ctx context.Context, children []*child, ends <-chan *child
 			if first = l.fault(c, ctx.Err() != nil); errs.Code(first) != int(errs.Interrupted) {
 				kill = time.After(killAfter)
 			} else {
-				each(syscall.SIGUSR1) // it may have been asked before it had met the others
+				ask = time.Tick(askEvery) // it may have been asked before it had met the others
 			}
 		}
 	}
