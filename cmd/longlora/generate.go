@@ -15,20 +15,30 @@ import (
 )
 
 func newGenerate() *cobra.Command {
-	return command("generate --model DIR --prompt TEXT", "Continue a prompt",
+	return command("generate --model DIR --prompt TEXT", "Continue a prompt, or talk",
 		`Continue a prompt, greedily unless --temperature says otherwise; text appears as it is made. Long prompts are
-read in tiles, keys and values are kept, and attention is full.`,
+read in tiles, keys and values are kept, and attention is full. With --chat and no prompt each line of standard input
+is a message, and the conversation goes on until its end (Ctrl-D). --messages answers conversations of a file.`,
 		`# a long prompt from a file, the most probable words
 longlora generate --model merged --prompt-file question.txt --max-tokens 200
 
 # a chat model and an adapter, drawn from the more probable words
-longlora generate --model base --adapter run --chat --prompt "Who wrote Emma?" --temperature 0.7 --top-p 0.9`,
+longlora generate --model base --adapter run --chat --prompt "Who wrote Emma?" --temperature 0.7 --top-p 0.9
+
+# talk
+longlora generate --model merged --chat --system "Be brief."
+
+# conversations, one JSON object a line with messages as in training data; an answer a line
+longlora generate --model merged --messages asked.jsonl > answered.jsonl`,
 		func(c *cobra.Command, v *cli.Values) error {
-			o, prompt, file, err := v.Generate()
+			o, p, err := v.Generate()
 			if err != nil {
 				return err
 			}
-			prompt, err = readPrompt(prompt, file, c.InOrStdin())
+			if o.Chat && p.Text == "" && p.File == "" {
+				return runTalk(c, v, o, p.Messages)
+			}
+			prompt, err := readPrompt(p.Text, p.File, c.InOrStdin())
 			if err != nil {
 				return err
 			}
@@ -45,11 +55,16 @@ longlora generate --model base --adapter run --chat --prompt "Who wrote Emma?" -
 					return document(c.OutOrStdout(), res)
 				}
 				fmt.Fprintln(out)
-				fmt.Fprintf(c.ErrOrStderr(), "%d tokens after %d of the prompt (%.2f s), %.1f tok/s, ended by %s\n",
-					res.Tokens, res.PromptTokens, res.PrefillS, res.TokPerS, res.Stop)
+				sumUp(c, res)
 				return nil
 			})
 		})
+}
+
+// sumUp says how an answer was made.
+func sumUp(c *cobra.Command, res *eval.Generated) {
+	fmt.Fprintf(c.ErrOrStderr(), "%d tokens after %d of the prompt (%.2f s), %.1f tok/s, ended by %s\n",
+		res.Tokens, res.PromptTokens, res.PrefillS, res.TokPerS, res.Stop)
 }
 
 // maxPrompt is more text than 2^24 tokens hold, in bytes. A prompt may come from a pipe, which may have no end.

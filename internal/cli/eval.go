@@ -52,26 +52,39 @@ func (v *Values) Eval() (o eval.Options, report string, err error) {
 	return o, v.text("report"), nil
 }
 
-// Generate are the options of generate, its prompt, and the file that holds it where there is one.
-func (v *Values) Generate() (o eval.Continuation, prompt, file string, err error) {
-	if err = v.Ready("model", "prompt|prompt-file"); err != nil {
-		return o, "", "", err
+// Prompt is what generate begins with: a text, or the file that holds one, or the file of conversations; none of them
+// where messages come from standard input as they are typed.
+type Prompt struct{ Text, File, Messages string }
+
+// Generate are the options of generate, and its prompt.
+func (v *Values) Generate() (o eval.Continuation, p Prompt, err error) {
+	need := []string{"model"}
+	if !v.truth("chat") && !v.Given("messages") {
+		need = append(need, "prompt|prompt-file")
+	}
+	if err = v.Ready(need...); err != nil {
+		return o, p, err
+	}
+	if err = v.Exclusive("messages", "prompt-file"); err != nil {
+		return o, p, err
 	}
 	if o.Positions, err = v.asked(); err != nil {
-		return o, "", "", err
+		return o, p, err
 	}
 	o.Memory, o.Window, o.Model, o.Adapter = v.memory(), v.window(), v.text("model"), v.text("adapter")
 	o.Chat, o.Template, o.System, o.Stop = v.truth("chat"), v.text("template"), v.text("system"), v.texts("stop")
 	o.MaxTokens, o.Fewer, o.Overlong = v.tokens("max-tokens"), !v.Given("max-tokens"), v.text("overlong")
 	o.StreamLayers, o.Weights, o.Products = v.count("stream-layers"), v.text("weights"), v.text("products")
 	o.Temperature, o.TopP, o.Seed = v.real("temperature"), v.real("top-p"), v.seed("seed")
+	p = Prompt{v.text("prompt"), v.text("prompt-file"), v.text("messages")}
+	o.Chat = o.Chat || p.Messages != ""
 	if o.System != "" && !o.Chat {
-		return o, "", "", errs.Usagef("--system: without --chat the prompt is taken as it is; add --chat")
+		return o, p, errs.Usagef("--system: without --chat the prompt is taken as it is; add --chat")
 	}
 	if slices.Contains(o.Stop, "") {
-		return o, "", "", errs.Usagef("--stop: an empty text stops everything; leave the flag out")
+		return o, p, errs.Usagef("--stop: an empty text stops everything; leave the flag out")
 	}
-	return o, v.text("prompt"), v.text("prompt-file"), nil
+	return o, p, nil
 }
 
 // Merge are the options of merge.

@@ -162,7 +162,10 @@ var table = []Option{
 	// What is generated.
 	{Name: "prompt", Of: "generate", Prose: true, Not: "prompt-file", Usage: "the prompt"},
 	{Name: "prompt-file", Of: "generate", Arg: "FILE", Usage: "file that holds the prompt; - is standard input"},
-	{Name: "chat", Of: "generate", Kind: Truth, Usage: "write the prompt as a user's message in the template"},
+	{Name: "messages", Of: "generate", Arg: "FILE", Not: "prompt",
+		Usage: "JSON lines, a conversation each, to be answered in the template; - is standard input"},
+	{Name: "chat", Of: "generate", Kind: Truth,
+		Usage: "write the prompt as a user's message in the template; without a prompt, talk: a line a message"},
 	{Name: "template", Of: "generate", Default: "auto", Arg: "NAME|FILE", Values: templates, Open: true,
 		Usage: "--chat: " + templateUsage + "file"},
 	{Name: "system", Of: "generate", Prose: true, Usage: "--chat: a system text before the message"},

@@ -33,7 +33,7 @@ var commands = map[string]struct {
 	"bench": {[]string{"--ctx=64"}, func(v *Values) error { _, err := v.Bench(); return err }},
 	"eval": {[]string{"--model=m", "--task=ppl", "--data=d", "--ctx=64"},
 		func(v *Values) error { _, _, err := v.Eval(); return err }},
-	"generate": {[]string{"--model=m", "--prompt=p"}, func(v *Values) error { _, _, _, err := v.Generate(); return err }},
+	"generate": {[]string{"--model=m", "--prompt=p"}, func(v *Values) error { _, _, err := v.Generate(); return err }},
 	"prepare":  {[]string{"--model=m", "--data=d", "--out=o", "--stats"}, func(v *Values) error { _, err := v.Prepare(); return err }},
 }
 

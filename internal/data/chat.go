@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"path/filepath"
 	"regexp"
@@ -158,42 +157,6 @@ func (t *template) notes(what, chat string, enc Encoder) (of string, model []str
 			"generate alike", leftOut(chat)))
 	}
 	return of, model
-}
-
-// Asked is a user's message in a template.
-type Asked struct {
-	Prompt   string // up to where the answer begins
-	End      string // what ends an answer, a token's text or another; "" for nothing
-	Template string
-}
-
-// Ask writes a user's message, after a system text where there is one, in a template. name and chat are as for
-// --template: a name, auto (by the marks in chat, the model's own template), or a file. What is to be said goes to log.
-func Ask(name, chat string, enc Encoder, sys, message string, log io.Writer) (*Asked, error) {
-	t, err := openTemplate(name, chat, enc)
-	if err != nil {
-		return nil, err
-	}
-	const answer = "\ue000" // of private use: it stands for an answer
-	e := &example{alpaca: true, instruction: message, messages: []Message{{Role: user, Content: message, at: "the prompt"},
-		{Role: assistant, Content: answer}}}
-	if sys != "" {
-		e.messages = slices.Insert(e.messages, 0, Message{Role: system, Content: sys, at: errs.Option("system").String()})
-	}
-	r := &rendering{}
-	if err := t.write(r, e); err != nil {
-		return nil, errs.Usagef("%s %s: %w", errs.Option("template"), t.name, err)
-	}
-	if len(r.answers) == 0 {
-		return nil, errs.Usagef("%s %s: it marks no answer with {{answer}}", errs.Option("template"), t.name)
-	}
-	of, model := t.notes("the prompt is written", chat, enc)
-	for _, n := range slices.Concat([]string{of}, model, e.unread) {
-		fmt.Fprintf(log, "note: %s\n", n)
-	}
-	at := r.answers[len(r.answers)-1]
-	_, end, _ := strings.Cut(string(r.b[at.lo:at.hi]), answer)
-	return &Asked{strings.TrimSuffix(string(r.b[:at.lo]), " "), strings.TrimSpace(end), t.name}, nil
 }
 
 // eosText is the end of a document as text, "" where no file says which token it is.

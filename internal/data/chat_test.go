@@ -3,6 +3,7 @@ package data
 import (
 	"bytes"
 	"encoding/json"
+	"io"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -107,7 +108,7 @@ func TestAskAsTransformersDoes(t *testing.T) {
 		}
 		for _, name := range []string{Auto, c.Template} {
 			var log bytes.Buffer
-			a, err := Ask(name, c.Own, enc, sys, row.Messages[0].Content, &log)
+			a, err := askOne(name, c.Own, enc, sys, row.Messages[0].Content, &log)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -127,11 +128,11 @@ func TestAskAsTransformersDoes(t *testing.T) {
 	}
 	var log bytes.Buffer
 	file := write(t, "t.tmpl", "{{range .Messages}}{{if eq .Role \"assistant\"}}{{answer}}{{.Content}}{{end_answer}}{{else if eq .Role \"user\"}}{{.Content}}{{end}}{{end}}")
-	if _, err := Ask(file, "", enc, "be", "hi", &log); err != nil || !strings.Contains(log.String(), "texts of the system (the template file leaves them out)") {
+	if _, err := askOne(file, "", enc, "be", "hi", &log); err != nil || !strings.Contains(log.String(), "texts of the system (the template file leaves them out)") {
 		t.Errorf("a template file that leaves out the system text: %s, %v", log.String(), err)
 	}
 	for _, name := range []string{"alpaca", "longalpaca"} {
-		if _, err := Ask(name, "", enc, "be", "hi", &bytes.Buffer{}); errs.Code(err) != 2 || !strings.Contains(err.Error(), "--system") {
+		if _, err := askOne(name, "", enc, "be", "hi", &bytes.Buffer{}); errs.Code(err) != 2 || !strings.Contains(err.Error(), "--system") {
 			t.Errorf("%s with a system text: %v", name, err)
 		}
 	}
@@ -144,7 +145,7 @@ func TestAskByFile(t *testing.T) {
 		"{{range .Messages}}{{if eq .Role \"assistant\"}}A: {{answer}}{{.Content}}\n##\n{{end_answer}}{{else}}{{.Content}}\n{{end}}{{end}}": {"hi\nA:", "##"},
 		"{{.Instruction}}{{answer}}So: {{(index .Messages 1).Content}}{{.EOS}}{{end_answer}}":                                               {"hi", "</s>"},
 	} {
-		if a, err := Ask(write(t, "t.tmpl", text), "", tk, "", "hi", &bytes.Buffer{}); err != nil || a.Prompt != want[0] || a.End != want[1] {
+		if a, err := askOne(write(t, "t.tmpl", text), "", tk, "", "hi", &bytes.Buffer{}); err != nil || a.Prompt != want[0] || a.End != want[1] {
 			t.Errorf("%q: %+v, %v", text, a, err)
 		}
 	}
@@ -246,4 +247,18 @@ func TestLeftOutIsSaidOnce(t *testing.T) {
 			t.Errorf("%s: said %d times, want %d:\n%s", name, n, want, log.String())
 		}
 	}
+}
+
+// askOne writes one message of the user's, after a system text where there is one.
+func askOne(name, chat string, enc Encoder, sys, message string, log io.Writer) (*Asked, error) {
+	a, err := NewAsker(name, chat, enc, log)
+	if err != nil {
+		return nil, err
+	}
+	t := &Talk{}
+	t.Say(message)
+	if sys != "" {
+		t.System(sys)
+	}
+	return a.Ask(t)
 }

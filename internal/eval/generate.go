@@ -60,11 +60,64 @@ type Continuation struct {
 // Generate continues a prompt. Text goes to out as it becomes certain.
 func Generate(ctx context.Context, g Continuation, prompt string, be ops.Backend, out, log io.Writer) (*Generated,
 	error) {
+	t, err := newTalker(g, be, log)
+	if err != nil {
+		return nil, err
+	}
+	defer t.close()
+	if !g.Chat {
+		return t.continued(ctx, prompt, nil, out)
+	}
+	talk := &data.Talk{}
+	talk.Say(prompt)
+	return t.reply(ctx, talk, out)
+}
+
+// Talk answers conversations, each that next gives, until it gives nil; answered is called with each answer.
+func Talk(ctx context.Context, g Continuation, be ops.Backend, out, log io.Writer, next func() (*data.Talk, error),
+	answered func(*Generated) error) error {
+	t, err := newTalker(g, be, log)
+	if err != nil {
+		return err
+	}
+	defer t.close()
+	for {
+		talk, err := next()
+		if talk == nil || err != nil {
+			return err
+		}
+		res, err := t.reply(ctx, talk, out)
+		if err != nil {
+			return err
+		}
+		if err := answered(res); err != nil {
+			return err
+		}
+	}
+}
+
+// talker is a model that continues one text after another.
+type talker struct {
+	g     Continuation
+	base  *load.Base
+	enc   *tokenizer.Tokenizer
+	asker *data.Asker // nil without a chat
+	en    *engine
+	said  told
+	log   io.Writer
+}
+
+func newTalker(g Continuation, be ops.Backend, log io.Writer) (_ *talker, err error) {
 	base, err := load.Open(g.Model, g.Adapter)
 	if err != nil {
 		return nil, err
 	}
-	defer base.Close()
+	t := &talker{g: g, base: base, said: told{}, log: log}
+	defer func() {
+		if err != nil {
+			t.close()
+		}
+	}()
 	base.Log = log
 	if err := base.ChooseWindow(g.Window, g.Adapter); err != nil {
 		return nil, err
@@ -79,19 +132,51 @@ func Generate(ctx context.Context, g Continuation, prompt string, be ops.Backend
 	for _, n := range base.Notes {
 		fmt.Fprintf(log, "note: %s\n", n)
 	}
-	enc, err := tokenizer.Load(base.Dir, base.Config.EOS)
-	if err != nil {
+	if t.enc, err = tokenizer.Load(base.Dir, base.Config.EOS); err != nil {
 		return nil, err
 	}
-	w := &writer{g: &g, enc: enc, ends: ends(base, enc), stops: g.Stop, out: out, res: &Generated{Model: g.Model,
-		IDs: []int32{}, Stop: "length"}}
-	for _, n := range enc.Notes() {
+	for _, n := range t.enc.Notes() {
 		fmt.Fprintf(log, "note: %s\n", n)
 	}
 	if g.Chat {
-		if prompt, err = w.chat(base.Dir, prompt, log); err != nil {
+		own, err := data.ChatTemplate(base.Dir)
+		if err != nil {
 			return nil, err
 		}
+		if t.asker, err = data.NewAsker(g.Template, own, t.enc, log); err != nil {
+			return nil, err
+		}
+	}
+	t.en, err = newEngine(be, base, g.Memory, g.StreamLayers)
+	return t, err
+}
+
+func (t *talker) close() {
+	if t.en != nil {
+		t.en.close()
+	}
+	t.base.Close()
+}
+
+// reply answers a conversation.
+func (t *talker) reply(ctx context.Context, talk *data.Talk, out io.Writer) (*Generated, error) {
+	if t.g.System != "" && !talk.HasSystem() {
+		talk.System(t.g.System)
+	}
+	a, err := t.asker.Ask(talk)
+	if err != nil {
+		return nil, err
+	}
+	return t.continued(ctx, a.Prompt, a, out)
+}
+
+// continued continues a text, which is a conversation where asked is not nil.
+func (t *talker) continued(ctx context.Context, prompt string, asked *data.Asked, out io.Writer) (*Generated, error) {
+	g, base, enc := t.g, t.base, t.enc
+	w := &writer{g: &g, enc: enc, ends: ends(base, enc), stops: g.Stop, out: out, res: &Generated{Model: g.Model,
+		IDs: []int32{}, Stop: "length"}}
+	if asked != nil {
+		w.chat(asked)
 	}
 	ids, err := enc.Encode(tokenizer.ReplaceInvalid(prompt))
 	if err != nil {
@@ -110,24 +195,18 @@ func Generate(ctx context.Context, g Continuation, prompt string, be ops.Backend
 				enc.Describe(id), base.Desc().V)
 		}
 	}
-	said := told{}
-	if ids, w.most, err = room(g, base, ids, said, log); err != nil {
+	if ids, w.most, err = room(g, base, ids, t.said, t.log); err != nil {
 		return nil, err
 	}
 	n := len(ids) + w.most
-	p, err := said.positions(base, g.Adapter, g.Positions, n, log)
+	p, err := t.said.positions(base, g.Adapter, g.Positions, n, t.log)
 	if err != nil {
 		return nil, err
 	}
-	en, err := newEngine(be, base, g.Memory, g.StreamLayers)
-	if err != nil {
-		return nil, err
-	}
-	defer en.close()
 	w.res.PromptTokens = len(ids)
 	full := s2attn.Spec{Mode: s2attn.Full}
 	r := plan.Request{Ctx: n, At: func(n int) (plan.Work, error) {
-		w := en.work(plan.Session, n, full)
+		w := t.en.work(plan.Session, n, full)
 		w.Prompt = len(ids)
 		return w, nil
 	}, To: func(n int) errs.Advice {
@@ -136,7 +215,7 @@ func Generate(ctx context.Context, g Continuation, prompt string, be ops.Backend
 		}
 		return errs.Advice{{Option: "max-tokens", Value: strconv.Itoa(n - len(ids))}}
 	}}
-	err = en.run(r, full, base.Rope(p, n), func(r *model.Runner) error { return w.run(ctx, r, ids) })
+	err = t.en.run(r, full, base.Rope(p, n), func(r *model.Runner) error { return w.run(ctx, r, ids) })
 	return w.res, err
 }
 
@@ -196,16 +275,8 @@ type writer struct {
 	said  int // bytes of text that are out
 }
 
-// chat writes the prompt as a user's message in the template. What ends an answer there ends the text as well.
-func (w *writer) chat(dir, prompt string, log io.Writer) (string, error) {
-	own, err := data.ChatTemplate(dir)
-	if err != nil {
-		return "", err
-	}
-	a, err := data.Ask(w.g.Template, own, w.enc, w.g.System, prompt, log)
-	if err != nil {
-		return "", err
-	}
+// chat ends the text by what ends an answer in a conversation's template.
+func (w *writer) chat(a *data.Asked) {
 	w.res.Template = a.Template
 	if id, ok := w.enc.ID(a.End); ok {
 		w.ends[id] = true
@@ -213,7 +284,6 @@ func (w *writer) chat(dir, prompt string, log io.Writer) (string, error) {
 	if a.End != "" { // which may come as text too, where it is no special token
 		w.stops = append(slices.Clone(w.stops), a.End)
 	}
-	return a.Prompt, nil
 }
 
 func (w *writer) run(ctx context.Context, r *model.Runner, ids []int32) error {

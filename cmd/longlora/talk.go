@@ -1,0 +1,129 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"longlora/internal/cli"
+	"longlora/internal/data"
+	"longlora/internal/errs"
+	"longlora/internal/eval"
+	"longlora/internal/ops"
+	"longlora/internal/ui"
+)
+
+// runTalk answers the conversations of a file of JSON lines, or one that is typed where none is named.
+func runTalk(c *cobra.Command, v *cli.Values, o eval.Continuation, file string) error {
+	in := c.InOrStdin()
+	if file != "" && file != "-" {
+		f, err := os.Open(file)
+		if err != nil {
+			return errs.Dataf("--messages: %w", err)
+		}
+		defer f.Close()
+		in = f
+	}
+	lines := bufio.NewScanner(in)
+	lines.Buffer(nil, maxPrompt)
+	var all []*eval.Generated
+	var next func() (*data.Talk, error)
+	answered := func(res *eval.Generated) error {
+		all = append(all, res)
+		if v.JSON() {
+			return nil
+		}
+		b, err := json.Marshal(res)
+		if err == nil {
+			_, err = fmt.Fprintf(c.OutOrStdout(), "%s\n", b)
+		}
+		return err
+	}
+	out := io.Discard
+	if file != "" {
+		next = conversations(lines, file)
+	} else {
+		_, asks := ui.Terminal(c.ErrOrStderr())
+		t := &typed{lines: lines, log: c.ErrOrStderr(), prompts: in == os.Stdin && asks}
+		next, answered = t.next, func(res *eval.Generated) error {
+			t.talk.Answer(res.Text)
+			if all = append(all, res); !v.JSON() {
+				fmt.Fprintln(c.OutOrStdout())
+				sumUp(c, res)
+			}
+			return nil
+		}
+		if !v.JSON() {
+			out = c.OutOrStdout()
+		}
+	}
+	err := onDevice(v.Place(), c.ErrOrStderr(), func(be ops.Backend) error {
+		return eval.Talk(c.Context(), o, be, out, c.ErrOrStderr(), next, answered)
+	})
+	switch {
+	case err != nil:
+		return err
+	case len(all) == 0 && file == "":
+		return errs.Usagef("nothing was said: type messages, a line each, or give one with --prompt, --prompt-file or " +
+			"--messages")
+	case v.JSON():
+		return document(c.OutOrStdout(), map[string]any{"results": append([]*eval.Generated{}, all...)})
+	}
+	return nil
+}
+
+// conversations gives those of a file's lines. Empty ones are passed over.
+func conversations(lines *bufio.Scanner, file string) func() (*data.Talk, error) {
+	n := 0
+	return func() (*data.Talk, error) {
+		for lines.Scan() {
+			n++
+			if strings.TrimSpace(lines.Text()) == "" {
+				continue
+			}
+			t, err := data.ReadTalk(lines.Bytes())
+			if err != nil {
+				return nil, errs.Dataf("%s:%d: %w", file, n, err)
+			}
+			return t, nil
+		}
+		if err := lines.Err(); err != nil {
+			return nil, errs.Dataf("%s:%d: %w", file, n+1, err)
+		}
+		return nil, nil
+	}
+}
+
+// typed is a conversation that is typed, a line a message.
+type typed struct {
+	lines   *bufio.Scanner
+	log     io.Writer
+	prompts bool // whether someone waits to be asked
+	talk    data.Talk
+}
+
+func (t *typed) next() (*data.Talk, error) {
+	for {
+		if t.prompts {
+			fmt.Fprint(t.log, "> ")
+		}
+		if !t.lines.Scan() {
+			if t.prompts {
+				fmt.Fprintln(t.log)
+			}
+			if err := t.lines.Err(); err != nil {
+				return nil, errs.Dataf("standard input: %w", err)
+			}
+			return nil, nil
+		}
+		if strings.TrimSpace(t.lines.Text()) != "" {
+			t.talk.Say(t.lines.Text())
+			return &t.talk, nil
+		}
+	}
+}
