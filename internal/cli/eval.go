@@ -72,6 +72,7 @@ func (v *Values) Generate() (o eval.Continuation, p Prompt, err error) {
 		return o, p, err
 	}
 	o.Memory, o.Window, o.Model, o.Adapter = v.memory(), v.window(), v.text("model"), v.text("adapter")
+	o.Own = v.ownSystem()
 	o.Chat, o.Template, o.System, o.Stop = v.truth("chat"), v.text("template"), v.text("system"), v.texts("stop")
 	o.MaxTokens, o.Fewer, o.Overlong = v.tokens("max-tokens"), !v.Given("max-tokens"), v.text("overlong")
 	o.StreamLayers, o.Weights, o.Products = v.count("stream-layers"), v.text("weights"), v.text("products")
@@ -80,6 +81,9 @@ func (v *Values) Generate() (o eval.Continuation, p Prompt, err error) {
 	o.Chat = o.Chat || p.Messages != ""
 	if o.System != "" && !o.Chat {
 		return o, p, errs.Usagef("--system: without --chat the prompt is taken as it is; add --chat")
+	}
+	if o.Own.Written && !o.Chat {
+		return o, p, errs.Usagef("--system-default: without --chat the prompt is taken as it is; add --chat")
 	}
 	if slices.Contains(o.Stop, "") {
 		return o, p, errs.Usagef("--stop: an empty text stops everything; leave the flag out")

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/pflag"
 
@@ -117,6 +118,14 @@ func counted(value string) string {
 func processes(value string) string {
 	if n, err := strconv.Atoi(value); value != "all" && (err != nil || n < 1 || n > mostRanks) {
 		return "not all, or a number from 1 to 1024"
+	}
+	return ""
+}
+
+// date is a check of a day.
+func date(value string) string {
+	if _, err := time.Parse(time.DateOnly, value); err != nil {
+		return "not a date such as 2026-11-29"
 	}
 	return ""
 }

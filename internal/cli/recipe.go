@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"time"
 
 	"longlora/internal/errs"
 	"longlora/internal/extend"
@@ -62,6 +63,15 @@ func (v *Values) cook() error {
 	left := func(name string) bool {
 		asked := v.Given("attn") && v.text("attn") != "auto" // which says of every step how it attends
 		return v.option(name) != nil && v.source[name] == Default && !(name == "full-last" && asked)
+	}
+	if v.option("system-default") != nil && v.truth("system-default") && left("system-date") {
+		day, from := time.Now().Format(time.DateOnly), Recipe
+		if text := saved["system-date"]; text != "" { // a run that goes on on another day has the same examples
+			day, from = text, Record
+		}
+		if err := v.assign("system-date", day, from); err != nil {
+			return err
+		}
 	}
 	for _, name := range NamesOf(v.fs.Name()) {
 		if text, ok := saved[name]; ok && name != "rope" && byRecipe(name) && left(name) {

@@ -48,10 +48,16 @@ func (v *Values) documents() data.Options {
 	if v.option("train-on-prompt") == nil {
 		return o
 	}
+	o.System = v.ownSystem()
 	if all := v.truth("train-on-prompt"); v.Given("train-on-prompt") {
 		o.TrainOnPrompt = &all
 	}
 	return o
+}
+
+// ownSystem is whether a model's own system text is written.
+func (v *Values) ownSystem() data.OwnSystem {
+	return data.OwnSystem{Written: v.truth("system-default"), Date: v.text("system-date")}
 }
 
 // lastFully is the share of the steps that attend fully, the last ones.

@@ -25,8 +25,11 @@ type Asker struct {
 
 // NewAsker opens a template. name and chat are as for --template: a name, auto (by the marks in chat, the model's own
 // template), or a file. What is to be said goes to log, once.
-func NewAsker(name, chat string, enc Encoder, log io.Writer) (*Asker, error) {
+func NewAsker(name, chat string, own OwnSystem, enc Encoder, log io.Writer) (*Asker, error) {
 	t, err := openTemplate(name, chat, enc)
+	if err == nil {
+		err = t.addOwn(own, chat, enc)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -12,7 +12,7 @@ func TestAskAfterTurns(t *testing.T) {
 	for _, name := range []string{"llama2", "mistral", "llama3", "chatml", "phi", "granite", "gemma", "olmo"} {
 		for _, sys := range []string{"", "Be brief."} {
 			var log bytes.Buffer
-			a, err := NewAsker(name, "", tk, &log)
+			a, err := NewAsker(name, "", OwnSystem{}, tk, &log)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -46,7 +46,7 @@ func TestAskAfterTurns(t *testing.T) {
 // A line holds what training data does, without its last answer.
 func TestReadTalk(t *testing.T) {
 	tk, _ := real(t)
-	a, err := NewAsker("chatml", "", tk, &bytes.Buffer{})
+	a, err := NewAsker("chatml", "", OwnSystem{}, tk, &bytes.Buffer{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -152,9 +152,12 @@ func (t *template) notes(what, chat string, enc Encoder) (of string, model []str
 		model = append(model, fmt.Sprintf("the tokenizer has no token %s: the template's marks are encoded as text",
 			strings.Join(m, ", ")))
 	}
-	if own, _ := autoTemplate(chat); own == t.name && leftOut(chat) != "" {
+	if t.own != nil {
+		model = append(model, fmt.Sprintf("of the model's own chat template is written, in training and in generate "+
+			"alike: %s", t.own))
+	} else if own, _ := autoTemplate(chat); own == t.name && leftOut(chat) != "" {
 		model = append(model, fmt.Sprintf("the model's own chat template may add %s; this is left out, in training and in "+
-			"generate alike", leftOut(chat)))
+			"generate alike, without %s", leftOut(chat), errs.Option("system-default")))
 	}
 	return of, model
 }

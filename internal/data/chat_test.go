@@ -251,7 +251,7 @@ func TestLeftOutIsSaidOnce(t *testing.T) {
 
 // askOne writes one message of the user's, after a system text where there is one.
 func askOne(name, chat string, enc Encoder, sys, message string, log io.Writer) (*Asked, error) {
-	a, err := NewAsker(name, chat, enc, log)
+	a, err := NewAsker(name, chat, OwnSystem{}, enc, log)
 	if err != nil {
 		return nil, err
 	}

@@ -13,9 +13,18 @@ type Message struct {
 	Role, Content string
 	calls         []call   // of the assistant
 	silent        bool     // an answer that is not scored
+	exact         bool     // the text is written as it is, where a template trims
 	cut           int      // where the content's first text ends and, after one byte, its second begins; 0: it is one text
 	at            string   // where it stands in the data
 	unread        []string // its fields that were passed over
+}
+
+// trimmed is the content as templates that trim write it.
+func (m *Message) trimmed() string {
+	if m.exact {
+		return m.Content
+	}
+	return strip(m.Content)
 }
 
 // texts are the one or two texts of a message's content.

@@ -24,6 +24,7 @@ type Options struct {
 	Option        errs.Option // what gives Paths, for messages; data unless set
 	Format        string      // auto, text, alpaca, chat, tokens
 	Template      string      // of examples: auto, a name, a file
+	System        OwnSystem   // of examples
 	Pack          string      // auto, concat, cut, pad
 	Ctx           int
 	TextField     string

@@ -383,6 +383,9 @@ func (s *source) openEncoder() error {
 		chat = o.Tokenizer.chat
 	}
 	t, err := openTemplate(o.Template, chat, o.Encoder)
+	if err == nil {
+		err = t.addOwn(o.System, chat, o.Encoder)
+	}
 	if err != nil {
 		return err
 	}

@@ -55,6 +55,7 @@ type template struct {
 	why    string   // it was chosen, where nobody named it
 	marks  []string // special tokens that it writes out
 	tools  bool     // it has a place for functions, their calls and results
+	own    *ownText // what the model's own template makes of the system text; nil: it is left as it is
 	render func(r *rendering, e *example) error
 }
 
@@ -64,6 +65,11 @@ func (t *template) write(r *rendering, e *example) error {
 		if err := noTools(e); err != nil {
 			return err
 		}
+	}
+	if t.own != nil {
+		with := *e
+		with.messages = t.own.apply(e.messages)
+		e = &with
 	}
 	return t.render(r, e)
 }
@@ -121,7 +127,7 @@ func isSpace(r rune) bool { return unicode.IsSpace(r) || r >= 0x1c && r <= 0x1f 
 func turns(ms []Message, ask func(first bool, system *string, m Message), reply func(m Message)) error {
 	var sys *string
 	if ms[0].Role == system {
-		s := strip(ms[0].Content)
+		s := ms[0].trimmed()
 		sys, ms = &s, ms[1:]
 	}
 	for i, m := range ms {

@@ -203,7 +203,7 @@ func llama3(r *rendering, e *example, result string) error {
 			role = result
 		}
 		r.raw("<|start_header_id|>" + role + "<|end_header_id|>\n\n")
-		text := strip(m.Content)
+		text := m.trimmed()
 		switch {
 		case len(m.calls) > 1 || len(m.calls) == 1 && text != "":
 			return fmt.Errorf("%s: the template has a text or one call in a message, not several; divide it, or use chatml",

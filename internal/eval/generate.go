@@ -48,6 +48,7 @@ type Continuation struct {
 	Positions        Asked
 	Chat             bool
 	Template, System string // of a chat
+	Own              data.OwnSystem
 	MaxTokens        int
 	Fewer            bool // MaxTokens may be less, where the positions reach no further
 	Temperature      float64
@@ -143,7 +144,7 @@ func newTalker(g Continuation, be ops.Backend, log io.Writer) (_ *talker, err er
 		if err != nil {
 			return nil, err
 		}
-		if t.asker, err = data.NewAsker(g.Template, own, t.enc, log); err != nil {
+		if t.asker, err = data.NewAsker(g.Template, own, g.Own, t.enc, log); err != nil {
 			return nil, err
 		}
 	}
