@@ -109,7 +109,10 @@ func Run(ctx context.Context, cfg *Options, be ops.Backend, log io.Writer) (Repo
 			return e.rep, err
 		}
 	}
-	return e.rep, files.WriteJSON(filepath.Join(cfg.Out, rundir.ReportFile), e.rep)
+	if err := files.WriteJSON(filepath.Join(cfg.Out, rundir.ReportFile), e.rep); err != nil {
+		return e.rep, err
+	}
+	return e.rep, e.card()
 }
 
 // DryRun says on log what the training would do, as train's does, and how long all of it would take; nothing is

@@ -37,7 +37,7 @@ var beside = map[string]string{
 	"internal/s2attn":     "internal/errs",
 	"internal/files":      "internal/errs internal/par",
 	"internal/hub":        "internal/errs internal/files",
-	"internal/rundir":     "internal/errs internal/files internal/rope internal/s2attn",
+	"internal/rundir":     "internal/errs internal/files internal/hub internal/rope internal/s2attn",
 	"internal/proc":       "internal/errs internal/files internal/par",
 	"internal/rope":       "internal/errs",
 	"internal/quant":      "internal/tensor internal/par",

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"strings"
 
@@ -40,6 +41,16 @@ type Validation struct {
 
 // Any reports whether there is any.
 func (v Validation) Any() bool { return v.EvalLoss != nil || v.EvalSparse != nil || v.EvalFull != nil }
+
+// Counts is the loss that a model is judged by: under full attention where it was asked for, NaN without any.
+func (v Validation) Counts() float64 {
+	for _, x := range []*float64{v.EvalFull, v.EvalLoss, v.EvalSparse} {
+		if x != nil {
+			return *x
+		}
+	}
+	return math.NaN()
+}
 
 // Words are the losses with their names, "" without any.
 func (v Validation) Words() string {

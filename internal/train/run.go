@@ -215,5 +215,8 @@ func (r *run) finish() error {
 	if err := rundir.Write(r.c.Out, r.rec); err != nil {
 		return err
 	}
+	if err := r.card(); err != nil {
+		return err
+	}
 	return r.folder.Check()
 }
