@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"runtime"
 
 	"github.com/spf13/cobra"
@@ -15,6 +16,7 @@ import (
 	"longlora/internal/ops"
 	"longlora/internal/ops/cpu"
 	"longlora/internal/proc"
+	"longlora/internal/rundir"
 	"longlora/internal/train"
 )
 
@@ -71,25 +73,39 @@ longlora train --model base --data chats.jsonl --ctx 8192 --device-mem 24GiB --o
 			if err != nil {
 				return err
 			}
-			return grouped(c, v, func(r rank, be ops.Backend) error { return runTrain(c, v, &o, r, be) })
+			tell, err := v.Notify()
+			if err != nil {
+				return err
+			}
+			var res rundir.Result
+			first := os.Getenv("RANK") == "" || os.Getenv("RANK") == "0"
+			err = grouped(c, v, func(r rank, be ops.Backend) (err error) {
+				first = r.group.Rank() == 0
+				res, err = runTrain(c, v, &o, r, be)
+				return err
+			})
+			if first && !o.DryRun {
+				notify(c, tell, res, err)
+			}
+			return err
 		})
 }
 
-func runTrain(c *cobra.Command, v *cli.Values, o *train.Options, r rank, be ops.Backend) error {
+func runTrain(c *cobra.Command, v *cli.Values, o *train.Options, r rank, be ops.Backend) (res rundir.Result,
+	err error) {
 	r.fill(o)
 	if o.DryRun {
 		facts, err := train.DryRun(r.ctx, o, be, r.log)
 		if err != nil || !v.JSON() {
-			return err
+			return res, err
 		}
-		return document(c.OutOrStdout(), facts)
+		return res, document(c.OutOrStdout(), facts)
 	}
-	res, err := train.Run(r.ctx, o, be, r.log)
-	if err != nil || r.group.Rank() > 0 {
-		return err
+	if res, err = train.Run(r.ctx, o, be, r.log); err != nil || r.group.Rank() > 0 {
+		return res, err
 	}
 	if v.JSON() {
-		return document(c.OutOrStdout(), res)
+		return res, document(c.OutOrStdout(), res)
 	}
 	over, validation := "", ""
 	if n := res.Steps / 10; n > 1 {
@@ -100,7 +116,7 @@ func runTrain(c *cobra.Command, v *cli.Values, o *train.Options, r rank, be ops.
 	}
 	fmt.Fprintf(c.OutOrStdout(), "%d steps, loss %.4f%s%s, %d tokens in %.1f s: %s\n", res.Steps, res.LossMean, over,
 		validation, res.Tokens, res.Seconds, res.Out)
-	return nil
+	return res, nil
 }
 
 func newVersion() *cobra.Command {

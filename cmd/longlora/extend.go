@@ -52,11 +52,16 @@ longlora extend --model base --data books/ --ctx 8192 --rope yarn --train=false 
 					return fmt.Errorf("--out: %w", err)
 				}
 			}
+			tell, err := v.Notify()
+			if err != nil {
+				return err
+			}
 			var rep extend.Report
 			err = onDevice(v.Place(), c.ErrOrStderr(), func(be ops.Backend) (err error) {
 				rep, err = extend.Run(c.Context(), &o, be, c.ErrOrStderr())
 				return err
 			})
+			notify(c, tell, rep, err)
 			if err != nil {
 				return err
 			}

@@ -34,6 +34,16 @@ func (v *Values) DryRun() bool { return v.truth("dry-run") }
 // Out is the option of where to write.
 func (v *Values) Out() string { return v.text("out") }
 
+// Notify is the command to run at the end, "" for none. The working folder's file may not say it: that folder may be
+// anyone's.
+func (v *Values) Notify() (string, error) {
+	s := v.text("notify")
+	if s != "" && v.source["notify"] == File && v.source["config"] == Default {
+		return "", errs.Usagef("%s: notify: a command is run only where --config names the file", v.file)
+	}
+	return s, nil
+}
+
 func (v *Values) text(name string) string { return get(v, name, (*pflag.FlagSet).GetString) }
 
 // texts are the values of an option of several texts, or of a list by comma.

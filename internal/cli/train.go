@@ -165,6 +165,12 @@ func (v *Values) Train() (o train.Options, err error) {
 	o.Schedule, o.WarmupSteps = v.text("schedule"), v.whole("warmup-steps")
 	o.Epochs, o.Shuffle = v.real("epochs"), v.truth("shuffle")
 	o.SaveEvery, o.Keep = v.whole("save-every"), v.whole("keep")
+	o.KeepBest, o.EarlyStop = v.truth("keep-best"), v.whole("early-stop")
+	for _, name := range []string{"keep-best", "early-stop"} {
+		if (name == "keep-best" && o.KeepBest || name == "early-stop" && o.EarlyStop > 0) && o.EvalEvery == 0 {
+			return o, errs.Usagef("--%s goes by the validation loss; give --eval-every, and --eval-data or --eval-fraction", name)
+		}
+	}
 	o.Resume, o.Replan, o.DryRun = v.text("resume"), v.truth("replan"), v.truth("dry-run")
 	v.optimizer(&o)
 	o.Settings = v.settings("train") // now that of options that exclude each other one is left

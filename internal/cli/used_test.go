@@ -19,11 +19,13 @@ var commands = map[string]struct {
 		_, err := v.Train()
 		if err == nil {
 			_, _, _, err = v.Ranks()
+			_, _ = v.Notify()
 		}
 		return err
 	}},
 	"extend": {run, func(v *Values) error {
 		_, err := v.Extend()
+		_, _ = v.Notify()
 		if err == nil {
 			_, _, _, err = v.Ranks()
 		}

@@ -14,6 +14,7 @@ const (
 	MetricsFile       = "metrics.jsonl"
 	EventsDir         = "tensorboard"
 	CheckpointsDir    = "checkpoints"
+	BestDir           = "best" // what was trained when the validation loss was least
 	AdapterFile       = "adapter_model.safetensors"
 	AdapterConfigFile = "adapter_config.json"
 	MomentsFile       = "optimizer.safetensors" // of a checkpoint alone

@@ -62,6 +62,7 @@ type State struct {
 	Tokens  int64    `json:"tokens"`            // of all of them
 	Seconds float64  `json:"seconds"`           // of all of them
 	Loss    float64  `json:"loss"`              // of the last one
+	Stopped bool     `json:"stopped,omitempty"` // the run stopped early: this was its last step
 	Pending *Metrics `json:"pending,omitempty"` // the last step's line where its validation is still to be done
 }
 
@@ -74,6 +75,7 @@ type Result struct {
 	Tokens    int64   `json:"tokens"`
 	Seconds   float64 `json:"seconds"`
 	Out       string  `json:"out"`
+	Stopped   bool    `json:"stopped_early,omitempty"`
 	Validation
 }
 

@@ -28,7 +28,10 @@ func (r *run) loop(ctx context.Context) error {
 	bar := ui.NewProgress(r.log, "train", r.steps, st.Step)
 	defer bar.Done()
 	sched := Schedule{Kind: r.c.Schedule, LR: r.lr, Warmup: r.c.WarmupSteps, Steps: r.steps}
-	for st.Pending != nil || st.Step < r.steps {
+	if err := r.decide(st.Step < r.steps); err != nil {
+		return err
+	}
+	for st.Pending != nil || st.Step < r.steps && !st.Stopped {
 		if st.Pending == nil {
 			if err := r.step(ctx, sched); err != nil {
 				return r.stopped(err)
@@ -45,7 +48,10 @@ func (r *run) loop(ctx context.Context) error {
 		if v := m.Validation.Words(); v != "" {
 			bar.Say("validation  step %d: loss %s", m.Step, v)
 		}
-		if st.Step%r.c.SaveEvery == 0 || st.Step == r.steps { // before the step counts as done
+		if err := r.heed(m); err != nil {
+			return err
+		}
+		if st.Step%r.c.SaveEvery == 0 || st.Step == r.steps || st.Stopped { // before the step counts as done
 			if err := r.checkpoint(); err != nil {
 				return err
 			}
@@ -55,6 +61,10 @@ func (r *run) loop(ctx context.Context) error {
 			detail += "  full attention"
 		}
 		bar.Step(detail)
+		if st.Stopped {
+			bar.Say("stopped     after step %d of %d: no better validation loss since step %d, %d validations ago", st.Step,
+				r.steps, r.best.step, r.best.since)
+		}
 	}
 	return nil
 }

@@ -45,6 +45,8 @@ type Options struct {
 	Seed         uint64
 	Shuffle      bool
 	SaveEvery    int
+	KeepBest     bool   // the best by validation loss is kept
+	EarlyStop    int    // validations without a better one after which the run stops; 0: never
 	Keep         int    // checkpoints
 	Resume       string // auto, never, or a checkpoint's folder
 	Replan       bool

@@ -149,7 +149,7 @@ func (r *run) finished() (bool, error) {
 		return false, nil
 	}
 	saved, err := readOwn(r.c.Out)
-	if err != nil || saved.Result == nil || saved.Result.Steps < r.steps {
+	if err != nil || saved.Result == nil || saved.Result.Steps < r.steps && !r.stoppedAt(saved) {
 		return false, err
 	}
 	if err := r.rec.compare(saved, errs.Option("resume").String()+" auto: "+r.c.Out, r.demands(), r.c.Replan,

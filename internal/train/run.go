@@ -95,6 +95,7 @@ type run struct {
 	batches load.Batches
 	savedAt int // the step of the newest checkpoint, -1 without any
 	peaks   machine.Peaks
+	best    best
 }
 
 // result is what the finished run reports; means and validation are those of its lines of metrics.
@@ -104,6 +105,14 @@ func (r *run) result() (*rundir.Result, error) {
 		Out: r.c.Out}
 	lines, _, err := rundir.ReadMetrics(filepath.Join(r.c.Out, rundir.MetricsFile))
 	res.Sum(lines)
+	if res.Stopped = st.Stopped; res.Stopped {
+		res.FullSteps = 0
+		for _, m := range lines {
+			if m.Attn == "full" {
+				res.FullSteps++
+			}
+		}
+	}
 	return res, err
 }
 
@@ -188,6 +197,11 @@ func (r *run) prepareOut() error {
 	if n := lines - r.metrics.had; n > 0 {
 		fmt.Fprintf(r.log, "warning: %s has lost the lines of %d steps\n", filepath.Join(r.c.Out, rundir.MetricsFile), n)
 	}
+	before, _, err := rundir.ReadMetrics(filepath.Join(r.c.Out, rundir.MetricsFile))
+	if err != nil {
+		return err
+	}
+	r.best = bestOf(before)
 	return r.writeConfig()
 }
 
@@ -215,6 +229,7 @@ func (r *run) finish() error {
 	if err := rundir.Write(r.c.Out, r.rec); err != nil {
 		return err
 	}
+	r.sayBest()
 	if err := r.card(); err != nil {
 		return err
 	}
