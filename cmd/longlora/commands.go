@@ -148,6 +148,6 @@ func versionLine() string {
 
 // commands are all subcommands.
 func commands() []*cobra.Command {
-	return []*cobra.Command{newExtend(), newTrain(), newMerge(), newExport(), newEval(), newPlan(), newBench(), newGenerate(),
-		newPrepare(), newReport(), newDoctor(), newMan(), newVersion()}
+	return []*cobra.Command{newExtend(), newTrain(), newMerge(), newExport(), newEval(), newPlan(), newBench(),
+		newGenerate(), newPrepare(), newReport(), newDoctor(), newMan(), newVersion()}
 }

@@ -60,7 +60,7 @@ func TestEveryOptionIsUsed(t *testing.T) {
 		if command == "plan" {
 			let = append(let, "data", "out", "format", "template", "text-field", "skip-bad", "train-on-prompt", "system-default", "system-date", "overlong", "lr", "lr-embed",
 				"schedule", "warmup-steps", "max-grad-norm", "weight-decay", "beta1", "beta2", "eps", "epochs", "shuffle", "seed", "eval-data", "eval-fraction",
-				"save-every", "keep", "resume", "replan", "dry-run")
+				"save-every", "keep", "keep-best", "early-stop", "resume", "replan", "dry-run")
 		}
 		for _, name := range NamesOf(command) {
 			if !v.used[name] && !slices.Contains(let, name) {
