@@ -5,7 +5,7 @@ PREFIX := $(HOME)/.local
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
-.PHONY: all cuda cuda-check test race fuzz nocgo demo lint golangci docs install bench clean
+.PHONY: all cuda cuda-check test race fuzz nocgo demo lint golangci docs install bench release clean
 
 all: $(BIN)
 
@@ -69,6 +69,10 @@ install: $(BIN)
 bench: $(BIN)
 	$(BIN) bench --shape tiny --ctx 1024,4096,8192
 	-go run ./scripts/benchproducts
+
+# what a release consists of, in build/release; CUDA=1 with the CUDA program
+release:
+	scripts/release.sh
 
 clean:
 	rm -rf bin build/cuda build/fuzz
