@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 )
@@ -124,22 +125,23 @@ func (v *Vocabulary) choosePre(t *Tokenizer, f *file, cuts []string) error {
 	return nil
 }
 
-// unmerged looks for a token that the merges do not make of its own text. Where there is none, a word that is a token
-// becomes it with ignore_merges and without.
+// unmerged looks for the first token, by its number, that the merges do not make of its own text. Where there is none, a
+// word that is a token becomes it with ignore_merges and without.
 func (t *Tokenizer) unmerged() (token string, same bool) {
 	m := *t.model
 	m.whole = nil
 	c := newWordCache()
+	first := int32(math.MaxInt32)
 	for s, id := range m.vocab {
 		word, ok := unspell(s)
-		if _, added := t.ids[s]; !ok || added {
+		if _, added := t.ids[s]; !ok || added || id >= first {
 			continue
 		}
 		var out tokens
 		m.encodeWord(word, c, &out)
 		if len(out.ids) != 1 || out.ids[0] != id {
-			return s, false
+			token, first = s, id
 		}
 	}
-	return "", true
+	return token, first == math.MaxInt32
 }

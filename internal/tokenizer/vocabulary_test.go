@@ -121,8 +121,11 @@ func TestVocabularyIgnoresMerges(t *testing.T) {
 		if _, err := changed(t, name, change).Vocabulary(600); err != nil {
 			t.Errorf("%s, where all tokens are merges': %v", name, err)
 		}
-		if _, err := changed(t, name, cut).Vocabulary(600); err == nil || !strings.Contains(err.Error(), "ignore_merges") {
+		tk := changed(t, name, cut)
+		if _, err := tk.Vocabulary(600); err == nil || !strings.Contains(err.Error(), "ignore_merges") {
 			t.Errorf("%s, where tokens are not: %v", name, err)
+		} else if _, again := tk.Vocabulary(600); again == nil || again.Error() != err.Error() { // the first one is named
+			t.Errorf("%s: %v, then %v", name, err, again)
 		}
 	}
 }
