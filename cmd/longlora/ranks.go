@@ -68,7 +68,7 @@ func grouped(c *cobra.Command, v *cli.Values, f func(r rank, be ops.Backend) err
 		if n > 1 && !v.DryRun() {
 			return launch(c.Context(), n, log)
 		}
-		r := rank{ctx: c.Context(), at: at, log: log, machine: 1, card: 1}
+		r := rank{ctx: c.Context(), at: at, log: log, machine: n, card: 1} // its memory is shared as the processes would
 		if n > 1 {
 			r.group = dist.Imagined(n)
 		}

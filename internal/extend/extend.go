@@ -135,7 +135,9 @@ func DryRun(ctx context.Context, cfg *Options, be ops.Backend, log io.Writer) (o
 	}
 	training := 0.0
 	if cfg.DoTrain {
-		if out.Facts, err = train.DryRun(ctx, e.training(), be, log); err != nil {
+		t := e.training()
+		t.Memory.Machine = t.Ranks.Size() // the processes share it; evaluation has it all
+		if out.Facts, err = train.DryRun(ctx, t, be, log); err != nil {
 			return out, err
 		}
 		training = out.Seconds
