@@ -28,7 +28,7 @@ func CheckProducts(asked, held string, m *machine.Machine) (note string, err err
 		return "", errs.Usagef("%s fp8: only weights in fp8 are multiplied so; add %s fp8", option,
 			errs.Option("weights"))
 	case asked == "bf16" && m.OnHost:
-		return "products bf16 has no effect: a CPU multiplies in float32", nil
+		return option.String() + " bf16 has no effect: a CPU multiplies in float32", nil
 	case m.OnHost:
 		return "", nil
 	case asked == "bf16" || held != InFP8:

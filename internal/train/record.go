@@ -208,8 +208,13 @@ func (r *Record) compare(saved *Record, where string, demands map[string]Demand,
 	if err := r.differ(saved, func(name string) bool {
 		return replan && demands[name] == Planned || demands[name] == Length && saved.constant() && r.constant()
 	}, func(what string, was, is any) error {
-		return errs.Usagef("%s: %s was %v, now it is %v; give what the saved run had, or another %s", where, what, was, is,
-			errs.Option("out"))
+		or := "or another " + errs.Option("out").String()
+		for name, demand := range demands {
+			if demand == Planned && errs.Option(name).String() == what {
+				or = errs.Option("replan").String() + " for a new plan and other last bits, " + or
+			}
+		}
+		return errs.Usagef("%s: %s was %v, now it is %v; give what the saved run had, %s", where, what, was, is, or)
 	}, log); err != nil {
 		return err
 	}
