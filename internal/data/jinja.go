@@ -26,9 +26,6 @@ func lastWords(err error) string {
 	return s
 }
 
-// jinjaTime is how long a template may take to write two messages.
-const jinjaTime = 5 * time.Second
-
 // strippers are Python's methods that take white space, or other characters, off a text.
 var strippers = map[string]func(s string, is func(rune) bool) string{
 	"strip": strings.TrimFunc, "lstrip": strings.TrimLeftFunc, "rstrip": strings.TrimRightFunc,
@@ -66,15 +63,12 @@ func environment() *exec.Environment {
 	return &e
 }
 
-// runJinja runs a chat template as transformers does, without tools.
-func runJinja(chat string, ms []Message, date time.Time, bos, eos string) (string, error) {
-	var list []any
-	for _, m := range ms {
-		list = append(list, map[string]any{"role": m.Role, "content": m.Content})
-	}
-	c := exec.NewContext(map[string]any{"messages": list, "bos_token": bos, "eos_token": eos,
-		"add_generation_prompt": false, "strftime_now": func(form string) string { return strftime(date, form) },
+// renderJinja runs a chat template in this process.
+func renderJinja(w jinjaWork) (text string, err error) {
+	c := exec.NewContext(map[string]any{"messages": w.Messages, "bos_token": w.BOS, "eos_token": w.EOS,
+		"add_generation_prompt": false, "strftime_now": func(form string) string { return strftime(w.Date, form) },
 		"raise_exception": func(s string) (string, error) { return "", fmt.Errorf("%w %q", errRaised, s) }})
+	chat := w.Chat
 	for _, mark := range []string{"generation", "endgeneration"} { // marks of transformers' own, which write nothing
 		for _, form := range []string{"{%% %s %%}", "{%%- %s %%}", "{%% %s -%%}", "{%%- %s -%%}"} {
 			tag := fmt.Sprintf(form, mark)
@@ -86,39 +80,22 @@ func runJinja(chat string, ms []Message, date time.Time, bos, eos string) (strin
 	if err != nil {
 		return "", err
 	}
-	type result struct {
-		text string
-		err  error
-	}
-	done := make(chan result, 1)
-	go func() { // a template can run for ever; then it is left behind, and the program ends
-		defer func() {
-			if r := recover(); r != nil {
-				done <- result{err: fmt.Errorf("%v", r)}
-			}
-		}()
-		cfg := jinja.New()
-		cfg.TrimBlocks, cfg.LeftStripBlocks = true, true
-		t, err := exec.NewTemplate(name, cfg, loader, environment())
-		if err != nil {
-			done <- result{err: err}
-			return
+	defer func() { // the library panics at some templates
+		if r := recover(); r != nil {
+			err = fmt.Errorf("%v", r)
 		}
-		s, err := t.ExecuteToString(c)
-		done <- result{s, err}
 	}()
-	select {
-	case r := <-done:
-		if r.err != nil {
-			if strings.Contains(r.err.Error(), errRaised.Error()) { // it does not wrap what a function returns
-				return "", fmt.Errorf("the model's own chat template: %w", errRaised)
-			}
-			return "", fmt.Errorf("the model's own chat template: %s", lastWords(r.err))
-		}
-		return r.text, nil
-	case <-time.After(jinjaTime):
-		return "", fmt.Errorf("the model's own chat template runs for more than %s", jinjaTime)
+	cfg := jinja.New()
+	cfg.TrimBlocks, cfg.LeftStripBlocks = true, true
+	t, err := exec.NewTemplate(name, cfg, loader, environment())
+	if err != nil {
+		return "", err
 	}
+	text, err = t.ExecuteToString(c)
+	if err != nil && strings.Contains(err.Error(), errRaised.Error()) { // it does not wrap what a function returns
+		err = errRaised
+	}
+	return text, err
 }
 
 // strftime writes a date as Python's does, the parts that templates ask for.

@@ -101,7 +101,11 @@ func (t *template) findOwn(chat string, date time.Time, eos string) (*ownText, e
 	ask := Message{Role: user, Content: askMark}
 	told := func(s string) []Message { return []Message{{Role: system, Content: s}, ask} }
 	own := func(ms []Message) (string, error) {
-		s, err := runJinja(chat, ms, date, bosMark, eos)
+		w := jinjaWork{Chat: chat, Date: date, BOS: bosMark, EOS: eos}
+		for _, m := range ms {
+			w.Messages = append(w.Messages, map[string]any{"role": m.Role, "content": m.Content})
+		}
+		s, err := runJinja(w)
 		return strings.TrimPrefix(s, bosMark), err
 	}
 	ours := func(ms []Message) string {
@@ -118,7 +122,7 @@ func (t *template) findOwn(chat string, date time.Time, eos string) (*ownText, e
 		return nil, err
 	}
 	differs := func(s string) error {
-		return fmt.Errorf("the model's own chat template writes %q, which is not the template %s", s, t.name)
+		return fmt.Errorf("the model's own chat template writes %.200q, which is not the template %s", s, t.name)
 	}
 	switch inner, ok := between(none, head, tail); {
 	case none == ours([]Message{ask}):

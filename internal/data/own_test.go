@@ -93,3 +93,22 @@ func TestStrftime(t *testing.T) {
 		}
 	}
 }
+
+// A template that takes too much of anything is ended, and is an error.
+func TestHostileTemplates(t *testing.T) {
+	for _, c := range []struct{ chat, want string }{
+		{"{{ 'a' * 100000000000 }}", "takes more than"},
+		{"{% set n = namespace(s='aaaaaaaa') %}{% for i in range(60) %}{% set n.s = n.s ~ n.s %}{% endfor %}{{ n.s }}",
+			"takes more than"},
+		{"{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "calls itself without end"},
+		{"{{ " + strings.Repeat("(", 100000) + "1" + strings.Repeat(")", 100000) + " }}", ""},
+		{"{% for i in range(20) %}{{ 'a' * 1000000 }}{% endfor %}", "writes more than 16 MiB"},
+		{"{% include '/etc/passwd' %}", "unable to load"},
+		{"{{ raise_exception('no') }}", errRaised.Error()},
+	} {
+		_, err := runJinja(jinjaWork{Chat: c.chat, Messages: []any{map[string]any{"role": user, "content": "x"}}})
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%.60s: %v, want %s", c.chat, err, c.want)
+		}
+	}
+}
