@@ -11,6 +11,7 @@ import (
 	"longlora/internal/ops"
 	"longlora/internal/rope"
 	"longlora/internal/s2attn"
+	"longlora/internal/ui"
 )
 
 // Planned is what plan prints: bench's keys but the measured ones, the prediction, and where every byte goes.
@@ -190,6 +191,10 @@ func Run(c Options, m machine.Machine) (*Planned, error) {
 	out.Attn, out.PlannedLast = w.Attn(), NewPlannedLast(w, pl, rates, c.Micros())
 	c.Ctx = w.Ctx
 	out.predictions(c.Training, w, m)
+	if d := c.Memory.Device; d != nil && !m.OnHost && !m.IsHere() && *d > m.Memory {
+		out.notes = append(out.notes, fmt.Sprintf("note: %s allows more than the %s of this card", errs.Option("device-mem"),
+			ui.Bytes(m.Memory)))
+	}
 	for _, note := range c.MemoryNotes(m) {
 		out.notes = append(out.notes, "note: "+note)
 	}
