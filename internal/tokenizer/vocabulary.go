@@ -129,12 +129,29 @@ func (v *Vocabulary) fromJSON(t *Tokenizer, f *file) error {
 		return fmt.Errorf("model.continuing_subword_prefix %q", m.prefix)
 	case m.suffix != "":
 		return fmt.Errorf("model.end_of_word_suffix %q", m.suffix)
-	case m.byteLevel && !m.plain:
-		return fmt.Errorf("model.vocab without a token for each byte")
 	case m.byteLevel:
+		v.noteBytes(t)
 		return v.ofBytes(t, f)
 	}
 	return v.ofPieces(t, f)
+}
+
+// noteBytes says of which bytes the vocabulary has no token, among those that a text can have. Both leave such a byte out,
+// or write the unknown token here, but what stands on its two sides can be merged here alone.
+func (v *Vocabulary) noteBytes(t *Tokenizer) {
+	var list []string
+	for b, id := range t.model.byteID {
+		if in := b < 0xc0 || b > 0xc1 && b < 0xf5; in && id < 0 { // no other byte is part of UTF-8
+			list = append(list, fmt.Sprintf("0x%02x", b))
+		}
+	}
+	if n := len(list); n > 8 {
+		list = append(list[:8], fmt.Sprintf("and %d more", n-8))
+	}
+	if len(list) > 0 {
+		v.note("%s: model.vocab has no token for the bytes %s; words with one of them can get other ids in llama.cpp", t.path,
+			strings.Join(list, ", "))
+	}
 }
 
 // ofBytes is byte-level BPE, whose words llama.cpp knows by a name.

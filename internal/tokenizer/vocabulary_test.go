@@ -200,3 +200,28 @@ func TestVocabularyOfSpaces(t *testing.T) {
 		t.Errorf("%v, %v", err, v)
 	}
 }
+
+// A byte that has no token is named, unless no text can have it: SmolLM2's vocabulary lacks some of either kind.
+func TestMissingBytes(t *testing.T) {
+	whole := testkit.Read(t, filepath.Join(casesDir, "smollm2/tokenizer.json"))
+	for byte, noted := range map[byte]bool{0x04: true, 0xc0: false, 0xff: false} {
+		name, err := json.Marshal(string(byteRunes[byte]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := strings.Replace(string(whole), string(name)+":", `"no byte":`, 1)
+		dir := t.TempDir()
+		testkit.Write(t, filepath.Join(dir, "tokenizer.json"), text)
+		tk, err := Load(dir, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		v, err := tk.Vocabulary(tk.Size())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if said := strings.Contains(strings.Join(v.Notes, "\n"), "no token for the bytes 0x04;"); said != noted || text == string(whole) {
+			t.Errorf("%#x: %q", byte, v.Notes)
+		}
+	}
+}
