@@ -136,8 +136,8 @@ func (v *Vocabulary) fromJSON(t *Tokenizer, f *file) error {
 	return v.ofPieces(t, f)
 }
 
-// noteBytes says of which bytes the vocabulary has no token, among those that a text can have. Both leave such a byte out,
-// or write the unknown token here, but what stands on its two sides can be merged here alone.
+// noteBytes says of which bytes the vocabulary has no token, among those that a text can have. llama.cpp leaves such a
+// byte out; here what stands on its two sides can be merged besides, or the unknown token is written.
 func (v *Vocabulary) noteBytes(t *Tokenizer) {
 	var list []string
 	for b, id := range t.model.byteID {
@@ -149,8 +149,8 @@ func (v *Vocabulary) noteBytes(t *Tokenizer) {
 		list = append(list[:8], fmt.Sprintf("and %d more", n-8))
 	}
 	if len(list) > 0 {
-		v.note("%s: model.vocab has no token for the bytes %s; words with one of them can get other ids in llama.cpp", t.path,
-			strings.Join(list, ", "))
+		v.note("%s: model.vocab has no token for the bytes %s; words with one of them can get other ids in llama.cpp",
+			t.path, strings.Join(list, ", "))
 	}
 }
 
