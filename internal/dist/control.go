@@ -171,6 +171,13 @@ func (j *Job) watch(heard []chan struct{}) {
 	}
 }
 
+// name is what messages call a rank. Introduce adds to what is known of it while the lines are listened to.
+func (j *Job) name(rank int) string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.Hellos[rank].name()
+}
+
 // lost is that a rank is gone, unless it had said that it would be.
 func (j *Job) lost(rank int, how string, left time.Duration) {
 	j.mu.Lock()
@@ -184,7 +191,7 @@ func (j *Job) lost(rank int, how string, left time.Duration) {
 	if expected {
 		return
 	}
-	e := &Ended{Rank: rank, Code: int(errs.Internal), Text: j.Hellos[rank].name() + " " + how}
+	e := &Ended{Rank: rank, Code: int(errs.Internal), Text: j.name(rank) + " " + how}
 	if stopping {
 		e.Code = int(errs.Interrupted)
 	}
@@ -235,7 +242,7 @@ func (j *Job) why(rank int, err error) error {
 			continue
 		case <-deadline:
 		}
-		return fmt.Errorf("%s: its connection broke: %w", j.Hellos[rank].name(), err)
+		return fmt.Errorf("%s: its connection broke: %w", j.name(rank), err)
 	}
 }
 
@@ -256,7 +263,7 @@ func (j *Job) End(err error) error {
 			err = (&Ended{Rank: j.Rank(), Code: int(errs.Interrupted), Text: "interrupted", Told: true}).err()
 		}
 	default:
-		cause = &Ended{Rank: j.Rank(), Code: errs.Code(err), Text: fmt.Sprintf("%s: %s", j.Hellos[j.Rank()].name(),
+		cause = &Ended{Rank: j.Rank(), Code: errs.Code(err), Text: fmt.Sprintf("%s: %s", j.name(j.Rank()),
 			errs.Plain(err))}
 		j.all(-1, frameAbort, cause)
 	}

@@ -148,7 +148,9 @@ func (j *Job) Introduce(device, nccl string) error {
 			return fmt.Errorf("rank %d does not say what it computes on: %w", r, err)
 		}
 		me := &j.Hellos[r]
+		j.mu.Lock()
 		me.Device, me.NCCL = h.Device, h.NCCL
+		j.mu.Unlock()
 		if first := j.Hellos[0]; major(h.NCCL) != major(first.NCCL) {
 			return errs.Usagef("%s has NCCL %s, %s has %s: install one version on all machines", me.name(), orNone(h.NCCL),
 				first.name(), orNone(first.NCCL))
