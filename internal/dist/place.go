@@ -134,25 +134,32 @@ func are(names []string) string {
 	return strings.Join(names, ", ") + " are"
 }
 
-// slurm's variables in a step. Those of a batch script, which is one process, have no count of the step's tasks.
-func slurm(e environment) (Place, error) {
-	p := Place{By: "Slurm's variables", Ports: ports}
-	size, has, err := e.number("SLURM_STEP_NUM_TASKS", 1)
-	if err != nil || !has || size == 1 {
-		return Place{Size: 1}, err
+// launched reads a launcher's count of ranks and, where there are several, this one's number in all and on its machine.
+func (e environment) launched(by, command, size, rank, local string) (p Place, in bool, err error) {
+	n, has, err := e.number(size, 1)
+	if err != nil || !has || n == 1 {
+		return Place{Size: 1}, false, err
 	}
-	p.Size = size
+	p = Place{By: by, Ports: ports, Size: n}
 	for _, v := range []struct {
 		name string
 		to   *int
-	}{{"SLURM_PROCID", &p.Rank}, {"SLURM_LOCALID", &p.Local}} {
+	}{{rank, &p.Rank}, {local, &p.Local}} {
 		if *v.to, has, err = e.number(v.name, 0); err != nil {
-			return p, err
+			return p, false, err
 		} else if !has {
-			return p, errs.Usagef("SLURM_STEP_NUM_TASKS is set, but not %s: half of Slurm's variables; start with srun, or "+
-				"unset it",
-				v.name)
+			return p, false, errs.Usagef("%s is set, but not %s: half of %s; start with %s, or unset it", size, v.name, by,
+				command)
 		}
+	}
+	return p, true, nil
+}
+
+// slurm's variables in a step. Those of a batch script, which is one process, have no count of the step's tasks.
+func slurm(e environment) (Place, error) {
+	p, in, err := e.launched("Slurm's variables", "srun", "SLURM_STEP_NUM_TASKS", "SLURM_PROCID", "SLURM_LOCALID")
+	if err != nil || !in {
+		return p, err
 	}
 	if p.Addr = e("MASTER_ADDR"); p.Addr == "" {
 		list := e("SLURM_STEP_NODELIST")
@@ -207,23 +214,10 @@ func firstHost(list string) string {
 
 // openMPI's variables.
 func openMPI(e environment) (Place, error) {
-	p := Place{By: "Open MPI's variables", Ports: ports}
-	size, has, err := e.number("OMPI_COMM_WORLD_SIZE", 1)
-	if err != nil || !has || size == 1 {
-		return Place{Size: 1}, err
-	}
-	p.Size = size
-	for _, v := range []struct {
-		name string
-		to   *int
-	}{{"OMPI_COMM_WORLD_RANK", &p.Rank}, {"OMPI_COMM_WORLD_LOCAL_RANK", &p.Local}} {
-		if *v.to, has, err = e.number(v.name, 0); err != nil {
-			return p, err
-		} else if !has {
-			return p, errs.Usagef("OMPI_COMM_WORLD_SIZE is set, but not %s: half of Open MPI's variables; start with "+
-				"mpirun, or "+
-				"unset it", v.name)
-		}
+	p, in, err := e.launched("Open MPI's variables", "mpirun", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK",
+		"OMPI_COMM_WORLD_LOCAL_RANK")
+	if err != nil || !in {
+		return p, err
 	}
 	if p.Addr = e("MASTER_ADDR"); p.Addr == "" {
 		if local, _, _ := e.number("OMPI_COMM_WORLD_LOCAL_SIZE", 1); local != p.Size {
