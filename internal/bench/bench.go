@@ -10,6 +10,7 @@ import (
 	"sort"
 	"time"
 
+	"longlora/internal/dist"
 	"longlora/internal/errs"
 	"longlora/internal/load"
 	"longlora/internal/machine"
@@ -40,16 +41,22 @@ type Result struct {
 	DevicePlan int64      `json:"device_plan_bytes"`
 	HostPeak   int64      `json:"host_peak_bytes"`
 	HostPlan   int64      `json:"host_plan_bytes"`
+	Ranks      int        `json:"ranks"` // that share a step; speeds are all of theirs, memory the largest of any
+	Rows       int        `json:"rows"`  // of a step
+	// What a rank exchanged in a step, of each the most of any rank; nil for one alone.
+	Traffic *dist.Traffic `json:"traffic,omitempty"`
 }
 
 // Options are what is measured.
 type Options struct {
 	Shape         string
-	At            []train.Options // one a context, of one row a step
+	At            []train.Options // one a context; of a group's, all ranks have the same
+	OneEach       bool            // each rank does one row a step; else the rows of a batch are divided among them
 	Steps, Warmup int             // that are measured, and before them
 }
 
-// Run measures real optimizer steps on random weights, batch 1, accumulation 1.
+// Run measures real optimizer steps on random weights, of one micro-batch a rank. What a rank of a group returns is rank
+// 0's.
 func Run(ctx context.Context, c Options, be ops.Backend, log io.Writer) ([]Result, error) {
 	defer debug.SetGCPercent(debug.SetGCPercent(train.GCPercent))
 	d, err := plan.Shape(c.Shape)
@@ -70,9 +77,9 @@ func Run(ctx context.Context, c Options, be ops.Backend, log io.Writer) ([]Resul
 	}
 	// A device copies every layer's weights for itself, so the copies may come from one layer's.
 	weights := load.NewStandIn(d, m.OnHost, c.At[0].Weights)
-	if weights.Size() > free {
+	if n := weights.Size() * int64(max(1, c.At[0].Memory.Machine)); n > free {
 		return nil, errs.NoFitf("random weights of this shape take %s of host memory, %s are available; measure a smaller "+
-			"%s, or on a GPU", ui.Bytes(weights.Size()), ui.Bytes(free), errs.Option("shape"))
+			"%s, or on a GPU", ui.Bytes(n), ui.Bytes(free), errs.Option("shape"))
 	}
 	rates, err := m.Predicting()
 	if err != nil {
@@ -91,6 +98,9 @@ func Run(ctx context.Context, c Options, be ops.Backend, log io.Writer) ([]Resul
 	}
 	var all []bench
 	for i := range c.At {
+		if size := c.At[i].Ranks.Size(); !c.OneEach {
+			c.At[i].Batch /= size
+		}
 		b := bench{name: c.Shape, c: &c.At[i], d: d, be: be, machine: m, rates: rates, weights: weights, steps: c.Steps,
 			warmup: c.Warmup, log: log}
 		if _, _, _, err := b.plan(weights.Size()); err != nil { // before minutes are spent on weights
@@ -110,7 +120,7 @@ func Run(ctx context.Context, c Options, be ops.Backend, log io.Writer) ([]Resul
 		}
 		for _, r := range rs {
 			if peak > 0 {
-				r.MFU = r.TFLOPS * 1e12 / peak
+				r.MFU = r.TFLOPS * 1e12 / peak / float64(r.Ranks)
 			}
 			out = append(out, r)
 		}
@@ -147,7 +157,7 @@ func (b *bench) plan(coming int64) (p plan.Planner, w plan.Work, pl plan.Plan, e
 	if w, err = r.At(b.c.Ctx); err != nil {
 		return p, w, pl, err
 	}
-	pl, err = p.Plan(r)
+	pl, err = p.Together(b.c.Ranks, r)
 	return p, w, pl, err
 }
 
@@ -185,10 +195,17 @@ func (b *bench) measured(ctx context.Context, e *train.Engine, w plan.Work, pl, 
 	fmt.Fprintf(b.log, "%s ctx %d, %s: %s, MLP by %d rows, logits by %d\n", b.name, b.c.Ctx, w.Attn(), pl.How(),
 		pl.MLPRows, pl.HeadRows)
 	var times []float64
-	peaks := machine.Peaks{Machine: b.machine}
+	var before dist.Traffic
+	g, peaks := b.c.Ranks, machine.Peaks{Machine: b.machine}
+	meeting := train.Meeting{Ranks: g, Peaks: &peaks}
+	meeting.Join(e)
 	rows := load.Batches{Seed: b.c.Seed, Drop: w.Train.Drop > 0}
 	for i := range b.warmup + b.steps {
+		if i == b.warmup {
+			before = g.Traffic()
+		}
 		begun := time.Now()
+		meeting.Step = i + 1
 		if err := b.step(ctx, e, &rows, i+1); err != nil {
 			return Result{}, err
 		}
@@ -201,17 +218,24 @@ func (b *bench) measured(ctx context.Context, e *train.Engine, w plan.Work, pl, 
 		}
 	}
 	sort.Float64s(times)
-	s, g := (times[(len(times)-1)/2]+times[len(times)/2])/2, w.Group()
+	s, n := (times[(len(times)-1)/2]+times[len(times)/2])/2, b.c.Batch*g.Size()
 	flops, err := plan.StepFlops(b.d, b.c.Ctx, w.Spec)
 	if err != nil {
 		return Result{}, err
 	}
 	r := Result{
-		Shape: b.name, Ctx: b.c.Ctx, Attn: w.Attn(), Group: g, Tile: pl.Tile, Device: b.machine.Device,
+		Shape: b.name, Ctx: b.c.Ctx, Attn: w.Attn(), Group: w.Group(), Tile: pl.Tile, Device: b.machine.Device,
 		DType:    plan.TypeName(b.be.Act()),
-		SPerStep: s, Spread: [2]float64{times[0], times[len(times)-1]}, TokPerS: float64(b.c.Batch*b.c.Ctx) / s,
-		TFLOPS: float64(b.c.Batch) * flops / s / 1e12, DevicePeak: peaks.Device, DevicePlan: room.Device,
-		HostPeak: peaks.Host, HostPlan: room.Host,
+		SPerStep: s, Spread: [2]float64{times[0], times[len(times)-1]}, TokPerS: float64(n*b.c.Ctx) / s,
+		TFLOPS: float64(n) * flops / s / 1e12, DevicePeak: peaks.Device, DevicePlan: room.Device,
+		HostPeak: peaks.Host, HostPlan: room.Host, Ranks: g.Size(), Rows: n,
+	}
+	if g.Size() > 1 {
+		t, err := g.Most(g.Traffic().Since(before, float64(b.steps)))
+		if err != nil {
+			return Result{}, err
+		}
+		r.Traffic = &t
 	}
 	fmt.Fprintf(b.log, "%s ctx %d, %s: %.4f s a step (%.4f predicted), %.0f tok/s\n", r.Shape, r.Ctx, r.Attn, r.SPerStep,
 		pl.Seconds(b.rates, 1), r.TokPerS)
@@ -221,12 +245,12 @@ func (b *bench) measured(ctx context.Context, e *train.Engine, w plan.Work, pl, 
 // step is one optimizer step on tokens drawn by the seed.
 func (b *bench) step(ctx context.Context, e *train.Engine, w *load.Batches, s int) error {
 	w.Start()
-	scored := 0
+	scored, g := 0, b.c.Ranks
 	for i := range b.c.Batch {
-		sample := (s-1)*b.c.Batch + i
+		sample := ((s-1)*g.Size()+g.Rank())*b.c.Batch + i
 		row := load.RandomRow(b.c.Seed+uint64(sample)+1, b.c.Ctx, b.d.V)
 		w.Add(row, int64(s), int64(sample))
-		scored += load.Scored(row)
+		scored += g.Size() * load.Scored(row) // every random row scores as many
 	}
 	loss, norm, err := e.Gradients(ctx, 1, func(int) *model.Batch { return w.Batch() }, scored)
 	if err == nil {

@@ -29,7 +29,7 @@ func get[T any](v *Values, name string, from func(*pflag.FlagSet, string) (T, er
 func (v *Values) JSON() bool { return v.truth("json") }
 
 // DryRun reports whether only what would be done is to be said.
-func (v *Values) DryRun() bool { return v.truth("dry-run") }
+func (v *Values) DryRun() bool { return v.option("dry-run") != nil && v.truth("dry-run") }
 
 // Out is the option of where to write.
 func (v *Values) Out() string { return v.text("out") }

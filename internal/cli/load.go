@@ -29,7 +29,7 @@ const (
 )
 
 // groups are the commands that a launcher may start several of.
-var groups = []string{"train", "eval"}
+var groups = []string{"train", "eval", "bench"}
 
 // DefaultFile is read when it stands in the working directory and no other is named.
 const DefaultFile = rundir.ConfigFile
@@ -55,10 +55,8 @@ func envName(flag string) string {
 // they are named after the command.
 func Load(flags *pflag.FlagSet) (*Values, error) {
 	if p, _ := dist.FromEnvironment(os.Getenv); p.Size > 1 && !p.Launched && !slices.Contains(groups, flags.Name()) {
-		return nil, errs.Usagef("%s of %d processes (%s): %s runs as one process; only train and eval run as a group",
-			"WORLD_SIZE",
-			p.Size,
-			p.By, flags.Name())
+		return nil, errs.Usagef("%s of %d processes (%s): %s runs as one process; only train, eval and bench run "+
+			"as a group", "WORLD_SIZE", p.Size, p.By, flags.Name())
 	}
 	v := &Values{fs: flags, source: map[string]Source{}, used: map[string]bool{}}
 	flags.VisitAll(func(f *pflag.Flag) {

@@ -24,15 +24,13 @@ func (v *Values) Ranks() (p dist.Place, n int, all bool, err error) {
 	if p.Size == 1 {
 		if v.cardNamed() && text != "1" {
 			return p, 0, false, errs.Usagef("--gpus %s takes the first GPUs, one a process, and --device %s names one; give "+
-				"--device "+
-				"cuda, or leave --gpus out", text, v.text("device"))
+				"--device cuda, or leave --gpus out", text, v.text("device"))
 		}
 		return p, n, text == "all", v.divides(n, "--gpus "+text)
 	}
 	if !p.Launched && v.Given("gpus") {
 		return p, 0, false, errs.Usagef("--gpus %s starts processes, and this one was started as rank %d of %d already "+
-			"(%s); leave "+
-			"--gpus out", text, p.Rank, p.Size, p.By)
+			"(%s); leave --gpus out", text, p.Rank, p.Size, p.By)
 	}
 	return p, 1, false, v.divides(p.Size, fmt.Sprintf("%d processes (%s)", p.Size, p.By))
 }
@@ -80,12 +78,18 @@ func (v *Values) Divides(n int) error {
 }
 
 func (v *Values) divides(n int, who string) error {
-	rows := v.whole("batch") * v.whole("accum")
-	if n > 1 && rows%n != 0 {
+	batch, more := v.whole("batch"), func(rows int) string { return strconv.Itoa((rows + n - 1) / n * n) }
+	if v.option("accum") == nil { // bench: as many rows as processes, where nobody says how many
+		if n > 1 && v.Given("batch") && batch%n != 0 {
+			return errs.Usagef("%s: the %d rows of a step, --batch %d, can not be shared evenly among them; what works: %w", who,
+				batch, batch, errs.Advice{{Option: "batch", Value: more(batch)}})
+		}
+		return nil
+	}
+	accum := v.whole("accum")
+	if rows := batch * accum; n > 1 && rows%n != 0 {
 		return errs.Usagef("%s: the %d rows of a step, --batch %d times --accum %d, can not be shared evenly among them; "+
-			"what "+
-			"works: %w", who, rows, v.whole("batch"), v.whole("accum"),
-			errs.Advice{{Option: "accum", Value: strconv.Itoa((v.whole("accum") + n - 1) / n * n)}})
+			"what works: %w", who, rows, batch, accum, errs.Advice{{Option: "accum", Value: more(accum)}})
 	}
 	return nil
 }

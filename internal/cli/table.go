@@ -379,11 +379,11 @@ var table = []Option{
 	{Name: "stream-layers", Of: computes, Group: machinery, Default: "auto", Arg: "auto|N", Values: []string{"auto"},
 		Open: true, Check: counted, Resume: train.Planned,
 		Usage: "layers whose frozen weights wait in host memory beside a GPU (auto: the planner's choice)"},
-	{Name: "gpus", Of: trains, Group: machinery, Default: "1", Arg: "N|all", Check: processes, Resume: train.OfCall,
+	{Name: "gpus", Of: measures, Group: machinery, Default: "1", Arg: "N|all", Check: processes, Resume: train.OfCall,
 		Usage: "processes of this machine that train together, one a GPU, or all GPUs; with --device cpu so many that " +
 			"share the threads",
 		Also: "num-gpus nproc-per-node num-processes"},
-	{Name: "sequence-ranks", Of: trains, Group: machinery, Kind: Whole, Default: "1", Check: least(1),
+	{Name: "sequence-ranks", Of: measures, Group: machinery, Kind: Whole, Default: "1", Check: least(1),
 		Resume: train.OfCall,
 		Usage:  "processes that divide each row among them; only 1 as yet"},
 	{Name: "threads", Group: machinery, Kind: Whole, Default: "0", Check: within(0, mostThreads, "from 0 to 16384"),

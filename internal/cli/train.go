@@ -288,6 +288,7 @@ func (v *Values) Bench() (o bench.Options, err error) {
 		return o, err
 	}
 	o.Shape, o.Steps, o.Warmup = v.text("shape"), v.whole("steps"), v.whole("warmup")
+	o.OneEach = !v.Given("batch")
 	for _, n := range v.lengths("ctx") {
 		t := train.Options{Memory: v.memory()}
 		if t.Training, err = v.step(n); err != nil {

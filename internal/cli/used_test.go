@@ -31,8 +31,14 @@ var commands = map[string]struct {
 		}
 		return err
 	}},
-	"plan":  {run, func(v *Values) error { _, err := v.Plan(); return err }},
-	"bench": {[]string{"--ctx=64"}, func(v *Values) error { _, err := v.Bench(); return err }},
+	"plan": {run, func(v *Values) error { _, err := v.Plan(); return err }},
+	"bench": {[]string{"--ctx=64"}, func(v *Values) error {
+		_, err := v.Bench()
+		if err == nil {
+			_, _, _, err = v.Ranks()
+		}
+		return err
+	}},
 	"eval": {[]string{"--model=m", "--task=ppl", "--data=d", "--ctx=64"},
 		func(v *Values) error { _, _, err := v.Eval(); return err }},
 	"generate": {[]string{"--model=m", "--prompt=p"}, func(v *Values) error { _, _, err := v.Generate(); return err }},

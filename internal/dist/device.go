@@ -1,6 +1,8 @@
 package dist
 
 import (
+	"time"
+
 	"longlora/internal/ops"
 )
 
@@ -27,15 +29,18 @@ func (g *Group) Direct() bool { return g.device != nil }
 // stageBytes is how much of a card's memory goes through the host's at a time where there is no other way.
 const stageBytes = 16 << 20
 
-// SumOn puts in the place of t, float32 in a backend's memory, the sum of all ranks' t. Where the backend enqueues, the
-// sum may be enqueued too.
+// SumOn puts in the place of t, float32 in a backend's memory, the sum of all ranks' t, and waits for it.
 func (g *Group) SumOn(be ops.Backend, t ops.Tensor) error {
 	if g.Size() == 1 {
 		return nil
 	}
 	if g.device != nil {
+		begun := time.Now()
 		g.device.Sum(t)
-		return nil
+		err := be.Sync()
+		ring := int(t.Bytes()) / g.size * 2 * (g.size - 1)
+		g.traffic.Sums.exchanged(ring, ring, begun)
+		return err
 	}
 	flat := t.Reshape(t.Elems())
 	if _, card := be.(ops.Card); !card {

@@ -22,6 +22,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"time"
 	"unsafe"
 )
 
@@ -31,6 +32,7 @@ type Group struct {
 	rank, size int
 	conns      []net.Conn // by rank; nil for the own one
 	temps      [][]byte   // by rank: what came of a piece that is being summed up
+	traffic    Traffic
 
 	mu      sync.Mutex
 	fault   error
@@ -203,7 +205,7 @@ func (g *Group) Gather(b []byte) ([][]byte, error) {
 	if g.Size() == 1 {
 		return [][]byte{b}, nil
 	}
-	out := make([][]byte, g.size)
+	out, begun := make([][]byte, g.size), time.Now()
 	out[g.rank] = b
 	err := g.each(func(r int) error {
 		return both(func() error { return g.write(r, opGather, b) }, func() error {
@@ -219,6 +221,11 @@ func (g *Group) Gather(b []byte) ([][]byte, error) {
 			return err
 		})
 	})
+	came := -len(b)
+	for _, x := range out {
+		came += len(x)
+	}
+	g.traffic.Words.exchanged((g.size-1)*len(b), came, begun)
 	return out, err
 }
 
@@ -251,7 +258,7 @@ func (g *Group) Sum(x []float32) error {
 
 func (g *Group) sum(x []float32) error {
 	part := func(rank int) []float32 { return x[rank*len(x)/g.size : (rank+1)*len(x)/g.size] }
-	own := part(g.rank)
+	own, begun := part(g.rank), time.Now()
 	if g.temps == nil {
 		g.temps = make([][]byte, g.size)
 	}
@@ -278,10 +285,13 @@ func (g *Group) sum(x []float32) error {
 		}
 		own[i] = s
 	}
-	return g.each(func(r int) error {
+	err = g.each(func(r int) error {
 		return both(func() error { return g.write(r, opResult, bytesOf(own)) },
 			func() error { return g.read(r, opResult, bytesOf(part(r))) })
 	})
+	others, parts := 4*(len(x)-len(own)), 4*(g.size-1)*len(own)
+	g.traffic.Sums.exchanged(others+parts, others+parts, begun)
+	return err
 }
 
 // Send gives a message to a rank that receives it.

@@ -80,6 +80,33 @@ func TestSum(t *testing.T) {
 	}
 }
 
+// What a rank exchanges for a sum is what a ring carries, and is counted apart from words.
+func TestTraffic(t *testing.T) {
+	const size, n = 4, 1000
+	gs := InProcess(size)
+	must(t, together(gs, func(g *Group) error {
+		if err := g.Barrier(); err != nil {
+			return err
+		}
+		before := g.Traffic()
+		if err := g.Sum(make([]float32, n)); err != nil {
+			return err
+		}
+		if err := g.Sum(make([]float32, n)); err != nil {
+			return err
+		}
+		most, err := g.Most(g.Traffic().Since(before, 2))
+		const ring = 2 * (size - 1) * 4 * n / size
+		if err == nil && (most.Sums.Sent != ring || most.Sums.Received != ring || !(most.Sums.Waited > 0) || most.Words.Sent != 0) {
+			err = fmt.Errorf("%+v, want %d bytes a sum", most, ring)
+		}
+		if w := g.Traffic().Words; err == nil && (w.Sent != w.Received || w.Sent != (size-1)*6*8) {
+			err = fmt.Errorf("words: %+v", w)
+		}
+		return err
+	}))
+}
+
 // What is gathered, sent and broadcast arrives as it was, at whom it is for.
 func TestMessages(t *testing.T) {
 	const size = 3

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"runtime/debug"
 
+	"longlora/internal/dist"
 	"longlora/internal/errs"
 	"longlora/internal/machine"
 	"longlora/internal/ui"
@@ -58,6 +59,39 @@ func (asked Memory) HostLimit() (int64, error) {
 			errs.Option("host-mem"), err)
 	}
 	return free / 5 * 4 / int64(max(1, asked.Machine)), nil
+}
+
+// Agree has the limits be those that every rank of a group keeps within.
+func (p *Planner) Agree(g *dist.Group) error {
+	l := &p.Limits
+	all, err := g.Numbers(float64(l.Device), float64(l.Host-p.Base))
+	for _, w := range all {
+		l.Device, l.Host = min(l.Device, int64(w[0])), min(l.Host, int64(w[1])+p.Base)
+	}
+	return err
+}
+
+// Together is Plan by all ranks of a group: rank 0's, within what each of them may use.
+func (p *Planner) Together(g *dist.Group, r Request) (pl Plan, err error) {
+	if g.Size() == 1 {
+		return p.Plan(r)
+	}
+	if err = p.Agree(g); err != nil {
+		return pl, err
+	}
+	if g.Rank() == 0 {
+		if pl, err = p.Plan(r); err != nil {
+			return pl, err
+		}
+	}
+	if err = dist.FromFirst(g, &pl); err != nil || g.Rank() == 0 {
+		return pl, err
+	}
+	w, err := r.At(r.Ctx)
+	if err != nil {
+		return pl, err
+	}
+	return p.Again(w, pl)
 }
 
 // Allows reports whether a plan is within the limits, its last steps too.

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 
 	"longlora/internal/ckpt"
+	"longlora/internal/dist"
 	"longlora/internal/files"
 	"longlora/internal/rundir"
 )
@@ -57,7 +58,7 @@ func (r *run) decide(may bool) error {
 	if r.c.EarlyStop == 0 || !may {
 		return nil
 	}
-	return fromFirst(r, &r.rec.State.Stopped)
+	return dist.FromFirst(r.c.Ranks, &r.rec.State.Stopped)
 }
 
 // stopsAt reports whether what is behind is reason enough to stop.

@@ -139,6 +139,7 @@ func (r *run) checkpoint() error {
 func (r *run) step(ctx context.Context, sched Schedule) error {
 	c, st, begun := r.c, &r.rec.State, time.Now()
 	s := st.Step + 1
+	r.meeting.Step = s
 	w, err := r.enter(s)
 	if err != nil {
 		return err

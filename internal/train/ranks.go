@@ -3,12 +3,11 @@ package train
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"io"
-	"math"
 
+	"longlora/internal/dist"
 	"longlora/internal/errs"
 	"longlora/internal/ops"
 	"longlora/internal/plan"
@@ -45,31 +44,11 @@ func (r *run) agree() (done bool, err error) {
 		return false, err
 	}
 	d := decision{Done: done, From: r.from, State: r.rec.State, Steps: r.steps, Others: r.others}
-	if err := fromFirst(r, &d); err != nil {
+	if err := dist.FromFirst(g, &d); err != nil {
 		return false, err
 	}
 	r.from, r.rec.State, r.steps, r.others = d.From, d.State, d.Steps, d.Others
 	return d.Done, nil
-}
-
-// fromFirst gives every rank rank 0's v.
-func fromFirst[T any](r *run, v *T) error {
-	var b []byte
-	var err error
-	if r.c.Ranks.Rank() == 0 {
-		if b, err = json.Marshal(v); err != nil {
-			return err
-		}
-	}
-	all, err := r.c.Ranks.Gather(b)
-	if err != nil || r.c.Ranks.Rank() == 0 {
-		return err
-	}
-	var first T // what is not said is not as it was
-	if err = json.Unmarshal(all[0], &first); err == nil {
-		*v = first
-	}
-	return err
 }
 
 // alike refuses ranks whose options, model or data are not rank 0's, naming the first difference.
@@ -119,13 +98,8 @@ func (r *run) together(saved *plan.Plan) error {
 	if g.Size() == 1 {
 		return r.choose(saved, replan)
 	}
-	l := &r.planner.Limits
-	all, err := r.words(float64(l.Device), float64(l.Host-r.planner.Base))
-	if err != nil {
+	if err := r.planner.Agree(g); err != nil {
 		return err
-	}
-	for _, w := range all {
-		l.Device, l.Host = min(l.Device, int64(w[0])), min(l.Host, int64(w[1])+r.planner.Base)
 	}
 	if g.Rank() == 0 {
 		if err := r.choose(saved, replan); err != nil {
@@ -133,78 +107,10 @@ func (r *run) together(saved *plan.Plan) error {
 		}
 	}
 	first := r.plan
-	if err := fromFirst(r, &first); err != nil || g.Rank() == 0 {
+	if err := dist.FromFirst(g, &first); err != nil || g.Rank() == 0 {
 		return err
 	}
 	return r.choose(&first, false)
-}
-
-// words gives every rank the numbers of each.
-func (r *run) words(own ...float64) ([][]float64, error) {
-	var b []byte
-	for _, x := range own {
-		b = binary.LittleEndian.AppendUint64(b, math.Float64bits(x))
-	}
-	all, err := r.c.Ranks.Gather(b)
-	if err != nil {
-		return nil, err
-	}
-	out := make([][]float64, len(all))
-	for i, b := range all {
-		if len(b) != 8*len(own) {
-			return nil, fmt.Errorf("rank %d gives %d bytes, rank %d gives %d numbers", i, len(b), r.c.Ranks.Rank(), len(own))
-		}
-		for ; len(b) > 0; b = b[8:] {
-			out[i] = append(out[i], math.Float64frombits(binary.LittleEndian.Uint64(b)))
-		}
-	}
-	return out, nil
-}
-
-// stops is 1 where this rank was asked to stop.
-func stops(ctx context.Context) float64 {
-	if ctx.Err() != nil {
-		return 1
-	}
-	return 0
-}
-
-// meet is Engine.Meet. From here on no rank turns back.
-func (r *run) meet(ctx context.Context, sum float64) (float64, error) {
-	ps := r.engine.Model.Params
-	norm, err := ps.GradNorm() // this rank's, to know whose gradient is no number
-	if err == nil {
-		err = r.peaks.Look()
-	}
-	if err != nil {
-		return 0, err
-	}
-	all, err := r.words(stops(ctx), sum, norm, float64(r.peaks.Device), float64(r.peaks.Host))
-	if err != nil {
-		return 0, err
-	}
-	total := 0.0
-	var odd error
-	for rank, w := range all {
-		if w[0] != 0 {
-			return 0, context.Canceled
-		}
-		total += w[1]
-		if err := CheckFinite(r.rec.State.Step+1, w[1], w[2]); err != nil && odd == nil {
-			odd = errs.Numericf("rank %d: %w", rank, err)
-		}
-		r.peaks.Device, r.peaks.Host = max(r.peaks.Device, int64(w[3])), max(r.peaks.Host, int64(w[4]))
-	}
-	if odd != nil {
-		return 0, odd
-	}
-	if err := r.c.Ranks.SumOn(r.be, ps.Gradient()); err != nil {
-		return 0, err
-	}
-	if err := r.be.Sync(); err != nil {
-		return 0, err
-	}
-	return total, r.c.Ranks.Fault()
 }
 
 // scored adds up what the ranks scored, sums of losses and counts of tokens. Where one of them stops all do.
@@ -212,7 +118,7 @@ func (r *run) scored(ctx context.Context, sum float64, count int) (float64, int,
 	if r.c.Ranks.Size() == 1 {
 		return sum, count, ctx.Err()
 	}
-	all, err := r.words(stops(ctx), sum, float64(count))
+	all, err := r.c.Ranks.Numbers(stops(ctx), sum, float64(count))
 	if err != nil {
 		return 0, 0, err
 	}

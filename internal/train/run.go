@@ -95,6 +95,7 @@ type run struct {
 	batches load.Batches
 	savedAt int // the step of the newest checkpoint, -1 without any
 	peaks   machine.Peaks
+	meeting Meeting
 	best    best
 }
 
@@ -129,9 +130,8 @@ func (r *run) start() error {
 	if r.engine, err = r.setup.engine(); err != nil {
 		return err
 	}
-	if r.c.Ranks.Size() > 1 {
-		r.engine.Meet = r.meet
-	}
+	r.meeting = Meeting{Ranks: r.c.Ranks, Peaks: &r.peaks}
+	r.meeting.Join(r.engine)
 	if r.from != "" {
 		r.resuming()
 		if err = r.restored(); err != nil {
