@@ -190,7 +190,9 @@ func (c *Counter) product(l *Linear, t int, base, figure, back float64) {
 	out, in := float64(l.W.Dim(0)), float64(l.W.Dim(1))
 	work := 2 * base * float64(t) * out * in
 	switch {
-	case l.W.Format.Code != tensor.FP8 || c.act == tensor.F32:
+	case c.act == tensor.F32 || l.W.Format.Dense() || base == 0:
+	case l.W.Format.Code == tensor.NF4: // half a byte is read, two are written wide
+		c.Cost.Bytes += 2.5 * out * in
 	case c.rates.FP8 == 0: // W is read, written wide
 		c.Cost.Bytes += 3 * out * in
 	default: // activations are read, written narrow, and on the way back W's codes turned round

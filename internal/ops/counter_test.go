@@ -35,6 +35,26 @@ func TestPairs(t *testing.T) {
 	}
 }
 
+// Codes of 4 bits are made wide before each of their products: half a byte is read and two are written an element.
+func TestCounterNF4(t *testing.T) {
+	c := NewCounter(tensor.BF16, 7, Rates{Linear: 1})
+	w, err := c.Weight(tensor.Stored{Format: tensor.Format{Type: tensor.F32, Code: tensor.NF4, Block: 64}, Shape: tensor.Shape{30, 20}})
+	a := CountingArena("act", Device)
+	x, y := a.New(tensor.BF16, 10, 20), a.New(tensor.BF16, 10, 30)
+	l := &Linear{W: w}
+	c.LinearForward(x, Tensor{}, []Proj{{L: l, Y: y}})
+	c.LinearBackward(x, x, Tensor{}, []ProjGrad{{L: l, DY: y}})
+	c.LinearBackward(Tensor{}, x, Tensor{}, []ProjGrad{{L: l, DY: y}}) // takes no product with W
+	if got := c.Cost; err != nil || got.Bytes != 2*2.5*600 || got.Linear != 2*2*10*600 {
+		t.Errorf("%+v, %v, want 600 codes made wide and multiplied twice", got, err)
+	}
+	c = NewCounter(tensor.F32, 7, Rates{Linear: 1})
+	c.LinearForward(x, Tensor{}, []Proj{{L: l, Y: y}})
+	if c.Cost.Bytes != 0 {
+		t.Errorf("on a CPU, which makes them wide in its caches: %v bytes", c.Cost.Bytes)
+	}
+}
+
 // A counting backend adds operations up as the formulas have them, and a device's weights in its own type.
 func TestCounter(t *testing.T) {
 	c := NewCounter(tensor.BF16, 7, Rates{})
@@ -87,7 +107,6 @@ func TestCounter(t *testing.T) {
 			}
 		}
 	}
-	c.Cost = Cost{}
 	q := &Attn{H: 3, Hkv: 3, D: 64, Docs: []int32{0, 10}, Q: a.New(tensor.BF16, 10, 3, 64)}
 	c.AttnForward(q)
 	if want := 3.0 * 55 * 4 * 64; c.Cost.Attention != want { // scores and values, two operations a multiply-add
