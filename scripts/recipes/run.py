@@ -2,14 +2,15 @@
 """Runs a table of training recipes on a real model and writes what each brings.
 
   run.py run GRID --longlora BIN --model DIR --train F.bin --eval F.bin --results results.jsonl [--work DIR] [--until S] [--only NAME…]
-         [--ruler TRIALS [--haystack FILE]]
+         [--ruler TRIALS [--haystack FILE]] [--merged]
   run.py scale GRID … as run, with --only NAME [--scales S…]
   run.py table results.jsonl
 
 GRID has a recipe a line: `NAME | SEEDS | train's flags [| train's flags of a second run that goes on from the first]`.
 A recipe is trained with each seed, judged by perplexity and passkey at several lengths, always under full attention, and
 appended to the results as one JSON line; what stands there already is not run again, so an interrupted grid goes on where it
-stopped. scale trains a recipe once and judges it merged by several `merge --scale`, 0.5, 0.75 and 1 if none are named. --ruler judges by the RULER-like tasks too, with so many trials a subtask, and runs again what stands there without them; the
+stopped. scale trains a recipe once and judges it merged by several `merge --scale`, 0.5, 0.75 and 1 if none are named. --merged judges a recipe once more as the checkpoint that merge makes of
+it: where frozen weights were held in fewer bits, that is another model than the one that was trained. --ruler judges by the RULER-like tasks too, with so many trials a subtask, and runs again what stands there without them; the
 table has their score by length where a result has it. --until ends it before a recipe that would likely pass so many seconds. Every figure of docs/quality.md comes from here."""
 import argparse, json, os, shlex, shutil, statistics, subprocess, sys, time
 
@@ -65,20 +66,30 @@ def scaled(a, phases, seed, work):
     """A recipe trained once, then judged merged by each scale."""
     adapter, seconds, loss = train(a, phases, seed, work)
     for s in a.scales:
-        out = os.path.join(work, f"scaled-{s}")
-        call(a.longlora, "merge", "--model", a.model, "--adapter", adapter, "--scale", s, "--out", out, "--json")
-        yield dict(scale=s), seconds, loss, judge(a, out)
-        shutil.rmtree(out)
+        yield dict(scale=s), seconds, loss, merged(a, adapter, s, work)
+
+
+def merged(a, adapter, scale, work):
+    """What eval gives of the checkpoint that merge makes."""
+    out = os.path.join(work, f"scaled-{scale}")
+    call(a.longlora, "merge", "--model", a.model, "--adapter", adapter, "--scale", scale, "--out", out, "--json")
+    judged = judge(a, out)
+    shutil.rmtree(out)
+    return judged
 
 
 def whole(a, phases, seed, work):
-    """A recipe trained and judged as it is; `base` is the model before any training."""
+    """A recipe trained and judged as it is, then merged where that is asked for; `base` is the model before any training."""
     adapter, seconds, loss = train(a, phases, seed, work) if phases != [["base"]] else (None, 0, None)
     yield {}, seconds, loss, judge(a, a.model, adapter)
+    if a.merged and adapter:
+        yield dict(scale="1"), seconds, loss, merged(a, adapter, "1", work)
 
 
 def run(a):
     done = set()
+    if a.merged:
+        a.scales.append("1")
     if os.path.exists(a.results):
         done = {(r["name"], r["seed"], json.dumps(r["flags"])) for r in map(json.loads, open(a.results))
                 if ("ruler" in r or not a.ruler) and r.get("scale") == a.scales[-1]}
@@ -160,7 +171,9 @@ def main():
         r.add_argument("--only", nargs="*", required=command == "scale")
         r.add_argument("--ruler", type=int, default=0, metavar="TRIALS")
         r.add_argument("--haystack")
-        r.set_defaults(do=run, each=each, scales=[None])
+        r.set_defaults(do=run, each=each, scales=[None], merged=False)
+        if each is whole:
+            r.add_argument("--merged", action="store_true")
     r.add_argument("--scales", nargs="+", default=["0.5", "0.75", "1"])
     t = sub.add_parser("table")
     t.add_argument("results")
