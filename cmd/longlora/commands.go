@@ -28,10 +28,8 @@ func command(use, short, long, example string, f func(c *cobra.Command, v *cli.V
 			if err != nil {
 				return err
 			}
-			for _, n := range v.Notes() {
-				if p := place(); p.Rank == 0 && !p.Launched { // who started it has said it
-					fmt.Fprintf(c.ErrOrStderr(), "note: %s\n", n)
-				}
+			if p := place(); p.Rank == 0 && !p.Launched { // who started it has said it
+				v.Say(func(note string) { fmt.Fprintf(c.ErrOrStderr(), "note: %s\n", note) })
 			}
 			err = proc.Intact(func() error { return f(c, v) })
 			var other *load.Meant

@@ -40,7 +40,8 @@ type Values struct {
 	source map[string]Source
 	file   string
 	notes  []string
-	used   map[string]bool // options whose values something has taken
+	say    func(note string) // nil: notes are kept until somebody asks
+	used   map[string]bool   // options whose values something has taken
 }
 
 // option is the declaration of an option of the command.
@@ -115,7 +116,7 @@ func (v *Values) sayFile() {
 		}
 	})
 	if len(set) > 0 {
-		v.notes = append(v.notes, fmt.Sprintf("%s of this folder sets %s", v.file, strings.Join(set, ", ")))
+		v.note("%s of this folder sets %s", v.file, strings.Join(set, ", "))
 	}
 }
 
@@ -136,7 +137,7 @@ func (v *Values) sayVariables() {
 			if option != "" {
 				meant = question("", envName(option))
 			}
-			v.notes = append(v.notes, fmt.Sprintf("%.100s is no option's variable and has no effect%s", name, meant))
+			v.note("%.100s is no option's variable and has no effect%s", name, meant)
 		}
 	}
 }
@@ -157,6 +158,15 @@ func (v *Values) by(name string) string {
 	return strings.TrimSuffix(v.where(name), ":")
 }
 
+// shown is an option with its value, as it was given.
+func (v *Values) shown(name string) string {
+	between := " "
+	if v.source[name] == Env {
+		between = "="
+	}
+	return v.where(name) + between + strings.Join(parts(v.fs.Lookup(name)), ",")
+}
+
 // fromFile gives an option the file's value. One that this command does not take but another one does, as a shared file
 // may have it, leaves the default and a note.
 func (v *Values) fromFile(f *pflag.Flag, g given) error {
@@ -174,8 +184,7 @@ func (v *Values) fromFile(f *pflag.Flag, g given) error {
 	if d := strings.Trim(f.DefValue, "[]"); d != "" && d != "0" {
 		what = "is " + d
 	}
-	v.notes = append(v.notes, fmt.Sprintf("%s: %s: %s is for other commands; here --%s %s", v.file, f.Name, g.text, f.Name,
-		what))
+	v.note("%s: %s: %s is for other commands; here --%s %s", v.file, f.Name, g.text, f.Name, what)
 	return nil
 }
 
@@ -253,8 +262,23 @@ func keep(f *pflag.Flag) (undo func()) {
 	return func() { _ = f.Value.Set(old) }
 }
 
-// Notes are what to tell of the values of a shared file that this command does not take.
+// Notes are what is to be told of values that are not used as they were given.
 func (v *Values) Notes() []string { return v.notes }
+
+// Say tells the notes that there are, and from now on each as it comes up.
+func (v *Values) Say(say func(note string)) {
+	for _, n := range v.notes {
+		say(n)
+	}
+	v.say = say
+}
+
+func (v *Values) note(format string, args ...any) {
+	n := fmt.Sprintf(format, args...)
+	if v.notes = append(v.notes, n); v.say != nil {
+		v.say(n)
+	}
+}
 
 // environment reads the options' variables.
 var environment = func() *viper.Viper {
@@ -320,7 +344,7 @@ func (v *Values) Given(name string) bool { return v.source[name] >= File }
 func (v *Values) InFile(name string) bool { return v.source[name] == File }
 
 // Exclusive keeps the one of two options that exclude each other that the stronger source gives; both in one source
-// are an error. The other goes back to its default.
+// are an error. The other goes back to its default, and a note says so.
 func (v *Values) Exclusive(a, b string) error {
 	sa, sb := v.source[a], v.source[b]
 	if sa < File || sb < File {
@@ -329,11 +353,14 @@ func (v *Values) Exclusive(a, b string) error {
 	if sa == sb {
 		return errs.Usagef("%s and %s exclude each other; give one", v.by(a), v.by(b))
 	}
-	weak := a
+	weak, strong := a, b
 	if sa > sb {
-		weak = b
+		weak, strong = b, a
 	}
 	f := v.fs.Lookup(weak)
+	if f.Value.String() != f.DefValue {
+		v.note("%s is left out: %s excludes it", v.shown(weak), v.shown(strong))
+	}
 	v.source[weak] = Default
 	if sv, ok := f.Value.(pflag.SliceValue); ok { // the lists that exclude others are empty by default
 		return sv.Replace(nil)

@@ -134,16 +134,25 @@ func TestExclusiveValues(t *testing.T) {
 		file string
 		args []string
 		want string // "": exit 2
+		note string
 	}{
-		{"rope-factor: 4\n", []string{"--rope=none"}, "none 0 lora"},
-		{"rope: none\n", []string{"--rope-factor=4"}, "auto 4 lora"},
-		{"rope: none\nrope-factor: 4\n", nil, ""},
-		{"", []string{"--rope=none", "--rope-factor=4"}, ""},
-		{"adapter: run\n", []string{"--tune=full"}, "auto 0 full"},
-		{"tune: full\n", []string{"--adapter=run"}, "auto 0 lora run"},
-		{"tune: full\nadapter: run\n", nil, ""},
+		{"rope-factor: 4\n", []string{"--rope=none"}, "none 0 lora", "longlora.yaml: rope-factor: 4 is left out: --rope none excludes it"},
+		{"rope: none\n", []string{"--rope-factor=4"}, "auto 4 lora", "longlora.yaml: rope: none is left out: --rope-factor 4 excludes it"},
+		{"rope: none\nrope-factor: 4\n", nil, "", ""},
+		{"", []string{"--rope=none", "--rope-factor=4"}, "", ""},
+		{"eval-fraction: 0\n", []string{"--eval-data=v.txt"}, "auto 0 lora", ""},
+		{"adapter: run\n", []string{"--tune=full"}, "auto 0 full", "longlora.yaml: adapter: run is left out: --tune full excludes it"},
+		{"tune: full\n", []string{"--adapter=run"}, "auto 0 lora run", "longlora.yaml: tune: full is left out: --adapter run excludes it"},
+		{"tune: full\nadapter: run\n", nil, "", ""},
+		{"weights: nf4\n", []string{"--tune=full"}, "auto 0 full", "longlora.yaml: weights: nf4 is left out: --tune full excludes it"},
+		{"tune: full\n", []string{"--weights=fp8"}, "auto 0 lora", "longlora.yaml: tune: full is left out: --weights fp8 excludes it"},
+		{"full-last: 0.5\n", []string{"--attn=full"}, "auto 0 lora", "longlora.yaml: full-last: 0.5 is left out: --attn full excludes it"},
+		{"eval-data: [v.txt, w.txt]\n", []string{"--eval-fraction=0.5"}, "auto 0 lora", "longlora.yaml: eval-data: v.txt,w.txt is left out: --eval-fraction 0.5 excludes it"},
 	} {
-		o, _, err := load(t, least+c.file, c.args...)
+		o, v, err := load(t, least+c.file, c.args...)
+		if notes := strings.Join(v.Notes()[1:], "; "); err == nil && notes != c.note { // after the one that says there is a file
+			t.Errorf("%q %q: notes %q, want %q", c.file, c.args, notes, c.note)
+		}
 		got := strings.TrimSpace(fmt.Sprint(o.Positions.Rope, " ", o.Positions.Factor, " ", o.Tune, " ", o.Adapter))
 		if (err != nil) != (c.want == "") || err == nil && got != c.want || err != nil && errs.Code(err) != 2 {
 			t.Errorf("%q %q: %s, %v; want %s", c.file, c.args, got, err, c.want)

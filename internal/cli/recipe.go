@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"fmt"
 	"math"
 	"slices"
 	"time"
@@ -96,8 +95,8 @@ func (v *Values) cook() error {
 		if v.truth("rslora") {
 			by = math.Sqrt(by)
 		}
-		v.notes = append(v.notes, fmt.Sprintf("--alpha is %v, the recipe's: with --rank %d the scale is %.4g",
-			v.real("alpha"), v.whole("rank"), v.real("alpha")/by))
+		v.note("--alpha is %v, the recipe's: with --rank %d the scale is %.4g", v.real("alpha"), v.whole("rank"),
+			v.real("alpha")/by)
 	}
 	return nil
 }
