@@ -33,6 +33,7 @@ type Group struct {
 	conns      []net.Conn // by rank; nil for the own one
 	temps      [][]byte   // by rank: what came of a piece that is being summed up
 	traffic    Traffic
+	chain      int // ranks that divide a row; 0 is one
 
 	mu      sync.Mutex
 	fault   error
@@ -56,10 +57,10 @@ func (g *Group) Size() int {
 	return g.size
 }
 
-// Block is the part of n things in a row that is this rank's: the things from lo up to hi. The ranks' parts follow each
-// other and differ by at most one.
+// Block is the part of n things in a row that is this rank's chain's: the things from lo up to hi. The chains' parts
+// follow each other and differ by at most one. Without chains each rank is one.
 func (g *Group) Block(n int) (lo, hi int) {
-	r, p := g.Rank(), g.Size()
+	r, p := g.Rank()/g.Divided(), g.Size()/g.Divided()
 	return r * n / p, (r + 1) * n / p
 }
 

@@ -20,7 +20,7 @@ var places = []struct {
 }{
 	{dir: "internal/ops", ext: []string{".go"}, besides: map[string]string{
 		"ops": "what a backend is", "card": "what a device is", "tensor": "what an operation takes", "weight": "a matrix that it reads", "counter": "the backend that counts",
-		"drop": "the hash that dropout is, of linear"}},
+		"drop": "the hash that dropout is, of linear", "link": "what a rank gives its neighbours"}},
 	{dir: "internal/ops/cpu", ext: []string{".go"}, besides: map[string]string{"cpu": "the backend", "pool": "its threads"}},
 	{dir: "internal/ops/cuda", ext: []string{".go"}, besides: map[string]string{
 		"cuda": "what every build has", "stub": "what a build without CUDA has", "backend": "the backend", "memory": "its memory",

@@ -89,8 +89,14 @@ func (r *Runner) backwardAttn(l int, p *pass, s *saved, dx ops.Tensor) {
 	y := &m.Layers[l]
 	dq := p.dq.Rows(0, n)
 	k, v := r.ownKV(l, p, s)
+	if p.g.divided() { // keys and values go again
+		p.store.settle()
+	}
 	if m.Has(QNorm) && r.KeepOf(l, m.L) <= KeepAttn { // else they were made just now
 		r.place(l, p, s, k)
+	}
+	if p.g.divided() {
+		p.store.keep(l, p.at, k, v)
 	}
 	wk, wv, k0 := p.store.window(l, p.at, k, v)
 	wdk, wdv := p.store.grads(l, p.at)
@@ -106,6 +112,9 @@ func (r *Runner) backwardAttn(l int, p *pass, s *saved, dx ops.Tensor) {
 	if b.Act() == tensor.F32 {
 		r.turn(l, p, dk, dk, true)
 	} else { // the layer's own keys and values are not wanted any more
+		if p.g.divided() {
+			p.store.settle()
+		}
 		ak, av := s.k.Rows(0, n), s.v.Rows(0, n)
 		if m.Has(KNorm) {
 			ak = p.kn.Rows(0, n)

@@ -40,6 +40,8 @@ func (b *Batch) Fits(v int) error {
 type geometry struct {
 	n, t  int // tokens of the sequence, of a tile
 	docs  []int32
+	cuts  []int    // where tiles begin, and n, where ranks have one each; nil: every t tokens
+	own   int      // then this rank's tile
 	worst bool     // halos as long as any cuts could make them
 	grows bool     // a sequence that is appended to: see Session
 	ways  []*reach // of attending, that layers have
@@ -47,10 +49,23 @@ type geometry struct {
 }
 
 // tiles is the number of tiles.
-func (g *geometry) tiles() int { return (g.n + g.t - 1) / g.t }
+func (g *geometry) tiles() int {
+	if g.cuts != nil {
+		return len(g.cuts) - 1
+	}
+	return (g.n + g.t - 1) / g.t
+}
 
 // tile is the interval of tile i.
-func (g *geometry) tile(i int) (t0, t1 int) { return i * g.t, min((i+1)*g.t, g.n) }
+func (g *geometry) tile(i int) (t0, t1 int) {
+	if g.cuts != nil {
+		return g.cuts[i], g.cuts[i+1]
+	}
+	return i * g.t, min((i+1)*g.t, g.n)
+}
+
+// divided reports whether the tiles are those of ranks.
+func (g *geometry) divided() bool { return g.cuts != nil }
 
 // doc is the document that token t lies in.
 func (g *geometry) doc(t int) (lo, hi int) {

@@ -172,7 +172,7 @@ func TestStoreKeepsAndOwes(t *testing.T) {
 			return a
 		}
 		act := arena(ops.Device)
-		s := newStore(b, g, heads{d.Hkv, d.D}, act, arena(ops.Host), true)
+		s := newStore(b, g, heads{d.Hkv, d.D}, nil, act, arena(ops.Host), true)
 		k, v := act.New(b.Act(), g.t, d.Hkv, d.D), act.New(b.Act(), g.t, d.Hkv, d.D)
 		y := func(i int) at {
 			t0, t1 := g.tile(i)

@@ -44,7 +44,10 @@ type reach struct {
 func newReach(g *geometry, spec s2attn.Spec, runs []headRun) *reach {
 	x := &reach{g: g, spec: spec, runs: runs}
 	for i := range g.tiles() + 1 {
-		t0 := min(i*g.t, g.n)
+		t0 := g.n
+		if i < g.tiles() {
+			t0, _ = g.tile(i)
+		}
 		row := make([]span, len(runs))
 		for r, run := range runs {
 			row[r] = span{x.haloLo(t0, run), t0}
@@ -55,8 +58,11 @@ func newReach(g *geometry, spec s2attn.Spec, runs []headRun) *reach {
 }
 
 // dense reports whether every key and value of the sequence is kept in one buffer a layer: under full attention a
-// tile's halo is all that came before. A sequence that grows is short of nothing but time.
-func (x *reach) dense() bool { return x.g.grows || x.spec.Whole() && x.g.tiles() > 1 }
+// tile's halo is all that came before. A sequence that grows is short of nothing but time. Of one that ranks divide a
+// rank has the halo of the layer that it works on.
+func (x *reach) dense() bool {
+	return x.g.grows || x.spec.Whole() && x.g.tiles() > 1 && !x.g.divided()
+}
 
 // haloLo is the first token that queries from t on still need for a run of heads: the first that t sees. Starts never
 // decrease along the sequence, so what a query at t needs covers every later one.
@@ -65,8 +71,11 @@ func (x *reach) haloLo(t int, r headRun) int {
 	if t == 0 || t >= g.n {
 		return t
 	}
-	if g.worst && !x.spec.Whole() {
+	switch {
+	case g.worst && !x.spec.Whole():
 		return max(0, t-(x.spec.Reach()-1))
+	case g.worst && g.divided():
+		return 0
 	}
 	d0, d1 := g.doc(t)
 	lo := t
@@ -114,10 +123,13 @@ func (x *reach) longest(run int) int {
 
 // window is the most keys that any tile's attention reads: its own and its longest halo.
 func (x *reach) window() int {
-	w := 0
+	w, longest := 0, 0
 	for i := range x.g.tiles() {
 		t0, t1 := x.g.tile(i)
-		w = max(w, t1-t0+x.halo(i))
+		w, longest = max(w, t1-t0+x.halo(i)), max(longest, x.halo(i))
+	}
+	if x.g.divided() && !x.spec.Whole() { // of a shorter sequence another span may be the longest
+		w = x.g.t + longest
 	}
 	return w
 }

@@ -75,7 +75,7 @@ func (r *Runner) newPass(b *Batch, g *geometry, backward bool) *pass {
 	if work == 0 {
 		p.work = ops.Tensor{}
 	}
-	p.store = newStore(r.B, g, heads{m.Hkv, m.D}, a, r.Host, backward)
+	p.store = newStore(r.B, g, heads{m.Hkv, m.D}, r.Division.Link, a, r.Host, backward)
 	wide := rows
 	if backward && r.KeepOf(m.L-1, m.L) == KeepAll {
 		wide = t

@@ -23,6 +23,7 @@ type Runner struct {
 	Spec      s2attn.Spec // of layers without a window
 	Act, Host *ops.Arena  // Host is for halos and moved activations
 	Worst     bool        // take memory for the longest halos that any cuts could make
+	Division  Division    // of every sequence among ranks
 
 	inv        ops.Tensor // (D/2) float32
 	ropeScale  float32
@@ -68,18 +69,25 @@ func (r *Runner) stopped() bool {
 	}
 }
 
-func (r *Runner) geometry(b *Batch) *geometry {
+func (r *Runner) geometry(b *Batch, backward bool) *geometry {
 	g := &geometry{n: b.N(), t: r.Tile, docs: b.Docs, worst: r.Worst}
 	if r.Spec.Mode == s2attn.Roll && g.tiles() > 1 {
 		panic("model: roll runs as one tile")
 	}
+	if r.Division.over() {
+		g.divide(r.Division, r.M.Desc, r.Spec, backward)
+	}
 	return g.attend(r.M.Desc, r.Spec)
 }
 
-// frame takes a pass's memory and gives it back when done.
+// frame takes a pass's memory and gives it back when done. A rank that a short sequence has no token for does nothing.
 func (r *Runner) frame(b *Batch, backward bool, f func(p *pass)) {
+	if b.N() <= r.Division.Rank {
+		return
+	}
 	ma, mh := r.Act.Mark(), r.Host.Mark()
-	f(r.newPass(b, r.geometry(b), backward))
+	p := r.newPass(b, r.geometry(b, backward), backward)
+	f(p)
 	r.Act.Release(ma)
 	r.Host.Release(mh)
 }
@@ -87,6 +95,14 @@ func (r *Runner) frame(b *Batch, backward bool, f func(p *pass)) {
 // Size takes and gives back what Step, or Score without backward, takes from the arenas: counting ones then know it.
 // All memory of a sequence is taken before its first tile.
 func (r *Runner) Size(b *Batch, backward bool) { r.frame(b, backward, func(*pass) {}) }
+
+// cells is a step's: of all tiles, or of this rank's.
+func (p *pass) cells() iter.Seq[cell] {
+	if p.g.divided() {
+		return cellsOf(p.g.own, p.r.M.L)
+	}
+	return stepCells(p.g.tiles(), p.r.M.L)
+}
 
 // MovedBytes is how much of the host arena's peak is for moved activations, in bytes.
 func (r *Runner) MovedBytes() int64 { return r.movedBytes }
@@ -96,7 +112,8 @@ func (r *Runner) MovedBytes() int64 { return r.movedBytes }
 func (r *Runner) Step(b *Batch, scale float32) {
 	r.frame(b, true, func(p *pass) {
 		p.scale = scale
-		r.run(p, stepCells(p.g.tiles(), r.M.L))
+		r.run(p, p.cells())
+		p.store.finish()
 	})
 }
 
@@ -132,7 +149,7 @@ func (r *Runner) run(p *pass, cells iter.Seq[cell]) {
 
 // enterTile starts a tile's way forward with the embedding.
 func (r *Runner) enterTile(p *pass, c cell) {
-	p.fill = c.phase != keeping
+	p.fill = c.phase != keeping || p.g.divided()
 	if c.tile != appended {
 		t0, t1 := p.g.tile(c.tile)
 		p.enter(at{c.tile, t0, t1})
@@ -144,7 +161,7 @@ func (r *Runner) enterTile(p *pass, c cell) {
 	}
 	r.B.EmbedForward(x.Rows(0, p.n()), r.M.Embed, p.ids.Rows(0, p.n()))
 	r.by(x.Rows(0, p.n()), r.embedBy())
-	if c.phase == keeping {
+	if c.phase == keeping && !p.g.divided() { // whose neighbour is far from it
 		p.store.aheadOwed(r.M.L-1, p.at)
 	}
 }
@@ -210,6 +227,7 @@ func (r *Runner) keepingCell(p *pass, l int) {
 // headBackward adds the tile's loss and leaves the gradient of the last layer's output in dx.
 func (r *Runner) headBackward(p *pass) {
 	b, m, n := r.B, r.M, p.n()
+	p.store.turn(p.at)
 	x, nf, dn, dx := p.x0.Rows(0, n), p.norm.Rows(0, n), p.dn.Rows(0, n), p.dx.Rows(0, n)
 	rstd := p.rstd.Rows(0, n*m.stats(FinalNorm))
 	r.last(nf, rstd, x)
@@ -245,7 +263,8 @@ func (r *Runner) Loss() (float64, error) {
 	return v, err
 }
 
-// Score runs the sequence forward and returns -log p of every target, 0 where Targets is -1. (N) float32
+// Score runs the sequence forward and returns -log p of every target, 0 where Targets is -1, and where another rank
+// scores it. (N) float32
 func (r *Runner) Score(b *Batch) ([]float32, error) {
 	if err := b.Fits(r.M.V); err != nil {
 		return nil, err
@@ -253,7 +272,12 @@ func (r *Runner) Score(b *Batch) ([]float32, error) {
 	out := make([]float32, b.N())
 	var err error
 	r.frame(b, false, func(p *pass) {
-		for i := 0; i < p.g.tiles() && err == nil && !r.stopped(); i++ {
+		defer p.store.finish()
+		first, end := 0, p.g.tiles()
+		if p.g.divided() {
+			first, end = p.g.own, p.g.own+1
+		}
+		for i := first; i < end && err == nil && !r.stopped(); i++ {
 			r.run(p, rowCells(i, r.M.L, false))
 			n := p.n()
 			x := p.stream(r.M.L).Rows(0, n)

@@ -21,10 +21,10 @@ type store struct {
 	win    kv        // the window of one tile: k, v act, dk, dv float32, (W,Hkv,D)
 	stage  []kv      // [run]: dk, dv as transport.owed brings them, with room for any layer's
 
-	kept, gone      ops.Ticket // the last copies of what is kept, and of what is owed to earlier tiles
-	haloOf, owedTo  place      // whose halo the window has, and whose debt is in stage
-	haloIn, stageIn ops.Ticket // the last copies into the window, and into stage
-	whole           bool       // the window has the tile's own keys and values too
+	kept, gone      ticket // the last copies of what is kept, and of what is owed to earlier tiles
+	haloOf, owedTo  place  // whose halo the window has, and whose debt is in stage
+	haloIn, stageIn ticket // the last copies into the window, and into stage
+	whole           bool   // the window has the tile's own keys and values too
 }
 
 // place is a layer of a tile; tiles count from 1 here, so that the zero place is none.
@@ -33,7 +33,7 @@ type place struct{ layer, tile int }
 func placeOf(layer int, y at) place { return place{layer, y.i + 1} }
 
 // newStore takes what the geometry needs; with backward it has room for gradients too.
-func newStore(b ops.Backend, g *geometry, h heads, act, host *ops.Arena, backward bool) *store {
+func newStore(b ops.Backend, g *geometry, h heads, link ops.Link, act, host *ops.Arena, backward bool) *store {
 	s := &store{heads: h, b: b, g: g, dense: make([]kv, len(g.reach))}
 	w := 0
 	for _, x := range g.ways {
@@ -53,7 +53,11 @@ func newStore(b ops.Backend, g *geometry, h heads, act, host *ops.Arena, backwar
 		return s
 	}
 	s.win.k, s.win.v = act.New(b.Act(), w, h.hkv, h.d), act.New(b.Act(), w, h.hkv, h.d)
-	s.travel = newHostMemory(b, g, h, host, backward)
+	if g.divided() {
+		s.travel = newChain(b, g, h, link, act, backward)
+	} else {
+		s.travel = newHostMemory(b, g, h, host, backward)
+	}
 	if backward {
 		for _, n := range s.stageSizes() {
 			s.stage = append(s.stage, kv{dk: act.New(tensor.F32, n), dv: act.New(tensor.F32, n)})
@@ -105,13 +109,34 @@ func (s *store) keep(layer int, y at, k, v ops.Tensor) {
 	if s.g.reach[layer].dense() || y.i+1 >= s.g.tiles() {
 		return
 	}
-	if t := s.travel.keep(layer, y, k, v); t.N > 0 {
+	if t := s.travel.keep(layer, y, k, v); t.some() {
 		s.kept = t
 	}
 }
 
 // settle makes sure that what was kept last can be overwritten.
-func (s *store) settle() { s.b.Wait(s.kept) }
+func (s *store) settle() { s.wait(s.kept) }
+
+func (s *store) wait(t ticket) {
+	if t.some() {
+		s.travel.wait(t)
+	}
+}
+
+// turn begins the way back of tile y.
+func (s *store) turn(y at) {
+	if s.travel != nil {
+		s.travel.turn()
+		s.aheadOwed(len(s.g.reach)-1, y)
+	}
+}
+
+// finish ends all copies, so that the memory can be used for something else.
+func (s *store) finish() {
+	if s.travel != nil {
+		s.travel.finish(s.win, s.stage)
+	}
+}
 
 // ahead begins to fetch the halo of tile y in a layer, now that the window is not wanted any more.
 func (s *store) ahead(layer int, y at) {
@@ -137,14 +162,16 @@ func (s *store) window(layer int, y at, k, v ops.Tensor) (wk, wv ops.Tensor, k0 
 		return k, v, y.t0
 	}
 	s.ahead(layer, y)
-	s.b.Wait(s.haloIn)
+	s.wait(s.haloIn)
 	if !s.whole {
+		s.travel.come(layer, y, s.win.k, s.win.v)
 		wide := s.hkv * s.d
 		own := ops.Block{DstOff: halo * wide, DstStride: wide, SrcStride: wide, Rows: n, Cols: wide}
 		s.b.CopyRows(s.win.k, k, own)
 		s.b.CopyRows(s.win.v, v, own)
 		s.whole = true
 	}
+	s.travel.pass(layer, y, s.win.k, s.win.v, y.t0-halo)
 	return s.win.k.Rows(0, halo+n), s.win.v.Rows(0, halo+n), y.t0 - halo
 }
 
@@ -154,7 +181,7 @@ func (s *store) aheadOwed(layer int, y at) {
 		return
 	}
 	s.owedTo = placeOf(layer, y)
-	if t := s.travel.owed(layer, y, s.stage); t.N > 0 {
+	if t := s.travel.owed(layer, y, s.stage); t.some() {
 		s.stageIn = t
 	}
 }
@@ -168,7 +195,7 @@ func (s *store) grads(layer int, y at) (dk, dv ops.Tensor) {
 	}
 	k0 := t0 - x.halo(y.i)
 	dk, dv = s.win.dk.Rows(0, t1-k0), s.win.dv.Rows(0, t1-k0)
-	s.b.Wait(s.gone)
+	s.wait(s.gone)
 	stale := dk.Dim(0)
 	if y.i+1 == s.g.tiles() {
 		stale = t0 - k0
@@ -177,7 +204,7 @@ func (s *store) grads(layer int, y at) (dk, dv ops.Tensor) {
 	s.b.Zero(dv.Rows(0, stale))
 	if y.i+1 < s.g.tiles() {
 		s.aheadOwed(layer, y)
-		s.b.Wait(s.stageIn)
+		s.wait(s.stageIn)
 		for r, run := range x.runs {
 			debt := x.owed(y.i, r)
 			c := s.unpack(run, debt.lo-k0, 0, debt.n())
@@ -194,7 +221,7 @@ func (s *store) owe(layer int, y at, dk, dv ops.Tensor) {
 	if s.g.reach[layer].dense() || y.i == 0 {
 		return
 	}
-	if t := s.travel.owe(layer, y, dk, dv); t.N > 0 {
+	if t := s.travel.owe(layer, y, dk, dv); t.some() {
 		s.gone = t
 	}
 }

@@ -7,18 +7,38 @@ import (
 
 // transport is how halos travel from the tiles that make them to those that need them (halo.go says which tokens those
 // are), and the gradients that are owed for them back. k, v, dk and dv are rows of tokens, all heads wide. A call
-// begins copies; they are done when its ticket's is, the zero ticket's where there was nothing to copy.
+// begins copies; they are done when its ticket's are, the zero ticket's where there was nothing to copy.
 type transport interface {
 	// keep takes what later tiles need of the keys and values of tile y. k, v (T,Hkv,D) act
-	keep(layer int, y at, k, v ops.Tensor) ops.Ticket
-	// halo brings tile y's halo into the first rows of k and v (≥ halo,Hkv,D) act, the tokens up to the tile's first.
-	halo(layer int, y at, k, v ops.Tensor) ops.Ticket
+	keep(layer int, y at, k, v ops.Tensor) ticket
+	// halo brings tile y's halo for the first rows of k and v (≥ halo,Hkv,D) act, the tokens up to the tile's first. It is
+	// there after wait and come.
+	halo(layer int, y at, k, v ops.Tensor) ticket
+	// come puts a halo that halo brought into its rows.
+	come(layer int, y at, k, v ops.Tensor)
+	// pass says that k and v (≥ halo+T,Hkv,D) act hold tile y's halo and its own, from token k0 on.
+	pass(layer int, y at, k, v ops.Tensor, k0 int)
 	// owe takes the gradients of tile y's halo, the first rows of dk and dv (≥ halo,Hkv,D) float32, for the tiles before
 	// it. They stand in the place of what later tiles owed those.
-	owe(layer int, y at, dk, dv ops.Tensor) ops.Ticket
+	owe(layer int, y at, dk, dv ops.Tensor) ticket
 	// owed brings what later tiles owe tile y and those before it: run r's into to[r], (tokens·heads·D) float32.
-	owed(layer int, y at, to []kv) ops.Ticket
+	owed(layer int, y at, to []kv) ticket
+	// wait holds operations up until a ticket's copies are done.
+	wait(t ticket)
+	// turn says that a tile goes back from here.
+	turn()
+	// finish ends all copies; win and stage are room for what is still to come.
+	finish(win kv, stage []kv)
 }
+
+// ticket is of copies to and from host memory, or between ranks.
+type ticket struct {
+	copy ops.Ticket
+	hop  ops.Passage
+}
+
+// some reports whether there was anything to copy.
+func (t ticket) some() bool { return t != ticket{} }
 
 // kv are keys and values, or their gradients.
 type kv struct{ k, v, dk, dv ops.Tensor }
@@ -99,56 +119,65 @@ func (x *reach) slots() [][]int {
 }
 
 // keep implements transport.
-func (m *hostMemory) keep(layer int, y at, k, v ops.Tensor) (t ops.Ticket) {
+func (m *hostMemory) keep(layer int, y at, k, v ops.Tensor) (t ticket) {
 	x := m.g.reach[layer]
 	for r, run := range x.runs {
 		if s, to := x.keeps(y.i, r), m.runs[layer][r]; s.n() > 0 {
 			c := m.pack(run, m.slots[x][y.i][r], s.lo-y.t0, s.n())
 			m.b.Send(to.k, k, c)
-			t = m.b.Send(to.v, v, c)
+			t.copy = m.b.Send(to.v, v, c)
 		}
 	}
 	return t
 }
 
 // halo implements transport. Kept tokens up to the tile's first end where its own begin.
-func (m *hostMemory) halo(layer int, y at, k, v ops.Tensor) (t ops.Ticket) {
+func (m *hostMemory) halo(layer int, y at, k, v ops.Tensor) (t ticket) {
 	x := m.g.reach[layer]
 	k0 := y.t0 - x.halo(y.i)
 	for r, run := range x.runs {
 		if s, from := x.needs(y.i, r), m.runs[layer][r]; s.n() > 0 {
 			c := m.unpack(run, s.lo-k0, m.slots[x][y.i][r]-s.n(), s.n())
 			m.b.Fetch(k, from.k, c)
-			t = m.b.Fetch(v, from.v, c)
+			t.copy = m.b.Fetch(v, from.v, c)
 		}
 	}
 	return t
 }
 
 // owe implements transport.
-func (m *hostMemory) owe(layer int, y at, dk, dv ops.Tensor) (t ops.Ticket) {
+func (m *hostMemory) owe(layer int, y at, dk, dv ops.Tensor) (t ticket) {
 	x := m.g.reach[layer]
 	k0 := y.t0 - x.halo(y.i)
 	for r, run := range x.runs {
 		if s, to := x.needs(y.i, r), m.runs[layer][r]; s.n() > 0 {
 			c := m.pack(run, 0, s.lo-k0, s.n())
 			m.b.Send(to.dk, dk, c)
-			t = m.b.Send(to.dv, dv, c)
+			t.copy = m.b.Send(to.dv, dv, c)
 		}
 	}
 	return t
 }
 
 // owed implements transport.
-func (m *hostMemory) owed(layer int, y at, to []kv) (t ops.Ticket) {
+func (m *hostMemory) owed(layer int, y at, to []kv) (t ticket) {
 	x := m.g.reach[layer]
 	for r := range x.runs {
 		if n := x.owed(y.i, r).n(); n > 0 {
 			debt := m.runs[layer][r]
 			dk, dv := debt.dk.Rows(0, n), debt.dv.Rows(0, n)
 			m.b.Fetch(to[r].dk.Rows(0, dk.Elems()), dk, ops.Whole(dk))
-			t = m.b.Fetch(to[r].dv.Rows(0, dv.Elems()), dv, ops.Whole(dv))
+			t.copy = m.b.Fetch(to[r].dv.Rows(0, dv.Elems()), dv, ops.Whole(dv))
 		}
 	}
 	return t
 }
+
+// come, pass, turn and finish implement transport: halos come into their rows, and the backend waits for its copies.
+func (m *hostMemory) come(int, at, ops.Tensor, ops.Tensor)      {}
+func (m *hostMemory) pass(int, at, ops.Tensor, ops.Tensor, int) {}
+func (m *hostMemory) turn()                                     {}
+func (m *hostMemory) finish(kv, []kv)                           {}
+
+// wait implements transport.
+func (m *hostMemory) wait(t ticket) { m.b.Wait(t.copy) }

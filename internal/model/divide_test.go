@@ -1,0 +1,189 @@
+package model_test
+
+import (
+	"math"
+	"slices"
+	"sync"
+	"testing"
+
+	"longlora/internal/dist"
+	"longlora/internal/load"
+	"longlora/internal/model"
+	"longlora/internal/ops"
+	"longlora/internal/ops/cpu"
+	"longlora/internal/s2attn"
+	"longlora/internal/testkit"
+)
+
+// together has a chain of so many ranks do a step, and then score the first batch: what all add up to.
+func together(t *testing.T, size int, d model.Desc, tr model.Train, spec s2attn.Spec, tl model.Tiling, worst bool, batches ...*model.Batch) (loss float64,
+	grads [][]float32, nll []float32) {
+	t.Helper()
+	type part struct {
+		r  *model.Runner
+		ps *model.Params
+		c  *dist.Chain
+	}
+	var parts []part
+	for rank, g := range dist.InProcess(size) {
+		r, ps := setUp(t, d, tr, spec, tl)
+		if err := g.Divide(size); err != nil {
+			t.Fatal(err)
+		}
+		c := g.NewChain(cpu.New(1))
+		r.Worst, r.Division = worst, model.Division{Rank: rank, Size: size, Link: c}
+		parts = append(parts, part{r, ps, c})
+	}
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	for _, p := range parts {
+		wg.Go(func() {
+			l, g := step(t, p.r, p.ps, 1, batches...)
+			s, err := p.r.Score(batches[0])
+			p.c.Close()
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				t.Error(err)
+			}
+			loss += l
+			if grads == nil {
+				grads, nll = g, s
+				return
+			}
+			for i := range g {
+				for j := range g[i] {
+					grads[i][j] += g[i][j]
+				}
+			}
+			for j := range s {
+				nll[j] += s[j]
+			}
+		})
+	}
+	wg.Wait()
+	return loss, grads, nll
+}
+
+// However many ranks divide a sequence, they add up to what one does: loss, every gradient, every score; with cuts, windows,
+// odd lengths, spans shorter than a segment and than one token a rank, whatever is kept, and under full attention.
+func TestDividedIsOne(t *testing.T) {
+	split := func(g int) s2attn.Spec { return s2attn.Spec{Mode: s2attn.Split, Group: g} }
+	full := s2attn.Spec{Mode: s2attn.Full}
+	windows, one, many, deep := small, small, small, small
+	windows.Windows = []int{7, 0}
+	one.Hkv, many.Hkv = 1, 4
+	deep.L, deep.Windows = 4, []int{1, 9, 0, 1} // the first layer and the last one need nothing
+	type kase struct {
+		name string
+		d    model.Desc
+		spec s2attn.Spec
+		keep model.Keep
+		docs []int
+	}
+	cases := []kase{
+		{"whole groups", small, split(8), model.KeepAll, []int{48}},
+		{"odd lengths", many, split(9), model.KeepAttn, []int{47}},
+		{"one head for all", one, split(9), model.KeepOut, []int{41}},
+		{"segments longer than spans", small, split(30), model.KeepInput, []int{43}},
+		{"cuts", small, split(9), model.KeepAttn, []int{1, 13, 20, 7}},
+		{"windows", windows, split(9), model.KeepInput, []int{30, 11}},
+		{"only inner layers", deep, s2attn.Spec{Mode: s2attn.Full}, model.KeepAttn, []int{40}},
+		{"only windows", deep, split(40), model.KeepAll, []int{40}},
+		{"full", small, full, model.KeepAll, []int{45}},
+		{"full, made again", many, full, model.KeepInput, []int{45}},
+		{"full, cuts", small, full, model.KeepOut, []int{5, 21, 19}},
+		{"full, windows", windows, full, model.KeepAttn, []int{44}},
+		{"three tokens", small, split(2), model.KeepAll, []int{3}},
+		{"one token after another", small, full, model.KeepInput, []int{1, 1, 2}},
+	}
+	for name, d := range families() {
+		cases = append(cases, kase{name, d, split(9), model.KeepAttn, []int{13, 28}}, kase{name + ", full", d, full, model.KeepInput, []int{41}})
+	}
+	for i, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			drop := 0.2 * float64(i%2)
+			tr := adapted(c.d, drop)
+			if i%3 == 0 {
+				tr = model.Train{Full: true}
+			}
+			var batches []*model.Batch
+			n := 0
+			for k := range 2 { // two micro-batches, one after the other
+				b := randomBatch(uint64(i+10*k), c.d.V, tr.Drop > 0, c.docs...)
+				b.Targets[0] = 1
+				batches, n = append(batches, b), len(b.IDs)
+			}
+			tl := model.Tiling{Tile: n, Keep: c.keep, MLPRows: 6, HeadRows: 5}
+			r, ps := setUp(t, c.d, tr, c.spec, tl)
+			want, ref := step(t, r, ps, 1, batches...)
+			all := norm(slices.Concat(ref...))
+			scored, err := r.Score(batches[0])
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, size := range []int{2, 3, 4} {
+				got, grads, nll := together(t, size, c.d, tr, c.spec, tl, i%2 == 1, batches...)
+				if !(math.Abs(got-want) <= 1e-6*want) {
+					t.Errorf("%d ranks: the loss is %v, want %v", size, got, want)
+				}
+				for i, p := range ps.List {
+					own := norm(ref[i])
+					if e := testkit.Relative(grads[i], ref[i]); !(e*own <= 1e-6*own+1e-7*all) { // of sums that cancel, little is left
+						t.Errorf("%d ranks: the gradient of %s is off by %g, its norm is %g of %g", size, p.Name, e, own, all)
+					}
+				}
+				if e := testkit.Relative(nll, scored); !(e <= 1e-6) {
+					t.Errorf("%d ranks: the scores are off by %g", size, e)
+				}
+			}
+		})
+	}
+}
+
+func norm(x []float32) float64 {
+	s := 0.0
+	for _, v := range x {
+		s += float64(v) * float64(v)
+	}
+	return math.Sqrt(s)
+}
+
+// Every rank takes what was counted for any of them, to the byte; of a shorter sequence with cuts, where room is for the
+// worst ones, no more.
+func TestDividedSizeIsCounted(t *testing.T) {
+	d := small
+	d.Windows = []int{7, 0}
+	for _, spec := range []s2attn.Spec{{Mode: s2attn.Split, Group: 10}, {Mode: s2attn.Full}} {
+		for _, worst := range []bool{false, true} {
+			const n, size = 60, 3
+			spans := model.Spans(d, spec, randomBatch(1, d.V, false, n), size, true)
+			tl := model.Tiling{Tile: slices.Max(spans), Keep: model.KeepAttn, MLPRows: 6, HeadRows: 5}
+			take := func(rank int, r *model.Runner, docs ...int) int64 {
+				r.Worst, r.Division = worst, model.Division{Rank: rank, Size: size}
+				mark := r.Act.Peak()
+				r.Size(randomBatch(1, d.V, false, docs...), true)
+				return r.Act.Peak() - mark
+			}
+			counter := ops.NewCounter(cpu.New(1).Act(), 0, ops.Rates{Linear: 1, Attention: 1, Bytes: 1, Moved: 1})
+			m, err := model.New(counter, d, adapted(d, 0), load.Random(d, 0.2, 1), model.Memory{Params: ops.CountingArena("params", ops.Device)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			act := ops.CountingArena("act", ops.Device)
+			want := take(1, model.NewRunner(m, counter, spec, rope, tl, act, ops.CountingArena("halo", ops.Host)), n)
+			for rank := range size {
+				r, _ := setUp(t, d, adapted(d, 0), spec, tl)
+				if got := take(rank, r, n); got != want {
+					t.Errorf("%v, worst %v: rank %d takes %d bytes, counted %d", spec, worst, rank, got, want)
+				}
+			}
+			for short := 1; worst && short < n; short++ {
+				r, _ := setUp(t, d, adapted(d, 0), spec, tl)
+				if got := take(short%size, r, short/3, short-short/3); got > want {
+					t.Errorf("%v: rank %d takes %d bytes for %d tokens, counted %d for %d", spec, short%size, got, short, want, n)
+				}
+			}
+		}
+	}
+}
