@@ -35,13 +35,18 @@ type rank struct {
 	group *dist.Group // nil where it is alone
 	log   io.Writer   // of rank 0; the others' is read by nobody
 
-	machine, card int // ranks on this machine, and on this one's card
+	machine, card int    // ranks on this machine, and on this one's card
+	apart         string // why those can not read each other's memory; "" where they can
 	adds          bool
 }
 
 // fill has a training run do this rank's part.
 func (r rank) fill(o *train.Options) {
 	o.Ranks, o.Memory.Machine, o.Memory.Card = r.group, r.machine, r.card
+	o.Peers, o.Apart = r.machine, r.apart
+	if r.apart != "" {
+		o.Peers = 1
+	}
 }
 
 // place is where the environment puts this process; who does not run as a group reads the fault of half a set.
@@ -287,6 +292,11 @@ func (r *rank) choose(p dist.Place) (string, error) {
 		return onCPU, err
 	}
 	r.at.Kind, r.at.Index = "cuda", p.Local%len(found)
+	for i := range found {
+		if !cuda.CanRead(r.at.Index, i) {
+			r.apart = "the GPUs can not read each other's memory"
+		}
+	}
 	return found[r.at.Index].UUID, nil
 }
 

@@ -46,6 +46,15 @@ int ll_host_free(void *p);
 int ll_host_lock(void *p, size_t bytes);
 int ll_host_unlock(void *p);
 
+// Whether a device can read another's memory.
+int ll_can_read(int index, int other, int *yes);
+// Device memory, a whole allocation, as other processes of the machine find it, map it into the current device's
+// addresses, and end that. Who owns it may free it when nobody has it mapped any more.
+enum { LL_EXPORTED = 64 };
+int ll_export(void *p, char where[LL_EXPORTED]);
+int ll_import(const char where[LL_EXPORTED], void **p);
+int ll_unimport(void *p);
+
 // ---- transfer -----------------------------------------------------------------------------------------
 
 // Copies rows of width bytes between any two memories, pitches in bytes.

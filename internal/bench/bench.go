@@ -171,7 +171,7 @@ func (b *bench) measure(ctx context.Context) ([]Result, error) {
 		fmt.Fprintf(b.log, "note: %s\n", note)
 	}
 	inv, scale := rope.Default(b.d.RotaryDim())
-	e, err := train.NewEngine(b.be, w, pl, b.weights, model.Rope{Inv: inv, Scale: scale}, b.c.Seed)
+	e, err := train.NewEngine(b.be, w, pl, b.c.Ranks, b.weights, model.Rope{Inv: inv, Scale: scale}, b.c.Seed)
 	if err != nil {
 		return nil, err
 	}
@@ -180,14 +180,17 @@ func (b *bench) measure(ctx context.Context) ([]Result, error) {
 	first.Last = nil
 	fmt.Fprintf(b.log, "%s ctx %d: %s\n", b.name, b.c.Ctx, p.Needs(pl))
 	r, err := b.measured(ctx, e, w, first, room)
-	if err != nil || pl.Last == nil {
-		return []Result{r}, err
+	all := []Result{r}
+	if err == nil && pl.Last != nil {
+		if err = e.Enter(true); err == nil {
+			r, err = b.measured(ctx, e, w.AsLast(), *pl.Last, room)
+			all = append(all, r)
+		}
 	}
-	if err := e.Enter(true); err != nil {
-		return nil, err
+	if err == nil {
+		err = e.Leave()
 	}
-	last, err := b.measured(ctx, e, w.AsLast(), *pl.Last, room)
-	return []Result{r, last}, err
+	return all, err
 }
 
 // measured measures the steps that the engine does now.

@@ -379,6 +379,10 @@ var table = []Option{
 	{Name: "stream-layers", Of: computes, Group: machinery, Default: "auto", Arg: "auto|N", Values: []string{"auto"},
 		Open: true, Check: counted, Resume: train.Planned,
 		Usage: "layers whose frozen weights wait in host memory beside a GPU (auto: the planner's choice)"},
+	{Name: "shard-weights", Of: measures, Group: machinery, Default: "auto", Values: []string{"auto", "on", "off"},
+		Resume: train.Planned,
+		Usage: "divide the blocks' frozen weights among the processes of a machine, which fetch each layer from each " +
+			"other: on, off or auto (the planner's choice)"},
 	{Name: "gpus", Of: measures, Group: machinery, Default: "1", Arg: "N|all", Check: processes, Resume: train.OfCall,
 		Usage: "processes of this machine that train together, one a GPU, or all GPUs; with --device cpu so many that " +
 			"share the threads",

@@ -89,6 +89,9 @@ func (v *Values) step(ctx int) (plan.Training, error) {
 	if err == nil && int64(batch)*int64(ctx) > math.MaxInt32 {
 		err = errs.Usagef("--batch %d: rows of --ctx %d together have more than 2^31 tokens; make it smaller", batch, ctx)
 	}
+	if n := v.count("stream-layers"); err == nil && n != nil && *n > 0 && v.text("shard-weights") == "on" {
+		err = v.Exclusive("stream-layers", "shard-weights")
+	}
 	return plan.Training{
 		Options: v.attention(), Full: full, Ctx: ctx, Batch: batch, Accum: 1,
 		Trained: load.Trained{
@@ -99,7 +102,8 @@ func (v *Values) step(ctx int) (plan.Training, error) {
 			Given:     v.given("rank", "alpha", "rslora", "targets", "train-embed", "train-norm", "train-head"),
 		},
 		Tile: v.tokens("tile"), KeepActivations: v.text("keep-activations"), MoveLayers: v.whole("move-layers"),
-		StreamLayers: v.count("stream-layers"), Weights: v.text("weights"), Products: v.text("products"),
+		StreamLayers: v.count("stream-layers"), ShardWeights: v.text("shard-weights"),
+		Weights: v.text("weights"), Products: v.text("products"),
 	}, err
 }
 
@@ -237,7 +241,7 @@ func (v *Values) Plan() (o Plan, err error) {
 		if x.Training, err = v.run(n); err != nil {
 			return o, err
 		}
-		x.Processes, x.Memory.Machine = ranks, ranks
+		x.Processes, x.Peers, x.Memory.Machine = ranks, ranks, ranks
 		o.At = append(o.At, x)
 	}
 	return o, nil

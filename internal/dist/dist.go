@@ -33,7 +33,8 @@ type Group struct {
 	conns      []net.Conn // by rank; nil for the own one
 	temps      [][]byte   // by rank: what came of a piece that is being summed up
 	traffic    Traffic
-	chain      int // ranks that divide a row; 0 is one
+	chain      int   // ranks that divide a row; 0 is one
+	near       []int // see Near
 
 	mu      sync.Mutex
 	fault   error
@@ -335,13 +336,13 @@ func floatAt(b []byte, i int) float32 {
 }
 
 // Imagined is rank 0 of a group that is not there: it knows its part of the work, and does nothing together.
-func Imagined(size int) *Group { return &Group{size: size} }
+func Imagined(size int) *Group { return &Group{size: size, near: all(size)} }
 
 // InProcess makes the groups of so many ranks that are goroutines of one process.
 func InProcess(size int) []*Group {
 	gs := make([]*Group, size)
 	for r := range gs {
-		gs[r] = &Group{rank: r, size: size, conns: make([]net.Conn, size)}
+		gs[r] = &Group{rank: r, size: size, conns: make([]net.Conn, size), near: all(size)}
 	}
 	for a := range gs {
 		for b := range a {

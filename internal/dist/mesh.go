@@ -22,6 +22,7 @@ func (m *meeting) mesh(ctx context.Context, j *Job) error {
 	p := m.place
 	g := &Group{rank: p.Rank, size: p.Size, conns: make([]net.Conn, p.Size)}
 	j.Group = g
+	j.neighbours()
 	deadline := m.until
 	if !p.Launched {
 		deadline = time.Now().Add(time.Minute)
@@ -170,6 +171,16 @@ func orNone(version string) string {
 func major(version string) string {
 	parts := strings.Split(version, ".")
 	return strings.Join(parts[:min(2, len(parts))], ".")
+}
+
+// neighbours finds the ranks of this rank's machine.
+func (j *Job) neighbours() {
+	j.near = nil
+	for r, h := range j.Hellos {
+		if h.ID == j.Hellos[j.Place.Rank].ID {
+			j.near = append(j.near, r)
+		}
+	}
 }
 
 // Cards counts the ranks on this rank's machine, and those of them that share its card or, on the CPU, its processor.

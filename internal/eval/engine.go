@@ -61,7 +61,7 @@ func (e *engine) run(r plan.Request, spec s2attn.Spec, rp model.Rope, f func(*mo
 		return err
 	}
 	if e.model == nil {
-		if e.weights, err = plan.NewModelRoom(e.be, pl); err != nil {
+		if e.weights, err = plan.NewModelRoom(e.be, pl, nil); err != nil {
 			return err
 		}
 		if e.model, err = e.base.New(e.be, e.train, e.weights.Memory, 0); err != nil {

@@ -48,31 +48,36 @@ type chip struct {
 //     multiprocessors and 1.43 times the bandwidth, by the datasheets; steps on one were predicted by them.
 //   - the others: see sheet.
 //
-// A name that is a part of another stands behind it. Moved is what page-locked copies reach on PCIe 5 and 4.
+// A name that is a part of another stands behind it. Moved is what page-locked copies reach on PCIe 5 and 4. Link is
+// three quarters of what NVLink has in one direction by the datasheet, 450 GB/s for a Hopper, or what is reached from
+// host memory where cards are joined by PCIe alone; 0 where they can not read each other's memory.
 var chips = []chip{
 	{"h200", "H200", 139 << 30, 989e12, Measured,
-		ops.Rates{Linear: 635e12, Attention: 556e12, Bytes: 3.4e12, Moved: 50e9, Call: 9e-6}},
+		ops.Rates{Linear: 635e12, Attention: 556e12, Bytes: 3.4e12, Moved: 50e9, Link: nvlink(450), Call: 9e-6}},
 	{"h100", "H100", 79 << 30, 989e12, Measured,
-		ops.Rates{Linear: 635e12, Attention: 556e12, Bytes: 2.4e12, Moved: 50e9, Call: 9e-6}},
-	sheet("b200", "B200", 178, 2250e12, 7.7e12, 50e9),
-	sheet("a100", "A100", 79, 312e12, 2.04e12, 22e9),
-	sheet("l40s", "L40S", 44, 362e12, 0.864e12, 22e9),
-	sheet("rtx5090", "RTX 5090", 31, 210e12, 1.79e12, 50e9),
-	sheet("rtx4090", "RTX 4090", 23, 165e12, 1.01e12, 22e9),
-	sheet("a6000", "RTX A6000", 47, 155e12, 0.768e12, 22e9),
-	sheet("rtx3090", "RTX 3090", 23, 71e12, 0.936e12, 22e9),
-	sheet("a10g", "A10G", 22, 70e12, 0.6e12, 22e9),
-	sheet("l4", "L4", 22, 121e12, 0.3e12, 22e9),
+		ops.Rates{Linear: 635e12, Attention: 556e12, Bytes: 2.4e12, Moved: 50e9, Link: nvlink(450), Call: 9e-6}},
+	sheet("b200", "B200", 178, 2250e12, 7.7e12, 50e9, nvlink(900)),
+	sheet("a100", "A100", 79, 312e12, 2.04e12, 22e9, nvlink(300)),
+	sheet("l40s", "L40S", 44, 362e12, 0.864e12, 22e9, 22e9),
+	sheet("rtx5090", "RTX 5090", 31, 210e12, 1.79e12, 50e9, 0),
+	sheet("rtx4090", "RTX 4090", 23, 165e12, 1.01e12, 22e9, 0),
+	sheet("a6000", "RTX A6000", 47, 155e12, 0.768e12, 22e9, 22e9),
+	sheet("rtx3090", "RTX 3090", 23, 71e12, 0.936e12, 22e9, 0),
+	sheet("a10g", "A10G", 22, 70e12, 0.6e12, 22e9, 22e9),
+	sheet("l4", "L4", 22, 121e12, 0.3e12, 22e9, 22e9),
 }
 
 // sheet are the rates of a chip by its datasheet: the dense rate and the memory's bandwidth. Products at 78 % of the
 // rate, as an A100 has them; bandwidth at the h100's share of its own; attention at 0.7 times what FlashAttention-2 has
 // on an A100 (arXiv 2307.08691, fig. 4: 190 of 312 TFLOP/s), the share of it that our kernels for chips other than
 // Hopper's have on an H100. GiB is the free memory.
-func sheet(name, in string, GiB int64, peak, bandwidth, moved float64) chip {
+func sheet(name, in string, GiB int64, peak, bandwidth, moved, link float64) chip {
 	return chip{name, in, GiB << 30, peak, Datasheet, ops.Rates{Linear: 0.78 * peak, Attention: 0.7 * 190. / 312 * peak,
-		Bytes: 0.72 * bandwidth, Moved: moved, Call: 9e-6}}
+		Bytes: 0.72 * bandwidth, Moved: moved, Link: link, Call: 9e-6}}
 }
+
+// nvlink is what copies between cards reach of a datasheet's GB/s in one direction.
+func nvlink(sheet float64) float64 { return 0.75 * sheet * 1e9 }
 
 // assumedAs is the chip whose rates stand for those of a card that is known by its memory alone.
 const assumedAs = "rtx3090"

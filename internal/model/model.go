@@ -154,6 +154,7 @@ type Model struct {
 	Layers        []Layer
 	Params        *Params
 	stream        *streamer // nil where all frozen matrices are resident
+	parts         *Parts    // how they can be divided; nil where there is one process
 }
 
 // Memory is what a model is made in.
@@ -163,6 +164,8 @@ type Memory struct {
 	Stream int        // layers whose frozen matrices wait in host memory
 	// The host memory that they wait in, and the device memory that they come to; nil where none are.
 	Waiting, Slots *ops.Arena
+	Shard          int    // layers whose frozen matrices are divided; then none are streamed
+	Parts          *Parts // how; nil for one process
 	// The host memory that values and moments of whole matrices wait in; nil where they lie with the others.
 	State *ops.Arena
 	Piece int // elements of those that come to the device at a time; 0: as many as suit a copy
@@ -171,21 +174,25 @@ type Memory struct {
 // New sets a model up: frozen weights from the source through the backend, those of streamed layers into host memory,
 // trained ones as float32 copies. LoRA factors start at zero; set them with Params.Set.
 func New(b ops.Backend, d Desc, tr Train, src Source, mem Memory) (*Model, error) {
-	m := &Model{Desc: d, Layers: make([]Layer, d.L)}
+	m := &Model{Desc: d, Layers: make([]Layer, d.L), parts: mem.Parts}
 	ps := newParams(b, d, tr, mem)
 	m.Params = ps
-	if mem.Stream > 0 {
-		m.stream = newStreamer(b, m, mem.Stream)
+	away := mem.Waiting // the memory of what is not resident
+	switch {
+	case mem.Shard > 0:
+		m.stream, away = newStreamer(b, m, mem.Shard, mem.Parts), mem.Parts.Own
+	case mem.Stream > 0:
+		m.stream = newStreamer(b, m, mem.Stream, nil)
 	}
 	if card, ok := b.(ops.Card); ok {
 		if err := card.ReserveWeights(frozen(d, ps, mem)); err != nil {
 			return nil, err
 		}
 	}
-	ld := loader{d: d, b: b, src: src, ps: ps, arena: mem.Params}
+	ld := loader{d: d, b: b, src: src, ps: ps, mem: mem, arena: mem.Params}
 	m.Embed, m.DEmbed = ld.weight(d.EmbedName(), d.V, d.C)
 	for l := range m.Layers {
-		ld.layer(m, l, tr, mem.Waiting)
+		ld.layer(m, l, tr, away)
 	}
 	m.Norm = ld.norm(d.arch().Norm, d.C)
 	if d.Tied {
@@ -193,8 +200,9 @@ func New(b ops.Backend, d Desc, tr Train, src Source, mem Memory) (*Model, error
 	} else {
 		m.Head, m.DHead = ld.weight(d.HeadName(), d.V, d.C)
 	}
-	if m.stream != nil {
+	if m.stream != nil && ld.err == nil {
 		m.stream.place(mem.Slots)
+		ld.err = m.stream.join()
 	}
 	if ld.err != nil {
 		_ = m.Release() // the first error is what counts
@@ -208,18 +216,24 @@ func New(b ops.Backend, d Desc, tr Train, src Source, mem Memory) (*Model, error
 func frozen(d Desc, ps *Params, mem Memory) int64 {
 	n := int64(0)
 	for _, s := range d.Tensors() {
-		if s.Layer >= 0 && streams(s.Layer, mem.Stream, d.L) {
-			continue
+		if s.Layer < 0 || !streams(s.Layer, mem.Stream+mem.Shard, d.L) {
+			n += room(d, ps, mem, s)
 		}
-		f := tensor.Dense(ps.b.Act())
-		if mem.Format != nil {
-			f = ops.Held(mem.Format(s.Name), ps.b.Act())
-		}
-		if s.Kind == KindMatrix && ps.ByName(s.Name) == nil {
-			for _, rows := range d.rowsOf(s) {
-				n += ops.Room(f, tensor.Shape{rows, s.Shape[1]})
-			}
-		}
+	}
+	return n
+}
+
+// room is the memory that a tensor takes if it is a matrix that is not trained, in the arena's alignment.
+func room(d Desc, ps *Params, mem Memory, s TensorSpec) (n int64) {
+	if s.Kind != KindMatrix || ps.ByName(s.Name) != nil {
+		return 0
+	}
+	f := tensor.Dense(ps.b.Act())
+	if mem.Format != nil {
+		f = ops.Held(mem.Format(s.Name), ps.b.Act())
+	}
+	for _, rows := range d.rowsOf(s) {
+		n += ops.Room(f, tensor.Shape{rows, s.Shape[1]})
 	}
 	return n
 }
@@ -250,10 +264,11 @@ type loader struct {
 	b     ops.Backend
 	src   Source
 	ps    *Params
+	mem   Memory
 	arena *ops.Arena
-	// the host memory that the frozen matrices of the layer wait in which is loaded; nil where it is resident
-	waiting *ops.Arena
-	err     error
+	// where the frozen matrices of the layer lie which is loaded; nil where it is resident
+	away *waiting
+	err  error
 }
 
 // raw is a base tensor of the model's shape.
@@ -270,19 +285,21 @@ func (ld *loader) raw(name string, shape ...int) (tensor.Stored, bool) {
 }
 
 // layer brings layer l's modules.
-func (ld *loader) layer(m *Model, l int, tr Train, waiting *ops.Arena) {
-	waits := m.stream != nil && m.stream.turn[l] >= 0
-	var first ops.Tensor
-	var mark int64
-	if waits {
-		ld.waiting, mark, first = waiting, waiting.Mark(), waiting.New(tensor.I32, 0)
+func (ld *loader) layer(m *Model, l int, tr Train, away *ops.Arena) {
+	if m.stream != nil && m.stream.turn[l] >= 0 {
+		n := int64(0)
+		for _, s := range ld.d.LayerTensors(l) {
+			n += room(ld.d, ld.ps, ld.mem, s)
+		}
+		ld.away = m.stream.room(l, n, away)
 	}
 	for _, p := range ld.d.arch().Modules {
 		ld.module(&m.Layers[l], p, l, tr)
 	}
-	if ld.waiting = nil; waits {
-		m.stream.add(l, first, waiting.Mark()-mark)
+	if ld.away != nil {
+		m.stream.added(l)
 	}
+	ld.away = nil
 }
 
 // module brings one of layer l's modules.
@@ -395,11 +412,10 @@ func (ld *loader) weight(name string, shape ...int) (w ops.Weight, dw ops.Tensor
 
 // frozen has a matrix lie where the operations read it, or wait.
 func (ld *loader) frozen(r tensor.Stored) (ops.Weight, error) {
-	if ld.waiting == nil {
+	if ld.away == nil {
 		return ld.b.Weight(r)
 	}
-	w := ld.waiting.Weight(ops.Held(r.Format, ld.b.Act()), r.Shape)
-	return w, w.Fill(r)
+	return ld.away.hold(ld.b, ops.Held(r.Format, ld.b.Act()), r)
 }
 
 // norm is a norm's weight, which operations read in float32.

@@ -38,7 +38,7 @@ type Runner struct {
 // NewRunner takes the little that outlives a step from the act arena.
 func NewRunner(m *Model, b ops.Backend, spec s2attn.Spec, rope Rope, tl Tiling, act, host *ops.Arena) *Runner {
 	r := &Runner{Tiling: tl, M: m, B: b, Spec: spec, Act: act, Host: host, ropeScale: rope.Scale,
-		weights: m.weightsOf(b, tl.Stream, act)}
+		weights: m.weightsOf(b, tl, act)}
 	r.inv, r.loss = act.New(tensor.F32, m.RotaryDim()/2), act.New(tensor.F64, 1)
 	b.Upload(r.inv, bytesOf(rope.Inv))
 	b.Zero(r.loss)

@@ -46,7 +46,7 @@ func TestStreamIsBroughtInTurn(t *testing.T) {
 		{"a session of two tokens, 3 of 4", 4, 3, []iter.Seq[cell]{rowCells(appended, 4, false), rowCells(appended, 4, false)}},
 	} {
 		b, m := countedModel(t, c.layers)
-		s := m.countStream(b, c.n, ops.CountingArena("slots", ops.Device), ops.CountingArena("waiting", ops.Host))
+		s := m.countStream(b, c.n, nil, ops.CountingArena("slots", ops.Device), ops.CountingArena("waiting", ops.Host))
 		fmt.Fprintf(&out, "%s\n", c.what)
 		held := map[int]int{}
 		came := func() {
@@ -100,14 +100,14 @@ func TestStreamBytes(t *testing.T) {
 // A cell that does not come next, or a read outside of use and spent, is a fault of the program, not other numbers.
 func TestStreamRefuses(t *testing.T) {
 	b, m := countedModel(t, 4)
-	s := m.countStream(b, 4, ops.CountingArena("slots", ops.Device), ops.CountingArena("waiting", ops.Host))
+	s := m.countStream(b, 4, nil, ops.CountingArena("slots", ops.Device), ops.CountingArena("waiting", ops.Host))
 	s.begin(stepCells(1, 4))
 	for what, f := range map[string]func(){
 		"the third layer first": func() { s.use(2) },
 		"a weight that waits": func() {
 			(ops.CountingArena("waiting", ops.Host)).Weight(tensor.Dense(tensor.BF16), tensor.Shape{2, 2}).Dense()
 		},
-		"a tiling of a model that is not loaded so": func() { m.weightsOf(b, 3, &ops.Arena{}) },
+		"a tiling of a model that is not loaded so": func() { m.weightsOf(b, Tiling{Stream: 3}, &ops.Arena{}) },
 	} {
 		func() {
 			defer func() {

@@ -42,6 +42,8 @@ type Tiling struct {
 	More   int `json:"more,omitempty"`
 	Moved  int `json:"moved,omitempty"`  // so many layers' kept part waits in host memory
 	Stream int `json:"stream,omitempty"` // so many layers' frozen matrices wait in host memory
+	// so many layers' frozen matrices are divided among the processes of the machine; then none are streamed
+	Shard int `json:"shard,omitempty"`
 	// values and moments of matrices that are trained whole wait in host memory
 	HostState bool `json:"host_state,omitempty"`
 	MLPRows   int  `json:"mlp_rows"`  // rows of the MLP at a time
@@ -98,6 +100,9 @@ func (tl Tiling) Kept() string {
 	}
 	if tl.Stream > 0 {
 		s += fmt.Sprintf(", the weights of %s streamed", layers(tl.Stream))
+	}
+	if tl.Shard > 0 {
+		s += fmt.Sprintf(", the weights of %s sharded", layers(tl.Shard))
 	}
 	if tl.HostState {
 		s += ", trained matrices' values and moments in host memory"

@@ -33,6 +33,7 @@ type Cost struct {
 	Sent      float64 // bytes copied to host memory beside the operations
 	Fetched   float64 // bytes copied from there
 	Brought   float64 // bytes of weights copied from there
+	Shared    float64 // bytes of weights copied from other cards
 	Stalled   float64 // seconds, at the counter's rates, that operations wait for those copies
 }
 
@@ -43,7 +44,16 @@ type Rates struct {
 	Attention float64 // operations a second in attention
 	Bytes     float64 // bytes a second in everything else
 	Moved     float64 // bytes a second between device and host, in one direction while the other is busy too
+	Link      float64 `json:",omitempty"` // bytes a second from other cards of the machine to one; 0: as from the host
 	Call      float64 // seconds that starting an operation takes
+}
+
+// OfLink is the rate between cards.
+func (r Rates) OfLink() float64 {
+	if r.Link > 0 {
+		return r.Link
+	}
+	return r.Moved
 }
 
 // Seconds is the time that c takes.
@@ -109,28 +119,34 @@ func (b Block) bytes(t Tensor) float64 {
 // Send implements Carrier.
 func (c *Counter) Send(dst, _ Tensor, b Block) Ticket {
 	c.Cost.Sent += b.bytes(dst)
-	return c.carry(Sent, b.bytes(dst), last(c.done[Sent]))
+	return c.carry(Sent, b.bytes(dst)/c.rates.Moved, last(c.done[Sent]))
 }
 
 // Fetch implements Carrier.
 func (c *Counter) Fetch(dst, _ Tensor, b Block) Ticket {
 	c.Cost.Fetched += b.bytes(dst)
-	return c.carry(Fetched, b.bytes(dst), max(last(c.done[Sent]), c.inward()))
+	return c.carry(Fetched, b.bytes(dst)/c.rates.Moved, max(last(c.done[Sent]), c.inward()))
 }
 
 // Bring implements Carrier.
 func (c *Counter) Bring(dst, _ Tensor, b Block) Ticket {
 	c.Cost.Brought += b.bytes(dst)
-	return c.carry(Brought, b.bytes(dst), c.inward())
+	return c.carry(Brought, b.bytes(dst)/c.rates.Moved, c.inward())
+}
+
+// Share implements Carrier.
+func (c *Counter) Share(dst, _ Tensor, b Block) Ticket {
+	c.Cost.Shared += b.bytes(dst)
+	return c.carry(Brought, b.bytes(dst)/c.rates.OfLink(), last(c.done[Brought]))
 }
 
 // inward is when the last copy to the device is done: fetches and what is brought share the way, here one after the
 // other.
 func (c *Counter) inward() float64 { return max(last(c.done[Fetched]), last(c.done[Brought])) }
 
-// carry counts a copy that begins now, but not before the time given.
-func (c *Counter) carry(w Way, bytes, after float64) Ticket {
-	c.done[w] = append(c.done[w], max(c.rates.Seconds(c.Cost), after)+bytes/c.rates.Moved)
+// carry counts a copy of so many seconds that begins now, but not before the time given.
+func (c *Counter) carry(w Way, seconds, after float64) Ticket {
+	c.done[w] = append(c.done[w], max(c.rates.Seconds(c.Cost), after)+seconds)
 	return Ticket{N: c.past[w] + int64(len(c.done[w])), Way: w}
 }
 

@@ -38,6 +38,8 @@ const (
 	Device Space = iota
 	// Host is where halos and moved activations wait: page-locked memory beside a GPU, ordinary memory on the CPU.
 	Host
+	// Shared is Device memory that other processes of the machine can read: see Sharer.
+	Shared
 )
 
 // Backend executes operations.

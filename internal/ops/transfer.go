@@ -27,6 +27,8 @@ type Carrier interface {
 	// Bring is Fetch of a block of src that no send under way writes, as of weights that wait in host memory: it comes
 	// after the operations enqueued before, and waits for no send but those that they have waited for.
 	Bring(dst, src Tensor, c Block) Ticket
+	// Share is Bring of a block of src, in memory that another process exported: see Sharer.
+	Share(dst, src Tensor, c Block) Ticket
 	// Wait holds operations that are enqueued later up until the copy is done. Copies of one direction are done in
 	// their order, of fetches and of what is brought each, so all before it are done too.
 	Wait(t Ticket)

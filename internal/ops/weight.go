@@ -119,9 +119,8 @@ func (w Weight) In(to, from unsafe.Pointer) Weight {
 	return w
 }
 
-// Fill writes a stored matrix into a weight that the CPU can address, of the format in which the matrix is stored, or
-// of bfloat16 where it is stored in another float type. All cores work at it.
-func (w *Weight) Fill(s tensor.Stored) error {
+// takes refuses a stored matrix that the weight can not be filled with, and takes what of it lies nowhere.
+func (w *Weight) takes(s tensor.Stored) error {
 	if err := s.Check(); err != nil {
 		return err
 	}
@@ -132,6 +131,15 @@ func (w *Weight) Fill(s tensor.Stored) error {
 		return fmt.Errorf("a matrix stored as %s for a weight of %s", s.Format, w.Format)
 	}
 	w.Scales.Offset = s.Scales.Offset
+	return nil
+}
+
+// Fill writes a stored matrix into a weight that the CPU can address, of the format in which the matrix is stored, or
+// of bfloat16 where it is stored in another float type. All cores work at it.
+func (w *Weight) Fill(s tensor.Stored) error {
+	if err := w.takes(s); err != nil {
+		return err
+	}
 	to := w.Stored()
 	for _, part := range [][2][]byte{{to.Scales.Map, s.Scales.Map}, {to.Scales.Absmax, s.Scales.Absmax},
 		{to.Scales.NestedMap, s.Scales.NestedMap}, {to.Scales.NestedAbsmax, s.Scales.NestedAbsmax}} {

@@ -146,7 +146,7 @@ func (p problem) moves() []int {
 func (z *counted) streams() []int {
 	L := z.p.Desc.L
 	switch n := z.p.Forced.Stream; {
-	case z.p.OnHost || z.stream(L).host == 0: // which frees nothing
+	case z.p.OnHost || z.stream(L).away == 0: // which frees nothing
 		return []int{0}
 	case n != nil:
 		return []int{*n}
@@ -179,14 +179,6 @@ func (z *counted) states() []bool {
 // someStreams is how many numbers of streamed layers are tried besides none.
 const someStreams = 4
 
-// leastStreamed is the fewest layers that are to be streamed for a tiling to fit the device; all where it never does.
-func (z *counted) leastStreamed(tl model.Tiling) int {
-	return sort.Search(z.p.Desc.L, func(n int) bool {
-		tl.Stream = n
-		return z.p.onDevice(z.size(tl))
-	})
-}
-
 // someMoves is about how many numbers of moved layers are tried: counting a plan takes time by the layer.
 const someMoves = 64
 
@@ -194,6 +186,10 @@ const someMoves = 64
 func (p problem) checkForced() error {
 	if n := p.Forced.Stream; n != nil && *n > p.Desc.L {
 		return errs.Usagef("%s %d: the model has %d layers", errs.Option("stream-layers"), *n, p.Desc.L)
+	}
+	if n := p.Forced.Shard; n != nil && *n > 0 && p.Peers < 2 {
+		return errs.Usagef("%s on divides weights among the processes of a machine, and here %s: start several with %s, or "+
+			"leave it out", errs.Option("shard-weights"), p.alone(), errs.Option("gpus"))
 	}
 	if m, most := p.Forced.Moved, model.MostMoved(p.Desc.L); m != nil && *m > most {
 		return errs.Usagef("%s %d: of the model's %d layers %d can be moved: two stay on the device, and the last one is "+
@@ -301,8 +297,8 @@ func (z *counted) two(lim Limits, beside *Plan) (best, next Plan, err error) {
 }
 
 // kind tells plans apart that are worth comparing.
-func kind(c *candidate) [4]int {
-	return [4]int{c.Tile, int(c.Keep), min(c.Moved, 1), min(c.Stream, 1)}
+func kind(c *candidate) [5]int {
+	return [5]int{c.Tile, int(c.Keep), min(c.Moved, 1), min(c.Stream, 1), min(c.Shard, 1)}
 }
 
 // candidates are the plans that fit: for every tile, policy and numbers of moved and streamed layers the one in which
@@ -328,16 +324,24 @@ func (z *counted) candidates() []candidate {
 // waits is none unless more fits by it.
 func (z *counted) waiting(tl model.Tiling, mlp []int) (out []model.Tiling) {
 	for _, tl.HostState = range z.states() {
-		counts := z.streams()
-		if tl.MLPRows = mlp[len(mlp)-1]; z.p.Forced.Stream == nil && len(counts) > 1 {
-			if n := z.leastStreamed(tl); !slices.Contains(counts, n) {
+		tl.MLPRows = mlp[len(mlp)-1]
+		also := func(counts []int, free bool, least func(model.Tiling) int) []int {
+			if !free || len(counts) < 2 {
+				return counts
+			}
+			if n := least(tl); !slices.Contains(counts, n) {
 				counts = append(counts, n)
 				slices.Sort(counts)
 			}
+			return counts
 		}
-		for _, tl.Stream = range counts {
+		streams := also(z.streams(), z.p.Forced.Stream == nil, z.leastStreamed)
+		shards := also(z.shards(), z.p.Forced.Shard == nil, z.leastSharded)
+		for _, n := range z.places(streams, shards) {
+			tl := tl
+			tl.Stream, tl.Shard = n[0], n[1]
 			if tl, fits := z.fitted(tl, mlp); fits && !slices.ContainsFunc(out, func(is model.Tiling) bool {
-				return is.Stream <= tl.Stream && is.MLPRows == tl.MLPRows && is.More == tl.More
+				return is.Stream <= tl.Stream && is.Shard <= tl.Shard && is.MLPRows == tl.MLPRows && is.More == tl.More
 			}) {
 				out = append(out, tl)
 			}
@@ -400,13 +404,19 @@ func (z *counted) candidate(tl model.Tiling, known map[model.Keep]float64) candi
 		c.least -= float64(tl.More) / float64(z.p.Desc.L-1) * (at(tl.Keep) - at(tl.Keep-1))
 	}
 	c.least += z.updates(tl)
-	if tl.Moved > 0 || tl.Stream > 0 || tl.HostState {
+	if tl.Moved > 0 || tl.Stream > 0 || tl.Shard > 0 || tl.HostState {
 		tiles, pl := (z.batch.N()+tl.Tile-1)/tl.Tile, z.size(tl)
 		// Each tile's way forward and back needs all streamed layers but those that lie in the slots, and so does each way
 		// forward before.
 		ways := 2*tiles + tiles - 1
-		c.moved = (float64(pl.MovedBytes)*float64(tiles) + float64(pl.Streamed-pl.Slots)*float64(ways) + float64(pl.State)) /
-			z.p.Rates.Moved
+		moved, r := float64(pl.MovedBytes)*float64(tiles)+float64(pl.State), z.p.Rates
+		if tl.Shard > 0 { // of each layer all parts but this process's own
+			others := float64(pl.Shared*int64(z.p.Peers)-pl.Slots) * float64(z.p.Peers-1) / float64(z.p.Peers)
+			c.moved = max(0, others) * float64(ways) / r.OfLink()
+		} else {
+			moved += float64(pl.Streamed-pl.Slots) * float64(ways)
+		}
+		c.moved = max(c.moved, moved/r.Moved)
 	}
 	return c
 }

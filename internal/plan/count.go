@@ -27,7 +27,7 @@ type counted struct {
 	m         *model.Model
 	trained   [2]trained            // with all of it on the device, and with a part in host memory
 	sizes     map[model.Tiling]Plan // memory of tilings of which no weight and no state waits in host memory
-	known     map[int]streamed      // by the number of streamed layers
+	known     [2]map[int]streamed   // by the number of streamed layers, and of sharded ones
 	costs     map[costOf]ops.Cost   // of steps
 	batch     *model.Batch
 	row       *model.Batch // of one row, as scoring has it
@@ -73,7 +73,7 @@ func newCounted(p problem) (*counted, error) {
 }
 
 func newWhole(p problem) (*counted, error) {
-	z := &counted{p: p, sizes: map[model.Tiling]Plan{}, known: map[int]streamed{}, costs: map[costOf]ops.Cost{},
+	z := &counted{p: p, sizes: map[model.Tiling]Plan{}, known: [2]map[int]streamed{{}, {}}, costs: map[costOf]ops.Cost{},
 		c: ops.NewCounter(p.Machine.Act, p.Workspace, p.Rates), batch: p.batch(p.Ctx * p.Batch)}
 	if z.row = z.batch; p.Batch > 1 {
 		z.row = p.batch(p.Ctx)
@@ -91,6 +91,9 @@ func newWhole(p problem) (*counted, error) {
 func (z *counted) make(c *ops.Counter, wait bool) (*model.Model, error) {
 	p, x := z.p, &z.trained[0]
 	mem := model.Memory{Params: ops.CountingArena("parameters", ops.Device)}
+	if p.Peers > 1 {
+		mem.Parts = &model.Parts{N: p.Peers}
+	}
 	if wait {
 		x, mem.State = &z.trained[1], ops.CountingArena("waiting state", ops.Host)
 	}
@@ -149,39 +152,50 @@ func (z *counted) runner(spec s2attn.Spec, tl model.Tiling, act, host *ops.Arena
 // 8 bytes for a page of 4 KiB. The driver takes them when the memory is locked.
 const pageEntries = 512
 
-// streamed is what the weights of streamed layers take, in bytes.
-type streamed struct{ host, slots int64 }
+// streamed is what the weights of layers take that are not resident, in bytes.
+type streamed struct {
+	away  int64 // where they lie: in host memory, or as one process's part on its device
+	slots int64
+}
 
-// stream is what those of n layers take.
-func (z *counted) stream(n int) streamed {
-	s, known := z.known[n]
+// stream is what those of n layers take that are streamed.
+func (z *counted) stream(n int) streamed { return z.knownOr(0, n, z.m.StreamBytes) }
+
+// shard is what those of n layers take that are sharded.
+func (z *counted) shard(n int) streamed { return z.knownOr(1, n, z.m.ShardBytes) }
+
+func (z *counted) knownOr(kind, n int, count func(n int) (away, slots int64)) streamed {
+	s, known := z.known[kind][n]
 	if !known {
-		s.host, s.slots = z.m.StreamBytes(n)
-		z.known[n] = s
+		s.away, s.slots = count(n)
+		z.known[kind][n] = s
 	}
 	return s
 }
 
 // size is the plan's memory alone.
 func (z *counted) size(tl model.Tiling) Plan {
-	s, whole := z.stream(tl.Stream), tl
-	whole.Stream, whole.HostState = 0, false
+	s, d, whole := z.stream(tl.Stream), z.shard(tl.Shard), tl
+	whole.Stream, whole.Shard, whole.HostState = 0, 0, false
 	pl, known := z.sizes[whole]
 	if !known {
 		pl = z.passes(whole)
 		z.sizes[whole] = pl
 	}
-	pl.Stream, pl.Weights, pl.Slots, pl.Streamed = tl.Stream, z.c.Weights-s.host, s.slots, s.host
+	pl.Stream, pl.Weights, pl.Slots, pl.Streamed = tl.Stream, z.c.Weights-s.away, s.slots, s.away
+	if pl.Shard = tl.Shard; tl.Shard > 0 {
+		pl.Weights, pl.Slots, pl.Shared = z.c.Weights-z.stream(tl.Shard).away, d.slots, d.away
+	}
 	x := z.trains(tl)
 	pl.HostState, pl.Params, pl.State, pl.Optimizer = tl.HostState, x.device, x.host, x.optimizer
 	p := z.p
 	if !p.OnHost {
 		pl.Context += (pl.Halo + pl.MovedBytes + pl.Streamed + pl.State) / pageEntries
 	}
-	pl.Device = pl.Params + pl.Act + pl.Workspace + pl.Context + pl.Weights + pl.Slots
+	pl.Device = pl.Params + pl.Act + pl.Workspace + pl.Context + pl.Weights + pl.Slots + pl.Shared
 	pl.Host = pl.Halo + pl.MovedBytes + pl.Streamed + pl.State + pl.IDs + pl.Made + pl.Base
 	if p.OnHost { // all memory is host memory; frozen weights are mapped pages, reported apart
-		pl.Host += pl.Params + pl.Act + pl.Workspace
+		pl.Host += pl.Params + pl.Act + pl.Workspace + pl.Slots + pl.Shared
 		pl.Device, pl.Weights = 0, pl.Weights-pl.Made
 	}
 	return pl
@@ -248,7 +262,7 @@ const (
 
 // seconds predicts a micro-batch. Of a long one a part is counted, and so of a deep model whose layers are all alike.
 func (z *counted) seconds(tl model.Tiling) float64 {
-	if z.few != nil && tl.More == 0 && tl.Moved == 0 && tl.Stream == 0 {
+	if z.few != nil && tl.More == 0 && tl.Moved == 0 && tl.Stream == 0 && tl.Shard == 0 {
 		few, some := z.few.seconds(tl), z.some.seconds(tl)
 		return some + float64(z.p.Desc.L-someLayers)/(someLayers-fewLayers)*(some-few)
 	}

@@ -23,7 +23,7 @@ func (z *counted) least() Plan {
 	}
 	for _, tl := range z.smallest() {
 		take(tl)
-		if z.p.Forced.Stream == nil {
+		if z.p.Forced.Stream == nil && tl.Shard == 0 {
 			tl.Stream = z.leastStreamed(tl)
 			take(tl)
 		}
@@ -38,12 +38,14 @@ func (z *counted) least() Plan {
 // tile.
 func (z *counted) smallest() []model.Tiling {
 	var out []model.Tiling
-	keeps, moves, streams := z.p.keeps(), z.p.moves(), z.streams()
+	keeps, moves, streams, shards := z.p.keeps(), z.p.moves(), z.streams(), z.shards()
+	ends := func(n []int) []int { return slices.Compact([]int{n[0], n[len(n)-1]}) }
 	for _, t := range z.p.tiles() {
 		mlp, head := z.p.pieces(t)
 		tl := model.Tiling{Tile: t, Keep: keeps[len(keeps)-1], MLPRows: mlp[len(mlp)-1], HeadRows: head}
-		for _, tl.Moved = range slices.Compact([]int{moves[0], moves[len(moves)-1]}) {
-			for _, tl.Stream = range slices.Compact([]int{streams[0], streams[len(streams)-1]}) {
+		for _, tl.Moved = range ends(moves) {
+			for _, n := range z.places(ends(streams), ends(shards)) {
+				tl.Stream, tl.Shard = n[0], n[1]
 				for _, tl.HostState = range z.states() {
 					out = append(out, tl)
 				}

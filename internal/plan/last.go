@@ -69,10 +69,12 @@ func (c *choosing) both(lim Limits) (best, next Plan, err error) {
 		return best, next, refusal
 	}
 	var beside *Plan
-	c.z.p.Forced.Stream, c.z.p.Forced.HostState = c.w.Forced.Stream, c.w.Forced.HostState
+	was, forced := c.w.Forced, &c.z.p.Forced
+	forced.Stream, forced.Shard, forced.HostState = was.Stream, was.Shard, was.HostState
 	if refusal == nil {
 		beside = &last
-		c.z.p.Forced.Stream, c.z.p.Forced.HostState = &last.Stream, &last.HostState // one model is loaded for both
+		// one model is loaded for both
+		forced.Stream, forced.Shard, forced.HostState = &last.Stream, &last.Shard, &last.HostState
 	}
 	best, next, err = c.z.two(lim, beside)
 	best.Last, next.Last = &last, &last
@@ -110,12 +112,19 @@ func (p Work) Check(pl Plan) error {
 			return fmt.Errorf("last: host_state: %v, where the first steps have %v, and one model is loaded",
 				pl.Last.HostState, pl.HostState)
 		}
-		if pl.Stream != pl.Last.Stream {
-			return fmt.Errorf("last: stream: %d, where the first steps have %d, and one model is loaded", pl.Last.Stream,
-				pl.Stream)
+		if is, was := [2]int{pl.Last.Stream, pl.Last.Shard}, [2]int{pl.Stream, pl.Shard}; is != was {
+			return fmt.Errorf("last: stream and shard: %d, where the first steps have %d, and one model is loaded", is, was)
 		}
 	}
 	return nil
+}
+
+// shardable is how many layers' weights a tiling can have sharded.
+func (p Work) shardable(tl model.Tiling) int {
+	if p.Peers < 2 || tl.Stream > 0 {
+		return 0
+	}
+	return p.Desc.L
 }
 
 // check refuses a tiling of the first steps.
@@ -126,7 +135,7 @@ func (p Work) check(tl model.Tiling) error {
 		v, from, to int
 	}{
 		{"tile", tl.Tile, 1, n}, {"more", tl.More, 0, p.Desc.L}, {"moved", tl.Moved, 0, model.MostMoved(p.Desc.L)},
-		{"stream", tl.Stream, 0, p.Desc.L},
+		{"stream", tl.Stream, 0, p.Desc.L}, {"shard", tl.Shard, 0, p.shardable(tl)},
 		{"mlp_rows", tl.MLPRows, 1, n}, {"head_rows", tl.HeadRows, 1, n},
 	} {
 		if c.v < c.from || c.v > c.to {

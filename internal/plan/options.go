@@ -29,6 +29,9 @@ type Training struct {
 	KeepActivations string   // auto: the planner's choice
 	MoveLayers      int      // -1: the planner's choice
 	StreamLayers    *int     // nil: the planner's choice
+	ShardWeights    string   // auto: the planner's choice, on or off
+	Peers           int      // processes of this machine that can read each other's weights; 0 is one
+	Apart           string   // why there is but one
 	Weights         string   // how frozen linear weights are held: load.AsStored, or the name of a quant.Kind
 	Products        string   // how those in fp8 are multiplied: see load.CheckProducts
 }
@@ -52,6 +55,13 @@ func (c Training) Step(d model.Desc, tr model.Train, weight model.Formats) (Work
 		w.Forced.Moved = &c.MoveLayers
 	}
 	w.Forced.Stream = c.StreamLayers
+	w.Peers, w.Apart = c.Peers, c.Apart
+	switch all := d.L; c.ShardWeights {
+	case "on":
+		w.Forced.Shard = &all
+	case "off":
+		w.Forced.Shard = new(int)
+	}
 	return w, w.attend(c)
 }
 

@@ -43,6 +43,8 @@ type Work struct {
 	Score  []s2attn.Spec // of a step: ways of attending that rows are also scored with, in the same arenas
 	Last   *Last         // of a step: what a run's last steps do otherwise, nil where all are alike
 	IDs    int64         // host bytes of token ids and row tables
+	Peers  int           // processes of this machine among which frozen weights can be divided; 0 is one
+	Apart  string        // why there is but one, where it could be several: "the GPUs can not read each other's memory"
 	Made   int64         // host bytes of matrices that loading makes
 }
 
@@ -59,6 +61,7 @@ type Forced struct {
 	Moved *int   // layers whose kept part is moved, nil when free
 	// layers whose frozen weights are streamed, nil when free; of no meaning where all memory is the host's
 	Stream *int
+	Shard  *int // layers whose frozen weights are divided among processes, nil when free
 	// whether values and moments of matrices that are trained whole wait in host memory, nil when free
 	HostState *bool
 }
@@ -66,17 +69,18 @@ type Forced struct {
 // Plan is a choice and what it costs.
 type Plan struct {
 	model.Tiling
-	Params     int64 `json:"params_bytes"`         // trained values, gradients and moments, frozen norms
-	Act        int64 `json:"act_bytes"`            // activations, windows, gradients, logits chunk
-	Halo       int64 `json:"halo_bytes"`           // keys and values between tiles, and their gradients
-	MovedBytes int64 `json:"moved_bytes"`          // activations moved to host memory
-	Workspace  int64 `json:"workspace_bytes"`      // packing buffers and libraries
-	Context    int64 `json:"context_bytes"`        // the driver's context, the kernels' code and the libraries
-	Weights    int64 `json:"weights_bytes"`        // frozen weights that are resident: mapped pages on the CPU
-	Slots      int64 `json:"slots_bytes"`          // of the device, for streamed weights
-	Streamed   int64 `json:"streamed_bytes"`       // frozen weights that wait in host memory
-	State      int64 `json:"state_bytes"`          // trained values and moments that wait in host memory
-	Made       int64 `json:"made_bytes,omitempty"` // matrices that loading makes: encoded ones, and an adapter's
+	Params     int64 `json:"params_bytes"`           // trained values, gradients and moments, frozen norms
+	Act        int64 `json:"act_bytes"`              // activations, windows, gradients, logits chunk
+	Halo       int64 `json:"halo_bytes"`             // keys and values between tiles, and their gradients
+	MovedBytes int64 `json:"moved_bytes"`            // activations moved to host memory
+	Workspace  int64 `json:"workspace_bytes"`        // packing buffers and libraries
+	Context    int64 `json:"context_bytes"`          // the driver's context, the kernels' code and the libraries
+	Weights    int64 `json:"weights_bytes"`          // frozen weights that are resident: mapped pages on the CPU
+	Slots      int64 `json:"slots_bytes"`            // of the device, for streamed weights
+	Shared     int64 `json:"shared_bytes,omitempty"` // of the device, this process's part of sharded weights
+	Streamed   int64 `json:"streamed_bytes"`         // frozen weights that wait in host memory
+	State      int64 `json:"state_bytes"`            // trained values and moments that wait in host memory
+	Made       int64 `json:"made_bytes,omitempty"`   // matrices that loading makes: encoded ones, and an adapter's
 	IDs        int64 `json:"ids_bytes"`
 	Base       int64 `json:"base_bytes"` // the process itself
 

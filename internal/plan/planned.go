@@ -34,6 +34,7 @@ type Planned struct {
 	More        int        `json:"more"`       // layers that keep the next larger part
 	Moved       int        `json:"moved"`      // layers whose kept part waits in host memory
 	Stream      int        `json:"stream"`     // layers whose frozen weights wait in host memory
+	Shard       int        `json:"shard"`      // layers whose frozen weights are divided among processes
 	HostState   bool       `json:"host_state"` // values and moments of trained matrices wait there
 	MLPRows     int        `json:"mlp_rows"`
 	HeadRows    int        `json:"head_rows"`
@@ -46,6 +47,7 @@ type Planned struct {
 	Context     int64      `json:"context_bytes"`
 	Weights     int64      `json:"weights_bytes"`
 	Slots       int64      `json:"slots_bytes"`
+	Shared      int64      `json:"shared_bytes"` // of sharded weights, this process's part
 	Streamed    int64      `json:"streamed_bytes"`
 	State       int64      `json:"state_bytes"`
 	IDs         int64      `json:"ids_bytes"`
@@ -103,6 +105,7 @@ type PlannedLast struct {
 	More       int        `json:"full_more"`
 	Moved      int        `json:"full_moved"`
 	Stream     int        `json:"full_stream"`
+	Shard      int        `json:"full_shard"`
 	HostState  bool       `json:"full_host_state"`
 	MLPRows    int        `json:"full_mlp_rows"`
 	HeadRows   int        `json:"full_head_rows"`
@@ -119,7 +122,7 @@ func NewPlannedLast(w Work, pl Plan, r ops.Rates, accum int) *PlannedLast {
 	if l == nil {
 		return nil
 	}
-	return &PlannedLast{Tile: l.Tile, Keep: l.Keep, More: l.More, Moved: l.Moved, Stream: l.Stream,
+	return &PlannedLast{Tile: l.Tile, Keep: l.Keep, More: l.More, Moved: l.Moved, Stream: l.Stream, Shard: l.Shard,
 		HostState: l.HostState, MLPRows: l.MLPRows, HeadRows: l.HeadRows,
 		DevicePlan: l.Device, HostPlan: l.Host, PredictedS: l.Seconds(r, accum), when: w.Last.When}
 }
@@ -182,7 +185,8 @@ func Run(c Options, m machine.Machine) (*Planned, error) {
 		DevicePlan: room.Device, HostPlan: room.Host,
 		PredictedS: pl.Seconds(rates, c.Micros()), Fits: refusal == nil, Chip: m.Chip, Keep: pl.Keep, More: pl.More,
 		Moved: pl.Moved, Stream: pl.Stream, MLPRows: pl.MLPRows, HeadRows: pl.HeadRows, Trainable: pl.Trainable,
-		Slots: room.Slots, Streamed: room.Streamed, HostState: pl.HostState, State: room.State,
+		Shard: pl.Shard, Shared: room.Shared, Slots: room.Slots, Streamed: room.Streamed,
+		HostState: pl.HostState, State: room.State,
 		Params: room.Params, Act: room.Act, Halo: room.Halo, MovedBytes: room.MovedBytes, Workspace: room.Workspace,
 		Context: room.Context, Weights: room.Weights, Made: room.Made, IDs: room.IDs, Base: room.Base,
 		DeviceLimit: p.Limits.Device, HostLimit: p.Limits.Host, positions: positions, notes: notes,

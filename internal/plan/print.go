@@ -95,9 +95,10 @@ func (p *Planned) printBytes(w io.Writer) {
 		{"token ids and rows", p.IDs}, {"the process itself", p.Base}, {"host memory in all", p.HostPlan}}
 	rows := append(device, host...)
 	if p.onHost {
-		rows = append(rows, row{"frozen weights, mapped from the file", p.Weights})
+		rows = append(rows, row{"frozen weights, mapped from the file", p.Weights},
+			row{"frozen weights that are sharded", p.Slots + p.Shared})
 	} else {
-		rows = append(append(device, row{"frozen weights", p.Weights + p.Slots},
+		rows = append(append(device, row{"frozen weights", p.Weights + p.Slots + p.Shared},
 			row{"the driver's context and kernels", p.Context}, row{"device memory in all", p.DevicePlan}), host...)
 	}
 	table := [][]string{{"where", "bytes"}}
@@ -148,13 +149,13 @@ func (p *Planned) printHow(w io.Writer) {
 }
 
 func (p *Planned) tiling() model.Tiling {
-	return model.Tiling{Tile: p.Tile, Keep: p.Keep, More: p.More, Moved: p.Moved, Stream: p.Stream, HostState: p.HostState,
-		MLPRows: p.MLPRows, HeadRows: p.HeadRows}
+	return model.Tiling{Tile: p.Tile, Keep: p.Keep, More: p.More, Moved: p.Moved, Stream: p.Stream, Shard: p.Shard,
+		HostState: p.HostState, MLPRows: p.MLPRows, HeadRows: p.HeadRows}
 }
 
 func (l *PlannedLast) tiling() model.Tiling {
-	return model.Tiling{Tile: l.Tile, Keep: l.Keep, More: l.More, Moved: l.Moved, Stream: l.Stream, HostState: l.HostState,
-		MLPRows: l.MLPRows, HeadRows: l.HeadRows}
+	return model.Tiling{Tile: l.Tile, Keep: l.Keep, More: l.More, Moved: l.Moved, Stream: l.Stream, Shard: l.Shard,
+		HostState: l.HostState, MLPRows: l.MLPRows, HeadRows: l.HeadRows}
 }
 
 // printTiling writes how a step is cut up, and what its layers hold.

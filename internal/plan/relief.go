@@ -37,7 +37,8 @@ type relief struct {
 var reliefs = []relief{
 	{ // what the planner would have chosen itself
 		func(c *Training) bool {
-			return c.Tile > 0 || c.KeepActivations != "auto" || c.MoveLayers >= 0 || c.StreamLayers != nil
+			return c.Tile > 0 || c.KeepActivations != "auto" || c.MoveLayers >= 0 || c.StreamLayers != nil ||
+				c.ShardWeights == "off" && c.Peers > 1
 		},
 		func(c *Training) (out errs.Advice) {
 			if c.Tile > 0 {
@@ -51,6 +52,9 @@ var reliefs = []relief{
 			}
 			if c.StreamLayers != nil {
 				c.StreamLayers, out = nil, append(out, errs.Change{Option: "stream-layers", Value: "auto"})
+			}
+			if c.ShardWeights == "off" {
+				c.ShardWeights, out = "auto", append(out, errs.Change{Option: "shard-weights", Value: "auto"})
 			}
 			return out
 		},

@@ -175,12 +175,12 @@ func TestStateInHostMemory(t *testing.T) {
 
 // Where weights are to wait in more host memory than there is, nothing is taken.
 func TestRoomIsNotThere(t *testing.T) {
-	_, err := NewModelRoom(backend.NewLate(), Plan{Tiling: model.Tiling{Stream: 1}, Params: 1, Slots: 1, Streamed: 1 << 50})
+	_, err := NewModelRoom(backend.NewLate(), Plan{Tiling: model.Tiling{Stream: 1}, Params: 1, Slots: 1, Streamed: 1 << 50}, nil)
 	if errs.Code(err) != int(errs.NoFit) || !strings.Contains(err.Error(), "lower --host-mem") {
 		t.Errorf("2^50 bytes of host memory: %v", err)
 	}
 	b := backend.NewLate()
-	r, err := NewModelRoom(b, Plan{Tiling: model.Tiling{Stream: 3, HostState: true}, Params: 1000, Slots: 2000, Streamed: 3000, State: 4000})
+	r, err := NewModelRoom(b, Plan{Tiling: model.Tiling{Stream: 3, HostState: true}, Params: 1000, Slots: 2000, Streamed: 3000, State: 4000}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

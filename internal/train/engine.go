@@ -4,6 +4,7 @@ import (
 	"context"
 	"math"
 
+	"longlora/internal/dist"
 	"longlora/internal/errs"
 	"longlora/internal/machine"
 	"longlora/internal/model"
@@ -37,8 +38,10 @@ type Weights interface {
 	New(be ops.Backend, tr model.Train, mem model.Memory, seed uint64) (*model.Model, error)
 }
 
-// NewEngine takes the memory that the plan counted and loads the weights.
-func NewEngine(b ops.Backend, w plan.Work, pl plan.Plan, base Weights, rope model.Rope, seed uint64) (*Engine, error) {
+// NewEngine takes the memory that the plan counted and loads the weights, of which the ranks of g on one machine have
+// parts where the plan says so.
+func NewEngine(b ops.Backend, w plan.Work, pl plan.Plan, g *dist.Group, base Weights, rope model.Rope,
+	seed uint64) (*Engine, error) {
 	room := pl.Room()
 	// Taking more than there is would end the process without a word.
 	if free, err := machine.HostAvailable(); err == nil && room.Host-room.Base > free {
@@ -48,7 +51,7 @@ func NewEngine(b ops.Backend, w plan.Work, pl plan.Plan, base Weights, rope mode
 	}
 	e := &Engine{Backend: b, work: w, plan: pl, rope: rope}
 	var err error
-	if e.weights, err = plan.NewModelRoom(b, room); err == nil {
+	if e.weights, err = plan.NewModelRoom(b, room, g); err == nil {
 		e.act, err = ops.NewArena(b, "activations", ops.Device, room.Act)
 	}
 	if err == nil {
@@ -97,6 +100,9 @@ func (e *Engine) attend(w plan.Work, pl plan.Plan) {
 		e.Scorers[s.Mode] = runner(s)
 	}
 }
+
+// Leave waits until no rank reads another's memory any more. All ranks call it together, before they close.
+func (e *Engine) Leave() error { return e.weights.Regions.Leave() }
 
 // Close gives the memory back.
 func (e *Engine) Close() {

@@ -40,7 +40,7 @@ func (m *Meeting) meet(ctx context.Context, e *Engine, sum float64) (float64, er
 	var odd error
 	for rank, w := range all {
 		if w[0] != 0 {
-			return 0, context.Canceled
+			return 0, m.canceled(e)
 		}
 		total += w[1]
 		if err := CheckFinite(m.Step, w[1], w[2]); err != nil && odd == nil {
@@ -55,6 +55,14 @@ func (m *Meeting) meet(ctx context.Context, e *Engine, sum float64) (float64, er
 		return 0, err
 	}
 	return total, m.Ranks.Fault()
+}
+
+// canceled is the end of all ranks, once none needs another's memory.
+func (m *Meeting) canceled(e *Engine) error {
+	if err := e.Leave(); err != nil {
+		return err
+	}
+	return context.Canceled
 }
 
 // stops is 1 where this rank was asked to stop.

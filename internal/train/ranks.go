@@ -125,7 +125,7 @@ func (r *run) scored(ctx context.Context, sum float64, count int) (float64, int,
 	sum, count = 0, 0
 	for _, w := range all {
 		if w[0] != 0 {
-			return 0, 0, context.Canceled
+			return 0, 0, r.meeting.canceled(r.engine)
 		}
 		sum, count = sum+w[1], count+int(w[2])
 	}

@@ -8,6 +8,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -29,7 +30,7 @@ func ranked(t *testing.T, size int, change func(rank int, c *train.Options), arg
 	var wg sync.WaitGroup
 	for r, g := range dist.InProcess(size) {
 		c := options(t, args...)
-		c.Ranks = g
+		c.Ranks, c.Peers = g, size
 		if change != nil {
 			change(r, c)
 		}
@@ -121,6 +122,35 @@ func TestRanks(t *testing.T) {
 		if d := math.Sqrt(off / all); !(d <= 1e-3) {
 			t.Errorf("%d ranks: the adapter is off by %g of its change", size, d)
 		}
+	}
+}
+
+// Weights that are divided among the ranks are the same weights: the bits are those of ranks that have all of them, with
+// codes and factors as with numbers, where rows differ in length, and where last steps attend fully; and so they are of
+// ranks that go on.
+func TestShardedRanks(t *testing.T) {
+	const name = "gqa-llama3"
+	for _, more := range [][]string{nil, {"--full-last=0.5", "--weights=nf4", "--tile=16"}} {
+		want, got := t.TempDir(), t.TempDir()
+		with := func(out string, last ...string) []string { return together(name, out, slices.Concat(more, last)...) }
+		rankedWell(t, 3, with(want, "--shard-weights=off")...)
+		if more == nil { // else steps are counted from the end
+			rankedWell(t, 3, with(got, "--shard-weights=on", "--steps=2")...)
+		}
+		if log := rankedWell(t, 3, with(got, "--shard-weights=on")...); more == nil && !strings.Contains(log, "resuming") {
+			t.Error(log)
+		}
+		file := "adapter_model.safetensors"
+		if !bytes.Equal(testkit.Read(t, filepath.Join(want, file)), testkit.Read(t, filepath.Join(got, file))) {
+			t.Errorf("%v: other bits", more)
+		}
+		if b := testkit.Read(t, filepath.Join(got, "run.json")); !bytes.Contains(b, []byte(`"shard": `)) {
+			t.Errorf("%v: nothing is sharded", more)
+		}
+	}
+	_, all := ranked(t, 1, nil, together(name, filepath.Join(t.TempDir(), "out"), "--shard-weights=on")...)
+	if errs.Code(all[0]) != 2 || !strings.Contains(all[0].Error(), "--gpus") {
+		t.Errorf("one rank: %v", all[0])
 	}
 }
 

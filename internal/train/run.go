@@ -63,7 +63,11 @@ func Run(ctx context.Context, c *Options, be ops.Backend, log io.Writer) (rundir
 		return rundir.Result{}, r.base.Blame(err)
 	}
 	defer r.engine.Close()
-	if err := r.loop(ctx); err != nil {
+	err := r.loop(ctx)
+	if err == nil {
+		err = r.engine.Leave()
+	}
+	if err != nil {
 		return rundir.Result{}, r.base.Blame(err)
 	}
 	ui.Fact(log, "writing", "%s", c.Out)

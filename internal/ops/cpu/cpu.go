@@ -31,6 +31,7 @@ type Backend struct {
 var (
 	_ ops.Backend = (*Backend)(nil)
 	_ ops.Heeder  = (*Backend)(nil)
+	_ ops.Sharer  = (*Backend)(nil)
 )
 
 // New makes a backend that uses the given number of threads and the widest instruction set there is.
@@ -99,9 +100,12 @@ func (b *Backend) Act() tensor.DType { return tensor.F32 }
 
 // Reserve implements ops.Backend. The memory comes from the kernel, not from Go's heap: it is zeroed, page
 // aligned, given back at once by Free, and C may keep pointers into it.
-func (b *Backend) Reserve(_ ops.Space, bytes int64, name string) (unsafe.Pointer, error) {
+func (b *Backend) Reserve(s ops.Space, bytes int64, name string) (unsafe.Pointer, error) {
 	if bytes == 0 {
 		bytes = ops.Align
+	}
+	if s == ops.Shared {
+		return reserveShared(bytes, name)
 	}
 	m, err := unix.MmapPtr(-1, 0, nil, uintptr(bytes), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
 	if err != nil {
@@ -111,8 +115,12 @@ func (b *Backend) Reserve(_ ops.Space, bytes int64, name string) (unsafe.Pointer
 }
 
 // Free implements ops.Backend.
-func (b *Backend) Free(_ ops.Space, p unsafe.Pointer, bytes int64) {
-	if err := unix.MunmapPtr(p, uintptr(max(bytes, ops.Align))); err != nil && b.err == nil {
+func (b *Backend) Free(s ops.Space, p unsafe.Pointer, bytes int64) {
+	err := unix.MunmapPtr(p, uintptr(max(bytes, ops.Align)))
+	if s == ops.Shared && err == nil {
+		err = closeShared(p)
+	}
+	if err != nil && b.err == nil {
 		b.err = fmt.Errorf("cpu: giving memory back: %w", err)
 	}
 }

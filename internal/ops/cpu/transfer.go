@@ -113,5 +113,8 @@ func (b *Backend) Fetch(dst, src ops.Tensor, c ops.Block) ops.Ticket {
 // Bring implements ops.Carrier.
 func (b *Backend) Bring(dst, src ops.Tensor, c ops.Block) ops.Ticket { return b.Fetch(dst, src, c) }
 
+// Share implements ops.Carrier.
+func (b *Backend) Share(dst, src ops.Tensor, c ops.Block) ops.Ticket { return b.Fetch(dst, src, c) }
+
 // Wait implements ops.Carrier.
 func (b *Backend) Wait(ops.Ticket) {}

@@ -81,6 +81,9 @@ func (b *Backend) Reserve(s ops.Space, bytes int64, name string) (unsafe.Pointer
 		}
 		return p, nil
 	}
+	if s == ops.Shared {
+		bytes = (bytes + sharedUnit - 1) / sharedUnit * sharedUnit
+	}
 	p, err := alloc(bytes, name)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", b.Name(), err)

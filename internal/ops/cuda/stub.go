@@ -47,6 +47,9 @@ func (n *NCCL) Abort() {}
 // Close gives everything back.
 func (n *NCCL) Close() {}
 
+// CanRead reports whether a device can read another's memory.
+func CanRead(int, int) bool { return false }
+
 // Info describes the device.
 func (b *Backend) Info() Info { return Info{} }
 

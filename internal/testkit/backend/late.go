@@ -46,6 +46,9 @@ func (b *Late) Bring(dst, src ops.Tensor, c ops.Block) ops.Ticket {
 	return b.begin(ops.Brought, dst, src, c)
 }
 
+// Share implements ops.Carrier.
+func (b *Late) Share(dst, src ops.Tensor, c ops.Block) ops.Ticket { return b.Bring(dst, src, c) }
+
 // spoil overwrites a block.
 func spoil(dst ops.Tensor, c ops.Block) {
 	size := dst.DType.Size()

@@ -1,0 +1,58 @@
+package plan
+
+import (
+	"sort"
+
+	"longlora/internal/model"
+)
+
+// shards are the numbers of sharded layers to choose from: none and all, between which another may fit.
+func (z *counted) shards() []int {
+	switch n := z.p.Forced.Shard; {
+	case n != nil:
+		return []int{*n}
+	case z.p.OnHost || z.p.Peers < 2 || z.stream(z.p.Desc.L).away == 0:
+		return []int{0}
+	}
+	return []int{0, z.p.Desc.L}
+}
+
+// places are where the frozen weights of layers can lie besides on the device: numbers of streamed and of sharded ones,
+// of which one is none.
+func (z *counted) places(streams, shards []int) (out [][2]int) {
+	for _, n := range shards {
+		if n > 0 {
+			out = append(out, [2]int{0, n})
+			continue
+		}
+		for _, m := range streams {
+			out = append(out, [2]int{m, 0})
+		}
+	}
+	return out
+}
+
+// leastStreamed is the fewest layers that are to be streamed for a tiling to fit the device; all where it never does.
+func (z *counted) leastStreamed(tl model.Tiling) int {
+	return sort.Search(z.p.Desc.L, func(n int) bool {
+		tl.Stream = n
+		return z.p.onDevice(z.size(tl))
+	})
+}
+
+// leastSharded is the same of layers that are sharded.
+func (z *counted) leastSharded(tl model.Tiling) int {
+	tl.Stream = 0
+	return sort.Search(z.p.Desc.L, func(n int) bool {
+		tl.Shard = n
+		return z.p.onDevice(z.size(tl))
+	})
+}
+
+// alone says why there is nobody to divide weights with.
+func (p problem) alone() string {
+	if p.Apart != "" {
+		return p.Apart
+	}
+	return "is one"
+}
