@@ -54,3 +54,39 @@ func values(t *testing.T, command string, args ...string) *cli.Values {
 	}
 	return v
 }
+
+// A chip and a device of another kind exclude each other.
+func TestChipAndDevice(t *testing.T) {
+	for _, c := range []struct {
+		env, device string // LONGLORA_DEVICE, --device
+		chips, kind string // what is planned for
+		note, err   string
+	}{
+		{"cpu", "", "h100,l4", "auto", "LONGLORA_DEVICE=cpu is left out: --chip h100,l4 excludes it", ""},
+		{"", "cpu", "", "", "", "--chip h100 and --device cpu say different things"},
+		{"cuda", "", "h100,l4", "cuda", "", ""},
+	} {
+		args := []string{"--shape=tiny", "--ctx=64", "--chip=h100,l4"}
+		if c.env != "" {
+			t.Setenv("LONGLORA_DEVICE", c.env)
+		}
+		if c.device != "" {
+			t.Setenv("LONGLORA_DEVICE", "")
+			args = append(args, "--device="+c.device)
+		}
+		v := values(t, "plan", args...)
+		o, err := v.Plan()
+		if (err != nil) != (c.err != "") || err != nil && !strings.Contains(err.Error(), c.err) {
+			t.Errorf("%+v: %v", c, err)
+		}
+		if got := strings.Join(o.Chips, ","); err == nil && (got != c.chips || v.Place().Kind != c.kind || strings.Join(v.Notes(), "; ") != c.note) {
+			t.Errorf("%+v: %s on %s, notes %q", c, got, v.Place().Kind, v.Notes())
+		}
+	}
+	t.Setenv("LONGLORA_DEVICE", "auto")
+	t.Setenv("LONGLORA_CHIP", "h100")
+	v := values(t, "plan", "--shape=tiny", "--ctx=64", "--device=cpu")
+	if o, err := v.Plan(); err != nil || len(o.Chips) != 1 || o.Chips[0] != "auto" || len(v.Notes()) != 1 {
+		t.Errorf("LONGLORA_CHIP beside --device cpu: %v, %v, notes %q", o.Chips, err, v.Notes())
+	}
+}

@@ -362,8 +362,8 @@ func (v *Values) Exclusive(a, b string) error {
 		v.note("%s is left out: %s excludes it", v.shown(weak), v.shown(strong))
 	}
 	v.source[weak] = Default
-	if sv, ok := f.Value.(pflag.SliceValue); ok { // the lists that exclude others are empty by default
-		return sv.Replace(nil)
+	if sv, ok := f.Value.(pflag.SliceValue); ok {
+		return sv.Replace(splitList(strings.Trim(f.DefValue, "[]")))
 	}
 	return f.Value.Set(f.DefValue)
 }

@@ -222,12 +222,12 @@ func (v *Values) Plan() (o Plan, err error) {
 	if err = v.Ready(need...); err != nil {
 		return o, err
 	}
-	o.Chips = v.texts("chip")
-	for _, c := range o.Chips {
+	for _, c := range v.texts("chip") {
 		if err := v.checkChip(c); err != nil {
 			return o, err
 		}
 	}
+	o.Chips = v.texts("chip")
 	ranks, err := v.planned()
 	if err != nil {
 		return o, err
@@ -270,7 +270,8 @@ func chip(value string) string {
 	return "not one of " + strings.Join(Chips, ", ") + ", nor a card's memory such as 16GiB"
 }
 
-// checkChip checks that a chip computes what is asked for, and that --device does not say otherwise.
+// checkChip checks that a chip computes what is asked for. Of a chip and a --device of another kind the stronger
+// source's stays.
 func (v *Values) checkChip(chip string) error {
 	kind := "cuda"
 	switch chip {
@@ -281,7 +282,14 @@ func (v *Values) checkChip(chip string) error {
 	}
 	p := v.Place()
 	if p.Kind != "auto" && p.Kind != kind {
-		return errs.Usagef("--chip %s and --device %s say different things; leave one out", chip, v.text("device"))
+		if v.Exclusive("chip", "device") != nil {
+			return errs.Usagef("%s %s and %s %s say different things; leave one out", v.by("chip"), chip, v.by("device"),
+				v.text("device"))
+		}
+		if !v.Given("chip") {
+			return nil
+		}
+		p = v.Place()
 	}
 	return p.Check(kind)
 }

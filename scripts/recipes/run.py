@@ -92,7 +92,7 @@ def run(a):
         a.scales.append("1")
     if os.path.exists(a.results):
         done = {(r["name"], r["seed"], json.dumps(r["flags"])) for r in map(json.loads, open(a.results))
-                if ("ruler" in r or not a.ruler) and r.get("scale") == a.scales[-1]}
+                if ("ruler" in r or not a.ruler) and r.get("scale") == (None if r["flags"] == [["base"]] else a.scales[-1])}
     chip = "cpu"
     if shutil.which("nvidia-smi"):
         chip = subprocess.check_output(["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"], text=True).strip()
