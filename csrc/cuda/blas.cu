@@ -32,7 +32,7 @@ struct heuristic_t {
 enum { COMPUTE_32F = 68, OP_N = 0, OP_T = 1 };               // cublasComputeType_t, cublasOperation_t
 // cublasLtMatmulDescAttributes_t
 enum { DESC_TRANSA = 3, DESC_TRANSB = 4, DESC_EPILOGUE = 7, DESC_BIAS = 8, DESC_A_SCALE = 17, DESC_B_SCALE = 18,
-       DESC_BIAS_TYPE = 26, DESC_A_SCALE_MODE = 31, DESC_B_SCALE_MODE = 32 };
+       DESC_FAST = 25, DESC_BIAS_TYPE = 26, DESC_A_SCALE_MODE = 31, DESC_B_SCALE_MODE = 32 };
 enum { OUTER_VEC_32F = 3 };  // cublasLtMatmulMatrixScale_t: a factor a row of op(A), a column of op(B)
 enum { EPILOGUE_BIAS = 4 };  // cublasLtEpilogue_t: a vector of D's type is added to every column
 enum { PREF_WORKSPACE = 1, PREF_REDUCTION = 3, PREF_ALIGN = 5 };  // cublasLtMatmulPreferenceAttributes_t
@@ -65,7 +65,7 @@ struct shape_t {
     int32_t ta, tb, ddt, beta;  // beta: whether C is read
     uint32_t align[4];          // of the addresses of a, b, c, d, at most 256
     uint64_t bias;              // of the bias's address, 0 without
-    uint64_t scaled;            // of floats of 8 bits
+    uint64_t scaled;            // of floats of 8 bits: 1, with fast sums 2
     bool operator==(const shape_t &o) const { return memcmp(this, &o, sizeof o) == 0; }
 };
 
@@ -161,6 +161,8 @@ status_t ll_blas::make(const shape_t &s, const ll_gemm_args *g, plan_t *p) {
         const int mode = OUTER_VEC_32F;
         TRY(lt.MatmulDescSetAttribute(p->desc, DESC_A_SCALE_MODE, &mode, sizeof mode));
         TRY(lt.MatmulDescSetAttribute(p->desc, DESC_B_SCALE_MODE, &mode, sizeof mode));
+        const int8_t fast = (int8_t)g->fast;
+        TRY(lt.MatmulDescSetAttribute(p->desc, DESC_FAST, &fast, sizeof fast));
     }
     TRY(set_vectors(p, g));
     object_t pref = nullptr;
@@ -180,7 +182,7 @@ status_t ll_blas::plan(const ll_gemm_args *g, plan_t **out) {
     key.align[0] = align_of(g->a), key.align[1] = align_of(g->b), key.align[2] = align_of(c),
     key.align[3] = align_of(g->d);
     key.bias = g->bias ? align_of(g->bias) : 0;
-    key.scaled = g->sa != nullptr;
+    key.scaled = g->sa ? 1 + g->fast : 0;
     auto it = plans.find(key);
     if (it == plans.end()) {
         plan_t p = {};

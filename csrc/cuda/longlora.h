@@ -293,6 +293,7 @@ typedef struct {
     int64_t m, n, k;
     int64_t lda, ldb, ldc, ldd; // elements between rows as stored
     int32_t ta, tb, ddt;
+    int32_t fast;      // with scales: sums as the tensor cores have them, not in float32
     float alpha, beta;
     void *work;
     size_t work_bytes; // what is lent; more may be quicker
@@ -336,6 +337,25 @@ typedef struct {
     int64_t rows, cols;
 } ll_fp8_narrow_args;
 int ll_fp8_narrow(ll_device *d, ll_stream s, const ll_fp8_narrow_args *a);
+
+// h = g·σ(g)·u as e4m3fn. cols is a multiple of 8, at most 32,768, and pointers are on 16 bytes.
+typedef struct {
+    void *dst;          // (rows,cols) e4m3fn, ld bytes between rows, written; may be g or u where ld is 2·cols
+    float *scale;       // (rows), written
+    const void *g, *u;  // (rows,cols) bf16
+    int64_t ld, rows, cols;
+} ll_fp8_swiglu_args;
+int ll_fp8_swiglu(ll_device *d, ll_stream s, const ll_fp8_swiglu_args *a);
+
+// The gradients of g and u as e4m3fn, as above.
+typedef struct {
+    void *g, *u;         // (rows,cols) bf16; their gradients, times fg and fu, in the first half of each row
+    float *sg, *su;      // (rows), written: their scales
+    const void *dh;      // (rows,cols) bf16
+    const float *fg, *fu; // (cols)
+    int64_t rows, cols;
+} ll_fp8_swiglu_grad_args;
+int ll_fp8_swiglu_grad(ll_device *d, ll_stream s, const ll_fp8_swiglu_grad_args *a);
 
 typedef struct {
     void *dst;       // (cols,rows), written

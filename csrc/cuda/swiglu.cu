@@ -1,6 +1,5 @@
 // SwiGLU, forward and backward: ops.SwiGLU.
-#include "device.cuh"
-#include "sigmoid.cuh"
+#include "swiglu.cuh"
 
 namespace ll {
 
@@ -12,8 +11,7 @@ struct SwiGLU {
         float x[GROUP], y[GROUP];
         load8<VEC>(x, g + i, n);
         load8<VEC>(y, u + i, n);
-#pragma unroll
-        for (int k = 0; k < GROUP; k++) x[k] *= ll_sigmoid(x[k]) * y[k];
+        swiglu8(x, y);
         store8<VEC>(h + i, x, n);
     }
 };
@@ -27,12 +25,7 @@ struct SwiGLUGrad {
         load8<VEC>(d, dh + i, n);
         load8<VEC>(x, g + i, n);
         load8<VEC>(y, u + i, n);
-#pragma unroll
-        for (int k = 0; k < GROUP; k++) {
-            float s = ll_sigmoid(x[k]), ds = d[k] * s;
-            y[k] *= ds * (1.0f + x[k] * (1.0f - s));
-            x[k] *= ds;
-        }
+        swiglu_grad8(x, y, d);
         store8<VEC>(dg + i, y, n);
         store8<VEC>(du + i, x, n);
     }

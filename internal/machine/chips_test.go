@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"longlora/internal/errs"
+	"longlora/internal/ops"
 )
 
 // A device's own name leads to the chip that it is, and to none where it is another one.
@@ -29,11 +30,15 @@ func TestKnownAs(t *testing.T) {
 func TestMultiplyFP8(t *testing.T) {
 	for _, name := range Names() {
 		m, _ := Named(name)
+		was := m.Workspace
 		err := m.MultiplyFP8(true)
 		if old := slices.Contains([]string{"a100", "a6000", "a10g", "rtx3090"}, name); old != (errs.Code(err) == int(errs.Usage)) || old == m.MultipliesFP8() {
 			t.Errorf("%s: %v, %+v", name, err, m.Rates)
 		}
-		if err := m.MultiplyFP8(false); err != nil || m.MultipliesFP8() {
+		if more := m.Workspace - was; more != 0 && !m.MultipliesFP8() || more != ops.RoomFP8 && m.MultipliesFP8() {
+			t.Errorf("%s: products in FP8 %v have %d bytes more", name, m.MultipliesFP8(), more)
+		}
+		if err := m.MultiplyFP8(false); err != nil || m.MultipliesFP8() || m.Workspace != was {
 			t.Errorf("%s: %v, %+v", name, err, m.Rates)
 		}
 	}

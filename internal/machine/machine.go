@@ -85,23 +85,25 @@ func (m Machine) MultipliesFP8() bool { return m.Rates.FP8 > 0 }
 
 // MultiplyFP8 says that weights in FP8 are to be multiplied in FP8, or made wide before; an error of kind Usage says
 // why a card cannot.
-func (m *Machine) MultiplyFP8(on bool) error {
-	if m.Rates.FP8 = 0; on {
+func (m *Machine) MultiplyFP8(on bool) (err error) {
+	card, here := m.be.(ops.Card)
+	switch {
+	case here:
+		err = card.MultiplyFP8(on)
+		m.Workspace = card.WorkspaceBytes()
+	case on && slices.Contains(ampere, m.Chip):
+		err = errs.Usagef("%s fp8: takes a GPU of compute capability 8.9 or later, which %s is not; use bf16",
+			errs.Option("products"), m.Chip)
+	case !m.OnHost:
+		m.Workspace = assumedWorkspace
+		if on {
+			m.Workspace += ops.RoomFP8
+		}
+	}
+	if m.Rates.FP8 = 0; on && err == nil {
 		m.Rates.FP8 = timesFP8 * m.Rates.Linear
 	}
-	if card, ok := m.be.(ops.Card); ok {
-		err := card.MultiplyFP8(on)
-		if err != nil {
-			m.Rates.FP8 = 0
-		}
-		return err
-	}
-	if on && slices.Contains(ampere, m.Chip) {
-		m.Rates.FP8 = 0
-		return errs.Usagef("%s fp8: takes a GPU of compute capability 8.9 or later, which %s is not; use bf16",
-			errs.Option("products"), m.Chip)
-	}
-	return nil
+	return err
 }
 
 // Predicting are the rates to predict with: a CPU's are measured, once in a process, a GPU's are built in.

@@ -221,7 +221,9 @@ func (r *Runner) forwardAttn(l int, p *pass, s *saved) {
 func (r *Runner) forwardO(l int, p *pass, s *saved) {
 	m, n := r.M, p.n()
 	o := s.o.Rows(0, n).Reshape(n, m.H*m.D)
-	r.join(p, &m.Layers[l], s, branch{O, AttnOut, 0, n}, o, s.xin.Rows(0, n), s.xmid.Rows(0, n))
+	r.join(p, &m.Layers[l], s, branch{O, AttnOut, 0, n}, s.xin.Rows(0, n), s.xmid.Rows(0, n), func(out ops.Proj) {
+		r.B.LinearForward(o, p.keysT(), []ops.Proj{out})
+	})
 }
 
 // branch is the end of one of a layer's branches over rows [lo, hi): its last linear layer, and the norm of what it
@@ -231,21 +233,21 @@ type branch struct {
 	lo, hi     int
 }
 
-// join adds a branch, of which x is the last linear layer's input, to the residual stream: y = res +
-// BranchBy·norm(x·Wᵀ).
-func (r *Runner) join(p *pass, layer *Layer, s *saved, br branch, x, res, y ops.Tensor) {
+// join adds a branch to the residual stream: y = res + BranchBy·norm(x·Wᵀ). last is the branch's last linear layer, of
+// its input x.
+func (r *Runner) join(p *pass, layer *Layer, s *saved, br branch, res, y ops.Tensor, last func(out ops.Proj)) {
 	out := p.projRows(layer, s, br.last, y, br.lo, br.hi)
 	w := layer.norm(br.norm)
 	if w.W.None() && r.M.BranchBy == 0 {
 		out.Res = res
-		r.B.LinearForward(x, p.keysRows(br.lo, br.hi), []ops.Proj{out})
+		last(out)
 		return
 	}
 	room := p.norm.Rows(0, br.hi-br.lo)
 	if out.Y = room; !w.W.None() {
 		out.Y = s.added(br)
 	}
-	r.B.LinearForward(x, p.keysRows(br.lo, br.hi), []ops.Proj{out})
+	last(out)
 	z := r.normed(w, room, r.statOf(s, br.norm, br.lo, br.hi), out.Y)
 	by := float32(1)
 	if r.M.BranchBy > 0 {
@@ -270,9 +272,23 @@ func (r *Runner) forwardMLP(l int, p *pass, s *saved, xout ops.Tensor) {
 		hi := min(lo+r.MLPRows, n)
 		g, u := r.gateUp(l, p, s, lo, hi)
 		h := p.h.Rows(0, hi-lo)
-		r.activate(h, g, u)
-		r.join(p, y, s, branch{Down, MLPOut, lo, hi}, h, s.xmid.Rows(lo, hi), xout.Rows(lo, hi))
+		r.join(p, y, s, branch{Down, MLPOut, lo, hi}, s.xmid.Rows(lo, hi), xout.Rows(lo, hi), func(out ops.Proj) {
+			if b := r.gater(u); b != nil && b.GatedForward(h, g, u, out) {
+				return
+			}
+			r.activate(h, g, u)
+			r.B.LinearForward(h, p.keysRows(lo, hi), []ops.Proj{out})
+		})
 	}
+}
+
+// gater does SwiGLU with the linear layers beside it; nil where the backend does not, or the model has another
+// activation.
+func (r *Runner) gater(u ops.Tensor) ops.Gater {
+	if b, ok := r.B.(ops.Gater); ok && r.M.Act == SiLU && !u.None() {
+		return b
+	}
+	return nil
 }
 
 // activate is h = act(g)·u.

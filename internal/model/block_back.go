@@ -59,16 +59,18 @@ func (r *Runner) backwardMLP(l int, p *pass, s *saved, dx ops.Tensor, lo, hi int
 	dh, dxr, dn := p.dh.Rows(0, hi-lo), dx.Rows(lo, hi), p.dn.Rows(0, hi-lo)
 	keys := p.keysRows(lo, hi)
 	b.LinearBackward(dh, h, keys, []ops.ProjGrad{p.gradRows(y, s, Down, r.unjoin(y, s, br, dxr, dn), lo, hi)})
-	r.activateBack(dh, g, u)
-	x := ops.Tensor{}
-	if p.reads(y, Gate) || p.reads(y, Up) {
-		x = r.mlpNormed(y, p, s, lo, hi)
-	}
 	from := []ops.ProjGrad{p.gradRows(y, s, Gate, g, lo, hi)}
 	if !u.None() {
 		from = append(from, p.gradRows(y, s, Up, u, lo, hi))
 	}
-	b.LinearBackward(dn, x, keys, from)
+	if gater := r.gater(u); gater == nil || !gater.GatedBackward(dn, dh, from[0], from[1]) {
+		r.activateBack(dh, g, u)
+		x := ops.Tensor{}
+		if p.reads(y, Gate) || p.reads(y, Up) {
+			x = r.mlpNormed(y, p, s, lo, hi)
+		}
+		b.LinearBackward(dn, x, keys, from)
+	}
 	r.normBack(y.norm(MLPIn), dxr, dn, r.mlpIn(s, lo, hi), r.statOf(s, MLPIn, lo, hi))
 }
 

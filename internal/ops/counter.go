@@ -178,9 +178,19 @@ func last(done []float64) float64 {
 
 // LinearForward implements Linears.
 func (c *Counter) LinearForward(x, _ Tensor, p []Proj) {
+	narrow := false
 	for _, q := range p {
+		narrow = narrow || c.inFP8(q.L)
 		c.product(q.L, x.Dim(0), 1, 1, 0)
 	}
+	if narrow { // x is read, and written in 8 bits, once
+		c.Cost.Bytes += 1.5 * float64(x.Bytes())
+	}
+}
+
+// inFP8 reports whether a layer's matrix is multiplied in FP8.
+func (c *Counter) inFP8(l *Linear) bool {
+	return l.W.Format.Code == tensor.FP8 && c.act != tensor.F32 && c.rates.FP8 > 0
 }
 
 // LinearBackward implements Linears.
@@ -209,11 +219,11 @@ func (c *Counter) product(l *Linear, t int, base, figure, back float64) {
 	case c.act == tensor.F32 || l.W.Format.Dense() || base == 0:
 	case l.W.Format.Code == tensor.NF4: // half a byte is read, two are written wide
 		c.Cost.Bytes += 2.5 * out * in
-	case c.rates.FP8 == 0: // W is read, written wide
+	case !c.inFP8(l): // W is read, written wide
 		c.Cost.Bytes += 3 * out * in
-	default: // activations are read, written narrow, and on the way back W's codes turned round
+	default: // on the way back dY is read and written in 8 bits, and W's codes are turned round
 		work *= c.rates.Linear / c.rates.FP8
-		c.Cost.Bytes += 3*float64(t)*((1-back)*in+back*out) + 2*back*out*in
+		c.Cost.Bytes += back * (3*float64(t)*out + 2*out*in)
 	}
 	c.Cost.Linear += work
 	c.Cost.Figure += 2 * figure * float64(t) * out * in
@@ -252,6 +262,30 @@ func (c *Counter) SwiGLUForward(h, g, u Tensor) { c.touch(h, g, u) }
 
 // SwiGLUBackward implements SwiGLU.
 func (c *Counter) SwiGLUBackward(dg, du, dh, g, u Tensor) { c.touch(dg, du, dh, g, u) }
+
+// GatedForward implements Gater, for a GPU that multiplies in FP8: h is written in 8 bits.
+func (c *Counter) GatedForward(_, g, u Tensor, p Proj) bool {
+	if !c.inFP8(p.L) || !p.L.Alone() {
+		return false
+	}
+	c.touch(g, u)
+	c.Cost.Bytes += float64(g.Bytes()) / 2
+	c.product(p.L, g.Dim(0), 1, 1, 0)
+	return true
+}
+
+// GatedBackward implements Gater: of a gradient 8 bits are written, and nothing is read again.
+func (c *Counter) GatedBackward(_, dh Tensor, gate, up ProjGrad) bool {
+	if !c.inFP8(gate.L) || !gate.L.Alone() || !c.inFP8(up.L) || !up.L.Alone() {
+		return false
+	}
+	c.touch(dh, gate.DY, up.DY)
+	for _, q := range []ProjGrad{gate, up} {
+		c.product(q.L, dh.Dim(0), 1, 1, 1)
+		c.Cost.Bytes -= float64(q.DY.Bytes())
+	}
+	return true
+}
 
 // GELUForward implements GELU.
 func (c *Counter) GELUForward(h, g, u Tensor, _ bool) { c.touch(some(h, g, u)...) }

@@ -10,6 +10,9 @@ type Linear struct {
 	LoRA  *LoRA  // nil without
 }
 
+// Alone reports whether nothing reads the layer's input and its output's gradient but products with W.
+func (l *Linear) Alone() bool { return l.LoRA == nil && l.DW.None() && l.DBias.None() }
+
 // LoRA is the low-rank part of a linear layer.
 type LoRA struct {
 	A      Tensor  // (R,in) act

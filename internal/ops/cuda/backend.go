@@ -59,6 +59,10 @@ package cuda
 #cgo nocallback ll_fp8_widen
 #cgo noescape ll_fp8_narrow
 #cgo nocallback ll_fp8_narrow
+#cgo noescape ll_fp8_swiglu
+#cgo nocallback ll_fp8_swiglu
+#cgo noescape ll_fp8_swiglu_grad
+#cgo nocallback ll_fp8_swiglu_grad
 #cgo noescape ll_fp8_turn
 #cgo nocallback ll_fp8_turn
 #cgo noescape ll_bias_grad
@@ -119,7 +123,8 @@ type Backend struct {
 	docs    []int32        // what the workspace's room for document boundaries holds
 	weights weights
 	queue   queue
-	fp8     bool // weights in FP8 are multiplied in FP8
+	eight   unsafe.Pointer // what products in FP8 have for themselves; nil: weights in FP8 are made wide
+	fast    bool           // those products' sums are the tensor cores', not float32's
 }
 
 var _ ops.Backend = (*Backend)(nil)
@@ -299,6 +304,7 @@ func (b *Backend) Close() error {
 	if b.work != nil {
 		err = join(err, cu.MemFree(pointer(b.work)))
 	}
+	err = join(err, b.freeEight())
 	err = join(err, b.weights.free())
 	if b.ring != nil {
 		err = join(err, b.ring.close())

@@ -27,7 +27,12 @@ const (
 )
 
 // WorkspaceBytes implements ops.Backend.
-func (b *Backend) WorkspaceBytes() int64 { return workspaceBytes }
+func (b *Backend) WorkspaceBytes() int64 {
+	if b.eight != nil {
+		return workspaceBytes + ops.RoomFP8
+	}
+	return workspaceBytes
+}
 
 func (b *Backend) scratch() unsafe.Pointer  { return unsafe.Add(b.work, blasBytes) }
 func (b *Backend) docsRoom() unsafe.Pointer { return unsafe.Add(b.work, blasBytes+scratchBytes) }
