@@ -258,7 +258,7 @@ var table = []Option{
 		Usage: "checkpoint, or random: from config.json alone, with --tune full"},
 	{Name: "weights", Of: computes, Group: trained, Default: "auto", Values: []string{"auto", "bf16", "fp8", "nf4"},
 		Usage: "how the blocks' frozen linear weights lie in memory: auto (as they are stored, or as an adapter was " +
-			"trained), bf16, fp8 (e4m3, a scale a row; on the CPU) or nf4 (bitsandbytes' 4 bits)",
+			"trained), bf16, fp8 (e4m3, a scale a row) or nf4 (bitsandbytes' 4 bits)",
 		Also: "quantization-bit load-in-4bit load-in-8bit bnb-4bit-quant-type quantization"},
 	{Name: "products", Of: computes, Group: trained, Default: "auto", Values: []string{"auto", "bf16", "fp8"},
 		Usage: "how a GPU multiplies weights held in fp8: auto (in FP8 where it can), bf16 or fp8"},

@@ -10,10 +10,6 @@ import (
 // InFP8 is the choice of weights, and of products, in floats of 8 bits.
 const InFP8 = "fp8"
 
-// onCards is whether a GPU computes with weights in FP8. Its products with them are judged (ops/cuda/fp8.go); a run of
-// training is not.
-const onCards = false
-
 // CheckProducts decides how a machine multiplies frozen weights that are held so ("" as they are stored): AsStored,
 // bf16 or InFP8. It refuses what is not to be had, and notes what has no effect.
 func CheckProducts(asked, held string, m *machine.Machine) (note string, err error) {
@@ -21,9 +17,6 @@ func CheckProducts(asked, held string, m *machine.Machine) (note string, err err
 	case asked == InFP8 && m.OnHost:
 		return "", errs.Usagef("%s fp8: takes a GPU of compute capability 8.9 or later; a CPU multiplies in float32: "+
 			"leave it out", option)
-	case held == InFP8 && !m.OnHost && !onCards:
-		return "", errs.Usagef("%s fp8: a GPU does not compute with such weights yet; use %s cpu, or bf16 or nf4",
-			errs.Option("weights"), errs.Option("device"))
 	case asked == InFP8 && held != InFP8:
 		return "", errs.Usagef("%s fp8: only weights in fp8 are multiplied so; add %s fp8", option,
 			errs.Option("weights"))
