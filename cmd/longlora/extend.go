@@ -9,7 +9,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"longlora/internal/cli"
-	"longlora/internal/dist"
 	"longlora/internal/extend"
 	"longlora/internal/ops"
 	"longlora/internal/report"
@@ -103,7 +102,7 @@ func trainers(c *cobra.Command, v *cli.Values, o *extend.Options) (int, error) {
 		return 0, err
 	}
 	if p.Size > 1 {
-		return 0, asRank(c, p, v.Place(), c.ErrOrStderr(), true, func(r rank, be ops.Backend) error {
+		return 0, asRank(c, p, v.Place(), c.ErrOrStderr(), v.Chain(), func(r rank, be ops.Backend) error {
 			t := o.Training()
 			r.fill(t)
 			_, err := train.Run(r.ctx, t, be, r.log)
@@ -111,7 +110,9 @@ func trainers(c *cobra.Command, v *cli.Values, o *extend.Options) (int, error) {
 		})
 	}
 	if n, err = count(v, n, all, c.ErrOrStderr()); err == nil && n > 1 && o.DoTrain {
-		o.Ranks = dist.Imagined(n) // for what is said before
+		if o.Ranks, err = imagined(n, v); err != nil { // for what is said before
+			return n, err
+		}
 		o.Train = func(ctx context.Context) error { return launch(ctx, n, c.ErrOrStderr()) }
 	}
 	return n, err

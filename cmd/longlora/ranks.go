@@ -37,7 +37,7 @@ type rank struct {
 
 	machine, card int    // ranks on this machine, and on this one's card
 	apart         string // why those can not read each other's memory; "" where they can
-	adds          bool
+	chain         int    // ranks that divide a row; 0 where they add nothing up
 }
 
 // fill has a training run do this rank's part.
@@ -74,8 +74,8 @@ func grouped(c *cobra.Command, v *cli.Values, f func(r rank, be ops.Backend) err
 			return launch(c.Context(), n, log)
 		}
 		r := rank{ctx: c.Context(), at: at, log: log, machine: n, card: 1} // its memory is shared as the processes would
-		if n > 1 {
-			r.group = dist.Imagined(n)
+		if r.group, err = imagined(n, v); err != nil {
+			return err
 		}
 		return onDevice(at, log, func(be ops.Backend) error { return f(r, be) })
 	}
@@ -83,10 +83,22 @@ func grouped(c *cobra.Command, v *cli.Values, f func(r rank, be ops.Backend) err
 		if p.Rank > 0 {
 			return nil
 		}
-		r := rank{ctx: c.Context(), at: at, log: log, machine: 1, card: 1, group: dist.Imagined(p.Size)}
+		r := rank{ctx: c.Context(), at: at, log: log, machine: 1, card: 1}
+		if r.group, err = imagined(p.Size, v); err != nil {
+			return err
+		}
 		return onDevice(at, log, func(be ops.Backend) error { return f(r, be) })
 	}
-	return asRank(c, p, at, log, true, f)
+	return asRank(c, p, at, log, v.Chain(), f)
+}
+
+// imagined is the group of so many processes for what is said before they are there; nil for one.
+func imagined(n int, v *cli.Values) (*dist.Group, error) {
+	if n == 1 {
+		return nil, nil
+	}
+	g := dist.Imagined(n)
+	return g, g.Divide(v.Chain())
 }
 
 // launched runs f on a device, as the rank of a group that a launcher made this process, or alone. The ranks tell each
@@ -97,7 +109,7 @@ func launched(c *cobra.Command, v *cli.Values, f func(r rank, be ops.Backend) er
 		return err
 	}
 	if p.Size > 1 {
-		return asRank(c, p, v.Place(), c.ErrOrStderr(), false, f)
+		return asRank(c, p, v.Place(), c.ErrOrStderr(), 0, f)
 	}
 	return onDevice(v.Place(), c.ErrOrStderr(), func(be ops.Backend) error {
 		return f(rank{ctx: c.Context(), at: v.Place(), log: c.ErrOrStderr(), machine: 1, card: 1}, be)
@@ -147,8 +159,8 @@ func launch(ctx context.Context, n int, log io.Writer) error {
 	return dist.Launch{Size: n, Program: program, Args: os.Args, Stdout: os.Stdout, Stderr: os.Stderr, Log: log}.Run(ctx)
 }
 
-// asRank meets the other ranks and works with them; adds says whether they add anything up.
-func asRank(c *cobra.Command, p dist.Place, at cli.Place, log io.Writer, adds bool, f func(r rank,
+// asRank meets the other ranks and works with them, in chains of so many that divide rows; 0 where they add nothing up.
+func asRank(c *cobra.Command, p dist.Place, at cli.Place, log io.Writer, chain int, f func(r rank,
 	be ops.Backend) error) error {
 	shown := log
 	if p.Rank > 0 {
@@ -166,7 +178,7 @@ func asRank(c *cobra.Command, p dist.Place, at cli.Place, log io.Writer, adds bo
 	if err != nil {
 		return err
 	}
-	r := rank{ctx: job.Context(c.Context()), at: at, log: log, group: job.Group, adds: adds}
+	r := rank{ctx: job.Context(c.Context()), at: at, log: log, group: job.Group, chain: chain}
 	return job.End(r.work(job, f))
 }
 
@@ -178,8 +190,11 @@ func (r rank) work(job *dist.Job, f func(r rank, be ops.Backend) error) error {
 	}
 	var lib *cuda.NCCL
 	version, how := "", "they tell each other results over TCP"
-	if r.adds {
+	if r.chain > 0 {
 		lib, version, how = sums(device, r.log)
+		if err := r.group.Divide(r.chain); err != nil {
+			return err
+		}
 	}
 	if err := job.Introduce(device, version); err != nil {
 		return err
@@ -188,6 +203,9 @@ func (r rank) work(job *dist.Job, f func(r rank, be ops.Backend) error) error {
 	where := "this machine"
 	if n := job.Machines(); n > 1 {
 		where = fmt.Sprintf("%d machines", n)
+	}
+	if r.chain > 1 {
+		how = fmt.Sprintf("%d divide a row; %s", r.chain, how)
 	}
 	ui.Fact(r.log, "ranks", "%d processes on %s, by %s; %s", job.Size(), where, job.Place.By, how)
 	if err := r.shares(lib); err != nil {

@@ -51,12 +51,12 @@ type Result struct {
 type Options struct {
 	Shape         string
 	At            []train.Options // one a context; of a group's, all ranks have the same
-	OneEach       bool            // each rank does one row a step; else the rows of a batch are divided among them
+	OneEach       bool            // each rank, or chain of them, does one row a step; else they divide a batch's rows
 	Steps, Warmup int             // that are measured, and before them
 }
 
-// Run measures real optimizer steps on random weights, of one micro-batch a rank. What a rank of a group returns is rank
-// 0's.
+// Run measures real optimizer steps on random weights, of one micro-batch a rank, or a chain of them. What a rank of a
+// group returns is rank 0's.
 func Run(ctx context.Context, c Options, be ops.Backend, log io.Writer) ([]Result, error) {
 	defer debug.SetGCPercent(debug.SetGCPercent(train.GCPercent))
 	d, err := plan.Shape(c.Shape)
@@ -98,8 +98,8 @@ func Run(ctx context.Context, c Options, be ops.Backend, log io.Writer) ([]Resul
 	}
 	var all []bench
 	for i := range c.At {
-		if size := c.At[i].Ranks.Size(); !c.OneEach {
-			c.At[i].Batch /= size
+		if chains := c.At[i].Ranks.Chains(); !c.OneEach {
+			c.At[i].Batch /= chains
 		}
 		b := bench{name: c.Shape, c: &c.At[i], d: d, be: be, machine: m, rates: rates, weights: weights, steps: c.Steps,
 			warmup: c.Warmup, log: log}
@@ -221,7 +221,7 @@ func (b *bench) measured(ctx context.Context, e *train.Engine, w plan.Work, pl, 
 		}
 	}
 	sort.Float64s(times)
-	s, n := (times[(len(times)-1)/2]+times[len(times)/2])/2, b.c.Batch*g.Size()
+	s, n := (times[(len(times)-1)/2]+times[len(times)/2])/2, b.c.Batch*g.Chains()
 	flops, err := plan.StepFlops(b.d, b.c.Ctx, w.Spec)
 	if err != nil {
 		return Result{}, err
@@ -250,10 +250,10 @@ func (b *bench) step(ctx context.Context, e *train.Engine, w *load.Batches, s in
 	w.Start()
 	scored, g := 0, b.c.Ranks
 	for i := range b.c.Batch {
-		sample := ((s-1)*g.Size()+g.Rank())*b.c.Batch + i
+		sample := ((s-1)*g.Chains()+g.Rank()/g.Divided())*b.c.Batch + i
 		row := load.RandomRow(b.c.Seed+uint64(sample)+1, b.c.Ctx, b.d.V)
 		w.Add(row, int64(s), int64(sample))
-		scored += g.Size() * load.Scored(row) // every random row scores as many
+		scored += g.Chains() * load.Scored(row) // every random row scores as many
 	}
 	loss, norm, err := e.Gradients(ctx, 1, func(int) *model.Batch { return w.Batch() }, scored)
 	if err == nil {

@@ -7,15 +7,13 @@ import (
 
 	"longlora/internal/dist"
 	"longlora/internal/errs"
+	"longlora/internal/plan"
 )
 
 // Ranks are the processes that train together: those that a launcher started, this one being one of them, or those that
 // the options ask for. A launcher's group has a Place of more than one rank; otherwise all is --gpus all, and n so many
 // processes that this one is to start, 1 for none.
 func (v *Values) Ranks() (p dist.Place, n int, all bool, err error) {
-	if err := v.undivided(); err != nil {
-		return p, 0, false, err
-	}
 	if p, err = v.Launched(); err != nil {
 		return p, 0, false, err
 	}
@@ -26,7 +24,10 @@ func (v *Values) Ranks() (p dist.Place, n int, all bool, err error) {
 			return p, 0, false, errs.Usagef("--gpus %s takes the first GPUs, one a process, and --device %s names one; give "+
 				"--device cuda, or leave --gpus out", text, v.text("device"))
 		}
-		return p, n, text == "all", v.divides(n, "--gpus "+text)
+		if text == "all" {
+			return p, n, true, nil
+		}
+		return p, n, false, v.divides(n, "--gpus "+text)
 	}
 	if !p.Launched && v.Given("gpus") {
 		return p, 0, false, errs.Usagef("--gpus %s starts processes, and this one was started as rank %d of %d already "+
@@ -47,9 +48,6 @@ func (v *Values) Launched() (dist.Place, error) {
 
 // planned is how many processes are planned for.
 func (v *Values) planned() (int, error) {
-	if err := v.undivided(); err != nil {
-		return 0, err
-	}
 	n, err := strconv.Atoi(v.text("gpus"))
 	if err != nil {
 		return 0, errs.Usagef("%s all: plan does not count GPUs; give a number", v.by("gpus"))
@@ -57,14 +55,8 @@ func (v *Values) planned() (int, error) {
 	return n, v.divides(n, v.by("gpus")+" "+v.text("gpus"))
 }
 
-// undivided refuses what is not built yet.
-func (v *Values) undivided() error {
-	if s := v.whole("sequence-ranks"); s != 1 {
-		return errs.Usagef("--sequence-ranks %d: dividing a row among processes is not built yet; leave it out, and "+
-			"--gpus divides the rows of a step", s)
-	}
-	return nil
-}
+// Chain is how many processes divide a row.
+func (v *Values) Chain() int { return v.whole("sequence-ranks") }
 
 // cardNamed reports whether --device names one GPU.
 func (v *Values) cardNamed() bool {
@@ -77,19 +69,50 @@ func (v *Values) Divides(n int) error {
 	return v.divides(n, fmt.Sprintf("--gpus %s, %d processes", v.text("gpus"), n))
 }
 
+// divides refuses a number of processes that are no whole chains, or whose chains do not share the rows evenly.
 func (v *Values) divides(n int, who string) error {
+	s := v.Chain()
+	switch {
+	case s > 1 && n == 1:
+		return errs.Usagef("--sequence-ranks %d divides each row among %d processes, and this is one; give --gpus %d too, "+
+			"or start as many by a launcher", s, s, s)
+	case n%s != 0:
+		return errs.Usagef("%s: they are no whole number of chains of %d processes, --sequence-ranks %d; give a divisor "+
+			"of their number", who, s, s)
+	}
+	n /= s
+	them := "them"
+	if s > 1 {
+		them = fmt.Sprintf("their %d chains", n)
+	}
 	batch, more := v.whole("batch"), func(rows int) string { return strconv.Itoa((rows + n - 1) / n * n) }
-	if v.option("accum") == nil { // bench: as many rows as processes, where nobody says how many
+	if v.option("accum") == nil { // bench: as many rows as chains, where nobody says how many
 		if n > 1 && v.Given("batch") && batch%n != 0 {
-			return errs.Usagef("%s: the %d rows of a step, --batch %d, can not be shared evenly among them; what works: %w", who,
-				batch, batch, errs.Advice{{Option: "batch", Value: more(batch)}})
+			return errs.Usagef("%s: the %d rows of a step, --batch %d, can not be shared evenly among %s; what works: %w",
+				who, batch, batch, them, errs.Advice{{Option: "batch", Value: more(batch)}})
 		}
 		return nil
 	}
 	accum := v.whole("accum")
 	if rows := batch * accum; n > 1 && rows%n != 0 {
-		return errs.Usagef("%s: the %d rows of a step, --batch %d times --accum %d, can not be shared evenly among them; "+
-			"what works: %w", who, rows, batch, accum, errs.Advice{{Option: "accum", Value: more(accum)}})
+		return errs.Usagef("%s: the %d rows of a step, --batch %d times --accum %d, can not be shared evenly among %s; "+
+			"what works: %w", who, rows, batch, accum, them, errs.Advice{{Option: "accum", Value: more(accum)}})
+	}
+	return nil
+}
+
+// dividing refuses what a chain does not do to a row that it divides.
+func (v *Values) dividing(o plan.Training) error {
+	switch {
+	case o.Chain == 1:
+	case o.Rolls():
+		return errs.Usagef("%s roll wraps a row round, and %s %d divides it; leave one out", v.by("shift"),
+			v.by("sequence-ranks"), o.Chain)
+	case o.Tile > 0:
+		return errs.Usagef("%s: under %s %d each process has its part of a row as one tile; leave %s out", v.by("tile"),
+			v.by("sequence-ranks"), o.Chain, v.by("tile"))
+	case o.Chain > o.Ctx:
+		return errs.Usagef("--sequence-ranks %d: a row of --ctx %d has fewer tokens", o.Chain, o.Ctx)
 	}
 	return nil
 }

@@ -18,7 +18,8 @@ func TestPlannedRanks(t *testing.T) {
 		err          string
 	}{
 		{nil, 1, 8, ""}, {[]string{"--gpus=4"}, 4, 2, ""}, {[]string{"--gpus=4", "--batch=4", "--accum=2"}, 4, 1, ""},
-		{[]string{"--gpus=all"}, 0, 0, "--gpus all: plan"}, {[]string{"--gpus=3"}, 0, 0, "--accum=9"}, {[]string{"--sequence-ranks=2"}, 0, 0, "not built yet"},
+		{[]string{"--gpus=all"}, 0, 0, "--gpus all: plan"}, {[]string{"--gpus=3"}, 0, 0, "--accum=9"}, {[]string{"--sequence-ranks=2"}, 0, 0, "give --gpus 2 too"},
+		{[]string{"--gpus=4", "--sequence-ranks=2", "--accum=6"}, 4, 3, ""}, {[]string{"--gpus=6", "--sequence-ranks=4"}, 0, 0, "no whole number"},
 	} {
 		fs := pflag.NewFlagSet("plan", pflag.ContinueOnError)
 		cli.Define("plan", fs)

@@ -389,7 +389,7 @@ var table = []Option{
 		Also: "num-gpus nproc-per-node num-processes"},
 	{Name: "sequence-ranks", Of: measures, Group: machinery, Kind: Whole, Default: "1", Check: least(1),
 		Resume: train.OfCall,
-		Usage:  "processes that divide each row among them; only 1 as yet"},
+		Usage:  "processes that divide each row among them: a divisor of their number"},
 	{Name: "threads", Group: machinery, Kind: Whole, Default: "0", Check: within(0, mostThreads, "from 0 to 16384"),
 		Resume: train.OfCall,
 		Usage:  "CPU threads (0: all cores)", Also: "num-threads"},

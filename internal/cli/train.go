@@ -92,8 +92,8 @@ func (v *Values) step(ctx int) (plan.Training, error) {
 	if n := v.count("stream-layers"); err == nil && n != nil && *n > 0 && v.text("shard-weights") == "on" {
 		err = v.Exclusive("stream-layers", "shard-weights")
 	}
-	return plan.Training{
-		Options: v.attention(), Full: full, Ctx: ctx, Batch: batch, Accum: 1,
+	o := plan.Training{
+		Options: v.attention(), Full: full, Ctx: ctx, Batch: batch, Accum: 1, Chain: v.Chain(),
 		Trained: load.Trained{
 			Tune: v.text("tune"), Rank: v.whole("rank"), Alpha: v.real("alpha"), Dropout: v.real("dropout"),
 			Targets: v.texts("targets"),
@@ -104,7 +104,11 @@ func (v *Values) step(ctx int) (plan.Training, error) {
 		Tile: v.tokens("tile"), KeepActivations: v.text("keep-activations"), MoveLayers: v.whole("move-layers"),
 		StreamLayers: v.count("stream-layers"), ShardWeights: v.text("shard-weights"),
 		Weights: v.text("weights"), Products: v.text("products"),
-	}, err
+	}
+	if err == nil {
+		err = v.dividing(o)
+	}
+	return o, err
 }
 
 // run are the options of a training step of rows of data.

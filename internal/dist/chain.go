@@ -28,6 +28,9 @@ func (g *Group) Divided() int {
 	return max(1, g.chain)
 }
 
+// Chains is how many chains there are: ranks, where each has whole rows.
+func (g *Group) Chains() int { return g.Size() / g.Divided() }
+
 // InChain is this rank's number in its chain, and how many ranks that has.
 func (g *Group) InChain() (rank, size int) { return g.Rank() % g.Divided(), g.Divided() }
 

@@ -61,7 +61,7 @@ func (g *Group) Size() int {
 // Block is the part of n things in a row that is this rank's chain's: the things from lo up to hi. The chains' parts
 // follow each other and differ by at most one. Without chains each rank is one.
 func (g *Group) Block(n int) (lo, hi int) {
-	r, p := g.Rank()/g.Divided(), g.Size()/g.Divided()
+	r, p := g.Rank()/g.Divided(), g.Chains()
 	return r * n / p, (r + 1) * n / p
 }
 

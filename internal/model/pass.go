@@ -179,8 +179,8 @@ func (p *pass) positions(y at) []int32 {
 	if len(p.batch.IDs) == 0 {
 		return nil
 	}
-	if p.r.positions == nil {
-		p.r.positions = make([]int32, p.r.Tile)
+	if len(p.r.positions) < y.t1-y.t0 {
+		p.r.positions = make([]int32, p.g.t)
 	}
 	pos := p.r.positions[:y.t1-y.t0]
 	d0, d1 := p.g.doc(y.t0)

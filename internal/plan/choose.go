@@ -11,7 +11,7 @@ import (
 // tiles lists the tile lengths to choose from.
 func (p problem) tiles() []int {
 	tiles := p.ownTiles()
-	if b := p.beside; b != nil && !slices.Contains(tiles, b.Tile) {
+	if b := p.beside; b != nil && p.Chain <= 1 && !slices.Contains(tiles, b.Tile) {
 		tiles = append(tiles, b.Tile)
 	}
 	return tiles
@@ -20,6 +20,9 @@ func (p problem) tiles() []int {
 // ownTiles are those that suit the work, the longest first.
 func (p problem) ownTiles() []int {
 	n := p.Ctx * p.Batch
+	if p.Chain > 1 {
+		return []int{slices.Max(model.Spans(p.Desc, p.Spec, p.batch(n), p.Chain, true))}
+	}
 	if p.Forced.Tile > 0 {
 		return []int{min(p.Forced.Tile, n)}
 	}

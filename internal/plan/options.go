@@ -22,6 +22,7 @@ type Training struct {
 	Ctx             int
 	Batch, Accum    int
 	Processes       int    // that share the rows of a step; 0 is one
+	Chain           int    // of them that divide each row; 0 is one
 	Pack            string // auto, concat, cut or pad
 	EvalEvery       int
 	EvalAttn        []string // ways of attending that validation uses; none: as training attends
@@ -42,8 +43,9 @@ func (c Training) Step(d model.Desc, tr model.Train, weight model.Formats) (Work
 	if err != nil {
 		return Work{}, err
 	}
-	w := Work{Desc: d, Train: tr, Weight: weight, Spec: spec, Ctx: c.Ctx, Batch: c.Batch,
-		Cuts: c.Pack == "cut" || c.Pack == "pad" && c.Batch > 1, IDs: c.batchBytes(tr)}
+	w := Work{Desc: d, Train: tr, Weight: weight, Spec: spec, Ctx: c.Ctx, Batch: c.Batch, Chain: max(1, c.Chain),
+		IDs: c.batchBytes(tr)}
+	w.Cuts = w.Cut(c.Pack == "cut", c.Pack == "pad")
 	if w.Spec.Mode != s2attn.Roll { // under roll all rows of a micro-batch are one tile
 		w.Forced.Tile = c.Tile
 	}
@@ -65,9 +67,9 @@ func (c Training) Step(d model.Desc, tr model.Train, weight model.Formats) (Work
 	return w, w.attend(c)
 }
 
-// Micros is the number of micro-batches of a step that each process does, the most that one does.
+// Micros is the number of micro-batches of a step that each process does, the most that one does, or has a part in.
 func (c Training) Micros() int {
-	ranks := max(1, c.Processes)
+	ranks := max(1, c.Processes) / max(1, c.Chain)
 	rows := (c.Batch*c.Accum + ranks - 1) / ranks
 	return (rows + c.Batch - 1) / c.Batch
 }

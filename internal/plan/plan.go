@@ -38,6 +38,7 @@ type Work struct {
 	Ctx    int  // tokens of a row, or a session at most
 	Prompt int  // tokens of a session that are given; the rest is made
 	Batch  int  // rows of a micro-batch
+	Chain  int  // ranks that divide a micro-batch, a span each; 0 is one
 	Cuts   bool // rows hold several documents: halos may be as long as any cuts make them
 	Forced Forced
 	Score  []s2attn.Spec // of a step: ways of attending that rows are also scored with, in the same arenas
@@ -47,6 +48,9 @@ type Work struct {
 	Apart  string        // why there is but one, where it could be several: "the GPUs can not read each other's memory"
 	Made   int64         // host bytes of matrices that loading makes
 }
+
+// Cut is Cuts for rows that are cut, or padded: where rows are of several lengths so are halos, once a row is divided.
+func (p Work) Cut(cut, padded bool) bool { return cut || padded && (p.Batch > 1 || p.Chain > 1) }
 
 // problem is work for a planner.
 type problem struct {

@@ -76,6 +76,7 @@ type Planned struct {
 	notes     []string // lines that begin with what they are
 	rows      int      // of a step
 	ranks     int      // processes that share them
+	chain     int      // of those, which divide each row
 	batch     int      // of a micro-batch
 	onHost    bool
 	// the host memory's limit is what is here, of which another machine has more or less

@@ -53,6 +53,9 @@ func (p *Planned) printVerdict(w io.Writer) {
 	}
 	if p.ranks > 1 {
 		each += fmt.Sprintf(", shared by %d processes, their sum left out", p.ranks)
+		if p.chain > 1 {
+			each += fmt.Sprintf("; each row divided by %d, what they pass on left out", p.chain)
+		}
 	}
 	ui.Fact(w, "a step", "%s for %s: %s tok/s predicted (%s)", ui.Duration(p.PredictedS), each, rate(p.TokPerS),
 		p.Rates.Words())
@@ -161,9 +164,12 @@ func (l *PlannedLast) tiling() model.Tiling {
 // printTiling writes how a step is cut up, and what its layers hold.
 func (p *Planned) printTiling(w io.Writer, tl model.Tiling) {
 	n := p.Ctx * max(1, p.batch)
-	if tl.Tile >= n {
+	switch {
+	case p.chain > 1:
+		ui.Fact(w, "tile", "%d tokens go through a layer together: the longest of %d spans", tl.Tile, p.chain)
+	case tl.Tile >= n:
 		ui.Fact(w, "tile", "%d tokens go through a layer together: all of them", tl.Tile)
-	} else {
+	default:
 		ui.Fact(w, "tile", "%d tokens go through a layer together: %d tiles", tl.Tile, (n+tl.Tile-1)/tl.Tile)
 	}
 	ui.Fact(w, "kept", "%s", tl.Kept())
@@ -245,6 +251,7 @@ func (p *Planned) cell() string {
 // predictions fills in what is predicted of a step and of the run.
 func (p *Planned) predictions(t Training, w Work, m machine.Machine) {
 	p.Rates, p.Steps, p.rows, p.batch, p.ranks = m.Source, t.Steps, t.Batch*t.Accum, t.Batch, t.Processes
+	p.chain = t.Chain
 	p.TokPerS = float64(t.Ctx) * float64(p.rows) / p.PredictedS
 	if t.Steps == 0 {
 		return

@@ -33,6 +33,7 @@ type Run struct {
 	Options   map[string]string   `json:"options"`
 	Origins   map[string]string   `json:"origins"`         // of the options that recipes set: what gave their values
 	Ranks     int                 `json:"ranks,omitempty"` // processes that did its steps; 0 is one
+	Chain     int                 `json:"chain,omitempty"` // of them that divided each row; 0 is one
 	Seed      uint64              `json:"seed"`
 	Device    string              `json:"device"`
 	DType     string              `json:"dtype"`

@@ -25,6 +25,7 @@ type Engine struct {
 	// context.Canceled, and from then on no stop is heeded, so that all do the step or none does.
 	Meet func(ctx context.Context, sum float64) (float64, error)
 
+	chain     *dist.Chain // of ranks that divide each row; nil without
 	weights   *plan.ModelRoom
 	act, halo *ops.Arena
 	work      plan.Work
@@ -39,7 +40,7 @@ type Weights interface {
 }
 
 // NewEngine takes the memory that the plan counted and loads the weights, of which the ranks of g on one machine have
-// parts where the plan says so.
+// parts where the plan says so. Where ranks divide rows this one is joined to its neighbours.
 func NewEngine(b ops.Backend, w plan.Work, pl plan.Plan, g *dist.Group, base Weights, rope model.Rope,
 	seed uint64) (*Engine, error) {
 	room := pl.Room()
@@ -49,7 +50,7 @@ func NewEngine(b ops.Backend, w plan.Work, pl plan.Plan, g *dist.Group, base Wei
 			"%s, or end what else uses memory",
 			ui.Bytes(room.Host-room.Base), ui.Bytes(free), errs.Option("host-mem"))
 	}
-	e := &Engine{Backend: b, work: w, plan: pl, rope: rope}
+	e := &Engine{Backend: b, chain: g.NewChain(b), work: w, plan: pl, rope: rope}
 	var err error
 	if e.weights, err = plan.NewModelRoom(b, room, g); err == nil {
 		e.act, err = ops.NewArena(b, "activations", ops.Device, room.Act)
@@ -93,6 +94,10 @@ func (e *Engine) attend(w plan.Work, pl plan.Plan) {
 	runner := func(spec s2attn.Spec) *model.Runner {
 		r := model.NewRunner(e.Model, e.Backend, spec, e.rope, pl.Tiling, e.act, e.halo)
 		r.Worst = w.Cuts
+		if e.chain != nil {
+			rank, size := e.chain.Place()
+			r.Division = model.Division{Rank: rank, Size: size, Link: e.chain}
+		}
 		return r
 	}
 	e.Runner, e.Scorers = runner(w.Spec), map[s2attn.Mode]*model.Runner{}
@@ -106,6 +111,7 @@ func (e *Engine) Leave() error { return e.weights.Regions.Leave() }
 
 // Close gives the memory back.
 func (e *Engine) Close() {
+	e.chain.Close()
 	if e.Model != nil {
 		_ = e.Model.Release() // what fails here fails again, and is seen, where memory is next taken
 	}
@@ -126,7 +132,12 @@ func (e *Engine) Gradients(ctx context.Context, n int, micro func(a int) *model.
 	err error) {
 	defer e.Runner.Heed(ctx)()
 	e.Model.Params.ZeroGrad()
-	for a := 0; a < n && ctx.Err() == nil; a++ {
+	for a := 0; a < n; a++ {
+		if on, err := e.chain.Begin(ctx.Err() == nil); err != nil {
+			return 0, 0, err
+		} else if !on {
+			break
+		}
 		b := micro(a)
 		if err := b.Fits(e.Model.V); err != nil {
 			return 0, 0, err

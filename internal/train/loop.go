@@ -261,7 +261,13 @@ func (r *run) evalLoss(ctx context.Context, spec s2attn.Spec) (float64, error) {
 	runner := r.engine.Scorers[spec.Mode]
 	defer runner.Heed(ctx)()
 	lo, hi := r.c.Ranks.Block(n)
-	for i := lo; i < hi && ctx.Err() == nil; i++ {
+	inChain, _ := r.c.Ranks.InChain()
+	for i := lo; i < hi; i++ {
+		if on, err := r.engine.chain.Begin(ctx.Err() == nil); err != nil {
+			return 0, err
+		} else if !on {
+			break
+		}
 		y := row(i)
 		nll, err := runner.Score(w.Row(y))
 		if err != nil {
@@ -270,7 +276,9 @@ func (r *run) evalLoss(ctx context.Context, spec s2attn.Spec) (float64, error) {
 		for _, v := range nll {
 			sum += float64(v)
 		}
-		count += load.Scored(y)
+		if inChain == 0 { // all of the chain score it, each a part
+			count += load.Scored(y)
+		}
 	}
 	sum, count, err := r.scored(ctx, sum, count)
 	if err != nil {

@@ -14,7 +14,8 @@ import (
 	"longlora/internal/rundir"
 )
 
-// A group of ranks trains what one process would: the samples of a step are divided among them by number, and their
+// A group of ranks trains what one process would: the samples of a step are divided among them by number, or among
+// chains of ranks that divide each row, and their
 // gradients are summed up before the norm is taken. Every rank reads model and data for itself and keeps all that is
 // trained. Rank 0 alone touches --out: what it finds there it tells the others.
 
@@ -80,6 +81,10 @@ func (r *run) alike() error {
 				rank, what, is, was)
 		}, io.Discard); err != nil {
 			return err
+		}
+		if first.Chain != other.Chain {
+			return errs.Usagef("rank %d divides rows among %d processes, rank 0 among %d; give all ranks the same %s", rank,
+				other.Chain, first.Chain, errs.Option("sequence-ranks"))
 		}
 		if first.Device != other.Device || first.DType != other.DType {
 			return errs.Usagef("rank %d computes on %s in %s, rank 0 on %s in %s; give all ranks one kind of device", rank,
@@ -164,9 +169,14 @@ func (r *run) restored() error {
 	return r.be.Sync()
 }
 
-// processes counts ranks for people.
-func processes(n int) string {
-	if n <= 1 {
+// processes counts ranks for people: n of them, or n chains that divide rows.
+func processes(n, chain int) string {
+	switch {
+	case chain > 1 && n == 1:
+		return fmt.Sprintf("a chain of %d processes", chain)
+	case chain > 1:
+		return fmt.Sprintf("%d chains of %d processes", n, chain)
+	case n <= 1:
 		return "one process"
 	}
 	return fmt.Sprintf("%d processes", n)

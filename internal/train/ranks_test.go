@@ -31,6 +31,9 @@ func ranked(t *testing.T, size int, change func(rank int, c *train.Options), arg
 	for r, g := range dist.InProcess(size) {
 		c := options(t, args...)
 		c.Ranks, c.Peers = g, size
+		if err := g.Divide(c.Chain); err != nil {
+			t.Fatal(err)
+		}
 		if change != nil {
 			change(r, c)
 		}
@@ -68,15 +71,35 @@ func together(name, out string, more ...string) []string {
 }
 
 // However many ranks there are, they train what one does: losses, validation, norms, and the gradient of every tensor
-// to 1e-6, the adapter after four steps to 1e-3; the same ranks give the same bits.
-func TestRanks(t *testing.T) {
-	const name = "gqa-llama3"
+// to 1e-6, the adapter after four steps to 1e-3.
+func TestRanks(t *testing.T) { asOne(t, "gqa-llama3", [][2]int{{2, 1}, {3, 1}, {4, 1}}) }
+
+// And so do ranks that divide each row, with others that do and without: in groups, with windows, with cuts and padding,
+// with full attention at the end, and in families that are unlike others.
+func TestChains(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		sizes [][2]int
+		more  []string
+	}{
+		{"gqa-llama3", [][2]int{{2, 2}, {3, 3}, {4, 2}}, []string{"--full-last=0.5"}},
+		{"families/mistral-window", [][2]int{{4, 4}}, []string{"--ctx=61", "--group=0.4"}},
+		{"families/gemma2", [][2]int{{3, 3}}, []string{"--ctx=57"}},
+		{"families/phi3", [][2]int{{2, 2}}, []string{"--attn=full"}},
+	} {
+		t.Run(c.name, func(t *testing.T) { asOne(t, c.name, c.sizes, c.more...) })
+	}
+}
+
+// asOne holds ranks, of which so many each divide the rows, to what one process trains on a reference case.
+func asOne(t *testing.T, name string, sizes [][2]int, more ...string) {
+	t.Helper()
 	one := t.TempDir()
-	run(t, together(name, one)...)
+	run(t, together(name, one, more...)...)
 	want := metrics(t, one)
-	for _, size := range []int{2, 3, 4} {
-		out := t.TempDir()
-		rankedWell(t, size, together(name, out)...)
+	for _, s := range sizes {
+		size, out := s[0], t.TempDir()
+		rankedWell(t, size, together(name, out, append(more, fmt.Sprintf("--sequence-ranks=%d", s[1]))...)...)
 		for i, m := range metrics(t, out) {
 			w := want[i]
 			for what, x := range map[string][2]float64{"loss": {m.Loss, w.Loss}, "norm": {m.GradNorm, w.GradNorm}} {
@@ -155,33 +178,34 @@ func TestShardedRanks(t *testing.T) {
 }
 
 // The same ranks give the same bits, and so does going on with as many; with another number it is said, and trains the
-// same to rounding. Ranks that are not given the same are refused by what differs.
+// same to rounding.
 func TestRanksGoOn(t *testing.T) {
-	const name = "gqa-llama3"
-	whole, parts := t.TempDir(), t.TempDir()
-	rankedWell(t, 2, together(name, whole)...)
-	rankedWell(t, 2, together(name, parts, "--steps=2")...)
-	one := filepath.Join(t.TempDir(), "one")
-	if err := os.CopyFS(one, os.DirFS(parts)); err != nil {
-		t.Fatal(err)
-	}
-	if log := rankedWell(t, 2, together(name, parts)...); !strings.Contains(log, "resuming    after step 2") || strings.Contains(log, "processes") {
-		t.Error(log)
-	}
-	file := "adapter_model.safetensors"
-	if !bytes.Equal(testkit.Read(t, filepath.Join(whole, file)), testkit.Read(t, filepath.Join(parts, file))) {
-		t.Error("going on gives other bits")
-	}
-	_, log := run(t, together(name, one)...)
-	if !strings.Contains(log, "the saved steps were done by 2 processes, the next ones will be by one process") {
-		t.Error(log)
-	}
-	a, b := metrics(t, one), metrics(t, whole)
-	if d := math.Abs(a[3].Loss/b[3].Loss - 1); !(d <= 1e-5) || a[1].Loss != b[1].Loss {
-		t.Errorf("losses %v and %v", a, b)
-	}
-	if log := rankedWell(t, 3, together(name, whole)...); !strings.Contains(log, "finished already") {
-		t.Error(log)
+	const name, file = "gqa-llama3", "adapter_model.safetensors"
+	for _, c := range []struct{ chain, was string }{{"--sequence-ranks=1", "2 processes"}, {"--sequence-ranks=2", "a chain of 2 processes"}} {
+		whole, parts := t.TempDir(), t.TempDir()
+		rankedWell(t, 2, together(name, whole, c.chain)...)
+		rankedWell(t, 2, together(name, parts, c.chain, "--steps=2")...)
+		one := filepath.Join(t.TempDir(), "one")
+		if err := os.CopyFS(one, os.DirFS(parts)); err != nil {
+			t.Fatal(err)
+		}
+		if log := rankedWell(t, 2, together(name, parts, c.chain)...); !strings.Contains(log, "resuming    after step 2") || strings.Contains(log, "processes") {
+			t.Error(log)
+		}
+		if !bytes.Equal(testkit.Read(t, filepath.Join(whole, file)), testkit.Read(t, filepath.Join(parts, file))) {
+			t.Errorf("%s: going on gives other bits", c.was)
+		}
+		_, log := run(t, together(name, one)...)
+		if !strings.Contains(log, "the saved steps were done by "+c.was+", the next ones will be by one process") {
+			t.Error(log)
+		}
+		a, b := metrics(t, one), metrics(t, whole)
+		if d := math.Abs(a[3].Loss/b[3].Loss - 1); !(d <= 1e-5) || a[1].Loss != b[1].Loss {
+			t.Errorf("losses %v and %v", a, b)
+		}
+		if log := rankedWell(t, 3, together(name, whole)...); !strings.Contains(log, "finished already") {
+			t.Error(log)
+		}
 	}
 }
 
@@ -199,6 +223,14 @@ func TestRanksFail(t *testing.T) {
 	out := filepath.Join(t.TempDir(), "out")
 	_, all := ranked(t, 5, nil, together(name, out)...)
 	check("five", all[:1], 2, "12 rows a step, which 5 processes")
+	_, all = ranked(t, 4, nil, together(name, out, "--sequence-ranks=2", "--accum=3", "--batch=1")...)
+	check("chains", all[:1], 2, "3 rows a step, which 2 chains of 2 processes")
+	_, all = ranked(t, 2, func(rank int, c *train.Options) {
+		if rank == 1 {
+			must(t, c.Ranks.Divide(2))
+		}
+	}, together(name, out)...)
+	check("another chain", all, 2, "rank 1 divides rows among 2 processes, rank 0 among 1")
 	_, all = ranked(t, 2, func(rank int, c *train.Options) {
 		if rank == 1 {
 			c.Settings = append([]train.Setting(nil), c.Settings...)
@@ -220,33 +252,46 @@ func TestRanksFail(t *testing.T) {
 		}
 	}, together(name, out)...)
 	check("other data", all, 2, "rank 1 does not train what rank 0 does: --data is other.bin")
+}
 
-	// one that is asked to stop has all stop after one step, which rank 0 saves
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	var wg sync.WaitGroup
-	all = make([]error, 3)
-	for r, g := range dist.InProcess(3) {
-		c := options(t, together(name, out, "--steps=4000", "--save-every=1000")...)
-		c.Ranks = g
-		on := t.Context()
-		if r == 2 {
-			on = ctx
-		}
-		to := &until{text: "train 1/", then: cancel}
-		if r > 0 {
-			to.text = "\x00"
-		}
-		wg.Go(func() { _, all[r] = train.Run(on, c, cpu.New(1), to) })
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
 	}
-	wg.Wait()
-	for r, err := range all {
-		if errs.Code(err) != 130 && !errors.Is(err, context.Canceled) {
-			t.Errorf("rank %d: %v", r, err)
+}
+
+// A rank that is asked to stop has all stop after one step, which rank 0 saves, wherever in a step it and the others are.
+func TestRanksStop(t *testing.T) {
+	for _, chain := range []string{"--sequence-ranks=1", "--sequence-ranks=3"} {
+		out := filepath.Join(t.TempDir(), "out")
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		var wg sync.WaitGroup
+		all := make([]error, 3)
+		for r, g := range dist.InProcess(3) {
+			c := options(t, together("gqa-llama3", out, "--steps=4000", "--save-every=1000", chain)...)
+			c.Ranks = g
+			must(t, g.Divide(c.Chain))
+			on := t.Context()
+			if r == 2 {
+				on = ctx
+			}
+			to := &until{text: "train 1/", then: cancel}
+			if r > 0 {
+				to.text = "\x00"
+			}
+			wg.Go(func() { _, all[r] = train.Run(on, c, cpu.New(1), to) })
 		}
-	}
-	if dirs, _ := filepath.Glob(filepath.Join(out, "checkpoints", "step-*")); len(dirs) != 1 {
-		t.Errorf("checkpoints %v", dirs)
+		wg.Wait()
+		for r, err := range all {
+			if errs.Code(err) != 130 && !errors.Is(err, context.Canceled) {
+				t.Errorf("%s: rank %d: %v", chain, r, err)
+			}
+		}
+		if dirs, _ := filepath.Glob(filepath.Join(out, "checkpoints", "step-*")); len(dirs) != 1 {
+			t.Errorf("%s: checkpoints %v", chain, dirs)
+		}
 	}
 }
 

@@ -47,8 +47,8 @@ func (s *setup) newRecord() (*Record, error) {
 	r := &Record{Plan: s.plan, Run: rundir.Run{
 		Kind: rundir.Kind, Version: proc.Version(), Go: runtime.Version(), Kernels: kernels(s.be),
 		Positions: s.base.Record(s.pos.Positions), Options: s.options(), Origins: s.origins(),
-		Weights: s.base.Held, Ranks: s.c.Ranks.Size(), Seed: s.c.Seed, Device: deviceKind(s.be.Name()),
-		DType: s.be.Act().String(), Steps: s.steps, FullSteps: s.fullSteps(),
+		Weights: s.base.Held, Ranks: s.c.Ranks.Size(), Chain: s.c.Ranks.Divided(), Seed: s.c.Seed,
+		Device: deviceKind(s.be.Name()), DType: s.be.Act().String(), Steps: s.steps, FullSteps: s.fullSteps(),
 	}}
 	var err error
 	var weights []string

@@ -40,10 +40,13 @@ func (r *run) findState() (done bool, err error) {
 		}
 		err = files.Intact(r.from, saved.Files)
 	}
-	if r.others = err == nil && max(1, saved.Ranks) != r.c.Ranks.Size(); r.others {
+	p, s, wasP, wasS := r.c.Ranks.Size(), r.c.Ranks.Divided(), 0, 0
+	if err == nil {
+		wasP, wasS = max(1, saved.Ranks), max(1, saved.Chain)
+	}
+	if r.others = err == nil && (wasP != p || wasS != s); r.others {
 		fmt.Fprintf(r.log, "note: the saved steps were done by %s, the next ones will be by %s: with a new plan, and "+
-			"other last "+
-			"bits than those would have had\n", processes(saved.Ranks), processes(r.c.Ranks.Size()))
+			"other last bits than those would have had\n", processes(wasP/wasS, wasS), processes(r.c.Ranks.Chains(), s))
 	}
 	if err == nil && !r.c.Replan && !r.others {
 		err = r.planOf(saved)

@@ -177,9 +177,10 @@ func (s *setup) evalRows() (n int, row func(i int) data.Row) {
 
 // pose states the planner's problem.
 func (s *setup) pose() (err error) {
-	if p, rows := s.c.Ranks.Size(), s.c.Batch*s.c.Accum; rows%p != 0 {
-		return errs.Usagef("%s %d times %s %d are %d rows a step, which %d processes can not share evenly; give another %s",
-			errs.Option("batch"), s.c.Batch, errs.Option("accum"), s.c.Accum, rows, p, errs.Option("accum"))
+	if p, rows := s.c.Ranks.Chains(), s.c.Batch*s.c.Accum; rows%p != 0 {
+		return errs.Usagef("%s %d times %s %d are %d rows a step, which %s can not share evenly; give another %s",
+			errs.Option("batch"), s.c.Batch, errs.Option("accum"), s.c.Accum, rows, processes(p, s.c.Ranks.Divided()),
+			errs.Option("accum"))
 	}
 	if s.planner, err = plan.Here(s.c.Memory, s.machine); err != nil {
 		return err
@@ -187,7 +188,7 @@ func (s *setup) pose() (err error) {
 	s.request = s.c.Request(func(c plan.Training) (plan.Work, error) {
 		c.Steps = s.steps
 		w, err := c.Of(s.base, s.planner.OnHost)
-		w.Cuts = s.set.Cut() || s.set.Padded() && c.Batch > 1
+		w.Cuts = w.Cut(s.set.Cut(), s.set.Padded())
 		w.IDs += s.order.Bytes()
 		return w, err
 	})
