@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"path/filepath"
 
 	"longlora/internal/errs"
 	"longlora/internal/files"
@@ -114,9 +115,13 @@ func (g *GGUF) Add(key string, value any) { g.Values = append(g.Values, GGUFValu
 // ggufAlign is what the places of tensors divide by, the format's own where a file does not say it.
 const ggufAlign = 32
 
-// CheckGGUF refuses a path at which something else than a GGUF file lies; of kind Usage.
+// CheckGGUF refuses a path at which something else than a GGUF file lies, of kind Usage, and one in a folder that is
+// not there.
 func CheckGGUF(path string, option errs.Option) error {
 	if !files.Exists(path) {
+		if dir := filepath.Dir(path); !files.Exists(dir) {
+			return errs.Dataf("%s %s: there is no folder %s to write it in; make it first: mkdir -p %[3]s", option, path, dir)
+		}
 		return nil
 	}
 	f, err := files.Open(path)

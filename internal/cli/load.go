@@ -22,6 +22,7 @@ type Source int
 const (
 	Default Source = iota
 	Recipe
+	Today  // the day on which a run begins
 	Record // of the run that is gone on from
 	File
 	Env
@@ -400,6 +401,7 @@ func (v *Values) settings(command string) (out []train.Setting) {
 		if x.Recipe = byRecipe(f.Name); x.Recipe && source == Default && slices.Contains(byRule, f.Name) {
 			source = Recipe // by its rule
 		}
+		x.Recipe = x.Recipe || f.Name == "system-date" // which the day answers, as a recipe would
 		x.From = v.origin(source)
 		switch list, isList := f.Value.(pflag.SliceValue); {
 		case isList && len(list.GetSlice()) == 0, v.source[f.Name] == Default && f.DefValue == "":

@@ -64,7 +64,7 @@ func (v *Values) cook() error {
 		return v.option(name) != nil && v.source[name] == Default && !(name == "full-last" && asked)
 	}
 	if v.option("system-default") != nil && v.truth("system-default") && left("system-date") {
-		day, from := time.Now().Format(time.DateOnly), Recipe
+		day, from := time.Now().Format(time.DateOnly), Today
 		if text := saved["system-date"]; text != "" { // a run that goes on on another day has the same examples
 			day, from = text, Record
 		}
@@ -116,6 +116,8 @@ func (v *Values) origin(s Source) string {
 	switch s {
 	case Recipe:
 		return "recipe " + v.text("recipe")
+	case Today:
+		return "today's date"
 	case Record:
 		return train.FromRecord
 	case File:

@@ -77,7 +77,7 @@ func writeError(path string, err error) error {
 	if errors.Is(err, syscall.ENOSPC) {
 		return errs.Dataf("%s: the disk is full; make room and run the same command again: %w", path, err)
 	}
-	return errs.Dataf("%s: %w", path, err)
+	return Fault(path, err) // not the temporary name
 }
 
 // SyncDir makes renames in a folder last.

@@ -74,7 +74,7 @@ type Setting struct {
 	Option errs.Option
 	Value  any    // text, a list of texts, or a number or truth value
 	Given  bool   // by a flag, the environment or a file
-	Recipe bool   // recipes set it
+	Recipe bool   // recipes set it, or the day
 	From   string // what gave it
 	Unset  bool   // its value stands for "not given", and would be refused where it was given
 	Resume Demand
