@@ -22,7 +22,6 @@ import (
 
 // loop does the steps that are left, saving on the way and at the end.
 func (r *run) loop(ctx context.Context) error {
-	defer r.closeMetrics()
 	defer proc.Hold(ctx)() // a step that is not saved would be lost
 	st := &r.rec.State
 	bar := ui.NewProgress(r.log, "train", r.steps, st.Step)

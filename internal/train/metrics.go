@@ -15,10 +15,10 @@ import (
 func scalars(m *rundir.Metrics) []ui.Scalar {
 	v := []ui.Scalar{
 		{Tag: "train/loss", Value: m.Loss}, {Tag: "train/grad_norm", Value: m.GradNorm}, {Tag: "train/lr", Value: m.LR},
-		{Tag: "speed/tok_per_s", Value: m.TokPerS}, {Tag: "memory/host_bytes", Value: float64(m.HostPeak)},
+		{Tag: "speed/tok_per_s", Value: m.TokPerS}, {Tag: "memory/host_GiB", Value: gib(m.HostPeak)},
 	}
 	if m.DevicePeak > 0 {
-		v = append(v, ui.Scalar{Tag: "memory/device_bytes", Value: float64(m.DevicePeak)})
+		v = append(v, ui.Scalar{Tag: "memory/device_GiB", Value: gib(m.DevicePeak)})
 	}
 	for _, e := range []struct {
 		name string
@@ -32,6 +32,8 @@ func scalars(m *rundir.Metrics) []ui.Scalar {
 	return v
 }
 
+func gib(bytes int64) float64 { return float64(bytes) / (1 << 30) }
+
 // curves keeps a run's metrics.jsonl and the same for TensorBoard.
 type curves struct {
 	lines  *rundir.MetricsLog
@@ -41,8 +43,8 @@ type curves struct {
 
 // openCurves opens --out's metrics with the lines of steps up to step and no others. from is the checkpoint that the
 // run goes on from; when it lies in another run's folder, that run's lines are taken over. The event file is written
-// anew from those lines.
-func openCurves(out, from string, step int) (*curves, error) {
+// anew from those lines, options first.
+func openCurves(out, from string, step int, options map[string]string) (*curves, error) {
 	path := filepath.Join(out, rundir.MetricsFile)
 	other := filepath.Join(from, "..", "..")
 	if theirs := filepath.Join(other, rundir.MetricsFile); from != "" && !files.SameDir(other, out) {
@@ -66,6 +68,9 @@ func openCurves(out, from string, step int) (*curves, error) {
 	for _, m := range before {
 		at = at.Add(-seconds(m.StepS))
 	}
+	if err == nil {
+		err = c.events.Parameters(at, options)
+	}
 	for i := 0; i < len(before) && err == nil; i++ {
 		at = at.Add(seconds(before[i].StepS))
 		err = c.events.Write(at, before[i].Step, scalars(&before[i]))
@@ -86,6 +91,9 @@ func (c *curves) Write(m *rundir.Metrics) error {
 	}
 	return c.events.Write(time.Now(), m.Step, scalars(m))
 }
+
+// Done writes for TensorBoard that the run ended well.
+func (c *curves) Done() error { return c.events.Done(time.Now()) }
 
 // Close closes what is open.
 func (c *curves) Close() error {

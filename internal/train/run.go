@@ -5,8 +5,10 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"path/filepath"
 	"runtime/debug"
+	"strconv"
 
 	"longlora/internal/errs"
 	"longlora/internal/files"
@@ -59,6 +61,7 @@ func Run(ctx context.Context, c *Options, be ops.Backend, log io.Writer) (rundir
 	case done:
 		return r.reported(), nil
 	}
+	defer r.closeMetrics()
 	if err := proc.Intact(r.start); err != nil {
 		return rundir.Result{}, r.base.Blame(err)
 	}
@@ -195,7 +198,7 @@ func (r *run) prepareOut() error {
 	if r.rec.State.Pending != nil {
 		lines-- // the last step's line waits for its validation
 	}
-	if r.metrics, err = openCurves(r.c.Out, r.from, lines); err != nil {
+	if r.metrics, err = openCurves(r.c.Out, r.from, lines, r.parameters()); err != nil {
 		return err
 	}
 	if n := lines - r.metrics.had; n > 0 {
@@ -207,6 +210,15 @@ func (r *run) prepareOut() error {
 	}
 	r.best = bestOf(before)
 	return r.writeConfig()
+}
+
+// parameters are what TensorBoard's table compares runs by: the options that decide what is trained, and what stands for
+// those that name a folder or were left to the program.
+func (r *run) parameters() map[string]string {
+	out := maps.Clone(r.rec.Options)
+	out["model"], out["steps"], out["dtype"] = filepath.Base(r.c.Model), strconv.Itoa(r.rec.Steps), r.rec.DType
+	out["rope"] = fmt.Sprint(r.rec.Positions.Rope["rope_type"])
+	return out
 }
 
 // finish writes the outputs; run.json says last that the run is done.
@@ -231,6 +243,9 @@ func (r *run) finish() error {
 		return err
 	}
 	if err := rundir.Write(r.c.Out, r.rec); err != nil {
+		return err
+	}
+	if err := r.metrics.Done(); err != nil {
 		return err
 	}
 	r.sayBest()

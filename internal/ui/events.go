@@ -77,9 +77,8 @@ func (e *Events) Write(at time.Time, step int, values []Scalar) error {
 func (e *Events) Close() error { return e.f.Close() }
 
 func event(at time.Time, step int) []byte {
-	b := protowire.AppendFixed64(protowire.AppendTag(nil, 1, protowire.Fixed64Type),
-		math.Float64bits(float64(at.UnixNano())/1e9))
-	return protowire.AppendVarint(protowire.AppendTag(b, 2, protowire.VarintType), uint64(step))
+	return protowire.AppendVarint(protowire.AppendTag(appendDouble(nil, 1, seconds(at)), 2, protowire.VarintType),
+		uint64(step))
 }
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)

@@ -5,6 +5,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -24,6 +25,12 @@ func TestEvents(t *testing.T) {
 			t.Fatal(err)
 		}
 		if err := e.Write(time.Unix(1700000000, 500000000), 3, []Scalar{{"train/loss", 1.5}, {"train/lr", 2e-5}}); err != nil {
+			t.Fatal(err)
+		}
+		if err := e.Parameters(time.Unix(1700000000, 0), map[string]string{"lr": "2e-05", "pack": "cut", "shuffle": "true"}); err != nil {
+			t.Fatal(err)
+		}
+		if err := e.Done(time.Unix(1700000001, 0)); err != nil {
 			t.Fatal(err)
 		}
 		if err := e.Close(); err != nil {
@@ -47,8 +54,17 @@ func TestEvents(t *testing.T) {
 		records = append(records, b[12:12+n])
 		b = b[16+n:]
 	}
-	if len(records) != 2 {
+	if len(records) != 4 {
 		t.Fatalf("%d records", len(records))
+	}
+	// as TensorBoard 2.21 reads them: its table of parameters had these options, and the run as ended (1)
+	if !strings.HasSuffix(string(records[2]), "\n\x1c_hparams_/session_start_infoJG\nE\n\ahparams\x12:\x1a8"+
+		"\n\x0f\n\x02lr\x12\t\x11\xf1h\xe3\x88\xb5\xf8\xf4>\n\r\n\x04pack\x12\x05\x1a\x03cut"+
+		"\n\r\n\ashuffle\x12\x02 \x01)\x00\x00\x00@\xfcT\xd9A") {
+		t.Errorf("parameters: %q", records[2])
+	}
+	if !strings.HasSuffix(string(records[3]), "\n\ahparams\x12\r\"\v\b\x01\x11\x00\x00@@\xfcT\xd9A") {
+		t.Errorf("end: %q", records[3])
 	}
 	got := map[string]float32{}
 	for m := records[1]; len(m) > 0; {
