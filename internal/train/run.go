@@ -212,8 +212,8 @@ func (r *run) prepareOut() error {
 	return r.writeConfig()
 }
 
-// parameters are what TensorBoard's table compares runs by: the options that decide what is trained, and what stands for
-// those that name a folder or were left to the program.
+// parameters are what TensorBoard's table compares runs by: the options that decide what is trained, and what stands
+// for those that name a folder or were left to the program.
 func (r *run) parameters() map[string]string {
 	out := maps.Clone(r.rec.Options)
 	out["model"], out["steps"], out["dtype"] = filepath.Base(r.c.Model), strconv.Itoa(r.rec.Steps), r.rec.DType

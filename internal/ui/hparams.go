@@ -10,8 +10,8 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// Parameters writes with which options a run was begun, as TensorBoard's table of parameters reads them: a number is one
-// there, true and false are truth values, the rest is text. A run is called by its folder there.
+// Parameters writes with which options a run was begun, as TensorBoard's table of parameters reads them: a number is
+// one there, true and false are truth values, the rest is text. A run is called by its folder there.
 func (e *Events) Parameters(at time.Time, options map[string]string) error {
 	var start []byte
 	for _, option := range slices.Sorted(maps.Keys(options)) {
@@ -49,7 +49,8 @@ func parameter(text string) []byte {
 		return appendDouble(nil, 2, x)
 	}
 	if text == "true" || text == "false" {
-		return protowire.AppendVarint(protowire.AppendTag(nil, 4, protowire.VarintType), protowire.EncodeBool(text == "true"))
+		b := protowire.AppendTag(nil, 4, protowire.VarintType)
+		return protowire.AppendVarint(b, protowire.EncodeBool(text == "true"))
 	}
 	return protowire.AppendString(protowire.AppendTag(nil, 3, protowire.BytesType), text)
 }
