@@ -21,7 +21,11 @@ func FuzzDir(f *testing.F) {
 	f.Add("", "", "{\"step\":1,\"loss\":-0,\"grad_norm\":5e-324,\"step_s\":1e-300}\n{\"step\":9223372036854775807,\"loss\":1.7976931348623157e308}\n", "{}")
 	refers := regexp.MustCompile(`(?i)<script|<iframe|<link|<img|\s(src|href)\s*=`)
 	drawing := regexp.MustCompile(`(?s)<svg .*?</svg>`)
-	dir := f.TempDir()
+	dir, other := f.TempDir(), f.TempDir()
+	line := `{"step":1,"loss":2.5,"lr":0.1,"eval_loss":2,"tokens":7}`
+	if err := os.WriteFile(filepath.Join(other, rundir.MetricsFile), []byte(line), 0o644); err != nil {
+		f.Fatal(err)
+	}
 	f.Fuzz(func(t *testing.T, extended, results, metrics, run string) {
 		if len(extended)+len(results)+len(metrics)+len(run) > 1<<12 {
 			return
@@ -36,33 +40,37 @@ func FuzzDir(f *testing.F) {
 				t.Fatal(err)
 			}
 		}
-		p, err := Dir(dir, io.Discard)
-		if err != nil {
-			if errs.Code(err) != 4 || len(err.Error()) > 1<<13 {
-				t.Fatalf("exit code %d: %.300v", errs.Code(err), err)
+		pages := []func() (*Page, error){func() (*Page, error) { return Dir(dir, io.Discard) },
+			func() (*Page, error) { return Compare([]string{dir, other}, io.Discard) }}
+		for _, make := range pages {
+			p, err := make()
+			if err != nil {
+				if errs.Code(err) != 4 || len(err.Error()) > 1<<13 {
+					t.Fatalf("exit code %d: %.300v", errs.Code(err), err)
+				}
+				continue
 			}
-			return
-		}
-		page := filepath.Join(dir, "page.html")
-		if err := p.Write(page); err != nil {
-			t.Fatal(err)
-		}
-		b, err := os.ReadFile(page)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if len(b) > 1<<21 {
-			t.Fatalf("a page of %d bytes", len(b))
-		}
-		if at := refers.Find(b); at != nil {
-			t.Fatalf("the page holds %q", at)
-		}
-		for _, s := range drawing.FindAll(b, -1) {
-			if err := xml.Unmarshal(s, new(struct{})); err != nil {
-				t.Fatalf("%v in %.500s", err, s)
+			page := filepath.Join(dir, "page.html")
+			if err := p.Write(page); err != nil {
+				t.Fatal(err)
 			}
-			if regexp.MustCompile(`NaN|Inf`).Match(s) {
-				t.Fatalf("a place that is no number in %.500s", s)
+			b, err := os.ReadFile(page)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(b) > 1<<21 {
+				t.Fatalf("a page of %d bytes", len(b))
+			}
+			if at := refers.Find(b); at != nil {
+				t.Fatalf("the page holds %q", at)
+			}
+			for _, s := range drawing.FindAll(b, -1) {
+				if err := xml.Unmarshal(s, new(struct{})); err != nil {
+					t.Fatalf("%v in %.500s", err, s)
+				}
+				if regexp.MustCompile(`NaN|Inf`).Match(s) {
+					t.Fatalf("a place that is no number in %.500s", s)
+				}
 			}
 		}
 	})

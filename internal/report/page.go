@@ -46,6 +46,7 @@ type Table struct {
 	Title string
 	Head  []string
 	Rows  [][]string
+	Text  bool // its cells are text, which may be long, and not figures
 }
 
 // Heat is a map of recall: a row a depth, a column a length.
@@ -113,10 +114,11 @@ func Dir(dir string, log io.Writer) (*Page, error) {
 		rundir.MetricsFile, rundir.ReportFile, rundir.ResultsFile, errs.Option("out"))
 }
 
-func (p *Page) addTraining(dir string, log io.Writer) error {
+// read reads a run's folder and notes what is damaged or missing in it.
+func (p *Page) read(dir string, log io.Writer) (*training, error) {
 	t, err := readTraining(dir)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if t.damaged > 0 {
 		note := fmt.Sprintf("%s: %d damaged lines were left out", filepath.Join(dir, rundir.MetricsFile), t.damaged)
@@ -129,6 +131,14 @@ func (p *Page) addTraining(dir string, log io.Writer) error {
 	if t.record == nil {
 		p.Notes = append(p.Notes, fmt.Sprintf("%s is not there: the plan and what was trained on are not known.",
 			filepath.Join(dir, rundir.RecordFile)))
+	}
+	return t, nil
+}
+
+func (p *Page) addTraining(dir string, log io.Writer) error {
+	t, err := p.read(dir, log)
+	if err != nil {
+		return err
 	}
 	if p.Verdict == nil {
 		v := t.state()

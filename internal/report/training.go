@@ -173,6 +173,22 @@ func (t *training) number(option string) float64 {
 	return v
 }
 
+// unitOf is the unit that an axis up to so many bytes counts in.
+func unitOf(most int64) (unit float64, label string) {
+	if most >= 1<<30 {
+		return 1 << 30, "GiB"
+	}
+	return 1 << 20, "MiB"
+}
+
+// peak is the greatest of a figure over all steps.
+func (t *training) peak(of func(*rundir.Metrics) int64) (most int64) {
+	for i := range t.steps {
+		most = max(most, of(&t.steps[i]))
+	}
+	return most
+}
+
 // memory draws what was used against what was planned.
 func (t *training) memory(s *Section) {
 	for _, kind := range []struct {
@@ -183,24 +199,34 @@ func (t *training) memory(s *Section) {
 		func(r *train.Record) int64 { return r.Plan.Room().Device }},
 		{"Host memory", func(m *rundir.Metrics) int64 { return m.HostPeak },
 			func(r *train.Record) int64 { return r.Plan.Room().Host }}} {
-		unit, label := 1<<20, "MiB"
-		for _, m := range t.steps {
-			if kind.of(&m) >= 1<<30 {
-				unit, label = 1<<30, "GiB"
-			}
-		}
+		unit, label := unitOf(t.peak(kind.of))
 		used := t.curve("peak so far", func(m *rundir.Metrics) (float64, bool) {
-			return float64(kind.of(m)) / float64(unit),
-				kind.of(m) > 0
+			return float64(kind.of(m)) / unit, kind.of(m) > 0
 		})
 		if len(used.X) == 0 {
 			continue
 		}
 		curves := []series{binned(used)}
 		if t.record != nil && kind.planned(t.record) > 0 {
-			curves = append(curves, t.level("planned", float64(kind.planned(t.record))/float64(unit)))
+			curves = append(curves, t.level("planned", float64(kind.planned(t.record))/unit))
 		}
 		s.chart(kind.name, axes{X: "step", Y: label, Zero: true}, curves...)
+	}
+}
+
+// option is what longlora.yaml says of an option, "" where that is nothing.
+func (t *training) option(name string) string {
+	switch v := t.options[name].(type) {
+	case nil:
+		return ""
+	case []any:
+		var parts []string
+		for _, p := range v {
+			parts = append(parts, fmt.Sprint(p))
+		}
+		return strings.Join(parts, ", ")
+	default:
+		return fmt.Sprint(v)
 	}
 }
 
@@ -212,22 +238,8 @@ func (t *training) facts() Table {
 			tab.Rows = append(tab.Rows, []string{what, is})
 		}
 	}
-	option := func(name string) string {
-		switch v := t.options[name].(type) {
-		case nil:
-			return ""
-		case []any:
-			var parts []string
-			for _, p := range v {
-				parts = append(parts, fmt.Sprint(p))
-			}
-			return strings.Join(parts, ", ")
-		default:
-			return fmt.Sprint(v)
-		}
-	}
-	add("model", option("model"))
-	add("context", option("ctx"))
+	add("model", t.option("model"))
+	add("context", t.option("ctx"))
 	if r := t.record; r != nil {
 		add("attention", t.attention())
 		add("positions", fmt.Sprintf("%v, up to %s tokens", r.Positions.Rope["rope_type"],

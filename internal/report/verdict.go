@@ -30,6 +30,7 @@ type Big struct {
 	Label, Value string
 	Name         string // whose it is, where others stand beside it
 	Also         []Also
+	Mark         Key // of its curves, where the label is their name
 }
 
 // Also is a figure to compare with.
