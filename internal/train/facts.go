@@ -247,8 +247,18 @@ func (s *setup) memoryFacts(line func(name, format string, a ...any)) {
 		return
 	}
 	s.memoryOf(line, "memory s2", first, first.How())
-	s.memoryOf(line, "and full", *s.plan.Last, s.plan.Last.How())
-	s.memoryOf(line, "for both", s.plan.Room(), "one after the other")
+	last, room := *s.plan.Last, s.plan.Room()
+	if last.How() == first.How() && room.Host == first.Host && room.Device == first.Device &&
+		last.Host == first.Host && last.Device == first.Device {
+		is, of := last.Device, s.planner.Limits.Device
+		if s.machine.OnHost {
+			is, of = last.Host, s.planner.Limits.Host
+		}
+		line("and full", "the same: %s planned of %s", ui.Bytes(is), ui.Bytes(of))
+		return
+	}
+	s.memoryOf(line, "and full", last, last.How())
+	s.memoryOf(line, "for both", room, "one after the other")
 }
 
 // memoryOf says where a plan's bytes go; what takes none is left out.
@@ -277,12 +287,17 @@ func (s *setup) memoryOf(line func(name, format string, a ...any), what string, 
 			p.MovedBytes, p.Streamed, p.State, p.Made, p.IDs, p.Base))
 }
 
-// firstRow shows the first row decoded, with its cuts and its scored tokens marked.
+// firstRow shows the first row decoded, with its cuts and its scored tokens marked: on a terminal the ends of its parts,
+// elsewhere all of it.
 func (s *setup) firstRow(log io.Writer) error {
 	row := s.set.Row(s.order.Row(0))
 	fmt.Fprintf(log, "first row   %d tokens, %d scored; scored tokens in ⟦ ⟧, documents cut at ┃\n", len(row.IDs),
 		load.Scored(row))
 	var text strings.Builder
+	show := s.decode
+	if ui.Columns(log) > 0 {
+		show = s.ends
+	}
 	for i, lo := range row.Docs {
 		hi := len(row.IDs)
 		if i+1 < len(row.Docs) {
@@ -291,7 +306,7 @@ func (s *setup) firstRow(log io.Writer) error {
 		if i > 0 {
 			text.WriteString("┃")
 		}
-		if err := s.marked(&text, row, int(lo), hi); err != nil {
+		if err := marked(&text, row, int(lo), hi, show); err != nil {
 			return err
 		}
 	}
@@ -300,7 +315,7 @@ func (s *setup) firstRow(log io.Writer) error {
 }
 
 // marked writes a document of a row with its targets in brackets; its first token is never one.
-func (s *setup) marked(b *strings.Builder, row data.Row, lo, hi int) error {
+func marked(b *strings.Builder, row data.Row, lo, hi int, show func([]int32) (string, error)) error {
 	spans := row.Scored
 	if spans == nil {
 		spans = []data.Span{{Lo: 0, Hi: int32(len(row.IDs))}}
@@ -311,20 +326,35 @@ func (s *setup) marked(b *strings.Builder, row data.Row, lo, hi int) error {
 		if from >= to {
 			continue
 		}
-		before, err := s.decode(row.IDs[at:from])
+		before, err := show(row.IDs[at:from])
 		if err != nil {
 			return err
 		}
-		target, err := s.decode(row.IDs[from:to])
+		target, err := show(row.IDs[from:to])
 		if err != nil {
 			return err
 		}
 		b.WriteString(before + "⟦" + target + "⟧")
 		at = to
 	}
-	rest, err := s.decode(row.IDs[at:hi])
+	rest, err := show(row.IDs[at:hi])
 	b.WriteString(rest)
 	return err
+}
+
+// ends is a text of ids whose middle is left out where it is long: a row of 32,768 tokens would move all else out of a
+// terminal's window.
+func (s *setup) ends(ids []int32) (string, error) {
+	const n = 64
+	if len(ids) <= 3*n {
+		return s.decode(ids)
+	}
+	first, err := s.decode(ids[:n])
+	if err != nil {
+		return "", err
+	}
+	last, err := s.decode(ids[len(ids)-n:])
+	return fmt.Sprintf("%s\n… %d tokens left out here; through a pipe all are written …\n%s", first, len(ids)-2*n, last), err
 }
 
 // decode is a text of ids; without a tokenizer the ids themselves.

@@ -33,7 +33,7 @@ func TestLastStepsAttendFully(t *testing.T) {
 	if res.FullSteps != steps-border {
 		t.Errorf("%d full steps", res.FullSteps)
 	}
-	for _, w := range []string{"G = 32 of 128 tokens; full from step 5 on, in the last 2 of 6 steps", "memory s2 ", "and full ", "for both ", "s with full attention, "} {
+	for _, w := range []string{"G = 32 of 128 tokens; full from step 5 on, in the last 2 of 6 steps", "memory s2 ", "and full    the same: ", "s with full attention, "} {
 		if !strings.Contains(log, w) {
 			t.Errorf("the log does not say %q:\n%s", w, log)
 		}

@@ -48,3 +48,12 @@ func Fact(w io.Writer, what, format string, a ...any) {
 	}
 	fmt.Fprintf(w, "%-*s %s\n", indent-1, what, text)
 }
+
+// Say writes a sentence in a line, or in as many as a terminal needs for it to break between words.
+func Say(w io.Writer, format string, a ...any) {
+	text := fmt.Sprintf(format, a...)
+	if n := Columns(w); n >= 2*indent {
+		text = strings.Join(Wrap(text, n), "\n")
+	}
+	fmt.Fprintln(w, text)
+}

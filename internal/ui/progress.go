@@ -89,20 +89,23 @@ func (p *Progress) draw() {
 // barTakes is what a line has besides the description and the count: the share done, blanks, and a bar of 8 characters.
 const barTakes = 11 + 8
 
-// described says what is done, how it goes and the time, as much of it as fits n characters.
+// described says what is done, how it goes and the time, as much of it as fits n characters: how long is left stays
+// before the details' second half does, and the first half before that.
 func described(n int, title, detail, since, left string) string {
-	times := []string{since, ""}
+	first, _, _ := strings.Cut(detail, "  ")
+	tries := [][]string{{detail, since}, {first, since}, {first}, {since}}
 	if left != "" {
-		times = []string{since + ", " + left + " left", left + " left", ""}
+		left += " left"
+		tries = [][]string{{detail, since + ", " + left}, {detail, left}, {first, left}, {first}, {left}}
 	}
-	for _, time := range times {
-		parts := []string{title}
-		for _, s := range []string{detail, time} {
+	for _, parts := range tries {
+		line := title
+		for _, s := range parts {
 			if s != "" {
-				parts = append(parts, s)
+				line += "  " + s
 			}
 		}
-		if line := strings.Join(parts, "  "); utf8.RuneCountInString(line) <= n {
+		if utf8.RuneCountInString(line) <= n {
 			return line
 		}
 	}
@@ -128,15 +131,22 @@ func (p *Progress) Say(format string, a ...any) {
 	if p.bar != nil {
 		_ = p.bar.Clear()
 	}
-	fmt.Fprintf(p.w, format+"\n", a...)
+	Say(p.w, format, a...)
 	if p.bar != nil {
 		_ = p.bar.RenderBlank()
 	}
 }
 
-// Done ends the bar's line.
+// Done ends the bar's line. Where all is done, what came of it stands there instead of the bar.
 func (p *Progress) Done() {
-	if p.bar != nil {
-		fmt.Fprintln(p.w)
+	if p.bar == nil {
+		return
 	}
+	if p.done == p.total {
+		_ = p.bar.Clear()
+		took := "took " + Duration(math.Round(time.Since(p.begun).Seconds()))
+		count := fmt.Sprintf("%s  %d/%d", p.title, p.done, p.total)
+		fmt.Fprint(p.w, described(Columns(p.term)-1, count, p.detail, took, ""))
+	}
+	fmt.Fprintln(p.w)
 }

@@ -11,8 +11,8 @@ func TestDescribed(t *testing.T) {
 	const detail = "loss 1.2345  9876 tok/s"
 	for n, want := range map[int]string{
 		3:  "tra",
-		20: "train",
-		30: "train  " + detail,
+		20: "train  loss 1.2345",
+		30: "train  loss 1.2345  2m05s left",
 		42: "train  " + detail + "  2m05s left",
 		90: "train  " + detail + "  8s so far, 2m05s left",
 	} {
@@ -40,6 +40,26 @@ func TestFact(t *testing.T) {
 	long := strings.Repeat("word ", 50) + "end"
 	Fact(&b, "memory", "%s", long)
 	if b.String() != "memory      "+long+"\n" {
+		t.Errorf("%q", b.String())
+	}
+}
+
+// A table that is too wide is written in several, each with the first column; nothing is left out.
+func TestTables(t *testing.T) {
+	rows := [][]string{{"tokens", "h100", "h200"}, {"8192", "3.5s", "no"}, {""}}
+	for room, want := range map[int]string{
+		0:  "tokens  h100  h200\n8192    3.5s    no\n\n",
+		18: "tokens  h100  h200\n8192    3.5s    no\n\n",
+		17: "tokens  h100\n8192    3.5s\n\n\ntokens  h200\n8192      no\n\n",
+		3:  "tokens  h100\n8192    3.5s\n\n\ntokens  h200\n8192      no\n\n",
+	} {
+		var b strings.Builder
+		if tables(&b, room, rows); b.String() != want {
+			t.Errorf("%d wide:\n%s, want\n%s", room, b.String(), want)
+		}
+	}
+	var b strings.Builder
+	if tables(&b, 2, [][]string{{"alone"}}); b.String() != "alone\n" {
 		t.Errorf("%q", b.String())
 	}
 }

@@ -42,8 +42,12 @@ func Duration(s float64) string {
 	return "0s"
 }
 
-// Table writes rows in columns, numbers to the right.
-func Table(w io.Writer, rows [][]string) {
+// Table writes rows in columns, numbers to the right. Columns that a terminal has no room for follow in a table below,
+// beside the first one again.
+func Table(w io.Writer, rows [][]string) { tables(w, Columns(w), rows) }
+
+// tables is Table for so many letters in a line; 0 is any number.
+func tables(w io.Writer, room int, rows [][]string) {
 	var width []int
 	for _, r := range rows {
 		for i, c := range r {
@@ -53,16 +57,27 @@ func Table(w io.Writer, rows [][]string) {
 			width[i] = max(width[i], utf8.RuneCountInString(c))
 		}
 	}
-	for _, r := range rows {
-		var b strings.Builder
-		for i, c := range r {
-			pad := strings.Repeat(" ", width[i]-utf8.RuneCountInString(c))
-			if i == 0 {
-				b.WriteString(c + pad)
-			} else {
-				b.WriteString("  " + pad + c)
-			}
+	for from := 1; from == 1 || from < len(width); {
+		to, line := from, width[0]
+		for to < len(width) && (room == 0 || to == from || line+2+width[to] <= room) {
+			line, to = line+2+width[to], to+1
 		}
-		fmt.Fprintln(w, strings.TrimRight(b.String(), " "))
+		if from > 1 {
+			fmt.Fprintln(w)
+		}
+		for _, r := range rows {
+			fmt.Fprintln(w, strings.TrimRight(tableRow(r, width, from, to), " "))
+		}
+		from = max(to, 2)
 	}
+}
+
+// tableRow is the first cell of a row and those in columns [from, to).
+func tableRow(r []string, width []int, from, to int) string {
+	pad := func(i int) string { return strings.Repeat(" ", width[i]-utf8.RuneCountInString(r[i])) }
+	line := r[0] + pad(0)
+	for i := from; i < min(to, len(r)); i++ {
+		line += "  " + pad(i) + r[i]
+	}
+	return line
 }
