@@ -42,8 +42,8 @@ func (t *training) bordered(curves []series) []series {
 // ownValidations are the lone losses of validation where each is under its step's attention, which is not always the
 // same.
 func (t *training) ownValidations() (out []series) {
-	for _, w := range []struct{ attn, name string }{{"s2", "validation, S² attention"},
-		{"full", "validation, full attention"}} {
+	for _, w := range []struct{ attn, name string }{{"s2", "validation loss under S² attention"},
+		{"full", "validation loss under full attention"}} {
 		s := t.curve(w.name, func(m *rundir.Metrics) (float64, bool) {
 			if m.EvalLoss == nil || m.Attn != w.attn {
 				return 0, false

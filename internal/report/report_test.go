@@ -97,7 +97,7 @@ func TestTrainingRun(t *testing.T) {
 	text := written(t, p)
 	wants(t, text, "2 damaged lines were left out", "run.json is not there", html.EscapeString(evil)[:10], "100,000",
 		"The training loss fell from 2.9495 to 2.0495 (means of the first and the last 100 steps).", "<strong>2.0495",
-		"Validation, full attention loss rose from 2.5500 (step 500) to 2.6000 (step 1000).", "Throughput", "Host memory")
+		"Validation loss under full attention rose from 2.5500 (step 500) to 2.6000 (step 1,000).", "Throughput", "Host memory")
 	if !strings.Contains(log.String(), "2 damaged lines") {
 		t.Errorf("stderr: %s", log.String())
 	}

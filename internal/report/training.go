@@ -96,9 +96,9 @@ func (t *training) validations() (out []series) {
 	for _, v := range []struct {
 		name string
 		of   func(*rundir.Metrics) *float64
-	}{{"validation", func(m *rundir.Metrics) *float64 { return m.EvalLoss }},
-		{"validation, S² attention", func(m *rundir.Metrics) *float64 { return m.EvalSparse }},
-		{"validation, full attention", func(m *rundir.Metrics) *float64 { return m.EvalFull }}} {
+	}{{"validation loss", func(m *rundir.Metrics) *float64 { return m.EvalLoss }},
+		{"validation loss under S² attention", func(m *rundir.Metrics) *float64 { return m.EvalSparse }},
+		{"validation loss under full attention", func(m *rundir.Metrics) *float64 { return m.EvalFull }}} {
 		s := t.curve(v.name, func(m *rundir.Metrics) (float64, bool) {
 			if p := v.of(m); p != nil {
 				return *p, true
@@ -122,7 +122,7 @@ func (t *training) section() Section {
 	always := func(of func(*rundir.Metrics) float64) func(*rundir.Metrics) (float64, bool) {
 		return func(m *rundir.Metrics) (float64, bool) { return of(m), true }
 	}
-	x := axes{X: "step"}
+	x := t.stepAxis()
 	loss := []series{binned(t.loss())}
 	for _, v := range t.validations() {
 		loss = append(loss, binned(v))
@@ -145,10 +145,24 @@ func (t *training) section() Section {
 		s.chart(c.title, a, t.bordered(c.curves)...)
 	}
 	t.memory(&s)
-	s.chart("Learning rate", axes{X: "step", Y: "rate", Zero: true, Low: true}, t.bordered([]series{binned(rate)})...)
+	x.Y, x.Zero, x.Low = "rate", true, true
+	s.chart("Learning rate", x, t.bordered([]series{binned(rate)})...)
 	s.Tables = append(s.Tables, t.facts(), t.planned())
 	s.Config = t.config
 	return s
+}
+
+// stepAxis is an axis of steps: of a few, each has its tick, since there is none between two.
+func (t *training) stepAxis() axes {
+	x := axes{X: "step"}
+	const few = 6
+	for _, m := range t.steps[:min(len(t.steps), few+1)] {
+		x.XAt = append(x.XAt, float64(m.Step))
+	}
+	if len(x.XAt) > few {
+		x.XAt = nil
+	}
+	return x
 }
 
 // level is a horizontal line.
@@ -210,7 +224,9 @@ func (t *training) memory(s *Section) {
 		if t.record != nil && kind.planned(t.record) > 0 {
 			curves = append(curves, t.level("planned", float64(kind.planned(t.record))/unit))
 		}
-		s.chart(kind.name, axes{X: "step", Y: label, Zero: true}, curves...)
+		x := t.stepAxis()
+		x.Y, x.Zero = label, true
+		s.chart(kind.name, x, curves...)
 	}
 }
 
@@ -263,7 +279,7 @@ func (t *training) facts() Table {
 		add("time in steps", ui.Duration(seconds))
 	}
 	if r := t.record; r != nil {
-		add("device and type", r.Device+", "+r.DType)
+		add("device and type", r.Device+", "+map[string]string{"F32": "fp32", "BF16": "bf16"}[r.DType])
 		add("seed", fmt.Sprint(r.Seed))
 		add("program", "longlora "+r.Version+", "+r.Go)
 	}
@@ -369,7 +385,7 @@ func sayValidation(v series) string {
 	n := len(v.Y)
 	name := strings.ToUpper(v.Name[:1]) + v.Name[1:]
 	if n == 1 {
-		return fmt.Sprintf("%s loss: %.4f at step %.0f.", name, v.Y[0], v.X[0])
+		return fmt.Sprintf("%s: %.4f at step %s.", name, v.Y[0], number(v.X[0]))
 	}
 	best := 0
 	for i, y := range v.Y {
@@ -377,10 +393,10 @@ func sayValidation(v series) string {
 			best = i
 		}
 	}
-	s := fmt.Sprintf("%s loss %s %.4f (step %.0f) to %.4f (step %.0f)", name, moved(v.Y[0], v.Y[n-1]), v.Y[0], v.X[0],
-		v.Y[n-1], v.X[n-1])
+	s := fmt.Sprintf("%s %s %.4f (step %s) to %.4f (step %s)", name, moved(v.Y[0], v.Y[n-1]), v.Y[0], number(v.X[0]),
+		v.Y[n-1], number(v.X[n-1]))
 	if best != n-1 && best != 0 {
-		s += fmt.Sprintf("; the lowest was %.4f at step %.0f", v.Y[best], v.X[best])
+		s += fmt.Sprintf("; the lowest was %.4f at step %s", v.Y[best], number(v.X[best]))
 	}
 	return s + "."
 }

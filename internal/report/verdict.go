@@ -227,6 +227,8 @@ func (t *training) state() Verdict {
 			v = Verdict{Kind: "good", Head: fmt.Sprintf("Finished: %s steps", thousands(int64(t.steps[n-1].Step)))}
 		case t.running:
 			v = Verdict{Kind: "open", Head: "Running: " + of}
+		case r.Failed != "":
+			return Verdict{Kind: "bad", Head: "Failed after " + of, Text: strings.ToUpper(r.Failed[:1]) + r.Failed[1:] + "."}
 		default:
 			v = Verdict{Kind: "part", Head: "Not finished: " + of + "; the same command goes on"}
 		}
@@ -271,7 +273,7 @@ func (t *training) bigs() (out []Big) {
 		Also: []Also{{Name: "first " + counted(k), Value: four(t.meanLoss(0, k))}}})
 	for _, s := range t.validations() {
 		last := len(s.Y) - 1
-		out = append(out, Big{Label: strings.ToUpper(s.Name[:1]) + s.Name[1:] + " loss", Value: four(s.Y[last]),
+		out = append(out, Big{Label: strings.ToUpper(s.Name[:1]) + s.Name[1:], Value: four(s.Y[last]),
 			Also: []Also{{Name: "lowest", Value: four(slices.Min(s.Y))}, {Name: "at step", Value: number(s.X[last])}}})
 	}
 	var speeds, each []float64
@@ -312,9 +314,7 @@ func (t *training) trainedOn() (out []string) {
 func standing(js []*judged) Verdict {
 	v := Verdict{Kind: "plain"}
 	if len(js) == 1 {
-		v.Head = js[0].name
-		v.Text = sayPerplexity(js[0])
-		return v
+		return alone(js[0])
 	}
 	best, n := bestOf(js, perplexity, func(a, b float64) bool { return a < b })
 	what, show := "lowest perplexity", showPPL
@@ -340,6 +340,20 @@ func standing(js []*judged) Verdict {
 	}
 	v.Text = strings.Join(parts, ", ") + "."
 	return v
+}
+
+// alone says of one model what it scores, and then which it is.
+func alone(j *judged) Verdict {
+	said := j.name
+	for _, task := range tasks([]*judged{j}) {
+		end := j.recall[task][len(j.recall[task])-1]
+		said += fmt.Sprintf(", which finds %s in the %s task at %s tokens", percent(end.v), task, thousands(int64(end.ctx)))
+	}
+	head := strings.TrimSpace(strings.TrimPrefix(sayPerplexity(j), j.subject))
+	if head == "" {
+		return Verdict{Kind: "plain", Head: said}
+	}
+	return Verdict{Kind: "plain", Head: strings.ToUpper(head[:1]) + strings.TrimSuffix(head[1:], "."), Text: said + "."}
 }
 
 // bestOf is the best at the longest length that all have.

@@ -97,7 +97,7 @@ func TestStanding(t *testing.T) {
 	if v := standing(js); v.Head != "a has the lowest perplexity at 256 tokens" || v.Text != "a 9.00, b 10.00." {
 		t.Errorf("%+v", v)
 	}
-	if v := standing(js[:1]); v.Text != "a has a perplexity of 9.00 at 256 tokens." {
+	if v := standing(js[:1]); v.Head != "Has a perplexity of 9.00 at 256 tokens" || v.Text != "a, which finds 0 % in the passkey task at 256 tokens." {
 		t.Errorf("%+v", v)
 	}
 }

@@ -40,6 +40,7 @@ type Run struct {
 	Steps     int                 `json:"steps"`      // of the whole run
 	FullSteps int                 `json:"full_steps"` // its last ones, that attend fully
 	State     State               `json:"state"`
+	Failed    string              `json:"failed,omitempty"` // why its numbers ended it before its last step
 	Result    *Result             `json:"result,omitempty"` // of a finished run
 	// what a checkpoint consists of beside its record, or a finished run's result
 	Files []files.Fingerprint `json:"files,omitempty"`

@@ -255,9 +255,13 @@ func TestNaN(t *testing.T) {
 	if err := files.CopyFile(filepath.Join(dir, "config.json"), filepath.Join(m.Dir, "config.json")); err != nil {
 		t.Fatal(err)
 	}
-	err = runError(t, goldenArgs("mha-linear", e, t.TempDir(), "--model="+dir)...)
+	out := t.TempDir()
+	err = runError(t, goldenArgs("mha-linear", e, out, "--model="+dir)...)
 	if errs.Code(err) != 5 || !strings.Contains(err.Error(), "step 1") {
 		t.Errorf("exit %d: %v", errs.Code(err), err)
+	}
+	if r, err := train.ReadRecord(out); err != nil || !strings.Contains(r.Failed, "step 1: the loss is NaN") {
+		t.Errorf("the record says %q, %v", r.Failed, err)
 	}
 }
 

@@ -71,13 +71,30 @@ func Run(ctx context.Context, c *Options, be ops.Backend, log io.Writer) (rundir
 		err = r.engine.Leave()
 	}
 	if err != nil {
-		return rundir.Result{}, r.base.Blame(err)
+		return rundir.Result{}, r.failed(r.base.Blame(err))
 	}
 	ui.Fact(log, "writing", "%s", c.Out)
 	if err := r.finish(); err != nil {
 		return rundir.Result{}, r.base.Blame(err)
 	}
 	return r.reported(), nil
+}
+
+// failed writes into the run's record that its numbers ended it, which its report says, and passes the error on. What
+// goes on or begins again writes the record anew.
+func (r *run) failed(err error) error {
+	if errs.Code(err) != int(errs.Numeric) || r.c.Ranks.Rank() > 0 {
+		return err
+	}
+	rec, unread := readOwn(r.c.Out)
+	if unread != nil {
+		return err // which says more than this
+	}
+	rec.Failed = errs.Plain(err)
+	if unwritten := rundir.Write(r.c.Out, rec); unwritten != nil {
+		return errs.Numericf("%w; nor could that be written down: %w", err, unwritten)
+	}
+	return err
 }
 
 // reported is the finished run's result where this rank has it.
