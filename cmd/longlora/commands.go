@@ -18,6 +18,7 @@ import (
 	"longlora/internal/proc"
 	"longlora/internal/rundir"
 	"longlora/internal/train"
+	"longlora/internal/ui"
 )
 
 // command makes a subcommand whose options are loaded from all sources before it runs.
@@ -112,8 +113,12 @@ func runTrain(c *cobra.Command, v *cli.Values, o *train.Options, r rank, be ops.
 	if v := res.Validation.Words(); v != "" {
 		validation = ", validation loss " + v
 	}
-	fmt.Fprintf(c.OutOrStdout(), "%d steps, loss %.4f%s%s, %d tokens in %.1f s: %s\n", res.Steps, res.LossMean, over,
-		validation, res.Tokens, res.Seconds, res.Out)
+	steps := fmt.Sprintf("%d steps", res.Steps)
+	if res.Steps == 1 {
+		steps = "1 step"
+	}
+	ui.Say(c.OutOrStdout(), "%s, loss %.4f%s%s, %d tokens in %s: %s", steps, res.LossMean, over, validation, res.Tokens,
+		ui.Duration(res.Seconds), res.Out)
 	return res, nil
 }
 

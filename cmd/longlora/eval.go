@@ -69,7 +69,8 @@ longlora eval --model merged --task ppl --data books.txt --ctx 16384 --protocol 
 			}
 			rulerLike(c.OutOrStdout(), rep.Results)
 			if len(rep.Data) > 0 {
-				fmt.Fprintf(c.OutOrStdout(), "\nperplexity on %s, %s protocol, stride %d; seed %d\n", strings.Join(rep.Data, ", "),
+				fmt.Fprintln(c.OutOrStdout())
+				ui.Say(c.OutOrStdout(), "perplexity on %s, %s protocol, stride %d; seed %d", strings.Join(rep.Data, ", "),
 					o.Protocol, o.Stride, rep.Seed)
 			} else {
 				fmt.Fprintf(c.OutOrStdout(), "\nseed %d\n", rep.Seed)
@@ -82,7 +83,7 @@ longlora eval --model merged --task ppl --data books.txt --ctx 16384 --protocol 
 func listed(rs []eval.Result) [][]string {
 	rows := [][]string{{"model", "task", "ctx", "windows", "loss", "ppl", "accuracy", "attn", "positions"}}
 	for _, r := range rs {
-		row := []string{r.Model, r.Task, fmt.Sprint(r.Ctx), "", "", "", "", r.Attn, r.Rope}
+		row := []string{named(r), r.Task, fmt.Sprint(r.Ctx), "", "", "", "", r.Attn, r.Rope}
 		if r.PPL != nil {
 			row[3], row[4], row[5] = fmt.Sprint(r.Windows), fmt.Sprintf("%.4f", *r.Loss), r.PPL.String()
 		}
@@ -90,6 +91,14 @@ func listed(rs []eval.Result) [][]string {
 		rows = append(rows, row)
 	}
 	return filled(rows)
+}
+
+// named is a result's model with its adapter.
+func named(r eval.Result) string {
+	if r.Adapter != nil {
+		return r.Model + " + " + *r.Adapter
+	}
+	return r.Model
 }
 
 // filled is a table without the columns that nothing stands in below their heads.

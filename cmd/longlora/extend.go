@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 
@@ -14,6 +15,7 @@ import (
 	"longlora/internal/report"
 	"longlora/internal/rundir"
 	"longlora/internal/train"
+	"longlora/internal/ui"
 )
 
 func newExtend() *cobra.Command {
@@ -75,22 +77,27 @@ longlora extend --model base --data books/ --ctx 8192 --rope yarn --train=false 
 				return document(c.OutOrStdout(), rep)
 			}
 			rep.Table(c.OutOrStdout())
-			fmt.Fprintf(c.OutOrStdout(), "\n%s\n", rep.On())
-			if reached := rep.Reached(); reached != "" {
-				fmt.Fprintf(c.OutOrStdout(), "\n%s\n", reached)
-			}
-			if kept, lost := rep.Kept(); kept != "" {
-				fmt.Fprintf(c.OutOrStdout(), "\n%s\n", kept)
-				if lost && rep.Train != nil {
-					fmt.Fprintf(c.OutOrStdout(), "A smaller part of the training may keep more of it "+
-						"(docs/quality.md#how-much-of-it-merge---scale): "+
-						"longlora merge --model %s --adapter %s --scale 0.75 --out %s\n", cli.Quoted(o.Model),
-						cli.Quoted(filepath.Join(rep.Out, rundir.AdapterDir)), cli.Quoted(filepath.Clean(rep.Out)+"-0.75"))
-				}
-			}
+			tellResult(c.OutOrStdout(), rep, o.Model)
 			fmt.Fprintf(c.OutOrStdout(), "\nmerged model: %s/merged\nreport: %s\n", rep.Out, page)
 			return nil
 		})
+}
+
+// tellResult says in sentences what the table means: on what it was measured, how far the model reads now, and what
+// became of the base's own length.
+func tellResult(w io.Writer, rep extend.Report, model string) {
+	kept, lost := rep.Kept()
+	for _, s := range []string{rep.On(), rep.Reached(), kept} {
+		if s != "" {
+			fmt.Fprintln(w)
+			ui.Say(w, "%s", s)
+		}
+	}
+	if lost && rep.Train != nil {
+		ui.Say(w, "A smaller part of the training may keep more of it (docs/quality.md#how-much-of-it-merge---scale):")
+		fmt.Fprintf(w, "  longlora merge --model %s --adapter %s --scale 0.75 --out %s\n", cli.Quoted(model),
+			cli.Quoted(filepath.Join(rep.Out, rundir.AdapterDir)), cli.Quoted(filepath.Clean(rep.Out)+"-0.75"))
+	}
 }
 
 // trainers is how many processes train, 1 for this one alone. A process that extend started to train does that here,

@@ -73,8 +73,8 @@ func prepare(c *cobra.Command, p cli.Prepare, json bool) error {
 		return document(c.OutOrStdout(), out)
 	}
 	w := c.OutOrStdout()
-	fmt.Fprintf(w, "%d documents, %d tokens from %.1f MB in %.1f s: %s\n", res.Documents, res.Tokens,
-		float64(res.Bytes)/1e6, res.Seconds, res.Out)
+	ui.Say(w, "%d documents, %d tokens from %s in %s: %s", res.Documents, res.Tokens, ui.Bytes(res.Bytes),
+		ui.Duration(res.Seconds), res.Out)
 	if res.Skipped > 0 {
 		fmt.Fprintf(w, "%d malformed documents were skipped\n", res.Skipped)
 	}

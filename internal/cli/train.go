@@ -262,7 +262,7 @@ func Chip(name string) (m machine.Machine, ok bool) {
 
 // chip is a check of a chip.
 func chip(value string) string {
-	if slices.Contains(Chips, value) {
+	if _, ok := machine.Named(value); ok || slices.Contains(Chips, value) {
 		return ""
 	}
 	if reason := machine.Refused(value); reason != "" {

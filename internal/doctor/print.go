@@ -63,8 +63,8 @@ func (r *Report) Print(w io.Writer) {
 	}
 	row("hub cache", "%s: %s", r.Hub.Path, models)
 	for _, t := range r.SelfTest {
-		row("self-test", "%s (%s): %d outputs judged, %d wrong, the worst at %.2f of its limit, %.1f s", t.Device, t.Kernels,
-			t.Outputs, len(t.Failures), t.Worst, t.Seconds)
+		row("self-test", "%s (%s): %d outputs judged, %d wrong, the worst at %.2f of its limit, %s", t.Device, t.Kernels,
+			t.Outputs, len(t.Failures), t.Worst, ui.Duration(t.Seconds))
 		for i, f := range t.Failures {
 			if i == most {
 				row("", "… and %d more", len(t.Failures)-most)
@@ -74,7 +74,9 @@ func (r *Report) Print(w io.Writer) {
 		}
 	}
 	for _, n := range r.Notes {
-		fmt.Fprintf(w, "\n%s\n  %s\n", n.Lack, n.Mend)
+		fmt.Fprintln(w)
+		ui.Say(w, "%s", n.Lack)
+		fmt.Fprintf(w, "  %s\n", n.Mend) // in one line, to be copied
 	}
 	if len(r.Notes) == 0 {
 		fmt.Fprintln(w, "\nNothing is missing.")

@@ -147,11 +147,14 @@ func Passkey(ctx context.Context, r *model.Runner, t Template, enc Encoder, leng
 }
 
 func (e *evaluation) passkey(ctx context.Context, r *model.Runner, x *item) error {
-	have := map[[2]int]bool{}
+	have, found := map[[2]int]bool{}, 0
 	for d := range e.cfg.Depths {
 		for k := range e.cfg.Trials {
 			if l, ok := e.keep.have[fmt.Sprintf("%s/%d/%d", x.key, d, k)]; ok && l.Right != nil {
 				have[[2]int{d, k}] = *l.Right
+				if *l.Right {
+					found++
+				}
 			} else if !e.mine() {
 				have[[2]int{d, k}] = false // another rank's, to be told
 			}
@@ -161,7 +164,10 @@ func (e *evaluation) passkey(ctx context.Context, r *model.Runner, x *item) erro
 	defer bar.Done()
 	cells, err := Passkey(ctx, r, e.words, e.enc, x.res.Ctx, e.cfg.Depths, e.cfg.Trials, e.cfg.Seed, have, func(d, k int,
 		right bool) error {
-		bar.Step(fmt.Sprintf("depth %d", d+1))
+		if right {
+			found++
+		}
+		bar.Step(fmt.Sprintf("%d found", found))
 		return e.put(line{Key: fmt.Sprintf("%s/%d/%d", x.key, d, k), Right: &right})
 	})
 	if err != nil || e.share != nil {

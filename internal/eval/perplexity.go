@@ -102,15 +102,24 @@ func Positions(n int, s []Score) []Position {
 
 // Mean is the protocol's loss: the mean of window means, or over tokens.
 func Mean(protocol string, s []Score) float64 {
-	sum, n := 0.0, 0.0
+	var m losses
 	for _, x := range s {
-		if protocol == "longlora" {
-			sum, n = sum+x.Sum.Sum/float64(x.Count), n+1
-		} else {
-			sum, n = sum+x.Sum.Sum, n+float64(x.Count)
-		}
+		m.add(protocol, x)
 	}
-	return sum / n
+	return m.sum / m.n
+}
+
+// losses add up to a protocol's loss of the windows so far: their sum, and what it is divided by.
+type losses struct{ sum, n float64 }
+
+func (m *losses) add(protocol string, x Score) {
+	switch {
+	case x.Count == 0: // another rank's
+	case protocol == "longlora":
+		m.sum, m.n = m.sum+x.Sum.Sum/float64(x.Count), m.n+1
+	default:
+		m.sum, m.n = m.sum+x.Sum.Sum, m.n+float64(x.Count)
+	}
 }
 
 // Stream is a text as token ids; data.IDs is one.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -403,8 +404,13 @@ func (e *evaluation) perplexity(ctx context.Context, r *model.Runner, x *item) e
 	}
 	bar := ui.NewProgress(e.log, fmt.Sprintf("ppl %d", x.res.Ctx), len(x.ws), len(have))
 	defer bar.Done()
+	var far losses
+	for _, s := range have {
+		far.add(e.cfg.Protocol, s)
+	}
 	s, err := ScoreAll(ctx, r, e.stream, x.ws, have, func(i int, s Score) error {
-		bar.Step(fmt.Sprintf("loss %.4f", s.Sum.Sum/float64(s.Count)))
+		far.add(e.cfg.Protocol, s)
+		bar.Step(fmt.Sprintf("perplexity %.2f", math.Exp(far.sum/far.n)))
 		return e.put(line{Key: keys[i], Score: &s})
 	})
 	if err != nil || e.share != nil {

@@ -135,9 +135,10 @@ func Sized(bytes int64) Machine {
 	return c.absent()
 }
 
-// byName is a known chip; nil for an unknown name.
+// byName is a known chip, written large or small, with or without RTX before it; nil for an unknown name.
 func byName(name string) *chip {
-	i := slices.IndexFunc(chips, func(c chip) bool { return c.name == name })
+	name = strings.ToLower(name)
+	i := slices.IndexFunc(chips, func(c chip) bool { return c.name == name || c.name == "rtx"+name })
 	if i < 0 {
 		return nil
 	}

@@ -5,6 +5,7 @@ import (
 	"io"
 	"slices"
 	"strconv"
+	"strings"
 
 	"longlora/internal/errs"
 	"longlora/internal/machine"
@@ -128,7 +129,7 @@ func (p *Planned) printHow(w io.Writer) {
 	}
 	p.printTiling(w, p.tiling())
 	if l := p.PlannedLast; l != nil {
-		ui.Fact(w, "attention", "full %s", l.when)
+		ui.Fact(w, "then", "attention is full, %s", l.when)
 		if last := l.tiling(); last != p.tiling() {
 			p.printTiling(w, last)
 		}
@@ -215,23 +216,29 @@ func Table(w io.Writer, plans []*Planned) {
 	}
 	first := plans[0]
 	defer first.PrintNotes(w)
-	fmt.Fprintf(w, "%s: predicted time and memory of a step of %d rows of so many tokens\n\n", first.Shape, first.rows)
+	ui.Say(w, "%s: predicted time and memory of a step of %d rows of so many tokens", first.Shape, first.rows)
+	fmt.Fprintln(w)
 	ui.Table(w, rows)
 	fmt.Fprintln(w)
-	said := map[string]bool{}
+	whose := map[machine.Source][]string{}
 	for _, p := range plans {
-		if line := fmt.Sprintf("%s: %s", p.Chip, p.Rates.Words()); !said[line] {
-			said[line] = true
-			fmt.Fprintln(w, line)
+		if of := whose[p.Rates]; !slices.Contains(of, p.Chip) {
+			whose[p.Rates] = append(of, p.Chip)
 		}
+	}
+	for _, source := range []machine.Source{machine.Measured, machine.Datasheet, machine.Assumed} {
+		if of := whose[source]; of != nil {
+			ui.Say(w, "%s: %s", strings.Join(of, ", "), source.Words())
+		}
+	}
+	for _, p := range plans {
 		if with := p.advised; !p.Fits && with != nil {
 			fmt.Fprintf(w, "%d on %s: what fits, with %s\n", p.Ctx, p.Chip, with)
 		}
-		if line := "host memory: " + ui.Bytes(p.HostLimit); p.hostAssumed && !said["host"] {
-			said["host"] = true
-			defer fmt.Fprintf(w, "%s, 80 %% of what is available here; %s gives another machine's\n", line,
-				errs.Option("host-mem"))
-		}
+	}
+	if i := slices.IndexFunc(plans, func(p *Planned) bool { return p.hostAssumed }); i >= 0 {
+		ui.Say(w, "host memory: %s, 80 %% of what is available here; %s gives another machine's",
+			ui.Bytes(plans[i].HostLimit), errs.Option("host-mem"))
 	}
 }
 

@@ -170,7 +170,7 @@ func (p Positions) yarn(inv []float32, d int) ([]float32, float32) {
 func (p Positions) String() string {
 	switch p.Type {
 	case "default":
-		return fmt.Sprintf("default (theta %g)", p.Theta)
+		return fmt.Sprintf("default (theta %.8g)", p.Theta)
 	case "dynamic":
 		return fmt.Sprintf("dynamic ×%g beyond %d", p.Factor, p.MaxPos)
 	}
