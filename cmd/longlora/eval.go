@@ -83,7 +83,7 @@ longlora eval --model merged --task ppl --data books.txt --ctx 16384 --protocol 
 func listed(rs []eval.Result) [][]string {
 	rows := [][]string{{"model", "task", "ctx", "windows", "loss", "ppl", "accuracy", "attn", "positions"}}
 	for _, r := range rs {
-		row := []string{named(r), r.Task, fmt.Sprint(r.Ctx), "", "", "", "", r.Attn, r.Rope}
+		row := []string{of(r), r.Task, fmt.Sprint(r.Ctx), "", "", "", "", r.Attn, r.Rope}
 		if r.PPL != nil {
 			row[3], row[4], row[5] = fmt.Sprint(r.Windows), fmt.Sprintf("%.4f", *r.Loss), r.PPL.String()
 		}
@@ -93,8 +93,8 @@ func listed(rs []eval.Result) [][]string {
 	return filled(rows)
 }
 
-// named is a result's model with its adapter.
-func named(r eval.Result) string {
+// of is a result's model with its adapter.
+func of(r eval.Result) string {
 	if r.Adapter != nil {
 		return r.Model + " + " + *r.Adapter
 	}

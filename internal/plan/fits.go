@@ -77,13 +77,23 @@ func (z *counted) none() (least, next Plan, err error) {
 
 // fits reports whether some plan fits.
 func (pr Planner) fits(w Work) (bool, error) {
+	var beside *Plan
 	if w.Last != nil {
 		if ok, err := pr.fits(w.AsLast()); !ok || err != nil {
 			return false, err
 		}
+		if pr.OnHost { // elsewhere the first steps always fit in the last ones' room
+			z, err := newCounted(problem{w.AsLast(), pr})
+			if err != nil {
+				return false, err
+			}
+			last := z.least()
+			beside = &last
+		}
 		w.Last = nil
 	}
 	p := problem{w, pr}
+	p.beside = beside
 	z, err := newCounted(p)
 	if err != nil {
 		return false, err

@@ -7,6 +7,7 @@ import (
 	"longlora/internal/errs"
 	"longlora/internal/model"
 	"longlora/internal/s2attn"
+	"longlora/internal/ui"
 )
 
 // Last is what changes before the last steps of a run: they attend in another way, that needs more. One model, its
@@ -77,12 +78,38 @@ func (c *choosing) both(lim Limits) (best, next Plan, err error) {
 		forced.Stream, forced.Shard, forced.HostState = &last.Stream, &last.Shard, &last.HostState
 	}
 	best, next, err = c.z.two(lim, beside)
+	if beside != nil && errs.Code(err) == int(errs.NoFit) {
+		last, best, next, err = c.smaller(lim, last, best, err)
+	}
 	best.Last, next.Last = &last, &last
 	if err == nil && refusal != nil {
 		err = fmt.Errorf("%s, attention is full, and there %w. The steps before them, under %s, fit", c.w.Last.When, refusal,
 			c.z.p.Attn())
 	}
 	return best, next, err
+}
+
+// smaller plans last steps that leave the first ones the room that they lack: where all memory is the host's, what
+// waits between the first ones' tiles lies beside the last ones' activations.
+func (c *choosing) smaller(lim Limits, last, least Plan, lacks error) (l, best, next Plan, err error) {
+	l, best, err = last, least, lacks
+	for less := lim; errs.Code(err) == int(errs.NoFit); {
+		best.Last = &l
+		lack := best.Room().Host - lim.Host
+		if lack <= 0 {
+			return l, best, next, err
+		}
+		less.Host -= lack
+		smaller, _, refusal := c.last.within(less)
+		if refusal != nil && smaller.Host >= l.Host {
+			return l, best, next, errs.NoFitf("%s %d does not fit: the steps before the last ones fit, and those do, but one after "+
+				"the other they need %s of host memory; %s allows %s", errs.Option("ctx"), c.w.Ctx, ui.Bytes(best.Room().Host),
+				errs.Option("host-mem"), ui.Bytes(lim.Host))
+		}
+		l = smaller
+		best, next, err = c.z.two(lim, &l)
+	}
+	return l, best, next, err
 }
 
 // Again plans work as a saved plan has it.

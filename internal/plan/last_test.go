@@ -144,3 +144,26 @@ func TestRolledFirstSteps(t *testing.T) {
 		t.Error("a plan for last steps that are not")
 	}
 }
+
+// Where all memory is the host's, what waits between the tiles of the first steps lies beside the last ones' activations:
+// the longest context is one in which both can be carried out.
+func TestLongestOfBothOnAHost(t *testing.T) {
+	at := func(ctx int) (Work, error) {
+		w := full7b(ctx)
+		w.Desc.L, w.Spec.Group = 2, ctx/4
+		return w, nil
+	}
+	for _, host := range []int64{3 * gib, 6 * gib} {
+		p := h100(0, 0)
+		p.OnHost, p.Limits = true, Limits{0, host}
+		n, err := p.longest(at)
+		if err != nil || n < 1024 {
+			t.Fatal(n, err)
+		}
+		w, _ := at(n)
+		pl, err := p.choose(w)
+		if room := pl.Room(); err != nil || room.Host > host {
+			t.Errorf("%d tokens take %d bytes of %d: %v", n, room.Host, host, err)
+		}
+	}
+}

@@ -59,6 +59,9 @@ func TestTables(t *testing.T) {
 		}
 	}
 	var b strings.Builder
+	if tables(&b, 2, nil); b.String() != "" {
+		t.Errorf("%q", b.String())
+	}
 	if tables(&b, 2, [][]string{{"alone"}}); b.String() != "alone\n" {
 		t.Errorf("%q", b.String())
 	}

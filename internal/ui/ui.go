@@ -57,7 +57,7 @@ func tables(w io.Writer, room int, rows [][]string) {
 			width[i] = max(width[i], utf8.RuneCountInString(c))
 		}
 	}
-	for from := 1; from == 1 || from < len(width); {
+	for from := 1; from == 1 && width != nil || from < len(width); {
 		to, line := from, width[0]
 		for to < len(width) && (room == 0 || to == from || line+2+width[to] <= room) {
 			line, to = line+2+width[to], to+1
