@@ -70,8 +70,8 @@ longlora eval --model merged --task ppl --data books.txt --ctx 16384 --protocol 
 			rulerLike(c.OutOrStdout(), rep.Results)
 			if len(rep.Data) > 0 {
 				fmt.Fprintln(c.OutOrStdout())
-				ui.Say(c.OutOrStdout(), "perplexity on %s, %s protocol, stride %d; seed %d", strings.Join(rep.Data, ", "),
-					o.Protocol, o.Stride, rep.Seed)
+				ui.Say(c.OutOrStdout(), "perplexity on %s, %s protocol, stride %d; seed %d",
+					strings.Join(rep.Data, ", "), o.Protocol, o.Stride, rep.Seed)
 			} else {
 				fmt.Fprintf(c.OutOrStdout(), "\nseed %d\n", rep.Seed)
 			}

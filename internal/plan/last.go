@@ -102,9 +102,9 @@ func (c *choosing) smaller(lim Limits, last, least Plan, lacks error) (l, best, 
 		less.Host -= lack
 		smaller, _, refusal := c.last.within(less)
 		if refusal != nil && smaller.Host >= l.Host {
-			return l, best, next, errs.NoFitf("%s %d does not fit: the steps before the last ones fit, and those do, but one after "+
-				"the other they need %s of host memory; %s allows %s", errs.Option("ctx"), c.w.Ctx, ui.Bytes(best.Room().Host),
-				errs.Option("host-mem"), ui.Bytes(lim.Host))
+			return l, best, next, errs.NoFitf("%s %d does not fit: the last steps fit, and those before them do, but one "+
+				"after the other they need %s of host memory; %s allows %s", errs.Option("ctx"), c.w.Ctx,
+				ui.Bytes(best.Room().Host), errs.Option("host-mem"), ui.Bytes(lim.Host))
 		}
 		l = smaller
 		best, next, err = c.z.two(lim, &l)

@@ -287,8 +287,8 @@ func (s *setup) memoryOf(line func(name, format string, a ...any), what string, 
 			p.MovedBytes, p.Streamed, p.State, p.Made, p.IDs, p.Base))
 }
 
-// firstRow shows the first row decoded, with its cuts and its scored tokens marked: on a terminal the ends of its parts,
-// elsewhere all of it.
+// firstRow shows the first row decoded, with its cuts and its scored tokens marked: on a terminal the ends of its
+// parts, elsewhere all of it.
 func (s *setup) firstRow(log io.Writer) error {
 	row := s.set.Row(s.order.Row(0))
 	fmt.Fprintf(log, "first row   %d tokens, %d scored; scored tokens in ⟦ ⟧, documents cut at ┃\n", len(row.IDs),
@@ -354,7 +354,8 @@ func (s *setup) ends(ids []int32) (string, error) {
 		return "", err
 	}
 	last, err := s.decode(ids[len(ids)-n:])
-	return fmt.Sprintf("%s\n… %d tokens left out here; through a pipe all are written …\n%s", first, len(ids)-2*n, last), err
+	left := fmt.Sprintf("\n… %d tokens left out here; through a pipe all are written …\n", len(ids)-2*n)
+	return first + left + last, err
 }
 
 // decode is a text of ids; without a tokenizer the ids themselves.
