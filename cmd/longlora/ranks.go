@@ -43,7 +43,7 @@ type rank struct {
 // fill has a training run do this rank's part.
 func (r rank) fill(o *train.Options) {
 	o.Ranks, o.Memory.Machine, o.Memory.Card = r.group, r.machine, r.card
-	o.Peers, o.Apart = r.machine, r.apart
+	o.Processes, o.Peers, o.Apart = r.group.Size(), r.machine, r.apart
 	if r.apart != "" {
 		o.Peers = 1
 	}

@@ -120,6 +120,7 @@ func (z *counted) make(c *ops.Counter, wait bool) (*model.Model, error) {
 	}
 	m.Params.Update(ops.AdamW{}, 0)
 	x.optimizer = c.Restart()
+	x.optimizer.Stalled += p.sum(m.Params.Gradient().Bytes())
 	return m, nil
 }
 

@@ -43,8 +43,8 @@ func (c Training) Step(d model.Desc, tr model.Train, weight model.Formats) (Work
 	if err != nil {
 		return Work{}, err
 	}
-	w := Work{Desc: d, Train: tr, Weight: weight, Spec: spec, Ctx: c.Ctx, Batch: c.Batch, Chain: max(1, c.Chain),
-		IDs: c.batchBytes(tr)}
+	w := Work{Desc: d, Train: tr, Weight: weight, Spec: spec, Ctx: c.Ctx, Batch: min(c.Batch, c.share()),
+		Chain: max(1, c.Chain), IDs: c.batchBytes(tr)}
 	w.Cuts = w.Cut(c.Pack == "cut", c.Pack == "pad")
 	if w.Spec.Mode != s2attn.Roll { // under roll all rows of a micro-batch are one tile
 		w.Forced.Tile = c.Tile
@@ -57,7 +57,7 @@ func (c Training) Step(d model.Desc, tr model.Train, weight model.Formats) (Work
 		w.Forced.Moved = &c.MoveLayers
 	}
 	w.Forced.Stream = c.StreamLayers
-	w.Peers, w.Apart = c.Peers, c.Apart
+	w.Ranks, w.Peers, w.Apart = c.Processes, c.Peers, c.Apart
 	switch all := d.L; c.ShardWeights {
 	case "on":
 		w.Forced.Shard = &all
@@ -68,10 +68,12 @@ func (c Training) Step(d model.Desc, tr model.Train, weight model.Formats) (Work
 }
 
 // Micros is the number of micro-batches of a step that each process does, the most that one does, or has a part in.
-func (c Training) Micros() int {
-	ranks := max(1, c.Processes) / max(1, c.Chain)
-	rows := (c.Batch*c.Accum + ranks - 1) / ranks
-	return (rows + c.Batch - 1) / c.Batch
+func (c Training) Micros() int { return (c.share() + c.Batch - 1) / c.Batch }
+
+// share is the number of a step's rows that each process does, or has a part in, the most that one does.
+func (c Training) share() int {
+	chains := max(1, c.Processes) / max(1, c.Chain)
+	return (c.Batch*c.Accum + chains - 1) / chains
 }
 
 // FullSteps is how many of a run's steps attend fully, its last ones.

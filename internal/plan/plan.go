@@ -44,6 +44,7 @@ type Work struct {
 	Score  []s2attn.Spec // of a step: ways of attending that rows are also scored with, in the same arenas
 	Last   *Last         // of a step: what a run's last steps do otherwise, nil where all are alike
 	IDs    int64         // host bytes of token ids and row tables
+	Ranks  int           // processes that add up a step's gradients; 0 is one
 	Peers  int           // processes of this machine among which frozen weights can be divided; 0 is one
 	Apart  string        // why there is but one, where it could be several: "the GPUs can not read each other's memory"
 	Made   int64         // host bytes of matrices that loading makes

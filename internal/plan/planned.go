@@ -143,6 +143,9 @@ func Run(c Options, m machine.Machine) (*Planned, error) {
 	if err != nil {
 		return nil, err
 	}
+	if c.Peers > 1 && !m.IsHere() && m.Rates.Link == 0 {
+		c.Peers, c.Apart = 1, "cards of this kind can not read each other's memory"
+	}
 	longest, r := -1, s.request(c.Training, m.OnHost)
 	if c.MaxCtx {
 		if longest, err = p.another().longest(r.At); err != nil {

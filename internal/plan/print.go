@@ -53,9 +53,9 @@ func (p *Planned) printVerdict(w io.Writer) {
 		each = fmt.Sprintf("%d rows", p.rows)
 	}
 	if p.ranks > 1 {
-		each += fmt.Sprintf(", shared by %d processes, their sum left out", p.ranks)
+		each += fmt.Sprintf(", shared by %d processes", p.ranks)
 		if p.chain > 1 {
-			each += fmt.Sprintf("; each row divided by %d, what they pass on left out", p.chain)
+			each += fmt.Sprintf("; each row divided by %d", p.chain)
 		}
 	}
 	ui.Fact(w, "a step", "%s for %s: %s tok/s predicted (%s)", ui.Duration(p.PredictedS), each, rate(p.TokPerS),
@@ -257,7 +257,7 @@ func (p *Planned) cell() string {
 
 // predictions fills in what is predicted of a step and of the run.
 func (p *Planned) predictions(t Training, w Work, m machine.Machine) {
-	p.Rates, p.Steps, p.rows, p.batch, p.ranks = m.Source, t.Steps, t.Batch*t.Accum, t.Batch, t.Processes
+	p.Rates, p.Steps, p.rows, p.batch, p.ranks = m.Source, t.Steps, t.Batch*t.Accum, w.Batch, t.Processes
 	p.chain = t.Chain
 	p.TokPerS = float64(t.Ctx) * float64(p.rows) / p.PredictedS
 	if t.Steps == 0 {
