@@ -1,0 +1,81 @@
+package plan
+
+import (
+	"fmt"
+	"math"
+	"strings"
+	"testing"
+
+	"longlora/internal/errs"
+	"longlora/internal/load"
+	"longlora/internal/machine"
+	"longlora/internal/testkit/table"
+)
+
+// sharing is a step of LLaMA-2 70B on so many cards that are not here.
+func sharing(t *testing.T, chip string, cards int, change func(c *Options)) (*Planned, error) {
+	t.Helper()
+	host := int64(200 << 30)
+	c := Options{Shape: "llama2-70b", Memory: Memory{Host: &host, Machine: cards}, Overview: true}
+	c.Training = Training{Ctx: 32768, Batch: 1, Accum: cards, Processes: cards, Peers: cards, MoveLayers: -1, KeepActivations: "auto",
+		Weights: load.AsStored, Products: "auto", ShardWeights: "auto"}
+	c.Attn, c.Group, c.Shift = "s2", "0.25", "split"
+	c.Trained = load.Trained{Tune: "lora", Rank: 8, Alpha: 16, Targets: []string{"attention"}, TrainEmbed: true, TrainNorm: true}
+	if change != nil {
+		change(&c)
+	}
+	m, ok := machine.Named(chip)
+	if !ok {
+		t.Fatal(chip)
+	}
+	return Run(c, m)
+}
+
+// Weights that one card has no room for are divided among several, each with as many parts less; none are where cards
+// cannot read each other's memory, or there is one.
+func TestShardedPlans(t *testing.T) {
+	var out strings.Builder
+	for _, c := range []struct {
+		chip   string
+		cards  int
+		weight string
+	}{{"h200", 2, "auto"}, {"h200", 2, "off"}, {"h100", 4, "auto"}} {
+		p, err := sharing(t, c.chip, c.cards, func(o *Options) { o.ShardWeights = c.weight })
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(&out, "%d %s, --shard-weights %s: fits %v, %d sharded, %d streamed, weights %.1f GiB here and %.1f of others', device %.1f of %.1f GiB, %.3g s\n",
+			c.cards, c.chip, c.weight, p.Fits, p.Shard, p.Stream, float64(p.Weights+p.Shared)/(1<<30), float64(p.Slots)/(1<<30),
+			float64(p.DevicePlan)/(1<<30), float64(p.DeviceLimit)/(1<<30), p.PredictedS)
+	}
+	table.Hold(t, "sharded.txt", out.String())
+	for chip, want := range map[string]string{"rtx4090": "cards of this kind can not read each other's memory", "h200": "here is one"} {
+		_, err := sharing(t, chip, 2, func(o *Options) {
+			if o.ShardWeights = "on"; chip == "h200" {
+				o.Peers = 0
+			}
+		})
+		if errs.Code(err) != 2 || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", chip, err)
+		}
+	}
+}
+
+// The sum of gradients is part of a step: 2·(n-1)/n of their bytes over the link.
+func TestSumIsCounted(t *testing.T) {
+	at := func(cards, processes int) *Planned {
+		p, err := sharing(t, "h200", cards, func(o *Options) { o.Shape, o.Processes = "llama2-7b", processes })
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	with, without := at(8, 8), at(8, 0)
+	m, _ := machine.Named("h200")
+	// without processes one does all eight rows
+	sum := with.PredictedS - without.PredictedS/8
+	optimizer := 7. / 8 * 0.012 // of an update, which each process does
+	if want := 2 * 7. / 8 * 4 * float64(with.Trainable) / m.Rates.Link; math.Abs(sum-want) > optimizer {
+		t.Errorf("a sum of %d numbers takes %.4f s, want %.4f", with.Trainable, sum, want)
+	}
+}
