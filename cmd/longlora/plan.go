@@ -80,6 +80,11 @@ func showPlans(c *cobra.Command, v *cli.Values, plans []*plan.Planned) error {
 	if a := first.Advised(); a != nil && len(plans) == 1 {
 		first.Command = v.Command(a)
 	}
+	for i, d := range first.Divisions {
+		if a := d.Advice(); a != nil {
+			first.Divisions[i].Command = v.Command(a)
+		}
+	}
 	if !v.JSON() {
 		first.Print(c.OutOrStdout())
 		return refusal

@@ -101,7 +101,7 @@ func Run(ctx context.Context, c Options, be ops.Backend, log io.Writer) ([]Resul
 		if chains := c.At[i].Ranks.Chains(); !c.OneEach {
 			c.At[i].Batch /= chains
 		}
-		c.At[i].Accum = c.At[i].Ranks.Size() // so many such batches are a step
+		c.At[i].Accum = c.At[i].Ranks.Chains() // so many such batches are a step
 		b := bench{name: c.Shape, c: &c.At[i], d: d, be: be, machine: m, rates: rates, weights: weights, steps: c.Steps,
 			warmup: c.Warmup, log: log}
 		if _, _, _, err := b.plan(weights.Size()); err != nil { // before minutes are spent on weights

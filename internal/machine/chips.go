@@ -30,6 +30,17 @@ func (s Source) Words() string {
 	return "rates assumed: an " + assumedAs + "'s, by datasheet; only the memory is this card's"
 }
 
+// OfLinks say it to people of links between cards.
+func (s Source) OfLinks() string {
+	switch s {
+	case Measured:
+		return "measured"
+	case Datasheet:
+		return "by datasheet"
+	}
+	return "as from host memory"
+}
+
 // chip are figures of a GPU that is known by name.
 type chip struct {
 	name   string // as options have it

@@ -80,6 +80,14 @@ func (m Machine) IsHere() bool { return m.be != nil }
 // timesFP8 is how many times as fast products are in FP8.
 const timesFP8 = 1.7
 
+// Links says where the rate between its cards comes from.
+func (m Machine) Links() Source {
+	if m.Rates.Link == 0 {
+		return Assumed
+	}
+	return Datasheet
+}
+
 // MultipliesFP8 reports whether weights in FP8 are multiplied in FP8.
 func (m Machine) MultipliesFP8() bool { return m.Rates.FP8 > 0 }
 

@@ -145,14 +145,8 @@ func (p problem) stored(name string, s tensor.Shape) (tensor.Stored, error) {
 // runner runs steps that take memory from counting arenas.
 func (z *counted) runner(spec s2attn.Spec, tl model.Tiling, act, host *ops.Arena) *model.Runner {
 	r := model.NewRunner(z.m, z.c, spec, model.Rope{Inv: make([]float32, z.p.Desc.RotaryDim()/2)}, tl, act, host)
-	r.Worst, r.Division = z.p.Cuts, z.p.division()
+	r.Worst, r.Division = z.p.Cuts, z.division()
 	return r
-}
-
-// division is of a rank of a chain that has a halo: all take as much memory, and with the first one's smaller work its
-// span is as long or longer.
-func (p problem) division() model.Division {
-	return model.Division{Rank: min(1, p.Chain-1), Size: p.Chain}
 }
 
 // pageEntries is how many bytes of page-locked host memory one byte of the device's page tables stands for: an entry of

@@ -63,6 +63,10 @@ type Planned struct {
 	MoreHost    string  `json:"more_host_plan,omitempty"` // the same for host memory
 	MoreHostS   float64 `json:"more_host_s,omitempty"`
 
+	Divisions []Division     `json:"divisions,omitempty"` // of a step among processes, the quickest first
+	LinkBps   float64        `json:"link_bytes_per_s,omitempty"`
+	Link      machine.Source `json:"link,omitempty"` // where that comes from
+
 	TokPerS float64        `json:"predicted_tok_per_s"`
 	Steps   int            `json:"steps,omitempty"`           // where options count them
 	RunS    float64        `json:"predicted_run_s,omitempty"` // of all of them
@@ -211,6 +215,15 @@ func Run(c Options, m machine.Machine) (*Planned, error) {
 	}
 	if longest >= 0 {
 		out.MaxCtx = &longest
+	}
+	if c.Processes > 1 && !m.OnHost {
+		out.LinkBps, out.Link = m.Rates.OfLink(), m.Links()
+	}
+	if c.Processes > 1 && !c.Overview {
+		at := func(t Training) Request { return s.request(t, m.OnHost) }
+		if out.Divisions, err = p.divisions(c.Training, at); err != nil {
+			return nil, err
+		}
 	}
 	if refusal == nil && !c.Overview {
 		out.compare(p, choosing, next, c.Micros(), rates)

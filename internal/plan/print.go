@@ -66,6 +66,10 @@ func (p *Planned) printVerdict(w io.Writer) {
 	if p.RunS > 0 {
 		ui.Fact(w, "the steps", "%s for all %d, evaluation and saving left out", ui.Duration(p.RunS), p.Steps)
 	}
+	if p.LinkBps > 0 {
+		ui.Fact(w, "links", "%.0f GB/s from other cards to one, %s, counted for their sum and for what they pass on",
+			p.LinkBps/1e9, p.Link.OfLinks())
+	}
 	if p.MaxCtx != nil {
 		within := ui.Bytes(p.HostLimit) + " of host memory"
 		if !p.onHost {
@@ -140,6 +144,7 @@ func (p *Planned) printHow(w io.Writer) {
 		ui.Fact(w, "", "%s there; the bytes above are room for both", memory)
 	}
 	ui.Fact(w, "trained", "%d parameters", p.Trainable)
+	p.printDivisions(w)
 	for _, o := range []struct {
 		name, with, plan string
 		s                float64

@@ -57,8 +57,8 @@ func (p problem) alone() string {
 	return "is one"
 }
 
-// sum is the seconds that the ranks take to add up so many bytes over the links between the cards of one machine: a ring
-// carries each byte 2·(n-1)/n times. Processes on a CPU copy through its memory, which is not counted.
+// sum is the seconds that the ranks take to add up so many bytes over the links between the cards of one machine: of
+// each byte a ring carries 2·(n-1)/n. Processes on a CPU copy through its memory, which is not counted.
 func (p problem) sum(bytes int64) float64 {
 	n := float64(p.Ranks)
 	if p.OnHost || n < 2 {
