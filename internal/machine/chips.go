@@ -60,8 +60,9 @@ type chip struct {
 //   - the others: see sheet.
 //
 // A name that is a part of another stands behind it. Moved is what page-locked copies reach on PCIe 5 and 4. Link is
-// three quarters of what NVLink has in one direction by the datasheet, 450 GB/s for a Hopper, or what is reached from
-// host memory where cards are joined by PCIe alone; 0 where they can not read each other's memory.
+// what copies between two cards reach: on an H200 scripts/bench-peer.py has 393 of the 450 GB/s that NVLink has in one
+// direction by the datasheet, and the others are given that share of theirs; where cards are joined by PCIe alone it is
+// what is reached from host memory; 0 where they can not read each other's memory.
 var chips = []chip{
 	{"h200", "H200", 139 << 30, 989e12, Measured,
 		ops.Rates{Linear: 635e12, Attention: 556e12, Bytes: 3.4e12, Moved: 50e9, Link: nvlink(450), Call: 9e-6}},
@@ -88,7 +89,7 @@ func sheet(name, in string, GiB int64, peak, bandwidth, moved, link float64) chi
 }
 
 // nvlink is what copies between cards reach of a datasheet's GB/s in one direction.
-func nvlink(sheet float64) float64 { return 0.75 * sheet * 1e9 }
+func nvlink(sheet float64) float64 { return 393. / 450 * sheet * 1e9 }
 
 // assumedAs is the chip whose rates stand for those of a card that is known by its memory alone.
 const assumedAs = "rtx3090"

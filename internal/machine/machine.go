@@ -82,8 +82,11 @@ const timesFP8 = 1.7
 
 // Links says where the rate between its cards comes from.
 func (m Machine) Links() Source {
-	if m.Rates.Link == 0 {
+	switch {
+	case m.Rates.Link == 0:
 		return Assumed
+	case m.Chip == "h200":
+		return Measured
 	}
 	return Datasheet
 }

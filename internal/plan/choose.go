@@ -307,6 +307,16 @@ func kind(c *candidate) [5]int {
 // candidates are the plans that fit: for every tile, policy and numbers of moved and streamed layers the one in which
 // as many layers as there is room for keep more, with the MLP in the largest pieces that fit.
 func (z *counted) candidates() []candidate {
+	shards := z.shards()
+	out := z.candidatesOf(shards[:1])
+	if len(out) == 0 && len(shards) > 1 { // what is divided among cards is what fits nowhere else
+		out = z.candidatesOf(shards[1:])
+	}
+	return out
+}
+
+// candidatesOf are those of these numbers of sharded layers.
+func (z *counted) candidatesOf(shards []int) []candidate {
 	var out []candidate
 	for _, t := range z.p.tiles() {
 		mlp, head := z.p.pieces(t)
@@ -314,7 +324,7 @@ func (z *counted) candidates() []candidate {
 		for _, keep := range z.p.keeps() {
 			for _, moved := range z.p.moves() {
 				tl := model.Tiling{Tile: t, Keep: keep, Moved: moved, HeadRows: head}
-				for _, tl := range z.waiting(tl, mlp) {
+				for _, tl := range z.waiting(tl, mlp, shards) {
 					out = append(out, z.candidate(tl, seconds))
 				}
 			}
@@ -323,23 +333,19 @@ func (z *counted) candidates() []candidate {
 	return out
 }
 
-// waiting are a tiling's plans by what of the weights and of what is trained waits in host memory. One of which more
-// waits is none unless more fits by it.
-func (z *counted) waiting(tl model.Tiling, mlp []int) (out []model.Tiling) {
+// waiting are a tiling's plans by what of the weights and of what is trained lies elsewhere. One of which more does is
+// none unless more fits by it.
+func (z *counted) waiting(tl model.Tiling, mlp, shards []int) (out []model.Tiling) {
 	for _, tl.HostState = range z.states() {
 		tl.MLPRows = mlp[len(mlp)-1]
-		also := func(counts []int, free bool, least func(model.Tiling) int) []int {
-			if !free || len(counts) < 2 {
-				return counts
-			}
-			if n := least(tl); !slices.Contains(counts, n) {
-				counts = append(counts, n)
-				slices.Sort(counts)
-			}
-			return counts
+		streams, shards := z.streams(), slices.Clone(shards)
+		if n := z.leastStreamed(tl); z.p.Forced.Stream == nil && len(streams) > 1 && !slices.Contains(streams, n) {
+			streams = append(streams, n)
+			slices.Sort(streams)
 		}
-		streams := also(z.streams(), z.p.Forced.Stream == nil, z.leastStreamed)
-		shards := also(z.shards(), z.p.Forced.Shard == nil, z.leastSharded)
+		if z.p.Forced.Shard == nil && shards[0] > 0 {
+			shards = slices.Compact([]int{z.leastSharded(tl), shards[0]})
+		}
 		for _, n := range z.places(streams, shards) {
 			tl := tl
 			tl.Stream, tl.Shard = n[0], n[1]

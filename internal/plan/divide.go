@@ -45,10 +45,11 @@ func (z *counted) division() model.Division {
 }
 
 // Division is a way in which the processes of a group divide a step: in chains that divide each row, which share the
-// rows.
+// rows, each with all frozen weights or with a part of them.
 type Division struct {
 	Chain      int     `json:"sequence_ranks"`
 	Chains     int     `json:"row_groups"`
+	Shard      int     `json:"shard"` // layers
 	Fits       bool    `json:"fits"`
 	PredictedS float64 `json:"predicted_s,omitempty"` // of a step
 	TokPerS    float64 `json:"predicted_tok_per_s,omitempty"`
@@ -57,15 +58,11 @@ type Division struct {
 	How        string  `json:"plan"`
 	Command    string  `json:"command,omitempty"` // that asks for it, where it is not what is asked
 	asked      bool
+	advice     errs.Advice
 }
 
 // Advice is what asks for the division; nil where it is asked for already.
-func (d Division) Advice() errs.Advice {
-	if d.asked {
-		return nil
-	}
-	return errs.Advice{{Option: "sequence-ranks", Value: strconv.Itoa(d.Chain)}}
-}
+func (d Division) Advice() errs.Advice { return d.advice }
 
 // divisions plans all ways in which so many processes can divide a step, the quickest first.
 func (p Planner) divisions(t Training, at func(Training) Request) (out []Division, err error) {
@@ -79,31 +76,54 @@ func (p Planner) divisions(t Training, at func(Training) Request) (out []Divisio
 		if t.Processes%chain != 0 || rows%chains != 0 || chain > 1 && (t.Rolls() || t.Tile > 0 || chain > t.Ctx) {
 			continue
 		}
-		d := Division{Chain: chain, Chains: chains, asked: chain == max(1, t.Chain)}
 		c := t
 		c.Chain = chain
-		r := at(c)
-		w, err := r.At(t.Ctx)
+		d, err := p.divided(c, at(c), rates)
 		if err != nil {
 			return nil, err
 		}
-		pl, err := p.choose(w)
-		if err != nil && errs.Code(err) != int(errs.NoFit) {
-			return nil, err
-		}
-		room := pl.Room()
-		d.Fits, d.How, d.DevicePlan, d.HostPlan = err == nil, pl.How(), room.Device, room.Host
-		if d.Fits {
-			d.PredictedS = pl.Seconds(rates, c.Micros())
-			d.TokPerS = float64(t.Ctx*rows) / d.PredictedS
+		if d.asked = chain == max(1, t.Chain); !d.asked {
+			d.advice = errs.Advice{{Option: "sequence-ranks", Value: strconv.Itoa(chain)}}
 		}
 		out = append(out, d)
+		if t.ShardWeights != "auto" || t.Peers < 2 || d.Shard > 0 || p.OnHost {
+			continue
+		}
+		c.ShardWeights = "on"
+		s, err := p.divided(c, at(c), rates)
+		if err != nil {
+			return nil, err
+		}
+		if s.Fits && (!d.Fits || s.PredictedS < 0.99*d.PredictedS) {
+			s.advice = append(d.advice[:len(d.advice):len(d.advice)], errs.Change{Option: "shard-weights", Value: "on"})
+			out = append(out, s)
+		}
 	}
 	sort.SliceStable(out, func(i, j int) bool {
 		a, b := out[i], out[j]
 		return a.Fits && (!b.Fits || a.PredictedS < b.PredictedS)
 	})
 	return out, nil
+}
+
+// divided plans a step that is divided as t says.
+func (p Planner) divided(t Training, r Request, rates ops.Rates) (d Division, err error) {
+	w, err := r.At(t.Ctx)
+	if err != nil {
+		return d, err
+	}
+	pl, err := p.choose(w)
+	if err != nil && errs.Code(err) != int(errs.NoFit) {
+		return d, err
+	}
+	room := pl.Room()
+	d = Division{Chain: t.Chain, Chains: t.Processes / t.Chain, Shard: pl.Shard, Fits: err == nil, How: pl.How(),
+		DevicePlan: room.Device, HostPlan: room.Host}
+	if d.Fits {
+		d.PredictedS = pl.Seconds(rates, t.Micros())
+		d.TokPerS = float64(t.Ctx*t.Batch*t.Accum) / d.PredictedS
+	}
+	return d, nil
 }
 
 // words say how the processes divide a step.

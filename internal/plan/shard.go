@@ -6,7 +6,7 @@ import (
 	"longlora/internal/model"
 )
 
-// shards are the numbers of sharded layers to choose from: none and all, between which another may fit.
+// shards are the numbers of sharded layers to choose from: none and, where nothing fits otherwise, all, or fewer.
 func (z *counted) shards() []int {
 	switch n := z.p.Forced.Shard; {
 	case n != nil:

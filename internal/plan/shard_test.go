@@ -3,6 +3,7 @@ package plan
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 
@@ -31,15 +32,15 @@ func sharing(t *testing.T, chip string, cards int, change func(c *Options)) (*Pl
 	return Run(c, m)
 }
 
-// Weights that one card has no room for are divided among several, each with as many parts less; none are where cards
-// cannot read each other's memory, or there is one.
+// Weights are divided among several cards where that is asked for, or nothing fits otherwise; not where cards cannot
+// read each other's memory, or there is one.
 func TestShardedPlans(t *testing.T) {
 	var out strings.Builder
 	for _, c := range []struct {
 		chip   string
 		cards  int
 		weight string
-	}{{"h200", 2, "auto"}, {"h200", 2, "off"}, {"h100", 4, "auto"}} {
+	}{{"h200", 2, "on"}, {"h200", 2, "auto"}, {"h100", 4, "auto"}} {
 		p, err := sharing(t, c.chip, c.cards, func(o *Options) { o.ShardWeights = c.weight })
 		if err != nil {
 			t.Fatal(err)
@@ -77,5 +78,36 @@ func TestSumIsCounted(t *testing.T) {
 	optimizer := 7. / 8 * 0.012 // of an update, which each process does
 	if want := 2 * 7. / 8 * 4 * float64(with.Trainable) / m.Rates.Link; math.Abs(sum-want) > optimizer {
 		t.Errorf("a sum of %d numbers takes %.4f s, want %.4f", with.Trainable, sum, want)
+	}
+}
+
+// All ways in which cards can divide a step are planned, the quickest first, each with what asks for it: chains that
+// share the rows evenly, and weights divided where that is quicker.
+func TestDivisions(t *testing.T) {
+	p, err := sharing(t, "h200", 4, func(o *Options) { o.Shape, o.Ctx, o.Accum, o.Overview = "llama2-7b", 65536, 2, false })
+	if err != nil {
+		t.Fatal(err)
+	}
+	var chains []int
+	last := 0.0
+	for _, d := range p.Divisions {
+		chains = append(chains, d.Chain)
+		if !d.Fits || d.PredictedS < last || d.Chain*d.Chains != 4 || (d.Advice() == nil) != (d.Chain == 1) {
+			t.Errorf("%+v", d)
+		}
+		last = d.PredictedS
+	}
+	slices.Sort(chains)
+	if want := []int{2, 4}; !slices.Equal(chains, want) { // one row each does not share two rows
+		t.Errorf("chains of %v ranks, want %v", chains, want)
+	}
+	host := int64(1 << 40)
+	p, err = sharing(t, "h200", 2, func(o *Options) { o.Overview, o.Memory.Host, o.Memory.Machine = false, &host, 1 })
+	if err != nil {
+		t.Fatal(err)
+	}
+	sharded := slices.IndexFunc(p.Divisions, func(d Division) bool { return d.Chain == 1 && d.Shard > 0 })
+	if sharded < 0 || !strings.Contains(p.Divisions[sharded].Advice().String(), "--shard-weights on") || p.Shard > 0 {
+		t.Errorf("%+v", p.Divisions)
 	}
 }
