@@ -107,7 +107,7 @@ func TestDivisions(t *testing.T) {
 		t.Fatal(err)
 	}
 	sharded := slices.IndexFunc(p.Divisions, func(d Division) bool { return d.Chain == 1 && d.Shard > 0 })
-	if sharded < 0 || !strings.Contains(p.Divisions[sharded].Advice().String(), "--shard-weights on") || p.Shard > 0 {
+	if sharded < 0 || p.Divisions[sharded].Advice()[0] != (errs.Change{Option: "shard-weights", Value: "on"}) || p.Shard > 0 {
 		t.Errorf("%+v", p.Divisions)
 	}
 }
