@@ -205,7 +205,8 @@ typedef struct {
     float *lse;             // (H,T): written forward, read backward
     const void *dout;       // (T,H,D) bf16
     void *dq;               // (T,H,D) bf16, written
-    float *dk, *dv;         // (W,Hkv,D), added to; with fresh, rows from token q0 on are written
+    void *dk, *dv;          // (W,Hkv,D) float32, added to; with fresh, rows from token q0 on are written
+    const float *turn;      // (T,R) cosines and sines by which dq and, where all, dk are turned back, or NULL
     float *delta;           // (H,T) scratch: sum over D of dout·o
     void *work;             // wanted backward
     const int32_t *docs; // (ndocs+1) on the device: boundaries along the sequence, docs[0] <= q0 < q0+t <= docs[ndocs]
@@ -217,6 +218,8 @@ typedef struct {
     float scale;
     float cap;              // scores x become cap·tanh(x/cap); 0: they stay
     int32_t fresh;
+    int32_t all;            // q0 = k0: dk and dv (T,Hkv,D) are bf16 and written
+    int32_t r;              // of turn, <= d
 } ll_attn_args;
 
 // The same for every device, so that a plan can be made without one.

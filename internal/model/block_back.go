@@ -105,15 +105,20 @@ func (r *Runner) backwardAttn(l int, p *pass, s *saved, dx ops.Tensor) {
 	a := p.attn(l, k0, s)
 	a.K, a.V, a.DO, a.DQ, a.DK, a.DV = wk, wv, p.do.Rows(0, n), dq, wdk, wdv
 	a.Delta, a.Work, a.Fresh = p.delta.Rows(0, m.H*n).Reshape(m.H, n), p.work, p.at.i+1 == p.g.tiles()
+	a.All = p.g.tiles() == 1
+	if !m.unturned(l) {
+		a.Turn = p.csT()
+	}
 	b.AttnBackward(a)
 	p.store.ahead(l-1, p.at)
 	p.store.owe(l, p.at, wdk, wdv)
 	own := wdk.Dim(0) - n
 	dk, dv := wdk.Rows(own, own+n), wdv.Rows(own, own+n)
-	r.turn(l, p, dq, dq, true)
-	if b.Act() == tensor.F32 {
+	switch {
+	case a.All: // they are as the linear layers want them
+	case b.Act() == tensor.F32:
 		r.turn(l, p, dk, dk, true)
-	} else { // the layer's own keys and values are not wanted any more
+	default: // the layer's own keys and values are not wanted any more
 		if p.g.divided() {
 			p.store.settle()
 		}

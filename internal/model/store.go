@@ -18,7 +18,7 @@ type store struct {
 	g      *geometry
 	travel transport // nil where no tile needs anything of another
 	dense  []kv      // [layer]: (N,Hkv,D), of dense layers
-	win    kv        // the window of one tile: k, v act, dk, dv float32, (W,Hkv,D)
+	win    kv        // the window of one tile, (W,Hkv,D): k, v act, dk, dv float32, or act where there is no other tile
 	stage  []kv      // [run]: dk, dv as transport.owed brings them, with room for any layer's
 
 	kept, gone      ticket // the last copies of what is kept, and of what is owed to earlier tiles
@@ -47,7 +47,11 @@ func newStore(b ops.Backend, g *geometry, h heads, link ops.Link, act, host *ops
 		}
 	}
 	if w > 0 && backward {
-		s.win.dk, s.win.dv = act.New(tensor.F32, w, h.hkv, h.d), act.New(tensor.F32, w, h.hkv, h.d)
+		d := tensor.F32
+		if g.tiles() == 1 { // nothing else adds to them
+			d = b.Act()
+		}
+		s.win.dk, s.win.dv = act.New(d, w, h.hkv, h.d), act.New(d, w, h.hkv, h.d)
 	}
 	if w == 0 || g.tiles() == 1 {
 		return s

@@ -23,8 +23,10 @@ type Attn struct {
 	// Of the backward pass alone.
 	DO     Tensor // (T,H,D) act
 	DQ     Tensor // (T,H,D) act, written
-	DK, DV Tensor // (W,Hkv,D) float32, added to
+	DK, DV Tensor // (W,Hkv,D) float32, added to; with All act, written
 	Fresh  bool   // there is nothing in DK and DV from token Q0 on: these rows are written instead
+	All    bool   // the tile is all of its sequence, K0 = Q0 and W = T: nothing else is added to DK and DV
+	Turn   Tensor // (T,R) float32 or None: what Q was turned by; DQ is turned back, and with All DK. See Rotary
 	Delta  Tensor // (H,T) float32, scratch
 	Work   Tensor // AttnWork bytes of scratch; None where act is float32, or where little is wanted
 }

@@ -6,12 +6,19 @@ namespace {
 
 int check(const ll_attn_args *a) {
     if (a->d < 2 || a->d > 256 || a->d % 2 || a->mode == LL_ROLL) return cudaErrorNotSupported;
+    if (a->all && (a->q0 != a->k0 || a->w != a->t)) return cudaErrorInvalidValue;
     if (a->h < 1 || a->hkv < 1 || a->h % a->hkv || a->t < 0 || a->w < a->q0 + a->t - a->k0 || a->q0 + a->t > INT32_MAX)
         return cudaErrorInvalidValue;
     return cudaSuccess;
 }
 
 bool shape_sm90(const ll_attn_args *a) { return a->d == 64 || a->d == 128; }
+
+// Turns the gradient x (T,heads,D) of what was turned back.
+int turn_back(ll_device *d, ll_stream s, const ll_attn_args *a, void *x, int heads) {
+    const ll_rope_args r = {x, x, a->turn, LL_BF16, LL_BF16, a->t, heads, a->d, a->r, 1};
+    return ll_rope(d, s, &r);
+}
 
 } // namespace
 
@@ -29,5 +36,10 @@ extern "C" int ll_attn_fwd(ll_device *d, ll_stream s, const ll_attn_args *a) {
 extern "C" int ll_attn_bwd(ll_device *d, ll_stream s, const ll_attn_args *a) {
     const int e = check(a);
     if (e || a->t == 0) return e;
-    return (d->hopper() && shape_sm90(a) ? ll_attn_bwd_sm90 : ll_attn_bwd_mma)(d, (cudaStream_t)s, a);
+    const bool hopper = d->hopper() && shape_sm90(a);
+    int r = (hopper ? ll_attn_bwd_sm90 : ll_attn_bwd_mma)(d, (cudaStream_t)s, a);
+    if (!a->turn || hopper && a->r == a->d) return r; // those for Hopper turn whole heads back themselves
+    if (!r) r = turn_back(d, s, a, a->dq, a->h);
+    if (!r && a->all) r = turn_back(d, s, a, a->dk, a->hkv);
+    return r;
 }

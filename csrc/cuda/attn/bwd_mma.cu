@@ -199,9 +199,14 @@ template <class S> struct Warp {
 #pragma unroll
             for (int c = 0; c < DC / 8; c++) {
                 if (!S::EXACT && wc + c * 8 + t2 >= d) continue;
-                float2 *pk = (float2 *)(a.dk + at + c * 8), *pv = (float2 *)(a.dv + at + c * 8);
-                const float2 x = *pk, y = *pv;
                 const float *dk = r.dk[e / 2][c] + e % 2 * 2, *dv = r.dv[e / 2][c] + e % 2 * 2;
+                if (a.all) {
+                    *(uint32_t *)((bf16 *)a.dk + at + c * 8) = ll_pack(a.scale * dk[0], a.scale * dk[1]);
+                    *(uint32_t *)((bf16 *)a.dv + at + c * 8) = ll_pack(dv[0], dv[1]);
+                    continue;
+                }
+                float2 *pk = (float2 *)((float *)a.dk + at + c * 8), *pv = (float2 *)((float *)a.dv + at + c * 8);
+                const float2 x = *pk, y = *pv;
                 *pk = make_float2(x.x + a.scale * dk[0], x.y + a.scale * dk[1]);
                 *pv = make_float2(y.x + dv[0], y.y + dv[1]);
             }
@@ -301,10 +306,10 @@ template <class S> int launch(cudaStream_t s, const ll_attn_args &a) {
     if (e == cudaSuccess) e = cudaMemsetAsync(a.work, 0, work_of(a, S::C).zeroed, s);
     if (e != cudaSuccess) return e;
     attn_delta<<<(unsigned)((a.t * a.h + 7) / 8), 256, 0, s>>>(a);
-    if (a.fresh) {
+    if (a.fresh && !a.all) {
         const int64_t row = (int64_t)a.hkv * a.d, at = (a.q0 - a.k0) * row;
-        e = cudaMemsetAsync(a.dk + at, 0, a.t * row * sizeof(float), s);
-        if (e == cudaSuccess) e = cudaMemsetAsync(a.dv + at, 0, a.t * row * sizeof(float), s);
+        e = cudaMemsetAsync((float *)a.dk + at, 0, a.t * row * sizeof(float), s);
+        if (e == cudaSuccess) e = cudaMemsetAsync((float *)a.dv + at, 0, a.t * row * sizeof(float), s);
         if (e != cudaSuccess) return e;
     }
     // blocks of keys, if the first is wanted from row 0 of k on

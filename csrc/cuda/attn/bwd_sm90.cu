@@ -101,6 +101,9 @@ __device__ __forceinline__ void write_dq(const ll_attn_args &a, Places<D> at, in
     order.announce(turn + 1);
 }
 
+// In how many pieces a warpgroup's rows of dk and dv leave shared memory: half the columns of either each, as bf16 all.
+__device__ __forceinline__ int pieces(const ll_attn_args &a) { return a.all ? 2 : 4; }
+
 // Copies results of warpgroup wg out: dq of every step, then its rows of the tile's dk and dv.
 template <int D> __device__ __forceinline__ void write(const Maps &maps, const ll_attn_args &a, Places<D> at, int wg) {
     for (int m = 0, n = 0;; m++) {
@@ -111,12 +114,16 @@ template <int D> __device__ __forceinline__ void write(const Maps &maps, const l
             const int end = ll_shifted(h, a.h) ? t.end[1] : t.end[0];
             for (int i = t.block; i < end; i++, n++) write_dq<D>(a, at, wg, n, h, i, t.first);
         }
-        for (int p = 0; p < 4; p++, n++) { // half the columns each, of dk and then of dv
+        for (int p = 0, parts = pieces(a); p < parts; p++, n++) {
             at.out_full(wg, n).wait(parity(n));
+            const CUtensorMap *const map = 2 * p < parts ? &maps.dk : &maps.dv;
             const int row = t.first - int(a.k0) + wg * 64;
             const bool add = !a.fresh || row < int(a.q0 - a.k0);
-            for (int c = 0; c < D / 2; c += 32)
-                store_box(p < 2 ? &maps.dk : &maps.dv, at.out(wg, n) + c * 64 * 4, p % 2 * D / 2 + c, t.kv, row, add);
+            if (a.all)
+                for (int c = 0; c < D; c += 64) store_box(map, at.out(wg, n) + c * 64 * 2, c, t.kv, row, false);
+            else
+                for (int c = 0; c < D / 2; c += 32)
+                    store_box(map, at.out(wg, n) + c * 64 * 4, p % 2 * D / 2 + c, t.kv, row, add);
             store_commit();
             stores_read();
             at.out_empty(wg, n).arrive();
@@ -146,14 +153,14 @@ struct Seen {
 template <int D, bool CAPPED> struct Consumer {
     const ll_attn_args &a;
     const Places<D> at;
-    const int wg, lane, row, col;
+    const int wg, lane, row, col, parts;
     const float c;
     int m = 0, n = 0;  // tiles and steps done
     bool held = false; // the last step's slot, by its product
 
     __device__ __forceinline__ Consumer(const ll_attn_args &a, Places<D> at, int wg)
         : a(a), at(at), wg(wg), lane(threadIdx.x % 32), row(wg * 64 + threadIdx.x % 128 / 32 * 16 + lane / 4),
-          col(lane % 4 * 2), c(ll_unit<CAPPED>(a) * LOG2E) {}
+          col(lane % 4 * 2), parts(pieces(a)), c(ll_unit<CAPPED>(a) * LOG2E) {}
 
     __device__ __forceinline__ void release(Bar bar) {
         if (lane == 0) bar.arrive();
@@ -269,10 +276,10 @@ template <int D, bool CAPPED> struct Consumer {
         settle(r.dv);
         settle(r.p);
         release(at.dss().empty(0));
-        const uint32_t to = take(n + 4 * m) + threadIdx.x % 128 * 16;
+        const uint32_t to = take(n + parts * m) + threadIdx.x % 128 * 16;
 #pragma unroll
         for (int i = 0; i < D / 4; i += 4) store_shared(to + i * 512, dq[i], dq[i + 1], dq[i + 2], dq[i + 3]);
-        give(n + 4 * m);
+        give(n + parts * m);
         held = true;
     }
 
@@ -309,6 +316,24 @@ template <int D, bool CAPPED> struct Consumer {
         give(o);
     }
 
+    // Gives dk and dv away as bf16, dk turned back.
+    __device__ __forceinline__ void rounded(int o, volatile const Keys &t, Registers<D> &r) {
+#pragma unroll
+        for (int i = 0; i < D / 2; i++) r.dk[i] *= a.scale;
+        if (turns<D>(a)) {
+            const int first = t.first + row - int(a.q0), last = t.last - int(a.q0);
+            turn_back<D>(part<D / 4>(r.dk, 0), part<D / 4>(r.dk, 1), a, min(first, last), min(first + 8, last), col);
+        }
+        const int rows = row % 64 - lane / 4;
+        uint32_t p[D / 4];
+        pack(p, r.dk);
+        store_panels(take(o), 64 * 128, rows, p);
+        give(o);
+        pack(p, r.dv);
+        store_panels(take(o + 1), 64 * 128, rows, p);
+        give(o + 1);
+    }
+
     // One tile of keys.
     __device__ __forceinline__ void tile(volatile const Keys &t) {
         Registers<D> r;
@@ -331,10 +356,15 @@ template <int D, bool CAPPED> struct Consumer {
         release(at.vs().empty(0));
         release(at.tiles().empty(slot(m)));
         warpgroup_sync(1 + wg);
-        sum(n + 4 * m, part<D / 4>(r.dk, 0), a.scale);
-        sum(n + 4 * m + 1, part<D / 4>(r.dk, 1), a.scale);
-        sum(n + 4 * m + 2, part<D / 4>(r.dv, 0), 1);
-        sum(n + 4 * m + 3, part<D / 4>(r.dv, 1), 1);
+        const int o = n + parts * m;
+        if (a.all) {
+            rounded(o, t, r);
+        } else {
+            sum(o, part<D / 4>(r.dk, 0), a.scale);
+            sum(o + 1, part<D / 4>(r.dk, 1), a.scale);
+            sum(o + 2, part<D / 4>(r.dv, 0), 1);
+            sum(o + 3, part<D / 4>(r.dv, 1), 1);
+        }
         warpgroup_sync(1 + wg);
     }
 
@@ -391,21 +421,27 @@ template <int D> __global__ void __launch_bounds__(256) attn_stats(const __grid_
     w.stats[(a.h + h) * w.stride + t] = sum;
 }
 
-// dq as bf16 from its pieces, a block of threads a piece.
+// dq as bf16 from its pieces, turned back, a block of threads the two of a block of queries.
 template <int D> __global__ void __launch_bounds__(128) attn_dq(const __grid_constant__ ll_attn_args a) {
     const Work w = work_of(a);
-    const int piece = blockIdx.x, h = piece / 2 / w.blocks, block = piece / 2 % w.blocks, wg = piece % 2;
-    const float4 *const from = reinterpret_cast<const float4 *>(w.dq) + int64_t(piece) * (BQ * D / 8) + threadIdx.x;
-    float d[D / 4];
+    const int h = blockIdx.x / w.blocks, block = blockIdx.x % w.blocks;
+    const float4 *const from =
+        reinterpret_cast<const float4 *>(w.dq) + int64_t(blockIdx.x) * (BQ * D / 4) + threadIdx.x;
+    float d[2][D / 4];
 #pragma unroll
-    for (int i = 0; i < D / 16; i++) {
+    for (int i = 0; i < D / 8; i++) {
         const float4 x = from[128 * i];
-        d[4 * i] = x.x * a.scale, d[4 * i + 1] = x.y * a.scale, d[4 * i + 2] = x.z * a.scale,
-              d[4 * i + 3] = x.w * a.scale;
+        float *const y = &d[i / (D / 16)][i % (D / 16) * 4];
+        y[0] = x.x * a.scale, y[1] = x.y * a.scale, y[2] = x.z * a.scale, y[3] = x.w * a.scale;
     }
-    const int64_t row = block * BQ + threadIdx.x / 32 * 16 + threadIdx.x % 32 / 4;
-    bf16 *const out = static_cast<bf16 *>(a.dq) + (row * a.h + h) * D + wg * (D / 2);
-    store_rows<D / 2>(row < a.t ? out : nullptr, row + 8 < a.t ? out + int64_t(8) * a.h * D : nullptr, d);
+    const int row = block * BQ + threadIdx.x / 32 * 16 + threadIdx.x % 32 / 4, last = int(a.t) - 1;
+    if (turns<D>(a)) turn_back<D>(d[0], d[1], a, min(row, last), min(row + 8, last), threadIdx.x % 4 * 2);
+    bf16 *const out = static_cast<bf16 *>(a.dq) + (int64_t(row) * a.h + h) * D;
+#pragma unroll
+    for (int i = 0; i < 2; i++) {
+        bf16 *const to = out + i * (D / 2);
+        store_rows<D / 2>(row <= last ? to : nullptr, row + 8 <= last ? to + int64_t(8) * a.h * D : nullptr, d[i]);
+    }
 }
 
 template <int D> int maps_of(const ll_device *device, const ll_attn_args *a, Maps *maps) {
@@ -416,8 +452,9 @@ template <int D> int maps_of(const ll_device *device, const ll_attn_args *a, Map
     if (!r) r = tensor_map(device, &maps->k, a->k, end, a->hkv, D, BM);
     if (!r) r = tensor_map(device, &maps->v, a->v, end, a->hkv, D, BM);
     if (!r) r = stats_map(device, &maps->stats, w.stats, a->t, w.stride, a->h, BQ);
-    if (!r) r = sums_map(device, &maps->dk, a->dk, end, a->hkv, D, 64);
-    if (!r) r = sums_map(device, &maps->dv, a->dv, end, a->hkv, D, 64);
+    const auto map = a->all ? tensor_map : sums_map;
+    if (!r) r = map(device, &maps->dk, a->dk, end, a->hkv, D, 64);
+    if (!r) r = map(device, &maps->dv, a->dv, end, a->hkv, D, 64);
     return r;
 }
 
@@ -427,8 +464,8 @@ int clear(const ll_attn_args *a, cudaStream_t stream) {
     const int64_t own = a->q0 - a->k0, row = int64_t(a->hkv) * a->d, mixed = (a->t < 63 ? a->t : 63) * row;
     int r = cudaMemsetAsync(a->work, 0, work_of(*a).zeroed, stream);
     if (r || !a->fresh || own == 0) return r;
-    r = cudaMemsetAsync(a->dk + own * row, 0, mixed * sizeof(float), stream);
-    return r ? r : cudaMemsetAsync(a->dv + own * row, 0, mixed * sizeof(float), stream);
+    r = cudaMemsetAsync(static_cast<float *>(a->dk) + own * row, 0, mixed * sizeof(float), stream);
+    return r ? r : cudaMemsetAsync(static_cast<float *>(a->dv) + own * row, 0, mixed * sizeof(float), stream);
 }
 
 template <int D> int backward(const ll_device *device, cudaStream_t stream, const ll_attn_args *a) {
@@ -441,7 +478,7 @@ template <int D> int backward(const ll_device *device, cudaStream_t stream, cons
     const auto kernel = a->cap > 0 ? attn_bwd<D, true> : attn_bwd<D, false>;
     r = launch(kernel, device, tiles, sizeof(Shared<D>) + ALIGN, stream, maps, *a);
     if (r) return r;
-    attn_dq<D><<<2 * work_of(*a).blocks * a->h, 128, 0, stream>>>(*a);
+    attn_dq<D><<<work_of(*a).blocks * a->h, 128, 0, stream>>>(*a);
     return cudaGetLastError();
 }
 

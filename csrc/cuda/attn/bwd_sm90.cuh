@@ -149,6 +149,24 @@ __host__ __device__ inline Work work_of(const ll_attn_args &a) {
     return w;
 }
 
+// Whether whole heads are turned back here; parts of heads are outside.
+template <int D> __device__ __forceinline__ bool turns(const ll_attn_args &a) { return a.turn && a.r == D; }
+
+// Turns back what a thread holds of two rows, tokens first and second of the tile: columns col, col+1 of every 8 of the
+// first half of the channels, x, and of the second, y.
+template <int D>
+__device__ __forceinline__ void turn_back(float (&x)[D / 4], float (&y)[D / 4], const ll_attn_args &a, int first,
+                                          int second, int col) {
+#pragma unroll
+    for (int i = 0; i < D / 4; i += 2) {
+        const float *const cs = a.turn + int64_t(i % 4 ? second : first) * D + col + i / 4 * 8;
+        const float2 c = *reinterpret_cast<const float2 *>(cs), s = *reinterpret_cast<const float2 *>(cs + D / 2);
+        const float2 u = {x[i], x[i + 1]}, v = {y[i], y[i + 1]};
+        x[i] = u.x * c.x + v.x * s.x, x[i + 1] = u.y * c.y + v.y * s.y;
+        y[i] = v.x * c.x - u.x * s.x, y[i + 1] = v.y * c.y - u.y * s.y;
+    }
+}
+
 } // namespace sm90
 
 #endif

@@ -295,7 +295,7 @@ __device__ __forceinline__ void store_rows(bf16 *row0, bf16 *row1, const float (
 // The tensor map of x (tokens, heads, D) bf16 whose box is rows tokens of one head and 64 columns.
 int tensor_map(const ll_device *device, CUtensorMap *map, const void *x, int64_t tokens, int heads, int d, int rows);
 // The same of float32, with 32 columns.
-int sums_map(const ll_device *device, CUtensorMap *map, float *x, int64_t tokens, int heads, int d, int rows);
+int sums_map(const ll_device *device, CUtensorMap *map, const void *x, int64_t tokens, int heads, int d, int rows);
 // The tensor map of two numbers a query and head, x (2,heads,stride) float32 with t <= stride used, stride a
 // multiple of 4. Its box (2,n) is of n queries of one head; past t it holds zeros.
 int stats_map(const ll_device *device, CUtensorMap *map, const float *x, int64_t t, int64_t stride, int heads, int n);

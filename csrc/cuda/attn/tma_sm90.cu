@@ -24,7 +24,7 @@ int tensor_map(const ll_device *device, CUtensorMap *map, const void *x, int64_t
                   1, rows, CU_TENSOR_MAP_SWIZZLE_128B);
 }
 
-int sums_map(const ll_device *device, CUtensorMap *map, float *x, int64_t tokens, int heads, int d, int rows) {
+int sums_map(const ll_device *device, CUtensorMap *map, const void *x, int64_t tokens, int heads, int d, int rows) {
     return encode(device, map, CU_TENSOR_MAP_DATA_TYPE_FLOAT32, 4, x, {d, heads, tokens}, {d, int64_t(heads) * d}, 32,
                   1, rows, CU_TENSOR_MAP_SWIZZLE_128B);
 }

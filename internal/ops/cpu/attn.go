@@ -94,7 +94,7 @@ func (b *Backend) AttnForward(a *ops.Attn) {
 // a key/value head with its query heads in order, or a whole key/value head when both classes of queries read it.
 func (b *Backend) AttnBackward(a *ops.Attn) {
 	t, group := a.Q.Dim(0), a.H/a.Hkv
-	if a.Fresh {
+	if a.Fresh || a.All {
 		b.Zero(a.DK.Rows(a.Q0-a.K0, a.Q0-a.K0+t))
 		b.Zero(a.DV.Rows(a.Q0-a.K0, a.Q0-a.K0+t))
 	}
@@ -138,4 +138,10 @@ func (b *Backend) AttnBackward(a *ops.Attn) {
 			b.attention(&items[i][n], true, w)
 		}
 	})
+	if !a.Turn.None() {
+		b.Rope(a.DQ, a.DQ, a.Turn, true)
+	}
+	if !a.Turn.None() && a.All {
+		b.Rope(a.DK, a.DK, a.Turn, true)
+	}
 }

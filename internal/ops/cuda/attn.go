@@ -36,7 +36,11 @@ func (b *Backend) AttnBackward(a *ops.Attn) {
 	if !ok {
 		return
 	}
-	c.dout, c.dq, c.dk, c.dv, c.delta, c.fresh = a.DO.P, a.DQ.P, f32(a.DK), f32(a.DV), f32(a.Delta), yes(a.Fresh)
+	c.dout, c.dq, c.dk, c.dv, c.delta = a.DO.P, a.DQ.P, a.DK.P, a.DV.P, f32(a.Delta)
+	c.fresh, c.all = yes(a.Fresh), yes(a.All)
+	if !a.Turn.None() {
+		c.turn, c.r = f32(a.Turn), C.int32_t(a.Turn.Dim(1))
+	}
 	if n := C.ll_attn_bwd_work(&c); !a.Work.None() && int64(n) <= a.Work.Bytes() {
 		c.work = a.Work.P
 	} else if c.work = b.room(what, n, a.Q); c.work == nil {

@@ -145,24 +145,72 @@ func (k *kit) attention(a *ops.Attn, t int, masks map[bool][][]bool, seen []int)
 	if a.Fresh = k.r.IntN(2) == 0; a.Fresh {
 		own = (a.Q0 - a.K0) * a.Hkv * a.D
 	}
-	dq, dk, dv := k.out("dq", k.act, t, a.H, a.D), k.sum("dk", tensor.F32, w, a.Hkv, a.D), k.sum("dv", tensor.F32, w,
-		a.Hkv, a.D)
+	d := tensor.F32
+	if a.All = a.Q0 == a.K0 && k.r.IntN(2) == 0; a.All {
+		own, d = 0, k.act
+	}
+	turn := k.turn(t, a.D)
+	dq, dk, dv := k.out("dq", k.act, t, a.H, a.D), k.sum("dk", d, w, a.Hkv, a.D), k.sum("dv", d, w, a.Hkv, a.D)
 	for i := own; i < len(dk.v); i++ {
 		dk.v[i], dv.v[i] = math.NaN(), math.NaN()
 	}
 	k.judge(1e-5, func() { // float32 rounding over a few hundred keys
 		a.Q, a.K, a.V, a.O, a.LSE = q.Tensor, key.Tensor, v.Tensor, o.Tensor, lse.Tensor
 		a.DO, a.DQ, a.DK, a.DV, a.Delta = do.Tensor, dq.Tensor, dk.Tensor, dv.Tensor, delta.Tensor
+		if a.Turn = (ops.Tensor{}); turn != nil {
+			a.Turn = turn.Tensor
+		}
 		k.b.AttnForward(a)
 		k.b.AttnBackward(a)
 	}, func(r round) [][]float64 {
 		x := attend(a, masks, q.v, key.v, v.v, do.v, r)
+		if turn != nil {
+			turnBack(x.dq, turn.v, a.H, a.D, r)
+		}
+		if a.All {
+			each(x.dk, r)
+			each(x.dv, r)
+		}
+		if a.All && turn != nil {
+			turnBack(x.dk, turn.v, a.Hkv, a.D, r)
+		}
 		for i := range own {
 			x.dk[i] += dk.v[i]
 			x.dv[i] += dv.v[i]
 		}
 		return [][]float64{x.o, x.lse, x.dq, x.dk, x.dv}
 	}, o, lse, dq, dk, dv)
+}
+
+// turn is what queries and keys of heads of d may have been turned by: nothing, or all or some of their channels.
+func (k *kit) turn(t, d int) *arg {
+	switch k.r.IntN(3) {
+	case 0:
+		return nil
+	case 1:
+		return k.normal("turn", tensor.F32, t, d)
+	default:
+		return k.normal("turn", tensor.F32, t, 2*(1+k.r.IntN(d/2)))
+	}
+}
+
+// turnBack is Rope's inverse on x (T,heads,D), by cs (T,R).
+func turnBack(x, cs []float64, heads, d int, r round) {
+	t := len(x) / (heads * d)
+	n := len(cs) / t
+	for i := range t * heads {
+		y, c := x[i*d:(i+1)*d], cs[i/heads*n:(i/heads+1)*n]
+		for j := range n / 2 {
+			y[j], y[j+n/2] = r(y[j]*c[j]+y[j+n/2]*c[j+n/2]), r(y[j+n/2]*c[j]-y[j]*c[j+n/2])
+		}
+	}
+}
+
+// each rounds numbers.
+func each(x []float64, r round) {
+	for i := range x {
+		x[i] = r(x[i])
+	}
 }
 
 // attended is what attention gives, forward and back.

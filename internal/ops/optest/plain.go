@@ -289,9 +289,22 @@ func (b *plain) AttnForward(a *ops.Attn) {
 func (b *plain) AttnBackward(a *ops.Attn) {
 	w := *a
 	w.Q, w.K, w.V, w.O, w.DO, w.DQ = b.wide(a.Q), b.wide(a.K), b.wide(a.V), b.wide(a.O), b.wide(a.DO), b.temp(a.DQ)
+	if w.Turn = (ops.Tensor{}); a.All {
+		w.DK, w.DV = b.temp(a.DK), b.temp(a.DV)
+	}
 	b.Backend.AttnBackward(&w)
 	b.narrow(a.DQ, w.DQ)
+	if a.All {
+		b.narrow(a.DK, w.DK)
+		b.narrow(a.DV, w.DV)
+	}
 	b.drop(w.Q, w.K, w.V, w.O, w.DO)
+	if !a.Turn.None() {
+		b.Rope(a.DQ, a.DQ, a.Turn, true)
+	}
+	if !a.Turn.None() && a.All {
+		b.Rope(a.DK, a.DK, a.Turn, true)
+	}
 }
 
 // HeadLoss rounds the gradient of the logits, which a plain program stores.
