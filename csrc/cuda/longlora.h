@@ -307,6 +307,30 @@ int ll_gemm(ll_device *d, ll_stream s, const ll_gemm_args *a);
 // Whether the library has an algorithm for such a product: 0, or what ll_gemm would return.
 int ll_gemm_can(ll_device *d, const ll_gemm_args *a);
 
+// ---- LoRA's narrow products: ops/cuda/narrow.go --------------------------------------------------------
+
+// A factor of r columns, a multiple of 8: y = scale·x·p and g += scale·xᵀ·s. Addresses are on 16 bytes, distances
+// between rows multiples of 8.
+typedef struct {
+    const void *p;    // (C,R) bf16, or (R,C) where wide
+    void *y;          // (T,R) bf16, written, ldy elements between rows
+    const void *s;    // (T,R) bf16, lds elements between rows
+    float *g;         // as p, added to
+    int64_t r, ldy, lds;
+} ll_narrow_factor;
+enum { LL_NARROW = 4 }; // factors, of 32 columns together
+
+typedef struct {
+    const void *x;    // (T,C) bf16, C a multiple of 8
+    ll_narrow_factor factor[LL_NARROW]; // of all either p and y, or s and g, or all four
+    int32_t n, wide;
+    float scale;
+    int64_t t, c;
+    void *work;
+} ll_narrow_args;
+size_t ll_narrow_work(const ll_device *d, int64_t t, int64_t c, int64_t r); // r: of all factors
+int ll_narrow(ll_device *d, ll_stream s, const ll_narrow_args *a);
+
 // ---- weights in NF4: ops/cuda/nf4.go --------------------------------------------------------------------
 
 typedef struct {

@@ -24,7 +24,8 @@ var places = []struct {
 	{dir: "internal/ops/cpu", ext: []string{".go"}, besides: map[string]string{"cpu": "the backend", "pool": "its threads", "share": "memory that other processes read"}},
 	{dir: "internal/ops/cuda", ext: []string{".go"}, besides: map[string]string{
 		"cuda": "what every build has", "stub": "what a build without CUDA has", "backend": "the backend", "memory": "its memory",
-		"weights": "frozen weights", "fp8": "weights in FP8, of linear", "nf4": "weights in NF4, of linear", "ring": "page-locked memory of transfer", "carrier": "copies beside the operations, of transfer",
+		"weights": "frozen weights", "fp8": "weights in FP8, of linear", "nf4": "weights in NF4, of linear",
+		"narrow": "LoRA's factors, of linear", "ring": "page-locked memory of transfer", "carrier": "copies beside the operations, of transfer",
 		"queue":  "how far operations run ahead of the device",
 		"locate": "where cuBLASLt and NCCL lie", "nccl": "sums between cards", "share": "memory that other processes read"}},
 	{dir: "internal/ops/optest", ext: []string{".go"}, besides: map[string]string{
@@ -33,7 +34,8 @@ var places = []struct {
 		"embed": "copies of rows, in Go", "transfer": "copies, in Go"}, besides: map[string]string{
 		"kernels": "the interface", "vec": "the compiler's vectors", "drop": "dropout, of linear"}},
 	{dir: "csrc/cuda", ext: []string{".cu", ""}, besides: map[string]string{
-		"device": "memory and the device", "blas": "cuBLASLt, of linear", "nccl": "sums between cards", "share": "memory that other processes read", "drop": "dropout, of linear", "fp8": "weights in FP8, of linear", "nf4": "weights in NF4, of linear", "driver": "the driver's stand-in"}},
+		"device": "memory and the device", "blas": "cuBLASLt, of linear", "nccl": "sums between cards", "share": "memory that other processes read", "drop": "dropout, of linear", "fp8": "weights in FP8, of linear", "nf4": "weights in NF4, of linear",
+		"narrow": "LoRA's factors, of linear", "driver": "the driver's stand-in"}},
 }
 
 // One operation has one name in all places, and nothing else lies there but what is listed with a reason.

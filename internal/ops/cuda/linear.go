@@ -57,11 +57,17 @@ func (b *Backend) LinearForward(x, keys ops.Tensor, p []ops.Proj) {
 	b.enter()
 	defer b.leave()
 	in := x.Dim(1)
+	var together []ops.Proj
 	for _, q := range p {
-		if q.L.LoRA != nil {
+		switch {
+		case q.L.LoRA == nil:
+		case !dropped(keys, q.L.LoRA) && narrows(q.L, x.Dim(0)):
+			together = append(together, q)
+		default:
 			b.lowRank(q.XA, x, keys, q.L.LoRA)
 		}
 	}
+	b.lowRanksForward(x, together)
 	for i := range p {
 		q := &p[i]
 		if l := q.L.LoRA; l != nil {
@@ -163,39 +169,54 @@ func (b *Backend) biasGrad(db, dy ops.Tensor) {
 // lowRanks does for layers without dropout what lowRankBackward and lowRankInput do for one, with a single pass over
 // dx: their factors A lie one below the other in the workspace, their Scale·dY·B side by side.
 func (b *Backend) lowRanks(dx, x ops.Tensor, p []ops.ProjGrad, c unsafe.Pointer) {
-	r, in := 0, dx.Dim(1)
+	r, in, suit := 0, dx.Dim(1), true
 	for _, q := range p {
 		r += q.L.LoRA.A.Dim(0)
+		suit = suit && narrows(q.L, dx.Dim(0))
 	}
 	a := ops.Tensor{P: b.scratch(), DType: tensor.BF16, Shape: tensor.Shape{r, in}}
-	side := unsafe.Add(a.P, (a.Bytes()+ops.Align-1)/ops.Align*ops.Align)
-	step := int((scratchBytes - a.Bytes() - ops.Align) / int64(2*r))
 	at := 0
 	for _, q := range p {
 		l := q.L.LoRA
 		b.CopyRows(a, l.A, ops.Block{DstOff: at * in, DstStride: in, SrcStride: in, Rows: l.A.Dim(0), Cols: in})
 		at += l.A.Dim(0)
-		if !l.DB.None() {
-			b.product("LoRA's gradient of B", l.DB, turned(q.DY), rows(q.XA), q.DY.Dim(0), l.Scale, l.DB.P)
-		}
+	}
+	s := dyb{p: past(a.P, a.Bytes()), r: r}
+	step := int((scratchBytes - a.Bytes() - ops.Align) / int64(2*r))
+	if suit {
+		step = sideBytes / (2 * r)
+		s.work = past(s.p, sideBytes)
+		suit = int64(uintptr(s.work)-uintptr(a.P))+b.narrowBytes(dx.Dim(0), p) <= scratchBytes
 	}
 	for lo := 0; lo < dx.Dim(0); lo += step {
-		hi := min(lo+step, dx.Dim(0))
-		at := 0
-		for _, q := range p {
-			l := q.L.LoRA
-			d := ops.Tensor{P: unsafe.Add(side, 2*at), DType: tensor.BF16, Shape: tensor.Shape{hi - lo, l.A.Dim(0)}}
-			b.columns("LoRA's dY·B", d, r, rows(q.DY.Rows(lo, hi)), rows(l.B), q.DY.Dim(1), l.Scale, nil)
-			if !l.DA.None() {
-				b.product("LoRA's gradient of A", l.DA, matrix{d.P, r, true}, rows(x.Rows(lo, hi)), hi-lo, 1, l.DA.P)
-			}
-			at += l.A.Dim(0)
+		s.lo, s.hi = lo, min(lo+step, dx.Dim(0))
+		if suit {
+			b.lowRanksGradients(s, x, p)
+		} else {
+			b.lowRanksApart(s, x, p)
 		}
-		to := dx.Rows(lo, hi)
+		to := dx.Rows(lo, s.hi)
 		if c != nil {
 			c = to.P
 		}
-		b.product("LoRA's gradient of x", to, matrix{side, r, false}, rows(a), r, 1, c)
+		b.product("LoRA's gradient of x", to, matrix{s.p, r, false}, rows(a), r, 1, c)
+	}
+}
+
+// lowRanksApart is lowRanksGradients by products of their own.
+func (b *Backend) lowRanksApart(s dyb, x ops.Tensor, p []ops.ProjGrad) {
+	at, n := 0, s.hi-s.lo
+	for _, q := range p {
+		l, dy := q.L.LoRA, q.DY.Rows(s.lo, s.hi)
+		d := s.of(at, l.A.Dim(0))
+		b.columns("LoRA's dY·B", d, s.r, rows(dy), rows(l.B), dy.Dim(1), l.Scale, nil)
+		if !l.DB.None() {
+			b.product("LoRA's gradient of B", l.DB, turned(dy), rows(q.XA.Rows(s.lo, s.hi)), n, l.Scale, l.DB.P)
+		}
+		if !l.DA.None() {
+			b.product("LoRA's gradient of A", l.DA, matrix{d.P, s.r, true}, rows(x.Rows(s.lo, s.hi)), n, 1, l.DA.P)
+		}
+		at += l.A.Dim(0)
 	}
 }
 

@@ -36,6 +36,8 @@ func linears(k *kit) {
 		{90, 96, tensor.BF16, 0, []layer{{out: 96, rank: 8}, {out: 32}, {out: 40, rank: 3}, {out: 24, rank: 1}}},
 		{90, 96, tensor.BF16, 0.25, []layer{{out: 40, rank: 3}, {out: 32}, {out: 96, rank: 12}}},
 		{131, 88, tensor.BF16, 0.1, []layer{{out: 88, rank: 8, res: true}}},
+		{70, 1096, tensor.BF16, 0, []layer{{out: 1032, rank: 16}, {out: 40, rank: 8}, {out: 48, rank: 16}}},
+		{130, 72, tensor.BF16, 0, []layer{{out: 80, rank: 32}, {out: 24, rank: 24}, {out: 8, rank: 8}}},
 		{160, 256, tensor.F16, 0, []layer{{out: 344}, {out: 344}}},
 		{256, 512, tensor.BF16, 0, []layer{{out: 384, rank: 16, res: true, train: true}}},
 		{64, 160, tensor.BF16, 0.5, []layer{{out: 72, rank: 64}, {out: 40, rank: 64}}},
