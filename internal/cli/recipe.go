@@ -15,7 +15,7 @@ type recipe struct {
 	values map[string]string // by option
 	rates  train.Rates       // what --lr auto and --lr-embed auto are
 	rope   string            // the type that --rope auto takes beyond the base's length where the base has none
-	margin float64           // on that type's factor
+	margin float64           // how many times the context that type is to reach
 }
 
 // recipes are what --recipe names. docs/quality.md has the measurements behind the first one; the second is the
@@ -25,7 +25,7 @@ var recipes = map[string]recipe{
 		values: map[string]string{"rank": "16", "alpha": "32", "targets": "all-linear",
 			"schedule": "linear", "warmup-steps": "6", "full-last": "0.125"},
 		rates: train.Rates{LR: 3e-3, Width: 576, Power: 0.775, Full: 2e-5, Embed: 1},
-		rope:  "ntk", margin: 1.75,
+		rope:  "ntk", margin: 1.1,
 	},
 	"paper": {
 		values: map[string]string{"rank": "8", "alpha": "16", "targets": "attention",

@@ -15,14 +15,14 @@ func TestRecipe(t *testing.T) {
 		file, args string
 		want       string // rank, alpha, targets, schedule, warm-up, share of full attention, positions and margin, origin of the rank
 	}{
-		{"", "", "16 32 [all-linear] linear 6 0.125 ntk 1.75 recipe measured"},
+		{"", "", "16 32 [all-linear] linear 6 0.125 ntk 1.1 recipe measured"},
 		{"", "--recipe=paper", "8 16 [attention] constant 20 0 linear 1 recipe paper"},
 		{"recipe: paper\nrank: 4\n", "", "4 16 [attention] constant 20 0 linear 1 file longlora.yaml"},
-		{"recipe: paper\n", "--recipe=measured --rank=4 --alpha=1", "4 1 [all-linear] linear 6 0.125 ntk 1.75 flag"},
-		{"", "--attn=s2 --schedule=cosine --warmup-steps=0", "16 32 [all-linear] cosine 0 0 ntk 1.75 recipe measured"},
-		{"attn: full\n", "", "16 32 [all-linear] linear 6 0 ntk 1.75 recipe measured"},
-		{"", "--attn=s2 --full-last=0.5", "16 32 [all-linear] linear 6 0.5 ntk 1.75 recipe measured"},
-		{"", "--attn=auto --full-last=0", "16 32 [all-linear] linear 6 0 ntk 1.75 recipe measured"},
+		{"recipe: paper\n", "--recipe=measured --rank=4 --alpha=1", "4 1 [all-linear] linear 6 0.125 ntk 1.1 flag"},
+		{"", "--attn=s2 --schedule=cosine --warmup-steps=0", "16 32 [all-linear] cosine 0 0 ntk 1.1 recipe measured"},
+		{"attn: full\n", "", "16 32 [all-linear] linear 6 0 ntk 1.1 recipe measured"},
+		{"", "--attn=s2 --full-last=0.5", "16 32 [all-linear] linear 6 0.5 ntk 1.1 recipe measured"},
+		{"", "--attn=auto --full-last=0", "16 32 [all-linear] linear 6 0 ntk 1.1 recipe measured"},
 	} {
 		o, _, err := load(t, least+c.file, strings.Fields(c.args)...)
 		if err != nil {

@@ -34,7 +34,7 @@ type Request struct {
 	BaseCtx int     // 0: not given
 	Ctx     int
 	Beyond  string  // the type that auto takes beyond what a base without scaling reads; "" is linear
-	Margin  float64 // on the factor that auto finds for that type; 0 is none
+	Margin  float64 // how many times Ctx that type is to reach where auto finds its factor; 0 is once
 }
 
 var types = map[string]bool{"default": true, "linear": true, "dynamic": true, "yarn": true, "llama3": true,
@@ -170,6 +170,9 @@ func (p Positions) set(r Request, headDim int) (Positions, bool, error) {
 		return p, false, unknown()
 	default:
 		q.Factor = margin * ceil(1, r.Ctx, l0)
+		if q.Type == "ntk" && margin > 1 {
+			q.Factor = p.reaching(q.Factor, l0, headDim)
+		}
 	}
 	if q.Type == "ntk" {
 		if err := q.ntk(headDim); err != nil {
@@ -209,6 +212,21 @@ func ceil(f float64, n, m int) float64 {
 	up := new(big.Int).Sub(new(big.Int).Add(x.Num(), x.Denom()), big.NewInt(1))
 	whole, _ := new(big.Float).SetInt(up.Quo(up, x.Denom())).Float64()
 	return whole
+}
+
+// reaching is the factor of ntk with which no dimension turns further in times·l0 tokens than it did in the l0 of the
+// pre-training, to a tenth. Dimensions that turned at least once there know every angle. The first that did not is
+// D·ln(l0/2π)/(2·ln θ) (the critical dimension of arXiv 2310.05209, section 3.2), and a base of
+// θ·times^(ln θ/ln(l0/2π)) makes it slower times over, those after it more so. The factor that is due, times, leaves it
+// ahead of that, and what stands at the front of a row cannot be read from its end. Where most dimensions never turned
+// once, as after a pre-training on very short rows, the power is 2.
+func (p Positions) reaching(times float64, l0, headDim int) float64 {
+	power := 2.0
+	if turns := math.Log(float64(l0) / (2 * math.Pi)); turns > 0 {
+		power = min(power, math.Log(p.Theta)/turns)
+	}
+	power *= float64(headDim-2) / float64(headDim)
+	return math.Round(10*math.Pow(times, power)) / 10
 }
 
 // ntk turns a factor into a larger theta (NTK-aware scaling), written without a type.

@@ -156,11 +156,13 @@ func FuzzFromConfig(f *testing.F) {
 	})
 }
 
-// What auto takes beyond the base's length is the request's, with a margin on the factor that is due; a base that scales
+// What auto takes beyond the base's length is the request's, with a margin on how far it reaches; a base that scales
 // keeps its type without one, and neither a type nor a factor that is asked for has one.
 func TestBeyond(t *testing.T) {
 	plain := `{"max_position_embeddings":1024,"rope_theta":10000}`
 	yarn := `{"max_position_embeddings":1024,"rope_theta":10000,"rope_scaling":{"rope_type":"yarn","factor":2,"original_max_position_embeddings":512}}`
+	smollm := `{"max_position_embeddings":8192,"rope_theta":100000}`
+	short := `{"max_position_embeddings":4,"rope_theta":10000}`
 	const d = 64
 	raised := func(f float64) float64 { return 10000 * math.Pow(f, float64(d)/(d-2)) }
 	for _, c := range []struct {
@@ -172,13 +174,16 @@ func TestBeyond(t *testing.T) {
 	}{
 		{plain, Request{Ctx: 4096}, "linear", 4, 10000},
 		{plain, Request{Ctx: 4096, Beyond: "linear", Margin: 1}, "linear", 4, 10000},
-		{plain, Request{Ctx: 4096, Beyond: "ntk", Margin: 1.75}, "default", 1, raised(7)},
+		{plain, Request{Ctx: 4096, Beyond: "ntk", Margin: 1.1}, "default", 1, raised(13.4)},
+		{smollm, Request{Ctx: 32768, Beyond: "ntk", Margin: 1.1}, "default", 1, raised(10) * 10},
+		{smollm, Request{Ctx: 32768, Beyond: "ntk", Margin: 1.25}, "default", 1, raised(12.2) * 10},
+		{short, Request{Ctx: 16, Beyond: "ntk", Margin: 1.1}, "default", 1, raised(17.6)},
 		{plain, Request{Ctx: 4000, Beyond: "yarn", Margin: 2}, "yarn", 8, 10000},
-		{plain, Request{Ctx: 1024, Beyond: "ntk", Margin: 1.75}, "default", 1, 10000},
-		{plain, Request{Ctx: 4096, Factor: 5, Beyond: "ntk", Margin: 1.75}, "default", 1, raised(5)},
-		{plain, Request{Ctx: 4096, Rope: "ntk", Beyond: "ntk", Margin: 1.75}, "default", 1, raised(4)},
-		{plain, Request{Ctx: 4096, Rope: "linear", Beyond: "ntk", Margin: 1.75}, "linear", 4, 10000},
-		{yarn, Request{Ctx: 4096, Beyond: "ntk", Margin: 1.75}, "yarn", 8, 10000},
+		{plain, Request{Ctx: 1024, Beyond: "ntk", Margin: 1.1}, "default", 1, 10000},
+		{plain, Request{Ctx: 4096, Factor: 5, Beyond: "ntk", Margin: 1.1}, "default", 1, raised(5)},
+		{plain, Request{Ctx: 4096, Rope: "ntk", Beyond: "ntk", Margin: 1.1}, "default", 1, raised(4)},
+		{plain, Request{Ctx: 4096, Rope: "linear", Beyond: "ntk", Margin: 1.1}, "linear", 4, 10000},
+		{yarn, Request{Ctx: 4096, Beyond: "ntk", Margin: 1.1}, "yarn", 8, 10000},
 	} {
 		p, err := FromConfig("config.json", parse(t, c.config))
 		if err != nil {
