@@ -7,6 +7,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // typed lists the parts of a typed object of tokenizer.json.
@@ -113,7 +114,11 @@ func (v *Vocabulary) choosePre(t *Tokenizer, f *file, cuts []string) error {
 		v.Pre = p.whole
 	}
 	if f.Model.IgnoreMerges != (v.Pre == p.whole) {
-		if token, same := t.unmerged(); !same {
+		if token, same := t.unmerged(); !same && f.Model.IgnoreMerges && p.cuts[0] == gpt2Pattern && t.wordsOfLlama3() {
+			v.Pre = "llama-bpe"
+			v.note("%s: pre_tokenizer: llama.cpp takes whole words for tokens where it cuts them as LLaMA 3 does, not as GPT-2; "+
+				"texts get other ids where a line ends behind a punctuation mark, and where marks or digits touch letters", t.path)
+		} else if !same {
 			return fmt.Errorf("model.ignore_merges %v with these words, where token %q is not what the merges make of its text",
 				f.Model.IgnoreMerges, token)
 		}
@@ -123,6 +128,17 @@ func (v *Vocabulary) choosePre(t *Tokenizer, f *file, cuts []string) error {
 			v.Pre, p.inexact)
 	}
 	return nil
+}
+
+// wordsOfLlama3 reports whether LLaMA 3's expression, too, takes the text of every token for one word.
+func (t *Tokenizer) wordsOfLlama3() bool {
+	for s := range t.model.vocab {
+		word, ok := unspell(s)
+		if _, added := t.ids[s]; ok && !added && utf8.ValidString(word) && llama3Piece(word, 3) != len(word) {
+			return false
+		}
+	}
+	return true
 }
 
 // unmerged looks for the first token, by its number, that the merges do not make of its own text. Where there is none, a

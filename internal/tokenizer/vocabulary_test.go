@@ -130,6 +130,28 @@ func TestVocabularyIgnoresMerges(t *testing.T) {
 	}
 }
 
+// Whole words that GPT-2 cuts, with no merges that make them, have a name where LLaMA 3 cuts each as one word too; a
+// number behind a space is none there.
+func TestVocabularyOfWholeWords(t *testing.T) {
+	text := string(testkit.Read(t, "../../testdata/demo/model/tokenizer.json"))
+	for token, want := range map[string]string{"Ġgulvok": "llama-bpe", "Ġ77": "", "gul'vok": ""} {
+		dir := t.TempDir()
+		testkit.Write(t, filepath.Join(dir, "tokenizer.json"), strings.Replace(text, `"Ġgulvok"`, `"`+token+`"`, 1))
+		tk, err := Load(dir, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch v, err := tk.Vocabulary(tk.Size()); {
+		case want == "":
+			if err == nil || !strings.Contains(err.Error(), "ignore_merges") {
+				t.Errorf("%s: %v", token, err)
+			}
+		case err != nil || v.Pre != want || len(v.Notes) != 1 || !strings.Contains(v.Notes[0], "not as GPT-2"):
+			t.Errorf("%s: %v, %v", token, err, v)
+		}
+	}
+}
+
 // Merges that scores cannot order, or joins that are no merges, are refused.
 func TestVocabularyScores(t *testing.T) {
 	merges := func(change func(m []any) []any) func(f map[string]any) {

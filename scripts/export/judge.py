@@ -220,13 +220,13 @@ def greedy(name, d, llm, model, n):
     say(name, same == 64 or not exact, f"{same} of 64 greedy tokens are transformers'")
 
 
-def judge_tokenizer(name, work):
+def judge_tokenizer(name, work, folder):
     texts = json.loads((CASES / "cases.json").read_text())["texts"]
     texts += [(ROOT / f).read_text()[:20000] for f in ("README.md", "docs/data.md")]
     d = work / "tok"
     shutil.rmtree(d, ignore_errors=True)
     d.mkdir()
-    for f in (CASES / name).iterdir():
+    for f in folder.glob("tokenizer*"):
         shutil.copy(f, d / f.name)
     own = json.loads((CASES / "cases.json").read_text())
     cfg = dict(architectures=["LlamaForCausalLM"], model_type="llama", hidden_size=32, intermediate_size=32, num_hidden_layers=1,
@@ -276,9 +276,9 @@ def main():
                     judge_model(name, work)
                 except Exception as e:
                     say(name, False, f"{type(e).__name__}: {e}")
-        for c in sorted(p.name for p in CASES.iterdir() if p.is_dir()):
-            if not ONLY or c in ONLY or "tokenizers" in ONLY:
-                judge_tokenizer(c, work)
+        for c in sorted(p for p in CASES.iterdir() if p.is_dir()) + [ROOT / "testdata/demo"]:
+            if not ONLY or c.name in ONLY or "tokenizers" in ONLY:
+                judge_tokenizer(c.name, work, c if c.parent == CASES else c / "model")
     print(f"{len(faults)} faults")
     sys.exit(bool(faults))
 
