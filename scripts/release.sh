@@ -25,7 +25,12 @@ pack() {
   echo "$out/$name.tar.gz"
 }
 
-build() { go build -trimpath "$@" ./cmd/longlora; }
+# The commit is stamped, whatever GOFLAGS says, and the tag where there is one; where this is no repository, nothing is.
+stamp=true
+git rev-parse HEAD >/dev/null 2>&1 || stamp=false
+export GOFLAGS="${GOFLAGS:-} -trimpath -buildvcs=$stamp"
+
+build() { go build "$@" ./cmd/longlora; }
 
 build -o "$work/here" # pages and completion come from a program that runs on this machine
 GOARCH=amd64 CGO_ENABLED=1 build -tags netgo,osusergo -ldflags '-s -w -linkmode external -extldflags "-static"' -o "$work/amd64"
