@@ -27,7 +27,11 @@ func CheckProducts(asked, held string, m *machine.Machine) (note string, err err
 	case asked == "bf16" || held != InFP8:
 		return "", m.MultiplyFP8(false)
 	}
-	if err = m.MultiplyFP8(true); err == nil || asked == InFP8 {
+	switch err = m.MultiplyFP8(true); {
+	case err == nil && !m.IsHere() && m.Source != machine.Measured:
+		return fmt.Sprintf("products in FP8 have run on Hopper only; whether cuBLASLt has them for %s is found out "+
+			"there, and by %s auto weights are made wide where it has not", m.Chip, errs.Option("products")), nil
+	case err == nil || asked == InFP8:
 		return "", err
 	}
 	return fmt.Sprintf("products in bf16: %v", err), m.MultiplyFP8(false)
