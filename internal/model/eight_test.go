@@ -44,7 +44,7 @@ func passOf(t *testing.T, be ops.Backend, held string, n int) (p passed) {
 		return a
 	}
 	tr := lora.Fresh{Embed: true, Norms: true, Rank: 8, Alpha: 16, Targets: []string{"q_proj", "k_proj", "v_proj", "o_proj"}}.Train(d)
-	w := load.NewStandIn(d, true, held)
+	w := load.NewStandIn(d, false, held)
 	if err := w.Fill(1); err != nil {
 		t.Fatal(err)
 	}
@@ -113,7 +113,8 @@ func off(a, b []float32) float64 {
 }
 
 // Layer by layer a step of a real shape whose weights are multiplied in FP8 is no further from one in bfloat16 than 1.6
-// times what holding them in FP8 costs by itself, and is the same bits the second time.
+// times what holding them in FP8 costs by itself, and is the same bits the second time. All layers have equal weights,
+// so that what quantising does to them adds up as it would not in a model that was trained.
 func TestStepsFP8(t *testing.T) {
 	for _, be := range backend.GPU(t) {
 		card := be.(ops.Card)
@@ -153,11 +154,13 @@ func TestStepsFP8(t *testing.T) {
 				t.Errorf("%s %d: off by %v from bfloat16's, made wide by %v", what, l, b, a)
 			}
 		}
+		var most [2]float64 // NaN stays
 		for i := range plain.grads {
-			a, b := off(wide.grads[i], plain.grads[i]), off(eight.grads[i], plain.grads[i])
-			if !(b <= 1.6*a+0.005) {
-				t.Errorf("gradient of parameter %d: off by %v from bfloat16's, made wide by %v", i, b, a)
-			}
+			most[0], most[1] = max(most[0], off(wide.grads[i], plain.grads[i])), max(most[1], off(eight.grads[i], plain.grads[i]))
+		}
+		t.Logf("gradients of parameters: made wide off by at most %.4f, in FP8 by %.4f", most[0], most[1])
+		if !(most[1] <= 1.6*most[0]) {
+			t.Errorf("gradients of parameters: off by %v, made wide by %v", most[1], most[0])
 		}
 		if !(math.Abs(eight.loss-plain.loss) < 0.005*plain.loss) {
 			t.Errorf("loss %v, in bfloat16 %v", eight.loss, plain.loss)

@@ -124,7 +124,7 @@ type Backend struct {
 	weights weights
 	queue   queue
 	eight   unsafe.Pointer // what products in FP8 have for themselves; nil: weights in FP8 are made wide
-	fast    bool           // those products' sums are the tensor cores', not float32's
+	fast    bool           // those products' sums are the tensor cores': for TestProductsFP8, see docs/numerics.md
 }
 
 var _ ops.Backend = (*Backend)(nil)
