@@ -12,6 +12,7 @@ import (
 	"longlora/internal/lora"
 	"longlora/internal/model"
 	"longlora/internal/ops"
+	"longlora/internal/ops/cpu"
 	"longlora/internal/s2attn"
 	"longlora/internal/tensor"
 	"longlora/internal/testkit/backend"
@@ -164,6 +165,60 @@ func TestStepsFP8(t *testing.T) {
 		}
 		if !(math.Abs(eight.loss-plain.loss) < 0.005*plain.loss) {
 			t.Errorf("loss %v, in bfloat16 %v", eight.loss, plain.loss)
+		}
+	}
+}
+
+// gating is a backend that does SwiGLU in one with the layers beside it, and leaves NaN where nothing is of use then.
+type gating struct {
+	ops.Backend
+	forward, back *int
+}
+
+func (b gating) GatedForward(h, g, u ops.Tensor, p ops.Proj) bool {
+	if !p.L.Alone() {
+		return false
+	}
+	b.SwiGLUForward(h, g, u)
+	b.LinearForward(h, ops.Tensor{}, []ops.Proj{p})
+	spoil(h)
+	*b.forward++
+	return true
+}
+
+func (b gating) GatedBackward(dx, dh ops.Tensor, gate, up ops.ProjGrad) bool {
+	if !gate.L.Alone() || !up.L.Alone() {
+		return false
+	}
+	b.SwiGLUBackward(gate.DY, up.DY, dh, gate.DY, up.DY)
+	b.LinearBackward(dx, ops.Tensor{}, ops.Tensor{}, []ops.ProjGrad{gate, up})
+	spoil(gate.DY, up.DY)
+	*b.back++
+	return true
+}
+
+func spoil(ts ...ops.Tensor) {
+	for _, x := range ts {
+		for i := range x.F32() {
+			x.F32()[i] = float32(math.NaN())
+		}
+	}
+}
+
+// A backend may do SwiGLU and the layers beside it as one, and need leave nothing of what lies between: gradients are the
+// same bits, whatever a layer keeps.
+func TestGated(t *testing.T) {
+	c := attendings()[0]
+	for _, tl := range []model.Tiling{{Tile: 70, MLPRows: 70}, {Tile: 70, MLPRows: 32, Keep: model.KeepAttn}, {Tile: 32, MLPRows: 32, Keep: model.KeepInput}} {
+		tl.HeadRows = 32
+		want, loss := gradients(t, cpu.New(2), c, tl)
+		var forward, back int
+		got, l := gradients(t, gating{cpu.New(2), &forward, &back}, c, tl)
+		if what := differ(got, want); what != "" || l != loss {
+			t.Errorf("%+v: loss %g, want %g; %s", tl, l, loss, what)
+		}
+		if forward == 0 || back == 0 || forward <= back { // more layers have no low-rank term on the last matrix than on the first two
+			t.Errorf("%+v: done %d times forward and %d times back", tl, forward, back)
 		}
 	}
 }
