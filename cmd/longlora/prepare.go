@@ -76,7 +76,7 @@ func prepare(c *cobra.Command, p cli.Prepare, json bool) error {
 	ui.Say(w, "%d documents, %d tokens from %s in %s: %s", res.Documents, res.Tokens, ui.Bytes(res.Bytes),
 		ui.Duration(res.Seconds), res.Out)
 	if res.Skipped > 0 {
-		fmt.Fprintf(w, "%d malformed documents were skipped\n", res.Skipped)
+		fmt.Fprintf(w, "malformed documents that were skipped: %d\n", res.Skipped)
 	}
 	if out.Stats != nil {
 		lengths(c, out.Stats)

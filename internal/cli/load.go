@@ -141,6 +141,10 @@ func (v *Values) sayVariables() {
 			v.note("%.100s is no option's variable and has no effect%s", name, meant)
 		}
 	}
+	sets := []string{"", "plain", "avx2", "avx512"}
+	if asked := os.Getenv("LONGLORA_CPU"); !slices.Contains(sets, asked) {
+		v.note("LONGLORA_CPU has no effect: %.40q is not one of %s", asked, strings.Join(sets[1:], ", "))
+	}
 }
 
 // where is how a message names an option by what gave it.

@@ -140,14 +140,14 @@ func TestExclusiveValues(t *testing.T) {
 		{"rope: none\n", []string{"--rope-factor=4"}, "auto 4 lora", "longlora.yaml: rope: none is left out: --rope-factor 4 excludes it"},
 		{"rope: none\nrope-factor: 4\n", nil, "", ""},
 		{"", []string{"--rope=none", "--rope-factor=4"}, "", ""},
-		{"eval-fraction: 0\n", []string{"--eval-data=v.txt"}, "auto 0 lora", ""},
+		{"eval-fraction: 0\n", []string{"--eval-data=v.txt", "--eval-every=1"}, "auto 0 lora", ""},
 		{"adapter: run\n", []string{"--tune=full"}, "auto 0 full", "longlora.yaml: adapter: run is left out: --tune full excludes it"},
 		{"tune: full\n", []string{"--adapter=run"}, "auto 0 lora run", "longlora.yaml: tune: full is left out: --adapter run excludes it"},
 		{"tune: full\nadapter: run\n", nil, "", ""},
 		{"weights: nf4\n", []string{"--tune=full"}, "auto 0 full", "longlora.yaml: weights: nf4 is left out: --tune full excludes it"},
 		{"tune: full\n", []string{"--weights=fp8"}, "auto 0 lora", "longlora.yaml: tune: full is left out: --weights fp8 excludes it"},
 		{"full-last: 0.5\n", []string{"--attn=full"}, "auto 0 lora", "longlora.yaml: full-last: 0.5 is left out: --attn full excludes it"},
-		{"eval-data: [v.txt, w.txt]\n", []string{"--eval-fraction=0.5"}, "auto 0 lora", "longlora.yaml: eval-data: v.txt,w.txt is left out: --eval-fraction 0.5 excludes it"},
+		{"eval-data: [v.txt, w.txt]\n", []string{"--eval-fraction=0.5", "--eval-every=1"}, "auto 0 lora", "longlora.yaml: eval-data: v.txt,w.txt is left out: --eval-fraction 0.5 excludes it"},
 	} {
 		o, v, err := load(t, least+c.file, c.args...)
 		if notes := strings.Join(v.Notes()[1:], "; "); err == nil && notes != c.note { // after the one that says there is a file
@@ -425,4 +425,26 @@ func FuzzText(f *testing.F) {
 			roundTrip(t, text, []string{"x" + text})
 		}
 	})
+}
+
+// What the command line gives and the rest leaves without effect is said; a file may be shared.
+func TestIdle(t *testing.T) {
+	for args, want := range map[string]string{
+		"--tune=full --rank=4 --targets=q_proj":    "--rank, --targets have no effect: --tune full trains every weight",
+		"--attn=full --group=0.5":                  "--group has no effect under --attn full",
+		"--eval-attn=s2,full":                      "--eval-attn has no effect without --eval-every",
+		"--eval-data=v.txt":                        "--eval-data has no effect without --eval-every: nothing is validated",
+		"--eval-fraction=0.1":                      "--eval-fraction holds rows out that nothing is validated on; add --eval-every N",
+		"--tile=1000000":                           "--tile has no effect: it is more than the ",
+		"--eval-fraction=0 --tile=16":              "",
+		"--attn=s2 --group=0.5 --rank=4 --alpha=8": "",
+	} {
+		_, v, err := load(t, least, strings.Fields(args)...)
+		if notes := strings.Join(v.Notes()[1:], "; "); err != nil || !strings.HasPrefix(notes, want) || want == "" && notes != "" {
+			t.Errorf("%s: %q, %v; want %q", args, notes, err, want)
+		}
+	}
+	if _, v, err := load(t, least+"tune: full\nrank: 4\n"); err != nil || len(v.Notes()) != 1 {
+		t.Errorf("of a file: %q, %v", v.Notes(), err)
+	}
 }

@@ -90,7 +90,7 @@ func (v *Values) cook() error {
 		}
 	}
 	goesOn := v.option("adapter") != nil && v.text("adapter") != "" // bench has no adapter
-	if v.Given("rank") && !v.Given("alpha") && v.text("tune") == "lora" && !goesOn {
+	if v.Given("rank") && v.whole("rank") > 0 && !v.Given("alpha") && v.text("tune") == "lora" && !goesOn {
 		by := float64(v.whole("rank"))
 		if v.truth("rslora") {
 			by = math.Sqrt(by)

@@ -181,6 +181,7 @@ func (v *Values) Train() (o train.Options, err error) {
 	}
 	o.Resume, o.Replan, o.DryRun = v.text("resume"), v.truth("replan"), v.truth("dry-run")
 	v.optimizer(&o)
+	v.idle()
 	o.Settings = v.settings("train") // now that of options that exclude each other one is left
 	return o, nil
 }

@@ -123,8 +123,10 @@ func Unfit(f *pflag.Flag, err error) string {
 		return "too large a number"
 	}
 	switch f.Value.Type() {
-	case "int", "uint64":
+	case "int":
 		return "not a whole number"
+	case "uint64":
+		return "not a whole number from 0 on"
 	case "float64", "rate":
 		return "not a number"
 	case "bool":

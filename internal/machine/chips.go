@@ -110,7 +110,12 @@ func Names() (out []string) {
 
 // Refused says why a chip that exists is not planned for; "" for others.
 func Refused(name string) string {
-	if cc, ok := old[strings.ToLower(name)]; ok {
+	name = strings.ToLower(name)
+	cc, ok := old[name]
+	if !ok {
+		cc, ok = old["rtx"+name]
+	}
+	if ok {
 		return fmt.Sprintf("its compute capability is %s, without bfloat16 products; the kernels need 8.0 (Ampere, 2020) or "+
 			"later", cc)
 	}
