@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// idle notes what was given to train or extend on the command line or by a variable and has no effect beside the rest. A
-// file may be shared, and is left alone.
+// idle notes what was given to train or extend on the command line or by a variable and has no effect beside the rest.
+// A file may be shared, and is left alone.
 func (v *Values) idle() {
 	given := func(names ...string) string {
 		names = slices.DeleteFunc(names, func(n string) bool { return !v.Given(n) || v.InFile(n) })
@@ -28,8 +28,8 @@ func (v *Values) idle() {
 		}
 	}
 	if v.text("tune") == "full" {
-		none(": --tune full trains every weight", "rank", "alpha", "rslora", "targets", "dropout", "train-embed", "train-norm",
-			"train-head")
+		none(": --tune full trains every weight", "rank", "alpha", "rslora", "targets", "dropout", "train-embed",
+			"train-norm", "train-head")
 	}
 	if v.text("attn") == "full" {
 		none(" under --attn full", "group", "group-size", "shift")
