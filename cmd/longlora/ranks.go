@@ -28,6 +28,19 @@ const onCPU = "cpu"
 // sharesCards is NCCL's variable that lets several ranks use one GPU.
 const sharesCards = "NCCL_MULTI_RANK_GPU_ENABLE"
 
+// untried is a variable that lets GPUs do what has been judged on the CPU alone.
+const untried = "LONGLORA_UNTRIED"
+
+// tried refuses to divide rows among GPUs, which has not been seen to be right there.
+func tried(chain int) error {
+	if chain > 1 && os.Getenv(untried) != "1" {
+		return errs.Usagef("--sequence-ranks %d: dividing a row is judged on the CPU, and has not been run on GPUs yet; "+
+			"--device cpu does it, or %s=1 does it here all the same: then compare the first step's loss and gradient norm "+
+			"with those of one process", chain, untried)
+	}
+	return nil
+}
+
 // rank is this process in its group, or alone.
 type rank struct {
 	ctx   context.Context
@@ -143,7 +156,10 @@ func count(v *cli.Values, n int, all bool, log io.Writer) (int, error) {
 			"later) to have "+
 			"several processes share one", n, len(found), sharesCards)
 	}
-	return n, v.Divides(n)
+	if err := v.Divides(n); err != nil || len(found) == 0 {
+		return n, err
+	}
+	return n, tried(v.Chain())
 }
 
 // launch starts the group's processes and watches them.
@@ -187,6 +203,11 @@ func (r rank) work(job *dist.Job, f func(r rank, be ops.Backend) error) error {
 	device, err := r.choose(job.Place)
 	if err != nil {
 		return err
+	}
+	if device != onCPU {
+		if err := tried(r.chain); err != nil {
+			return err
+		}
 	}
 	var lib *cuda.NCCL
 	version, how := "", "they tell each other results over TCP"
@@ -284,7 +305,20 @@ func (r rank) connect(lib *cuda.NCCL, b *cuda.Backend) error {
 		return err
 	}
 	r.group.Use(lib)
-	return nil
+	rank, size := r.group.InChain()
+	if size == 1 {
+		return nil
+	}
+	if id, err = nil, nil; rank == 0 {
+		id, err = lib.ChainIDs()
+	}
+	if err == nil {
+		all, err = r.group.Gather(id)
+	}
+	if err == nil {
+		err = lib.Chain(all[r.group.Rank()-rank], rank, size, r.card, r.group.Barrier)
+	}
+	return err
 }
 
 // build is what tells this program from others.

@@ -423,6 +423,7 @@ typedef struct ll_nccl ll_nccl;
 enum { LL_NCCL_ID = 128 }; // bytes of what a group is known by
 // Opens the library; a text in msg where that fails.
 int ll_nccl_open(ll_nccl **n, const char *path, char *msg, size_t msg_len);
+ll_nccl *ll_nccl_another(const ll_nccl *n); // of one library, for another group; to be closed too
 void ll_nccl_close(ll_nccl *n, int aborted);
 int ll_nccl_version(const ll_nccl *n); // 23007 for 2.30.7
 const char *ll_nccl_text(const ll_nccl *n, int result);
@@ -432,6 +433,9 @@ int ll_nccl_id(const ll_nccl *n, char *id); // a new group's
 int ll_nccl_join(ll_nccl *n, const char *id, int rank, int size);
 // x (count) float32: the sum of all ranks' x
 int ll_nccl_sum(ll_nccl *n, ll_stream s, float *x, int64_t count);
+// sends bytes to a rank that takes as many, and takes what a rank gives
+int ll_nccl_give(ll_nccl *n, ll_stream s, const void *x, int64_t bytes, int peer);
+int ll_nccl_take(ll_nccl *n, ll_stream s, void *x, int64_t bytes, int peer);
 int ll_nccl_fault(ll_nccl *n); // of what was enqueued
 // Ends what is enqueued and cannot end; may be called while another thread waits for the stream.
 void ll_nccl_abort(ll_nccl *n);

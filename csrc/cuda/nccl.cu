@@ -11,7 +11,7 @@ namespace {
 
 typedef int result_t;                            // ncclResult_t; 0 is success
 typedef struct { char bytes[LL_NCCL_ID]; } group_t; // ncclUniqueId, which is passed by value
-enum { FLOAT32 = 7, SUM = 0 };                   // ncclDataType_t, ncclRedOp_t
+enum { INT8 = 0, FLOAT32 = 7, SUM = 0 };         // ncclDataType_t, ncclRedOp_t
 enum { IN_PROGRESS = 7 };
 
 struct functions_t {
@@ -24,6 +24,8 @@ struct functions_t {
     result_t (*CommAbort)(void *comm);
     result_t (*CommGetAsyncError)(void *comm, result_t *);
     result_t (*AllReduce)(const void *in, void *out, size_t n, int type, int op, void *comm, cudaStream_t);
+    result_t (*Send)(const void *from, size_t n, int type, int peer, void *comm, cudaStream_t);
+    result_t (*Recv)(void *to, size_t n, int type, int peer, void *comm, cudaStream_t);
 };
 
 } // namespace
@@ -49,7 +51,7 @@ bool ll_nccl::open(const char *path, char *msg, size_t msg_len) {
     }
     LOOK(GetVersion) LOOK(GetErrorString) LOOK(GetLastError) LOOK(GetUniqueId)
     LOOK(CommInitRank) LOOK(CommDestroy) LOOK(CommAbort) LOOK(CommGetAsyncError)
-    LOOK(AllReduce)
+    LOOK(AllReduce) LOOK(Send) LOOK(Recv)
 #undef LOOK
     return true;
 }
@@ -63,6 +65,8 @@ extern "C" int ll_nccl_open(ll_nccl **out, const char *path, char *msg, size_t m
     *out = n;
     return 0;
 }
+
+extern "C" ll_nccl *ll_nccl_another(const ll_nccl *n) { return new ll_nccl{n->f, nullptr}; }
 
 extern "C" int ll_nccl_version(const ll_nccl *n) {
     int v = 0;
@@ -88,6 +92,14 @@ extern "C" int ll_nccl_join(ll_nccl *n, const char *id, int rank, int size) {
 
 extern "C" int ll_nccl_sum(ll_nccl *n, ll_stream s, float *x, int64_t count) {
     return n->f.AllReduce(x, x, count, FLOAT32, SUM, n->comm, (cudaStream_t)s);
+}
+
+extern "C" int ll_nccl_give(ll_nccl *n, ll_stream s, const void *x, int64_t bytes, int peer) {
+    return n->f.Send(x, bytes, INT8, peer, n->comm, (cudaStream_t)s);
+}
+
+extern "C" int ll_nccl_take(ll_nccl *n, ll_stream s, void *x, int64_t bytes, int peer) {
+    return n->f.Recv(x, bytes, INT8, peer, n->comm, (cudaStream_t)s);
 }
 
 extern "C" int ll_nccl_fault(ll_nccl *n) {

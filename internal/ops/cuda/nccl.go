@@ -19,11 +19,15 @@ import (
 )
 
 // NCCL is the library by which the cards of several processes add up, and this process's end of their group. Sums
-// enqueue on the backend's stream. It is package dist's Device.
+// enqueue on the backend's stream. It is package dist's Device, and of a chain
+// its ops.Link.
 type NCCL struct {
 	b    *Backend // nil before it has joined
 	n    *C.ll_nccl
 	file string
+
+	rank, size int             // in a chain
+	hops       [ops.Sides]*hop // by the side that they go to; nil without a chain
 
 	aborted atomic.Bool
 }
@@ -97,6 +101,11 @@ func (n *NCCL) Join(b *Backend, id []byte, rank, size, card int, all func() erro
 		b.keep("clearing", cu.MemsetD32Async(pointer(t.P), 0, int64(t.Elems()), b.stream))
 		n.Sum(t)
 	}
+	return b.taken(before, card, all)
+}
+
+// taken counts what was taken of the device since so many bytes were free, by so many ranks, as the context's.
+func (b *Backend) taken(before int64, card int, all func() error) error {
 	if err := b.Sync(); err != nil {
 		return err
 	}
@@ -109,6 +118,121 @@ func (n *NCCL) Join(b *Backend, id []byte, rank, size, card int, all func() erro
 	}
 	b.context += max(0, before-after) / int64(max(1, card))
 	return nil
+}
+
+// hop is one direction of a chain: a group of its own, whose transfers go on a stream of their own.
+type hop struct {
+	n *C.ll_nccl
+	side
+}
+
+// ChainIDs are what a new chain's two directions are known by.
+func (n *NCCL) ChainIDs() ([]byte, error) {
+	a, err := n.ID()
+	if err != nil {
+		return nil, err
+	}
+	b, err := n.ID()
+	return append(a, b...), err
+}
+
+// Chain makes the device rank of a chain of size ranks, once all have called it after Join, as which it counts what is
+// taken. From then on the group is an ops.Link.
+func (n *NCCL) Chain(ids []byte, rank, size, card int, all func() error) error {
+	b := n.b
+	b.enter()
+	defer b.leave()
+	if len(ids) != 2*C.LL_NCCL_ID {
+		return fmt.Errorf("NCCL: a chain's ids have %d bytes", len(ids))
+	}
+	n.rank, n.size = rank, size
+	before, _, err := cu.MemInfo()
+	if err != nil {
+		return fmt.Errorf("asking for free memory: %w", err)
+	}
+	for i := range n.hops {
+		h := &hop{n: C.ll_nccl_another(n.n)}
+		n.hops[i] = h
+		if err := h.open(); err != nil {
+			return err
+		}
+		if err := n.fault("joining a chain", C.ll_nccl_join(h.n, (*C.char)(unsafe.Pointer(&ids[i*C.LL_NCCL_ID])),
+			C.int(rank), C.int(size))); err != nil {
+			return err
+		}
+	}
+	room := ops.Tensor{P: b.work, Shape: []int{blasBytes / 4}} // as in Join
+	for _, to := range []ops.Side{ops.After, ops.Before} {
+		if n.has(1 - to) {
+			n.Wait(n.Take(1-to, room.Rows(0, 256)))
+		}
+		if n.has(to) {
+			n.Wait(n.Give(to, room.Rows(0, 256)))
+		}
+	}
+	return b.taken(before, card, all)
+}
+
+// has reports whether there is a rank on a side.
+func (n *NCCL) has(s ops.Side) bool {
+	return s == ops.Before && n.rank > 0 || s == ops.After && n.rank+1 < n.size
+}
+
+// Place implements ops.Link.
+func (n *NCCL) Place() (rank, size int) { return n.rank, n.size }
+
+// Give implements ops.Link.
+func (n *NCCL) Give(to ops.Side, t ops.Tensor) ops.Passage {
+	h := n.hops[to]
+	return ops.Passage{Side: to, N: n.pass(h, func() C.int {
+		return C.ll_nccl_give(h.n, streamOf(h.stream), t.P, C.int64_t(t.Bytes()), C.int(n.beside(to)))
+	})}
+}
+
+// Take implements ops.Link.
+func (n *NCCL) Take(from ops.Side, t ops.Tensor) ops.Passage {
+	h := n.hops[1-from]
+	return ops.Passage{Side: from, Taken: true, N: n.pass(h, func() C.int {
+		return C.ll_nccl_take(h.n, streamOf(h.stream), t.P, C.int64_t(t.Bytes()), C.int(n.beside(from)))
+	})}
+}
+
+// beside is the rank on a side.
+func (n *NCCL) beside(s ops.Side) int {
+	if s == ops.Before {
+		return n.rank - 1
+	}
+	return n.rank + 1
+}
+
+// pass enqueues a transfer, after all operations so far, and returns its number in its direction.
+func (n *NCCL) pass(h *hop, f func() C.int) int64 {
+	b := n.b
+	b.enter()
+	defer b.leave()
+	err := h.ready.Record(b.stream)
+	if err == nil {
+		err = h.stream.Wait(h.ready, 0)
+	}
+	b.keep("waiting to pass a halo", err)
+	n.enqueue("a halo", f)
+	h.side.n++
+	b.keep("a halo", h.mark(h.side.n).Record(h.stream))
+	return h.side.n
+}
+
+// Wait implements ops.Link.
+func (n *NCCL) Wait(p ops.Passage) {
+	if p.N == 0 {
+		return
+	}
+	h := n.hops[p.Side]
+	if p.Taken {
+		h = n.hops[1-p.Side]
+	}
+	n.b.enter()
+	defer n.b.leave()
+	n.b.keep("waiting for a halo", n.b.stream.Wait(h.mark(p.N), 0))
 }
 
 // Sum implements dist.Device.
@@ -133,6 +257,11 @@ func (n *NCCL) enqueue(what string, f func() C.int) {
 func (n *NCCL) Abort() {
 	if n.aborted.CompareAndSwap(false, true) {
 		C.ll_nccl_abort(n.n)
+		for _, h := range n.hops {
+			if h != nil {
+				C.ll_nccl_abort(h.n)
+			}
+		}
 	}
 }
 
@@ -141,6 +270,12 @@ func (n *NCCL) Close() {
 	aborted := C.int(0)
 	if !n.aborted.CompareAndSwap(false, true) {
 		aborted = 1
+	}
+	for _, h := range n.hops {
+		if h != nil {
+			n.b.keep("closing a chain", h.close())
+			C.ll_nccl_close(h.n, aborted)
+		}
 	}
 	C.ll_nccl_close(n.n, aborted)
 }

@@ -38,6 +38,12 @@ func (n *NCCL) ID() ([]byte, error) { return nil, nil }
 // Join makes a device one of a group.
 func (n *NCCL) Join(*Backend, []byte, int, int, int, func() error) error { return nil }
 
+// ChainIDs are what a new chain is known by.
+func (n *NCCL) ChainIDs() ([]byte, error) { return nil, nil }
+
+// Chain makes a device one of a chain.
+func (n *NCCL) Chain([]byte, int, int, int, func() error) error { return nil }
+
 // Sum adds up.
 func (n *NCCL) Sum(ops.Tensor) {}
 
