@@ -122,8 +122,8 @@ func (v *Values) sayFile() {
 }
 
 // variables are those of the environment that are no option's.
-var variables = append([]string{"LONGLORA_CPU", "LONGLORA_CUBLASLT", "LONGLORA_NCCL", "LONGLORA_DEBUG", "LONGLORA_UNTRIED"},
-	dist.Variables...)
+var variables = append([]string{"LONGLORA_CPU", "LONGLORA_CUBLASLT", "LONGLORA_NCCL", "LONGLORA_DEBUG",
+	"LONGLORA_UNTRIED"}, dist.Variables...)
 
 // sayVariables notes those that look like an option's and are none's: their values are not used.
 func (v *Values) sayVariables() {
