@@ -8,6 +8,7 @@ import (
 
 	"longlora/internal/bench"
 	"longlora/internal/cli"
+	"longlora/internal/dist"
 	"longlora/internal/ops"
 	"longlora/internal/ui"
 )
@@ -72,10 +73,22 @@ func showBench(w io.Writer, res []bench.Result) {
 	}
 	ui.Table(w, filled(rows))
 	for _, r := range res {
-		if t := r.Traffic; t != nil {
-			fmt.Fprintf(w, "ctx %d, %s: %d rows a step on %d ranks, speeds of all together; of a step's sums a rank sent and "+
-				"received %s, and waited %.4f s for them and %.4f s for other ranks\n", r.Ctx, r.Attn, r.Rows, r.Ranks,
-				ui.Bytes(int64(t.Sums.Sent)), t.Sums.Waited, t.Words.Waited)
+		if r.Traffic != nil {
+			fmt.Fprintf(w, "ctx %d, %s: %d rows a step on %d ranks, speeds of all together; %s\n", r.Ctx, r.Attn, r.Rows,
+				r.Ranks, exchanged(r.Traffic))
 		}
 	}
+}
+
+// exchanged says what a rank did with the others in a step.
+func exchanged(t *dist.Traffic) string {
+	s := fmt.Sprintf("of a step's sums a rank sent and received %s, and waited %.4f s for them and %.4f s for other ranks",
+		ui.Bytes(int64(t.Sums.Sent)), t.Sums.Waited, t.Words.Waited)
+	if n := int64(t.Halos.Received); n > 0 {
+		s += fmt.Sprintf("; of halos it received %s, and waited %.4f s", ui.Bytes(n), t.Halos.Waited)
+	}
+	if n := int64(t.Weights.Received); n > 0 {
+		s += fmt.Sprintf("; of sharded weights it read %s", ui.Bytes(n))
+	}
+	return s
 }

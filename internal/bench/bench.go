@@ -206,7 +206,7 @@ func (b *bench) measured(ctx context.Context, e *train.Engine, w plan.Work, pl, 
 	rows := load.Batches{Seed: b.c.Seed, Drop: w.Train.Drop > 0}
 	for i := range b.warmup + b.steps {
 		if i == b.warmup {
-			before = g.Traffic()
+			before = e.Traffic(g)
 		}
 		begun := time.Now()
 		meeting.Step = i + 1
@@ -235,7 +235,7 @@ func (b *bench) measured(ctx context.Context, e *train.Engine, w plan.Work, pl, 
 		HostPeak: peaks.Host, HostPlan: room.Host, Ranks: g.Size(), Rows: n,
 	}
 	if g.Size() > 1 {
-		t, err := g.Most(g.Traffic().Since(before, float64(b.steps)))
+		t, err := g.Most(e.Traffic(g).Since(before, float64(b.steps)))
 		if err != nil {
 			return Result{}, err
 		}

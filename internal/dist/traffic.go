@@ -15,10 +15,12 @@ type Traffic struct {
 	Words Flow `json:"words"` // what the ranks tell each other of a step; the wait is for the slowest of them
 	Sums  Flow `json:"sums"`  // of gradients
 	Halos Flow `json:"halos"` // between neighbours that divide a row
+	// of sharded weights: a rank reads the others' parts, which send nothing themselves and are not waited for
+	Weights Flow `json:"weights"`
 }
 
 // flows are all of it, in one order.
-func (t *Traffic) flows() []*Flow { return []*Flow{&t.Words, &t.Sums, &t.Halos} }
+func (t *Traffic) flows() []*Flow { return []*Flow{&t.Words, &t.Sums, &t.Halos, &t.Weights} }
 
 // Since is what was exchanged after an earlier traffic, divided by n.
 func (t Traffic) Since(was Traffic, n float64) Traffic {

@@ -54,6 +54,7 @@ type streamer struct {
 type Parts struct {
 	N, I int        // so many processes, this one's number
 	Own  *ops.Arena // ops.Shared: this one's part of each layer
+	Read int64      // bytes of the others' parts that were fetched so far
 	// Join waits until all processes have loaded theirs, and says where each one's Own begins, by number.
 	Join func() ([]unsafe.Pointer, error)
 }
@@ -257,6 +258,9 @@ func (s *streamer) fetch(x *streamSlot, y *waiting) {
 		k := (s.parts.I + i) % s.parts.N
 		to := x.room.Rows(k*n, (k+1)*n)
 		x.in = s.b.Share(to, y.parts[k], ops.Whole(to))
+		if i > 0 {
+			s.parts.Read += to.Bytes()
+		}
 	}
 }
 

@@ -106,6 +106,15 @@ func (e *Engine) attend(w plan.Work, pl plan.Plan) {
 	}
 }
 
+// Traffic is what this rank has exchanged so far, and what it has read of the others' weights.
+func (e *Engine) Traffic(g *dist.Group) dist.Traffic {
+	t := g.Traffic()
+	if p := e.weights.Parts; p != nil {
+		t.Weights.Received = float64(p.Read)
+	}
+	return t
+}
+
 // Leave waits until no rank reads another's memory any more. All ranks call it together, before they close.
 func (e *Engine) Leave() error { return e.weights.Regions.Leave() }
 
