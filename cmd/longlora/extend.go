@@ -22,9 +22,8 @@ func newExtend() *cobra.Command {
 	return command("extend --model DIR --data PATH --ctx N --out DIR", "Evaluate, train, merge, evaluate again, report",
 		`Extend a model in one command: evaluate the base, train, merge, evaluate again, and print what it brought.
 --out holds merged/ (an ordinary checkpoint), adapter/, report.json and report.html. Interrupted,
-	the same command goes on.`,
-		`# LLaMA-2 7B from 4k to 16k on a folder of books; extended/merged is the result,
-			extended/report.html shows what it brought
+the same command goes on.`,
+		`# LLaMA-2 7B from 4k to 16k on a folder of books, to extended/merged; extended/report.html shows what it brought
 longlora extend --model meta-llama/Llama-2-7b-hf --data books/ --ctx 16384 --out extended
 
 # only new positions, no training: what YaRN alone brings

@@ -103,6 +103,14 @@ func newRoot() *cobra.Command {
 	root.Flags().Bool("version", false, "print the version and the commit that it was built from")
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetHelpFunc(help)
+	root.SetHelpCommand(&cobra.Command{Use: "help [COMMAND]", Short: "Help about any command",
+		Long: "What --help says of a command.", RunE: func(c *cobra.Command, of []string) error {
+			about, rest, err := root.Find(of)
+			if err != nil || len(rest) > 0 {
+				return errs.Usagef("help: no command is called %q; longlora --help lists them", strings.Join(of, " "))
+			}
+			return about.Help()
+		}})
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		s := err.Error()
 		var invalid *pflag.InvalidValueError
