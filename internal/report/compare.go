@@ -152,7 +152,7 @@ func sideBySide(runs []*run) Section {
 		s.chart("Training loss by tokens", axes{X: "tokens", Y: "mean loss a token"}, each((*run).byTokens)...)
 	}
 	for _, name := range validationNames {
-		s.chart(strings.ToUpper(name[:1])+name[1:]+" loss", axes{X: "step", Y: "mean loss a token", Marks: true},
+		s.chart(strings.ToUpper(name[:1])+name[1:], axes{X: "step", Y: "mean loss a token", Marks: true},
 			each(func(r *run) series { return r.validation(name) })...)
 	}
 	norm := of(func(m *rundir.Metrics) float64 { return m.GradNorm })
@@ -179,7 +179,8 @@ func sideBySide(runs []*run) Section {
 }
 
 // validationNames are the curves of validations, the one that a model is judged by first.
-var validationNames = []string{"validation, full attention", "validation", "validation, S² attention"}
+var validationNames = []string{"validation loss under full attention", "validation loss",
+	"validation loss under S² attention"}
 
 // validation is the curve of that name, empty where the run has none.
 func (r *run) validation(name string) series {
@@ -224,7 +225,7 @@ func beside(runs []*run) Verdict {
 			continue
 		}
 		if why := incomparable(runs, name); why != "" {
-			v.Text = fmt.Sprintf("Their %s losses do not compare: %s.", name, why)
+			v.Text = fmt.Sprintf("Their %s do not compare: %s.", strings.Replace(name, "loss", "losses", 1), why)
 			return v
 		}
 		var best *run
@@ -238,7 +239,7 @@ func beside(runs []*run) Verdict {
 			}
 			parts = append(parts, fmt.Sprintf("%s %.4f at step %s", r.name, s.Y[last], number(s.X[last])))
 		}
-		v.Head = fmt.Sprintf("%s has the lowest %s loss: %.4f", best.name, name, least)
+		v.Head = fmt.Sprintf("%s has the lowest %s: %.4f", best.name, name, least)
 		v.Text = "At the last one of each: " + strings.Join(parts, ", ") + "."
 		return v
 	}
@@ -252,7 +253,7 @@ func incomparable(runs []*run, name string) string {
 	if name != validationNames[0] {
 		options = append(options, "group-size", "shift")
 	}
-	if name == "validation" {
+	if name == "validation loss" {
 		options = append(options, "attn", "full-last", "eval-attn")
 	}
 	first := runs[0].record

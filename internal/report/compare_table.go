@@ -17,7 +17,7 @@ func (r *run) big() Big {
 	b := Big{Label: r.name, Mark: Key{r.style, key(series{Style: r.style}, true), ""}}
 	for _, name := range validationNames {
 		if s := r.validation(name); len(s.Y) > 0 {
-			b.Value, b.Name = fmt.Sprintf("%.4f", s.Y[len(s.Y)-1]), name+" loss"
+			b.Value, b.Name = fmt.Sprintf("%.4f", s.Y[len(s.Y)-1]), name
 			break
 		}
 	}
@@ -117,8 +117,8 @@ func became(runs []*run) Table {
 		return fmt.Sprintf("%.4f", r.meanLoss(n-max(1, n/10), n))
 	})
 	for _, name := range validationNames {
-		add(name+" loss, the last", func(r *run) string { return lossAt(r.validation(name), false) })
-		add(name+" loss, the lowest", func(r *run) string { return lossAt(r.validation(name), true) })
+		add(name+", the last", func(r *run) string { return lossAt(r.validation(name), false) })
+		add(name+", the lowest", func(r *run) string { return lossAt(r.validation(name), true) })
 	}
 	add("perplexity of the merged model", func(r *run) string {
 		x := r.extended
@@ -159,7 +159,7 @@ func became(runs []*run) Table {
 		})
 	}
 	recorded("parameters trained", func(r *train.Record) string { return thousands(r.Plan.Trainable) })
-	recorded("device and type", func(r *train.Record) string { return r.Device + ", " + r.DType })
+	recorded("device and type", func(r *train.Record) string { return r.Device + ", " + typeName(r.DType) })
 	recorded("program", func(r *train.Record) string { return "longlora " + r.Version })
 	return t
 }

@@ -279,11 +279,19 @@ func (t *training) facts() Table {
 		add("time in steps", ui.Duration(seconds))
 	}
 	if r := t.record; r != nil {
-		add("device and type", r.Device+", "+map[string]string{"F32": "fp32", "BF16": "bf16"}[r.DType])
+		add("device and type", r.Device+", "+typeName(r.DType))
 		add("seed", fmt.Sprint(r.Seed))
 		add("program", "longlora "+r.Version+", "+r.Go)
 	}
 	return tab
+}
+
+// typeName is a recorded type as options spell it.
+func typeName(recorded string) string {
+	if name, ok := map[string]string{"F32": "fp32", "BF16": "bf16"}[recorded]; ok {
+		return name
+	}
+	return recorded
 }
 
 // listed names files with their sizes, the first few of many.
