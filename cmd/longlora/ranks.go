@@ -349,6 +349,9 @@ func (r *rank) choose(p dist.Place) (string, error) {
 			r.apart = "the GPUs can not read each other's memory"
 		}
 	}
+	if os.Getenv(untried) != "1" {
+		r.apart = "that is judged on the CPU, and has not been run on GPUs yet: " + untried + "=1 does it all the same"
+	}
 	return found[r.at.Index].UUID, nil
 }
 

@@ -191,8 +191,8 @@ func (p problem) checkForced() error {
 		return errs.Usagef("%s %d: the model has %d layers", errs.Option("stream-layers"), *n, p.Desc.L)
 	}
 	if n := p.Forced.Shard; n != nil && *n > 0 && p.Peers < 2 {
-		return errs.Usagef("%s on divides weights among the processes of a machine, and here %s: start several with %s, or "+
-			"leave it out", errs.Option("shard-weights"), p.alone(), errs.Option("gpus"))
+		return errs.Usagef("%s on divides weights among the processes of a machine, and %s; leave it out",
+			errs.Option("shard-weights"), p.alone())
 	}
 	if m, most := p.Forced.Moved, model.MostMoved(p.Desc.L); m != nil && *m > most {
 		return errs.Usagef("%s %d: of the model's %d layers %d can be moved: two stay on the device, and the last one is "+

@@ -64,8 +64,9 @@ type Division struct {
 // Advice is what asks for the division; nil where it is asked for already.
 func (d Division) Advice() errs.Advice { return d.advice }
 
-// divisions plans all ways in which so many processes can divide a step, the quickest first.
-func (p Planner) divisions(t Training, at func(Training) Request) (out []Division, err error) {
+// divisions plans all ways in which so many processes can divide a step, the quickest first; peers is how many share
+// weights where nobody asks for that.
+func (p Planner) divisions(t Training, peers int, at func(Training) Request) (out []Division, err error) {
 	rates, err := p.Predicting()
 	if err != nil {
 		return nil, err
@@ -77,7 +78,7 @@ func (p Planner) divisions(t Training, at func(Training) Request) (out []Divisio
 			continue
 		}
 		c := t
-		c.Chain = chain
+		c.Chain, c.Peers = chain, peers
 		d, err := p.divided(c, at(c), rates)
 		if err != nil {
 			return nil, err
@@ -89,7 +90,7 @@ func (p Planner) divisions(t Training, at func(Training) Request) (out []Divisio
 		if t.ShardWeights != "auto" || t.Peers < 2 || d.Shard > 0 || p.OnHost {
 			continue
 		}
-		c.ShardWeights = "on"
+		c.ShardWeights, c.Peers = "on", t.Peers
 		s, err := p.divided(c, at(c), rates)
 		if err != nil {
 			return nil, err
@@ -165,5 +166,8 @@ func (p *Planned) printDivisions(w io.Writer) {
 			text += ": " + d.Command
 		}
 		ui.Fact(w, name, "%s", text)
+	}
+	if !p.onHost {
+		ui.Fact(w, "", "rows and weights divided among GPUs are judged on the CPU, and have not been run there yet")
 	}
 }

@@ -100,6 +100,7 @@ type Options struct {
 	MaxCtx    bool           // look for the longest context that fits
 	CtxGiven  bool           // else the longest context is planned for
 	Overview  bool           // one of several: nothing is compared with it
+	Untried   bool           // what has been judged on the CPU alone may be chosen for GPUs
 }
 
 // PlannedLast is what plan prints besides of a run's last steps, where they alone attend fully. Bytes elsewhere are
@@ -146,6 +147,10 @@ func Run(c Options, m machine.Machine) (*Planned, error) {
 	p, err := Here(c.Memory, m)
 	if err != nil {
 		return nil, err
+	}
+	peers := c.Peers
+	if c.ShardWeights == "auto" && !m.OnHost && !c.Untried {
+		c.Peers = 1
 	}
 	if c.Peers > 1 && !m.IsHere() && m.Rates.Link == 0 {
 		c.Peers, c.Apart = 1, "cards of this kind can not read each other's memory"
@@ -220,8 +225,12 @@ func Run(c Options, m machine.Machine) (*Planned, error) {
 		out.LinkBps, out.Link = m.Rates.OfLink(), m.Links()
 	}
 	if c.Processes > 1 && !c.Overview {
+		t := c.Training
+		if m.Rates.Link > 0 || m.IsHere() {
+			t.Peers = peers
+		}
 		at := func(t Training) Request { return s.request(t, m.OnHost) }
-		if out.Divisions, err = p.divisions(c.Training, at); err != nil {
+		if out.Divisions, err = p.divisions(t, c.Peers, at); err != nil {
 			return nil, err
 		}
 	}

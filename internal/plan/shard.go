@@ -3,6 +3,7 @@ package plan
 import (
 	"sort"
 
+	"longlora/internal/errs"
 	"longlora/internal/model"
 )
 
@@ -54,7 +55,7 @@ func (p problem) alone() string {
 	if p.Apart != "" {
 		return p.Apart
 	}
-	return "is one"
+	return "here is one: start several with " + errs.Option("gpus").String()
 }
 
 // sum is the seconds that the ranks take to add up so many bytes over the links between the cards of one machine: of

@@ -17,7 +17,7 @@ import (
 func sharing(t *testing.T, chip string, cards int, change func(c *Options)) (*Planned, error) {
 	t.Helper()
 	host := int64(200 << 30)
-	c := Options{Shape: "llama2-70b", Memory: Memory{Host: &host, Machine: cards}, Overview: true}
+	c := Options{Shape: "llama2-70b", Memory: Memory{Host: &host, Machine: cards}, Overview: true, Untried: true}
 	c.Training = Training{Ctx: 32768, Batch: 1, Accum: cards, Processes: cards, Peers: cards, MoveLayers: -1, KeepActivations: "auto",
 		Weights: load.AsStored, Products: "auto", ShardWeights: "auto"}
 	c.Attn, c.Group, c.Shift = "s2", "0.25", "split"
@@ -45,9 +45,8 @@ func TestShardedPlans(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		fmt.Fprintf(&out, "%d %s, --shard-weights %s: fits %v, %d sharded, %d streamed, weights %.1f GiB here and %.1f of others', device %.1f of %.1f GiB, %.3g s\n",
-			c.cards, c.chip, c.weight, p.Fits, p.Shard, p.Stream, float64(p.Weights+p.Shared)/(1<<30), float64(p.Slots)/(1<<30),
-			float64(p.DevicePlan)/(1<<30), float64(p.DeviceLimit)/(1<<30), p.PredictedS)
+		fmt.Fprintf(&out, "%d %s, --shard-weights %s: fits %v, %d sharded, %d streamed, weights %.1f GiB here and %.1f of others', %.2g s\n",
+			c.cards, c.chip, c.weight, p.Fits, p.Shard, p.Stream, float64(p.Weights+p.Shared)/(1<<30), float64(p.Slots)/(1<<30), p.PredictedS)
 	}
 	table.Hold(t, "sharded.txt", out.String())
 	for chip, want := range map[string]string{"rtx4090": "cards of this kind can not read each other's memory", "h200": "here is one"} {
@@ -102,7 +101,9 @@ func TestDivisions(t *testing.T) {
 		t.Errorf("chains of %v ranks, want %v", chains, want)
 	}
 	host := int64(1 << 40)
-	p, err = sharing(t, "h200", 2, func(o *Options) { o.Overview, o.Memory.Host, o.Memory.Machine = false, &host, 1 })
+	p, err = sharing(t, "h200", 2, func(o *Options) {
+		o.Overview, o.Untried, o.Memory.Host, o.Memory.Machine = false, false, &host, 1
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
