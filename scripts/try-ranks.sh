@@ -3,7 +3,7 @@
 # for each trial and ends with 1 where one went wrong.
 #
 #     scripts/try-ranks.sh [PROGRAM] [train's options…]    by default bin/longlora --device cpu
-#     scripts/try-ranks.sh bin/longlora-cuda --device cuda --shard-weights on
+#     LONGLORA_UNTRIED=1 scripts/try-ranks.sh bin/longlora-cuda --device cuda --shard-weights on
 set -uo pipefail
 cd "$(dirname "$0")/.."
 program=${1:-bin/longlora}
@@ -49,6 +49,10 @@ options=("$@")
 
 run 2 whole "$@" > "$work/whole.log" 2>&1
 say "two ranks train $steps steps" $?
+case " $* " in *" --shard-weights on "*)
+    run 2 apart "${@/#on/off}" > "$work/apart.log" 2>&1 && same whole apart
+    say "with the bits of ranks that have all weights" $? ;;
+esac
 
 trial killed 10
 begun=$(date +%s%N)
