@@ -72,7 +72,7 @@ func (c Training) Micros() int { return (c.share() + c.Batch - 1) / c.Batch }
 
 // share is the number of a step's rows that each process does, or has a part in, the most that one does.
 func (c Training) share() int {
-	chains := max(1, c.Processes) / max(1, c.Chain)
+	chains := max(1, c.Processes/max(1, c.Chain))
 	return (c.Batch*c.Accum + chains - 1) / chains
 }
 

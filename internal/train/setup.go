@@ -186,7 +186,7 @@ func (s *setup) pose() (err error) {
 		return err
 	}
 	s.request = s.c.Request(func(c plan.Training) (plan.Work, error) {
-		c.Steps = s.steps
+		c.Steps, c.Processes = s.steps, s.c.Ranks.Size()
 		w, err := c.Of(s.base, s.planner.OnHost)
 		w.Cuts = w.Cut(s.set.Cut(), s.set.Padded())
 		w.IDs += s.order.Bytes()
