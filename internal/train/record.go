@@ -203,14 +203,17 @@ func (s *setup) settings() []Setting {
 }
 
 // compare refuses to go on with a run that is not the same, naming the first difference with both values. What may make
-// a difference that cannot be seen is said on log.
-func (r *Record) compare(saved *Record, where string, demands map[string]Demand, replan bool, log io.Writer) error {
+// a difference that cannot be seen is said on log. An option that the saved run does not speak of is younger than it: a
+// run that did not know it did what its default says.
+func (r *Record) compare(saved *Record, where string, settings map[string]Setting, replan bool, log io.Writer) error {
 	if err := r.differ(saved, func(name string) bool {
-		return replan && demands[name] == Planned || demands[name] == Length && saved.constant() && r.constant()
+		x := settings[name]
+		_, known := saved.Options[name]
+		return replan && x.Resume == Planned || x.Resume == Length && saved.constant() && r.constant() || !known && !x.Given
 	}, func(what string, was, is any) error {
 		or := "or another " + errs.Option("out").String()
-		for name, demand := range demands {
-			if demand == Planned && errs.Option(name).String() == what {
+		for name, x := range settings {
+			if x.Resume == Planned && errs.Option(name).String() == what {
 				or = errs.Option("replan").String() + " for a new plan and other last bits, " + or
 			}
 		}

@@ -34,7 +34,7 @@ func (r *run) findState() (done bool, err error) {
 	r.from = dirs[0]
 	saved, err := readCheckpoint(r.from)
 	if err == nil {
-		if err := r.rec.compare(saved, errs.Option("resume").String()+" "+r.c.Resume+": "+r.from, r.demands(), r.c.Replan,
+		if err := r.rec.compare(saved, errs.Option("resume").String()+" "+r.c.Resume+": "+r.from, r.byName(), r.c.Replan,
 			r.log); err != nil {
 			return false, err
 		}
@@ -71,11 +71,11 @@ func (r *run) findState() (done bool, err error) {
 	return false, nil
 }
 
-// demands are what going on asks of the options.
-func (s *setup) demands() map[string]Demand {
-	out := map[string]Demand{}
+// byName are the options by their names.
+func (s *setup) byName() map[string]Setting {
+	out := map[string]Setting{}
 	for _, x := range s.c.Settings {
-		out[string(x.Option)] = x.Resume
+		out[string(x.Option)] = x
 	}
 	return out
 }
@@ -155,7 +155,7 @@ func (r *run) finished() (bool, error) {
 	if err != nil || saved.Result == nil || saved.Result.Steps < r.steps && !r.stoppedAt(saved) {
 		return false, err
 	}
-	if err := r.rec.compare(saved, errs.Option("resume").String()+" auto: "+r.c.Out, r.demands(), r.c.Replan,
+	if err := r.rec.compare(saved, errs.Option("resume").String()+" auto: "+r.c.Out, r.byName(), r.c.Replan,
 		r.log); err != nil {
 		return false, err
 	}

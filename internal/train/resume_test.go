@@ -405,3 +405,36 @@ func TestChangedInTheMiddle(t *testing.T) {
 	}
 	run(t, args(out)...) // the same again: copies with other times are no change
 }
+
+// A run that was begun before an option existed goes on: it did what the option's default says. Another value of it, once
+// given, is another run's.
+func TestYoungerOption(t *testing.T) {
+	e := testkit.Golden(t, "mha-linear")
+	e.Steps = 2
+	out := t.TempDir()
+	args := goldenArgs("mha-linear", e, out)
+	run(t, args...)
+	from := filepath.Join(out, "checkpoints", "step-000002")
+	for _, dir := range []string{out, from} {
+		r, err := train.ReadRecord(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, had := r.Options["shard-weights"]; !had {
+			t.Fatalf("%s has no such option: %v", dir, r.Options)
+		}
+		delete(r.Options, "shard-weights")
+		if err := files.WriteSealed(filepath.Join(dir, "run.json"), r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	e.Steps = 3
+	args = goldenArgs("mha-linear", e, out)
+	err := runError(t, append(args, "--shard-weights=off")...)
+	if want := "--shard-weights was not set, now it is off"; errs.Code(err) != 2 || !strings.Contains(err.Error(), want) {
+		t.Errorf("exit %d, want 2 saying %q: %v", errs.Code(err), want, err)
+	}
+	if _, log := run(t, args...); !strings.Contains(log, "resuming") || len(metrics(t, out)) != 3 {
+		t.Errorf("begun anew:\n%s", log)
+	}
+}
