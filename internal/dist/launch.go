@@ -152,6 +152,7 @@ func (l Launch) watch(ctx context.Context, children []*child, ends <-chan *child
 	asked := ctx.Done()
 	demands, kill, ask := 0, (<-chan time.Time)(nil), (<-chan time.Time)(nil)
 	var first error
+	killed := false // by us
 	for left := len(children); left > 0; {
 		select {
 		case <-asked:
@@ -164,10 +165,11 @@ func (l Launch) watch(ctx context.Context, children []*child, ends <-chan *child
 				each(os.Interrupt, syscall.SIGTERM)
 			}
 		case <-kill:
+			killed = true
 			each(os.Kill)
 		case c := <-ends:
 			left--
-			if first != nil || c.err == nil {
+			if c.err == nil || first != nil && (killed || !missedAnother(first) || !signaled(c)) {
 				continue
 			}
 			if first = l.fault(c, ctx.Err() != nil); errs.Code(first) != int(errs.Interrupted) {
@@ -178,6 +180,19 @@ func (l Launch) watch(ctx context.Context, children []*child, ends <-chan *child
 		}
 	}
 	return first
+}
+
+// missedAnother reports whether a process may have failed because another had gone.
+func missedAnother(err error) bool { return errs.Code(err) == int(errs.Internal) }
+
+// signaled reports whether a process was ended by a signal. Where it is, those that miss it may be seen to end before it.
+func signaled(c *child) bool {
+	var exit *exec.ExitError
+	if !errors.As(c.err, &exit) {
+		return false
+	}
+	status, ok := exit.Sys().(syscall.WaitStatus)
+	return ok && status.Signaled()
 }
 
 // fault is the error of a process that failed. One that ended by itself has said why.

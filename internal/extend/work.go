@@ -135,7 +135,9 @@ func (e *extension) begun() (bool, error) {
 	}
 	if err == nil {
 		e.work.Merged = old.Merged
-		err = old.compare(w, e.cfg.Out)
+		err = old.compare(w, e.cfg.Out, func(name string) bool {
+			return slices.ContainsFunc(e.cfg.Given, func(x train.Setting) bool { return string(x.Option) == name && x.Given })
+		})
 	}
 	if err == nil {
 		e.merged, err = e.work.merged(e.cfg.Out) // said now, not after hours of work
@@ -143,8 +145,9 @@ func (e *extension) begun() (bool, error) {
 	return true, err
 }
 
-// compare refuses to go on with other work, naming the first difference with both values.
-func (w work) compare(now work, out string) error {
+// compare refuses to go on with other work, naming the first difference with both values. An option that the record does
+// not speak of is younger than it, and of its default unless it is given now.
+func (w work) compare(now work, out string, given func(name string) bool) error {
 	keys := slices.Collect(maps.Keys(now.Options))
 	for k := range w.Options {
 		if _, ok := now.Options[k]; !ok {
@@ -153,7 +156,8 @@ func (w work) compare(now work, out string) error {
 	}
 	slices.Sort(keys)
 	for _, k := range keys {
-		if was, is := w.Options[k], now.Options[k]; was != is {
+		was, known := w.Options[k]
+		if is := now.Options[k]; was != is && (known || given(k)) {
 			return errs.Usagef("--%s: the work in %s began with %q, this command has %q; use the same, or another %s",
 				k, out, was, is, errs.Option("out"))
 		}

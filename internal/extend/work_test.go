@@ -166,6 +166,28 @@ func TestChangedInputs(t *testing.T) {
 	wants(t, "weights", out, 2, "--model: model.safetensors is not the file", args...)
 }
 
+// Work that was begun before an option existed is gone on with, unless another value of it is given.
+func TestYoungerOption(t *testing.T) {
+	out, args := t.TempDir(), []string{"--train=false", "--eval-data=" + evalData(t)}
+	if _, _, err := run(t, options(t, tokens, out, args...), ""); err != nil {
+		t.Fatal(err)
+	}
+	var w map[string]any
+	path := filepath.Join(out, "extend.json")
+	if err := files.ReadJSON(path, &w); err != nil {
+		t.Fatal(err)
+	}
+	delete(w, "sha256")
+	delete(w["options"].(map[string]any), "shard-weights")
+	if err := files.WriteSealed(path, w); err != nil {
+		t.Fatal(err)
+	}
+	wants(t, "given", out, 2, `--shard-weights: the work in `+out+` began with "", this command has "off"`, append(args, "--shard-weights=off")...)
+	if _, _, err := run(t, options(t, tokens, out, args...), ""); err != nil {
+		t.Error(err)
+	}
+}
+
 const helperArgs = "LONGLORA_TEST_EXTEND"
 
 // TestExtendProcess is not a test of its own: the kill test runs it as the process that gets killed.
