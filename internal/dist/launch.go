@@ -185,7 +185,7 @@ func (l Launch) watch(ctx context.Context, children []*child, ends <-chan *child
 // missedAnother reports whether a process may have failed because another had gone.
 func missedAnother(err error) bool { return errs.Code(err) == int(errs.Internal) }
 
-// signaled reports whether a process was ended by a signal. Where it is, those that miss it may be seen to end before it.
+// signaled reports whether a process was ended by a signal. Those that miss it may be seen to end before it.
 func signaled(c *child) bool {
 	var exit *exec.ExitError
 	if !errors.As(c.err, &exit) {

@@ -136,7 +136,8 @@ func (e *extension) begun() (bool, error) {
 	if err == nil {
 		e.work.Merged = old.Merged
 		err = old.compare(w, e.cfg.Out, func(name string) bool {
-			return slices.ContainsFunc(e.cfg.Given, func(x train.Setting) bool { return string(x.Option) == name && x.Given })
+			same := func(x train.Setting) bool { return string(x.Option) == name && x.Given }
+			return slices.ContainsFunc(e.cfg.Given, same)
 		})
 	}
 	if err == nil {

@@ -209,7 +209,8 @@ func (r *Record) compare(saved *Record, where string, settings map[string]Settin
 	if err := r.differ(saved, func(name string) bool {
 		x := settings[name]
 		_, known := saved.Options[name]
-		return replan && x.Resume == Planned || x.Resume == Length && saved.constant() && r.constant() || !known && !x.Given
+		return replan && x.Resume == Planned || x.Resume == Length && saved.constant() && r.constant() ||
+			!known && !x.Given
 	}, func(what string, was, is any) error {
 		or := "or another " + errs.Option("out").String()
 		for name, x := range settings {
