@@ -146,8 +146,8 @@ func (e *extension) begun() (bool, error) {
 	return true, err
 }
 
-// compare refuses to go on with other work, naming the first difference with both values. An option that the record does
-// not speak of is younger than it, and of its default unless it is given now.
+// compare refuses to go on with other work, naming the first difference with both values. An option that the record
+// does not speak of is younger than it, and of its default unless it is given now.
 func (w work) compare(now work, out string, given func(name string) bool) error {
 	keys := slices.Collect(maps.Keys(now.Options))
 	for k := range w.Options {
