@@ -81,11 +81,8 @@ func (p *Planned) printVerdict(w io.Writer) {
 
 // rate is a speed in three digits.
 func rate(v float64) string {
-	if v < 1000 {
-		return strconv.FormatFloat(v, 'g', 3, 64)
-	}
 	r, _ := strconv.ParseFloat(strconv.FormatFloat(v, 'g', 3, 64), 64)
-	return strconv.FormatFloat(r, 'f', 0, 64)
+	return strconv.FormatFloat(r, 'f', -1, 64)
 }
 
 // printBytes writes where every byte goes; what takes none is left out.
