@@ -136,8 +136,8 @@ func (e *extension) begun() (bool, error) {
 	if err == nil {
 		e.work.Merged = old.Merged
 		err = old.compare(w, e.cfg.Out, func(name string) bool {
-			same := func(x train.Setting) bool { return string(x.Option) == name && x.Given }
-			return slices.ContainsFunc(e.cfg.Given, same)
+			unset := func(x train.Setting) bool { return string(x.Option) == name && !x.Given }
+			return slices.ContainsFunc(e.cfg.Given, unset)
 		})
 	}
 	if err == nil {
@@ -147,8 +147,8 @@ func (e *extension) begun() (bool, error) {
 }
 
 // compare refuses to go on with other work, naming the first difference with both values. An option that the record
-// does not speak of is younger than it, and of its default unless it is given now.
-func (w work) compare(now work, out string, given func(name string) bool) error {
+// does not speak of is younger than it, and has its default unless it is given now.
+func (w work) compare(now work, out string, byDefault func(name string) bool) error {
 	keys := slices.Collect(maps.Keys(now.Options))
 	for k := range w.Options {
 		if _, ok := now.Options[k]; !ok {
@@ -158,7 +158,7 @@ func (w work) compare(now work, out string, given func(name string) bool) error 
 	slices.Sort(keys)
 	for _, k := range keys {
 		was, known := w.Options[k]
-		if is := now.Options[k]; was != is && (known || given(k)) {
+		if is := now.Options[k]; was != is && (known || !byDefault(k)) {
 			return errs.Usagef("--%s: the work in %s began with %q, this command has %q; use the same, or another %s",
 				k, out, was, is, errs.Option("out"))
 		}

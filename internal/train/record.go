@@ -207,10 +207,10 @@ func (s *setup) settings() []Setting {
 // run that did not know it did what its default says.
 func (r *Record) compare(saved *Record, where string, settings map[string]Setting, replan bool, log io.Writer) error {
 	if err := r.differ(saved, func(name string) bool {
-		x := settings[name]
+		x, option := settings[name]
 		_, known := saved.Options[name]
 		return replan && x.Resume == Planned || x.Resume == Length && saved.constant() && r.constant() ||
-			!known && !x.Given
+			!known && option && !x.Given
 	}, func(what string, was, is any) error {
 		or := "or another " + errs.Option("out").String()
 		for name, x := range settings {
