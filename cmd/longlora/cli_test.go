@@ -169,6 +169,16 @@ func TestCompletion(t *testing.T) {
 	}
 }
 
+// There is a script for a shell that is known, and a usage error for any other word.
+func TestCompletionShells(t *testing.T) {
+	for line, want := range map[string]int{"completion bash": 0, "completion": 0, "completion tcsh": 2, "completion bash more": 2} {
+		var out, errOut bytes.Buffer
+		if code := run(t.Context(), strings.Fields(line), &out, &errOut); code != want || (out.Len() > 0) != (want == 0) {
+			t.Errorf("%s: exit code %d, %d bytes; want exit code %d: %s", line, code, out.Len(), want, &errOut)
+		}
+	}
+}
+
 // Manual pages are there for every command and hold its options; man itself checks their macros where it is installed.
 func TestMan(t *testing.T) {
 	files, err := writeMan(newRoot(), t.TempDir())

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"longlora/internal/cli"
+	"longlora/internal/errs"
 	"longlora/internal/hub"
 )
 
@@ -22,6 +23,26 @@ func completeFlags(c *cobra.Command) {
 			return completions(cli.Find(c.Name(), f.Name), typed)
 		})
 	})
+}
+
+// refuseShells has cobra's completion command refuse shells that it knows nothing of: by itself it shows its help for
+// any word, and a script's empty file would pass for a completion. The scripts go to what is root's output now.
+func refuseShells(root *cobra.Command) {
+	root.InitDefaultCompletionCmd()
+	c, _, _ := root.Find([]string{"completion"})
+	var shells []string
+	for _, s := range c.Commands() {
+		shells = append(shells, s.Name())
+	}
+	c.Use = "completion " + strings.Join(shells, "|")
+	c.Short = "Print the completion script of a shell"
+	c.Long = c.Short + ". Each one's help says how it is loaded: longlora completion bash --help."
+	c.Args, c.RunE = nil, func(_ *cobra.Command, args []string) error {
+		if len(args) > 0 {
+			return errs.Usagef("completion: there is none for %q; there is for %s", args[0], strings.Join(shells, ", "))
+		}
+		return c.Help()
+	}
 }
 
 // completions are the values of an option that begin with what was typed: the known ones, parts of a list each; names

@@ -42,7 +42,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (code int
 		if p := par.Recovered(recover()); p != nil {
 			fmt.Fprintf(stderr, "longlora: internal error: %v\nPlease report it with the command line and what "+
 				"LONGLORA_DEBUG=1 prints.\n", p)
-			if os.Getenv("LONGLORA_DEBUG") != "" {
+			if os.Getenv("LONGLORA_DEBUG") == "1" {
 				fmt.Fprintf(stderr, "%s", p.Stack)
 			}
 			code = int(errs.Internal)
@@ -55,6 +55,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (code int
 		root.SetOut(ui.NewVisible(out))
 	}
 	root.SetErr(stderr)
+	refuseShells(root)
 	err := root.ExecuteContext(ctx)
 	var kind *errs.Error
 	switch {

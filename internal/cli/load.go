@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -59,6 +60,9 @@ func Load(flags *pflag.FlagSet) (*Values, error) {
 	if p, _ := dist.FromEnvironment(os.Getenv); p.Size > 1 && !p.Launched && !slices.Contains(groups, flags.Name()) {
 		return nil, errs.Usagef("%s of %d processes (%s): %s runs as one process; only train, eval and bench run "+
 			"as a group", "WORLD_SIZE", p.Size, p.By, flags.Name())
+	}
+	if err := checkVariables(); err != nil {
+		return nil, err
 	}
 	v := &Values{fs: flags, source: map[string]Source{}, used: map[string]bool{}}
 	flags.VisitAll(func(f *pflag.Flag) {
@@ -121,13 +125,31 @@ func (v *Values) sayFile() {
 	}
 }
 
-// variables are those of the environment that are no option's.
-var variables = append([]string{"LONGLORA_CPU", "LONGLORA_CUBLASLT", "LONGLORA_NCCL", "LONGLORA_DEBUG",
-	"LONGLORA_UNTRIED"}, dist.Variables...)
+// variables are those of the environment that are no option's, with the values that each takes; none where that is not
+// a choice. One with nothing is as good as none.
+var variables = map[string][]string{
+	"LONGLORA_CPU":      {"plain", "avx2", "avx512"},
+	"LONGLORA_DEBUG":    {"0", "1"},
+	"LONGLORA_UNTRIED":  {"0", "1"},
+	"LONGLORA_CUBLASLT": nil,
+	"LONGLORA_NCCL":     nil,
+}
+
+// checkVariables refuses a value that one of them does not take.
+func checkVariables() error {
+	for _, name := range slices.Sorted(maps.Keys(variables)) {
+		is, takes := os.Getenv(name), variables[name]
+		if is != "" && len(takes) > 0 && !slices.Contains(takes, is) {
+			return errs.Usagef("%s is %.40q: not one of %s; give one of them or unset it", name, is,
+				strings.Join(takes, ", "))
+		}
+	}
+	return dist.CheckVariables(os.Getenv)
+}
 
 // sayVariables notes those that look like an option's and are none's: their values are not used.
 func (v *Values) sayVariables() {
-	known := slices.Clone(variables)
+	known := slices.Concat(slices.Collect(maps.Keys(variables)), dist.Variables)
 	for _, name := range names() {
 		known = append(known, envName(name))
 	}
@@ -140,10 +162,6 @@ func (v *Values) sayVariables() {
 			}
 			v.note("%.100s is no option's variable and has no effect%s", name, meant)
 		}
-	}
-	sets := []string{"", "plain", "avx2", "avx512"}
-	if asked := os.Getenv("LONGLORA_CPU"); !slices.Contains(sets, asked) {
-		v.note("LONGLORA_CPU has no effect: %.40q is not one of %s", asked, strings.Join(sets[1:], ", "))
 	}
 }
 

@@ -228,6 +228,7 @@ func TestRefused(t *testing.T) {
 		{"an epsilon above all float32", least + "eps: 1e39\n", "longlora.yaml: eps: 1e+39: must be"},
 		{"a group", least + "group-size: 4611686018427387904\n", "longlora.yaml: group-size: 4611686018427387904: must be"},
 		{"a length", least + "base-ctx: 4611686018427387904\n", "longlora.yaml: base-ctx: 4611686018427387904: must be"},
+		{"a factor", least + "rope-factor: 1e300\n", "longlora.yaml: rope-factor: 1e+300: must be from 1 to 2^20"},
 		{"threads", least + "threads: 100000\n", "longlora.yaml: threads: 100000: must be"},
 		{"missing", "model: m\nctx: 64\n", "missing: --data, --out"},
 		{"given as nothing", "model: ''\ndata: []\nctx: 64\nout: o\n", "missing: --model, --data"},
@@ -280,6 +281,24 @@ func TestRefused(t *testing.T) {
 			t.Errorf("%q, want %q", got, want)
 		}
 	})
+	for pair, want := range map[string]string{
+		"LONGLORA_UNTRIED=yes":        `LONGLORA_UNTRIED is "yes": not one of 0, 1`,
+		"LONGLORA_DEBUG=true":         `LONGLORA_DEBUG is "true": not one of 0, 1`,
+		"LONGLORA_CPU=avx3":           `LONGLORA_CPU is "avx3": not one of plain, avx2, avx512`,
+		"LONGLORA_JOIN_SECONDS=a day": `LONGLORA_JOIN_SECONDS is "a day": not a whole number from 1 on`,
+		"LONGLORA_JOIN_SECONDS=0":     `LONGLORA_JOIN_SECONDS is "0": not a whole number from 1 on`,
+		"LONGLORA_CPU=plain":          "", // which all machines have
+		"LONGLORA_DEBUG=":             "", // as if it were not set
+	} {
+		t.Run("variable "+pair, func(t *testing.T) {
+			name, value, _ := strings.Cut(pair, "=")
+			t.Setenv(name, value)
+			_, _, err := load(t, least)
+			if want == "" && err != nil || want != "" && (errs.Code(err) != 2 || !strings.Contains(err.Error(), want)) {
+				t.Errorf("%v; want %q", err, want)
+			}
+		})
+	}
 	t.Run("a file of nothing", func(t *testing.T) {
 		if _, _, err := load(t, least, "--config="); errs.Code(err) != 2 || !strings.Contains(err.Error(), "--config: it has no value") {
 			t.Errorf("%v", err)

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"longlora/internal/machine"
+	"longlora/internal/rope"
 	"longlora/internal/s2attn"
 	"longlora/internal/train"
 )
@@ -246,7 +247,7 @@ var table = []Option{
 		Usage:  "positions: auto, none, linear, ntk, dynamic, yarn or llama3",
 		Also:   "rope-scaling rope-scaling-type"},
 	{Name: "rope-factor", Of: locates, Group: positions, Kind: Real,
-		Check: number("a number from 1 on", func(x float64) bool { return x >= 1 && !math.IsInf(x, 0) }),
+		Check: number("from 1 to 2^20", func(x float64) bool { return x >= 1 && x <= rope.MaxFactor }),
 		Usage: "scaling factor, counted from the pre-training length", Also: "rope-scaling-factor"},
 	{Name: "base-ctx", Of: locates, Group: positions, Kind: Tokens, Check: within(1, mostTokens, "from 1 to 2^30"),
 		Usage: "pre-training length, where the config does not say it", Also: "original-max-position-embeddings"},

@@ -32,6 +32,12 @@ const (
 // Variables are the names of this package's variables that begin as those of options do.
 var Variables = []string{TokenVariable, JoinVariable, launchVariable}
 
+// CheckVariables refuses a value that one of them does not take, also where there is no group that would ask for it.
+func CheckVariables(get func(name string) string) error {
+	_, _, err := environment(get).number(JoinVariable, 1)
+	return err
+}
+
 // ports is how many ports are tried where the launcher's own store has the first, or the job's number gives one.
 const ports = 16
 

@@ -98,7 +98,7 @@ func (p Positions) list(name string) (out []float32) {
 	for _, v := range list {
 		n, ok := v.(json.Number)
 		x, err := n.Float64()
-		if !ok || err != nil || !(x > 0) || x > maxFactor {
+		if !ok || err != nil || !(x > 0) || x > MaxFactor {
 			return nil
 		}
 		out = append(out, float32(x))

@@ -61,8 +61,9 @@ func shown(v any) string {
 	return string(b)
 }
 
-// maxFactor and maxTheta are far beyond what any model has and what float32 computes well with.
-const maxFactor, maxTheta = 1 << 20, 1e15
+// MaxFactor and maxTheta are far beyond what any model has and what float32 computes well with. A config with more is
+// not read, so none is written.
+const MaxFactor, maxTheta = 1 << 20, 1e15
 
 // unsaidMaxPos are the lengths of transformers' own classes, which hold where config.json says none.
 var unsaidMaxPos = map[any]int{"llama": 2048, "mistral": 131072, "qwen2": 32768, "qwen3": 32768, "phi3": 4096,
@@ -107,7 +108,7 @@ func FromConfig(path string, raw map[string]any) (Positions, error) {
 	case given == nil:
 		r.fail(key+".factor", "missing; a scaling of type %s needs it", p.Type)
 	default:
-		p.Factor = r.number(key+".factor", given, 1, maxFactor)
+		p.Factor = r.number(key+".factor", given, 1, MaxFactor)
 	}
 	p.condense(raw, r)
 	if r.err == nil {
@@ -183,7 +184,7 @@ func (p *Positions) unsaid(raw map[string]any, r *reader) int {
 // another name.
 func (p *Positions) condense(raw map[string]any, r *reader) {
 	const name = "rope_condense_ratio"
-	ratio := r.number(name, raw[name], 1, maxFactor)
+	ratio := r.number(name, raw[name], 1, MaxFactor)
 	switch {
 	case ratio == 1 || p.Type == "linear" && p.Factor == ratio:
 	case p.Type != "default":

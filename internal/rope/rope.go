@@ -179,6 +179,10 @@ func (p Positions) set(r Request, headDim int) (Positions, bool, error) {
 			return p, false, err
 		}
 	}
+	if q.Factor > MaxFactor {
+		return p, false, errs.Usagef("a scaling factor of %g, for %d tokens: no config may have more than %d; give "+
+			"another %s or %s", q.Factor, r.Ctx, MaxFactor, errs.Option("rope"), errs.Option("base-ctx"))
+	}
 	counted := r.BaseCtx == 0 || r.BaseCtx == p.stated() || q.Type == "default"
 	if counted && q.Type == p.Type && q.Factor == p.Factor && q.Theta == p.Theta {
 		return p, false, nil
@@ -235,9 +239,9 @@ func (p *Positions) ntk(headDim int) error {
 		return errs.Usagef("%s ntk: needs heads of more than 2 channels", errs.Option("rope"))
 	}
 	theta := p.Theta * math.Pow(p.Factor, float64(headDim)/float64(headDim-2))
-	if math.IsInf(theta, 0) {
-		return errs.Usagef("%s ntk: rope_theta overflows with the factor %g; give a smaller %s", errs.Option("rope"),
-			p.Factor, errs.Option("rope-factor"))
+	if theta > maxTheta {
+		return errs.Usagef("%s ntk: a factor of %g raises rope_theta to %.3g, and no config may have more than %g; give "+
+			"a smaller %s", errs.Option("rope"), p.Factor, theta, float64(maxTheta), errs.Option("rope-factor"))
 	}
 	p.Type, p.Factor, p.Theta = "default", 1, theta
 	return nil

@@ -50,6 +50,7 @@ func TestInvFreqIsTransformers(t *testing.T) {
 
 func TestResolve(t *testing.T) {
 	const plain = `{"max_position_embeddings":4096,"rope_theta":10000.0}`
+	const raised = `{"max_position_embeddings":4096,"rope_theta":1e10}`
 	const linear = `{"max_position_embeddings":32768,"rope_scaling":{"type":"linear","factor":8.0},"original_max_position_embeddings":4096}`
 	const unsaid = `{"max_position_embeddings":4096,"rope_scaling":{"type":"linear","factor":4.0}}`
 	const llama3 = `{"max_position_embeddings":131072,"rope_parameters":{"rope_type":"llama3","rope_theta":500000.0,"factor":8.0,"low_freq_factor":1.0,"high_freq_factor":4.0,"original_max_position_embeddings":8192}}`
@@ -76,6 +77,10 @@ func TestResolve(t *testing.T) {
 		{unsaid, Request{Ctx: 16384, BaseCtx: 4096}, "linear", 4, false, 0},
 		{llama3, Request{Ctx: 131072}, "llama3", 8, false, 0},
 		{llama3, Request{Ctx: 262144}, "llama3", 16, true, 0},
+		{plain, Request{Ctx: 1 << 30}, "linear", 1 << 18, true, 0},
+		{plain, Request{Ctx: 1 << 30, BaseCtx: 512}, "", 0, false, 2}, // what no config may have
+		{plain, Request{Rope: "ntk", Factor: 1 << 20, Ctx: 4096}, "default", 1, true, 0},
+		{raised, Request{Rope: "ntk", Factor: 1 << 20, Ctx: 4096}, "", 0, false, 2},
 	} {
 		p, err := FromConfig("config.json", parse(t, c.base))
 		if err != nil {
