@@ -94,24 +94,29 @@ const (
 	gpuLogitsBytes = 512 << 20
 )
 
+// mostPieces of a micro-batch are counted in seconds. Only beyond a million tokens would there be more; there pieces
+// are longer, and still small beside all else.
+const mostPieces = 4096
+
 // pieces are the ways of cutting a tile's MLP, largest first, and the rows of logits.
 func (p problem) pieces(t int) (mlp []int, head int) {
+	rows := func(n int) int { return min(t, max(n, p.Ctx*p.Batch/mostPieces)) }
 	if p.OnHost {
-		return []int{min(t, cpuMLPRows)}, min(t, cpuHeadRows)
+		return []int{rows(cpuMLPRows)}, rows(cpuHeadRows)
 	}
 	if p.Kind != Step {
-		return []int{min(t, gpuMLPRows)}, min(t, gpuForwardHead)
+		return []int{rows(gpuMLPRows)}, rows(gpuForwardHead)
 	}
 	mlp = []int{t}
 	for _, r := range []int{gpuMLPRows, gpuMLPLeast} {
 		if r < t {
-			mlp = append(mlp, r)
+			mlp = append(mlp, rows(r))
 		}
 	}
 	for head = gpuHeadRows; head > 128 && 4*head*p.Desc.V > gpuLogitsBytes; {
 		head /= 2
 	}
-	return mlp, min(t, head)
+	return mlp, rows(head)
 }
 
 // keeps are the policies to choose from, the one that keeps most first.

@@ -244,3 +244,22 @@ func TestPlanOfTheLongestContext(t *testing.T) {
 		t.Errorf("%d MiB", n>>20)
 	}
 }
+
+// The longest row that an option takes is counted in about as many operations as one of a million tokens: no loop goes
+// through pieces of a fixed size.
+func TestLongestRow(t *testing.T) {
+	for _, host := range []bool{false, true} {
+		w, p := on7b(1<<30), h100(72*gib, 1<<50)
+		p.OnHost = host
+		work := problem{w, p}
+		for _, tile := range work.tiles() {
+			if mlp, head := work.pieces(tile); mlp[len(mlp)-1] < min(tile, 1<<30/mostPieces) || head < min(tile, 1<<30/mostPieces) {
+				t.Errorf("tile %d: pieces of %v and %d rows", tile, mlp, head)
+			}
+		}
+	}
+	mlp, head := problem{on7b(1 << 20), h100(72*gib, 1<<50)}.pieces(1 << 20)
+	if mlp[1] != gpuMLPRows || mlp[2] != gpuMLPLeast || head != gpuHeadRows {
+		t.Errorf("a million tokens: pieces of %v and %d rows", mlp, head)
+	}
+}
