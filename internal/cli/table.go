@@ -386,7 +386,7 @@ var table = []Option{
 			"other: on, off or auto (the planner's choice)"},
 	{Name: "gpus", Of: measures, Group: machinery, Default: "1", Arg: "N|all", Check: processes, Resume: train.OfCall,
 		Usage: "processes of this machine that train together, one a GPU, or all GPUs; with --device cpu so many that " +
-			"share the threads",
+			"share the threads, at most 32 or one a core",
 		Also: "num-gpus nproc-per-node num-processes"},
 	{Name: "sequence-ranks", Of: measures, Group: machinery, Kind: Whole, Default: "1", Check: least(1),
 		Resume: train.OfCall,

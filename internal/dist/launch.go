@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -46,12 +47,20 @@ type child struct {
 // killAfter is how long the others may take to end once a process has failed. By then they have found out themselves.
 const killAfter = 5 * time.Second
 
+// mostProcesses of one machine are started, or one a core where it has more. Each is connected with every other, and
+// where dozens share a core some do not get to answer the others in time, who then take them for dead.
+const mostProcesses = 32
+
 // askEvery is how often processes are asked to stop until they do: one that has just begun does not hear it.
 const askEvery = 100 * time.Millisecond
 
 // Run starts the processes and waits for their end. A ctx that ends has them stop. The error's kind is the exit code of
 // the process that failed first, 1 where a signal killed it.
 func (l Launch) Run(ctx context.Context) error {
+	if most := max(mostProcesses, runtime.NumCPU()); l.Size > most {
+		return errs.Usagef("%s %d: this machine has %d cores, which run at most %d processes that wait for each other",
+			errs.Option("gpus"), l.Size, runtime.NumCPU(), most)
+	}
 	socket, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return fmt.Errorf("listening for the ranks: %w", err)
