@@ -50,6 +50,14 @@ var Shapes = []string{"tiny", "1b", "3b", "llama3.2-1b", "llama3.2-3b", "llama2-
 // Chips are the names that --chip takes.
 var Chips = append([]string{"auto", "cpu"}, machine.Names()...)
 
+// What --weights takes, of those who train and of those who go by what was trained.
+const (
+	heldUsage = "bf16, fp8 (e4m3, a scale a row) or nf4 (bitsandbytes' 4 bits)"
+	heldAlso  = "quantization-bit load-in-4bit load-in-8bit bnb-4bit-quant-type quantization"
+)
+
+var heldAs = []string{"auto", "bf16", "fp8", "nf4"}
+
 // templates are the names that --template takes beside files.
 var templates = []string{"auto", "llama2", "longalpaca", "llama3", "chatml", "alpaca", "mistral", "phi", "granite",
 	"gemma", "olmo"}
@@ -257,10 +265,12 @@ var table = []Option{
 		Also:  "low-rank-training finetuning-type"},
 	{Name: "init", Of: trains, Group: trained, Default: "checkpoint", Values: []string{"checkpoint", "random"},
 		Usage: "checkpoint, or random: from config.json alone, with --tune full"},
-	{Name: "weights", Of: computes, Group: trained, Default: "auto", Values: []string{"auto", "bf16", "fp8", "nf4"},
-		Usage: "how the blocks' frozen linear weights lie in memory: auto (as they are stored, or as an adapter was " +
-			"trained), bf16, fp8 (e4m3, a scale a row) or nf4 (bitsandbytes' 4 bits)",
-		Also: "quantization-bit load-in-4bit load-in-8bit bnb-4bit-quant-type quantization"},
+	{Name: "weights", Of: measures, Group: trained, Default: "auto", Values: heldAs,
+		Usage: "how the blocks' frozen linear weights lie in memory: auto (as they are stored, beside any adapter), " +
+			heldUsage, Also: heldAlso},
+	{Name: "weights", Of: "eval generate", Group: trained, Default: "auto", Values: heldAs,
+		Usage: "how the blocks' frozen linear weights lie in memory: auto (as an adapter was trained, else as they are " +
+			"stored), " + heldUsage, Also: heldAlso},
 	{Name: "products", Of: computes, Group: trained, Default: "auto", Values: []string{"auto", "bf16", "fp8"},
 		Usage: "how a GPU multiplies weights held in fp8: auto (in FP8 where it can), bf16 or fp8"},
 	{Name: "rank", Of: measures, Group: trained, Kind: Whole, Check: within(1, 1<<16, "from 1 to 65536"),
