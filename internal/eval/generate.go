@@ -1,13 +1,13 @@
 package eval
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
 	"math"
 	"math/rand/v2"
 	"slices"
-	"sort"
 	"strconv"
 	"strings"
 	"time"
@@ -416,12 +416,18 @@ func (s *sampler) draw(logits []float32) (int32, error) {
 	if math.IsNaN(sum) || math.IsInf(top, 0) {
 		return 0, errs.Numericf("the model's scores hold NaN or infinity; check its weights")
 	}
-	order := make([]int, len(p))
-	for i := range order {
-		order[i] = i
+	order := make([]int, 0, len(p))
+	least := 0.0 // all tokens below it add up to less than what is left out, so that few are sorted
+	if s.topP < 1 {
+		least = (1 - s.topP) * sum / float64(2*len(p))
+	}
+	for i, x := range p {
+		if x >= least {
+			order = append(order, i)
+		}
 	}
 	if s.topP < 1 {
-		sort.SliceStable(order, func(a, b int) bool { return p[order[a]] > p[order[b]] })
+		slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(p[b], p[a]) })
 		kept := 0.0
 		for i, k := range order {
 			if kept += p[k]; kept >= s.topP*sum {
