@@ -103,6 +103,7 @@ constexpr int FLAT_THREADS = 256; // one group a thread: loads of 8 blocks of a 
 
 // Runs f.run<VEC>(first element, elements) for one group.
 template <class F> __global__ void __launch_bounds__(FLAT_THREADS) flat_kernel(F f, int64_t n, bool vec) {
+    ll_next();
     int64_t i = ((int64_t)blockIdx.x * FLAT_THREADS + threadIdx.x) * GROUP;
     if (i >= n) return;
     if (vec && n - i >= GROUP) f.template run<true>(i, GROUP);

@@ -208,7 +208,7 @@ typedef struct {
     void *dk, *dv;          // (W,Hkv,D) float32, added to; with fresh, rows from token q0 on are written
     const float *turn;      // (T,R) cosines and sines by which dq and, where all, dk are turned back, or NULL
     float *delta;           // (H,T) scratch: sum over D of dout·o
-    void *work;             // wanted backward
+    void *work;             // of either pass, where it wants some
     const int32_t *docs; // (ndocs+1) on the device: boundaries along the sequence, docs[0] <= q0 < q0+t <= docs[ndocs]
     int32_t ndocs;
     int32_t h, hkv, d;
@@ -222,6 +222,7 @@ typedef struct {
     int32_t r;              // of turn, <= d
 } ll_attn_args;
 
+size_t ll_attn_fwd_work(const ll_device *d, const ll_attn_args *a);
 // The same for every device, so that a plan can be made without one.
 size_t ll_attn_bwd_work(const ll_attn_args *a);
 int ll_attn_fwd(ll_device *d, ll_stream s, const ll_attn_args *a);
@@ -306,6 +307,26 @@ enum { LL_BLAS = 100000 };
 int ll_gemm(ll_device *d, ll_stream s, const ll_gemm_args *a);
 // Whether the library has an algorithm for such a product: 0, or what ll_gemm would return.
 int ll_gemm_can(ll_device *d, const ll_gemm_args *a);
+
+// One row's products with matrices that it is the input of, read as fast as memory gives them:
+// y = scale·W·x + c + bias, float32 sums. in is a multiple of 8, x and W are on 16 bytes.
+typedef struct {
+    const void *w;    // (out,in) bf16
+    const void *c;    // (out) bf16 or NULL; may be y
+    const void *bias; // (out) bf16 or NULL
+    void *y;          // (out) bf16, written
+    int64_t out;
+} ll_row_layer;
+enum { LL_ROW = 4 };
+typedef struct {
+    const void *x; // (in) bf16
+    ll_row_layer layer[LL_ROW];
+    int32_t n;     // of them
+    int32_t frozen; // W is not written by what is enqueued: it is read while what makes x still runs
+    float scale;
+    int64_t in;
+} ll_row_args;
+int ll_row(ll_device *d, ll_stream s, const ll_row_args *a);
 
 // ---- LoRA's narrow products: ops/cuda/narrow.go --------------------------------------------------------
 

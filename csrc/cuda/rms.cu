@@ -14,6 +14,7 @@ template <bool VEC, int N>
 __global__ void __launch_bounds__(NORM_THREADS)
 rms_fwd_kernel(bf16 *y, float *rstd, const bf16 *x, const float *w, int c, float plus, float eps) {
     __shared__ float shared[WARP];
+    ll_next();
     int64_t row = (int64_t)blockIdx.x * c;
     float v[N][GROUP], s = 0;
     load_groups<VEC>(v, x + row, c);

@@ -25,6 +25,7 @@ template <bool VEC, class D, class S>
 __global__ void __launch_bounds__(FLAT_THREADS)
 rope_kernel(D *dst, const S *src, const float *cs, unsigned work, unsigned heads, unsigned d, unsigned half,
             float sign) {
+    ll_next();
     unsigned j = blockIdx.x * FLAT_THREADS + threadIdx.x;
     if (j >= work) return;
     unsigned pairs = (half + GROUP - 1) / GROUP, groups = pairs + (d - 2 * half + GROUP - 1) / GROUP;

@@ -25,7 +25,7 @@ var places = []struct {
 	{dir: "internal/ops/cuda", ext: []string{".go"}, besides: map[string]string{
 		"cuda": "what every build has", "stub": "what a build without CUDA has", "backend": "the backend", "memory": "its memory",
 		"weights": "frozen weights", "fp8": "weights in FP8, of linear", "nf4": "weights in NF4, of linear",
-		"narrow": "LoRA's factors, of linear", "ring": "page-locked memory of transfer", "carrier": "copies beside the operations, of transfer",
+		"narrow": "LoRA's factors, of linear", "row": "products of one row, of linear", "ring": "page-locked memory of transfer", "carrier": "copies beside the operations, of transfer",
 		"queue":  "how far operations run ahead of the device",
 		"locate": "where cuBLASLt and NCCL lie", "nccl": "sums between cards", "share": "memory that other processes read"}},
 	{dir: "internal/ops/optest", ext: []string{".go"}, besides: map[string]string{
@@ -35,7 +35,7 @@ var places = []struct {
 		"kernels": "the interface", "vec": "the compiler's vectors", "drop": "dropout, of linear"}},
 	{dir: "csrc/cuda", ext: []string{".cu", ""}, besides: map[string]string{
 		"device": "memory and the device", "blas": "cuBLASLt, of linear", "nccl": "sums between cards", "share": "memory that other processes read", "drop": "dropout, of linear", "fp8": "weights in FP8, of linear", "nf4": "weights in NF4, of linear",
-		"narrow": "LoRA's factors, of linear", "driver": "the driver's stand-in"}},
+		"narrow": "LoRA's factors, of linear", "row": "products of one row, of linear", "driver": "the driver's stand-in"}},
 }
 
 // One operation has one name in all places, and nothing else lies there but what is listed with a reason.

@@ -1,5 +1,5 @@
-// Chooses the attention kernels: those for Hopper where the device is one and the head size suits, else the portable
-// ones.
+// Chooses the attention kernels: for one query its own; those for Hopper where the device is one and the head size
+// suits; else the portable ones.
 #include "attn.cuh"
 
 namespace {
@@ -27,9 +27,14 @@ extern "C" size_t ll_attn_bwd_work(const ll_attn_args *a) {
     return n > m ? n : m;
 }
 
+extern "C" size_t ll_attn_fwd_work(const ll_device *d, const ll_attn_args *a) {
+    return check(a) || !ll_attn_decodes(a) ? 0 : ll_attn_decode_work(d, a);
+}
+
 extern "C" int ll_attn_fwd(ll_device *d, ll_stream s, const ll_attn_args *a) {
     const int e = check(a);
     if (e || a->t == 0) return e;
+    if (ll_attn_decodes(a)) return ll_attn_decode(d, (cudaStream_t)s, a);
     return (d->hopper() && shape_sm90(a) ? ll_attn_fwd_sm90 : ll_attn_fwd_mma)(d, (cudaStream_t)s, a);
 }
 

@@ -21,6 +21,11 @@ int ll_attn_fwd_mma(const ll_device *d, cudaStream_t s, const ll_attn_args *a);
 int ll_attn_bwd_mma(const ll_device *d, cudaStream_t s, const ll_attn_args *a);
 size_t ll_attn_bwd_mma_work(const ll_attn_args *a);
 
+// Forward for one query, whose heads all see the same keys; head sizes are multiples of 8.
+bool ll_attn_decodes(const ll_attn_args *a);
+int ll_attn_decode(const ll_device *d, cudaStream_t s, const ll_attn_args *a);
+size_t ll_attn_decode_work(const ll_device *d, const ll_attn_args *a);
+
 // The half-open interval [lo, hi) of tokens.
 struct ll_range {
     int lo, hi;

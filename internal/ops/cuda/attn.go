@@ -20,11 +20,19 @@ import (
 func (b *Backend) AttnForward(a *ops.Attn) {
 	b.enter()
 	defer b.leave()
-	if c, ok := b.attnArgs(a); ok {
-		status := C.ll_attn_fwd(b.ll, b.s(), &c)
-		b.spent(8*float64(a.D)*a.Pairs(a.Q.Dim(0)), 0) // at half a product's rate
-		b.check("attention", status, a.Q, a.K)
+	const what = "attention"
+	c, ok := b.attnArgs(a)
+	if !ok {
+		return
 	}
+	if n := C.ll_attn_fwd_work(b.ll, &c); n > 0 {
+		if c.work = b.room(what, n, a.Q); c.work == nil {
+			return
+		}
+	}
+	status := C.ll_attn_fwd(b.ll, b.s(), &c)
+	b.spent(8*float64(a.D)*a.Pairs(a.Q.Dim(0)), 0) // at half a product's rate
+	b.check(what, status, a.Q, a.K)
 }
 
 // AttnBackward implements ops.Attention.

@@ -35,6 +35,8 @@ package cuda
 #cgo nocallback ll_gelu_bwd
 #cgo noescape ll_scale
 #cgo nocallback ll_scale
+#cgo noescape ll_attn_fwd_work
+#cgo nocallback ll_attn_fwd_work
 #cgo noescape ll_attn_bwd_work
 #cgo nocallback ll_attn_bwd_work
 #cgo noescape ll_attn_fwd
@@ -49,6 +51,8 @@ package cuda
 #cgo nocallback ll_sum
 #cgo noescape ll_adamw
 #cgo nocallback ll_adamw
+#cgo noescape ll_row
+#cgo nocallback ll_row
 #cgo noescape ll_gemm
 #cgo nocallback ll_gemm
 #cgo noescape ll_gemm_can

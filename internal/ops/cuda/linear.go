@@ -35,6 +35,10 @@ func (b *Backend) columns(op string, d ops.Tensor, ld int, x, y matrix, k int, a
 // biased is columns that adds bias (n), of d's type or nil, to every row while it stores.
 func (b *Backend) biased(op string, d ops.Tensor, ld int, x, y matrix, k int, alpha float32, c, bias unsafe.Pointer) {
 	m, n := d.Dim(0), d.Dim(1)
+	if l, ok := rowLayer(d, x, y, k, c, bias); ok {
+		b.row(op, x.p, k, alpha, false, l)
+		return
+	}
 	g := b.gemm(d, ld, x, y, k, alpha, c, bias)
 	status := C.ll_gemm(b.ll, b.s(), &g)
 	b.spent(2*float64(m)*float64(n)*float64(k), 0)
@@ -76,7 +80,7 @@ func (b *Backend) LinearForward(x, keys ops.Tensor, p []ops.Proj) {
 		}
 	}
 	b.coded(x, p)
-	for _, q := range p {
+	for _, q := range b.oneRow(x, p) {
 		if w := q.L.W; w.Format.Dense() {
 			b.biased("linear layer", q.Y, q.Y.Dim(1), rows(x), turned(w.Dense()), in, 1, q.Res.P, q.L.Bias.P)
 		}

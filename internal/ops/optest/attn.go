@@ -54,8 +54,8 @@ func attentions(k *kit) {
 	one(2, 1, 128, 321, 0, 321, full)
 	one(3, 3, 64, 640, 512, 640, full)
 	one(2, 2, 128, 400, 37, 363, split(100))
-	one(8, 2, 64, 700, 699, 700, full) // one query, as generating has it
-	one(3, 1, 88, 300, 299, 300, full)
+	one(4, 2, 128, 130, 129, 130, split(50))
+	k.single()
 	one(4, 2, 20, 262, 260, 261, split(64))
 	one(2, 2, 128, 1100, 0, 1100, s2attn.Windowed(512)) // blocks that see all of each other
 	one(2, 1, 64, 1024, 384, 1024, s2attn.Windowed(256))
@@ -63,8 +63,42 @@ func attentions(k *kit) {
 	one(3, 1, 64, 500, 250, 500, s2attn.Windowed(400))
 	one(2, 2, 128, 300, 100, 300, s2attn.Windowed(5000)) // longer than all there is
 	one(2, 1, 16, 200, 40, 200, s2attn.Windowed(2))
-	one(8, 2, 64, 700, 699, 700, s2attn.Windowed(300))
-	one(3, 1, 88, 300, 299, 300, s2attn.Windowed(7))
+}
+
+// single is attention of one query, as generating has it: of caches that are no multiple of what is divided among
+// blocks, or less; of one to many heads that share keys; of sizes that are no multiple of a product's.
+func (k *kit) single() {
+	for _, c := range []struct {
+		h, hkv, d, n, t int
+		window          int // 0: full
+		cap             float32
+	}{
+		{h: 8, hkv: 2, d: 64, n: 700, t: 699},
+		{h: 3, hkv: 1, d: 88, n: 300, t: 299},
+		{h: 4, hkv: 4, d: 128, n: 2, t: 1},
+		{h: 2, hkv: 2, d: 128, n: 6, t: 4},
+		{h: 8, hkv: 1, d: 128, n: 63, t: 62},
+		{h: 16, hkv: 1, d: 64, n: 130, t: 128},
+		{h: 12, hkv: 4, d: 96, n: 257, t: 256},
+		{h: 4, hkv: 1, d: 256, n: 200, t: 190},
+		{h: 7, hkv: 1, d: 80, n: 401, t: 399},
+		{h: 2, hkv: 2, d: 128, n: 600, t: 587},
+		{h: 2, hkv: 1, d: 136, n: 90, t: 89},
+		{h: 3, hkv: 1, d: 20, n: 100, t: 99},
+		{h: 8, hkv: 2, d: 64, n: 700, t: 699, window: 300},
+		{h: 3, hkv: 1, d: 88, n: 300, t: 299, window: 7},
+		{h: 2, hkv: 2, d: 128, n: 500, t: 497, window: 333},
+		{h: 8, hkv: 8, d: 16, n: 200, t: 100, window: 5000},
+		{h: 4, hkv: 2, d: 256, n: 300, t: 299, window: 70, cap: 50},
+		{h: 4, hkv: 2, d: 128, n: 500, t: 400, cap: 1.5},
+	} {
+		spec := s2attn.Spec{Mode: s2attn.Full}
+		if c.window > 0 {
+			spec = s2attn.Windowed(c.window)
+		}
+		k.tile(ops.Attn{H: c.h, Hkv: c.hkv, D: c.d, Scale: float32(1 / math.Sqrt(float64(c.d))), Cap: c.cap,
+			Docs: []int32{0, int32(c.n)}, Spec: spec}, c.t, c.t+1)
+	}
 }
 
 // capped is attention whose scores are capped, low enough to be felt.

@@ -263,7 +263,8 @@ func (l *loader) scales() []Load {
 	}
 }
 
-// linears are a layer's four products, those of attention with trained factors, and one without anything besides.
+// linears are a layer's four products, those of attention with trained factors, and one without anything besides; and
+// products of one row, as generating has them, which are as fast as memory gives the weights.
 func (l *loader) linears() []Load {
 	product := func(name string, in, out, layers, rank int) []Load {
 		x, dx := l.act(l.T, in), l.act(l.T, in)
@@ -291,7 +292,13 @@ func (l *loader) linears() []Load {
 		product("gateup", l.C, l.F, 2, 0), product("down", l.F, l.C, 1, 0)} {
 		all = append(all, x...)
 	}
-	return all
+	x, y, w := l.act(1, l.C), l.act(1, l.C), l.weight(l.F, l.C)
+	square := ops.WeightOf(w.Dense().Rows(0, l.C))
+	p := []ops.Proj{{L: &ops.Linear{W: square}, Y: y}}
+	wide := []ops.Proj{{L: &ops.Linear{W: w}, Y: l.act(1, l.F)}}
+	return append(all,
+		Load{Name: "row/square", Bytes: bytesOf(square.Dense()), Call: func() { l.b.LinearForward(x, ops.Tensor{}, p) }},
+		Load{Name: "row/wide", Bytes: bytesOf(w.Dense()), Call: func() { l.b.LinearForward(x, ops.Tensor{}, wide) }})
 }
 
 // attentions counts 4·D operations forward for a query and a key that it sees, and 10·D backward.
@@ -322,6 +329,11 @@ func (l *loader) attentions() []Load {
 		}
 		all = append(all, Load{Name: c.name + "/forward", Flops: 4 * pairs, Call: forward},
 			Load{Name: c.name + "/backward", Flops: 10 * pairs, Call: func() { l.b.AttnBackward(a) }})
+		if c.name == "full" { // the last query alone, as generating has it
+			one := *a
+			one.Q, one.O, one.LSE, one.Q0 = l.act(1, l.H, l.D), l.act(1, l.H, l.D), l.f32(l.H, 1), l.T-1
+			all = append(all, Load{Name: "one", Bytes: bytesOf(a.K, a.V), Call: func() { l.b.AttnForward(&one) }})
+		}
 	}
 	return all
 }
