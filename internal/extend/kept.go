@@ -13,10 +13,13 @@ const (
 	sameRecall = 0.05
 )
 
-// Kept says what became of the length that the base reads by itself, the first one where longer ones follow, and
-// whether anything was lost there. It is "" where that length was not judged before and after.
+// Within reports whether the base reads the new context by itself: no longer length is judged.
+func (r Report) Within() bool { return len(r.Lengths) == 1 && r.Lengths[0].Ctx == r.Ctx }
+
+// Kept says what became of the length that the base reads by itself, the first one, and whether anything was lost
+// there. It is "" where that length was not judged before and after.
 func (r Report) Kept() (words string, lost bool) {
-	if len(r.Lengths) < 2 {
+	if len(r.Lengths) < 2 && !r.Within() {
 		return "", false
 	}
 	l := r.Lengths[0]
@@ -47,8 +50,12 @@ func (r Report) Kept() (words string, lost bool) {
 	if lost {
 		verdict = "something was lost"
 	}
-	return fmt.Sprintf("At %d tokens, all that the base reads by itself, %s: %s.",
-		l.Ctx, verdict, strings.Join(parts, "; ")), lost
+	all := "all that"
+	if r.Within() {
+		all = "which"
+	}
+	return fmt.Sprintf("At %d tokens, %s the base reads by itself, %s: %s.",
+		l.Ctx, all, verdict, strings.Join(parts, "; ")), lost
 }
 
 func showPPL(f Figures) string {

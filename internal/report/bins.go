@@ -1,7 +1,7 @@
 package report
 
-// most is how many points of a curve are drawn: a chart has no more columns of pixels.
-const most = 300
+// most is how many points of a curve are drawn: where there are more, noise hides which way it goes.
+const most = 150
 
 // binned draws a long curve by the mean of each of most bins, and the least and greatest value of each as a band.
 // Bins are by X, which rises, so that gaps stay where they are.

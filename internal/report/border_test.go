@@ -73,7 +73,7 @@ func TestBorder(t *testing.T) {
 	wants(t, text, "s2, groups of 32 tokens, shift split, in steps 1 to 6; full in steps 7 to 10", drawn,
 		"From step 7 on attention is full, before it is S²; the loss of step 7 is 2.3000, that of the step before 2.4000.",
 		"Validation loss under S² attention fell from 2.8500 (step 2) to 2.4500 (step 6).",
-		"Validation loss under full attention fell from 2.2500 (step 8) to 2.0500 (step 10).", "96 tokens", "5.00 MiB was planned")
+		"Validation loss under full attention fell from 2.2500 (step 8) to 2.0500 (step 10).", "96 tokens", "5.00 MiB planned")
 	lacks(text, "On the same rows")
 	// Asked for under one attention, validation is under that in every step.
 	wants(t, page(borderedRun(t, 10, 4, 10, "full")), "Validation loss fell from 2.8500 (step 2) to 2.0500 (step 10).")
@@ -85,4 +85,8 @@ func TestBorder(t *testing.T) {
 	text = page(borderedRun(t, 10, 0, 10, ""))
 	wants(t, text, "s2, groups of 32 tokens, shift split")
 	lacks(text, "full attention", "in steps 1 to")
+	// Of one step the figures are all there is: no curve has a single point.
+	text = page(borderedRun(t, 10, 0, 1, ""))
+	wants(t, text, "Training loss, last step", "1 of 10", "At most 1.00 MiB of host memory was used, 3.00 MiB planned.")
+	lacks(text, "<svg", "first step")
 }

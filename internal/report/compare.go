@@ -51,6 +51,7 @@ func Compare(paths []string, log io.Writer) (*Page, error) {
 	for _, r := range runs {
 		p.Bigs = append(p.Bigs, r.big())
 	}
+	p.Judged = trainedOnOne(runs)
 	s := sideBySide(runs)
 	s.Tables = []Table{differing(runs), became(runs)}
 	p.Sections = append(p.Sections, s)
@@ -60,6 +61,17 @@ func Compare(paths []string, log io.Writer) (*Page, error) {
 		}
 	}
 	return p, nil
+}
+
+// trainedOnOne says on what all runs train, from which seed; nothing where they differ.
+func trainedOnOne(runs []*run) (out []string) {
+	first := runs[0].record
+	for _, r := range runs {
+		if r.record == nil || r.record.Seed != first.Seed || listed(r.record.Data) != listed(first.Data) {
+			return nil
+		}
+	}
+	return []string{fmt.Sprintf("All trained on %s. Seed %d.", listed(first.Data), first.Seed)}
 }
 
 // namesOf are short names of paths: what is left of each without the folders that begin, or end, all of them.
@@ -152,8 +164,7 @@ func sideBySide(runs []*run) Section {
 		s.chart("Training loss by tokens", axes{X: "tokens", Y: "mean loss a token"}, each((*run).byTokens)...)
 	}
 	for _, name := range validationNames {
-		s.chart(strings.ToUpper(name[:1])+name[1:], axes{X: "step", Y: "mean loss a token", Marks: true},
-			each(func(r *run) series { return r.validation(name) })...)
+		s.atSteps(strings.ToUpper(name[:1])+name[1:], each(func(r *run) series { return r.validation(name) }))
 	}
 	norm := of(func(m *rundir.Metrics) float64 { return m.GradNorm })
 	s.chart("Gradient norm, before clipping", axes{X: "step", Y: "L2 norm", Zero: true, LogY: spread(norm...)}, norm...)
@@ -176,6 +187,24 @@ func sideBySide(runs []*run) Section {
 	s.chart("Learning rate", axes{X: "step", Y: "rate", Zero: true, Low: true},
 		of(func(m *rundir.Metrics) float64 { return m.LR })...)
 	return s
+}
+
+// atSteps adds a chart of losses at a few steps; where that is one step for all, bars.
+func (s *Section) atSteps(title string, curves []series) {
+	var at []float64
+	for _, c := range curves {
+		at = append(at, c.X...)
+	}
+	slices.Sort(at)
+	if at = slices.Compact(at); len(at) != 1 {
+		s.chart(title, axes{X: "step", Y: "mean loss a token", Marks: true}, curves...)
+		return
+	}
+	if b, ok := bars(fmt.Sprintf("%s at step %s", title, number(at[0])), func(v float64) string {
+		return fmt.Sprintf("%.4f", v)
+	}, curves...); ok {
+		s.Bars = append(s.Bars, b)
+	}
 }
 
 // validationNames are the curves of validations, the one that a model is judged by first.
@@ -240,7 +269,7 @@ func beside(runs []*run) Verdict {
 			parts = append(parts, fmt.Sprintf("%s %.4f at step %s", r.name, s.Y[last], number(s.X[last])))
 		}
 		v.Head = fmt.Sprintf("%s has the lowest %s: %.4f", best.name, name, least)
-		v.Text = "At the last one of each: " + strings.Join(parts, ", ") + "."
+		v.Text = "At the last validation of each: " + strings.Join(parts, ", ") + "."
 		return v
 	}
 	v.Text = "No validation loss is there that all of them have; training losses of different rows compare only roughly."

@@ -55,7 +55,7 @@ func TestCompare(t *testing.T) {
 	}
 	two := page("slow", "fast")
 	wants(t, two, "<h1>slow and fast</h1>", "fast has the lowest validation loss: 2.3500",
-		"slow 2.6000 at step 3, fast 2.3500 at step 3", `<th scope="row">lr</th><td>1e-05</td><td>0.001</td>`, "MiB, peak so far",
+		"At the last validation of each: slow 2.6000 at step 3, fast 2.3500 at step 3", `<th scope="row">lr</th><td>1e-05</td><td>0.001</td>`, "MiB, peak so far",
 		`class="l s1"`, `class="l s2"`, "slow: Validation loss fell from 2.8000 (step 1) to 2.6000 (step 3).")
 	for _, not := range []string{`<th scope="row">rank</th>`, "by tokens", `class="l s3"`} {
 		if strings.Contains(two, not) {

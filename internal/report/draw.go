@@ -154,13 +154,41 @@ func (d *drawing) ends() {
 	for _, l := range at {
 		fmt.Fprintf(d, `<text class="e%d" x="%v" y="%v">%s</text>`, l.style, d.right+6, math.Round(l.y+4), l.text)
 	}
-	if !d.a.Wide {
-		return
+	if s := d.curves[0]; d.a.Wide && len(s.X) > 1 && !s.Dashed {
+		d.first(s)
 	}
-	s := d.curves[0]
-	if x, y := d.px(s.X[0]), d.py(s.Y[0]); len(s.X) > 1 && !s.Dashed {
-		fmt.Fprintf(d, `<text class="e%d" x="%v" y="%v">%s</text>`, s.Style, x+4, math.Round(max(d.top+line, y-5)),
-			brief(s.Y[0]))
+}
+
+// first writes a curve's first value above or below all that is drawn where the label goes, whichever is nearer; nothing
+// where neither is near.
+func (d *drawing) first(s series) {
+	text := brief(s.Y[0])
+	x, y := d.px(s.X[0]), d.py(s.Y[0])
+	end := x + 8 + letter*float64(utf8.RuneCountInString(text))
+	high, low := y, y
+	for _, c := range d.curves {
+		for i := range c.X {
+			if i > 0 && d.px(c.X[i-1]) > end || d.px(c.X[i]) < x || c.X[0] == c.X[len(c.X)-1] {
+				continue
+			}
+			at := d.py(c.Y[i])
+			if over := d.px(c.X[i]) - end; over > 0 && i > 0 { // the line to it leaves the label's place before
+				was := d.px(c.X[i-1])
+				at += (d.py(c.Y[i-1]) - at) * over / (d.px(c.X[i]) - was)
+			} else if over > 0 {
+				continue
+			}
+			high, low = min(high, at), max(low, at)
+		}
+	}
+	near := 3 * line
+	for _, at := range []float64{high - 5, low + line} {
+		if far := math.Abs(at - y); far < math.Abs(near) && at > d.top && at < d.bottom-3 {
+			near = at - y
+		}
+	}
+	if near < 3*line {
+		fmt.Fprintf(d, `<text class="e%d" x="%v" y="%v">%s</text>`, s.Style, x+4, math.Round(y+near), text)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
+	"html"
 	"html/template"
 	"io"
 	"io/fs"
@@ -143,6 +144,10 @@ func (p *Page) addTraining(dir string, log io.Writer) error {
 	if p.Verdict == nil {
 		v := t.state()
 		p.Verdict, p.Bigs, p.Judged = &v, t.bigs(), t.trainedOn()
+		if model, ctx := t.option("model"), int64(t.number("ctx")); model != "" && ctx > 0 {
+			p.Title += ": " + p.About
+			p.About = fmt.Sprintf("%s, trained at %s tokens", model, thousands(ctx))
+		}
 	} else if v := t.state(); v.Text != "" {
 		p.Words = append(p.Words, v.Text)
 	}
@@ -159,7 +164,11 @@ func (p *Page) addExtend(dir string, log io.Writer) error {
 	if err := checkExtend(path, &r); err != nil {
 		return err
 	}
-	p.About = fmt.Sprintf("%s, extended to %s tokens", r.Model, thousands(int64(r.Ctx)))
+	made := "extended to"
+	if r.Within() {
+		made = "trained at"
+	}
+	p.About = fmt.Sprintf("%s, %s %s tokens", r.Model, made, thousands(int64(r.Ctx)))
 	js := columns(&r)
 	v := verdict(&r)
 	p.Verdict, p.Bigs, p.Judged = &v, bigs(&r, js), judgedOn(&r, lastWritten(path))
@@ -182,6 +191,9 @@ func (p *Page) addResults(dir string, _ io.Writer) error {
 	}
 	if err := checkResults(path, r.Results); err != nil {
 		return err
+	}
+	if p.Verdict == nil {
+		p.Title, p.About = p.Title+": "+p.About, ""
 	}
 	p.addModels(r, lastWritten(path))
 	return nil
@@ -238,7 +250,12 @@ func (p *Page) addModels(r eval.Report, on time.Time) {
 //go:embed page.html
 var pageText string
 
-var page = template.Must(template.New("page").Parse(pageText))
+var page = template.Must(template.New("page").Funcs(template.FuncMap{"soft": soft}).Parse(pageText))
+
+// soft is a text whose paths break after slashes where they must, before any word does.
+func soft(s string) template.HTML {
+	return template.HTML(strings.ReplaceAll(html.EscapeString(s), "/", "/<wbr>")) //nolint:gosec // escaped
+}
 
 // head begins every page, so that one can be told from what else may lie in its place.
 const head = "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta name=\"generator\" content=\"longlora report\">\n"

@@ -122,13 +122,17 @@ func (t *training) section() Section {
 	always := func(of func(*rundir.Metrics) float64) func(*rundir.Metrics) (float64, bool) {
 		return func(m *rundir.Metrics) (float64, bool) { return of(m), true }
 	}
+	s.Tables, s.Config = []Table{t.facts(), t.planned()}, t.config
+	if len(t.steps) < 2 {
+		return s // of one step the figures are all there is
+	}
 	x := t.stepAxis()
 	loss := []series{binned(t.loss())}
 	for _, v := range t.validations() {
 		loss = append(loss, binned(v))
 	}
 	norm := []series{binned(t.curve("gradient norm", always(func(m *rundir.Metrics) float64 { return m.GradNorm })))}
-	if clip := t.number("max-grad-norm"); clip > 0 && len(t.steps) > 0 {
+	if clip := t.number("max-grad-norm"); clip > 0 {
 		norm = append(norm, t.level("clipped above", clip))
 	}
 	rate := t.curve("learning rate", always(func(m *rundir.Metrics) float64 { return m.LR }))
@@ -147,8 +151,6 @@ func (t *training) section() Section {
 	t.memory(&s)
 	x.Y, x.Zero, x.Low = "rate", true, true
 	s.chart("Learning rate", x, t.bordered([]series{binned(rate)})...)
-	s.Tables = append(s.Tables, t.facts(), t.planned())
-	s.Config = t.config
 	return s
 }
 
@@ -317,12 +319,16 @@ func (t *training) planned() Table {
 		return tab
 	}
 	p := t.record.Plan.Room()
+	weights := "frozen weights"
+	if p.Device == 0 { // of a run on the CPU
+		weights += ", mapped from their files and not in the sum"
+	}
 	for _, row := range []struct {
 		what string
 		n    int64
 	}{{"trained values, gradients, moments", p.Params}, {"activations", p.Act}, {"keys and values between tiles", p.Halo},
 		{"activations in host memory", p.MovedBytes}, {"workspace", p.Workspace}, {"driver and libraries", p.Context},
-		{"frozen weights", p.Weights + p.Slots}, {"frozen weights in host memory", p.Streamed},
+		{weights, p.Weights + p.Slots}, {"frozen weights in host memory", p.Streamed},
 		{"trained values and moments in host memory", p.State}, {"token ids", p.IDs}, {"the process itself", p.Base},
 		{"host, in all", p.Host}, {"device, in all", p.Device}} {
 		if row.n > 0 {
@@ -382,8 +388,12 @@ func (t *training) sayMemory() (out []string) {
 		used, planned int64
 	}{{"device", device, room.Device}, {"host", host, room.Host}} {
 		if x.used > 0 && x.planned > 0 {
-			out = append(out, fmt.Sprintf("At most %s of %s memory was used; %s was planned.", ui.Bytes(x.used), x.what,
-				ui.Bytes(x.planned)))
+			more := ""
+			if over := x.used - x.planned; over > 0 {
+				more = ui.Bytes(over) + " more than the "
+			}
+			out = append(out, fmt.Sprintf("At most %s of %s memory was used, %s%s planned.", ui.Bytes(x.used), x.what,
+				more, ui.Bytes(x.planned)))
 		}
 	}
 	return out

@@ -55,6 +55,14 @@ func compared(is, was float64) string {
 // verdict judges an extension.
 func verdict(r *extend.Report) Verdict {
 	v := Verdict{Kind: "plain", Head: "Not judged"}
+	if r.Within() {
+		v.Head = fmt.Sprintf("Nothing to extend: the base reads %s tokens by itself", thousands(int64(r.Ctx)))
+		if _, lost := r.Kept(); lost {
+			v.Kind = "part"
+		}
+		v.Text = against(r)
+		return v
+	}
 	reaches := r.Reaches()
 	var at []string
 	whole, some := len(reaches) > 0, false
@@ -269,8 +277,11 @@ func (t *training) bigs() (out []Big) {
 	}
 	k := max(1, n/10)
 	four := func(v float64) string { return fmt.Sprintf("%.4f", v) }
-	out = append(out, Big{Label: "Training loss, mean of the last " + counted(k), Value: four(t.meanLoss(n-k, n)),
-		Also: []Also{{Name: "first " + counted(k), Value: four(t.meanLoss(0, k))}}})
+	loss := Big{Label: "Training loss, last " + counted(k), Value: four(t.meanLoss(n-k, n))}
+	if n > 1 {
+		loss.Also = []Also{{Name: "first " + counted(k), Value: four(t.meanLoss(0, k))}}
+	}
+	out = append(out, loss)
 	for _, s := range t.validations() {
 		last := len(s.Y) - 1
 		out = append(out, Big{Label: strings.ToUpper(s.Name[:1]) + s.Name[1:], Value: four(s.Y[last]),
@@ -287,6 +298,9 @@ func (t *training) bigs() (out []Big) {
 		Value: ui.Duration(seconds)}, {Name: "tokens", Value: thousands(tokens)}}}
 	if r := t.record; r != nil && r.Steps > t.steps[n-1].Step {
 		time.Value += " of " + thousands(int64(r.Steps))
+		if r.Failed != "" && !t.running {
+			return append(out, time)
+		}
 		time.Also[1] = Also{Name: "left", Value: ui.Duration(middle(each) * float64(r.Steps-t.steps[n-1].Step))}
 	}
 	return append(out, time)

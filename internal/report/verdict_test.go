@@ -2,6 +2,9 @@ package report
 
 import (
 	"encoding/json"
+	"math"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -37,6 +40,56 @@ func TestVerdict(t *testing.T) {
 		v := verdict(&r)
 		if v.Kind != c.kind || v.Head != c.head || !strings.Contains(v.Text, c.text) || v.Sign() == "" {
 			t.Errorf("%+v, want %s, %q, %q", v, c.kind, c.head, c.text)
+		}
+	}
+}
+
+// Where the base reads the context by itself the verdict says so, and whether anything was lost.
+func TestVerdictWithin(t *testing.T) {
+	for trained, kind := range map[float64]string{6.5: "plain", 7: "part"} {
+		r := extend.Report{Ctx: 256, Train: &rundir.Result{Steps: 3},
+			Lengths: []extend.Length{{Ctx: 256, Base: figures(6.6, 1), Interpolated: figures(6.6, 1), Trained: figures(trained, 1)}}}
+		if v := verdict(&r); v.Kind != kind || v.Head != "Nothing to extend: the base reads 256 tokens by itself" || !strings.Contains(v.Text, "the base there (6.60)") {
+			t.Errorf("%g: %+v", trained, v)
+		}
+	}
+}
+
+// Losses that all runs have at one step are bars; at several steps, curves.
+func TestAtSteps(t *testing.T) {
+	var s Section
+	one := []series{{Name: "a", X: []float64{60}, Y: []float64{2}}, {Name: "b", X: []float64{60}, Y: []float64{1}}}
+	if s.atSteps("Validation", one); len(s.Bars) != 1 || s.Bars[0].Title != "Validation at step 60" || s.Bars[0].Bars[1] != (Bar{"b", "1.0000", 2, 50}) {
+		t.Errorf("%+v", s)
+	}
+	one[1].X[0], s = 40, Section{}
+	if s.atSteps("Validation", one); len(s.Bars) != 0 || len(s.Figures) != 1 {
+		t.Errorf("%+v", s)
+	}
+}
+
+// A curve's first value stands clear of the curve: below it where it rises, above where it falls; where there is no
+// room near it, nowhere.
+func TestFirst(t *testing.T) {
+	label := regexp.MustCompile(`<text class="e1" x="[0-9.]+" y="([0-9.]+)">2.5</text>`)
+	for _, c := range []struct {
+		ys   []float64
+		side float64 // of the point; 0: no label
+	}{{[]float64{2.5, 2.6, 2.7, 1, 4}, 1}, {[]float64{2.5, 2.4, 2.3, 1, 4}, -1}, {[]float64{2.5, 2, 1, 1, 1}, -1}, {[]float64{2.5, 4, 1, 1, 4}, 0}} {
+		s := series{Name: "a", X: []float64{1, 2, 3, 50, 100}, Y: c.ys}
+		f, _ := chart("x", axes{Wide: true}, s)
+		d, side := newDrawing(f, axes{Wide: true}, []series{s}), 0.0
+		if found := label.FindStringSubmatch(string(f.Body)); found != nil {
+			y, _ := strconv.ParseFloat(found[1], 64)
+			side = math.Copysign(1, y-d.py(2.5))
+			for _, v := range c.ys[:3] {
+				if at := d.py(v); at > y-line+4 && at < y-1 {
+					t.Errorf("%v: the label at %g lies on %g, at %g", c.ys, y, v, at)
+				}
+			}
+		}
+		if side != c.side {
+			t.Errorf("%v: side %g, want %g", c.ys, side, c.side)
 		}
 	}
 }
