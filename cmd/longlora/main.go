@@ -37,7 +37,7 @@ func main() {
 // run executes one command line and returns the exit code.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) (code int) {
 	out := proc.NewOutput(stdout)
-	stderr = ui.NewVisible(stderr)
+	stderr = ui.NewVisible(ui.NewBreaking(stderr))
 	defer func() {
 		if p := par.Recovered(recover()); p != nil {
 			fmt.Fprintf(stderr, "longlora: internal error: %v\nPlease report it with the command line and what "+

@@ -15,6 +15,7 @@ type progress struct {
 	total int64
 	begun time.Time
 	first int64 // bytes read before, by an earlier run
+	unit  int64 // bytes that the bar counts as one
 	bar   *ui.Progress
 }
 
@@ -31,17 +32,21 @@ func newProgress(s *source, title string) *progress {
 	return p
 }
 
-const mb = 1e6
+const mb, kb = 1_000_000, 1000
 
 func (p *progress) show(tokens uint64) {
 	if p.s.opt.Log == nil || p.bar == nil && time.Since(p.begun) < patience {
 		return
 	}
 	if p.bar == nil {
-		p.bar = ui.NewProgress(p.s.opt.Log, p.title+" MB", int(p.total/mb), int(p.first/mb))
+		name := " MB"
+		if p.unit = mb; p.total < 10*mb {
+			name, p.unit = " kB", kb
+		}
+		p.bar = ui.NewProgress(p.s.opt.Log, p.title+name, int(p.total/p.unit), int(p.first/p.unit))
 	}
 	// what is read is not encoded yet: not all is done before done says so
-	p.bar.At(min(int(min(p.s.read.Load(), p.total)/mb), max(0, int(p.total/mb)-1)), p.detail(tokens))
+	p.bar.At(min(int(min(p.s.read.Load(), p.total)/p.unit), max(0, int(p.total/p.unit)-1)), p.detail(tokens))
 }
 
 // detail is the rate so far.
@@ -52,7 +57,7 @@ func (p *progress) detail(tokens uint64) string {
 
 func (p *progress) done(tokens uint64) {
 	if p.bar != nil {
-		p.bar.At(int(p.total/mb), p.detail(tokens))
+		p.bar.At(int(p.total/p.unit), p.detail(tokens))
 		p.bar.Done()
 	}
 }

@@ -1,7 +1,6 @@
 package doctor
 
 import (
-	"fmt"
 	"strings"
 )
 
@@ -77,7 +76,7 @@ func (p Place) text() string {
 	}
 	files := strings.Join(p.Files, ", ")
 	if !strings.Contains(files, "/") { // names: only opening them shows whether they are there
-		files = fmt.Sprintf("is asked for %s", files)
+		files = "looked up by name, " + files
 	}
 	return files
 }

@@ -260,7 +260,8 @@ func (e *evaluation) items(ctx context.Context) (items []*item, err error) {
 		for _, n := range e.cfg.Ctx {
 			x, err := e.prepare(ctx, task, n)
 			if e.cfg.SkipShort && errs.Code(err) == int(errs.Data) {
-				fmt.Fprintf(e.log, "note: %s at %d tokens is left out: %v\n", task, n, err)
+				fmt.Fprintf(e.log, "note: %s at %d tokens is left out: %v\n", task, n,
+					strings.TrimPrefix(err.Error(), "the "+task+" task: "))
 				continue
 			}
 			if err == nil {

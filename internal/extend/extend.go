@@ -334,6 +334,14 @@ func (r Report) On() string {
 		on = "the held-out end of " + text("data")
 	}
 	return fmt.Sprintf("perplexity on %s: %s windows a length, %s protocol, stride %d; "+
-		"recall: %s depths × %s passkeys; seed %s", on, text("eval-limit"), r.Protocol, r.Stride, text("depths"),
-		text("trials"), text("seed"))
+		"recall: %s depths × %s; seed %s", on, text("eval-limit"), r.Protocol, r.Stride, text("depths"),
+		passkeys(text("trials")), text("seed"))
+}
+
+// passkeys is a number of them.
+func passkeys(n string) string {
+	if n == "1" {
+		return "1 passkey"
+	}
+	return n + " passkeys"
 }

@@ -8,7 +8,8 @@ import (
 
 // once stands before a log and lets a note, a warning, and whatever was said before the work began pass the first time
 // alone: the same data and the same base are opened at every stage, and the plan of the training is said before the
-// evaluation of the base. Each is one call of Write.
+// evaluation of the base; of a plan that is the same again the process's own memory alone may differ. Each is one call
+// of Write.
 type once struct {
 	w     io.Writer
 	mu    sync.Mutex
@@ -27,7 +28,7 @@ func (o *once) begin() {
 func (o *once) Write(p []byte) (int, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	line := string(p)
+	line := planned(string(p))
 	if o.said[line] {
 		return len(p), nil
 	}
@@ -35,6 +36,17 @@ func (o *once) Write(p []byte) (int, error) {
 		o.said[line] = true
 	}
 	return o.w.Write(p)
+}
+
+// planned is a line by which what it says is known again: of one about memory what was planned, not its figures, and
+// however a terminal broke it.
+func planned(line string) string {
+	if rest, ok := strings.CutPrefix(line, "memory "); ok {
+		if _, how, ok := strings.Cut(rest, "("); ok {
+			return "memory " + strings.Join(strings.Fields(how), " ")
+		}
+	}
+	return line
 }
 
 // Unwrap is the log.

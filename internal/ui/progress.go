@@ -65,17 +65,18 @@ func (p *Progress) left(now time.Time) string {
 	return Duration(math.Round(each * float64(p.total-p.done)))
 }
 
+// took is how long all of it took.
+func (p *Progress) took(now time.Time) string { return "took " + Duration(now.Sub(p.begun).Seconds()) }
+
 // draw draws the bar, unless it was drawn just now. That it cannot be drawn is no reason to stop.
 func (p *Progress) draw() {
 	now := time.Now()
-	since, left := Duration(math.Round(now.Sub(p.begun).Seconds())), ""
+	since, left := Duration(math.Round(now.Sub(p.begun).Seconds()))+" so far", ""
 	if p.done > p.first {
 		left = p.left(now)
 	}
 	if p.done == p.total {
-		since, left = "took "+since, ""
-	} else {
-		since += " so far"
+		since, left = p.took(now), ""
 	}
 	width := Columns(p.term)
 	if width < 10 {
@@ -144,9 +145,8 @@ func (p *Progress) Done() {
 	}
 	if p.done == p.total {
 		_ = p.bar.Clear()
-		took := "took " + Duration(math.Round(time.Since(p.begun).Seconds()))
 		count := fmt.Sprintf("%s  %d/%d", p.title, p.done, p.total)
-		fmt.Fprint(p.w, described(Columns(p.term)-1, count, p.detail, took, ""))
+		fmt.Fprint(p.w, described(Columns(p.term)-1, count, p.detail, p.took(time.Now()), ""))
 	}
 	fmt.Fprintln(p.w)
 }
