@@ -51,11 +51,14 @@ func (p *Progress) At(done int, detail string) {
 	now, end := time.Now(), p.done == p.total
 	if now.Sub(p.last) >= p.quiet(now) || end && !p.whole {
 		p.last, p.whole = now, end
-		left := ""
-		if p.done > p.first {
-			left = "  " + p.left(now) + " left"
+		time := ""
+		switch {
+		case end:
+			time = "  " + p.took(now)
+		case p.done > p.first:
+			time = "  " + p.left(now) + " left"
 		}
-		fmt.Fprintf(p.w, "%s %d/%d  %s%s\n", p.title, p.done, p.total, p.detail, left)
+		fmt.Fprintf(p.w, "%s %d/%d  %s%s\n", p.title, p.done, p.total, p.detail, time)
 	}
 }
 
