@@ -43,7 +43,6 @@ func command(use, short, long, example string, f func(c *cobra.Command, v *cli.V
 			return nil
 		}}
 	cli.Define(c.Name(), c.Flags())
-	completeFlags(c)
 	return c
 }
 

@@ -15,14 +15,17 @@ import (
 	"longlora/internal/hub"
 )
 
-// completeFlags lets the shell complete the values of a command's options.
-func completeFlags(c *cobra.Command) {
-	c.Flags().VisitAll(func(f *pflag.Flag) {
-		_ = c.RegisterFlagCompletionFunc(f.Name, func(_ *cobra.Command, _ []string, typed string) ([]string,
-			cobra.ShellCompDirective) {
-			return completions(cli.Find(c.Name(), f.Name), typed)
+// completeFlags lets the shell complete the values of all commands' options. cobra holds what it is told here for good,
+// and the commands by it, so it is told only where a shell asks.
+func completeFlags(root *cobra.Command) {
+	for _, c := range root.Commands() {
+		c.Flags().VisitAll(func(f *pflag.Flag) {
+			_ = c.RegisterFlagCompletionFunc(f.Name, func(_ *cobra.Command, _ []string, typed string) ([]string,
+				cobra.ShellCompDirective) {
+				return completions(cli.Find(c.Name(), f.Name), typed)
+			})
 		})
-	})
+	}
 }
 
 // refuseShells has cobra's completion command refuse shells that it knows nothing of: by itself it shows its help for

@@ -56,6 +56,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (code int
 	}
 	root.SetErr(stderr)
 	refuseShells(root)
+	if len(args) > 0 && strings.HasPrefix(args[0], cobra.ShellCompRequestCmd) {
+		completeFlags(root)
+	}
 	err := root.ExecuteContext(ctx)
 	var kind *errs.Error
 	switch {
