@@ -159,8 +159,8 @@ func (d *drawing) ends() {
 	}
 }
 
-// first writes a curve's first value above or below all that is drawn where the label goes, whichever is nearer; nothing
-// where neither is near.
+// first writes a curve's first value above or below all that is drawn where the label goes, whichever is nearer;
+// nothing where neither is near.
 func (d *drawing) first(s series) {
 	text := brief(s.Y[0])
 	x, y := d.px(s.X[0]), d.py(s.Y[0])

@@ -8,8 +8,8 @@ import (
 	"unicode/utf8"
 )
 
-// Breaking passes text on. On a terminal it breaks lines of notes, warnings and errors between words, where the terminal
-// would break them anywhere; a command in them gets a line of its own and stays whole, so that it can be copied.
+// Breaking passes text on. On a terminal it breaks lines of notes, warnings and errors between words, where the
+// terminal would break them anywhere; a command in them gets a line of its own, whole, so that it can be copied.
 type Breaking struct{ w io.Writer }
 
 // NewBreaking stands before w.
