@@ -65,6 +65,14 @@ typedef struct {
 } ll_copy_args;
 int ll_copy(ll_device *d, ll_stream s, const ll_copy_args *a);
 
+// dst += src over rows of cols elements, pitches in elements.
+typedef struct {
+    float *dst;
+    const float *src;
+    int64_t dpitch, spitch, rows, cols;
+} ll_add_rows_args;
+int ll_add_rows(ll_device *d, ll_stream s, const ll_add_rows_args *a);
+
 // dst[i] = src[i] over n elements of types ddt and sdt, rounding to nearest even.
 typedef struct {
     void *dst;

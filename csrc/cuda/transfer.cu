@@ -1,4 +1,4 @@
-// Conversion between the three float types and copies of rows: ops.Transfer. Conversion goes by float32, which holds
+// Conversion between the three float types, copies and sums of rows: ops.Transfer. Conversion goes by float32, which holds
 // every half and bfloat16, so each element is rounded once.
 #include "device.cuh"
 
@@ -27,6 +27,25 @@ template <class D> static int convert_to(void *dst, const void *src, int sdt, in
     return cudaErrorInvalidValue;
 }
 
+// Element i of all rows laid end to end; a group lies in one row where VEC, whose columns are then whole groups.
+struct AddRows {
+    ll_add_rows_args a;
+    template <bool VEC> __device__ void run(int64_t i, int64_t n) const {
+        if (VEC) {
+            const int64_t r = i / a.cols, c = i % a.cols;
+            float *to = a.dst + r * a.dpitch + c, x[GROUP], y[GROUP];
+            load8<true>(x, a.src + r * a.spitch + c, GROUP);
+            load8<true>(y, to, GROUP);
+#pragma unroll
+            for (int k = 0; k < GROUP; k++) y[k] += x[k];
+            store8<true>(to, y, GROUP);
+            return;
+        }
+        for (int64_t k = i; k < i + min(n, (int64_t)GROUP); k++)
+            a.dst[k / a.cols * a.dpitch + k % a.cols] += a.src[k / a.cols * a.spitch + k % a.cols];
+    }
+};
+
 } // namespace ll
 
 extern "C" int ll_convert(ll_device *, ll_stream s, const ll_convert_args *a) {
@@ -48,4 +67,9 @@ extern "C" int ll_copy(ll_device *, ll_stream s, const ll_copy_args *a) {
     if (a->dpitch == a->width && a->spitch == a->width)
         return cudaMemcpyAsync(a->dst, a->src, a->width * a->rows, cudaMemcpyDefault, stream);
     return cudaMemcpy2DAsync(a->dst, a->dpitch, a->src, a->spitch, a->width, a->rows, cudaMemcpyDefault, stream);
+}
+
+extern "C" int ll_add_rows(ll_device *, ll_stream s, const ll_add_rows_args *a) {
+    const bool vec = (a->cols | a->dpitch | a->spitch) % ll::GROUP == 0 && ll::aligned(0, a->dst, a->src);
+    return ll::flat(ll::AddRows{*a}, a->rows * a->cols, vec, s);
 }

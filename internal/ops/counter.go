@@ -112,6 +112,12 @@ func (c *Counter) CopyRows(dst, _ Tensor, b Block) {
 	c.Cost.Calls++
 }
 
+// AddRows implements Transfer.
+func (c *Counter) AddRows(dst, _ Tensor, b Block) {
+	c.Cost.Bytes += 3 * b.bytes(dst)
+	c.Cost.Calls++
+}
+
 func (b Block) bytes(t Tensor) float64 {
 	return float64(b.Rows) * float64(b.Cols) * float64(t.DType.Size())
 }

@@ -13,6 +13,8 @@ type Transfer interface {
 	// CopyRows copies a strided block of equal element types: rows r in [0, Rows), of Cols elements each,
 	// from element SrcOff + r·SrcStride of src to element DstOff + r·DstStride of dst.
 	CopyRows(dst, src Tensor, c Block)
+	// AddRows adds a block of src to that of dst, both float32 and as CopyRows would copy it.
+	AddRows(dst, src Tensor, c Block)
 	Carrier
 }
 
@@ -51,7 +53,7 @@ const (
 	Ways
 )
 
-// Block is a strided block of elements for CopyRows.
+// Block is a strided block of elements for CopyRows and AddRows.
 type Block struct {
 	DstOff, DstStride, SrcOff, SrcStride, Rows, Cols int
 }

@@ -98,6 +98,19 @@ func (b *Backend) CopyRows(dst, src ops.Tensor, c ops.Block) {
 	})
 }
 
+// AddRows implements ops.Transfer.
+func (b *Backend) AddRows(dst, src ops.Tensor, c ops.Block) {
+	to, from := dst.F32(), src.F32()
+	b.pool.blocks(c.Rows, max(1, copyBlock/max(c.Cols, 1)), func(lo, hi, _ int) {
+		for r := lo; r < hi; r++ {
+			x := from[c.SrcOff+r*c.SrcStride:]
+			for i, y := 0, to[c.DstOff+r*c.DstStride:]; i < c.Cols; i++ {
+				y[i] += x[i]
+			}
+		}
+	})
+}
+
 // Send implements ops.Carrier: there is one memory, and the copy is done at once.
 func (b *Backend) Send(dst, src ops.Tensor, c ops.Block) ops.Ticket {
 	b.CopyRows(dst, src, c)

@@ -33,6 +33,8 @@ package cuda
 #cgo nocallback ll_gelu_fwd
 #cgo noescape ll_gelu_bwd
 #cgo nocallback ll_gelu_bwd
+#cgo noescape ll_add_rows
+#cgo nocallback ll_add_rows
 #cgo noescape ll_scale
 #cgo nocallback ll_scale
 #cgo noescape ll_attn_fwd_work

@@ -58,6 +58,18 @@ func (b *Backend) CopyRows(dst, src ops.Tensor, c ops.Block) {
 	b.copy("copy of rows", b.s(), dst, src, c)
 }
 
+// AddRows implements ops.Transfer.
+func (b *Backend) AddRows(dst, src ops.Tensor, c ops.Block) {
+	if dst.DType != tensor.F32 || src.DType != tensor.F32 {
+		panic("cuda: adding rows of " + src.DType.String() + " to " + dst.DType.String())
+	}
+	b.enter()
+	defer b.leave()
+	a := C.ll_add_rows_args{dst: (*C.float)(unsafe.Add(dst.P, c.DstOff*4)), src: (*C.float)(unsafe.Add(src.P, c.SrcOff*4)),
+		dpitch: C.int64_t(c.DstStride), spitch: C.int64_t(c.SrcStride), rows: C.int64_t(c.Rows), cols: C.int64_t(c.Cols)}
+	b.check("sum of rows", C.ll_add_rows(b.ll, b.s(), &a), dst, src)
+}
+
 // copy enqueues a copy of a block on a stream.
 func (b *Backend) copy(what string, s C.ll_stream, dst, src ops.Tensor, c ops.Block) {
 	size := dst.DType.Size()

@@ -27,6 +27,9 @@ func transfers(k *kit) {
 	for _, d := range []tensor.DType{k.act, tensor.F32} {
 		for _, c := range [][4]int{{5, 7, 3, 2}, {33, 64, 16, 48}, {1, 9, 9, 0}, {200, 1024, 512, 512}, {64, 130, 65, 65}} {
 			copyRows(k, d, c[0], c[1], c[2], c[3])
+			if d == tensor.F32 {
+				addRows(k, c[0], c[1], c[2], c[3])
+			}
 			carried(k, d, c[0], c[1])
 			brought(k, d, c[0], c[1])
 		}
@@ -73,6 +76,24 @@ func copyRows(k *kit, d tensor.DType, rows, wide, cols, from int) {
 		k.b.CopyRows(dst.Tensor, src.Tensor, ops.Block{DstOff: wide - cols, DstStride: wide, SrcOff: from, SrcStride: wide,
 			Rows: rows, Cols: cols})
 	}, formula, dst)
+}
+
+// addRows adds columns [from, from+cols) of a (rows,wide) tensor to the last ones of another, as gradients come back.
+func addRows(k *kit, rows, wide, cols, from int) {
+	k.start("add %d rows, columns %d to %d of %d", rows, from, from+cols, wide)
+	src, dst := k.normal("src", tensor.F32, rows, wide), k.sum("dst", tensor.F32, rows, wide)
+	k.judge(1, func() {
+		k.b.AddRows(dst.Tensor, src.Tensor, ops.Block{DstOff: wide - cols, DstStride: wide, SrcOff: from, SrcStride: wide,
+			Rows: rows, Cols: cols})
+	}, func(round) [][]float64 {
+		want := append([]float64{}, dst.v...)
+		for r := range rows {
+			for i := range cols {
+				want[(r+1)*wide-cols+i] += src.v[r*wide+from+i]
+			}
+		}
+		return [][]float64{want}
+	}, dst)
 }
 
 // brought brings what lies in host memory into two places, beside operations that work on a third.
