@@ -6,6 +6,7 @@ package cuda
 import "C"
 
 import (
+	"slices"
 	"unsafe"
 
 	"longlora/internal/ops"
@@ -59,9 +60,13 @@ func (b *Backend) over(op string, x ops.Tensor, wide bool, scale float32, work u
 		scale: C.float(scale), work: work}}
 }
 
-// take adds a factor, which goes with the others of the next pass.
+// take adds a factor, which goes with the others of the next pass. Those that add to one gradient, as matrices with one
+// A do, take passes of their own: within one, nothing says which adds first.
 func (n *narrow) take(f C.ll_narrow_factor) {
-	if n.args.n == C.LL_NARROW || n.r+f.r > narrowRanks {
+	shared := slices.ContainsFunc(n.args.factor[:n.args.n], func(x C.ll_narrow_factor) bool {
+		return f.g != nil && x.g == f.g
+	})
+	if n.args.n == C.LL_NARROW || n.r+f.r > narrowRanks || shared {
 		n.pass()
 	}
 	n.args.factor[n.args.n] = f

@@ -17,6 +17,7 @@ type layer struct {
 	res   bool // y starts as its own residual
 	nf4   bool // W is stored as NF4
 	fp8   bool // or as FP8
+	fused bool // A is that of the layer before, as of matrices that lie in one tensor
 }
 
 // linears: products with every type of weight, a bias, a residual, LoRA with and without dropout, several layers of one
@@ -40,6 +41,9 @@ func linears(k *kit) {
 		{130, 72, tensor.BF16, 0, []layer{{out: 80, rank: 32}, {out: 24, rank: 24}, {out: 8, rank: 8}}},
 		{160, 256, tensor.F16, 0, []layer{{out: 344}, {out: 344}}},
 		{256, 512, tensor.BF16, 0, []layer{{out: 384, rank: 16, res: true, train: true}}},
+		{128, 64, tensor.BF16, 0, []layer{{out: 64, rank: 16}, {out: 64, rank: 16, fused: true},
+			{out: 64, rank: 16, fused: true}}},
+		{200, 72, tensor.BF16, 0, []layer{{out: 40, rank: 8}, {out: 80, rank: 8, fused: true}, {out: 24, rank: 8}}},
 		{64, 160, tensor.BF16, 0.5, []layer{{out: 72, rank: 64}, {out: 40, rank: 64}}},
 		{1, 130, tensor.F32, 0, []layer{{out: 77, bias: true}}},
 		{4, 64, tensor.BF16, 0, []layer{{out: 129, rank: 8, bias: true, res: true}}},
@@ -205,10 +209,15 @@ func linear(k *kit, n, in int, d tensor.DType, drop float32, layers []layer) {
 		q.dy = k.normal(fmt.Sprintf("dy%d", i), k.act, n, y.out)
 		outs = append(outs, q.y)
 		if y.rank > 0 {
-			q.da, q.db = k.sum(fmt.Sprintf("dA%d", i), tensor.F32, y.rank, in), k.sum(fmt.Sprintf("dB%d", i), tensor.F32, y.out,
-				y.rank)
+			q.db = k.sum(fmt.Sprintf("dB%d", i), tensor.F32, y.out, y.rank)
 			q.dxa = k.scratch(fmt.Sprintf("dxa%d", i), k.act, n, y.rank)
-			outs = append(outs, q.xa, q.da, q.db)
+			outs = append(outs, q.xa, q.db)
+			if y.fused {
+				q.a, q.da = qs[i-1].a, qs[i-1].da
+			} else {
+				q.da = k.sum(fmt.Sprintf("dA%d", i), tensor.F32, y.rank, in)
+				outs = append(outs, q.da)
+			}
 		}
 		if y.train {
 			q.dw = k.sum(fmt.Sprintf("dW%d", i), tensor.F32, y.out, in)
@@ -236,12 +245,20 @@ func linear(k *kit, n, in int, d tensor.DType, drop float32, layers []layer) {
 	}, func(r round) [][]float64 {
 		wx := make([]float64, n*in)
 		want := [][]float64{wx}
+		var sum []float64 // dA of layers with one A
 		for _, q := range qs {
 			y, xa := q.forward(x.v, drops, n, in, r)
 			want = append(want, y)
 			da, db, dw, dbias := q.backward(wx, x.v, xa, drops, n, in, r)
 			if q.rank > 0 {
-				want = append(want, xa, da, db)
+				want = append(want, xa, db)
+			}
+			if q.fused {
+				axpy(sum, 1, da)
+				axpy(sum, -1, q.da.v) // what it began with
+			} else if q.rank > 0 {
+				sum = da
+				want = append(want, sum)
 			}
 			if q.train {
 				want = append(want, dw)
@@ -322,6 +339,9 @@ func scored(k *kit, n, in int, d tensor.DType, drop float32, layers []layer) {
 	var outs []*arg
 	for i, y := range layers {
 		q := newLin(k, i, n, in, d, drop, y)
+		if y.fused {
+			q.a = qs[i-1].a
+		}
 		qs, outs = append(qs, q), append(outs, q.y)
 	}
 	k.judge(k.near(3e-6), func() {
