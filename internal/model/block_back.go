@@ -9,6 +9,9 @@ import (
 // by side the one's last linear layer is gone through before the other adds to dx.
 func (r *Runner) backward(l int, p *pass, s *saved, dx ops.Tensor) {
 	n := p.n()
+	if r.keptKV(l) && !r.M.Has(QNorm) {
+		r.again(l, p, s)
+	}
 	if r.M.Parallel {
 		r.backwardO(l, p, s, dx)
 	}
@@ -19,6 +22,20 @@ func (r *Runner) backward(l int, p *pass, s *saved, dx ops.Tensor) {
 		r.backwardO(l, p, s, dx)
 	}
 	r.backwardAttn(l, p, s, dx)
+}
+
+// keptKV reports whether the way back finds a layer's keys and values kept, as their linear layers gave them or turned.
+func (r *Runner) keptKV(l int) bool { return r.KeepOf(l, r.M.L) <= KeepAttn }
+
+// again gives the next rank a tile's keys and values once more, which it has not kept: well before its attention wants
+// them where they are there from the start. Those that are made again go as they are made.
+func (r *Runner) again(l int, p *pass, s *saved) {
+	if !p.g.divided() {
+		return
+	}
+	p.store.settle()
+	k, v := r.ownKV(l, p, s)
+	p.store.keep(l, p.at, k, v)
 }
 
 // unjoin is the gradient of what a branch's last linear layer gave, dx being the residual stream's; room receives it
@@ -91,27 +108,24 @@ func (r *Runner) backwardAttn(l int, p *pass, s *saved, dx ops.Tensor) {
 	y := &m.Layers[l]
 	dq := p.dq.Rows(0, n)
 	k, v := r.ownKV(l, p, s)
-	if p.g.divided() { // keys and values go again
-		p.store.settle()
-	}
-	if m.Has(QNorm) && r.KeepOf(l, m.L) <= KeepAttn { // else they were made just now
+	if m.Has(QNorm) && r.keptKV(l) { // else they were made just now
+		if p.g.divided() {
+			p.store.settle()
+		}
 		r.place(l, p, s, k)
-	}
-	if p.g.divided() {
-		p.store.keep(l, p.at, k, v)
+		r.again(l, p, s)
 	}
 	wk, wv, k0 := p.store.window(l, p.at, k, v)
 	wdk, wdv := p.store.grads(l, p.at)
 	a := p.attn(l, k0, s)
 	a.K, a.V, a.DO, a.DQ, a.DK, a.DV = wk, wv, p.do.Rows(0, n), dq, wdk, wdv
-	a.Delta, a.Work, a.Fresh = p.delta.Rows(0, m.H*n).Reshape(m.H, n), p.work, p.at.i+1 == p.g.tiles()
+	a.Delta, a.Work, a.Fresh = p.delta.Rows(0, m.H*n).Reshape(m.H, n), p.work, p.store.fresh(p.at)
 	a.All = p.g.tiles() == 1
 	if !m.unturned(l) {
 		a.Turn = p.csT()
 	}
 	b.AttnBackward(a)
-	p.store.ahead(l-1, p.at)
-	p.store.owe(l, p.at, wdk, wdv)
+	p.store.leave(l, p.at, wdk, wdv)
 	own := wdk.Dim(0) - n
 	dk, dv := wdk.Rows(own, own+n), wdv.Rows(own, own+n)
 	switch {

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 	"unsafe"
 
 	"longlora/internal/dist"
@@ -32,6 +33,68 @@ type late struct {
 	t     *testing.T
 	given map[ops.Passage]held
 	taken map[ops.Passage]held
+}
+
+// meeting is a link whose ranks stand still until what they give is taken, and until they have what they take. That nobody
+// waits for ever shows that all agree on one order of all messages; then GPUs may stand still anywhere, as where a
+// kernel's code is loaded and the driver waits for all that is under way.
+type meeting struct {
+	t          *testing.T
+	rank, size int
+	*border
+	n int64
+}
+
+// border is what all ends of a chain share.
+type border struct {
+	down, up []chan []float32 // [the rank before it]
+	broken   chan struct{}
+	once     sync.Once
+}
+
+// stuck fails the test, and lets everybody go.
+func (y *meeting) stuck(what string, s ops.Side) {
+	y.once.Do(func() {
+		y.t.Errorf("rank %d of %d %s side %d for ever", y.rank, y.size, what, s)
+		close(y.broken)
+	})
+}
+
+func (y *meeting) Place() (rank, size int) { return y.rank, y.size }
+func (y *meeting) Wait(ops.Passage)        {}
+
+// patience is far more than a message takes.
+const patience = 20 * time.Second
+
+func (y *meeting) Give(to ops.Side, x ops.Tensor) ops.Passage {
+	c := y.down[y.rank]
+	if to == ops.Before {
+		c = y.up[y.rank-1]
+	}
+	select {
+	case c <- slices.Clone(x.F32()):
+	case <-y.broken:
+	case <-time.After(patience):
+		y.stuck("gives to", to)
+	}
+	y.n++
+	return ops.Passage{N: y.n, Side: to}
+}
+
+func (y *meeting) Take(from ops.Side, x ops.Tensor) ops.Passage {
+	c := y.up[y.rank]
+	if from == ops.Before {
+		c = y.down[y.rank-1]
+	}
+	select {
+	case got := <-c:
+		copy(x.F32(), got)
+	case <-y.broken:
+	case <-time.After(patience):
+		y.stuck("takes from", from)
+	}
+	y.n++
+	return ops.Passage{N: y.n, Side: from, Taken: true}
 }
 
 // held is memory, and what it has to have, or will have.
@@ -88,6 +151,10 @@ func together(t *testing.T, size int, d model.Desc, tr model.Train, spec s2attn.
 		c  *dist.Chain
 	}
 	var parts []part
+	all := &border{broken: make(chan struct{})}
+	for range size {
+		all.down, all.up = append(all.down, make(chan []float32)), append(all.up, make(chan []float32))
+	}
 	for rank, g := range dist.InProcess(size) {
 		r, ps := setUp(t, d, tr, spec, tl)
 		if err := g.Divide(size); err != nil {
@@ -98,7 +165,11 @@ func together(t *testing.T, size int, d model.Desc, tr model.Train, spec s2attn.
 			be = card{b: cpu.New(1)}
 		}
 		c := g.NewChain(be)
-		r.Worst, r.Division = worst, model.Division{Rank: rank, Size: size, Link: &late{Link: c, t: t}}
+		var link ops.Link = c
+		if size == 4 {
+			link = &meeting{t: t, rank: rank, size: size, border: all}
+		}
+		r.Worst, r.Division = worst, model.Division{Rank: rank, Size: size, Link: &late{Link: link, t: t}}
 		parts = append(parts, part{r, ps, c})
 	}
 	var mu sync.Mutex

@@ -190,8 +190,9 @@ func (s *store) aheadOwed(layer int, y at) {
 	}
 }
 
-// grads gives float32 sums over the same rows as window, holding what later tiles have added already. The last tile's
-// own rows hold anything: its attention is told so (see pass.attn).
+// grads gives float32 sums over the same rows as window, holding what later tiles have added already, but where ranks
+// divide the sequence: see leave. The own rows of the last tile, and of a rank's, hold anything: attention is told so
+// (see pass.attn).
 func (s *store) grads(layer int, y at) (dk, dv ops.Tensor) {
 	t0, t1, x := y.t0, y.t1, s.g.reach[layer]
 	if x.dense() {
@@ -201,23 +202,59 @@ func (s *store) grads(layer int, y at) (dk, dv ops.Tensor) {
 	dk, dv = s.win.dk.Rows(0, t1-k0), s.win.dv.Rows(0, t1-k0)
 	s.wait(s.gone)
 	stale := dk.Dim(0)
-	if y.i+1 == s.g.tiles() {
+	if s.fresh(y) {
 		stale = t0 - k0
 	}
 	s.b.Zero(dk.Rows(0, stale))
 	s.b.Zero(dv.Rows(0, stale))
 	if y.i+1 < s.g.tiles() {
 		s.aheadOwed(layer, y)
-		s.wait(s.stageIn)
-		for r, run := range x.runs {
-			debt := x.owed(y.i, r)
-			c := s.unpack(run, debt.lo-k0, 0, debt.n())
-			s.b.CopyRows(dk, s.stage[r].dk, c)
-			s.b.CopyRows(dv, s.stage[r].dv, c)
+		if !s.g.divided() {
+			s.put(s.b.CopyRows, layer, y, dk, dv)
+			s.aheadOwed(layer-1, y)
 		}
-		s.aheadOwed(layer-1, y)
 	}
 	return dk, dv
+}
+
+// fresh reports whether nothing stands in a tile's own gradients before its attention adds to them.
+func (s *store) fresh(y at) bool { return s.g.divided() || y.i+1 == s.g.tiles() }
+
+// put waits for what later tiles owe tile y, and copies or adds it to dk and dv, which begin with its halo.
+func (s *store) put(how func(dst, src ops.Tensor, c ops.Block), layer int, y at, dk, dv ops.Tensor) {
+	x := s.g.reach[layer]
+	s.wait(s.stageIn)
+	for r, run := range x.runs {
+		if debt := x.owed(y.i, r); debt.n() > 0 {
+			c := s.unpack(run, debt.lo-(y.t0-x.halo(y.i)), 0, debt.n())
+			how(dk, s.stage[r].dk, c)
+			how(dv, s.stage[r].dv, c)
+		}
+	}
+}
+
+// leave hands on what attention left in dk and dv, which begin with tile y's halo, and begins to fetch the next layer's
+// halo. A rank adds what the one after it owes only now: their attention runs at the same time that way, not the one's
+// after the other's. It gives what it owes itself before, unless it has to pass on what comes.
+func (s *store) leave(layer int, y at, dk, dv ops.Tensor) {
+	if !s.g.divided() {
+		s.ahead(layer-1, y)
+		s.owe(layer, y, dk, dv)
+		return
+	}
+	x, last := s.g.reach[layer], y.i+1 == s.g.tiles()
+	passes := false
+	for r := range x.runs {
+		passes = passes || !last && x.owed(y.i, r).lo < y.t0
+	}
+	if passes {
+		s.put(s.b.AddRows, layer, y, dk, dv)
+	}
+	s.owe(layer, y, dk, dv)
+	s.ahead(layer-1, y)
+	if !passes && !last {
+		s.put(s.b.AddRows, layer, y, dk, dv)
+	}
 }
 
 // owe hands on the gradients of tile i's halo, for the tiles before it.
