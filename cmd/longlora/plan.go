@@ -1,8 +1,6 @@
 package main
 
 import (
-	"os"
-
 	"github.com/spf13/cobra"
 
 	"longlora/internal/cli"
@@ -38,7 +36,6 @@ longlora plan --shape llama2-7b --chip rtx4090 --max-ctx --host-mem 64GiB`,
 			for _, chip := range o.Chips {
 				err := onChip(c, v, chip, func(m machine.Machine) error {
 					for _, at := range o.At {
-						at.Untried = os.Getenv(untried) == "1"
 						p, err := plan.Run(at, m)
 						if err != nil {
 							return err

@@ -28,19 +28,6 @@ const onCPU = "cpu"
 // sharesCards is NCCL's variable that lets several ranks use one GPU.
 const sharesCards = "NCCL_MULTI_RANK_GPU_ENABLE"
 
-// untried is a variable that lets GPUs do what has been judged on the CPU alone.
-const untried = "LONGLORA_UNTRIED"
-
-// tried refuses to divide rows among GPUs, which has not been seen to be right there.
-func tried(chain int) error {
-	if chain > 1 && os.Getenv(untried) != "1" {
-		return errs.Usagef("--sequence-ranks %d: dividing a row is judged on the CPU, and has not been run on GPUs yet; "+
-			"--device cpu does it, or %s=1 does it here all the same: then compare the first step's loss and gradient norm "+
-			"with those of one process", chain, untried)
-	}
-	return nil
-}
-
 // rank is this process in its group, or alone.
 type rank struct {
 	ctx   context.Context
@@ -156,10 +143,7 @@ func count(v *cli.Values, n int, all bool, log io.Writer) (int, error) {
 			"later) to have "+
 			"several processes share one", n, len(found), sharesCards)
 	}
-	if err := v.Divides(n); err != nil || len(found) == 0 {
-		return n, err
-	}
-	return n, tried(v.Chain())
+	return n, v.Divides(n)
 }
 
 // launch starts the group's processes and watches them.
@@ -203,11 +187,6 @@ func (r rank) work(job *dist.Job, f func(r rank, be ops.Backend) error) error {
 	device, err := r.choose(job.Place)
 	if err != nil {
 		return err
-	}
-	if device != onCPU {
-		if err := tried(r.chain); err != nil {
-			return err
-		}
 	}
 	var lib *cuda.NCCL
 	version, how := "", "they tell each other results over TCP"
@@ -348,9 +327,6 @@ func (r *rank) choose(p dist.Place) (string, error) {
 		if !cuda.CanRead(r.at.Index, i) {
 			r.apart = "the GPUs can not read each other's memory"
 		}
-	}
-	if os.Getenv(untried) != "1" {
-		r.apart = "that is judged on the CPU, and has not been run on GPUs yet: " + untried + "=1 does it all the same"
 	}
 	return found[r.at.Index].UUID, nil
 }

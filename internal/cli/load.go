@@ -130,7 +130,6 @@ func (v *Values) sayFile() {
 var variables = map[string][]string{
 	"LONGLORA_CPU":      {"plain", "avx2", "avx512"},
 	"LONGLORA_DEBUG":    {"0", "1"},
-	"LONGLORA_UNTRIED":  {"0", "1"},
 	"LONGLORA_CUBLASLT": nil,
 	"LONGLORA_NCCL":     nil,
 }

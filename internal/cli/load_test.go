@@ -282,7 +282,6 @@ func TestRefused(t *testing.T) {
 		}
 	})
 	for pair, want := range map[string]string{
-		"LONGLORA_UNTRIED=yes":        `LONGLORA_UNTRIED is "yes": not one of 0, 1`,
 		"LONGLORA_DEBUG=true":         `LONGLORA_DEBUG is "true": not one of 0, 1`,
 		"LONGLORA_CPU=avx3":           `LONGLORA_CPU is "avx3": not one of plain, avx2, avx512`,
 		"LONGLORA_JOIN_SECONDS=a day": `LONGLORA_JOIN_SECONDS is "a day": not a whole number from 1 on`,

@@ -167,7 +167,4 @@ func (p *Planned) printDivisions(w io.Writer) {
 		}
 		ui.Fact(w, name, "%s", text)
 	}
-	if !p.onHost {
-		ui.Fact(w, "", "rows and weights divided among GPUs are judged on the CPU, and have not been run there yet")
-	}
 }

@@ -100,7 +100,6 @@ type Options struct {
 	MaxCtx    bool           // look for the longest context that fits
 	CtxGiven  bool           // else the longest context is planned for
 	Overview  bool           // one of several: nothing is compared with it
-	Untried   bool           // what has been judged on the CPU alone may be chosen for GPUs
 }
 
 // PlannedLast is what plan prints besides of a run's last steps, where they alone attend fully. Bytes elsewhere are
@@ -149,9 +148,6 @@ func Run(c Options, m machine.Machine) (*Planned, error) {
 		return nil, err
 	}
 	peers := c.Peers
-	if c.ShardWeights == "auto" && !m.OnHost && !c.Untried {
-		c.Peers = 1
-	}
 	if c.Peers > 1 && !m.IsHere() && m.Rates.Link == 0 {
 		c.Peers, c.Apart = 1, "cards of this kind can not read each other's memory"
 	}

@@ -17,7 +17,7 @@ import (
 func sharing(t *testing.T, chip string, cards int, change func(c *Options)) (*Planned, error) {
 	t.Helper()
 	host := int64(200 << 30)
-	c := Options{Shape: "llama2-70b", Memory: Memory{Host: &host, Machine: cards}, Overview: true, Untried: true}
+	c := Options{Shape: "llama2-70b", Memory: Memory{Host: &host, Machine: cards}, Overview: true}
 	c.Training = Training{Ctx: 32768, Batch: 1, Accum: cards, Processes: cards, Peers: cards, MoveLayers: -1, KeepActivations: "auto",
 		Weights: load.AsStored, Products: "auto", ShardWeights: "auto"}
 	c.Attn, c.Group, c.Shift = "s2", "0.25", "split"
@@ -102,7 +102,7 @@ func TestDivisions(t *testing.T) {
 	}
 	host := int64(1 << 40)
 	p, err = sharing(t, "h200", 2, func(o *Options) {
-		o.Overview, o.Untried, o.Memory.Host, o.Memory.Machine = false, false, &host, 1
+		o.Overview, o.Memory.Host, o.Memory.Machine = false, &host, 1
 	})
 	if err != nil {
 		t.Fatal(err)
