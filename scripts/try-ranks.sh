@@ -3,7 +3,7 @@
 # for each trial and ends with 1 where one went wrong.
 #
 #     scripts/try-ranks.sh [PROGRAM] [train's options…]    by default bin/longlora --device cpu
-#     LONGLORA_UNTRIED=1 scripts/try-ranks.sh bin/longlora-cuda --device cuda --shard-weights on
+#     scripts/try-ranks.sh bin/longlora-cuda --device cuda --shard-weights on
 set -uo pipefail
 cd "$(dirname "$0")/.."
 program=${1:-bin/longlora}
@@ -96,8 +96,11 @@ say "the same command goes on, to the same bits" $?
 trial fewer 10
 kill -TERM "$pid"
 wait "$pid"
-case " $* " in *" --shard-weights on "*) set -- "${@/#on/off}" --replan ;; esac # one has nobody to share with
-run 1 fewer "$@" > "$work/fewer.log" 2>&1 && grep -q "done by 2 processes, the next ones will be by one" "$work/fewer.log"
+lone=() # one process has nobody to share with
+while [ $# -gt 0 ]; do
+    case $1 in --shard-weights | --sequence-ranks) lone+=(--replan); shift 2 ;; *) lone+=("$1"); shift ;; esac
+done
+run 1 fewer "${lone[@]}" > "$work/fewer.log" 2>&1 && grep -q "done by 2 processes.*the next ones will be by one" "$work/fewer.log"
 say "one process goes on from two, and says so" $?
 loss() { sed -n 's/.*"loss":\([0-9.e-]*\).*/\1/p' "$work/$1/metrics.jsonl" | tail -1; }
 a=$(loss whole) b=$(loss fewer)
