@@ -1,5 +1,5 @@
-// Conversion between the three float types, copies and sums of rows: ops.Transfer. Conversion goes by float32, which holds
-// every half and bfloat16, so each element is rounded once.
+// Conversion between the three float types, copies and sums of rows: ops.Transfer. Conversion goes by float32, which
+// holds every half and bfloat16, so each element is rounded once.
 #include "device.cuh"
 
 namespace ll {
