@@ -83,7 +83,7 @@ func TestSumIsCounted(t *testing.T) {
 // All ways in which cards can divide a step are planned, the quickest first, each with what asks for it: chains that
 // share the rows evenly, and weights divided where that is quicker.
 func TestDivisions(t *testing.T) {
-	p, err := sharing(t, "h200", 4, func(o *Options) { o.Shape, o.Ctx, o.Accum, o.Overview = "llama2-7b", 65536, 2, false })
+	p, err := sharing(t, "h200", 4, func(o *Options) { o.Shape, o.Ctx, o.Accum, o.Overview = "llama2-7b", 16384, 2, false })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -102,7 +102,7 @@ func TestDivisions(t *testing.T) {
 	}
 	host := int64(1 << 40)
 	p, err = sharing(t, "h200", 2, func(o *Options) {
-		o.Overview, o.Memory.Host, o.Memory.Machine = false, &host, 1
+		o.Ctx, o.Overview, o.Memory.Host, o.Memory.Machine = 8192, false, &host, 1
 	})
 	if err != nil {
 		t.Fatal(err)
