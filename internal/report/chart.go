@@ -43,6 +43,7 @@ type axes struct {
 	LogX, LogY bool
 	Marks      bool // a mark at each point: there are few of them
 	Zero       bool // Y begins at 0
+	Share      bool // Y is a share in percent: it ends at 100 where nothing is above
 	Wide, Low  bool // the chart is twice as wide, or half as high
 }
 

@@ -29,6 +29,9 @@ const (
 func newDrawing(f Figure, a axes, curves []series) *drawing {
 	d := &drawing{a: a, curves: curves, w: float64(f.W), h: float64(f.H)}
 	var xs, ys []float64
+	if a.Share {
+		ys = append(ys, 100)
+	}
 	for _, s := range curves {
 		xs, ys = append(xs, s.X...), append(append(append(ys, s.Y...), s.Lo...), s.Hi...)
 	}

@@ -208,7 +208,7 @@ func byModel(title string, js []*judged, of func(*judged) []atLength, show func(
 func (s *Section) byLength(title, label string, js []*judged, of func(*judged) []atLength, scale float64,
 	show func(float64) string) {
 	at := lengths(js, of)
-	a := axes{X: "tokens", Y: label, Marks: true, Zero: scale != 1}
+	a := axes{X: "tokens", Y: label, Marks: true, Zero: scale != 1, Share: scale == 100}
 	var curves []series
 	for _, j := range js {
 		c := series{Name: j.name, Style: j.style}

@@ -337,7 +337,7 @@ func standing(js []*judged) Verdict {
 		for _, task := range tasks(js) {
 			of = func(j *judged) []atLength { return j.recall[task] }
 			if best, n = bestOf(js, of, func(a, b float64) bool { return a > b }); best != nil {
-				what, show = "most found in the "+task+" task", percent
+				what, show = "largest share found in the "+task+" task", percent
 				break
 			}
 		}
@@ -346,12 +346,24 @@ func standing(js []*judged) Verdict {
 		v.Head = "Nothing that all models have"
 		return v
 	}
-	v.Head = fmt.Sprintf("%s has the %s at %s tokens", best.name, what, thousands(int64(n)))
-	var parts []string
+	top, _ := find(of(best), n)
+	var parts, first []string
 	for _, j := range js {
 		x, _ := find(of(j), n)
 		parts = append(parts, fmt.Sprintf("%s %s", j.name, show(x)))
+		if show(x) == show(top) {
+			first = append(first, j.name)
+		}
 	}
+	has := " has"
+	switch {
+	case len(first) == len(js):
+		first, has = []string{"All"}, " have"
+		what = "same " + what[strings.Index(what, " ")+1:]
+	case len(first) > 1:
+		has = " have"
+	}
+	v.Head = fmt.Sprintf("%s%s the %s at %s tokens", strings.Join(first, " and "), has, what, thousands(int64(n)))
 	v.Text = strings.Join(parts, ", ") + "."
 	return v
 }

@@ -142,13 +142,21 @@ func TestState(t *testing.T) {
 func TestStanding(t *testing.T) {
 	js := models([]eval.Result{{Task: "passkey", Model: "a", Ctx: 256, Accuracy: new(float64)}, {Task: "passkey", Model: "b", Ctx: 256, Accuracy: ptr(1)},
 		{Task: "passkey", Model: "b", Ctx: 512, Accuracy: ptr(.5)}})
-	if v := standing(js); v.Head != "b has the most found in the passkey task at 256 tokens" || v.Text != "a 0 %, b 100 %." {
+	if v := standing(js); v.Head != "b has the largest share found in the passkey task at 256 tokens" || v.Text != "a 0 %, b 100 %." {
 		t.Errorf("%+v", v)
 	}
 	js[0].addPPL(256, 9, nil)
 	js[1].addPPL(256, 10, nil)
 	if v := standing(js); v.Head != "a has the lowest perplexity at 256 tokens" || v.Text != "a 9.00, b 10.00." {
 		t.Errorf("%+v", v)
+	}
+	js[1].ppl[0].v = 9.001 // which is shown as the same
+	if v := standing(js); v.Head != "All have the same perplexity at 256 tokens" {
+		t.Errorf("%+v", v)
+	}
+	js = append(js, &judged{name: "c"})
+	if js[2].addPPL(256, 99, nil); standing(js).Head != "a and b have the lowest perplexity at 256 tokens" {
+		t.Errorf("%+v", standing(js))
 	}
 	if v := standing(js[:1]); v.Head != "Has a perplexity of 9.00 at 256 tokens" || v.Text != "a, which finds 0 % in the passkey task at 256 tokens." {
 		t.Errorf("%+v", v)
