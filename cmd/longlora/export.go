@@ -44,6 +44,9 @@ func runExport(c *cobra.Command, o cli.Export, json bool) error {
 	if err := base.ChooseWeights(load.AsStored, o.Adapter, true); err != nil {
 		return err
 	}
+	if base.Adapter == nil && o.Scale != 1 {
+		return errs.Usagef("--scale %v: there is nothing to scale without --adapter; leave it out", o.Scale)
+	}
 	if base.Adapter != nil && base.Adapter.Config.DoRA && o.Scale != 1 {
 		return errs.Usagef("--scale %v: the adapter has use_dora, which brings rows to the lengths that were trained; only "+
 			"1 is computed", o.Scale)
