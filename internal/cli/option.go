@@ -199,9 +199,9 @@ func (o *Option) define(f *pflag.FlagSet) {
 		f.StringSlice(o.Name, list, o.Usage)
 		return
 	case Whole:
-		f.Int(o.Name, 0, o.Usage)
+		f.Var(new(whole), o.Name, o.Usage)
 	case Seed:
-		f.Uint64(o.Name, 0, o.Usage)
+		f.Var(new(seed), o.Name, o.Usage)
 	case Real:
 		f.Float64(o.Name, 0, o.Usage)
 	case Truth:

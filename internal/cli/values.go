@@ -45,7 +45,7 @@ func parseBytes(s string) (n int64, ok bool) {
 
 // parseTokens reads a count of tokens: 32768, 32k, or 0.5M where that is whole.
 func parseTokens(s string) (int, error) {
-	if n, err := strconv.ParseInt(s, 0, 64); err == nil {
+	if n, err := strconv.ParseInt(decimal(s), 0, 64); err == nil {
 		return int(n), nil
 	}
 	num, unit := scaled(strings.TrimSpace(s))
@@ -57,6 +57,49 @@ func parseTokens(s string) (int, error) {
 }
 
 var errTokens = errors.New("not a count of tokens such as 32768 or 32k")
+
+// decimal is a number without the zeros before it, which would be read as the sign of another base: 010 is ten,
+// whatever C and YAML 1.1 say, and 0x10 no number.
+func decimal(s string) string {
+	sign := ""
+	if s != "" && (s[0] == '-' || s[0] == '+') {
+		sign, s = s[:1], s[1:]
+	}
+	if d := strings.TrimLeft(s, "0"); d != "" || s == "" {
+		return sign + d
+	}
+	return sign + "0"
+}
+
+// whole is an option that is a whole number.
+type whole int
+
+func (w *whole) String() string { return strconv.Itoa(int(*w)) }
+
+func (w *whole) Type() string { return "int" }
+
+func (w *whole) Set(s string) error {
+	n, err := strconv.ParseInt(decimal(s), 0, 64)
+	if err == nil {
+		*w = whole(n)
+	}
+	return err
+}
+
+// seed is one of 64 bits, likewise.
+type seed uint64
+
+func (d *seed) String() string { return strconv.FormatUint(uint64(*d), 10) }
+
+func (d *seed) Type() string { return "uint64" }
+
+func (d *seed) Set(s string) error {
+	n, err := strconv.ParseUint(decimal(s), 0, 64)
+	if err == nil {
+		*d = seed(n)
+	}
+	return err
+}
 
 // tokens is an option that counts tokens.
 type tokens int
