@@ -2,7 +2,7 @@
 """Runs a table of training recipes on a real model and writes what each brings.
 
   run.py run GRID --longlora BIN --model DIR --train F.bin --eval F.bin --results results.jsonl [--work DIR] [--until S] [--only NAME…]
-         [--ruler TRIALS [--haystack FILE]] [--merged]
+         [--ruler TRIALS [--haystack FILE]] [--merged] [--shared]
   run.py scale GRID … as run, with --only NAME [--scales S…]
   run.py table results.jsonl
 
@@ -11,7 +11,7 @@ A recipe is trained with each seed, judged by perplexity and passkey at several 
 appended to the results as one JSON line; what stands there already is not run again, so an interrupted grid goes on where it
 stopped. scale trains a recipe once and judges it merged by several `merge --scale`, 0.5, 0.75 and 1 if none are named. --merged judges a recipe once more as the checkpoint that merge makes of
 it: where frozen weights were held in fewer bits, that is another model than the one that was trained. --ruler judges by the RULER-like tasks too, with so many trials a subtask, and runs again what stands there without them; the
-table has their score by length where a result has it. --until ends it before a recipe that would likely pass so many seconds. Every figure of docs/quality.md comes from here."""
+table has their score by length where a result has it. --shared says that other work uses the GPU too: no seconds are kept. --until ends it before a recipe that would likely pass so many seconds. Every figure of docs/quality.md comes from here."""
 import argparse, json, os, shlex, shutil, statistics, subprocess, sys, time
 
 LENGTHS = [2048, 8192, 16384, 32768]
@@ -111,7 +111,7 @@ def run(a):
             try:
                 for more, seconds, loss, judged in a.each(a, phases, seed, work):
                     with open(a.results, "a") as f:
-                        print(json.dumps(dict(name=name, seed=seed, flags=phases, **more, chip=chip, train_s=round(seconds, 1), loss=loss, **judged)), file=f)
+                        print(json.dumps(dict(name=name, seed=seed, flags=phases, **more, chip=chip, train_s=None if a.shared else round(seconds, 1), loss=loss, **judged)), file=f)
                     print(f"{name} seed {seed} {more or ''}: {seconds:.0f} s, loss {loss},",
                           ", ".join(what + " " + " ".join(f"{figure(by[str(n)]):.2f}" for n in LENGTHS) for what, by in judged.items()
                                     if what != "right_by_depth"), flush=True)
@@ -167,6 +167,7 @@ def main():
         for name in ("longlora", "model", "train", "eval", "results"):
             r.add_argument("--" + name, required=True)
         r.add_argument("--work", default="recipes-work")
+        r.add_argument("--shared", action="store_true")
         r.add_argument("--until", type=float)
         r.add_argument("--only", nargs="*", required=command == "scale")
         r.add_argument("--ruler", type=int, default=0, metavar="TRIALS")

@@ -2,10 +2,11 @@
 """Long real text for the recipes' grid, out of Debian 12's packages perl-doc, sqlite3-doc, git-doc and vim-doc:
 
   apt-get download perl-doc sqlite3-doc git-doc vim-doc; for p in perl sqlite3 git vim; do dpkg -x $p-doc*.deb IN/$p-doc; done
-  text.py IN OUT; for x in train eval; do longlora prepare --model MODEL --data OUT/$x.jsonl --out $x.bin; done
+  text.py IN OUT; for x in train eval short; do longlora prepare --model MODEL --data OUT/$x.jsonl --out $x.bin; done
 
 Each collection in the order of its files' names, joined to documents of about 700 kB; the last 15 % of its texts are for
-judging. Writes OUT/train.jsonl (19.8 MB) and OUT/eval.jsonl (8.1 MB)."""
+judging. Writes OUT/train.jsonl (19.8 MB) and OUT/eval.jsonl (8.1 MB), and OUT/short.jsonl: those texts of train.jsonl that are short
+documents, each a document of its own, for mixing."""
 import glob
 import html
 import json
@@ -14,7 +15,7 @@ import re
 import sys
 
 COLLECTIONS = {"perl": "perl-doc/**/pod/*.pod", "sqlite": "sqlite3-doc/**/*.html", "git": "git-doc/**/*.txt", "vim": "vim-doc/**/*.html"}
-DOCUMENT, REST, SHORTEST, JUDGED = 700_000, 100_000, 400, 0.15
+DOCUMENT, REST, SHORTEST, SHORT, JUDGED = 700_000, 100_000, 400, 16_000, 0.15
 
 
 def plain(page):
@@ -50,13 +51,16 @@ def documents(parts):
 def main():
     root, out = sys.argv[1:3]
     os.makedirs(out, exist_ok=True)
-    with open(out + "/train.jsonl", "w") as train, open(out + "/eval.jsonl", "w") as judged:
+    with open(out + "/train.jsonl", "w") as train, open(out + "/eval.jsonl", "w") as judged, open(out + "/short.jsonl", "w") as short:
         for name, pattern in COLLECTIONS.items():
             all_of_it = texts(root, pattern)
             cut = int(len(all_of_it) * (1 - JUDGED))
             for part, f in ((all_of_it[:cut], train), (all_of_it[cut:], judged)):
                 for d in documents(part):
                     print(json.dumps({"text": d, "source": name}), file=f)
+            for d in all_of_it[:cut]:
+                if len(d) < SHORT:
+                    print(json.dumps({"text": d, "source": name}), file=short)
 
 
 main()
