@@ -83,6 +83,7 @@ type Planned struct {
 	chain     int      // of those, which divide each row
 	batch     int      // of a micro-batch
 	onHost    bool
+	sought    bool // the longest context was asked for
 	// the host memory's limit is what is here, of which another machine has more or less
 	hostAssumed bool
 	refusal     error
@@ -200,6 +201,7 @@ func Run(c Options, m machine.Machine) (*Planned, error) {
 		Context: room.Context, Weights: room.Weights, Made: room.Made, IDs: room.IDs, Base: room.Base,
 		DeviceLimit: p.Limits.Device, HostLimit: p.Limits.Host, positions: positions, notes: notes,
 		windows: s.opened.Windows(), onHost: m.OnHost, hostAssumed: c.Memory.Host == nil && !m.IsHere(),
+		sought: c.MaxCtx,
 	}
 	out.Attn, out.PlannedLast = w.Attn(), NewPlannedLast(w, pl, rates, c.Micros())
 	c.Ctx = w.Ctx

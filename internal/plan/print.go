@@ -194,7 +194,7 @@ var meaning = map[model.Keep]string{
 	model.KeepInput: "the layer's input; the layer is run again",
 }
 
-// Table writes several plans as lengths by cards.
+// Table writes several plans as lengths by cards, and where it was asked for each card's longest context.
 func Table(w io.Writer, plans []*Planned) {
 	var chips []string
 	var lengths []int
@@ -217,6 +217,13 @@ func Table(w io.Writer, plans []*Planned) {
 		rows = append(rows, row)
 	}
 	first := plans[0]
+	if first.sought {
+		row := append([]string{"at most"}, make([]string, len(chips))...)
+		for _, p := range plans {
+			row[1+slices.Index(chips, p.Chip)] = p.most()
+		}
+		rows = append(rows, row)
+	}
 	defer first.PrintNotes(w)
 	ui.Say(w, "%s: predicted time and memory of a step of %d rows of so many tokens", first.Shape, first.rows)
 	fmt.Fprintln(w)
@@ -251,10 +258,18 @@ func (p *Planned) cell() string {
 		return fmt.Sprintf("%s, %s", ui.Duration(p.PredictedS), ui.Bytes(p.HostPlan))
 	case p.Fits:
 		return fmt.Sprintf("%s, %s", ui.Duration(p.PredictedS), ui.Bytes(p.DevicePlan))
-	case p.MaxCtx != nil && *p.MaxCtx > 0:
-		return fmt.Sprintf("no, at most %d", *p.MaxCtx)
+	case !p.sought && p.MaxCtx != nil && *p.MaxCtx > 0:
+		return "no, at most " + p.most()
 	}
 	return "no"
+}
+
+// most is the longest context that fits, in a word.
+func (p *Planned) most() string {
+	if *p.MaxCtx == 0 {
+		return "none"
+	}
+	return strconv.Itoa(*p.MaxCtx)
 }
 
 // predictions fills in what is predicted of a step and of the run.
