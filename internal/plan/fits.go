@@ -11,14 +11,15 @@ import (
 )
 
 // least is the plan of the least memory, of those that the device has room for where there are some: host memory is
-// easier to come by.
+// easier to come by. Beside another plan it is the one with which the room for both is least.
 func (z *counted) least() Plan {
-	var least Plan
+	var least, room Plan
 	take := func(tl model.Tiling) {
 		pl := z.size(tl)
+		takes := z.p.room(pl)
 		if here, was := z.p.onDevice(pl), z.p.onDevice(least); least.Tile == 0 || here && !was ||
-			here == was && pl.Host+pl.Device < least.Host+least.Device {
-			least = pl
+			here == was && takes.Host+takes.Device < room.Host+room.Device {
+			least, room = pl, takes
 		}
 	}
 	for _, tl := range z.smallest() {
@@ -64,6 +65,11 @@ func (z *counted) none() (least, next Plan, err error) {
 	} else if p.Prompt > 0 {
 		asked = fmt.Sprintf("%s %d after %d tokens of prompt", errs.Option("max-tokens"), p.Ctx-p.Prompt, p.Prompt)
 	}
+	return least, next, p.lacks(asked, how, least)
+}
+
+// lacks is the refusal of what is asked: the smallest plan, how it is carried out, needs more than what is allowed.
+func (p Planner) lacks(asked, how string, least Plan) error {
 	s := fmt.Sprintf("%s does not fit: the smallest plan (%s) needs %s of host memory", asked, how, ui.Bytes(least.Host))
 	if !p.OnHost {
 		s += fmt.Sprintf(" and %s of device memory", ui.Bytes(least.Device))
@@ -72,7 +78,7 @@ func (z *counted) none() (least, next Plan, err error) {
 	if !p.OnHost {
 		s += fmt.Sprintf(", %s %s", errs.Option("device-mem"), ui.Bytes(p.Limits.Device))
 	}
-	return least, next, errs.NoFitf("%s", s)
+	return errs.NoFitf("%s", s)
 }
 
 // fits reports whether some plan fits.

@@ -123,7 +123,7 @@ func TestForwardRefusal(t *testing.T) {
 		_, _ = fmt.Sscanf(after, "%d.", &n)
 	}
 	if n == 0 || !strings.HasPrefix(text, "--max-tokens 100000 after 100 tokens of prompt does not fit: the smallest plan (tile 1024) needs ") ||
-		!strings.HasSuffix(text, ". For more raise --device-mem or --host-mem") {
+		!strings.HasSuffix(text, ". For 100100 tokens raise --device-mem") {
 		t.Fatalf("%d: %v", n, err)
 	}
 	if ok, err := p.fits(on7bForward(Session, n)); !ok || err != nil {
@@ -141,7 +141,7 @@ func TestForwardRefusal(t *testing.T) {
 		t.Errorf("2^24 tokens: %+v, %v", pl.Cost, err)
 	}
 	_, err = h100(gib, gib).Plan(Request{Ctx: 100100, At: at})
-	if errs.Code(err) != int(errs.NoFit) || !strings.Contains(err.Error(), "no context fits, however short: use a smaller model or another machine, or raise --device-mem or --host-mem") {
+	if errs.Code(err) != int(errs.NoFit) || !strings.Contains(err.Error(), "no context fits, however short: use a smaller model or another machine, or raise --device-mem") {
 		t.Errorf("in 1 GiB: %v", err)
 	}
 }

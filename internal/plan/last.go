@@ -66,27 +66,49 @@ func (pl Plan) Room() Plan {
 // ones always fit, if only with the same tile, and mostly as they would alone.
 func (c *choosing) both(lim Limits) (best, next Plan, err error) {
 	last, _, refusal := c.last.within(lim)
-	if refusal != nil && errs.Code(refusal) != int(errs.NoFit) {
+	if refusal != nil {
+		if errs.Code(refusal) == int(errs.NoFit) {
+			best, err = c.neither(lim, last, refusal)
+			return best, next, err
+		}
 		return best, next, refusal
 	}
-	var beside *Plan
-	was, forced := c.w.Forced, &c.z.p.Forced
-	forced.Stream, forced.Shard, forced.HostState = was.Stream, was.Shard, was.HostState
-	if refusal == nil {
-		beside = &last
-		// one model is loaded for both
-		forced.Stream, forced.Shard, forced.HostState = &last.Stream, &last.Shard, &last.HostState
-	}
-	best, next, err = c.z.two(lim, beside)
-	if beside != nil && errs.Code(err) == int(errs.NoFit) {
+	c.beside(last)
+	best, next, err = c.z.two(lim, &last)
+	if errs.Code(err) == int(errs.NoFit) {
 		last, best, next, err = c.smaller(lim, last, best, err)
 	}
 	best.Last, next.Last = &last, &last
-	if err == nil && refusal != nil {
-		err = fmt.Errorf("%s, attention is full, and there %w. The steps before them, under %s, fit", c.w.Last.When, refusal,
-			c.z.p.Attn())
-	}
 	return best, next, err
+}
+
+// beside has the first steps be carried out with the model as the last ones have it: one is loaded for both.
+func (c *choosing) beside(last Plan) {
+	f := &c.z.p.Forced
+	f.Stream, f.Shard, f.HostState = &last.Stream, &last.Shard, &last.HostState
+}
+
+// neither is the smallest plan of both where the last steps do not fit, and the refusal: of them alone where the first
+// ones fit, else of both in the room that they need one after the other.
+func (c *choosing) neither(lim Limits, last Plan, refusal error) (Plan, error) {
+	c.z.p.Forced = c.w.Forced
+	_, _, err := c.z.two(lim, nil)
+	if err != nil && errs.Code(err) != int(errs.NoFit) {
+		return Plan{}, err
+	}
+	c.beside(last)
+	c.z.p.beside = &last
+	least := c.z.least()
+	least.Last = &last
+	if err == nil {
+		return least, fmt.Errorf("%s, attention is full, and there %w. The steps before them, under %s, fit",
+			c.w.Last.When, refusal, c.z.p.Attn())
+	}
+	how := least.How()
+	if at := last.How(); at != how {
+		how += fmt.Sprintf("; %s, where attention is full, %s", c.w.Last.When, at)
+	}
+	return least, c.z.p.lacks(fmt.Sprintf("%s %d", errs.Option("ctx"), c.w.Ctx), how, least.Room())
 }
 
 // smaller plans last steps that leave the first ones the room that they lack: where all memory is the host's, what

@@ -7,6 +7,7 @@ import (
 	"longlora/internal/errs"
 	"longlora/internal/model"
 	"longlora/internal/s2attn"
+	"longlora/internal/ui"
 )
 
 // full7b is the paper's recipe on the first layers of LLaMA-2 7B with groups of 8,192 tokens whose last steps attend fully.
@@ -98,11 +99,15 @@ func TestWhichStepsDoNotFit(t *testing.T) {
 	}{
 		{9 * gib, "in the last 3 of 20 steps, attention is full, and there --ctx 131072 does not fit: the smallest plan (tile", ""},
 		{9 * gib, "The steps before them, under s2, fit", ""},
-		{3 * gib, "--ctx 131072 does not fit: the smallest plan (tile", "in the last"},
+		{3 * gib, "--ctx 131072 does not fit: the smallest plan (tile", "The steps before them"},
 	} {
 		pl, err := h100(c.device, 30*gib).choose(w)
 		if errs.Code(err) != int(errs.NoFit) || !strings.Contains(err.Error(), c.want) || c.not != "" && strings.Contains(err.Error(), c.not) {
 			t.Errorf("%d bytes: %v", c.device, err)
+		}
+		if room := pl.Room(); err != nil && !strings.Contains(err.Error(), "needs "+ui.Bytes(room.Host)+
+			" of host memory and "+ui.Bytes(room.Device)+" of device memory") {
+			t.Errorf("%d bytes: %v; the room is %d and %d", c.device, err, room.Host, room.Device)
 		}
 		if pl.Tile == 0 || pl.Last == nil || pl.Last.Tile == 0 {
 			t.Errorf("%d bytes: no smallest plans: %+v", c.device, pl)
@@ -164,6 +169,53 @@ func TestLongestOfBothOnAHost(t *testing.T) {
 		pl, err := p.choose(w)
 		if room := pl.Room(); err != nil || room.Host > host {
 			t.Errorf("%d tokens take %d bytes of %d: %v", n, room.Host, host, err)
+		}
+	}
+}
+
+// What a refusal says that both parts need is enough for both, on a device and where all memory is the host's.
+func TestNeedsAreEnough(t *testing.T) {
+	for _, onHost := range []bool{false, true} {
+		w, p := full7b(32768), h100(2*gib, gib)
+		if p.OnHost = onHost; onHost {
+			p.Limits = Limits{0, gib}
+		}
+		least, err := p.choose(w)
+		if errs.Code(err) != int(errs.NoFit) {
+			t.Fatal(err)
+		}
+		room := least.Room()
+		p.Limits = Limits{room.Device, room.Host}
+		if _, err := p.choose(w); err != nil {
+			t.Errorf("on the host %v: %+v is not enough: %v", onHost, p.Limits, err)
+		}
+		if p.Limits.Host -= 64 << 20; !onHost {
+			p.Limits = Limits{room.Device - 64<<20, room.Host}
+		}
+		if pl, err := p.choose(w); errs.Code(err) != int(errs.NoFit) {
+			t.Errorf("on the host %v: %+v is more than enough: %+v, %v", onHost, room, pl.Room(), err)
+		}
+	}
+}
+
+// Only memory that there is too little of is to be raised, and a card's only where not all of it is allowed.
+func TestWhatToRaise(t *testing.T) {
+	for _, c := range []struct {
+		device, host  int64 // that are needed, where 10 are allowed
+		onHost, whole bool
+		want          string
+	}{
+		{5, 20, false, false, "raise --host-mem"},
+		{20, 5, false, false, "raise --device-mem"},
+		{20, 20, false, false, "raise --device-mem and --host-mem"},
+		{20, 5, false, true, "use a card with more memory"},
+		{20, 20, false, true, "use a card with more memory and raise --host-mem"},
+		{0, 20, true, false, "raise --host-mem"},
+	} {
+		p := h100(10, 10)
+		p.OnHost, p.whole = c.onHost, c.whole
+		if got := p.raise(Plan{Device: c.device, Host: c.host}); got != c.want {
+			t.Errorf("%+v: %s", c, got)
 		}
 	}
 }

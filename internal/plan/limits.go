@@ -27,6 +27,7 @@ type Planner struct {
 	Limits Limits
 	Base   int64 // host bytes that the process holds before anything is taken
 
+	whole  bool  // all of a card's memory may be used
 	beside *Plan // in whose room a plan is to fit too
 }
 
@@ -40,7 +41,9 @@ func Here(asked Memory, m machine.Machine) (p Planner, err error) {
 	if asked.Device != nil && !m.OnHost {
 		p.Limits.Device = *asked.Device
 	}
-	p.Limits.Device = m.DeviceLimit(p.Limits.Device) / int64(max(1, asked.Card))
+	limit := m.DeviceLimit(p.Limits.Device)
+	p.whole = limit >= m.DeviceLimit(0)
+	p.Limits.Device = limit / int64(max(1, asked.Card))
 	p.Limits.Host, err = asked.HostLimit()
 	if asked.Host == nil {
 		p.Limits.Host += p.Base
@@ -127,10 +130,20 @@ func (p Planner) another() Planner {
 	return p
 }
 
-// raise names the limits.
-func (p Planner) raise() string {
-	if p.OnHost {
-		return errs.Option("host-mem").String()
+// raise says what of the machine's memory has to be more for a plan that does not fit. The memory of a card cannot be
+// raised where all of it is allowed.
+func (p Planner) raise(lacks Plan) string {
+	lacks = lacks.Room()
+	host, device := lacks.Host > p.Limits.Host, !p.OnHost && lacks.Device > p.Limits.Device
+	switch {
+	case device && p.whole && host:
+		return fmt.Sprintf("use a card with more memory and raise %s", errs.Option("host-mem"))
+	case device && p.whole:
+		return "use a card with more memory"
+	case device && host:
+		return fmt.Sprintf("raise %s and %s", errs.Option("device-mem"), errs.Option("host-mem"))
+	case device:
+		return fmt.Sprintf("raise %s", errs.Option("device-mem"))
 	}
-	return errs.Option("device-mem").String() + " or " + errs.Option("host-mem").String()
+	return fmt.Sprintf("raise %s", errs.Option("host-mem"))
 }

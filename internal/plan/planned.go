@@ -179,7 +179,7 @@ func Run(c Options, m machine.Machine) (*Planned, error) {
 	pl, next, refusal := choosing.within(p.Limits)
 	var advised advice
 	if errs.Code(refusal) == int(errs.NoFit) {
-		advised, refusal = p.refuse(refusal, r)
+		advised, refusal = p.refuse(refusal, pl, r)
 		longest = advised.longest
 	}
 	if refusal != nil && errs.Code(refusal) != int(errs.NoFit) {

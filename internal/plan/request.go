@@ -29,7 +29,7 @@ func (p Planner) Plan(r Request) (Plan, error) {
 	}
 	pl, err := p.choose(w)
 	if errs.Code(err) == int(errs.NoFit) {
-		_, err = p.refuse(err, r)
+		_, err = p.refuse(err, pl, r)
 	}
 	return pl, err
 }
@@ -41,8 +41,9 @@ type advice struct {
 }
 
 // refuse completes a refusal by what fits in the place of what is asked, with the least change. The options are changed
-// one by one, then together; then contexts are shortened.
-func (p Planner) refuse(refusal error, r Request) (a advice, err error) {
+// one by one, then together; then contexts are shortened. least is the smallest plan of what is asked.
+func (p Planner) refuse(refusal error, least Plan, r Request) (a advice, err error) {
+	raise := p.raise(least)
 	p = p.another()
 	if a.longest, err = p.longest(r.At); err != nil {
 		return a, err
@@ -63,14 +64,13 @@ func (p Planner) refuse(refusal error, r Request) (a advice, err error) {
 	}
 	if a.longest > 0 {
 		if a.changes = r.to(a.longest); a.changes == nil {
-			return a, errs.NoFitf("%w; the longest context that fits is %d. For more raise %s", refusal, a.longest, p.raise())
+			return a, errs.NoFitf("%w; the longest context that fits is %d. For %d tokens %s", refusal, a.longest, r.Ctx, raise)
 		}
-		return a, errs.NoFitf("%w; the longest context that fits is %d: %w. For more raise %s",
-			refusal, a.longest, a.changes, p.raise())
+		return a, errs.NoFitf("%w; the longest context that fits is %d: %w. For %d tokens %s", refusal, a.longest,
+			a.changes, r.Ctx, raise)
 	}
 	if len(r.Less) == 0 {
-		return a, errs.NoFitf("%w; no context fits, however short: use a smaller model or another machine, or raise %s",
-			refusal, p.raise())
+		return a, errs.NoFitf("%w; no context fits, however short: use a smaller model or another machine, or %s", refusal, raise)
 	}
 	most := r.Less[len(r.Less)-1]
 	n, err := p.longest(most.At)
@@ -83,7 +83,7 @@ func (p Planner) refuse(refusal error, r Request) (a advice, err error) {
 			a.changes)
 	}
 	return a, errs.NoFitf("%w; no context fits, however short, and training less does not help: use a smaller model or "+
-		"another machine, or raise %s", refusal, p.raise())
+		"another machine, or %s", refusal, raise)
 }
 
 // to are the changes that ask for a context; nil where no option asks for it.
