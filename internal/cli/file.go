@@ -111,6 +111,10 @@ func parseFile(b []byte) (map[string]given, error) {
 		if top.Content[i].Kind != yaml.ScalarNode || !slices.Contains(known, name) {
 			return nil, fmt.Errorf("%.100s is no option%s", key, suggest(name, known))
 		}
+		if name == "config" {
+			return nil, errors.New("config: a file of options names no other one; write that one's options here, or give it " +
+				"as --config")
+		}
 		value, err := valueOf(top.Content[i+1])
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", key, err)

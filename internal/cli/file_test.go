@@ -1,6 +1,35 @@
 package cli
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/spf13/pflag"
+
+	"longlora/internal/testkit"
+)
+
+// No key of a command is ignored: each that a file may have takes effect.
+func TestEveryKeyIsRead(t *testing.T) {
+	t.Chdir(t.TempDir())
+	for _, command := range Commands() {
+		for _, name := range NamesOf(command) {
+			fs := pflag.NewFlagSet(command, pflag.ContinueOnError)
+			Define(command, fs)
+			f := fs.Lookup(name)
+			if f == nil || name == "config" { // help is cobra's, and a file names no other
+				continue
+			}
+			text := f.DefValue
+			if text == "" || text == "[]" {
+				text = "1"
+			}
+			testkit.Write(t, DefaultFile, name+": "+text+"\n")
+			if v, err := Load(fs); err == nil && !v.InFile(name) {
+				t.Errorf("%s: %s of a file has no effect", command, name)
+			}
+		}
+	}
+}
 
 // No file of options does more than be refused.
 func FuzzFile(f *testing.F) {

@@ -82,7 +82,7 @@ func Load(flags *pflag.FlagSet) (*Values, error) {
 		if first == nil && f.Name != "help" && f.Name != "config" {
 			first = v.set(f.Name, Env, envLookup)
 		}
-		if g, ok := file[f.Name]; ok && first == nil && v.source[f.Name] == Default && f.Name != "config" {
+		if g, ok := file[f.Name]; ok && first == nil && v.source[f.Name] == Default {
 			first = v.fromFile(f, g)
 		} else if first == nil {
 			first = v.option(f.Name).choose(f, v.where(f.Name))

@@ -216,6 +216,7 @@ func TestRefused(t *testing.T) {
 	for _, c := range []struct{ name, file, want string }{
 		{"unknown key", least + "warmup_step: 3\n", "did you mean warmup-steps?"},
 		{"unknown key, nothing near", least + "zzzzzzzz: 3\n", "zzzzzzzz is no option"},
+		{"a file that names another", least + "config: other.yaml\n", "longlora.yaml: config: a file of options names no other"},
 		{"not YAML", "a: [", "not YAML"},
 		{"a map", least + "rank: {a: 1}\n", "longlora.yaml: rank"},
 		{"not a number", least + "rank: many\n", "longlora.yaml: rank"},

@@ -64,13 +64,15 @@ func (p Planner) refuse(refusal error, least Plan, r Request) (a advice, err err
 	}
 	if a.longest > 0 {
 		if a.changes = r.to(a.longest); a.changes == nil {
-			return a, errs.NoFitf("%w; the longest context that fits is %d. For %d tokens %s", refusal, a.longest, r.Ctx, raise)
+			return a, errs.NoFitf("%w; the longest context that fits is %d. For %d tokens %s", refusal, a.longest, r.Ctx,
+				raise)
 		}
 		return a, errs.NoFitf("%w; the longest context that fits is %d: %w. For %d tokens %s", refusal, a.longest,
 			a.changes, r.Ctx, raise)
 	}
 	if len(r.Less) == 0 {
-		return a, errs.NoFitf("%w; no context fits, however short: use a smaller model or another machine, or %s", refusal, raise)
+		return a, errs.NoFitf("%w; no context fits, however short: use a smaller model or another machine, or %s",
+			refusal, raise)
 	}
 	most := r.Less[len(r.Less)-1]
 	n, err := p.longest(most.At)
