@@ -67,6 +67,7 @@ func (s *Set) Stats(n int) Stats {
 		st.Documents += int64(src.st.count)
 		st.Skipped += src.skipped
 		st.Dropped += src.fate.Dropped
+		st.Shorter += src.fate.Shorter
 		st.LongAnswers += src.fate.LongAnswers
 		st.Truncated += src.fate.Truncated
 		filled += src.filled

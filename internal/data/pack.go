@@ -16,6 +16,7 @@ const answerRoom = 64
 // Fate counts what --overlong did to examples.
 type Fate struct {
 	Dropped     int // longer than a row
+	Shorter     int // of them, those that --overlong truncate would have made fit
 	LongAnswers int // of them for an answer that leaves no room, or a prompt of which no single text can give enough
 	Truncated   int
 }
@@ -143,19 +144,26 @@ func (s *source) fit(x *document, d int) (int, error) {
 	if n <= s.opt.Ctx {
 		return n, nil
 	}
-	switch s.opt.Overlong {
-	case "error":
-		return 0, errs.Dataf("%s: the example has %d tokens, %s %d; give a larger %s, or %s drop or truncate", s.whereIs(x,
-			d), n, errs.Option("ctx"), s.opt.Ctx, errs.Option("ctx"), errs.Option("overlong"))
-	case "truncate":
-		if gap := x.gap(s.opt.Ctx); gap.hi > gap.lo {
-			s.fate.Truncated++
-			return s.opt.Ctx, nil
+	gap := x.gap(s.opt.Ctx)
+	shortens := gap.hi > gap.lo
+	switch {
+	case s.opt.Overlong == "error":
+		or := "drop"
+		if shortens {
+			or = "drop or truncate"
 		}
+		return 0, errs.Dataf("%s: the example has %d tokens, %s %d; give a larger %s, or %s %s", s.whereIs(x, d), n,
+			errs.Option("ctx"), s.opt.Ctx, errs.Option("ctx"), errs.Option("overlong"), or)
+	case s.opt.Overlong == "truncate" && shortens:
+		s.fate.Truncated++
+		return s.opt.Ctx, nil
+	case s.opt.Overlong == "truncate":
 		s.fate.LongAnswers++
 		return 0, nil
 	}
-	s.fate.Dropped++
+	if s.fate.Dropped++; shortens {
+		s.fate.Shorter++
+	}
 	return 0, nil
 }
 

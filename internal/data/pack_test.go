@@ -87,7 +87,7 @@ func TestExampleRows(t *testing.T) {
 	if _, err := Open(t.Context(), sftOptions(t, p, "cut", "error", 14)); errs.Code(err) != 4 || !strings.Contains(err.Error(), "sft.jsonl:3") || !strings.Contains(err.Error(), "15 tokens") {
 		t.Errorf("--overlong error: %v", err)
 	}
-	if _, err := Open(t.Context(), sftOptions(t, p, "cut", "drop", 4)); errs.Code(err) != 4 || !strings.Contains(err.Error(), "truncate") {
+	if _, err := Open(t.Context(), sftOptions(t, p, "cut", "drop", 4)); errs.Code(err) != 4 || !strings.HasSuffix(err.Error(), "give a larger --ctx") {
 		t.Errorf("nothing fits: %v", err)
 	}
 }
@@ -124,6 +124,37 @@ func TestTruncation(t *testing.T) {
 		t.Errorf("--train-on-prompt: %v", err)
 	}
 	s.Close()
+}
+
+// Truncation is advised where it helps alone.
+func TestTruncationIsAdvised(t *testing.T) {
+	doc := "q" + strings.Repeat("x", 200) + "z"
+	for _, c := range []struct {
+		answer  int
+		shorter int
+		drop    string // the end of the message where nothing else is there
+		error   string
+	}{
+		{30, 1, "give a larger --ctx, or --overlong truncate", "give a larger --ctx, or --overlong drop or truncate"},
+		{37, 0, "give a larger --ctx", "give a larger --ctx, or --overlong drop"},
+	} {
+		long := fmt.Sprintf("{\"instruction\":%q,\"output\":%q}\n", doc, strings.Repeat("A", c.answer))
+		p := write(t, "a.jsonl", long)
+		for overlong, want := range map[string]string{"drop": c.drop, "error": c.error} {
+			if _, err := Open(t.Context(), sftOptions(t, p, "cut", overlong, 100)); errs.Code(err) != 4 || !strings.HasSuffix(err.Error(), want) {
+				t.Errorf("an answer of %d, %s: %v", c.answer, overlong, err)
+			}
+		}
+		p = write(t, "b.jsonl", long+`{"instruction":"short","output":"B"}`)
+		s, err := Open(t.Context(), sftOptions(t, p, "cut", "drop", 100))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if f := s.Stats(0).Fate; f != (Fate{Dropped: 1, Shorter: c.shorter}) {
+			t.Errorf("an answer of %d: %+v", c.answer, f)
+		}
+		s.Close()
+	}
 }
 
 // Examples of one stream go on from row to row with their answers, whatever they lost.

@@ -177,8 +177,12 @@ func (s *Set) pack() error {
 	}
 	for _, src := range s.sources {
 		if n := src.fate.Dropped + src.fate.LongAnswers; n > 0 {
-			return errs.Dataf("%s %s: no example fits %s %d: all %d are longer; give a larger %s, or %s truncate", s.opt.flag(),
-				src.path, errs.Option("ctx"), s.opt.Ctx, n, errs.Option("ctx"), errs.Option("overlong"))
+			or := ""
+			if src.fate.Shorter > 0 {
+				or = ", or " + errs.Option("overlong").String() + " truncate"
+			}
+			return errs.Dataf("%s %s: no example fits %s %d: all %d are longer; give a larger %s%s", s.opt.flag(),
+				src.path, errs.Option("ctx"), s.opt.Ctx, n, errs.Option("ctx"), or)
 		}
 	}
 	return errs.Dataf("%s: no whole row of %s %d tokens: %s, and a row wants %[3]d; give more text or a smaller %[2]s",

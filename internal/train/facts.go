@@ -134,8 +134,11 @@ func (s *setup) facts(log io.Writer, done int) (float64, error) {
 		line("filled", "%.1f %% of the rows' places", 100*st.Fill)
 	}
 	if st.Dropped > 0 {
-		line("dropped", "%d examples longer than %s; %s truncate would shorten their prompts", st.Dropped, errs.Option("ctx"),
-			errs.Option("overlong"))
+		mend := ""
+		if st.Shorter > 0 {
+			mend = fmt.Sprintf("; %s truncate would keep %d of them, with shorter prompts", errs.Option("overlong"), st.Shorter)
+		}
+		line("dropped", "%d examples longer than %s%s", st.Dropped, errs.Option("ctx"), mend)
 	}
 	if st.Truncated > 0 {
 		line("truncated", "%d examples longer than %s lost the middle of their prompt's longest text", st.Truncated,
