@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"longlora/internal/cli"
+	"longlora/internal/data"
 	"longlora/internal/errs"
 	"longlora/internal/eval"
 	"longlora/internal/ops"
@@ -73,8 +74,6 @@ const maxPrompt = 256 << 20
 // readPrompt is the prompt as it was given or, where a file is named, the file's or standard input's.
 func readPrompt(prompt, file string, stdin io.Reader) (string, error) {
 	if file != "" {
-		var b []byte
-		var err error
 		if file != "-" {
 			f, err := os.Open(file)
 			if err != nil {
@@ -83,13 +82,11 @@ func readPrompt(prompt, file string, stdin io.Reader) (string, error) {
 			defer f.Close()
 			stdin = f
 		}
-		if b, err = io.ReadAll(io.LimitReader(stdin, maxPrompt+1)); err != nil {
-			return "", errs.Dataf("--prompt-file: %w", err)
+		text, err := data.PlainText(stdin, maxPrompt)
+		if err != nil {
+			return "", errs.Dataf("--prompt-file %s: %w", file, err)
 		}
-		if len(b) > maxPrompt {
-			return "", errs.Dataf("--prompt-file %s: longer than %d bytes, which no model reads", file, maxPrompt)
-		}
-		prompt = strings.TrimSuffix(string(b), "\n") // which editors add
+		prompt = strings.TrimSuffix(text, "\n") // which editors add
 	}
 	if strings.TrimSpace(prompt) == "" {
 		return "", errs.Usagef("the prompt is empty; give some text with --prompt or --prompt-file")

@@ -29,7 +29,15 @@ func runTalk(c *cobra.Command, v *cli.Values, o eval.Continuation, file string) 
 		defer f.Close()
 		in = f
 	}
-	lines := bufio.NewScanner(in)
+	name := "standard input"
+	if file != "" && file != "-" {
+		name = file
+	}
+	text, err := data.Plain(in)
+	if err != nil {
+		return errs.Dataf("%s: %w", name, err)
+	}
+	lines := bufio.NewScanner(text)
 	lines.Buffer(nil, maxPrompt)
 	var all []*eval.Generated
 	var next func() (*data.Talk, error)
@@ -46,7 +54,7 @@ func runTalk(c *cobra.Command, v *cli.Values, o eval.Continuation, file string) 
 	}
 	out := io.Discard
 	if file != "" {
-		next = conversations(lines, file)
+		next = conversations(lines, name)
 	} else {
 		_, asks := ui.Terminal(c.ErrOrStderr())
 		t := &typed{lines: lines, log: c.ErrOrStderr(), prompts: in == os.Stdin && asks}
@@ -62,7 +70,7 @@ func runTalk(c *cobra.Command, v *cli.Values, o eval.Continuation, file string) 
 			out = c.OutOrStdout()
 		}
 	}
-	err := onDevice(v.Place(), c.ErrOrStderr(), func(be ops.Backend) error {
+	err = onDevice(v.Place(), c.ErrOrStderr(), func(be ops.Backend) error {
 		return eval.Talk(c.Context(), o, be, out, c.ErrOrStderr(), next, answered)
 	})
 	switch {
@@ -71,6 +79,9 @@ func runTalk(c *cobra.Command, v *cli.Values, o eval.Continuation, file string) 
 	case len(all) == 0 && file == "":
 		return errs.Usagef("nothing was said: type messages, a line each, or give one with --prompt, --prompt-file or " +
 			"--messages")
+	case len(all) == 0:
+		return errs.Dataf("%s: no conversation is in it; give one a line, as {\"messages\": [{\"role\": \"user\", "+
+			"\"content\": \"…\"}]}", name)
 	case v.JSON():
 		return document(c.OutOrStdout(), map[string]any{"results": append([]*eval.Generated{}, all...)})
 	}
@@ -90,6 +101,7 @@ func conversations(lines *bufio.Scanner, file string) func() (*data.Talk, error)
 			if err != nil {
 				return nil, errs.Dataf("%s:%d: %w", file, n, err)
 			}
+			t.Where = fmt.Sprintf("%s:%d", file, n)
 			return t, nil
 		}
 		if err := lines.Err(); err != nil {

@@ -49,7 +49,10 @@ func (a *Asker) note(notes []string) {
 }
 
 // Talk is a conversation whose last message is not yet answered.
-type Talk struct{ e example }
+type Talk struct {
+	Where string // its file and line, for messages; "" for one that is typed
+	e     example
+}
 
 // Say adds a message of the user's.
 func (t *Talk) Say(text string) {
@@ -107,7 +110,7 @@ func ReadTalk(line []byte) (*Talk, error) {
 	if last := e.messages[len(e.messages)-1]; last.Role == assistant || last.Role == system {
 		return nil, fmt.Errorf("%s: the last message is of the %s; one that can be answered is wanted", last.at, last.Role)
 	}
-	return &Talk{*e}, nil
+	return &Talk{e: *e}, nil
 }
 
 // Ask writes a conversation up to where its next answer begins.

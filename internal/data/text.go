@@ -24,12 +24,31 @@ func ReadText(path string, limit int64) (string, error) {
 		return "", err
 	}
 	defer f.close()
-	b, err := io.ReadAll(io.LimitReader(f.r, limit+1))
+	text, err := whole(f.r, limit)
 	if err != nil {
 		return "", f.fault(err)
 	}
-	if int64(len(b)) > limit {
-		return "", f.fault(fmt.Errorf("more than %d MiB of text; give a part of it", limit>>20))
+	return text, nil
+}
+
+// Plain gives a text as training reads it: UTF-8, or UTF-16 with a mark. Other encodings that can be told, and what is
+// no text, are refused.
+func Plain(r io.Reader) (io.Reader, error) { return utf8Reader(r) }
+
+// PlainText is the whole of a text that Plain reads, of at most limit bytes.
+func PlainText(r io.Reader, limit int64) (string, error) {
+	r, err := Plain(r)
+	if err != nil {
+		return "", err
 	}
-	return tokenizer.ReplaceInvalid(string(b)), nil
+	return whole(r, limit)
+}
+
+// whole is a text of at most limit bytes, of which those that are no UTF-8 are replaced.
+func whole(r io.Reader, limit int64) (string, error) {
+	b, err := io.ReadAll(io.LimitReader(r, limit+1))
+	if err == nil && int64(len(b)) > limit {
+		err = fmt.Errorf("more than %d MiB of text; give a part of it", limit>>20)
+	}
+	return tokenizer.ReplaceInvalid(string(b)), err
 }

@@ -88,6 +88,9 @@ func Talk(ctx context.Context, g Continuation, be ops.Backend, out, log io.Write
 			return err
 		}
 		res, err := t.reply(ctx, talk, out)
+		if err != nil && talk.Where != "" {
+			return fmt.Errorf("%s: %w", talk.Where, err)
+		}
 		if err != nil {
 			return err
 		}
@@ -218,32 +221,6 @@ func (t *talker) continued(ctx context.Context, prompt string, asked *data.Asked
 	}}
 	err = t.en.run(r, full, base.Rope(p, n), func(r *model.Runner) error { return w.run(ctx, r, ids) })
 	return w.res, err
-}
-
-// room makes a prompt fit the length that the model's positions are made for, or says what would. most is how many
-// tokens are generated at most.
-func room(g Continuation, base *load.Base, ids []int32, said told, log io.Writer) (fitting []int32, most int,
-	err error) {
-	p, err := said.positions(base, g.Adapter, g.Positions, len(ids)+g.MaxTokens, log)
-	if err != nil {
-		return nil, 0, err
-	}
-	limit := p.Reads(g.Positions.BaseCtx)
-	most = g.MaxTokens
-	if g.Fewer {
-		most = max(1, min(most, limit-len(ids)))
-	}
-	if len(ids)+most <= limit {
-		return ids, most, nil
-	}
-	if g.Overlong == "error" || most >= limit {
-		return nil, 0, errs.Usagef("the prompt's %d tokens and %s %d are more than the %d that the model's positions reach; "+
-			"lower %s, say %s truncate to leave out the prompt's middle, or stretch the positions with %s",
-			len(ids), errs.Option("max-tokens"), most, limit, errs.Option("max-tokens"), errs.Option("overlong"),
-			errs.Option("rope-factor"))
-	}
-	keep := limit - most
-	return slices.Concat(ids[:keep-keep/2], ids[len(ids)-keep/2:]), most, nil
 }
 
 // ends are the tokens that end a text.
