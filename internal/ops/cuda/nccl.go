@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 	"sync/atomic"
 	"unsafe"
 
@@ -253,16 +254,20 @@ func (n *NCCL) enqueue(what string, f func() C.int) {
 	n.b.keep(what, n.fault("enqueuing", f()))
 }
 
-// Abort implements dist.Device.
+// Abort implements dist.Device. All communicators are aborted at the same time: NCCL waits for the device in doing so, where
+// another one's operation may stand and wait for a rank that is gone.
 func (n *NCCL) Abort() {
-	if n.aborted.CompareAndSwap(false, true) {
-		C.ll_nccl_abort(n.n)
-		for _, h := range n.hops {
-			if h != nil {
-				C.ll_nccl_abort(h.n)
-			}
+	if !n.aborted.CompareAndSwap(false, true) {
+		return
+	}
+	var all sync.WaitGroup
+	all.Go(func() { C.ll_nccl_abort(n.n) })
+	for _, h := range n.hops {
+		if h != nil {
+			all.Go(func() { C.ll_nccl_abort(h.n) })
 		}
 	}
+	all.Wait()
 }
 
 // Close gives everything back. Nothing may be enqueued any more.
