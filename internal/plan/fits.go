@@ -74,9 +74,9 @@ func (p Planner) lacks(asked, how string, least Plan) error {
 	if !p.OnHost {
 		s += fmt.Sprintf(" and %s of device memory", ui.Bytes(least.Device))
 	}
-	s += fmt.Sprintf("; %s allows %s", errs.Option("host-mem"), ui.Bytes(p.Limits.Host))
+	s += "; " + p.allowsHost(p.Limits)
 	if !p.OnHost {
-		s += fmt.Sprintf(", %s %s", errs.Option("device-mem"), ui.Bytes(p.Limits.Device))
+		s += ", " + p.allowsDevice(p.Limits)
 	}
 	return errs.NoFitf("%s", s)
 }

@@ -125,8 +125,8 @@ func (c *choosing) smaller(lim Limits, last, least Plan, lacks error) (l, best, 
 		smaller, _, refusal := c.last.within(less)
 		if refusal != nil && smaller.Host >= l.Host {
 			return l, best, next, errs.NoFitf("%s %d does not fit: the last steps fit, and those before them do, but one "+
-				"after the other they need %s of host memory; %s allows %s", errs.Option("ctx"), c.w.Ctx,
-				ui.Bytes(best.Room().Host), errs.Option("host-mem"), ui.Bytes(lim.Host))
+				"after the other they need %s of host memory; %s", errs.Option("ctx"), c.w.Ctx, ui.Bytes(best.Room().Host),
+				c.z.p.allowsHost(lim))
 		}
 		l = smaller
 		best, next, err = c.z.two(lim, &l)

@@ -27,13 +27,14 @@ type Planner struct {
 	Limits Limits
 	Base   int64 // host bytes that the process holds before anything is taken
 
-	whole  bool  // all of a card's memory may be used
-	beside *Plan // in whose room a plan is to fit too
+	shared Memory // of which these limits are a part, where processes share it
+	whole  bool   // all of a card's memory may be used
+	beside *Plan  // in whose room a plan is to fit too
 }
 
 // Here is the planner that the options make of a machine, at this moment: what the process holds counts.
 func Here(asked Memory, m machine.Machine) (p Planner, err error) {
-	p.Machine = m
+	p.Machine, p.shared = m, asked
 	debug.FreeOSMemory() // what was used until now is not part of the work
 	if p.Base, err = machine.RssAnon(); err != nil {
 		return p, err
@@ -114,11 +115,23 @@ func (p Planner) room(pl Plan) Plan {
 // Needs says what a plan takes of which memory, and what it may.
 func (p Planner) Needs(pl Plan) string {
 	pl = pl.Room()
-	s := fmt.Sprintf("%s of host memory, where %s allows %s", ui.Bytes(pl.Host), errs.Option("host-mem"),
-		ui.Bytes(p.Limits.Host))
+	s := fmt.Sprintf("%s of host memory, where %s", ui.Bytes(pl.Host), p.allowsHost(p.Limits))
 	if !p.OnHost {
-		s = fmt.Sprintf("%s of device memory, where %s allows %s, and %s", ui.Bytes(pl.Device), errs.Option("device-mem"),
-			ui.Bytes(p.Limits.Device), s)
+		s = fmt.Sprintf("%s of device memory, where %s, and %s", ui.Bytes(pl.Device), p.allowsDevice(p.Limits), s)
+	}
+	return s
+}
+
+// allowsHost says what may be used of the host's memory, and by whom.
+func (p Planner) allowsHost(l Limits) string { return allows("host-mem", l.Host, p.shared.Machine) }
+
+// allowsDevice is the same of the device's memory.
+func (p Planner) allowsDevice(l Limits) string { return allows("device-mem", l.Device, p.shared.Card) }
+
+func allows(o errs.Option, bytes int64, processes int) string {
+	s := fmt.Sprintf("%s allows %s", o, ui.Bytes(bytes))
+	if processes > 1 {
+		s += fmt.Sprintf(" to each of %d processes", processes)
 	}
 	return s
 }

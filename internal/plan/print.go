@@ -38,15 +38,19 @@ func (p *Planned) printVerdict(w io.Writer) {
 	if !p.onHost {
 		memory = fmt.Sprintf("%s of device memory, of %s, and %s", ui.Bytes(p.DevicePlan), ui.Bytes(p.DeviceLimit), memory)
 	}
+	part := ""
+	if p.ranks > 1 {
+		memory += fmt.Sprintf(", each of %d processes", p.ranks)
+		part = "each process's part of "
+	}
 	if p.Fits {
 		ui.Fact(w, "fits", "yes: takes %s", memory)
 	} else {
-		ui.Fact(w, "fits", "no: needs %s at least", memory)
+		ui.Fact(w, "fits", "no: needs at least %s", memory)
 	}
 	if p.hostAssumed {
-		what := "80 % of what is available here"
-		ui.Fact(w, "", "the %s of host memory are %s; %s gives another machine's", ui.Bytes(p.HostLimit), what,
-			errs.Option("host-mem"))
+		ui.Fact(w, "", "the %s of host memory are %s80 %% of what is available here; %s gives another machine's",
+			ui.Bytes(p.HostLimit), part, errs.Option("host-mem"))
 	}
 	each := "a row"
 	if p.rows > 1 {
@@ -74,6 +78,9 @@ func (p *Planned) printVerdict(w io.Writer) {
 		within := ui.Bytes(p.HostLimit) + " of host memory"
 		if !p.onHost {
 			within = ui.Bytes(p.DeviceLimit) + " of device memory and " + within
+		}
+		if p.ranks > 1 {
+			within += " of each process"
 		}
 		ui.Fact(w, "at most", "%d tokens: the longest context that fits %s", *p.MaxCtx, within)
 	}
@@ -246,8 +253,12 @@ func Table(w io.Writer, plans []*Planned) {
 		}
 	}
 	if i := slices.IndexFunc(plans, func(p *Planned) bool { return p.hostAssumed }); i >= 0 {
-		ui.Say(w, "host memory: %s, 80 %% of what is available here; %s gives another machine's",
-			ui.Bytes(plans[i].HostLimit), errs.Option("host-mem"))
+		part := ""
+		if plans[i].ranks > 1 {
+			part = "each process's part of "
+		}
+		ui.Say(w, "host memory: %s, %s80 %% of what is available here; %s gives another machine's",
+			ui.Bytes(plans[i].HostLimit), part, errs.Option("host-mem"))
 	}
 }
 
