@@ -197,7 +197,7 @@ func (z *counted) size(tl model.Tiling) Plan {
 	pl.Host = pl.Halo + pl.MovedBytes + pl.Streamed + pl.State + pl.IDs + pl.Made + pl.Base
 	if p.OnHost { // all memory is host memory; frozen weights are mapped pages, reported apart
 		pl.Host += pl.Params + pl.Act + pl.Workspace + pl.Slots + pl.Shared
-		pl.Device, pl.Weights = 0, pl.Weights-pl.Made
+		pl.Device, pl.Weights = 0, pl.Weights-z.madeHere(tl)
 	}
 	return pl
 }

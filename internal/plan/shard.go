@@ -50,6 +50,15 @@ func (z *counted) leastSharded(tl model.Tiling) int {
 	})
 }
 
+// madeHere is what loading makes of the matrices that are resident: of sharded layers, which are all alike, none is.
+func (z *counted) madeHere(tl model.Tiling) int64 {
+	made, all := z.p.Made, z.stream(z.p.Desc.L).away
+	if tl.Shard == 0 || all == 0 {
+		return made
+	}
+	return made - int64(float64(made)*float64(z.stream(tl.Shard).away)/float64(all))
+}
+
 // alone says why there is nobody to divide weights with.
 func (p problem) alone() string {
 	if p.Apart != "" {

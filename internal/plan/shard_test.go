@@ -10,6 +10,8 @@ import (
 	"longlora/internal/errs"
 	"longlora/internal/load"
 	"longlora/internal/machine"
+	"longlora/internal/model"
+	"longlora/internal/tensor"
 	"longlora/internal/testkit/table"
 )
 
@@ -110,5 +112,35 @@ func TestDivisions(t *testing.T) {
 	sharded := slices.IndexFunc(p.Divisions, func(d Division) bool { return d.Chain == 1 && d.Shard > 0 })
 	if sharded < 0 || p.Divisions[sharded].Advice()[0] != (errs.Change{Option: "shard-weights", Value: "on"}) || p.Shard > 0 {
 		t.Errorf("%+v", p.Divisions)
+	}
+}
+
+// Where all memory is the host's, what is said to be mapped is what the file's pages hold: matrices that loading
+// encodes are not, and of sharded layers nothing is.
+func TestMappedWeights(t *testing.T) {
+	w := on7b(4096)
+	stored := tensor.Dense(tensor.F16)
+	for _, weights := range []string{load.AsStored, "nf4", "fp8"} {
+		w.Weight, w.Made, w.Peers = load.Formats(w.Desc, weights, stored), load.Made(w.Desc, weights, stored, true), 2
+		p := h100(0, 0)
+		p.OnHost = true
+		z, err := newCounted(problem{w, p})
+		if err != nil {
+			t.Fatal(err)
+		}
+		mapped := func(shard int) int64 {
+			return z.size(model.Tiling{Tile: 1024, Keep: model.KeepInput, Shard: shard, MLPRows: 512, HeadRows: 256}).Weights
+		}
+		blocks, outside := mapped(0)-mapped(w.Desc.L), mapped(w.Desc.L)
+		head := 2 * int64(w.Desc.V*w.Desc.C)
+		if outside < head || outside > head+head/8 {
+			t.Errorf("%s: %d bytes are mapped beside the layers, the head has %d", weights, outside, head)
+		}
+		for _, shard := range []int{1, 7, w.Desc.L - 1} {
+			want := outside + blocks/int64(w.Desc.L)*int64(w.Desc.L-shard)
+			if got := mapped(shard); math.Abs(float64(got-want)) > 1<<20 {
+				t.Errorf("%s, %d layers sharded: %d bytes are mapped, want %d", weights, shard, got, want)
+			}
+		}
 	}
 }
