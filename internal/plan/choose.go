@@ -197,7 +197,7 @@ func (p problem) checkForced() error {
 	}
 	if n := p.Forced.Shard; n != nil && *n > 0 && p.Peers < 2 {
 		return errs.Usagef("%s on divides weights among the processes of a machine, and %s; leave it out",
-			errs.Option("shard-weights"), p.alone())
+			errs.Option("shard-weights"), p.Alone())
 	}
 	if m, most := p.Forced.Moved, model.MostMoved(p.Desc.L); m != nil && *m > most {
 		return errs.Usagef("%s %d: of the model's %d layers %d can be moved: two stay on the device, and the last one is "+

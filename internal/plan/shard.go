@@ -59,8 +59,8 @@ func (z *counted) madeHere(tl model.Tiling) int64 {
 	return made - int64(float64(made)*float64(z.stream(tl.Shard).away)/float64(all))
 }
 
-// alone says why there is nobody to divide weights with.
-func (p problem) alone() string {
+// Alone says why there is nobody to divide weights with.
+func (p Work) Alone() string {
 	if p.Apart != "" {
 		return p.Apart
 	}

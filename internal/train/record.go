@@ -212,13 +212,14 @@ func (r *Record) compare(saved *Record, where string, settings map[string]Settin
 		return replan && x.Resume == Planned || x.Resume == Length && saved.constant() && r.constant() ||
 			!known && option && !x.Given
 	}, func(what string, was, is any) error {
-		or := "or another " + errs.Option("out").String()
+		differs := fmt.Sprintf("%s: %s was %v, now it is %v; give what the saved run had, or another %s", where, what, was,
+			is, errs.Option("out"))
 		for name, x := range settings {
 			if x.Resume == Planned && errs.Option(name).String() == what {
-				or = errs.Option("replan").String() + " for a new plan and other last bits, " + or
+				return errs.Usagef("%s, or accept a new plan and other last bits: %w", differs, anew)
 			}
 		}
-		return errs.Usagef("%s: %s was %v, now it is %v; give what the saved run had, %s", where, what, was, is, or)
+		return errs.Usagef("%s", differs)
 	}, log); err != nil {
 		return err
 	}
@@ -232,8 +233,8 @@ func (r *Record) compare(saved *Record, where string, settings map[string]Settin
 		}
 	}
 	if !replan && saved.Device != r.Device {
-		return errs.NoFitf("%s: the saved plan is for %s, this is %s; %s accepts a new plan and other last bits", where,
-			saved.Device, r.Device, errs.Option("replan"))
+		return errs.NoFitf("%s: the saved plan is for %s, this is %s; accept a new plan and other last bits: %w", where,
+			saved.Device, r.Device, anew)
 	}
 	return nil
 }

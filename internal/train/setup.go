@@ -196,9 +196,17 @@ func (s *setup) pose() (err error) {
 	return err
 }
 
+// anew goes on from a saved run with another plan than it had.
+var anew = errs.Advice{{Option: "replan", Value: "true"}}
+
 // choose makes the plan, or takes the saved one when it still fits.
 func (s *setup) choose(saved *plan.Plan, replan bool) error {
 	var err error
+	if n := s.work.Forced.Shard; saved != nil && n != nil && *n > 0 && s.work.Peers < 2 {
+		return errs.Usagef("%s on divides weights among the processes of a machine, as the saved run's were, and %s. To go "+
+			"on with a new plan and other last bits: %w", errs.Option("shard-weights"), s.work.Alone(),
+			slices.Concat(errs.Advice{{Option: "shard-weights", Value: "auto"}}, anew))
+	}
 	if saved == nil || replan {
 		s.plan, err = s.planner.Plan(s.request)
 		return err
@@ -208,8 +216,7 @@ func (s *setup) choose(saved *plan.Plan, replan bool) error {
 	}
 	if !s.planner.Allows(s.plan) {
 		return errs.NoFitf("the saved plan (tile %d, keeping %s) needs %s; raise the limits, or accept a new plan and other "+
-			"last bits with %s",
-			s.plan.Tile, s.plan.Kept(), s.planner.Needs(s.plan), errs.Option("replan"))
+			"last bits: %w", s.plan.Tile, s.plan.Kept(), s.planner.Needs(s.plan), anew)
 	}
 	return nil
 }
