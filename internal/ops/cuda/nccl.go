@@ -254,8 +254,8 @@ func (n *NCCL) enqueue(what string, f func() C.int) {
 	n.b.keep(what, n.fault("enqueuing", f()))
 }
 
-// Abort implements dist.Device. All communicators are aborted at the same time: NCCL waits for the device in doing so, where
-// another one's operation may stand and wait for a rank that is gone.
+// Abort implements dist.Device. All communicators are aborted at the same time: NCCL waits for the device in doing so,
+// where another one's operation may stand and wait for a rank that is gone.
 func (n *NCCL) Abort() {
 	if !n.aborted.CompareAndSwap(false, true) {
 		return
