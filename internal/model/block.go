@@ -18,11 +18,12 @@ type saved struct {
 	xa        [linears]ops.Tensor // (T·R) act of each linear layer with a low-rank term, see lowRows
 }
 
-// newSaved takes room for one layer's activations but its input, gate and up being of so many rows.
-func (r *Runner) newSaved(t, rows int) saved {
+// newSaved takes room for one layer's activations but its input: of a strip, with what is little of the whole tile of t
+// tokens, gate and up being of so many rows.
+func (r *Runner) newSaved(t, strip, rows int) saved {
 	s := r.newSmall(t, r.mostRanks())
 	for _, x := range []part{partQKV, partOut, partMid} {
-		r.newPart(r.Act, &s, x, t)
+		r.newPart(r.Act, &s, x, strip)
 	}
 	r.newPart(r.Act, &s, partMLP, rows)
 	return s
@@ -132,22 +133,57 @@ func (r *Runner) mostRanks() (most [linears]int) {
 	return most
 }
 
-// forwardKV makes a layer's queries, keys and values of a tile from s.xin and stores what later tiles need.
+// forwardKV makes a layer's queries, keys and values of a tile from s.xin and stores what later tiles need. Queries of
+// which there is room for a strip's alone are made when that attends.
 func (r *Runner) forwardKV(l int, p *pass, s *saved) {
-	m, n := r.M, p.n()
-	y := &m.Layers[l]
-	h := r.normed(y.norm(AttnIn), p.norm.Rows(0, n), r.statOf(s, AttnIn, 0, n), s.xin.Rows(0, n))
 	p.store.settle()
-	k, v := r.ownKV(l, p, s)
-	rawK := k
-	if m.Has(KNorm) {
-		rawK = s.k.Rows(0, n)
+	what := keysValues
+	if p.g.lasts(s.q) {
+		what |= queries
 	}
-	r.forwardQKV(p, y, s, h, s.q.Rows(0, n), rawK, v)
-	r.place(l, p, s, k)
+	var k, v ops.Tensor
+	p.strips(func() {
+		y := p.view(s)
+		r.project(l, p, y, what)
+		r.place(l, p, y, what)
+		k, v = r.ownKV(l, p, y)
+		p.store.lay(p.lo, k, v)
+	})
 	if p.fill {
 		p.store.keep(l, p.at, k, v)
 	}
+}
+
+// ofAttention are what attention reads.
+type ofAttention uint8
+
+const (
+	queries ofAttention = 1 << iota
+	keysValues
+)
+
+// project makes queries, or keys and values, or all, as their linear layers give them.
+func (r *Runner) project(l int, p *pass, s *saved, what ofAttention) {
+	n, y := p.n(), &r.M.Layers[l]
+	h := r.normed(y.norm(AttnIn), p.norm.Rows(0, n), r.statOf(s, AttnIn, 0, n), s.xin.Rows(0, n))
+	k, v := r.ownKV(l, p, s)
+	if r.M.Has(KNorm) {
+		k = s.k.Rows(0, n)
+	}
+	r.forwardQKV(p, y, s, h, s.q.Rows(0, n), k, v, what)
+}
+
+// ask makes a strip's queries ready that are not so yet: s is its view of all.
+func (r *Runner) ask(l int, p *pass, all, s *saved) {
+	switch {
+	case p.g.strip == 0:
+		return
+	case !p.g.lasts(all.q):
+		r.project(l, p, s, queries)
+	case !r.M.Has(QNorm): // turned in their place
+		return
+	}
+	r.place(l, p, s, queries)
 }
 
 // ownKV are the places of a tile's keys, as attention reads them, and values.
@@ -159,19 +195,25 @@ func (r *Runner) ownKV(l int, p *pass, s *saved) (k, v ops.Tensor) {
 	return p.store.own(l, p.at, k.Rows(0, n), s.v.Rows(0, n))
 }
 
-// forwardQKV are the products of a tile's queries, keys and values with h.
-func (r *Runner) forwardQKV(p *pass, y *Layer, s *saved, h, q, k, v ops.Tensor) {
+// forwardQKV are the products of a tile's queries, keys and values with h, those of what. One matrix gives all.
+func (r *Runner) forwardQKV(p *pass, y *Layer, s *saved, h, q, k, v ops.Tensor, what ofAttention) {
 	n, m := p.n(), r.M
-	if !m.Has(QKV) {
-		r.B.LinearForward(h, p.keysT(), []ops.Proj{p.proj(y, s, Q, q.Reshape(n, m.H*m.D)),
-			p.proj(y, s, K, k.Reshape(n, m.Hkv*m.D)), p.proj(y, s, V, v.Reshape(n, m.Hkv*m.D))})
+	if m.Has(QKV) {
+		all := p.qkv.Rows(0, n)
+		r.B.LinearForward(h, p.keysT(), []ops.Proj{p.proj(y, s, QKV, all)})
+		for i, t := range []ops.Tensor{q, k, v} {
+			r.B.CopyRows(t, all, m.byHead(n, i))
+		}
 		return
 	}
-	all := p.qkv.Rows(0, n)
-	r.B.LinearForward(h, p.keysT(), []ops.Proj{p.proj(y, s, QKV, all)})
-	for i, t := range []ops.Tensor{q, k, v} {
-		r.B.CopyRows(t, all, m.byHead(n, i))
+	var to []ops.Proj
+	if what&queries > 0 {
+		to = append(to, p.proj(y, s, Q, q.Reshape(n, m.H*m.D)))
 	}
+	if what&keysValues > 0 {
+		to = append(to, p.proj(y, s, K, k.Reshape(n, m.Hkv*m.D)), p.proj(y, s, V, v.Reshape(n, m.Hkv*m.D)))
+	}
+	r.B.LinearForward(h, p.keysT(), to)
 }
 
 // byHead is the block by which queries (i = 0), keys (1) or values (2) of n tokens lie in the product of a matrix that
@@ -180,18 +222,23 @@ func (d Desc) byHead(n, i int) ops.Block {
 	return ops.Block{DstStride: d.D, SrcOff: i * d.D, SrcStride: 3 * d.D, Rows: n * d.H, Cols: d.D}
 }
 
-// place norms a tile's queries and keys, where the family does, and turns them; k receives the keys.
-func (r *Runner) place(l int, p *pass, s *saved, k ops.Tensor) {
-	m, n := r.M, p.n()
-	y, q := &m.Layers[l], p.queries(s)
-	if m.Has(QNorm) {
-		w := m.width(QNorm)
-		r.normed(y.norm(QNorm), vectors(q, w), r.statOf(s, QNorm, 0, n), vectors(s.q.Rows(0, n), w))
-		w = m.width(KNorm)
-		r.normed(y.norm(KNorm), vectors(k, w), r.statOf(s, KNorm, 0, n), vectors(s.k.Rows(0, n), w))
+// place norms a tile's queries and keys, those of what, where the family does, and turns them.
+func (r *Runner) place(l int, p *pass, s *saved, what ofAttention) {
+	k, _ := r.ownKV(l, p, s)
+	for _, x := range []struct {
+		of      ofAttention
+		norm    Role
+		raw, to ops.Tensor
+	}{{queries, QNorm, s.q, p.queries(s)}, {keysValues, KNorm, s.k, k}} {
+		if what&x.of == 0 {
+			continue
+		}
+		if n := p.n(); r.M.Has(x.norm) {
+			w := r.M.width(x.norm)
+			r.normed(r.M.Layers[l].norm(x.norm), vectors(x.to, w), r.statOf(s, x.norm, 0, n), vectors(x.raw.Rows(0, n), w))
+		}
+		r.turn(l, p, x.to, x.to, false)
 	}
-	r.turn(l, p, q, q, false)
-	r.turn(l, p, k, k, false)
 }
 
 // vectors are a tensor's elements as rows of a width.
@@ -210,10 +257,7 @@ func (r *Runner) turn(l int, p *pass, dst, src ops.Tensor, inverse bool) {
 // forwardAttn goes on from forwardKV to s.xmid.
 func (r *Runner) forwardAttn(l int, p *pass, s *saved) {
 	k, v := r.ownKV(l, p, s)
-	wk, wv, k0 := p.store.window(l, p.at, k, v)
-	a := p.attn(l, k0, s)
-	a.K, a.V = wk, wv
-	r.B.AttnForward(a)
+	r.B.AttnForward(p.attn(l, s, k, v))
 	r.forwardO(l, p, s)
 }
 

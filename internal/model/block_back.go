@@ -5,13 +5,11 @@ import (
 	"longlora/internal/tensor"
 )
 
-// backward turns dx, the gradient of layer l's output over a tile, into that of its input, in place. Of branches side
-// by side the one's last linear layer is gone through before the other adds to dx.
+// backward goes from dx, the gradient of layer l's output over a tile, to those of its queries, keys and values, and
+// adds to dx what comes through the MLP; backwardQKV adds the rest. Of branches side by side the one's last linear layer is
+// gone through before the other adds to dx.
 func (r *Runner) backward(l int, p *pass, s *saved, dx ops.Tensor) {
 	n := p.n()
-	if r.keptKV(l) && !r.M.Has(QNorm) {
-		r.again(l, p, s)
-	}
 	if r.M.Parallel {
 		r.backwardO(l, p, s, dx)
 	}
@@ -21,21 +19,28 @@ func (r *Runner) backward(l int, p *pass, s *saved, dx ops.Tensor) {
 	if !r.M.Parallel {
 		r.backwardO(l, p, s, dx)
 	}
-	r.backwardAttn(l, p, s, dx)
+	r.backwardAttn(l, p, s)
 }
 
-// keptKV reports whether the way back finds a layer's keys and values kept, as their linear layers gave them or turned.
-func (r *Runner) keptKV(l int) bool { return r.KeepOf(l, r.M.L) <= KeepAttn }
-
-// again gives the next rank a tile's keys and values once more, which it has not kept: well before its attention wants
-// them where they are there from the start. Those that are made again go as they are made.
+// again makes kept queries, keys and values ready that their linear layers gave as attention does not read them, and
+// gives the next rank once more what it has not kept, well before its attention wants it. Those that are made again go as
+// they are made.
 func (r *Runner) again(l int, p *pass, s *saved) {
-	if !p.g.divided() {
-		return
+	if p.g.divided() {
+		p.store.settle()
 	}
-	p.store.settle()
-	k, v := r.ownKV(l, p, s)
-	p.store.keep(l, p.at, k, v)
+	var k, v ops.Tensor
+	p.strips(func() {
+		y := p.view(s)
+		if r.M.Has(QNorm) {
+			r.place(l, p, y, queries|keysValues)
+		}
+		k, v = r.ownKV(l, p, y)
+		p.store.lay(p.lo, k, v)
+	})
+	if p.g.divided() {
+		p.store.keep(l, p.at, k, v)
+	}
 }
 
 // unjoin is the gradient of what a branch's last linear layer gave, dx being the residual stream's; room receives it
@@ -59,7 +64,7 @@ func (r *Runner) backwardMLP(l int, p *pass, s *saved, dx ops.Tensor, lo, hi int
 	b, y, br := r.B, &r.M.Layers[l], branch{Down, MLPOut, lo, hi}
 	g, u := s.gateUpRows(lo, hi)
 	h, made := p.h.Rows(0, hi-lo), false
-	if r.KeepOf(l, r.M.L) != KeepAll {
+	if p.keepOf(l) != KeepAll {
 		g, u = r.gateUp(l, p, s, lo, hi)
 		if !y.norm(MLPOut).W.None() {
 			made = true
@@ -102,34 +107,33 @@ func (r *Runner) backwardO(l int, p *pass, s *saved, dx ops.Tensor) {
 	r.B.LinearBackward(p.do.Rows(0, n).Reshape(n, m.H*m.D), x, p.keysT(), []ops.ProjGrad{p.gradRows(y, s, O, dy, 0, n)})
 }
 
-// backwardAttn goes on from backwardO to the input of a tile's attention.
-func (r *Runner) backwardAttn(l int, p *pass, s *saved, dx ops.Tensor) {
-	b, m, n := r.B, r.M, p.n()
-	y := &m.Layers[l]
-	dq := p.dq.Rows(0, n)
+// backwardAttn goes on from backwardO to the gradients of a tile's queries, in p.dq, and of all keys and values that they
+// see, in the store.
+func (r *Runner) backwardAttn(l int, p *pass, s *saved) {
+	m, n := r.M, p.n()
 	k, v := r.ownKV(l, p, s)
-	if m.Has(QNorm) && r.keptKV(l) { // else they were made just now
-		if p.g.divided() {
-			p.store.settle()
-		}
-		r.place(l, p, s, k)
-		r.again(l, p, s)
+	a := p.attn(l, s, k, v)
+	if p.lo == 0 {
+		p.store.grads(l, p.at)
 	}
-	wk, wv, k0 := p.store.window(l, p.at, k, v)
-	wdk, wdv := p.store.grads(l, p.at)
-	a := p.attn(l, k0, s)
-	a.K, a.V, a.DO, a.DQ, a.DK, a.DV = wk, wv, p.do.Rows(0, n), dq, wdk, wdv
+	a.DK, a.DV = p.store.gradRows(l, p.at, p.sees(l, a.K0))
+	a.DO, a.DQ = p.do.Rows(0, n), p.of(p.dq)
 	a.Delta, a.Work, a.Fresh = p.delta.Rows(0, m.H*n).Reshape(m.H, n), p.work, p.store.fresh(p.at)
 	a.All = p.g.tiles() == 1
 	if !m.unturned(l) {
 		a.Turn = p.csT()
 	}
-	b.AttnBackward(a)
-	p.store.leave(l, p.at, wdk, wdv)
-	own := wdk.Dim(0) - n
-	dk, dv := wdk.Rows(own, own+n), wdv.Rows(own, own+n)
+	r.B.AttnBackward(a)
+}
+
+// backwardQKV goes on from there to the input of a tile's attention.
+func (r *Runner) backwardQKV(l int, p *pass, s *saved, dx ops.Tensor) {
+	b, m, n := r.B, r.M, p.n()
+	y := &m.Layers[l]
+	dq := p.of(p.dq)
+	dk, dv := p.store.gradRows(l, p.at, span{p.at.t0 + p.lo, p.at.t0 + p.hi})
 	switch {
-	case a.All: // they are as the linear layers want them
+	case p.g.tiles() == 1: // they are as the linear layers want them
 	case b.Act() == tensor.F32:
 		r.turn(l, p, dk, dk, true)
 	default: // the layer's own keys and values are not wanted any more
@@ -152,7 +156,7 @@ func (r *Runner) backwardAttn(l int, p *pass, s *saved, dx ops.Tensor) {
 		h = r.normed(y.norm(AttnIn), p.norm.Rows(0, n), r.statOf(s, AttnIn, 0, n), s.xin.Rows(0, n))
 	}
 	dn := p.dn.Rows(0, n)
-	r.backwardQKV(p, y, s, dn, h, dq, dk, dv)
+	r.backProject(p, y, s, dn, h, dq, dk, dv)
 	r.normBack(y.norm(AttnIn), dx, dn, s.xin.Rows(0, n), r.statOf(s, AttnIn, 0, n))
 }
 
@@ -174,8 +178,8 @@ func (r *Runner) unnorm(p *pass, y *Layer, s *saved, dq, dk ops.Tensor) (rawDQ, 
 	return rawDQ, rawDK
 }
 
-// backwardQKV is the way back of forwardQKV, into dn.
-func (r *Runner) backwardQKV(p *pass, y *Layer, s *saved, dn, h, dq, dk, dv ops.Tensor) {
+// backProject is the way back of forwardQKV, into dn.
+func (r *Runner) backProject(p *pass, y *Layer, s *saved, dn, h, dq, dk, dv ops.Tensor) {
 	m, n := r.M, p.n()
 	if !m.Has(QKV) {
 		kv := m.Hkv * m.D

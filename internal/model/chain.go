@@ -157,10 +157,12 @@ func (c *chain) keep(layer int, y at, k, v ops.Tensor) (t ticket) {
 }
 
 // pass implements transport.
-func (c *chain) pass(layer int, y at, k, v ops.Tensor, k0 int) {
+func (c *chain) pass(layer int, y at, k, v ops.Tensor, k0 int) (t ticket) {
 	if x := c.g.reach[layer]; y.i+1 < c.g.tiles() && !c.begins(x, y) && c.lanes[goes].due(visit{layer, c.back}) {
-		c.passedOn = c.give(ops.After, x, y.i+1, k0, k, v, false).hop
+		t = c.give(ops.After, x, y.i+1, k0, k, v, false)
+		c.passedOn = t.hop
 	}
+	return t
 }
 
 // give gives tile i's halo, or what it owes, of rows of k and v that begin at token k0. The ticket is of what is not

@@ -33,10 +33,14 @@ func (g *geometry) divide(div Division, d Desc, spec s2attn.Spec, backward bool)
 		g.cuts = append(g.cuts, min(max(t, least), most))
 	}
 	g.cuts = append(g.cuts, g.n)
+	strip := g.t
 	g.own, g.t = div.Rank, 0
 	for i := range s {
 		t0, t1 := g.tile(i)
 		g.t = max(g.t, t1-t0)
+	}
+	if strip < g.t {
+		g.strip = strip
 	}
 	if g.worst { // shorter sequences are cut at other places
 		g.t++

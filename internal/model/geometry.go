@@ -42,6 +42,7 @@ type geometry struct {
 	docs  []int32
 	cuts  []int    // where tiles begin, and n, where ranks have one each; nil: every t tokens
 	own   int      // then this rank's tile
+	strip int      // and so many tokens of it are worked on at a time; 0: all
 	worst bool     // halos as long as any cuts could make them
 	grows bool     // a sequence that is appended to: see Session
 	ways  []*reach // of attending, that layers have

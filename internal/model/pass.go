@@ -9,13 +9,14 @@ import (
 
 // pass holds one sequence's buffers, taken once, and the tile that is worked on.
 type pass struct {
-	r     *Runner
-	batch *Batch
-	g     *geometry
-	store *store
-	at    at
-	fill  bool    // keep halos: the first time that a tile is run
-	scale float32 // of the loss
+	r      *Runner
+	batch  *Batch
+	g      *geometry
+	store  *store
+	at     at
+	lo, hi int     // the strip of it that is worked on
+	fill   bool    // keep halos: the first time that a tile is run
+	scale  float32 // of the loss
 
 	ids, pos, targets ops.Tensor // (T) int32
 	keys              ops.Tensor // (T) uint64, None without dropout
@@ -55,6 +56,7 @@ func (r *Runner) share(d tensor.DType, a, b tensor.Shape) (x, y ops.Tensor) {
 func (r *Runner) newPass(b *Batch, g *geometry, backward bool) *pass {
 	a, act, m := r.Act, r.B.Act(), r.M
 	t := min(g.t, g.n)
+	T := min(r.Tile, t) // of a strip
 	p := &pass{r: r, batch: b, g: g, fill: true}
 	p.ids, p.pos, p.targets = a.New(tensor.I32, t), a.New(tensor.I32, t), a.New(tensor.I32, t)
 	if b.Keys != nil {
@@ -64,45 +66,46 @@ func (r *Runner) newPass(b *Batch, g *geometry, backward bool) *pass {
 	stream, perHead := tensor.Shape{t, m.C}, tensor.Shape{t, m.H, m.D}
 	p.x0, p.dq = r.share(act, stream, perHead) // x0 is done with when the head's gradient is known
 	p.x1, p.dx = r.share(act, stream, stream)  // x1 is of the way forward alone
-	p.norm = a.New(act, t, m.C)
-	rows := min(t, r.MLPRows)
+	p.norm = a.New(act, T, m.C)
+	rows := min(T, r.MLPRows)
 	p.h = a.New(act, rows, m.F)
 	work := 0
 	if backward && act != tensor.F32 {
-		work = int(ops.AttnWork(t, m.H, m.D) / 4)
+		work = int(ops.AttnWork(T, m.H, m.D) / 4)
 	}
-	p.logits, p.work = r.share(tensor.F32, tensor.Shape{min(t, r.HeadRows), m.V}, tensor.Shape{work})
+	p.logits, p.work = r.share(tensor.F32, tensor.Shape{min(T, r.HeadRows), m.V}, tensor.Shape{work})
 	if work == 0 {
 		p.work = ops.Tensor{}
 	}
 	p.store = newStore(r.B, g, heads{m.Hkv, m.D}, r.Division.Link, a, r.Host, backward)
 	wide := rows
-	if backward && r.KeepOf(m.L-1, m.L) == KeepAll {
-		wide = t
+	if backward && g.strip == 0 && p.keepOf(m.L-1) == KeepAll {
+		wide = T
 	}
-	p.scratch = r.newSaved(t, wide)
+	p.scratch = r.newSaved(t, T, wide)
 	if m.Has(QNorm) {
-		p.qn, p.kn = a.New(act, t, m.H, m.D), a.New(act, t, m.Hkv, m.D)
+		p.qn, p.kn = a.New(act, T, m.H, m.D), a.New(act, T, m.Hkv, m.D)
 	}
 	if m.Has(QKV) {
-		p.qkv = a.New(act, t, 3*m.H*m.D)
+		p.qkv = a.New(act, T, 3*m.H*m.D)
 	}
 	if backward {
-		p.do, p.dn = r.share(act, perHead, stream) // dn is a norm's, do attention's
+		// dn is a norm's, do attention's
+		p.do, p.dn = r.share(act, tensor.Shape{T, m.H, m.D}, tensor.Shape{T, m.C})
 		// rstd comes before any attention
-		p.delta, p.rstd = r.share(tensor.F32, tensor.Shape{m.H * t}, tensor.Shape{t * m.stats(FinalNorm)})
+		p.delta, p.rstd = r.share(tensor.F32, tensor.Shape{m.H * T}, tensor.Shape{T * m.stats(FinalNorm)})
 		// what attention gave has its gradient before the MLP is gone through
 		if m.Parallel {
-			p.dn = a.New(act, t, m.C)
+			p.dn = a.New(act, T, m.C)
 		}
 		p.dh = p.h
 		if r.apart || slices.ContainsFunc(m.Layers, func(y Layer) bool { return p.reads(&y, Down) }) {
 			p.dh = a.New(act, rows, m.F)
 		}
 		for i, rank := range r.mostRanks() {
-			p.dxa[i] = r.newXA(t, rank)
+			p.dxa[i] = r.newXA(T, rank)
 		}
-		p.layers = r.newLayers(t, p.scratch)
+		p.layers = p.newLayers(t)
 		host := r.Host.Mark()
 		p.mover = r.newMover(t, p.layers)
 		r.movedBytes = r.Host.Mark() - host
@@ -112,15 +115,19 @@ func (r *Runner) newPass(b *Batch, g *geometry, backward bool) *pass {
 
 // newLayers takes what each layer keeps; what it does not keep is the scratch that all share. There are none where
 // sizes alone are wanted.
-func (r *Runner) newLayers(t int, scratch saved) []saved {
+func (p *pass) newLayers(t int) []saved {
 	var s []saved
+	r, last := p.r, p.r.M.L-1
+	if p.g.strip > 0 { // then it is like the others
+		last = -1
+	}
 	if !r.Act.Sizing() {
 		s = make([]saved, r.M.L)
 	}
 	for l := range r.M.L {
-		kind := layerKind{t, r.KeepOf(l, r.M.L), l == r.M.L-1, r.inTurn(l, r.M.L), r.M.Layers[l].ranks()}
+		kind := layerKind{t, p.keepOf(l), l == last, r.inTurn(l, r.M.L), r.M.Layers[l].ranks()}
 		var y saved
-		if r.Act.Alike(kind, func() { y = r.newLayer(kind, scratch) }); s != nil {
+		if r.Act.Alike(kind, func() { y = r.newLayer(kind, p.scratch) }); s != nil {
 			s[l] = y
 		}
 	}
@@ -139,7 +146,7 @@ type layerKind struct {
 func (r *Runner) newLayer(y layerKind, scratch saved) (s saved) {
 	t := y.t
 	if r.apart {
-		scratch = r.newSaved(t, scratch.g.Dim(0))
+		scratch = r.newSaved(t, scratch.q.Dim(0), scratch.g.Dim(0))
 	}
 	switch {
 	case y.keep <= KeepAttn && !y.last:
@@ -195,8 +202,8 @@ func (p *pass) positions(y at) []int32 {
 
 // enter uploads tile i's tokens and positions.
 func (p *pass) enter(y at) {
-	p.at = y
 	b, n := p.r.B, y.t1-y.t0
+	p.at, p.lo, p.hi = y, 0, n
 	b.Upload(p.ids.Rows(0, n), rowsOf(p.batch.IDs, y))
 	b.Upload(p.pos.Rows(0, n), bytesOf(p.positions(y)))
 	if !p.keys.None() {
@@ -209,7 +216,8 @@ func (p *pass) enter(y at) {
 	p.store.ahead(0, y)
 }
 
-func (p *pass) n() int { return p.at.t1 - p.at.t0 }
+// n is how many tokens are worked on.
+func (p *pass) n() int { return p.hi - p.lo }
 
 // stream is the residual stream that goes into layer l, or out of the last, where nothing is kept.
 func (p *pass) stream(l int) ops.Tensor {
@@ -219,7 +227,7 @@ func (p *pass) stream(l int) ops.Tensor {
 	return p.x1
 }
 
-func (p *pass) csT() ops.Tensor { return p.cs.Rows(0, p.n()) }
+func (p *pass) csT() ops.Tensor { return p.of(p.cs) }
 
 func (p *pass) keysT() ops.Tensor { return p.keysRows(0, p.n()) }
 
@@ -227,15 +235,18 @@ func (p *pass) keysRows(lo, hi int) ops.Tensor {
 	if p.keys.None() {
 		return p.keys
 	}
-	return p.keys.Rows(lo, hi)
+	return p.keys.Rows(p.lo+lo, p.lo+hi)
 }
 
-// attn describes the tile's attention in layer l over keys that begin at token k0.
-func (p *pass) attn(l, k0 int, s *saved) *ops.Attn {
+// attn describes the attention in layer l of what is worked on; k and v are its own, where the store has them not.
+func (p *pass) attn(l int, s *saved, k, v ops.Tensor) *ops.Attn {
 	m, n := p.r.M, p.n()
+	wk, wv, k0 := p.store.window(l, p.at, k, v)
+	sees := p.sees(l, k0)
+	lo, hi, t0 := sees.lo-k0, sees.hi-k0, p.at.t0
 	return &ops.Attn{H: m.H, Hkv: m.Hkv, D: m.D, Scale: m.scoreScale(), Cap: m.ScoresCap, Spec: p.g.reach[l].spec,
-		Q0: p.at.t0, K0: k0, Docs: p.g.docsOf(p.at.t0, p.at.t1),
-		Q: p.queries(s), O: s.o.Rows(0, n), LSE: s.lseT(m.H, n)}
+		Q0: t0 + p.lo, K0: sees.lo, Docs: p.g.docsOf(t0+p.lo, t0+p.hi),
+		Q: p.queries(s), K: wk.Rows(lo, hi), V: wv.Rows(lo, hi), O: s.o.Rows(0, n), LSE: s.lseT(m.H, n)}
 }
 
 // queries are a tile's queries as attention reads them.

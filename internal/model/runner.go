@@ -196,9 +196,15 @@ func (r *Runner) forwardCell(p *pass, l int, haloOnly bool) {
 	if haloOnly {
 		return
 	}
-	r.forwardAttn(l, p, &s)
-	p.store.ahead(l+1, p.at)
-	r.forwardMLP(l, p, &s, p.stream(l+1).Rows(0, p.n()))
+	p.strips(func() {
+		y := p.view(&s)
+		r.ask(l, p, &s, y)
+		r.forwardAttn(l, p, y)
+		if p.ends() {
+			p.store.ahead(l+1, p.at)
+		}
+		r.forwardMLP(l, p, y, p.of(p.stream(l+1)))
+	})
 }
 
 // keepingCell runs the tile through layer l, keeping what the policy says; the last layer's output is in x0.
@@ -210,49 +216,72 @@ func (r *Runner) keepingCell(p *pass, l int) {
 	c.made(l, s, partQKV, n)
 	c.claim(l, partOut)
 	c.claim(l, partMid)
-	r.forwardAttn(l, p, s)
-	p.store.ahead(l+1, p.at)
-	c.made(l, s, partOut, n)
-	c.made(l, s, partMid, n)
-	out := p.x0
-	if l+1 < r.M.L {
-		c.claim(l+1, partIn)
-		out = p.layers[l+1].xin
-	}
-	c.claim(l, partMLP)
-	r.forwardMLP(l, p, s, out.Rows(0, n))
+	p.strips(func() {
+		y := p.view(s)
+		r.ask(l, p, s, y)
+		r.forwardAttn(l, p, y)
+		if p.ends() {
+			p.store.ahead(l+1, p.at)
+			c.made(l, s, partOut, n)
+			c.made(l, s, partMid, n)
+		}
+		out := p.x0
+		if l+1 < r.M.L {
+			c.claim(l+1, partIn)
+			out = p.layers[l+1].xin
+		}
+		c.claim(l, partMLP)
+		r.forwardMLP(l, p, y, p.of(out))
+	})
 	c.made(l, s, partMLP, n)
 }
 
 // headBackward adds the tile's loss and leaves the gradient of the last layer's output in dx.
 func (r *Runner) headBackward(p *pass) {
-	b, m, n := r.B, r.M, p.n()
 	p.store.turn(p.at)
-	x, nf, dn, dx := p.x0.Rows(0, n), p.norm.Rows(0, n), p.dn.Rows(0, n), p.dx.Rows(0, n)
-	rstd := p.rstd.Rows(0, n*m.stats(FinalNorm))
-	r.last(nf, rstd, x)
-	nll := p.nll.Rows(0, n)
-	b.HeadLoss(&ops.HeadLoss{X: nf, W: m.Head, DW: m.DHead, Targets: p.targets.Rows(0, n), NLL: nll, DX: dn,
-		Cap: m.LogitsCap, Scale: p.scale, Logits: p.logits})
-	b.SumF32(r.loss, nll)
-	r.by(dn, m.LogitsBy)
-	b.Zero(dx)
-	r.normBack(&m.Norm, dx, dn, x, rstd)
+	p.strips(func() {
+		b, m, n := r.B, r.M, p.n()
+		x, nf, dn, dx := p.of(p.x0), p.norm.Rows(0, n), p.dn.Rows(0, n), p.of(p.dx)
+		rstd := p.rstd.Rows(0, n*m.stats(FinalNorm))
+		r.last(nf, rstd, x)
+		nll := p.of(p.nll)
+		b.HeadLoss(&ops.HeadLoss{X: nf, W: m.Head, DW: m.DHead, Targets: p.of(p.targets), NLL: nll, DX: dn,
+			Cap: m.LogitsCap, Scale: p.scale, Logits: p.logits})
+		b.SumF32(r.loss, nll)
+		r.by(dn, m.LogitsBy)
+		b.Zero(dx)
+		r.normBack(&m.Norm, dx, dn, x, rstd)
+	})
 }
 
 // backCell turns dx from the gradient of layer l's output into that of its input.
 func (r *Runner) backCell(p *pass, l int) {
-	s := &p.layers[l]
+	s, keep := &p.layers[l], p.keepOf(l)
 	p.mover.back(l)
-	switch r.KeepOf(l, r.M.L) {
-	case KeepInput:
+	if keep <= KeepAttn {
+		r.again(l, p, s)
+	} else {
 		r.forwardKV(l, p, s)
-		r.forwardAttn(l, p, s)
-	case KeepOut:
-		r.forwardKV(l, p, s)
-		r.forwardO(l, p, s)
 	}
-	r.backward(l, p, s, p.dx.Rows(0, p.n()))
+	p.strips(func() {
+		y := p.view(s)
+		r.ask(l, p, s, y)
+		switch keep {
+		case KeepInput:
+			r.forwardAttn(l, p, y)
+		case KeepOut:
+			r.forwardO(l, p, y)
+		}
+		r.backward(l, p, y, p.of(p.dx))
+	})
+	p.store.leave(l, p.at)
+	p.strips(func() {
+		y := p.view(s)
+		if r.M.Has(QNorm) && !p.g.lasts(s.q) { // another strip's are there
+			r.project(l, p, y, queries|keysValues)
+		}
+		r.backwardQKV(l, p, y, p.of(p.dx))
+	})
 	p.mover.done(l, p.layers, p.n())
 }
 
@@ -279,14 +308,14 @@ func (r *Runner) Score(b *Batch) ([]float32, error) {
 		}
 		for i := first; i < end && err == nil && !r.stopped(); i++ {
 			r.run(p, rowCells(i, r.M.L, false))
-			n := p.n()
-			x := p.stream(r.M.L).Rows(0, n)
-			nf := p.norm.Rows(0, n)
-			r.last(nf, p.scratch.lse.Rows(0, n*r.M.stats(FinalNorm)), x) // lse is free between layers
-			nll := p.nll.Rows(0, n)
-			r.B.HeadLoss(&ops.HeadLoss{X: nf, W: r.M.Head, Targets: p.targets.Rows(0, n), NLL: nll, Cap: r.M.LogitsCap,
-				Logits: p.logits})
-			err = r.B.Download(bytesOf(out[p.at.t0:p.at.t1]), nll)
+			p.strips(func() {
+				n := p.n()
+				nf := p.norm.Rows(0, n)
+				r.last(nf, p.scratch.lse.Rows(0, n*r.M.stats(FinalNorm)), p.of(p.stream(r.M.L))) // lse is free between layers
+				r.B.HeadLoss(&ops.HeadLoss{X: nf, W: r.M.Head, Targets: p.of(p.targets), NLL: p.of(p.nll), Cap: r.M.LogitsCap,
+					Logits: p.logits})
+			})
+			err = r.B.Download(bytesOf(out[p.at.t0:p.at.t1]), p.of(p.nll))
 		}
 	})
 	return out, err

@@ -25,6 +25,7 @@ type store struct {
 	haloOf, owedTo  place  // whose halo the window has, and whose debt is in stage
 	haloIn, stageIn ticket // the last copies into the window, and into stage
 	whole           bool   // the window has the tile's own keys and values too
+	first           int    // where those begin in it, of a span in strips
 }
 
 // place is a layer of a tile; tiles count from 1 here, so that the zero place is none.
@@ -44,6 +45,11 @@ func newStore(b ops.Backend, g *geometry, h heads, link ops.Link, act, host *ops
 	for l, x := range g.reach {
 		if x.dense() {
 			s.dense[l] = s.denseLayer(act, backward)
+		}
+	}
+	if g.strip > 0 {
+		for _, x := range g.ways {
+			s.first = max(s.first, x.halo(g.own))
 		}
 	}
 	if w > 0 && backward {
@@ -113,9 +119,33 @@ func (s *store) keep(layer int, y at, k, v ops.Tensor) {
 	if s.g.reach[layer].dense() || y.i+1 >= s.g.tiles() {
 		return
 	}
+	if s.g.strip > 0 {
+		k, v = s.win.k.Rows(s.first, s.first+y.t1-y.t0), s.win.v.Rows(s.first, s.first+y.t1-y.t0)
+	}
 	if t := s.travel.keep(layer, y, k, v); t.some() {
 		s.kept = t
 	}
+}
+
+// lay puts a strip's keys and values, which begin at row lo of the tile, into the window.
+func (s *store) lay(lo int, k, v ops.Tensor) {
+	if s.g.strip == 0 {
+		return
+	}
+	wide := s.hkv * s.d
+	c := ops.Block{DstOff: (s.first + lo) * wide, DstStride: wide, SrcStride: wide, Rows: k.Dim(0), Cols: wide}
+	s.b.CopyRows(s.win.k, k, c)
+	s.b.CopyRows(s.win.v, v, c)
+}
+
+// rows is the window from a layer's halo on. Of a span in strips what stands before its own rows stays when another
+// layer, which needs less, has its own there.
+func (s *store) rows(layer int, y at) (k, v ops.Tensor) {
+	if s.g.strip == 0 {
+		return s.win.k, s.win.v
+	}
+	lo, hi := s.first-s.g.reach[layer].halo(y.i), s.win.k.Dim(0)
+	return s.win.k.Rows(lo, hi), s.win.v.Rows(lo, hi)
 }
 
 // settle makes sure that what was kept last can be overwritten.
@@ -152,31 +182,40 @@ func (s *store) ahead(layer int, y at) {
 		return
 	}
 	s.haloOf, s.whole = placeOf(layer, y), false
-	s.haloIn = s.travel.halo(layer, y, s.win.k, s.win.v)
+	k, v := s.rows(layer, y)
+	s.haloIn = s.travel.halo(layer, y, k, v)
 }
 
-// window gives the keys and values that tile i's queries see, and the sequence index of their first row.
+// window gives the keys and values that tile i's queries see, and the sequence index of their first row. k and v are
+// its own, where they do not lie there already.
 func (s *store) window(layer int, y at, k, v ops.Tensor) (wk, wv ops.Tensor, k0 int) {
 	x := s.g.reach[layer]
 	if x.dense() {
 		return s.dense[layer].k.Rows(0, y.t1), s.dense[layer].v.Rows(0, y.t1), 0
 	}
 	halo, n := x.halo(y.i), y.t1-y.t0
-	if halo == 0 {
+	if halo == 0 && s.g.strip == 0 {
 		return k, v, y.t0
 	}
-	s.ahead(layer, y)
-	s.wait(s.haloIn)
-	if !s.whole {
-		s.travel.come(layer, y, s.win.k, s.win.v)
-		wide := s.hkv * s.d
-		own := ops.Block{DstOff: halo * wide, DstStride: wide, SrcStride: wide, Rows: n, Cols: wide}
-		s.b.CopyRows(s.win.k, k, own)
-		s.b.CopyRows(s.win.v, v, own)
-		s.whole = true
+	wk, wv = s.rows(layer, y)
+	if halo > 0 {
+		s.ahead(layer, y)
+		s.wait(s.haloIn)
+		if !s.whole {
+			s.travel.come(layer, y, wk, wv)
+			s.whole = true
+			if s.g.strip == 0 {
+				wide := s.hkv * s.d
+				own := ops.Block{DstOff: halo * wide, DstStride: wide, SrcStride: wide, Rows: n, Cols: wide}
+				s.b.CopyRows(wk, k, own)
+				s.b.CopyRows(wv, v, own)
+			}
+		}
+		if t := s.travel.pass(layer, y, wk, wv, y.t0-halo); t.some() && s.g.strip > 0 { // own rows lie in it
+			s.kept = t
+		}
 	}
-	s.travel.pass(layer, y, s.win.k, s.win.v, y.t0-halo)
-	return s.win.k.Rows(0, halo+n), s.win.v.Rows(0, halo+n), y.t0 - halo
+	return wk.Rows(0, halo+n), wv.Rows(0, halo+n), y.t0 - halo
 }
 
 // aheadOwed begins to fetch what later tiles owe tile y in a layer, now that the stage is not wanted any more.
@@ -190,20 +229,34 @@ func (s *store) aheadOwed(layer int, y at) {
 	}
 }
 
-// grads gives float32 sums over the same rows as window, holding what later tiles have added already, but where ranks
-// divide the sequence: see leave. The own rows of the last tile, and of a rank's, hold anything: attention is told so
-// (see pass.attn).
-func (s *store) grads(layer int, y at) (dk, dv ops.Tensor) {
-	t0, t1, x := y.t0, y.t1, s.g.reach[layer]
+// gradRows are float32 sums of the gradients of these tokens' keys and values, of those that tile y's queries see.
+func (s *store) gradRows(layer int, y at, of span) (dk, dv ops.Tensor) {
+	x := s.g.reach[layer]
 	if x.dense() {
-		return s.dense[layer].dk.Rows(0, t1), s.dense[layer].dv.Rows(0, t1)
+		return s.dense[layer].dk.Rows(of.lo, of.hi), s.dense[layer].dv.Rows(of.lo, of.hi)
 	}
-	k0 := t0 - x.halo(y.i)
-	dk, dv = s.win.dk.Rows(0, t1-k0), s.win.dv.Rows(0, t1-k0)
+	k0 := y.t0 - x.halo(y.i)
+	return s.win.dk.Rows(of.lo-k0, of.hi-k0), s.win.dv.Rows(of.lo-k0, of.hi-k0)
+}
+
+// allGrads are those of the window.
+func (s *store) allGrads(layer int, y at) (dk, dv ops.Tensor) {
+	return s.gradRows(layer, y, span{y.t0 - s.g.reach[layer].halo(y.i), y.t1})
+}
+
+// grads readies the gradients of tile y's window: they hold what later tiles have added already, but where ranks divide
+// the sequence: see leave. The own rows of the last tile, and of a rank's, hold anything: attention is told so (see
+// fresh).
+func (s *store) grads(layer int, y at) {
+	x := s.g.reach[layer]
+	if x.dense() {
+		return
+	}
+	dk, dv := s.allGrads(layer, y)
 	s.wait(s.gone)
 	stale := dk.Dim(0)
 	if s.fresh(y) {
-		stale = t0 - k0
+		stale = x.halo(y.i)
 	}
 	s.b.Zero(dk.Rows(0, stale))
 	s.b.Zero(dv.Rows(0, stale))
@@ -214,11 +267,10 @@ func (s *store) grads(layer int, y at) (dk, dv ops.Tensor) {
 			s.aheadOwed(layer-1, y)
 		}
 	}
-	return dk, dv
 }
 
 // fresh reports whether nothing stands in a tile's own gradients before its attention adds to them.
-func (s *store) fresh(y at) bool { return s.g.divided() || y.i+1 == s.g.tiles() }
+func (s *store) fresh(y at) bool { return s.g.strip == 0 && (s.g.divided() || y.i+1 == s.g.tiles()) }
 
 // put waits for what later tiles owe tile y, and copies or adds it to dk and dv, which begin with its halo.
 func (s *store) put(how func(dst, src ops.Tensor, c ops.Block), layer int, y at, dk, dv ops.Tensor) {
@@ -233,15 +285,15 @@ func (s *store) put(how func(dst, src ops.Tensor, c ops.Block), layer int, y at,
 	}
 }
 
-// leave hands on what attention left in dk and dv, which begin with tile y's halo, and begins to fetch the next layer's
-// halo. A rank adds what the one after it owes only now: their attention runs at the same time that way, not the one's
+// leave hands on what attention left for tile y's halo, and begins to fetch the next layer's. A rank adds what the one after it owes only now: their attention runs at the same time that way, not the one's
 // after the other's. It gives what it owes itself before, unless it has to pass on what comes.
-func (s *store) leave(layer int, y at, dk, dv ops.Tensor) {
+func (s *store) leave(layer int, y at) {
 	if !s.g.divided() {
 		s.ahead(layer-1, y)
-		s.owe(layer, y, dk, dv)
+		s.owe(layer, y)
 		return
 	}
+	dk, dv := s.allGrads(layer, y)
 	x, last := s.g.reach[layer], y.i+1 == s.g.tiles()
 	passes := false
 	for r := range x.runs {
@@ -250,7 +302,7 @@ func (s *store) leave(layer int, y at, dk, dv ops.Tensor) {
 	if passes {
 		s.put(s.b.AddRows, layer, y, dk, dv)
 	}
-	s.owe(layer, y, dk, dv)
+	s.owe(layer, y)
 	s.ahead(layer-1, y)
 	if !passes && !last {
 		s.put(s.b.AddRows, layer, y, dk, dv)
@@ -258,10 +310,11 @@ func (s *store) leave(layer int, y at, dk, dv ops.Tensor) {
 }
 
 // owe hands on the gradients of tile i's halo, for the tiles before it.
-func (s *store) owe(layer int, y at, dk, dv ops.Tensor) {
+func (s *store) owe(layer int, y at) {
 	if s.g.reach[layer].dense() || y.i == 0 {
 		return
 	}
+	dk, dv := s.allGrads(layer, y)
 	if t := s.travel.owe(layer, y, dk, dv); t.some() {
 		s.gone = t
 	}

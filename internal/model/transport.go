@@ -17,7 +17,7 @@ type transport interface {
 	// come puts a halo that halo brought into its rows.
 	come(layer int, y at, k, v ops.Tensor)
 	// pass says that k and v (≥ halo+T,Hkv,D) act hold tile y's halo and its own, from token k0 on.
-	pass(layer int, y at, k, v ops.Tensor, k0 int)
+	pass(layer int, y at, k, v ops.Tensor, k0 int) ticket
 	// owe takes the gradients of tile y's halo, the first rows of dk and dv (≥ halo,Hkv,D) float32, for the tiles before
 	// it. They stand in the place of what later tiles owed those.
 	owe(layer int, y at, dk, dv ops.Tensor) ticket
@@ -174,10 +174,10 @@ func (m *hostMemory) owed(layer int, y at, to []kv) (t ticket) {
 }
 
 // come, pass, turn and finish implement transport: halos come into their rows, and the backend waits for its copies.
-func (m *hostMemory) come(int, at, ops.Tensor, ops.Tensor)      {}
-func (m *hostMemory) pass(int, at, ops.Tensor, ops.Tensor, int) {}
-func (m *hostMemory) turn()                                     {}
-func (m *hostMemory) finish(kv, []kv)                           {}
+func (m *hostMemory) come(int, at, ops.Tensor, ops.Tensor)             {}
+func (m *hostMemory) pass(int, at, ops.Tensor, ops.Tensor, int) ticket { return ticket{} }
+func (m *hostMemory) turn()                                            {}
+func (m *hostMemory) finish(kv, []kv)                                  {}
 
 // wait implements transport.
 func (m *hostMemory) wait(t ticket) { m.b.Wait(t.copy) }
