@@ -11,7 +11,7 @@ what rounding to 8 bits in another order may leave: 2e-3 of the loss, 2e-2 of a 
 """
 import argparse, json, os, shutil, struct, subprocess, sys, tempfile
 
-CASES = [  # name, options: groups, cuts between spans, full attention, windows, caps, fused matrices
+CASES = [  # name, options: groups, cuts between spans, full attention, windows, caps, fused matrices, tiles
     ("mha-linear", ["--ctx=128"]),
     ("gqa-llama3", ["--ctx=128", "--group=0.3"]),
     ("gqa-llama3", ["--ctx=128", "--attn=full"]),
@@ -20,6 +20,10 @@ CASES = [  # name, options: groups, cuts between spans, full attention, windows,
     ("families/gemma2", ["--ctx=64"]),
     ("families/phi3", ["--ctx=64", "--batch=2"]),
     ("families/gpt-neox", ["--ctx=64"]),
+    ("gqa-llama3", ["--ctx=128", "--full-last=0.5", "--tile=16", "--keep-activations=input"]),
+    ("mha-linear", ["--ctx=125", "--batch=2", "--tile=24", "--keep-activations=attn"]),
+    ("families/gemma2", ["--ctx=64", "--tile=8"]),
+    ("families/gpt-neox", ["--ctx=64", "--tile=9", "--keep-activations=out"]),
 ]
 
 

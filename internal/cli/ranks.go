@@ -108,9 +108,6 @@ func (v *Values) dividing(o plan.Training) error {
 	case o.Rolls():
 		return errs.Usagef("%s roll wraps a row round, and %s %d divides it; leave one out", v.by("shift"),
 			v.by("sequence-ranks"), o.Chain)
-	case o.Tile > 0:
-		return errs.Usagef("%s: under %s %d each process has its part of a row as one tile; leave %s out", v.by("tile"),
-			v.by("sequence-ranks"), o.Chain, v.by("tile"))
 	case o.Chain > o.Ctx:
 		return errs.Usagef("--sequence-ranks %d: a row of --ctx %d has fewer tokens", o.Chain, o.Ctx)
 	}

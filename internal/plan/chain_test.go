@@ -59,3 +59,44 @@ func TestChainsAreBalanced(t *testing.T) {
 		}
 	}
 }
+
+// A row that fits two cards in no other way fits in tiles, at the work of a span that is one, and all ranks take what is
+// planned.
+func TestSpansInTiles(t *testing.T) {
+	m, ok := machine.Named("h100")
+	if !ok {
+		t.Fatal("no such chip")
+	}
+	p := Planner{Machine: m, Limits: Limits{Device: 78 * gib, Host: 400 * gib}}
+	d, _ := model.Shape("llama2-7b")
+	const n, size = 1 << 20, 2
+	w := Work{Desc: d, Train: lora.Fresh{Rank: 8, Alpha: 16, Targets: d.Targets(true), Embed: true, Norms: true}.Train(d),
+		Weight: model.AllIn(tensor.Dense(tensor.BF16)), Spec: s2attn.Spec{Mode: s2attn.Split, Group: n / 4}, Ctx: n, Batch: 1, Chain: size}
+	whole := w
+	whole.Forced.Tile = n
+	if _, err := p.choose(whole); err == nil {
+		t.Error("fits with a span as one tile")
+	}
+	pl, err := p.choose(w)
+	if err != nil || pl.Tile >= n/size {
+		t.Fatalf("tile %d: %v", pl.Tile, err)
+	}
+	z, err := newCounted(problem{w, p})
+	if err != nil {
+		t.Fatal(err)
+	}
+	one := pl.Tiling
+	one.Tile = n / size
+	if a, b := z.cost(pl.Tiling, z.batch), z.cost(one, z.batch); !(a.Attention <= 1.001*b.Attention) || !(a.Linear <= 1.02*b.Linear) {
+		t.Errorf("%g of attention and %g of products, in one tile %g and %g", a.Attention, a.Linear, b.Attention, b.Linear)
+	}
+	for rank := range size {
+		act, host := ops.CountingArena("act", ops.Device), ops.CountingArena("halo", ops.Host)
+		r := z.runner(w.Spec, pl.Tiling, act, host)
+		r.Division.Rank = rank
+		r.Step(z.batch, 1)
+		if act.Peak() != pl.Act || host.Peak() != pl.Halo+pl.MovedBytes {
+			t.Errorf("rank %d takes %d and %d, planned %d and %d", rank, act.Peak(), host.Peak(), pl.Act, pl.Halo+pl.MovedBytes)
+		}
+	}
+}

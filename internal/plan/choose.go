@@ -21,7 +21,7 @@ func (p problem) tiles() []int {
 func (p problem) ownTiles() []int {
 	n := p.Ctx * p.Batch
 	if p.Chain > 1 {
-		return []int{slices.Max(model.Spans(p.Desc, p.Spec, p.batch(n), p.Chain, true))}
+		return p.spanTiles(slices.Max(model.Spans(p.Desc, p.Spec, p.batch(n), p.Chain, true)))
 	}
 	if p.Forced.Tile > 0 {
 		return []int{min(p.Forced.Tile, n)}
@@ -54,6 +54,24 @@ func (p problem) ownTiles() []int {
 	return tiles
 }
 
+// spanTiles are those of a chain: the longest span, which is one tile, and what of it a layer works on at a time. That
+// costs no operations, and less memory the shorter it is.
+func (p problem) spanTiles(longest int) []int {
+	if t := p.Forced.Tile; t > 0 {
+		return []int{min(t, longest)}
+	}
+	tiles, most := []int{longest}, gpuStrip
+	if p.OnHost {
+		most = cpuStrip
+	}
+	for _, t := range []int{most, most / 8} {
+		if t < longest {
+			tiles = append(tiles, t)
+		}
+	}
+	return tiles
+}
+
 // forwardTiles are the tiles of what only goes forward: long enough for the products, short enough that memory is the
 // weights' and the cache's.
 func (p problem) forwardTiles() []int {
@@ -73,6 +91,12 @@ func (p problem) forwardTiles() []int {
 const (
 	cpuForwardTile = 1024
 	gpuForwardTile = 8192
+)
+
+// The longer of the two lengths of a strip that are tried.
+const (
+	cpuStrip = 1024
+	gpuStrip = 32768
 )
 
 // Shorter tiles than these only lose time; so many more than these only make planning slow.
@@ -420,6 +444,9 @@ func (z *counted) candidate(tl model.Tiling, known map[model.Keep]float64) candi
 	c.least += z.updates(tl)
 	if tl.Moved > 0 || tl.Stream > 0 || tl.Shard > 0 || tl.HostState {
 		tiles, pl := (z.batch.N()+tl.Tile-1)/tl.Tile, z.size(tl)
+		if z.p.Chain > 1 { // a layer at a time
+			tiles = 1
+		}
 		// Each tile's way forward and back needs all streamed layers but those that lie in the slots, and so does each way
 		// forward before.
 		ways := 2*tiles + tiles - 1

@@ -268,7 +268,7 @@ func (z *counted) seconds(tl model.Tiling) float64 {
 		return some + float64(z.p.Desc.L-someLayers)/(someLayers-fewLayers)*(some-few)
 	}
 	n, reach := z.batch.N(), z.p.reach()
-	if z.p.Chain > 1 { // one tile
+	if z.p.Chain > 1 {
 		return z.p.Rates.Seconds(z.cost(tl, z.batch))
 	}
 	part := (max(tl.Tile, min(reach, n)) + tl.Tile - 1) / tl.Tile * tl.Tile

@@ -74,7 +74,7 @@ func (p Planner) divisions(t Training, peers int, at func(Training) Request) (ou
 	rows := t.Batch * t.Accum
 	for chain := 1; chain <= t.Processes; chain++ {
 		chains := t.Processes / chain
-		if t.Processes%chain != 0 || rows%chains != 0 || chain > 1 && (t.Rolls() || t.Tile > 0 || chain > t.Ctx) {
+		if t.Processes%chain != 0 || rows%chains != 0 || chain > 1 && (t.Rolls() || chain > t.Ctx) {
 			continue
 		}
 		c := t

@@ -176,7 +176,7 @@ func (p *Planned) printTiling(w io.Writer, tl model.Tiling) {
 	n := p.Ctx * max(1, p.batch)
 	switch {
 	case p.chain > 1:
-		ui.Fact(w, "tile", "%d tokens go through a layer together: the longest of %d spans", tl.Tile, p.chain)
+		ui.Fact(w, "tile", "at most %d tokens of each of %d spans go through a layer together", tl.Tile, p.chain)
 	case tl.Tile >= n:
 		ui.Fact(w, "tile", "%d tokens go through a layer together: all of them", tl.Tile)
 	default:

@@ -86,6 +86,8 @@ func TestChains(t *testing.T) {
 		{"families/mistral-window", [][2]int{{4, 4}}, []string{"--ctx=61", "--group=0.4"}},
 		{"families/gemma2", [][2]int{{3, 3}}, []string{"--ctx=57"}},
 		{"families/phi3", [][2]int{{2, 2}}, []string{"--attn=full"}},
+		{"gqa-llama3", [][2]int{{2, 2}, {6, 3}}, []string{"--full-last=0.5", "--tile=17", "--keep-activations=input"}},
+		{"families/gemma2", [][2]int{{2, 2}}, []string{"--ctx=57", "--tile=11", "--keep-activations=attn"}},
 	} {
 		t.Run(c.name, func(t *testing.T) { asOne(t, c.name, c.sizes, c.more...) })
 	}
