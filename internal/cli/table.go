@@ -379,8 +379,8 @@ var table = []Option{
 	{Name: "host-mem", Of: places, Group: machinery, Arg: "SIZE", Check: size, Resume: train.OfCall,
 		Usage: "host memory to use (default 80 % of what is available)"},
 	{Name: "tile", Of: measures, Group: machinery, Kind: Tokens, Check: least(0), Resume: train.Planned,
-		Usage: "tokens of a tile; with --sequence-ranks, of a process's part of a row that a layer takes at a time (0: the " +
-			"planner's choice)"},
+		Usage: "tokens of a tile; with --sequence-ranks, of a process's part of a row that a layer takes at a time (0: " +
+			"the planner's choice)"},
 	{Name: "keep-activations", Of: measures, Group: machinery, Default: "auto",
 		Values: []string{"auto", "all", "attn", "out", "input"},
 		Resume: train.Planned,

@@ -6,8 +6,8 @@ import (
 )
 
 // backward goes from dx, the gradient of layer l's output over a tile, to those of its queries, keys and values, and
-// adds to dx what comes through the MLP; backwardQKV adds the rest. Of branches side by side the one's last linear layer is
-// gone through before the other adds to dx.
+// adds to dx what comes through the MLP; backwardQKV adds the rest. Of branches side by side the one's last linear
+// layer is gone through before the other adds to dx.
 func (r *Runner) backward(l int, p *pass, s *saved, dx ops.Tensor) {
 	n := p.n()
 	if r.M.Parallel {
@@ -23,8 +23,8 @@ func (r *Runner) backward(l int, p *pass, s *saved, dx ops.Tensor) {
 }
 
 // again makes kept queries, keys and values ready that their linear layers gave as attention does not read them, and
-// gives the next rank once more what it has not kept, well before its attention wants it. Those that are made again go as
-// they are made.
+// gives the next rank once more what it has not kept, well before its attention wants it. Those that are made again go
+// as they are made.
 func (r *Runner) again(l int, p *pass, s *saved) {
 	if p.g.divided() {
 		p.store.settle()
@@ -107,8 +107,8 @@ func (r *Runner) backwardO(l int, p *pass, s *saved, dx ops.Tensor) {
 	r.B.LinearBackward(p.do.Rows(0, n).Reshape(n, m.H*m.D), x, p.keysT(), []ops.ProjGrad{p.gradRows(y, s, O, dy, 0, n)})
 }
 
-// backwardAttn goes on from backwardO to the gradients of a tile's queries, in p.dq, and of all keys and values that they
-// see, in the store.
+// backwardAttn goes on from backwardO to the gradients of a tile's queries, in p.dq, and of all keys and values that
+// they see, in the store.
 func (r *Runner) backwardAttn(l int, p *pass, s *saved) {
 	m, n := r.M, p.n()
 	k, v := r.ownKV(l, p, s)

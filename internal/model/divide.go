@@ -9,8 +9,8 @@ import (
 )
 
 // A chain of ranks divides a sequence: each holds a span of its tokens as one tile, in the order of the ranks, and all
-// work at once, layer by layer, in strips where a span is longer than the tiling's tile (strip.go). What a span's queries see of earlier tokens is its halo, as any tile's; the geometry is that of the
-// whole sequence.
+// work at once, layer by layer, in strips where a span is longer than the tiling's tile (strip.go). What a span's
+// queries see of earlier tokens is its halo, as any tile's; the geometry is that of the whole sequence.
 
 // Division is a rank's place in a chain.
 type Division struct {

@@ -285,8 +285,9 @@ func (s *store) put(how func(dst, src ops.Tensor, c ops.Block), layer int, y at,
 	}
 }
 
-// leave hands on what attention left for tile y's halo, and begins to fetch the next layer's. A rank adds what the one after it owes only now: their attention runs at the same time that way, not the one's
-// after the other's. It gives what it owes itself before, unless it has to pass on what comes.
+// leave hands on what attention left for tile y's halo, and begins to fetch the next layer's. A rank adds what the one
+// after it owes only now: their attention runs at the same time that way, not the one's after the other's. It gives
+// what it owes itself before, unless it has to pass on what comes.
 func (s *store) leave(layer int, y at) {
 	if !s.g.divided() {
 		s.ahead(layer-1, y)

@@ -4,8 +4,9 @@ import "longlora/internal/ops"
 
 // A rank goes through its span layer by layer, as the chain does: in tile after tile through all layers, as one process
 // goes through a row, each rank would wait for the one before it to be done with its whole span. So what --tile says of
-// a span is how much of it a layer works on at a time, a strip. What lasts from one layer to the next, and the window of
-// the layer's keys and values, are as long as the span; all else is as long as a strip. Messages know nothing of strips.
+// a span is how much of it a layer works on at a time, a strip. What lasts from one layer to the next, and the window
+// of the layer's keys and values, are as long as the span; all else is as long as a strip. Messages know nothing of
+// strips.
 
 // strips does f for each strip of the tile, from the first on: all of it at once where it is no span, or a short one.
 func (p *pass) strips(f func()) {
