@@ -40,7 +40,9 @@ extern "C" int ll_host_alloc(void **p, size_t bytes) { return cudaHostAlloc(p, b
 
 extern "C" int ll_host_free(void *p) { return cudaFreeHost(p); }
 
-extern "C" int ll_host_lock(void *p, size_t bytes) { return cudaHostRegister(p, bytes, cudaHostRegisterPortable); }
+extern "C" int ll_host_lock(void *p, size_t bytes) {
+    return cudaHostRegister(p, bytes, cudaHostRegisterPortable | cudaHostRegisterMapped);
+}
 
 extern "C" int ll_host_unlock(void *p) { return cudaHostUnregister(p); }
 

@@ -93,7 +93,8 @@ typedef struct {
 int ll_embed_fwd(ll_device *d, ll_stream s, const ll_embed_fwd_args *a);
 
 typedef struct {
-    float *dtable;      // (V,C), added to: dy by ids, in the order of t; an id that is no row is left out
+    // (V,C), added to: dy by ids, in the order of t; an id that is no row is left out. Page-locked host memory too.
+    float *dtable;
     const void *dy;     // (T,C) bf16
     const int32_t *ids; // (T)
     int64_t t, c, v;
@@ -101,6 +102,15 @@ typedef struct {
 } ll_embed_bwd_args;
 size_t ll_embed_bwd_work(int64_t t);
 int ll_embed_bwd(ll_device *d, ll_stream s, const ll_embed_bwd_args *a);
+
+// Rows r of which bit first+r of the set is 1, from or to page-locked host memory too.
+typedef struct {
+    float *dst;       // (rows,c)
+    const float *src; // (rows,c)
+    const uint64_t *set;
+    int64_t first, rows, c;
+} ll_copy_set_args;
+int ll_copy_set(ll_device *d, ll_stream s, const ll_copy_set_args *a);
 
 typedef struct {
     void *y;        // (T,C) bf16, written

@@ -18,26 +18,28 @@ type Param struct {
 	Decay            bool       // weight decay applies: to everything but norms
 	Outer            bool       // embedding, head or norm, which have a rate of their own
 	off, allocated   int        // place in the slabs, in elements
-	waits            bool       // Value and moments lie in host memory
+	waits            bool       // Value and moments lie in host memory; Grad too of an embedding that is not the head
 }
 
 // Params are all trained tensors. Values, gradients and moments lie in one slab each, in the order of List,
 // those that decay first, so that norms and updates are few calls over long vectors. Values and moments of whole
-// matrices, which come first of all, may wait in host memory: see state.
+// matrices, which come first of all, may wait in host memory, and so may the embedding's gradient: see state.
 type Params struct {
 	List                    []*Param
 	byName                  map[string]*Param
-	value, grad, mom1, mom2 ops.Tensor // (n) float32; all but grad without what waits
+	value, grad, mom1, mom2 ops.Tensor // (n) float32, without what waits
 	compute                 ops.Tensor // (n) act; where act is float32 only what waits has it, None where nothing does
 	norm2                   ops.Tensor // (1) float64
 	matrices                int        // elements of the slabs that are whole matrices'
+	sparse                  int        // of these, first of all, an embedding's of which a step's tokens have few rows
+	piece                   int        // elements of the sparse ones that go into the norm together
 	state                   state
 	b                       ops.Backend
 }
 
 // newParams lists what is trained and lays it out.
 func newParams(b ops.Backend, d Desc, tr Train, mem Memory) *Params {
-	ps := &Params{byName: map[string]*Param{}, b: b}
+	ps := &Params{byName: map[string]*Param{}, b: b, piece: mem.piece(d.C)}
 	specs := d.Tensors()
 	whole := func(norms bool) {
 		for _, s := range specs {
@@ -48,6 +50,9 @@ func newParams(b ops.Backend, d Desc, tr Train, mem Memory) *Params {
 	}
 	whole(false)
 	ps.matrices = ps.elems()
+	if p := ps.ByName(d.EmbedName()); p != nil && !d.Tied {
+		ps.sparse = p.allocated
+	}
 	for _, s := range specs {
 		if low, ok := tr.LoRA[s.Module()]; ok && s.Linear() {
 			ps.add(&Param{Name: s.Module() + ".lora_A.weight", Shape: tensor.Shape{low.Rank, s.Shape[1]}, Decay: true})
@@ -55,7 +60,7 @@ func newParams(b ops.Backend, d Desc, tr Train, mem Memory) *Params {
 		}
 	}
 	whole(true)
-	ps.layout(mem, tr.Frozen)
+	ps.layout(d, mem, tr.Frozen)
 	return ps
 }
 
@@ -78,16 +83,17 @@ func (ps *Params) elems() int {
 }
 
 // layout takes the slabs, whose memory is zeroed when it is new, and cuts them up.
-func (ps *Params) layout(mem Memory, frozen bool) {
+func (ps *Params) layout(d Desc, mem Memory, frozen bool) {
 	arena, n, waits := mem.Params, ps.elems(), 0
 	ps.norm2 = arena.New(tensor.F64, 1)
 	if mem.State != nil {
 		waits = ps.matrices
-		ps.state = newState(ps.b, mem, waits)
+		ps.state = newState(ps.b, d, mem, waits, ps.sparse)
 	}
+	sums := ps.state.sums.n
 	ps.value = arena.New(tensor.F32, n-waits)
 	if !frozen {
-		ps.grad = arena.New(tensor.F32, n)
+		ps.grad = arena.New(tensor.F32, n-sums)
 		ps.mom1, ps.mom2 = arena.New(tensor.F32, n-waits), arena.New(tensor.F32, n-waits)
 	}
 	switch act := ps.b.Act(); {
@@ -103,7 +109,11 @@ func (ps *Params) layout(mem Memory, frozen bool) {
 			}
 			return s.Rows(off, off+p.Shape.Elems()).Reshape(p.Shape...)
 		}
-		p.Grad = cut(ps.grad, p.off)
+		if p.off < sums {
+			p.Grad = ps.state.sums.table
+		} else {
+			p.Grad = cut(ps.grad, p.off-sums)
+		}
 		if p.waits = p.off < waits; p.waits {
 			x := ps.state.host
 			p.Value, p.Moment1, p.Moment2 = cut(x[0], p.off), cut(x[1], p.off), cut(x[2], p.off)
@@ -160,7 +170,7 @@ func (ps *Params) Get(t ops.Tensor) ([]float32, error) {
 
 // Read is Get of as many elements of one of those tensors as v has room for.
 func (ps *Params) Read(v []float32, t ops.Tensor) error {
-	if ps.state.holds(t) {
+	if t.Space == ops.Host {
 		return ps.state.read(v, t)
 	}
 	return ps.b.Download(bytesOf(v), t)
@@ -178,17 +188,54 @@ func (ps *Params) SetMoments(p *Param, m, v []float32) {
 }
 
 // ZeroGrad clears every gradient.
-func (ps *Params) ZeroGrad() { ps.b.Zero(ps.grad) }
+func (ps *Params) ZeroGrad() {
+	ps.b.Zero(ps.grad)
+	ps.state.sums.clear()
+}
 
-// Gradient is all gradients as one tensor. (n) float32
-func (ps *Params) Gradient() ops.Tensor { return ps.grad }
+// Occur notes tokens of which the embedding's rows are about to have gradients.
+func (ps *Params) Occur(ids []int32) { ps.state.sums.add(ids) }
 
-// GradNorm is the L2 norm over every trained tensor's gradient, a tied one once.
+// Occurred tells other ranks of which rows of the embedding there are gradients; nil where those are on the device.
+func (ps *Params) Occurred() []byte { return bytesOf(ps.state.sums.rows) }
+
+// OccurElsewhere adds rows that another rank tells of.
+func (ps *Params) OccurElsewhere(rows []byte) {
+	own := ps.Occurred()
+	for i := range rows {
+		own[i] |= rows[i]
+	}
+	ps.state.sums.stale = true
+}
+
+// Change has f change all gradients, a long vector at a time: it puts the sums over all ranks in their place, who have
+// told each other of the rows that occurred. (≤ n) float32
+func (ps *Params) Change(f func(t ops.Tensor) error) error {
+	if err := f(ps.grad); err != nil {
+		return err
+	}
+	return ps.state.sums.change(f)
+}
+
+// GradNorm is the L2 norm over every trained tensor's gradient, a tied one once. It is summed up in the same order
+// wherever gradients wait.
 func (ps *Params) GradNorm() (float64, error) {
 	ps.b.Zero(ps.norm2)
-	ps.b.SumSquares(ps.norm2, ps.grad)
+	for lo := 0; lo < ps.sparse; lo += ps.piece {
+		ps.b.SumSquares(ps.norm2, ps.gradient(lo, min(lo+ps.piece, ps.sparse)))
+	}
+	ps.b.SumSquares(ps.norm2, ps.gradient(ps.sparse, ps.elems()))
 	n2, err := scalar(ps.b, ps.norm2)
 	return math.Sqrt(n2), err
+}
+
+// gradient is elements [lo, hi) of all gradients, on the device until the next call; what waits a piece at a time.
+func (ps *Params) gradient(lo, hi int) ops.Tensor {
+	s := &ps.state.sums
+	if lo < s.n {
+		return s.take(lo, hi)
+	}
+	return ps.grad.Rows(lo-s.n, hi-s.n)
 }
 
 // Update is one AdamW step on every trained tensor at the rate h.LR, of embedding, head and norms at the rate outer;
@@ -217,10 +264,11 @@ func (ps *Params) Update(h ops.AdamW, outer float64) {
 // update is the step on elements [lo, hi) of the slabs.
 func (ps *Params) update(lo, hi int, h ops.AdamW) {
 	waits := ps.state.elems()
-	if lo < waits {
-		most := min(hi, waits)
-		ps.state.update(lo, most, ps.grad, ps.compute, h)
-		lo = most
+	for _, end := range []int{min(hi, ps.state.sums.n), min(hi, waits)} { // no piece is of both
+		if lo < end {
+			ps.state.update(lo, end, ps.gradient, ps.compute, h)
+			lo = end
+		}
 	}
 	if lo >= hi {
 		return
@@ -230,7 +278,7 @@ func (ps *Params) update(lo, hi int, h ops.AdamW) {
 		c = ps.compute.Rows(lo, hi)
 	}
 	i, j := lo-waits, hi-waits
-	ps.b.AdamW(ps.value.Rows(i, j), ps.mom1.Rows(i, j), ps.mom2.Rows(i, j), ps.grad.Rows(lo, hi), c, h)
+	ps.b.AdamW(ps.value.Rows(i, j), ps.mom1.Rows(i, j), ps.mom2.Rows(i, j), ps.gradient(lo, hi), c, h)
 }
 
 // scalar reads one float64 and waits for it.

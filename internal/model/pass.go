@@ -219,6 +219,14 @@ func (p *pass) enter(y at) {
 // n is how many tokens are worked on.
 func (p *pass) n() int { return p.hi - p.lo }
 
+// tokens are the tile's, none of a batch to count.
+func (p *pass) tokens() []int32 {
+	if len(p.batch.IDs) == 0 {
+		return nil
+	}
+	return p.batch.IDs[p.at.t0:p.at.t1]
+}
+
 // stream is the residual stream that goes into layer l, or out of the last, where nothing is kept.
 func (p *pass) stream(l int) ops.Tensor {
 	if l%2 == 0 {

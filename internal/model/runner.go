@@ -142,6 +142,7 @@ func (r *Runner) run(p *pass, cells iter.Seq[cell]) {
 			r.headBackward(p)
 		case c.phase == back && c.layer == 0 && !r.M.DEmbed.None():
 			r.by(p.dx.Rows(0, p.n()), r.embedBy())
+			r.M.Params.Occur(p.tokens())
 			r.B.EmbedBackward(r.M.DEmbed, p.dx.Rows(0, p.n()), p.ids.Rows(0, p.n()))
 		}
 	}

@@ -7,13 +7,15 @@ import (
 
 // state are the float32 values and the moments of the matrices that are trained whole, where they wait in host memory.
 // Operations read none of them but the optimizer: it takes them piece by piece to the device and back, each piece
-// updated while the next comes and the one before goes. Gradients, and what operations read, stay on the device.
+// updated while the next comes and the one before goes. What operations read stays on the device, and so do gradients
+// but for sums.
 type state struct {
 	b     ops.Backend
 	host  [3]ops.Tensor           // value and moments (n) float32; None where nothing waits
 	piece [statePieces]statePiece // on the device
 	size  int                     // elements of a piece
 	gone  ops.Ticket              // of the last copy to host memory
+	sums  sums                    // gradients of the first of them
 }
 
 // statePiece is room for a piece of each.
@@ -29,12 +31,19 @@ const (
 	stateElems = 2 << 20
 )
 
-// newState takes room for n elements.
-func newState(b ops.Backend, mem Memory, n int) (s state) {
-	s.b, s.size = b, mem.Piece
-	if s.size == 0 {
-		s.size = stateElems
+// piece is how many elements come to the device at a time: whole rows of the embedding.
+func (mem Memory) piece(width int) int {
+	n := mem.Piece
+	if n == 0 {
+		n = stateElems
 	}
+	return max(1, n/width) * width
+}
+
+// newState takes room for n elements of a model's, and for gradients of the first sparse ones, its embedding.
+func newState(b ops.Backend, d Desc, mem Memory, n, sparse int) (s state) {
+	s.b, s.size = b, mem.piece(d.C)
+	s.sums = newSums(b, mem, sparse, d.V, d.C, s.size)
 	for i := range s.host {
 		s.host[i] = mem.State.New(tensor.F32, n)
 		for k := range s.piece {
@@ -50,16 +59,6 @@ func (s *state) elems() int {
 		return 0
 	}
 	return s.host[0].Dim(0)
-}
-
-// holds reports whether a tensor lies in the memory that waits.
-func (s *state) holds(t ops.Tensor) bool {
-	for _, x := range s.host {
-		if from := uintptr(x.P); !x.None() && uintptr(t.P) >= from && uintptr(t.P) < from+uintptr(x.Bytes()) {
-			return true
-		}
-	}
-	return false
 }
 
 // bring begins to copy elements [lo, hi) of what waits to piece k.
@@ -83,8 +82,8 @@ func (s *state) send(k int, parts []ops.Tensor, lo, hi int) {
 	s.gone = x.gone
 }
 
-// update is the optimizer's step on elements [lo, hi). grad (≥ hi) float32, compute (≥ hi) act.
-func (s *state) update(lo, hi int, grad, compute ops.Tensor, h ops.AdamW) {
+// update is the optimizer's step on elements [lo, hi). grad gives some of them, float32; compute (≥ hi) act.
+func (s *state) update(lo, hi int, grad func(from, to int) ops.Tensor, compute ops.Tensor, h ops.AdamW) {
 	var in [statePieces]ops.Ticket
 	pieces := (hi - lo + s.size - 1) / s.size
 	ends := func(i int) (from, to int) { return lo + i*s.size, min(lo+(i+1)*s.size, hi) }
@@ -109,7 +108,7 @@ func (s *state) update(lo, hi int, grad, compute ops.Tensor, h ops.AdamW) {
 			copied = compute.Rows(from, to)
 		}
 		s.b.Wait(in[k])
-		s.b.AdamW(x[0], x[1], x[2], grad.Rows(from, to), copied, h)
+		s.b.AdamW(x[0], x[1], x[2], grad(from, to), copied, h)
 		if copied.None() {
 			s.b.Convert(compute.Rows(from, to), x[0])
 		}

@@ -3,8 +3,10 @@ package model_test
 import (
 	"fmt"
 	"slices"
+	"sync"
 	"testing"
 
+	"longlora/internal/dist"
 	"longlora/internal/load"
 	"longlora/internal/model"
 	"longlora/internal/ops"
@@ -14,9 +16,9 @@ import (
 	"longlora/internal/testkit/backend"
 )
 
-// trainedBits are all trained tensors with their moments, and what operations read, after three updates and after new
-// values and moments have been given.
-func trainedBits(t *testing.T, be ops.Backend, d model.Desc, tr model.Train, state bool) (names []string, bits [][]float32) {
+// trainedBits are all trained tensors with their moments and gradients after three updates, each of two micro-batches,
+// and after new values and moments have been given. A group's ranks have batches of their own.
+func trainedBits(t *testing.T, be ops.Backend, d model.Desc, tr model.Train, state bool, g *dist.Group) (names []string, bits [][]float32) {
 	t.Helper()
 	params, act, host := arenas(t, be, 8<<20)
 	mem := model.Memory{Params: params, Piece: 64}
@@ -40,8 +42,11 @@ func trainedBits(t *testing.T, be ops.Backend, d model.Desc, tr model.Train, sta
 		}
 	}
 	update := func(s int) {
-		b := randomBatch(uint64(s), d.V, false, 30, 11)
-		loss, _ := step(t, r, ps, 0.1, b)
+		seed := uint64(1 + 2*(2*s+g.Rank()))
+		loss, _ := step(t, r, ps, 0.1, randomBatch(seed, d.V, false, 30, 11), randomBatch(seed+1, d.V, false, 17))
+		if g.Size() > 1 {
+			sumUp(t, be, ps, g)
+		}
 		norm, err := ps.GradNorm()
 		if err != nil {
 			t.Fatal(err)
@@ -67,8 +72,23 @@ func trainedBits(t *testing.T, be ops.Backend, d model.Desc, tr model.Train, sta
 	return names, bits
 }
 
-// Values and moments of whole matrices that wait in host memory come out as the same bits as those that do not, on a
-// device that computes in float32 and on one that computes in bfloat16, and however late copies are done.
+// sumUp has all ranks have the sum of their gradients.
+func sumUp(t *testing.T, be ops.Backend, ps *model.Params, g *dist.Group) {
+	t.Helper()
+	all, err := g.Gather(ps.Occurred())
+	if err != nil {
+		t.Error(err)
+	}
+	for _, rows := range all {
+		ps.OccurElsewhere(rows)
+	}
+	if err := ps.Change(func(x ops.Tensor) error { return g.SumOn(be, x) }); err != nil {
+		t.Error(err)
+	}
+}
+
+// What of whole matrices waits in host memory comes out as the same bits as what does not, on a device that computes in
+// float32 and on one that computes in bfloat16, and however late copies are done.
 func TestStateWaits(t *testing.T) {
 	tied := small
 	tied.Tied = true
@@ -83,21 +103,50 @@ func TestStateWaits(t *testing.T) {
 	for _, b := range backend.GPU(t) {
 		ways = append(ways, way{b.Name(), func() ops.Backend { return b }, func() ops.Backend { return b }})
 	}
-	head := adapted(small, 0)
+	head, many := adapted(small, 0), small
 	head.Whole[small.HeadName()] = true
+	many.V = 700 // of which few occur
 	for _, be := range ways {
 		for what, c := range map[string]struct {
 			d  model.Desc
 			tr model.Train
-		}{"embedding": {small, adapted(small, 0)}, "embedding and head": {small, head}, "tied": {tied, adapted(tied, 0)}, "every weight": {small, model.Train{Full: true}}} {
-			names, want := trainedBits(t, be.plain(), c.d, c.tr, false)
-			_, got := trainedBits(t, be.judged(), c.d, c.tr, true)
-			for i := range want {
-				if !slices.Equal(got[i], want[i]) {
-					t.Errorf("%s, %s: %s: other bits", be.name, what, names[i])
-					break
-				}
-			}
+		}{"embedding": {small, adapted(small, 0)}, "few of many rows": {many, adapted(many, 0)}, "embedding and head": {small, head}, "tied": {tied, adapted(tied, 0)}, "every weight": {small, model.Train{Full: true}}} {
+			names, want := trainedBits(t, be.plain(), c.d, c.tr, false, nil)
+			_, got := trainedBits(t, be.judged(), c.d, c.tr, true, nil)
+			sameBits(t, be.name+", "+what, names, got, want)
+		}
+	}
+}
+
+func sameBits(t *testing.T, what string, names []string, got, want [][]float32) {
+	t.Helper()
+	for i := range want {
+		if !slices.Equal(got[i], want[i]) {
+			t.Errorf("%s: %s: other bits", what, names[i])
+			return
+		}
+	}
+}
+
+// And so it does where ranks sum up their gradients, of which each has other rows.
+func TestStateOfRanksWaits(t *testing.T) {
+	many := small
+	many.V = 700
+	var names [2][]string
+	var bits [2][2][][]float32
+	for waits := range bits {
+		var all sync.WaitGroup
+		for rank, g := range dist.InProcess(2) {
+			all.Go(func() {
+				names[rank], bits[waits][rank] = trainedBits(t, backend.NewLate(), many, adapted(many, 0), waits == 1, g)
+			})
+		}
+		all.Wait()
+	}
+	for rank, names := range names {
+		sameBits(t, fmt.Sprint("rank ", rank), names, bits[1][rank], bits[0][rank])
+		if slices.Equal(bits[0][0][0], bits[0][1][0]) { // losses of the first step
+			t.Error("both ranks had the same batches")
 		}
 	}
 }

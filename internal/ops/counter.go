@@ -242,8 +242,24 @@ func (c *Counter) product(l *Linear, t int, base, figure, back float64) {
 // EmbedForward implements Embedding.
 func (c *Counter) EmbedForward(y Tensor, _ Weight, _ Tensor) { c.touch(y, y) }
 
-// EmbedBackward implements Embedding.
-func (c *Counter) EmbedBackward(_, dy, _ Tensor) { c.touch(dy, dy, dy) }
+// EmbedBackward implements Embedding. Rows of host memory come and go at the same time; no more of them than there are.
+func (c *Counter) EmbedBackward(dTable, dy, _ Tensor) {
+	if dTable.Space == Host {
+		c.Cost.Moved += min(4*float64(dy.Elems()), float64(dTable.Bytes()))
+	}
+	c.touch(dy, dy, dy)
+}
+
+// CopySet implements Embedding.
+func (c *Counter) CopySet(dst, src Tensor, s RowSet) {
+	n := 4 * float64(s.N) * float64(dst.Dim(1))
+	if dst.Space == Host || src.Space == Host {
+		c.Cost.Moved += n
+	} else {
+		c.Cost.Bytes += 2 * n
+	}
+	c.Cost.Calls++
+}
 
 // RMSNormForward implements RMSNorm.
 func (c *Counter) RMSNormForward(y, _, x, _ Tensor, _, _ float32) { c.touch(y, x) }

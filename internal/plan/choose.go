@@ -195,7 +195,7 @@ func (z *counted) streams() []int {
 // leastState is what is worth waiting in host memory, in bytes.
 const leastState = 256 << 20
 
-// states are the places of trained matrices' values and moments to choose from: on the device, and in host memory.
+// states are the places of trained matrices' state to choose from: on the device, and in host memory.
 func (z *counted) states() []bool {
 	switch f := z.p.Forced.HostState; {
 	case z.p.OnHost || z.p.Kind != Step:
@@ -450,7 +450,7 @@ func (z *counted) candidate(tl model.Tiling, known map[model.Keep]float64) candi
 		// Each tile's way forward and back needs all streamed layers but those that lie in the slots, and so does each way
 		// forward before.
 		ways := 2*tiles + tiles - 1
-		moved, r := float64(pl.MovedBytes)*float64(tiles)+float64(pl.State), z.p.Rates
+		moved, r := float64(pl.MovedBytes)*float64(tiles)+pl.Optimizer.Brought, z.p.Rates
 		if tl.Shard > 0 { // of each layer all parts but this process's own
 			others := float64(pl.Shared*int64(z.p.Peers)-pl.Slots) * float64(z.p.Peers-1) / float64(z.p.Peers)
 			c.moved = max(0, others) * float64(ways) / r.OfLink()

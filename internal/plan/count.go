@@ -114,14 +114,31 @@ func (z *counted) make(c *ops.Counter, wait bool) (*model.Model, error) {
 		return m, nil
 	}
 	c.Restart()
-	m.Params.ZeroGrad()
-	if _, err := m.Params.GradNorm(); err != nil {
-		return nil, err
+	m.Params.Occur(p.occurring())
+	if p.Ranks > 1 {
+		err = m.Params.Change(func(t ops.Tensor) error {
+			c.Cost.Stalled += p.sum(t.Bytes())
+			return nil
+		})
+	}
+	if err == nil {
+		_, err = m.Params.GradNorm()
 	}
 	m.Params.Update(ops.AdamW{}, 0)
+	m.Params.ZeroGrad()
 	x.optimizer = c.Restart()
-	x.optimizer.Stalled += p.sum(m.Params.Gradient().Bytes())
-	return m, nil
+	return m, err
+}
+
+// occurring are tokens to count a step's with: as many as all ranks have in a micro-batch, each another one, where
+// there are as many. With more micro-batches most come again.
+func (p problem) occurring() []int32 {
+	rows := max(1, p.Ranks) / max(1, p.Chain) * p.Batch
+	ids := make([]int32, min(p.Desc.V, p.Ctx*rows))
+	for i := range ids {
+		ids[i] = int32(i)
+	}
+	return ids
 }
 
 // trains is what the parameters of a tiling take and cost.

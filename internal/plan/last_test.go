@@ -99,7 +99,7 @@ func TestWhichStepsDoNotFit(t *testing.T) {
 	}{
 		{9 * gib, "in the last 3 of 20 steps, attention is full, and there --ctx 131072 does not fit: the smallest plan (tile", ""},
 		{9 * gib, "The steps before them, under s2, fit", ""},
-		{3 * gib, "--ctx 131072 does not fit: the smallest plan (tile", "The steps before them"},
+		{2 * gib, "--ctx 131072 does not fit: the smallest plan (tile", "The steps before them"},
 	} {
 		pl, err := h100(c.device, 30*gib).choose(w)
 		if errs.Code(err) != int(errs.NoFit) || !strings.Contains(err.Error(), c.want) || c.not != "" && strings.Contains(err.Error(), c.not) {

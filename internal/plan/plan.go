@@ -67,7 +67,7 @@ type Forced struct {
 	// layers whose frozen weights are streamed, nil when free; of no meaning where all memory is the host's
 	Stream *int
 	Shard  *int // layers whose frozen weights are divided among processes, nil when free
-	// whether values and moments of matrices that are trained whole wait in host memory, nil when free
+	// whether the state of matrices that are trained whole waits in host memory, nil when free
 	HostState *bool
 }
 
@@ -84,7 +84,7 @@ type Plan struct {
 	Slots      int64 `json:"slots_bytes"`            // of the device, for streamed weights
 	Shared     int64 `json:"shared_bytes,omitempty"` // of the device, this process's part of sharded weights
 	Streamed   int64 `json:"streamed_bytes"`         // frozen weights that wait in host memory
-	State      int64 `json:"state_bytes"`            // trained values and moments that wait in host memory
+	State      int64 `json:"state_bytes"`            // trained matrices' state that waits in host memory
 	Made       int64 `json:"made_bytes,omitempty"`   // matrices that loading makes: encoded ones, and an adapter's
 	IDs        int64 `json:"ids_bytes"`
 	Base       int64 `json:"base_bytes"` // the process itself

@@ -35,7 +35,7 @@ type Planned struct {
 	Moved       int        `json:"moved"`      // layers whose kept part waits in host memory
 	Stream      int        `json:"stream"`     // layers whose frozen weights wait in host memory
 	Shard       int        `json:"shard"`      // layers whose frozen weights are divided among processes
-	HostState   bool       `json:"host_state"` // values and moments of trained matrices wait there
+	HostState   bool       `json:"host_state"` // trained matrices' state waits there
 	MLPRows     int        `json:"mlp_rows"`
 	HeadRows    int        `json:"head_rows"`
 	Trainable   int64      `json:"trainable"`

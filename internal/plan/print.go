@@ -102,7 +102,7 @@ func (p *Planned) printBytes(w io.Writer) {
 		{"packing and libraries", p.Workspace}}
 	host := []row{{"activations moved to host memory", p.MovedBytes}, {"halos: keys and values between tiles", p.Halo},
 		{"frozen weights that wait to be streamed", p.Streamed},
-		{"trained values and moments that wait", p.State},
+		{"trained matrices' state that waits", p.State},
 		{"weights made by loading", p.Made},
 		{"token ids and rows", p.IDs}, {"the process itself", p.Base}, {"host memory in all", p.HostPlan}}
 	rows := append(device, host...)

@@ -51,7 +51,7 @@ func NewModelRoom(b ops.Backend, pl Plan, g *dist.Group) (*ModelRoom, error) {
 		}
 	}
 	if err == nil && pl.HostState {
-		err = take(&r.State, "trained values and moments", ops.Host, pl.State)
+		err = take(&r.State, "trained matrices' state", ops.Host, pl.State)
 	}
 	if err != nil {
 		r.Free(b)

@@ -137,15 +137,16 @@ func TestStreamIsOneForBoth(t *testing.T) {
 	}
 }
 
-// Values and moments of a large embedding wait in host memory where that buys time or lets a step fit at all; what they
-// take there is no longer taken on the device but for three pieces, and the update's copies are counted.
+// The state of a large embedding waits in host memory where that buys time or lets a step fit at all; what it takes there
+// is no longer taken on the device but for three pieces, and the copies of an update are counted: all values and moments
+// both ways, and gradients of a micro-batch's rows, to be normed and to be used, and their zeros.
 func TestStateInHostMemory(t *testing.T) {
 	w := on7b(16384)
 	w.Desc = model.Shapes["llama3-8b"]
 	w.Desc.L = 4
 	w.Train = on70b(w.Desc)
 	w.Weight = model.AllIn(tensor.Dense(tensor.BF16))
-	embed := 12 * int64(w.Desc.V) * int64(w.Desc.C)
+	embed, rows := 4*int64(w.Desc.V)*int64(w.Desc.C), float64(4*16384*w.Desc.C)
 	device := map[bool]int64{}
 	for _, c := range []struct {
 		device int64
@@ -153,18 +154,18 @@ func TestStateInHostMemory(t *testing.T) {
 	}{{80, false}, {11, true}} {
 		p := h200(c.device*gib, 110*gib)
 		pl, err := p.choose(w)
-		if err != nil || pl.HostState != c.state || (pl.State == embed) != c.state || !p.Allows(pl) {
+		if err != nil || pl.HostState != c.state || (pl.State == 4*embed) != c.state || !p.Allows(pl) {
 			t.Errorf("%d GiB: %s, %d bytes of state, %d of an embedding (%v)", c.device, pl.Kept(), pl.State, embed, err)
 			continue
 		}
 		device[c.state] = pl.Params
-		if pl.HostState && (pl.Optimizer.Brought != float64(embed) || pl.Optimizer.Sent != float64(embed)) {
-			t.Errorf("%d GiB: an update brings %g bytes and sends %g", c.device, pl.Optimizer.Brought, pl.Optimizer.Sent)
+		if o := pl.Optimizer; pl.HostState && (o.Brought != float64(3*embed) || o.Sent != float64(3*embed) || o.Moved < 3*rows || o.Moved > 3*rows+1e5) {
+			t.Errorf("%d GiB: an update brings %g bytes, sends %g and moves %g", c.device, o.Brought, o.Sent, o.Moved)
 		}
 	}
-	const pieces = 3 * 3 * 8 << 20
-	if device[false]-device[true] != embed-pieces {
-		t.Errorf("parameters take %d bytes of the device and %d, values and moments of an embedding are %d", device[false], device[true], embed)
+	pieces := int64(10*8<<20 + (w.Desc.V/8+ops.Align-1)/ops.Align*ops.Align) // and which rows have gradients
+	if device[false]-device[true] != 4*embed-pieces {
+		t.Errorf("parameters take %d bytes of the device and %d, the state of an embedding is %d", device[false], device[true], 4*embed)
 	}
 	off := false
 	w.Forced.HostState = &off

@@ -329,7 +329,7 @@ func (t *training) planned() Table {
 	}{{"trained values, gradients, moments", p.Params}, {"activations", p.Act}, {"keys and values between tiles", p.Halo},
 		{"activations in host memory", p.MovedBytes}, {"workspace", p.Workspace}, {"driver and libraries", p.Context},
 		{weights, p.Weights + p.Slots}, {"frozen weights in host memory", p.Streamed},
-		{"trained values and moments in host memory", p.State}, {"token ids", p.IDs}, {"the process itself", p.Base},
+		{"trained matrices' state in host memory", p.State}, {"token ids", p.IDs}, {"the process itself", p.Base},
 		{"host, in all", p.Host}, {"device, in all", p.Device}} {
 		if row.n > 0 {
 			tab.Rows = append(tab.Rows, []string{row.what, ui.Bytes(row.n)})

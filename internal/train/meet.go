@@ -6,6 +6,7 @@ import (
 	"longlora/internal/dist"
 	"longlora/internal/errs"
 	"longlora/internal/machine"
+	"longlora/internal/ops"
 )
 
 // Meeting is where the ranks of a group make one step of what each has computed.
@@ -51,10 +52,25 @@ func (m *Meeting) meet(ctx context.Context, e *Engine, sum float64) (float64, er
 	if odd != nil {
 		return 0, odd
 	}
-	if err := m.Ranks.SumOn(e.Backend, ps.Gradient()); err != nil {
+	if err := m.sum(e); err != nil {
 		return 0, err
 	}
 	return total, m.Ranks.Fault()
+}
+
+// sum puts the sums of all ranks' gradients in the place of this rank's.
+func (m *Meeting) sum(e *Engine) error {
+	ps := e.Model.Params
+	if own := ps.Occurred(); own != nil {
+		all, err := m.Ranks.Gather(own)
+		if err != nil {
+			return err
+		}
+		for _, rows := range all {
+			ps.OccurElsewhere(rows)
+		}
+	}
+	return ps.Change(func(t ops.Tensor) error { return m.Ranks.SumOn(e.Backend, t) })
 }
 
 // canceled is the end of all ranks, once none needs another's memory.

@@ -52,3 +52,16 @@ func (b *Backend) EmbedBackward(dTable, dy, ids ops.Tensor) {
 		}
 	})
 }
+
+// CopySet implements ops.Embedding.
+func (b *Backend) CopySet(dst, src ops.Tensor, s ops.RowSet) {
+	c, set := dst.Dim(1), s.Bits.U64()
+	to, from := dst.F32(), src.F32()
+	b.pool.blocks(dst.Dim(0), max(1, copyBlock/c), func(lo, hi, _ int) {
+		for r := lo; r < hi; r++ {
+			if i := s.First + r; set[i/64]>>(i%64)&1 == 1 {
+				copy(to[r*c:(r+1)*c], from[r*c:(r+1)*c])
+			}
+		}
+	})
+}

@@ -26,3 +26,12 @@ func (b *Backend) EmbedBackward(dTable, dy, ids ops.Tensor) {
 		b.check(what, C.ll_embed_bwd(b.ll, b.s(), &a), dTable, dy)
 	}
 }
+
+// CopySet implements ops.Embedding.
+func (b *Backend) CopySet(dst, src ops.Tensor, s ops.RowSet) {
+	b.enter()
+	defer b.leave()
+	a := C.ll_copy_set_args{dst: f32(dst), src: f32(src), set: (*C.uint64_t)(s.Bits.P), first: C.int64_t(s.First),
+		rows: dim(dst, 0), c: dim(dst, 1)}
+	b.check("copy of a set of rows", C.ll_copy_set(b.ll, b.s(), &a), dst, src)
+}

@@ -1,9 +1,11 @@
 package optest
 
 import (
+	"bytes"
 	"fmt"
 	"math"
 
+	"longlora/internal/ops"
 	"longlora/internal/tensor"
 )
 
@@ -43,19 +45,64 @@ func embeds(k *kit) {
 				return [][]float64{want}
 			}, y)
 		}
-		k.start("backward, %d tokens of %d, width %d", n, v, w)
-		id, dy, dt := ids(), k.normal("dy", k.act, n, w), k.sum("dTable", tensor.F32, v, w)
-		k.judge(1e-6, func() { k.b.EmbedBackward(dt.Tensor, dy.Tensor, id.Tensor) }, func(round) [][]float64 {
-			want := append([]float64{}, dt.v...)
-			for t, i := range id.v {
-				for c, g := range dy.v[t*w : (t+1)*w] {
-					want[int(i)*w+c] += g
+		for where, space := range []ops.Space{ops.Device, ops.Host} {
+			k.start("backward, %d tokens of %d, width %d, in %s memory", n, v, w, []string{"device", "host"}[where])
+			k.space = space
+			id, dy, dt := ids(), k.normal("dy", k.act, n, w), k.sum("dTable", tensor.F32, v, w)
+			k.judge(1e-6, func() { k.b.EmbedBackward(dt.Tensor, dy.Tensor, id.Tensor) }, func(round) [][]float64 {
+				want := append([]float64{}, dt.v...)
+				for t, i := range id.v {
+					for c, g := range dy.v[t*w : (t+1)*w] {
+						want[int(i)*w+c] += g
+					}
 				}
-			}
-			return [][]float64{want}
-		}, dt)
+				return [][]float64{want}
+			}, dt)
+		}
 	}
 	badIDs(k)
+	for _, c := range [][4]int{{1, 0, 1, 24}, {64, 0, 64, 16}, {300, 37, 200, 33}, {1000, 128, 700, 512},
+		{130, 64, 66, 5000}} {
+		rowSets(k, c[0], c[1], c[2], c[3])
+	}
+}
+
+// rowSets: rows [first, first+n) of a table of v that are of a set come to the device, and from there to a table in
+// host memory; the others stay what they were.
+func rowSets(k *kit, v, first, n, w int) {
+	k.start("rows %d to %d of %d that are of a set, width %d, from and to host memory", first, first+n, v, w)
+	set := k.out("set", tensor.U64, (v+63)/64)
+	set.role, set.raw = in, make([]byte, set.Bytes())
+	for i := range set.raw {
+		set.raw[i] = byte(k.r.Uint32())
+	}
+	has := func(r int) bool { return set.raw[(first+r)/8]>>((first+r)%8)&1 == 1 }
+	src, dst := k.normal("src", tensor.F32, n, w), k.sum("dst", tensor.F32, n, w)
+	between := k.out("between", tensor.F32, n, w)
+	far, back := k.host(tensor.F32, n, w), k.host(tensor.F32, n, w)
+	if far.None() || back.None() {
+		return
+	}
+	defer k.b.Free(ops.Host, far.P, far.Bytes())
+	defer k.b.Free(ops.Host, back.P, back.Bytes())
+	k.check(func() {
+		rows := ops.RowSet{Bits: set.Tensor, First: first, N: n}
+		k.b.Wait(k.b.Send(far, src.Tensor, ops.Whole(far)))
+		k.b.Wait(k.b.Send(back, dst.Tensor, ops.Whole(back)))
+		k.b.CopySet(between.Tensor, far, rows)
+		k.b.CopySet(back, between.Tensor, rows)
+		k.b.Wait(k.b.Fetch(dst.Tensor, back, ops.Whole(back)))
+	}, func(after func(*arg) []byte) string {
+		came, got := after(between), decode(tensor.F32, after(dst))
+		for i := range got {
+			if r := i / w; has(r) && got[i] != src.v[i] || !has(r) && got[i] != dst.v[i] {
+				return fmt.Sprintf("row %d, of the set %v, is wrong", first+r, has(r))
+			} else if !has(r) && !bytes.Equal(came[4*i:4*i+4], []byte{0xff, 0xff, 0xff, 0xff}) {
+				return fmt.Sprintf("row %d, which is not of the set, came", first+r)
+			}
+		}
+		return ""
+	})
 }
 
 // badIDs: what is no row of the table is NaN, adds nothing, and is not looked for beside the table.

@@ -118,6 +118,7 @@ type kit struct {
 	op      string
 	name    string
 	args    []*arg
+	space   ops.Space // in which the case's tensors lie
 	results []Result
 	done    func(Result)
 }
@@ -153,7 +154,7 @@ func (a *arg) weight() ops.Weight {
 
 // start begins a case; random numbers depend on the operation and the name alone.
 func (k *kit) start(format string, a ...any) {
-	k.name, k.args = fmt.Sprintf(format, a...), nil
+	k.name, k.args, k.space = fmt.Sprintf(format, a...), nil, ops.Device
 	h := fnv.New64a()
 	_, _ = h.Write([]byte(k.op + k.name))
 	k.r = rand.New(rand.NewPCG(h.Sum64(), 1))
@@ -356,23 +357,29 @@ func (k *kit) run(call func()) []byte {
 		}
 		copy(before[a.off:], a.raw)
 	}
-	region, err := k.b.Reserve(ops.Device, int64(end), "optest")
+	region, err := k.b.Reserve(k.space, int64(end), "optest")
 	if err != nil {
 		k.fault("%v", err)
 		return nil
 	}
-	defer k.b.Free(ops.Device, region, int64(end))
+	defer k.b.Free(k.space, region, int64(end))
 	for _, a := range k.args {
-		a.P = unsafe.Add(region, a.off)
+		a.P, a.Space = unsafe.Add(region, a.off), k.space
 	}
 	image := ops.Tensor{P: region, DType: tensor.I32, Shape: tensor.Shape{end / 4}}
 	var after [2][]byte
 	for i := range after {
 		after[i] = make([]byte, end)
-		k.b.Upload(image, before)
+		if k.space == ops.Host { // which the CPU can address
+			copy(image.Raw(), before)
+		} else {
+			k.b.Upload(image, before)
+		}
 		call()
 		err := k.b.Sync()
-		if err == nil {
+		if k.space == ops.Host {
+			copy(after[i], image.Raw())
+		} else if err == nil {
 			err = k.b.Download(after[i], image)
 		}
 		if err != nil {

@@ -193,10 +193,16 @@ func (l *loader) converts() []Load {
 
 func (l *loader) embeds() []Load {
 	ids, table, y, dTable := l.below(l.V, l.T), l.weight(l.V, l.C), l.act(l.T, l.C), l.f32(l.V, l.C)
+	waits, piece, words := l.host.New(tensor.F32, l.V, l.C), l.f32(l.T, l.C), (l.T+63)/64
+	half := l.filled(tensor.I32, func() float64 { return 0x55555555 }, 2*words)
+	set := ops.RowSet{Bits: ops.Tensor{P: half.P, DType: tensor.U64, Shape: tensor.Shape{words}}, N: l.T / 2}
 	rows := float64(l.T * l.C)
 	return []Load{
 		{Name: "forward", Bytes: bytesOf(y) + 2*rows, Call: func() { l.b.EmbedForward(y, table, ids) }},
 		{Name: "backward", Bytes: bytesOf(y) + 8*rows, Call: func() { l.b.EmbedBackward(dTable, y, ids) }},
+		{Name: "backward/host", Bytes: bytesOf(y) + 8*rows, Call: func() { l.b.EmbedBackward(waits, y, ids) }},
+		{Name: "set/fetch", Bytes: bytesOf(piece) / 2, Call: func() { l.b.CopySet(piece, waits.Rows(0, l.T), set) }},
+		{Name: "set/send", Bytes: bytesOf(piece) / 2, Call: func() { l.b.CopySet(waits.Rows(0, l.T), piece, set) }},
 	}
 }
 
