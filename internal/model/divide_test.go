@@ -15,6 +15,7 @@ import (
 	"longlora/internal/ops/cpu"
 	"longlora/internal/s2attn"
 	"longlora/internal/testkit"
+	"longlora/internal/testkit/backend"
 )
 
 // card is a device of whose memory only copies are made.
@@ -156,13 +157,16 @@ func together(t *testing.T, size int, d model.Desc, tr model.Train, spec s2attn.
 		all.down, all.up = append(all.down, make(chan []float32)), append(all.up, make(chan []float32))
 	}
 	for rank, g := range dist.InProcess(size) {
-		r, ps := setUp(t, d, tr, spec, tl)
+		var be, own ops.Backend = cpu.New(1), cpu.New(1)
+		switch size {
+		case 2: // whose copies to host memory and back are late too
+			own = backend.NewLate()
+		case 3: // as cards are joined where there is no better way
+			be = card{b: cpu.New(1)}
+		}
+		r, ps := setUpOn(t, own, d, tr, spec, tl)
 		if err := g.Divide(size); err != nil {
 			t.Fatal(err)
-		}
-		var be ops.Backend = cpu.New(1)
-		if size == 3 { // as cards are joined where there is no better way
-			be = card{b: cpu.New(1)}
 		}
 		c := g.NewChain(be)
 		var link ops.Link = c

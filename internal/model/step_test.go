@@ -45,7 +45,11 @@ func arenas(t testing.TB, be ops.Backend, size int64) (params, act, host *ops.Ar
 // setUp is a model whose every trained tensor is random: norms round 1, the others round 0 or round the base.
 func setUp(t *testing.T, d model.Desc, tr model.Train, spec s2attn.Spec, tl model.Tiling) (*model.Runner, *model.Params) {
 	t.Helper()
-	be := cpu.New(1)
+	return setUpOn(t, cpu.New(1), d, tr, spec, tl)
+}
+
+func setUpOn(t *testing.T, be ops.Backend, d model.Desc, tr model.Train, spec s2attn.Spec, tl model.Tiling) (*model.Runner, *model.Params) {
+	t.Helper()
 	params, act, halo := arenas(t, be, 4<<20)
 	m, err := model.New(be, d, tr, load.Random(d, 0.25, 5), model.Memory{Params: params})
 	if err != nil {
