@@ -166,8 +166,8 @@ type Memory struct {
 	Waiting, Slots *ops.Arena
 	Shard          int    // layers whose frozen matrices are divided; then none are streamed
 	Parts          *Parts // how; nil for one process
-	// The host memory that values and moments of whole matrices wait in, and the gradient of an embedding that is not
-	// the head; nil where they lie with the others.
+	// The host memory that values and moments of whole matrices wait in, and all else of an embedding that is not the
+	// head; nil where they lie with the others.
 	State *ops.Arena
 	Piece int // elements of those that come to the device at a time; 0: as many as suit a copy
 }

@@ -18,17 +18,17 @@ type Param struct {
 	Decay            bool       // weight decay applies: to everything but norms
 	Outer            bool       // embedding, head or norm, which have a rate of their own
 	off, allocated   int        // place in the slabs, in elements
-	waits            bool       // Value and moments lie in host memory; Grad too of an embedding that is not the head
+	waits            bool       // Value and moments lie in host memory; all of an embedding that is not the head
 }
 
 // Params are all trained tensors. Values, gradients and moments lie in one slab each, in the order of List,
 // those that decay first, so that norms and updates are few calls over long vectors. Values and moments of whole
-// matrices, which come first of all, may wait in host memory, and so may the embedding's gradient: see state.
+// matrices, which come first of all, may wait in host memory, and so may all else of the embedding: see state.
 type Params struct {
 	List                    []*Param
 	byName                  map[string]*Param
 	value, grad, mom1, mom2 ops.Tensor // (n) float32, without what waits
-	compute                 ops.Tensor // (n) act; where act is float32 only what waits has it, None where nothing does
+	compute, table          ops.Tensor // (n) act; where act is float32 only of what waits. table waits: the sparse ones
 	norm2                   ops.Tensor // (1) float64
 	matrices                int        // elements of the slabs that are whole matrices'
 	sparse                  int        // of these, first of all, an embedding's of which a step's tokens have few rows
@@ -96,11 +96,15 @@ func (ps *Params) layout(d Desc, mem Memory, frozen bool) {
 		ps.grad = arena.New(tensor.F32, n-sums)
 		ps.mom1, ps.mom2 = arena.New(tensor.F32, n-waits), arena.New(tensor.F32, n-waits)
 	}
-	switch act := ps.b.Act(); {
-	case act != tensor.F32:
-		ps.compute = arena.New(act, n)
-	case waits > 0:
-		ps.compute = arena.New(act, waits)
+	act, computed := ps.b.Act(), n
+	if act == tensor.F32 {
+		computed = waits
+	}
+	if computed > sums {
+		ps.compute = arena.New(act, computed-sums)
+	}
+	if sums > 0 {
+		ps.table = mem.State.New(act, sums)
 	}
 	for _, p := range ps.List {
 		cut := func(s ops.Tensor, off int) ops.Tensor {
@@ -109,10 +113,11 @@ func (ps *Params) layout(d Desc, mem Memory, frozen bool) {
 			}
 			return s.Rows(off, off+p.Shape.Elems()).Reshape(p.Shape...)
 		}
-		if p.off < sums {
-			p.Grad = ps.state.sums.table
+		compute, from := ps.compute, p.off-sums
+		if p.Grad = ps.state.sums.table; p.off < sums {
+			compute, from = ps.table, p.off
 		} else {
-			p.Grad = cut(ps.grad, p.off-sums)
+			p.Grad = cut(ps.grad, from)
 		}
 		if p.waits = p.off < waits; p.waits {
 			x := ps.state.host
@@ -122,7 +127,7 @@ func (ps *Params) layout(d Desc, mem Memory, frozen bool) {
 			p.Value, p.Moment1, p.Moment2 = cut(ps.value, off), cut(ps.mom1, off), cut(ps.mom2, off)
 		}
 		if p.Compute = p.Value; p.waits || ps.b.Act() != tensor.F32 {
-			p.Compute = cut(ps.compute, p.off)
+			p.Compute = cut(compute, from)
 		}
 	}
 }
@@ -170,7 +175,7 @@ func (ps *Params) Get(t ops.Tensor) ([]float32, error) {
 
 // Read is Get of as many elements of one of those tensors as v has room for.
 func (ps *Params) Read(v []float32, t ops.Tensor) error {
-	if t.Space == ops.Host {
+	if t.Where == ops.Host {
 		return ps.state.read(v, t)
 	}
 	return ps.b.Download(bytesOf(v), t)
@@ -238,6 +243,14 @@ func (ps *Params) gradient(lo, hi int) ops.Tensor {
 	return ps.grad.Rows(lo-s.n, hi-s.n)
 }
 
+// computed is where elements [lo, hi) lie that operations read.
+func (ps *Params) computed(lo, hi int) ops.Tensor {
+	if n := ps.state.sums.n; lo >= n {
+		return ps.compute.Rows(lo-n, hi-n)
+	}
+	return ps.table.Rows(lo, hi)
+}
+
 // Update is one AdamW step on every trained tensor at the rate h.LR, of embedding, head and norms at the rate outer;
 // h.Decay is not applied to norms. Tensors that lie together and have the same rate and decay are one call.
 func (ps *Params) Update(h ops.AdamW, outer float64) {
@@ -266,7 +279,7 @@ func (ps *Params) update(lo, hi int, h ops.AdamW) {
 	waits := ps.state.elems()
 	for _, end := range []int{min(hi, ps.state.sums.n), min(hi, waits)} { // no piece is of both
 		if lo < end {
-			ps.state.update(lo, end, ps.gradient, ps.compute, h)
+			ps.state.update(lo, end, ps.gradient, ps.computed, h)
 			lo = end
 		}
 	}
@@ -275,7 +288,7 @@ func (ps *Params) update(lo, hi int, h ops.AdamW) {
 	}
 	c := ops.Tensor{}
 	if ps.b.Act() != tensor.F32 {
-		c = ps.compute.Rows(lo, hi)
+		c = ps.computed(lo, hi)
 	}
 	i, j := lo-waits, hi-waits
 	ps.b.AdamW(ps.value.Rows(i, j), ps.mom1.Rows(i, j), ps.mom2.Rows(i, j), ps.gradient(lo, hi), c, h)

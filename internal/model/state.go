@@ -7,8 +7,8 @@ import (
 
 // state are the float32 values and the moments of the matrices that are trained whole, where they wait in host memory.
 // Operations read none of them but the optimizer: it takes them piece by piece to the device and back, each piece
-// updated while the next comes and the one before goes. What operations read stays on the device, and so do gradients
-// but for sums.
+// updated while the next comes and the one before goes. What operations read stays on the device, and so do gradients,
+// but for those of an embedding that is not the head: its operations read and write some rows, where they lie.
 type state struct {
 	b     ops.Backend
 	host  [3]ops.Tensor           // value and moments (n) float32; None where nothing waits
@@ -82,8 +82,8 @@ func (s *state) send(k int, parts []ops.Tensor, lo, hi int) {
 	s.gone = x.gone
 }
 
-// update is the optimizer's step on elements [lo, hi). grad gives some of them, float32; compute (≥ hi) act.
-func (s *state) update(lo, hi int, grad func(from, to int) ops.Tensor, compute ops.Tensor, h ops.AdamW) {
+// update is the optimizer's step on elements [lo, hi), of which grad and compute give some: float32, act.
+func (s *state) update(lo, hi int, grad, compute func(from, to int) ops.Tensor, h ops.AdamW) {
 	var in [statePieces]ops.Ticket
 	pieces := (hi - lo + s.size - 1) / s.size
 	ends := func(i int) (from, to int) { return lo + i*s.size, min(lo+(i+1)*s.size, hi) }
@@ -100,17 +100,17 @@ func (s *state) update(lo, hi int, grad func(from, to int) ops.Tensor, compute o
 	for i := range pieces {
 		from, to := ends(i)
 		k := i % statePieces
-		x, copied := s.piece[k].part, ops.Tensor{}
+		x, c, copied := s.piece[k].part, compute(from, to), ops.Tensor{}
 		for j := range x {
 			x[j] = x[j].Rows(0, to-from)
 		}
-		if compute.DType != tensor.F32 {
-			copied = compute.Rows(from, to)
+		if c.DType != tensor.F32 {
+			copied = c
 		}
 		s.b.Wait(in[k])
 		s.b.AdamW(x[0], x[1], x[2], grad(from, to), copied, h)
 		if copied.None() {
-			s.b.Convert(compute.Rows(from, to), x[0])
+			s.b.Convert(c, x[0])
 		}
 		s.send(k, s.host[:], from, to)
 		bring(i + statePieces - 1)

@@ -44,8 +44,8 @@ type Tiling struct {
 	Stream int `json:"stream,omitempty"` // so many layers' frozen matrices wait in host memory
 	// so many layers' frozen matrices are divided among the processes of the machine; then none are streamed
 	Shard int `json:"shard,omitempty"`
-	// values and moments of matrices that are trained whole wait in host memory, and the gradient of an embedding that
-	// is not the head
+	// values and moments of matrices that are trained whole wait in host memory, and all else of an embedding that is
+	// not the head
 	HostState bool `json:"host_state,omitempty"`
 	MLPRows   int  `json:"mlp_rows"`  // rows of the MLP at a time
 	HeadRows  int  `json:"head_rows"` // rows of logits at a time

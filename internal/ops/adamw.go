@@ -11,6 +11,6 @@ type AdamW struct {
 type Optimizer interface {
 	// AdamW: g = GradScale·grad; w -= LR·Decay·w; m = β1·m+(1-β1)·g; v = β2·v+(1-β2)·g²;
 	// w -= LR/(1-β1^s) · m / (√v/√(1-β2^s) + Eps). w, m, v, grad float32 of one size;
-	// copy receives w in the act type, None where act is float32.
+	// copy receives w in the act type, None where act is float32; it may lie in Host memory.
 	AdamW(w, m, v, grad, copy Tensor, h AdamW)
 }

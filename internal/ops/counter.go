@@ -240,11 +240,16 @@ func (c *Counter) product(l *Linear, t int, base, figure, back float64) {
 }
 
 // EmbedForward implements Embedding.
-func (c *Counter) EmbedForward(y Tensor, _ Weight, _ Tensor) { c.touch(y, y) }
+func (c *Counter) EmbedForward(y Tensor, table Weight, _ Tensor) {
+	if table.Where == Host {
+		c.Cost.Moved += float64(y.Bytes())
+	}
+	c.touch(y, y)
+}
 
 // EmbedBackward implements Embedding. Rows of host memory come and go at the same time; no more of them than there are.
 func (c *Counter) EmbedBackward(dTable, dy, _ Tensor) {
-	if dTable.Space == Host {
+	if dTable.Where == Host {
 		c.Cost.Moved += min(4*float64(dy.Elems()), float64(dTable.Bytes()))
 	}
 	c.touch(dy, dy, dy)
@@ -253,7 +258,7 @@ func (c *Counter) EmbedBackward(dTable, dy, _ Tensor) {
 // CopySet implements Embedding.
 func (c *Counter) CopySet(dst, src Tensor, s RowSet) {
 	n := 4 * float64(s.N) * float64(dst.Dim(1))
-	if dst.Space == Host || src.Space == Host {
+	if dst.Where == Host || src.Where == Host {
 		c.Cost.Moved += n
 	} else {
 		c.Cost.Bytes += 2 * n
@@ -372,7 +377,12 @@ func (c *Counter) SumSquares(_, x Tensor) { c.touch(x) }
 func (c *Counter) ArgMax(_, logits Tensor) { c.touch(logits) }
 
 // AdamW implements Optimizer.
-func (c *Counter) AdamW(w, m, v, grad, _ Tensor, _ AdamW) { c.touch(w, w, m, m, v, v, grad) }
+func (c *Counter) AdamW(w, m, v, grad, copy Tensor, _ AdamW) {
+	if copy.Where == Host {
+		c.Cost.Moved += float64(copy.Bytes())
+	}
+	c.touch(w, w, m, m, v, v, grad)
+}
 
 func (c *Counter) touch(ts ...Tensor) {
 	for _, t := range ts {

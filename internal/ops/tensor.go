@@ -13,7 +13,7 @@ type Tensor struct {
 	P     unsafe.Pointer // first element, in the memory of the backend that made it
 	DType tensor.DType
 	Shape tensor.Shape
-	Space Space // of P
+	Where Space // the memory that P is of
 }
 
 // None reports whether t is the zero Tensor, which optional arguments use for "not there".
@@ -36,7 +36,7 @@ func (t Tensor) Rows(lo, hi int) Tensor {
 	s := make(tensor.Shape, len(t.Shape))
 	copy(s, t.Shape)
 	s[0] = hi - lo
-	return Tensor{P: t.at(lo * t.Shape[1:].Elems()), DType: t.DType, Shape: s, Space: t.Space}
+	return Tensor{P: t.at(lo * t.Shape[1:].Elems()), DType: t.DType, Shape: s, Where: t.Where}
 }
 
 // Reshape is the same memory under another shape of as many elements.
@@ -45,7 +45,7 @@ func (t Tensor) Reshape(shape ...int) Tensor {
 	if s.Elems() != t.Elems() {
 		panic(fmt.Sprintf("ops: reshape of %v to %v", t.Shape, s))
 	}
-	return Tensor{P: t.P, DType: t.DType, Shape: s, Space: t.Space}
+	return Tensor{P: t.P, DType: t.DType, Shape: s, Where: t.Where}
 }
 
 // at is the address of element i; nil stays nil, so that counting needs no memory.
@@ -154,7 +154,7 @@ func NewArena(b Backend, name string, space Space, size int64) (*Arena, error) {
 
 // New hands out a tensor. Its contents are whatever the memory held before.
 func (a *Arena) New(d tensor.DType, shape ...int) Tensor {
-	t := Tensor{DType: d, Shape: append(tensor.Shape{}, shape...), Space: a.Space}
+	t := Tensor{DType: d, Shape: append(tensor.Shape{}, shape...), Where: a.Space}
 	t.P = a.take(t.Bytes())
 	return t
 }

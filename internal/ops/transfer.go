@@ -8,7 +8,7 @@ type Transfer interface {
 	Download(dst []byte, src Tensor) error
 	// Zero clears dst.
 	Zero(dst Tensor)
-	// Convert writes src's values into dst, which has as many elements and any float type.
+	// Convert writes src's values into dst, which has as many elements and any float type, and may lie in Host memory.
 	Convert(dst, src Tensor)
 	// CopyRows copies a strided block of equal element types: rows r in [0, Rows), of Cols elements each,
 	// from element SrcOff + r·SrcStride of src to element DstOff + r·DstStride of dst.

@@ -27,9 +27,9 @@ type Scales struct {
 	Offset                               float32
 }
 
-// WeightOf is a tensor in device memory as a weight.
+// WeightOf is a tensor as a weight.
 func WeightOf(t Tensor) Weight {
-	return Weight{Shape: t.Shape, Format: tensor.Dense(t.DType), P: t.P}
+	return Weight{Shape: t.Shape, Format: tensor.Dense(t.DType), P: t.P, Where: t.Where}
 }
 
 // Addressed is a stored matrix that the CPU can address as a weight, in place.
@@ -57,13 +57,21 @@ func (w Weight) None() bool { return w.Shape == nil }
 // Dim is the extent of axis i.
 func (w Weight) Dim(i int) int { return w.Shape[i] }
 
-// Dense is the weight as a tensor. Its elements must be stored as they are: which formats a backend reads in what way
-// is its own business, and it asks before.
+// Dense is the weight as a tensor in device memory. Its elements must be stored as they are: which formats a backend
+// reads in what way is its own business, and it asks before.
 func (w Weight) Dense() Tensor {
-	if !w.Format.Dense() || w.Where != Device {
+	if w.Where != Device {
+		panic("ops: a weight that waits in host memory read by an operation")
+	}
+	return w.Table()
+}
+
+// Table is Dense of a table of rows, which may lie in host memory.
+func (w Weight) Table() Tensor {
+	if !w.Format.Dense() {
 		panic(fmt.Sprintf("ops: a weight of format %s read as a tensor", w.Format))
 	}
-	return Tensor{P: w.P, DType: w.Format.Type, Shape: w.Shape}
+	return Tensor{P: w.P, DType: w.Format.Type, Shape: w.Shape, Where: w.Where}
 }
 
 // Held is the format in which a device of this activation type holds a weight that is stored in format f.

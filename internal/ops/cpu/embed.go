@@ -13,7 +13,7 @@ func (b *Backend) EmbedForward(y ops.Tensor, table ops.Weight, ids ops.Tensor) {
 	c, id := y.Dim(1), ids.I32()
 	dense, stored := ops.Tensor{}, tensor.Stored{}
 	if table.Format.Dense() {
-		dense = table.Dense()
+		dense = table.Table()
 	} else {
 		stored = table.Stored()
 	}

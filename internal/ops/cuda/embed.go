@@ -9,7 +9,7 @@ import "longlora/internal/ops"
 
 // EmbedForward implements ops.Embedding.
 func (b *Backend) EmbedForward(y ops.Tensor, w ops.Weight, ids ops.Tensor) {
-	table := w.Dense()
+	table := w.Table()
 	b.enter()
 	defer b.leave()
 	a := C.ll_embed_fwd_args{y: y.P, table: table.P, ids: i32(ids), t: dim(y, 0), c: dim(y, 1), v: dim(table, 0)}

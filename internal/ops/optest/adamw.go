@@ -14,16 +14,19 @@ func adamws(k *kit) {
 		n     int
 		h     ops.AdamW
 		fresh bool
+		space ops.Space
 	}{
 		{n: 777, h: ops.AdamW{LR: 1e-2, Beta1: 0.9, Beta2: 0.95, Eps: 1e-8, GradScale: 1, Step: 1}, fresh: true},
 		{n: 778, h: ops.AdamW{LR: 1e-2, Beta1: 0.999, Beta2: 0.9999, Eps: 1e-8, GradScale: 1, Step: 1}, fresh: true},
 		{n: 779, h: ops.AdamW{LR: 1e-2, Beta1: 0.9999, Beta2: 0.99999, Eps: 1e-30, GradScale: 0.5, Step: 1}, fresh: true},
 		{n: 1, h: ops.AdamW{LR: 1e-2, Beta1: 0.9, Beta2: 0.95, Eps: 1e-8, GradScale: 1, Step: 1}},
 		{n: 4099, h: ops.AdamW{LR: 3e-3, Beta1: 0.9, Beta2: 0.999, Eps: 1e-6, Decay: 0.1, GradScale: 0.3, Step: 7}},
+		{n: 4100, h: ops.AdamW{LR: 3e-3, Beta1: 0.9, Beta2: 0.999, Eps: 1e-6, GradScale: 0.3, Step: 7}, space: ops.Host},
 		{n: 70001, h: ops.AdamW{LR: 2e-5, Beta1: 0.9, Beta2: 0.95, Eps: 1e-8, Decay: 0.01, GradScale: 1, Step: 1000}},
 	} {
 		n, h := c.n, c.h
 		k.start("%d elements, step %d", n, h.Step)
+		k.space = c.space
 		w, m, g := k.sum("w", tensor.F32, n), k.sum("m", tensor.F32, n), k.normal("grad", tensor.F32, n)
 		second := k.gauss(n)
 		for i := range second {

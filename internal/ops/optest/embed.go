@@ -34,6 +34,16 @@ func embeds(k *kit) {
 				return [][]float64{want}
 			}, y)
 		}
+		k.start("forward, %d tokens of %d, width %d, in host memory", n, v, w)
+		k.space = ops.Host
+		id, table, y := ids(), k.normal("table", k.act, v, w), k.out("y", k.act, n, w)
+		k.judge(0, func() { k.b.EmbedForward(y.Tensor, table.weight(), id.Tensor) }, func(round) [][]float64 {
+			var want []float64
+			for _, i := range id.v {
+				want = append(want, table.v[int(i)*w:(int(i)+1)*w]...)
+			}
+			return [][]float64{want}
+		}, y)
 		if k.act == tensor.F32 {
 			k.start("forward, %d tokens of %d, width %d, table NF4", n, v, w)
 			id, table, y := ids(), k.nf4(tensor.BF16, v, w), k.out("y", k.act, n, w)

@@ -364,7 +364,7 @@ func (k *kit) run(call func()) []byte {
 	}
 	defer k.b.Free(k.space, region, int64(end))
 	for _, a := range k.args {
-		a.P, a.Space = unsafe.Add(region, a.off), k.space
+		a.P, a.Where = unsafe.Add(region, a.off), k.space
 	}
 	image := ops.Tensor{P: region, DType: tensor.I32, Shape: tensor.Shape{end / 4}}
 	var after [2][]byte

@@ -195,10 +195,12 @@ func (l *loader) embeds() []Load {
 	ids, table, y, dTable := l.below(l.V, l.T), l.weight(l.V, l.C), l.act(l.T, l.C), l.f32(l.V, l.C)
 	waits, piece, words := l.host.New(tensor.F32, l.V, l.C), l.f32(l.T, l.C), (l.T+63)/64
 	half := l.filled(tensor.I32, func() float64 { return 0x55555555 }, 2*words)
+	far := ops.WeightOf(l.host.New(l.b.Act(), l.V, l.C))
 	set := ops.RowSet{Bits: ops.Tensor{P: half.P, DType: tensor.U64, Shape: tensor.Shape{words}}, N: l.T / 2}
 	rows := float64(l.T * l.C)
 	return []Load{
 		{Name: "forward", Bytes: bytesOf(y) + 2*rows, Call: func() { l.b.EmbedForward(y, table, ids) }},
+		{Name: "forward/host", Bytes: bytesOf(y) + 2*rows, Call: func() { l.b.EmbedForward(y, far, ids) }},
 		{Name: "backward", Bytes: bytesOf(y) + 8*rows, Call: func() { l.b.EmbedBackward(dTable, y, ids) }},
 		{Name: "backward/host", Bytes: bytesOf(y) + 8*rows, Call: func() { l.b.EmbedBackward(waits, y, ids) }},
 		{Name: "set/fetch", Bytes: bytesOf(piece) / 2, Call: func() { l.b.CopySet(piece, waits.Rows(0, l.T), set) }},
@@ -388,5 +390,10 @@ func (l *loader) adamws() []Load {
 	if !cp.None() {
 		total += bytesOf(cp)
 	}
-	return []Load{{Name: "update", Bytes: total, Call: func() { l.b.AdamW(w, m, v, g, cp, h) }}}
+	out := []Load{{Name: "update", Bytes: total, Call: func() { l.b.AdamW(w, m, v, g, cp, h) }}}
+	if !cp.None() {
+		far := l.host.New(cp.DType, n)
+		out = append(out, Load{Name: "update/host", Bytes: total, Call: func() { l.b.AdamW(w, m, v, g, far, h) }})
+	}
+	return out
 }

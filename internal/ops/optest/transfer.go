@@ -38,7 +38,7 @@ func transfers(k *kit) {
 
 // host is a tensor in host memory, to be given back; None, with a fault noted, where there is none to be had.
 func (k *kit) host(d tensor.DType, shape ...int) ops.Tensor {
-	t := ops.Tensor{DType: d, Shape: shape, Space: ops.Host}
+	t := ops.Tensor{DType: d, Shape: shape, Where: ops.Host}
 	p, err := k.b.Reserve(ops.Host, t.Bytes(), "optest")
 	if err != nil {
 		k.fault("%v", err)
