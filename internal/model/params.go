@@ -32,14 +32,14 @@ type Params struct {
 	norm2                   ops.Tensor // (1) float64
 	matrices                int        // elements of the slabs that are whole matrices'
 	sparse                  int        // of these, first of all, an embedding's of which a step's tokens have few rows
-	piece                   int        // elements of the sparse ones that go into the norm together
+	normed                  int        // elements of the sparse ones that go into the norm together: a piece of sums
 	state                   state
 	b                       ops.Backend
 }
 
 // newParams lists what is trained and lays it out.
 func newParams(b ops.Backend, d Desc, tr Train, mem Memory) *Params {
-	ps := &Params{byName: map[string]*Param{}, b: b, piece: mem.piece(d.C)}
+	ps := &Params{byName: map[string]*Param{}, b: b, normed: sumsPieces * mem.piece(d.C)}
 	specs := d.Tensors()
 	whole := func(norms bool) {
 		for _, s := range specs {
@@ -226,8 +226,8 @@ func (ps *Params) Change(f func(t ops.Tensor) error) error {
 // wherever gradients wait.
 func (ps *Params) GradNorm() (float64, error) {
 	ps.b.Zero(ps.norm2)
-	for lo := 0; lo < ps.sparse; lo += ps.piece {
-		ps.b.SumSquares(ps.norm2, ps.gradient(lo, min(lo+ps.piece, ps.sparse)))
+	for lo := 0; lo < ps.sparse; lo += ps.normed {
+		ps.b.SumSquares(ps.norm2, ps.gradient(lo, min(lo+ps.normed, ps.sparse)))
 	}
 	ps.b.SumSquares(ps.norm2, ps.gradient(ps.sparse, ps.elems()))
 	n2, err := scalar(ps.b, ps.norm2)

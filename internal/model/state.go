@@ -43,7 +43,7 @@ func (mem Memory) piece(width int) int {
 // newState takes room for n elements of a model's, and for gradients of the first sparse ones, its embedding.
 func newState(b ops.Backend, d Desc, mem Memory, n, sparse int) (s state) {
 	s.b, s.size = b, mem.piece(d.C)
-	s.sums = newSums(b, mem, sparse, d.V, d.C, s.size)
+	s.sums = newSums(b, mem, sparse, d.V, d.C, sumsPieces*s.size)
 	for i := range s.host {
 		s.host[i] = mem.State.New(tensor.F32, n)
 		for k := range s.piece {

@@ -21,6 +21,10 @@ type sums struct {
 	size  int        // elements of a piece, which is whole rows
 }
 
+// sumsPieces is how many pieces of the optimizer one of the sums is: a norm of more, smaller ones takes longer, and is
+// summed up by them wherever gradients are.
+const sumsPieces = 4
+
 // newSums takes room for the gradient of a matrix (v,c), which takes n elements of the slabs; n is 0 where none waits.
 func newSums(b ops.Backend, mem Memory, n, v, c, size int) (s sums) {
 	if n == 0 {
