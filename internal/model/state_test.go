@@ -69,6 +69,9 @@ func trainedBits(t *testing.T, be ops.Backend, d model.Desc, tr model.Train, sta
 	take("set")
 	update(4)
 	take("after another update")
+	if ps.ZeroGrad(); slices.Max(append(ps.Occurred(), 0)) > 0 {
+		t.Error("there are no gradients, and rows that have some")
+	}
 	return names, bits
 }
 

@@ -1,8 +1,6 @@
 package model
 
 import (
-	"math/bits"
-
 	"longlora/internal/ops"
 	"longlora/internal/tensor"
 )
@@ -53,15 +51,8 @@ func (s *sums) part(lo, hi int) (ops.Tensor, ops.RowSet) {
 	}
 	v, c := s.table.Dim(0), s.table.Dim(1)
 	first, end, n := lo/c, min(hi/c, v), 0
-	for w := first / 64; 64*w < end; w++ {
-		x := s.rows[w]
-		if w == first/64 {
-			x &^= 1<<(first%64) - 1
-		}
-		if end < 64*(w+1) {
-			x &= 1<<(end%64) - 1
-		}
-		n += bits.OnesCount64(x)
+	for r := first; r < end; r++ {
+		n += int(s.rows[r/64] >> (r % 64) & 1)
 	}
 	return s.table.Rows(first, end), ops.RowSet{Bits: s.bits, First: first, N: n}
 }
@@ -113,5 +104,4 @@ func (s *sums) clear() {
 		return nil
 	})
 	clear(s.rows)
-	s.stale = true
 }
