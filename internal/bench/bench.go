@@ -177,6 +177,7 @@ func (b *bench) measure(ctx context.Context) ([]Result, error) {
 		return nil, err
 	}
 	defer e.Close()
+	e.Suspects = b.c.Suspects(b.d.C)
 	first, room := pl, pl.Room()
 	first.Last = nil
 	fmt.Fprintf(b.log, "%s ctx %d: %s\n", b.name, b.c.Ctx, p.Needs(pl))
@@ -258,7 +259,7 @@ func (b *bench) step(ctx context.Context, e *train.Engine, w *load.Batches, s in
 	}
 	loss, norm, err := e.Gradients(ctx, 1, func(int) *model.Batch { return w.Batch() }, scored)
 	if err == nil {
-		err = train.CheckFinite(s, loss, norm)
+		err = e.CheckFinite(s, loss, norm)
 	}
 	if err != nil {
 		return err

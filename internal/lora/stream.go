@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math"
 	"runtime"
 	"slices"
 	"strings"
@@ -57,6 +58,8 @@ type part struct {
 	base, src ckpt.Tensor // the base's, and the adapter's where it holds the tensor whole
 	cols      int
 	change    *Change // nil without factors
+	factors   ckpt.Factors
+	counts    float64 // how much of them, as it was asked for
 	scale     float32
 	from      string       // the file of the factors
 	compare   bool         // whether it may come out other than the base's
@@ -86,6 +89,7 @@ func (m *Stream) Write(ctx context.Context, w io.Writer, s model.TensorSpec, bas
 	f, low := m.Adapter.LoRA[path]
 	if low {
 		m.used[path] = true
+		p.factors, p.counts = f, m.Scale
 		f.Scale *= m.Scale
 		p.change, p.from = NewChange(f, p.src), f.A.File
 	}
@@ -241,6 +245,9 @@ func (p *part) fault(at, i int) error {
 	switch {
 	case ckpt.NotFinite(p.src.Bytes(at, at+1), p.src.DType) == 0:
 		return errs.Numericf("%s: %s is NaN or infinite; a checkpoint with such a weight is broken", p.src.File, where)
+	case p.change != nil && math.Abs(p.counts) > 1 && finite(p.factors.A) && finite(p.factors.B):
+		return errs.Numericf("%s becomes %v with %s %g, too large for the type of the written weights; give a smaller one",
+			where, made, errs.Option("scale"), p.counts)
 	case p.change != nil && made-made != 0:
 		return errs.Numericf("%s: %s becomes NaN or infinite with the adapter's factors; the adapter is broken",
 			p.from, where)
@@ -248,6 +255,9 @@ func (p *part) fault(at, i int) error {
 	return errs.Numericf("%s: %s is %v, too large for the type of the written weights; use another %s", p.base.File,
 		where, made, p.Option)
 }
+
+// finite reports whether a tensor has no element that is NaN or infinite.
+func finite(t ckpt.Tensor) bool { return ckpt.NotFinite(t.Bytes(0, t.Shape.Elems()), t.DType) < 0 }
 
 // Unused names an adapter tensor that had no place.
 func (m *Stream) Unused() error {

@@ -2,6 +2,7 @@ package train
 
 import (
 	"context"
+	"fmt"
 	"math"
 
 	"longlora/internal/dist"
@@ -23,7 +24,8 @@ type Engine struct {
 	// Meet, where there are other ranks, makes their loss and gradients of this rank's: it takes the sum of this rank's
 	// losses and returns all ranks', and has the slab of gradients summed up. Where one of them stops all get
 	// context.Canceled, and from then on no stop is heeded, so that all do the step or none does.
-	Meet func(ctx context.Context, sum float64) (float64, error)
+	Meet     func(ctx context.Context, sum float64) (float64, error)
+	Suspects string // options that alone may make numbers overflow; "" for none
 
 	chain     *dist.Chain // of ranks that divide each row; nil without
 	weights   *plan.ModelRoom
@@ -168,15 +170,18 @@ func (e *Engine) Gradients(ctx context.Context, n int, micro func(a int) *model.
 }
 
 // CheckFinite is the error for a step whose loss or gradient norm is no number.
-func CheckFinite(step int, loss, norm float64) error {
+func (e *Engine) CheckFinite(step int, loss, norm float64) error {
 	bad := func(v float64) bool { return math.IsNaN(v) || math.IsInf(v, 0) }
+	mend := fmt.Sprintf("Check the weights for NaN or Inf, or lower %s", errs.Option("lr"))
+	if e.Suspects != "" {
+		mend = "Lower " + e.Suspects
+	}
 	switch {
 	case bad(loss):
-		return errs.Numericf("step %d: the loss is %g; the update was not applied. Check the weights for NaN or Inf, or "+
-			"lower %s", step, loss, errs.Option("lr"))
+		return errs.Numericf("step %d: the loss is %g; the update was not applied. %s", step, loss, mend)
 	case bad(norm):
-		return errs.Numericf("step %d: the gradient's norm is %g (loss %g); the update was not applied. Lower %s or check "+
-			"the weights", step, norm, loss, errs.Option("lr"))
+		return errs.Numericf("step %d: the gradient's norm is %g (loss %g); the update was not applied. %s", step, norm, loss,
+			mend)
 	}
 	return nil
 }

@@ -160,7 +160,7 @@ func (r *run) step(ctx context.Context, sched Schedule) error {
 		return err
 	})
 	if err == nil {
-		err = CheckFinite(s, loss, norm)
+		err = r.engine.CheckFinite(s, loss, norm)
 	}
 	if err != nil {
 		return err

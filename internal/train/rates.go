@@ -1,6 +1,12 @@
 package train
 
-import "math"
+import (
+	"fmt"
+	"math"
+	"strings"
+
+	"longlora/internal/errs"
+)
 
 // Rates are the learning rates that hold where none is given.
 type Rates struct {
@@ -32,4 +38,30 @@ func (c *Options) RatesFor(width int) (lr, embed float64) {
 		embed = *c.LREmbed
 	}
 	return lr, embed
+}
+
+// Numbers of a training that anybody wants are far below these. From here on one alone may be why others overflow.
+const (
+	wildRate    = 0.1
+	wildScale   = 1e3 // of what factors add
+	wildDropout = 0.999
+)
+
+// Suspects names the options that alone may be why numbers of a run in a model of a width are not finite; "" for none.
+func (c *Options) Suspects(width int) string {
+	lr, outer := c.RatesFor(width)
+	var out []string
+	add := func(wild bool, option string, value float64) {
+		if wild {
+			out = append(out, fmt.Sprintf("%s, which is %g", errs.Option(option), value))
+		}
+	}
+	add(lr > wildRate, "lr", lr)
+	add(outer > wildRate && outer != lr, "lr-embed", outer)
+	add(max(lr, outer)*c.WeightDecay > 1, "weight-decay", c.WeightDecay)
+	if c.Tune == "lora" && c.Adapter == "" {
+		add(c.Alpha/float64(c.Rank) > wildScale, "alpha", c.Alpha)
+	}
+	add(c.Dropout > wildDropout, "dropout", c.Dropout)
+	return strings.Join(out, ", or ")
 }

@@ -115,3 +115,29 @@ func TestRatesByWidth(t *testing.T) {
 		}
 	}
 }
+
+// Where a loss is no number, options that alone may be why are named in the place of the weights.
+func TestWildOptions(t *testing.T) {
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{nil, ""},
+		{[]string{"--lr=1e40"}, "--lr, which is 1e+40"},
+		{[]string{"--lr-embed=1e30"}, "--lr-embed, which is 1e+30"},
+		{[]string{"--alpha=1e30"}, "--alpha, which is 1e+30"},
+		{[]string{"--weight-decay=1e40"}, "--weight-decay, which is 1e+40"},
+		{[]string{"--weight-decay=0.1", "--lr=1e-3", "--dropout=0.5", "--alpha=256"}, ""},
+		{[]string{"--dropout=0.99999", "--lr=2"}, "--lr, which is 2, or --dropout, which is 0.99999"},
+	} {
+		o := options(t, slices.Concat([]string{"--model=m", "--data=d", "--ctx=64", "--out=o"}, c.args)...)
+		if got := o.Suspects(4096); got != c.want {
+			t.Errorf("%v: %q, want %q", c.args, got, c.want)
+		}
+	}
+	e := testkit.Golden(t, "mha-linear")
+	err := runError(t, goldenArgs("mha-linear", e, t.TempDir(), "--lr=1e30")...)
+	if errs.Code(err) != 5 || !strings.Contains(err.Error(), "ower --lr, which is 1e+30") {
+		t.Errorf("%v", err)
+	}
+}

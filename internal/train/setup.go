@@ -226,5 +226,9 @@ func (s *setup) fullSteps() int { return s.c.FullSteps(s.steps) }
 
 // engine takes the memory and loads the weights.
 func (s *setup) engine() (*Engine, error) {
-	return NewEngine(s.be, s.work, s.plan, s.c.Ranks, s.base, s.base.Rope(s.pos.Positions, s.c.Ctx), s.c.Seed)
+	e, err := NewEngine(s.be, s.work, s.plan, s.c.Ranks, s.base, s.base.Rope(s.pos.Positions, s.c.Ctx), s.c.Seed)
+	if err == nil {
+		e.Suspects = s.c.Suspects(s.base.Desc().C)
+	}
+	return e, err
 }

@@ -2,6 +2,7 @@ package train
 
 import (
 	"bufio"
+	"cmp"
 	"errors"
 	"io"
 	"io/fs"
@@ -91,7 +92,7 @@ func (e *Engine) out(name string, t ops.Tensor, d tensor.DType) ckpt.Out {
 			for i, v := range part {
 				if math.IsNaN(float64(v)) || math.IsInf(float64(v), 0) {
 					return errs.Numericf("%s: element %d is %v after the update; lower %s. The last good checkpoint is kept", name,
-						lo+i, v, errs.Option("lr"))
+						lo+i, v, cmp.Or(e.Suspects, errs.Option("lr").String()))
 				}
 			}
 			if _, err := bw.Write(encode(part, d)); err != nil {
