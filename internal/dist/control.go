@@ -36,7 +36,8 @@ type Ended struct {
 	Rank int    `json:"rank"`
 	Code int    `json:"code"` // its exit code
 	Text string `json:"text"`
-	Told bool   `json:"-"` // another rank says it to people
+	Why  string `json:"why"` // Text without the rank's name; "" where the rank did not say it itself
+	Told bool   `json:"-"`   // another rank says it to people
 }
 
 func (e *Ended) Error() string { return e.Text }
@@ -247,29 +248,34 @@ func (j *Job) why(rank int, err error) error {
 }
 
 // End ends the job with what this rank's work ended with, and returns what the process is to end with: where another
-// rank's failure is why, that. A rank that failed tells the others. All wait for rank 0, which may be saving.
+// rank's failure is why, that. A rank that failed tells the others, and rank 0 says so to people. All wait for rank 0,
+// which may be saving.
 func (j *Job) End(err error) error {
 	j.mu.Lock()
 	cause := j.cause
 	j.mu.Unlock()
-	var known *Ended
-	switch {
-	case cause != nil && (err == nil || !errors.As(err, &known)):
-		err = cause.err()
-	case cause != nil || err == nil:
-	case errs.Code(err) == int(errs.Interrupted) || errors.Is(err, context.Canceled):
+	var known, own *Ended
+	asked := errs.Code(err) == int(errs.Interrupted) || errors.Is(err, context.Canceled)
+	switch failed := err != nil && !asked && !errors.As(err, &known); {
+	case failed && (cause == nil || cause.Why == errs.Plain(err)): // which others may come to as well
+		own = j.failure(err)
+		cause = own
+	case cause != nil:
+		if !errors.As(err, &known) {
+			err = cause.err()
+		}
+	case asked:
 		j.stop()
 		if j.Rank() > 0 { // rank 0 stops too, and says which step is saved
 			err = (&Ended{Rank: j.Rank(), Code: int(errs.Interrupted), Text: "interrupted", Told: true}).err()
 		}
-	default:
-		cause = &Ended{Rank: j.Rank(), Code: errs.Code(err), Text: fmt.Sprintf("%s: %s", j.name(j.Rank()),
-			errs.Plain(err))}
-		j.all(-1, frameAbort, cause)
 	}
 	wait := time.Duration(1<<62 - 1)
 	if cause != nil {
 		wait = limit / 2
+		if own != nil || j.Rank() == 0 { // rank 0 says it to people, of which those that failed hear too
+			j.all(-1, frameAbort, cause)
+		}
 	}
 	if j.Rank() == 0 {
 		wait = min(wait, 5*time.Second) // whose work is done
@@ -280,10 +286,27 @@ func (j *Job) End(err error) error {
 	j.hangUp()
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if err == nil && j.Rank() > 0 && j.cause != nil { // rank 0 did not come to its end
+	switch {
+	case j.Rank() == 0 || j.cause == nil:
+	case err == nil: // rank 0 did not come to its end
 		err = j.cause.err()
+	case own != nil && j.saidOf(own):
+		own.Told = true
+		err = own.err()
 	}
 	return err
+}
+
+// failure is what the others are told of an error of this rank's.
+func (j *Job) failure(err error) *Ended {
+	why := errs.Plain(err)
+	return &Ended{Rank: j.Rank(), Code: errs.Code(err), Text: j.name(j.Rank()) + ": " + why, Why: why}
+}
+
+// saidOf reports whether rank 0 says to people what ended this rank: because another one came to the same, or because
+// all write to one terminal. The lock is held.
+func (j *Job) saidOf(own *Ended) bool {
+	return j.cause.Why == own.Why && j.cause.Rank != own.Rank || j.cause.Rank == own.Rank && j.Place.Launched
 }
 
 // await waits until everybody has said goodbye, or the group has ended in another way.

@@ -223,12 +223,15 @@ func (g *Group) Gather(b []byte) ([][]byte, error) {
 			return err
 		})
 	})
+	if err != nil { // and something may still be coming
+		return nil, err
+	}
 	came := -len(b)
 	for _, x := range out {
 		came += len(x)
 	}
 	g.traffic.Words.exchanged((g.size-1)*len(b), came, begun)
-	return out, err
+	return out, nil
 }
 
 // Barrier waits until every rank is here.

@@ -8,6 +8,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -249,6 +250,46 @@ func TestFailure(t *testing.T) {
 		var e *Ended
 		if errs.Code(err) != 5 || r < 2 && (!errors.As(err, &e) || e.Rank != 2 || e.Told != (r == 1)) {
 			t.Errorf("rank %d ends with %v", r, err)
+		}
+	}
+}
+
+// One rank says to people what ended the group: rank 0 what all came to, and what it heard of a rank whose lines come to
+// the same terminal.
+func TestFailureIsSaidOnce(t *testing.T) {
+	for _, c := range []struct {
+		what     string
+		launched bool
+		fail     []bool // by rank
+		says     []bool
+	}{
+		{"all", false, []bool{true, true, true}, []bool{true, false, false}},
+		{"all but rank 0, launched", true, []bool{false, true, true}, []bool{true, false, false}},
+		{"one, launched", true, []bool{false, false, true}, []bool{true, false, false}},
+		{"one", false, []bool{false, false, true}, []bool{true, false, true}},
+	} {
+		jobs := joined(t, 3)
+		out := make([]error, 3)
+		var wg sync.WaitGroup
+		for r, j := range jobs {
+			j.Place.Launched = c.launched
+			wg.Go(func() {
+				ctx := j.Context(t.Context())
+				if c.fail[r] {
+					out[r] = j.End(errs.Numericf("step 2: no number"))
+					return
+				}
+				<-ctx.Done()
+				out[r] = j.End(j.Barrier())
+			})
+		}
+		wg.Wait()
+		for r, err := range out {
+			var e *Ended
+			if says := !errors.As(err, &e) || !e.Told; errs.Code(err) != 5 || says != c.says[r] ||
+				strings.Count(err.Error(), "no number") != 1 || c.fail[0] && r == 0 && strings.Contains(err.Error(), "rank 1") {
+				t.Errorf("%s: rank %d says %v: %v", c.what, r, says, err)
+			}
 		}
 	}
 }
