@@ -25,16 +25,22 @@ extern "C" int ll_device_open(ll_device **out) {
     e = cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &encode, 12000, cudaEnableDefault, &found);
     if (e == cudaSuccess && found == cudaDriverEntryPointSuccess) d.encode = (decltype(d.encode))encode;
     else (void)cudaGetLastError(); // it is missed where it is wanted
+    if ((e = cudaMalloc(&d.ticket, sizeof *d.ticket)) != cudaSuccess) return e;
+    if ((e = cudaMemset(d.ticket, 0, sizeof *d.ticket)) != cudaSuccess) return e;
     *out = new ll_device(d);
     return cudaSuccess;
 }
 
 extern "C" void ll_device_close(ll_device *d) {
-    if (d && d->blas) ll_blas_close(d->blas);
+    if (!d) return;
+    if (d->blas) ll_blas_close(d->blas);
+    cudaFree(d->ticket);
     delete d;
 }
 
 extern "C" void ll_device_portable(ll_device *d, int yes) { d->portable = yes; }
+
+extern "C" void ll_device_crowded(ll_device *d, int yes) { d->crowded = yes; }
 
 extern "C" int ll_host_alloc(void **p, size_t bytes) { return cudaHostAlloc(p, bytes, cudaHostAllocPortable); }
 

@@ -19,6 +19,11 @@ struct ll_device {
     // where the driver has none.
     decltype(&cuTensorMapEncodeTiled) encode;
     ll_blas *blas;       // NULL before it is open
+    // Something else may hold multiprocessors while kernels begin, as NCCL's do that wait for another card.
+    bool crowded;
+    // Device memory, used where it is crowded: the next tile of Hopper's attention, 0 between its kernels, which are on
+    // one stream.
+    unsigned *ticket;
 
     bool hopper() const { return major == 9 && minor == 0 && !portable; }
 };

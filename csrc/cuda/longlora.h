@@ -33,6 +33,8 @@ int ll_device_open(ll_device **d);
 void ll_device_close(ll_device *d);
 // For tests: the portable kernels of attention even where Hopper's would be chosen.
 void ll_device_portable(ll_device *d, int yes);
+// Says that other kernels may hold some of the device's multiprocessors for long.
+void ll_device_crowded(ll_device *d, int yes);
 // A device's own name in the world, without making a context.
 int ll_uuid(int index, unsigned char uuid[16]);
 // A device's memory in bytes as the driver counts it, all processes together, without making a context.

@@ -21,8 +21,8 @@ __device__ __forceinline__ uint32_t aligned(const void *raw) {
     return (shared_address(raw) + ALIGN - 1) & ~(ALIGN - 1u);
 }
 
-// The block's n-th tile of total, or -1 after the last. Every second round goes backwards, so that each block
-// gets a like share of long and short tiles.
+// The block's n-th tile of total where they are dealt out, or -1 after the last. Every second round goes backwards, so
+// that each block gets a like share of long and short tiles.
 __device__ __forceinline__ int tile_at(int n, int total) {
     const int i = n * int(gridDim.x) + int(n % 2 ? gridDim.x - 1 - blockIdx.x : blockIdx.x);
     return i < total ? i : -1;

@@ -3,6 +3,9 @@
 // queries of one head. One thread copies Q, K and V to shared memory; two warpgroups of 64 queries each compute.
 // Keys are walked from the segment start of the tile's first query, so nothing before it is read.
 //
+// Tiles are dealt out to blocks, one of which is on each multiprocessor. On a crowded device they are taken by a ticket
+// instead: a block may begin late, where something else has its multiprocessor, and is then left with fewer.
+//
 // Shared memory, of head size 128 (64: four slots of keys and of values):
 //
 //        0 KB        64 KB       128 KB      192 KB
@@ -14,6 +17,7 @@
 //   q     QSTAGES   the producer's copy   both groups    8 warps, at the last scores  the producer
 //   k     STAGES    the producer's copy   both groups    8 warps, after the scores    the producer
 //   v     STAGES    the producer's copy   both groups    8 warps, after the values    the producer
+//   tiles 2         the producer          both groups    8 warps, when they know it   the producer  (by a ticket)
 #include "attn_sm90.cuh"
 
 namespace {
@@ -21,18 +25,21 @@ namespace {
 using namespace sm90;
 
 // How a kernel is cut: head size, keys of a block, slots of keys and of values, slots of queries. CAPPED: scores are.
-template <int D_, int BN_, int STAGES_, int QSTAGES_, bool CAPPED_ = false> struct Shape {
+// TICKET: a ticket says which tiles a block has.
+template <int D_, int BN_, int STAGES_, int QSTAGES_, bool CAPPED_, bool TICKET_> struct Shape {
     static constexpr int D = D_, BN = BN_, STAGES = STAGES_, QSTAGES = QSTAGES_;
-    static constexpr bool CAPPED = CAPPED_;
+    static constexpr bool CAPPED = CAPPED_, TICKET = TICKET_;
 };
 
 template <class S> struct Shared {
     bf16 q[S::QSTAGES][BM * S::D], k[S::STAGES][S::BN * S::D], v[S::STAGES][S::BN * S::D]; // in panels, see sm90.cuh
     RingBars<S::QSTAGES> qbars;
     RingBars<S::STAGES> kbars, vbars;
+    RingBars<2> tilebars;
+    int tiles[2];
 };
-static_assert(sizeof(Shared<Shape<128, 128, 2, 2>>) == 6 * 32768 + 8 * 12, "as drawn");
-static_assert(sizeof(Shared<Shape<64, 128, 4, 2>>) == 10 * 16384 + 8 * 20, "as drawn");
+static_assert(sizeof(Shared<Shape<128, 128, 2, 2, false, true>>) == 6 * 32768 + 8 * 16 + 8, "as drawn");
+static_assert(sizeof(Shared<Shape<64, 128, 4, 2, false, true>>) == 10 * 16384 + 8 * 24 + 8, "as drawn");
 
 // The same by its address.
 template <class S> struct Places {
@@ -45,15 +52,29 @@ template <class S> struct Places {
     __device__ __forceinline__ Ring<S::QSTAGES> qs() const { return {base + uint32_t(offsetof(L, qbars))}; }
     __device__ __forceinline__ Ring<S::STAGES> ks() const { return {base + uint32_t(offsetof(L, kbars))}; }
     __device__ __forceinline__ Ring<S::STAGES> vs() const { return {base + uint32_t(offsetof(L, vbars))}; }
+    __device__ __forceinline__ Ring<2> tiles() const { return {base + uint32_t(offsetof(L, tilebars))}; }
+    // The number of a tile, -1 after the last.
+    __device__ __forceinline__ uint32_t tile(int slot) const { return base + offsetof(L, tiles) + 4 * slot; }
 };
 
-// The producer: one thread copies the block's tiles of queries and what they see into the rings.
+// The producer's n-th tile, or -1 after the last. By a ticket all must hear which it is. Every block takes one ticket
+// too many, and the last one taken sets the ticket back to 0.
+template <class S> __device__ __forceinline__ int take(unsigned *ticket, Places<S> at, int n, int total) {
+    if (!S::TICKET) return tile_at(n, total);
+    const int i = int(atomicInc(ticket, total + gridDim.x - 1)), tile = i < total ? i : -1;
+    at.tiles().empty(n % 2).wait(n / 2 % 2 ^ 1);
+    asm volatile("st.shared.s32 [%0], %1;" ::"r"(at.tile(n % 2)), "r"(tile) : "memory");
+    at.tiles().full(n % 2).arrive();
+    return tile;
+}
+
+// The producer: one thread copies its tiles of queries and what they see into the rings.
 template <class S>
 __device__ __forceinline__ void produce(const CUtensorMap *qmap, const CUtensorMap *kmap, const CUtensorMap *vmap,
-                                        const ll_attn_args &a, Places<S> at, int total) {
+                                        const ll_attn_args &a, unsigned *ticket, Places<S> at, int total) {
     Cursor<S::QSTAGES> q;
     Cursor<S::STAGES> r;
-    for (int n = 0, tile; (tile = tile_at(n, total)) >= 0; n++) {
+    for (int n = 0, tile; (tile = take(ticket, at, n, total)) >= 0; n++) {
         const Queries t = queries(a, tile);
         at.qs().empty(q.slot).wait(q.parity ^ 1);
         copy_tile<S::D, BM>(at.q(q.slot), qmap, at.qs().full(q.slot), t.head, t.i0);
@@ -207,6 +228,17 @@ template <class S> struct Consumer {
         store(r, t);
     }
 
+    // The block's n-th tile, or -1 after the last.
+    __device__ __forceinline__ int next(int n, int total) {
+        if (!S::TICKET) return tile_at(n, total);
+        at.tiles().full(n % 2).wait(n / 2 % 2);
+        int tile;
+        asm volatile("ld.shared.s32 %0, [%1];" : "=r"(tile) : "r"(at.tile(n % 2)) : "memory");
+        __syncwarp(); // all have read it
+        release(at.tiles().empty(n % 2));
+        return tile;
+    }
+
     __device__ __forceinline__ void store(const Registers<S> &r, const Queries &t) {
         const int i = t.i0 + row, left = int(a.t) - i; // rows left in the tile
         bf16 *const out = static_cast<bf16 *>(a.o) + (int64_t(i) * a.h + t.head) * D;
@@ -220,44 +252,52 @@ template <class S> struct Consumer {
 template <class S>
 __global__ void __launch_bounds__(THREADS, 1)
     attn_fwd(const __grid_constant__ CUtensorMap qmap, const __grid_constant__ CUtensorMap kmap,
-             const __grid_constant__ CUtensorMap vmap, const __grid_constant__ ll_attn_args a) {
+             const __grid_constant__ CUtensorMap vmap, const __grid_constant__ ll_attn_args a, unsigned *ticket) {
     extern __shared__ char raw[];
     const Places<S> at{aligned(raw)};
     if (threadIdx.x == 0) {
         at.qs().init(1, WARPS);
         at.ks().init(1, WARPS);
         at.vs().init(1, WARPS);
+        at.tiles().init(1, WARPS);
         bars_done();
     }
     __syncthreads();
     const int total = query_tiles(a), group = warpgroup();
     if (group == 0) {
-        fewer_registers<24>();
-        if (threadIdx.x == 0) produce<S>(&qmap, &kmap, &vmap, a, at, total);
+        fewer_registers<S::TICKET ? 40 : 24>(); // of 168 times three
+        if (threadIdx.x == 0) produce<S>(&qmap, &kmap, &vmap, a, ticket, at, total);
     } else {
-        more_registers<240>();
+        more_registers<S::TICKET ? 232 : 240>();
         Consumer<S> consumer(a, at, group - 1);
-        for (int n = 0, tile; (tile = tile_at(n, total)) >= 0; n++) consumer.tile(queries(a, tile));
+        for (int n = 0, tile; (tile = consumer.next(n, total)) >= 0; n++) consumer.tile(queries(a, tile));
     }
 }
 
-template <class S> int forward(const ll_device *device, cudaStream_t stream, const ll_attn_args *a) {
+template <class S> int forward_as(const ll_device *device, cudaStream_t stream, const ll_attn_args *a) {
     CUtensorMap q, k, v;
     const int64_t end = a->q0 + a->t - a->k0; // rows after the last query's are never keys
     int r = tensor_map(device, &q, a->q, a->t, a->h, S::D, BM);
     if (!r) r = tensor_map(device, &k, a->k, end, a->hkv, S::D, S::BN);
     if (!r) r = tensor_map(device, &v, a->v, end, a->hkv, S::D, S::BN);
     if (r) return r;
-    return launch(attn_fwd<S>, device, (a->t + BM - 1) / BM * a->h, sizeof(Shared<S>) + ALIGN, stream, q, k, v, *a);
+    return launch(attn_fwd<S>, device, (a->t + BM - 1) / BM * a->h, sizeof(Shared<S>) + ALIGN, stream, q, k, v, *a,
+                  device->ticket);
+}
+
+template <int D, int STAGES, bool CAPPED>
+int forward(const ll_device *device, cudaStream_t stream, const ll_attn_args *a) {
+    return device->crowded ? forward_as<Shape<D, 128, STAGES, 2, CAPPED, true>>(device, stream, a)
+                           : forward_as<Shape<D, 128, STAGES, 2, CAPPED, false>>(device, stream, a);
 }
 
 } // namespace
 
 int ll_attn_fwd_sm90(const ll_device *device, cudaStream_t stream, const ll_attn_args *a) {
     const bool capped = a->cap > 0;
-    if (a->d == 128 && capped) return forward<Shape<128, 128, 2, 2, true>>(device, stream, a);
-    if (a->d == 128) return forward<Shape<128, 128, 2, 2>>(device, stream, a);
-    if (a->d == 64 && capped) return forward<Shape<64, 128, 4, 2, true>>(device, stream, a);
-    if (a->d == 64) return forward<Shape<64, 128, 4, 2>>(device, stream, a);
+    if (a->d == 128 && capped) return forward<128, 2, true>(device, stream, a);
+    if (a->d == 128) return forward<128, 2, false>(device, stream, a);
+    if (a->d == 64 && capped) return forward<64, 4, true>(device, stream, a);
+    if (a->d == 64) return forward<64, 4, false>(device, stream, a);
     return cudaErrorInvalidValue;
 }

@@ -79,6 +79,9 @@ func (b *Backend) attnArgs(a *ops.Attn) (c C.ll_attn_args, ok bool) {
 // portable makes the device use the kernels of other devices, so that a test can judge both on one.
 func (b *Backend) portable(on bool) { C.ll_device_portable(b.ll, C.int(yes(on))) }
 
+// crowded says that other kernels may hold some multiprocessors for long, as NCCL's do that wait for another card.
+func (b *Backend) crowded(on bool) { C.ll_device_crowded(b.ll, C.int(yes(on))) }
+
 // putDocs brings the boundaries to the device, unless they lie there already: a tile's layers all have the same.
 func (b *Backend) putDocs(docs []int32) *C.int32_t {
 	if len(docs)*4 > docsBytes {

@@ -17,16 +17,20 @@ import (
 	"longlora/internal/tensor"
 )
 
-// The attention of other devices, judged on this one.
-func TestPortableAttention(t *testing.T) {
+// The attention of other devices, and that of a device which others use too, judged on this one.
+func TestAttentionElsewhere(t *testing.T) {
 	b := open(t)
-	b.portable(true)
-	defer b.portable(false)
-	optest.Run(b, "attention", func(r optest.Result) {
-		if !r.OK() {
-			t.Error(r)
-		}
-	})
+	for name, set := range map[string]func(bool){"portable": b.portable, "crowded": b.crowded} {
+		t.Run(name, func(t *testing.T) {
+			set(true)
+			defer set(false)
+			optest.Run(b, "attention", func(r optest.Result) {
+				if !r.OK() {
+					t.Error(r)
+				}
+			})
+		})
+	}
 }
 
 // BenchmarkAttention times attention of LLaMA-2 7B's heads and of variants, in groups (half the heads shifted) and in

@@ -147,6 +147,7 @@ func (n *NCCL) Chain(ids []byte, rank, size, card int, all func() error) error {
 		return fmt.Errorf("NCCL: a chain's ids have %d bytes", len(ids))
 	}
 	n.rank, n.size = rank, size
+	b.crowded(true)
 	before, _, err := cu.MemInfo()
 	if err != nil {
 		return fmt.Errorf("asking for free memory: %w", err)
