@@ -46,6 +46,9 @@ that only other commands take leaves the default here, with a note. Results go t
 ` + "`--json`" + ` as one document; progress, notes and errors go to stderr.
 
 %s
+Training that makes no progress for ten minutes, and for twenty times as long as it took before or was predicted to take, ends with
+exit 1 and says what stands still. ` + "`LONGLORA_STALL_SECONDS`" + ` sets the seconds; 0 waits for ever.
+
 ` + "`make install`" + ` brings manual pages (` + "`man longlora-train`" + `) and shell completion, which knows commands, options and their values,
 folders, and models of the local Hugging Face cache. Without make:
 

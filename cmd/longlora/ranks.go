@@ -38,11 +38,13 @@ type rank struct {
 	machine, card int    // ranks on this machine, and on this one's card
 	apart         string // why those can not read each other's memory; "" where they can
 	chain         int    // ranks that divide a row; 0 where they add nothing up
+
+	watch *dist.Watch // of its work
 }
 
 // fill has a training run do this rank's part.
 func (r rank) fill(o *train.Options) {
-	o.Ranks, o.Memory.Machine, o.Memory.Card = r.group, r.machine, r.card
+	o.Ranks, o.Watch, o.Memory.Machine, o.Memory.Card = r.group, r.watch, r.machine, r.card
 	o.Processes, o.Peers, o.Apart = r.group.Size(), r.machine, r.apart
 	if r.apart != "" {
 		o.Peers = 1
@@ -75,6 +77,9 @@ func grouped(c *cobra.Command, v *cli.Values, f func(r rank, be ops.Backend) err
 		}
 		r := rank{ctx: c.Context(), at: at, log: log, machine: n, card: 1} // its memory is shared as the processes would
 		if r.group, err = imagined(n, v); err != nil {
+			return err
+		}
+		if r.watch, err = dist.NewWatch(func(s *dist.Stall) { dying(log)(s) }); err != nil {
 			return err
 		}
 		return onDevice(at, log, func(be ops.Backend) error { return f(r, be) })
@@ -171,15 +176,25 @@ func asRank(c *cobra.Command, p dist.Place, at cli.Place, log io.Writer, chain i
 	if err != nil {
 		return err
 	}
-	job, err := dist.Join(c.Context(), p, build, shown, proc.Ask, func(err error) {
-		fmt.Fprintf(shown, "longlora: %s\n", errs.Plain(err))
-		os.Exit(errs.Code(err))
-	})
+	job, err := dist.Join(c.Context(), p, build, shown, proc.Ask, dying(shown))
 	if err != nil {
 		return err
 	}
 	r := rank{ctx: job.Context(c.Context()), at: at, log: log, group: job.Group, chain: chain}
-	return job.End(r.work(job, f))
+	if r.watch, err = job.Watch(); err == nil {
+		err = r.work(job, f)
+	}
+	return job.End(err)
+}
+
+// dying ends the process where its work can not.
+func dying(log io.Writer) func(error) {
+	return func(err error) {
+		if !toldElsewhere(err) {
+			fmt.Fprintf(log, "longlora: %s\n", errs.Plain(err))
+		}
+		os.Exit(errs.Code(err))
+	}
 }
 
 // work settles on a device and works there.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -28,6 +29,8 @@ type Job struct {
 	cause    *Ended
 	stopping bool
 	byes     []bool        // by rank: has said that it is done
+	working  []bool        // by rank: works, as it said last, rank 0 for all others too
+	watched  *Watch        // of this rank's work; nil where nobody asked for one
 	news     chan struct{} // replaced and closed whenever something of the above changes
 }
 
@@ -36,11 +39,17 @@ type Ended struct {
 	Rank int    `json:"rank"`
 	Code int    `json:"code"` // its exit code
 	Text string `json:"text"`
-	Why  string `json:"why"` // Text without the rank's name; "" where the rank did not say it itself
-	Told bool   `json:"-"`   // another rank says it to people
+	Mend string `json:"mend"` // what can be done about it; "" where nothing is known
+	Why  string `json:"why"`  // Text without the rank's name; "" where the rank did not say it itself
+	Told bool   `json:"-"`    // another rank says it to people
 }
 
-func (e *Ended) Error() string { return e.Text }
+func (e *Ended) Error() string {
+	if e.Mend == "" {
+		return e.Text
+	}
+	return e.Text + ". " + e.Mend
+}
 
 // Times of the heartbeat. A rank that is silent for silence of this process's own seconds is gone; all end within
 // limit of it.
@@ -52,7 +61,8 @@ const (
 
 // run starts what listens to the other ranks.
 func (j *Job) run() {
-	j.byes, j.news, j.ended = make([]bool, j.Size()), make(chan struct{}), make(chan struct{})
+	j.byes, j.working = make([]bool, j.Size()), make([]bool, j.Size())
+	j.news, j.ended = make(chan struct{}), make(chan struct{})
 	j.ctx, j.fail = context.WithCancelCause(context.Background())
 	j.explain = j.why
 	heard := make([]chan struct{}, len(j.lines))
@@ -116,6 +126,16 @@ func (j *Job) listen(rank int, l *line, heard chan<- struct{}) {
 		default:
 		}
 		switch kind {
+		case frameBeat:
+			works := false
+			if json.Unmarshal(body, &works) == nil {
+				j.mu.Lock()
+				if j.working[rank] != works {
+					j.working[rank] = works
+					j.changed()
+				}
+				j.mu.Unlock()
+			}
 		case frameStop:
 			j.mu.Lock()
 			first := !j.stopping
@@ -131,12 +151,12 @@ func (j *Job) listen(rank int, l *line, heard chan<- struct{}) {
 		case frameAbort:
 			var e Ended
 			if json.Unmarshal(body, &e) == nil {
-				e.Told = j.Rank() > 0
+				e.Told = j.Rank() > 0 && (e.Rank != j.Rank() || j.Place.Launched)
 				j.end(&e, rank, limit)
 			}
 		case frameBye:
 			j.mu.Lock()
-			j.byes[rank] = true
+			j.byes[rank], j.working[rank] = true, false
 			j.changed()
 			j.mu.Unlock()
 		}
@@ -155,7 +175,7 @@ func (j *Job) watch(heard []chan struct{}) {
 			return
 		case <-tick.C:
 		}
-		go j.all(-1, frameBeat, nil)
+		go j.all(-1, frameBeat, j.works())
 		for r, ch := range heard {
 			if ch == nil {
 				continue
@@ -170,6 +190,14 @@ func (j *Job) watch(heard []chan struct{}) {
 			}
 		}
 	}
+}
+
+// works reports whether this rank works and, of rank 0, whether any does.
+func (j *Job) works() bool {
+	j.mu.Lock()
+	w, others := j.watched, j.Rank() == 0 && slices.Contains(j.working, true)
+	j.mu.Unlock()
+	return others || w != nil && w.working()
 }
 
 // name is what messages call a rank. Introduce adds to what is known of it while the lines are listened to.

@@ -24,17 +24,21 @@ type Place struct {
 
 // Variables of this program beside those of launchers.
 const (
-	TokenVariable  = "LONGLORA_JOB_TOKEN"    // a secret of the job's, where its launcher gives none
-	JoinVariable   = "LONGLORA_JOIN_SECONDS" // how long ranks wait for each other at the beginning
-	launchVariable = "LONGLORA_LAUNCHED"     // by Launch: the job's token
+	TokenVariable  = "LONGLORA_JOB_TOKEN"     // a secret of the job's, where its launcher gives none
+	JoinVariable   = "LONGLORA_JOIN_SECONDS"  // how long ranks wait for each other at the beginning
+	StallVariable  = "LONGLORA_STALL_SECONDS" // how long work may stand still; 0 is for ever
+	launchVariable = "LONGLORA_LAUNCHED"      // by Launch: the job's token
 )
 
 // Variables are the names of this package's variables that begin as those of options do.
-var Variables = []string{TokenVariable, JoinVariable, launchVariable}
+var Variables = []string{TokenVariable, JoinVariable, StallVariable, launchVariable}
 
 // CheckVariables refuses a value that one of them does not take, also where there is no group that would ask for it.
 func CheckVariables(get func(name string) string) error {
 	_, _, err := environment(get).number(JoinVariable, 1)
+	if err == nil {
+		_, _, err = environment(get).number(StallVariable, 0)
+	}
 	return err
 }
 

@@ -45,6 +45,7 @@ func (b *best) look(m *rundir.Metrics) bool {
 // stops here.
 func (r *run) heed(m *rundir.Metrics) error {
 	if r.best.look(m) && r.c.KeepBest && r.c.Ranks.Rank() == 0 {
+		r.at("saving", "saving the best", r.stateBytes())
 		if err := r.saveBest(); err != nil {
 			return err
 		}
@@ -58,6 +59,7 @@ func (r *run) decide(may bool) error {
 	if r.c.EarlyStop == 0 || !may {
 		return nil
 	}
+	r.c.Watch.Waits()
 	return dist.FromFirst(r.c.Ranks, &r.rec.State.Stopped)
 }
 

@@ -25,7 +25,8 @@ type Engine struct {
 	// losses and returns all ranks', and has the slab of gradients summed up. Where one of them stops all get
 	// context.Canceled, and from then on no stop is heeded, so that all do the step or none does.
 	Meet     func(ctx context.Context, sum float64) (float64, error)
-	Suspects string // options that alone may make numbers overflow; "" for none
+	Suspects string      // options that alone may make numbers overflow; "" for none
+	Watch    *dist.Watch // is told of each micro-batch; nil where nobody is
 
 	chain     *dist.Chain // of ranks that divide each row; nil without
 	weights   *plan.ModelRoom
@@ -118,7 +119,11 @@ func (e *Engine) Traffic(g *dist.Group) dist.Traffic {
 }
 
 // Leave waits until no rank reads another's memory any more. All ranks call it together, before they close.
-func (e *Engine) Leave() error { return e.weights.Regions.Leave() }
+func (e *Engine) Leave() error {
+	e.Watch.Waits()
+	defer e.Watch.Mark()
+	return e.weights.Regions.Leave()
+}
 
 // Close gives the memory back.
 func (e *Engine) Close() {
@@ -144,9 +149,13 @@ func (e *Engine) Gradients(ctx context.Context, n int, micro func(a int) *model.
 	defer e.Runner.Heed(ctx)()
 	e.Model.Params.ZeroGrad()
 	for a := 0; a < n; a++ {
-		if on, err := e.chain.Begin(ctx.Err() == nil); err != nil {
+		e.Watch.Waits()
+		on, err := e.chain.Begin(ctx.Err() == nil)
+		if err != nil {
 			return 0, 0, err
-		} else if !on {
+		}
+		e.Watch.Mark()
+		if !on {
 			break
 		}
 		b := micro(a)
@@ -162,6 +171,7 @@ func (e *Engine) Gradients(ctx context.Context, n int, micro func(a int) *model.
 	if err != nil {
 		return 0, 0, err
 	}
+	e.Watch.Mark()
 	norm, err = e.Model.Params.GradNorm()
 	if e.Meet == nil && ctx.Err() != nil { // nothing that was computed since counts
 		return 0, 0, ctx.Err()

@@ -90,6 +90,11 @@ func (r *run) closeMetrics() {
 func (r *run) stopped(err error) error {
 	var ended *dist.Ended
 	broken := proc.IsBroken(err) || errors.As(err, &ended)
+	if ended != nil && ended.Mend != "" { // it is known better here
+		said := *ended
+		said.Mend = ""
+		err = errs.Kindf(errs.Kind(said.Code), "%w", &said)
+	}
 	if !broken && !errors.Is(err, context.Canceled) {
 		if changed := r.unchanged(); errs.Code(err) == int(errs.Data) && changed != nil { // which is why
 			return changed
@@ -122,6 +127,7 @@ func (r *run) checkpoint() error {
 	if err := r.present(); err != nil {
 		return err
 	}
+	r.at("saving", fmt.Sprintf("saving step %d", r.rec.State.Step), r.stateBytes())
 	if proc.Broken() == nil { // no step that is done has seen that
 		if err := r.unchanged(); err != nil {
 			return err
@@ -131,6 +137,7 @@ func (r *run) checkpoint() error {
 		return err
 	}
 	r.savedAt = r.rec.State.Step
+	r.mends()
 	return nil
 }
 
@@ -139,6 +146,7 @@ func (r *run) step(ctx context.Context, sched Schedule) error {
 	c, st, begun := r.c, &r.rec.State, time.Now()
 	s := st.Step + 1
 	r.meeting.Step = s
+	r.at("step", fmt.Sprintf("step %d", s), 0)
 	w, err := r.enter(s)
 	if err != nil {
 		return err
@@ -228,6 +236,7 @@ func (r *run) validate(ctx context.Context, m *rundir.Metrics) error {
 	if err != nil {
 		return err
 	}
+	r.at("validation", fmt.Sprintf("the validation after step %d", m.Step), 0)
 	for _, spec := range w.Score {
 		var loss float64
 		err := proc.Intact(func() (err error) {
@@ -262,9 +271,13 @@ func (r *run) evalLoss(ctx context.Context, spec s2attn.Spec) (float64, error) {
 	lo, hi := r.c.Ranks.Block(n)
 	inChain, _ := r.c.Ranks.InChain()
 	for i := lo; i < hi; i++ {
-		if on, err := r.engine.chain.Begin(ctx.Err() == nil); err != nil {
+		r.c.Watch.Waits()
+		on, err := r.engine.chain.Begin(ctx.Err() == nil)
+		if err != nil {
 			return 0, err
-		} else if !on {
+		}
+		r.c.Watch.Mark()
+		if !on {
 			break
 		}
 		y := row(i)
@@ -279,7 +292,9 @@ func (r *run) evalLoss(ctx context.Context, spec s2attn.Spec) (float64, error) {
 			count += load.Scored(y)
 		}
 	}
+	r.c.Watch.Waits()
 	sum, count, err := r.scored(ctx, sum, count)
+	r.c.Watch.Mark()
 	if err != nil {
 		return 0, err
 	}

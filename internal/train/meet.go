@@ -33,6 +33,7 @@ func (m *Meeting) meet(ctx context.Context, e *Engine, sum float64) (float64, er
 	if err != nil {
 		return 0, err
 	}
+	e.Watch.Waits()
 	all, err := m.Ranks.Numbers(stops(ctx), sum, norm, float64(m.Peaks.Device), float64(m.Peaks.Host))
 	if err != nil {
 		return 0, err

@@ -54,6 +54,7 @@ type Options struct {
 	Settings     []Setting // the options as they were given, for the run's record
 	// the processes that train together, nil for one alone; all have the same options, and rank 0 writes
 	Ranks *dist.Group
+	Watch *dist.Watch // notices that the work stands still; nil where nobody does
 }
 
 // Demand is what going on with a run asks of an option.

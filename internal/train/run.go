@@ -62,6 +62,9 @@ func Run(ctx context.Context, c *Options, be ops.Backend, log io.Writer) (rundir
 		return r.reported(), nil
 	}
 	defer r.closeMetrics()
+	r.mends()
+	r.at("planning", "planning", 0)
+	defer c.Watch.Run()()
 	if err := proc.Intact(r.start); err != nil {
 		return rundir.Result{}, r.base.Blame(err)
 	}
@@ -74,6 +77,7 @@ func Run(ctx context.Context, c *Options, be ops.Backend, log io.Writer) (rundir
 		return rundir.Result{}, r.failed(r.base.Blame(err))
 	}
 	ui.Fact(log, "writing", "%s", c.Out)
+	r.at("saving", "writing the result", r.stateBytes())
 	if err := r.finish(); err != nil {
 		return rundir.Result{}, r.base.Blame(err)
 	}
@@ -121,6 +125,8 @@ type run struct {
 	peaks   machine.Peaks
 	meeting Meeting
 	best    best
+
+	stepSeconds float64 // that a step is predicted to take at most
 }
 
 // result is what the finished run reports; means and validation are those of its lines of metrics.
@@ -150,6 +156,10 @@ func (r *run) start() error {
 	if _, err := r.facts(r.log, r.rec.State.Step); err != nil {
 		return err
 	}
+	if err := r.predict(); err != nil {
+		return err
+	}
+	r.at("loading", "loading the model", r.modelBytes())
 	var err error
 	if r.engine, err = r.setup.engine(); err != nil {
 		return err

@@ -228,7 +228,7 @@ func (s *setup) fullSteps() int { return s.c.FullSteps(s.steps) }
 func (s *setup) engine() (*Engine, error) {
 	e, err := NewEngine(s.be, s.work, s.plan, s.c.Ranks, s.base, s.base.Rope(s.pos.Positions, s.c.Ctx), s.c.Seed)
 	if err == nil {
-		e.Suspects = s.c.Suspects(s.base.Desc().C)
+		e.Suspects, e.Watch = s.c.Suspects(s.base.Desc().C), s.c.Watch
 	}
 	return e, err
 }
