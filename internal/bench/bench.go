@@ -264,7 +264,7 @@ func (b *bench) step(ctx context.Context, e *train.Engine, w *load.Batches, s in
 	if err != nil {
 		return err
 	}
-	lr, outer := b.c.RatesFor(b.d.C)
+	lr, outer := b.c.RatesFor(b.d.C, 0)
 	e.Model.Params.Update(ops.AdamW{LR: lr, Beta1: b.c.Beta1, Beta2: b.c.Beta2, Eps: b.c.Eps, Decay: b.c.WeightDecay,
 		GradScale: train.Clip(norm, b.c.MaxGradNorm), Step: s}, outer)
 	return b.be.Sync()

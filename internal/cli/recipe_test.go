@@ -43,24 +43,28 @@ func TestRecipe(t *testing.T) {
 	}
 }
 
-// A rate that is not given is the recipe's, by the model's width; that of embedding, norms and head keeps the recipe's ratio to it.
+// A rate that is not given is the recipe's, by the model's width, the tokens of a step and how many steps there are; that
+// of embedding, norms and head keeps the recipe's ratio to it.
 func TestRates(t *testing.T) {
 	for _, c := range []struct {
-		args      string
-		width     int
-		lr, embed float64
+		args         string
+		width, steps int
+		lr, embed    float64
 	}{
-		{"", 576, 3e-3, 3e-3}, {"", 4096, 6.5621e-4, 6.5621e-4}, {"--lr=1e-3", 4096, 1e-3, 1e-3}, {"--lr=1e-3 --lr-embed=0", 4096, 1e-3, 0},
-		{"--lr-embed=1e-5", 576, 3e-3, 1e-5}, {"--tune=full", 4096, 2e-5, 2e-5}, {"--recipe=paper", 4096, 2e-5, 2e-5},
-		{"--recipe=paper --lr=auto --lr-embed=auto", 64, 2e-5, 2e-5}, {"--recipe=paper --lr=0", 64, 0, 0},
+		{"--ctx=32768 --accum=4", 576, 60, 3e-3, 3e-3}, {"--ctx=32768 --batch=2 --accum=2", 4096, 0, 6.56e-4, 6.56e-4},
+		{"--ctx=65536 --accum=16", 64, 1000, 3e-3, 3e-3}, {"--ctx=32768 --accum=4", 1152, 60, 1.75e-3, 1.75e-3},
+		{"--ctx=16384 --accum=1", 576, 60, 3.75e-4, 3.75e-4}, {"--ctx=16384 --batch=8 --accum=1", 576, 15, 1.5e-3, 1.5e-3},
+		{"--ctx=16384 --accum=1 --lr-embed=1e-5", 576, 15, 1.88e-4, 1e-5},
+		{"--lr=1e-3", 4096, 8, 1e-3, 1e-3}, {"--lr=1e-3 --lr-embed=0", 4096, 0, 1e-3, 0},
+		{"--tune=full", 4096, 8, 2e-5, 2e-5}, {"--recipe=paper", 4096, 8, 2e-5, 2e-5},
+		{"--recipe=paper --lr=auto --lr-embed=auto", 64, 0, 2e-5, 2e-5}, {"--recipe=paper --lr=0", 64, 0, 0, 0},
 	} {
 		o, _, err := load(t, least, strings.Fields(c.args)...)
 		if err != nil {
 			t.Fatal(err)
 		}
-		near := func(got, want float64) bool { return got == want || got > 0.999*want && got < 1.001*want }
-		if lr, embed := o.RatesFor(c.width); !near(lr, c.lr) || !near(embed, c.embed) {
-			t.Errorf("%s at width %d: %g and %g, want %g and %g", c.args, c.width, lr, embed, c.lr, c.embed)
+		if lr, embed := o.RatesFor(c.width, c.steps); lr != c.lr || embed != c.embed {
+			t.Errorf("%s at width %d, %d steps: %g and %g, want %g and %g", c.args, c.width, c.steps, lr, embed, c.lr, c.embed)
 		}
 	}
 	for _, wrong := range []string{"--lr=-1", "--lr-embed=-1e-9", "--lr=inf", "--lr-embed=nan"} {

@@ -295,8 +295,9 @@ var table = []Option{
 		Usage: "train the output head; where that is the embedding, the embedding"},
 
 	{Name: "lr", Of: measures, Group: optimizer, Kind: Rate, Default: "auto", Check: rated,
-		Usage: "learning rate of LoRA's factors, or of every weight: auto (the recipe's, by the model's width) or a number",
-		Also:  "learning-rate"},
+		Usage: "learning rate of LoRA's factors, or of every weight: auto (the recipe's, by the model's width, a step's " +
+			"tokens and the steps) or a number",
+		Also: "learning-rate"},
 	{Name: "lr-embed", Of: measures, Group: optimizer, Kind: Rate, Default: "auto", Check: rated,
 		Usage: "learning rate of embedding, norms and head: auto (in the recipe's ratio to --lr) or a number",
 		Also:  "embedding-learning-rate"},

@@ -120,7 +120,7 @@ func (e *extension) begun() (bool, error) {
 			w.Options[string(x.Option)] = fmt.Sprint(x.Value)
 		}
 	}
-	e.cfg.Meant(w.Options, e.base.Desc().C)
+	e.cfg.Meant(w.Options, e.base.Desc().C, e.cfg.Steps)
 	var err error
 	if w.Model, err = rundir.FingerprintModel(e.base.Dir, e.base.Weights.Files); err != nil {
 		return false, err

@@ -3,6 +3,7 @@ package train
 import (
 	"fmt"
 	"math"
+	"strconv"
 	"strings"
 
 	"longlora/internal/errs"
@@ -10,29 +11,41 @@ import (
 
 // Rates are the learning rates that hold where none is given.
 type Rates struct {
-	LR    float64 // of the factors, in a model of width Width
-	Width int     // 0: in a model of any width
-	Power float64 // of Width by the model's own width, by which LR falls in wider ones
-	Full  float64 // of every weight, where every weight is trained
-	Embed float64 // the rate of embedding, norms and head by the factors'
+	LR     float64 // of the factors, in a model of width Width
+	Width  int     // 0: in a model of any width
+	Power  float64 // of Width by the model's own width, by which LR falls in wider ones
+	Tokens int     // of a step: LR falls in proportion where a step has fewer; 0: it does not
+	Steps  int     // of a run: LR falls with their root where a run has fewer; 0: it does not
+	Full   float64 // of every weight, where every weight is trained
+	Embed  float64 // the rate of embedding, norms and head by the factors'
 }
 
-// Of is the factors' rate in a model of a width, or every weight's.
-func (r Rates) Of(width int, full bool) float64 {
-	switch {
-	case full:
-		return r.Full
-	case r.Width == 0:
-		return r.LR
+// Of is the factors' rate in a model of a width, in a run of so many steps of so many tokens; 0 steps are as many as it
+// takes, in three digits. Nowhere is it higher than was measured.
+func (r Rates) Of(width, tokens, steps int) float64 {
+	share := func(n, of int) float64 { return min(1, float64(n)/float64(of)) }
+	lr := r.LR
+	if r.Width > 0 {
+		lr *= math.Pow(share(r.Width, width), r.Power)
 	}
-	return r.LR * min(1, math.Pow(float64(r.Width)/float64(width), r.Power)) // a higher one than was measured is not ventured
+	if r.Tokens > 0 {
+		lr *= share(tokens, r.Tokens)
+	}
+	if r.Steps > 0 && steps > 0 {
+		lr *= math.Sqrt(share(steps, r.Steps))
+	}
+	lr, _ = strconv.ParseFloat(strconv.FormatFloat(lr, 'e', 2, 64), 64)
+	return lr
 }
 
-// RatesFor are the rates in a model of a width: that of factors, or of every weight, and that of embedding, norms and
-// head.
-func (c *Options) RatesFor(width int) (lr, embed float64) {
-	if lr = c.Rates.Of(width, c.Tune == "full"); c.LR != nil {
+// RatesFor are the rates in a model of a width and a run of so many steps, 0 where they are not counted: that of
+// factors, or of every weight, and that of embedding, norms and head.
+func (c *Options) RatesFor(width, steps int) (lr, embed float64) {
+	switch lr = c.Rates.Of(width, c.Ctx*c.Batch*c.Accum, steps); {
+	case c.LR != nil:
 		lr = *c.LR
+	case c.Tune == "full":
+		lr = c.Rates.Full
 	}
 	if embed = lr * c.Rates.Embed; c.LREmbed != nil {
 		embed = *c.LREmbed
@@ -49,7 +62,7 @@ const (
 
 // Suspects names the options that alone may be why numbers of a run in a model of a width are not finite; "" for none.
 func (c *Options) Suspects(width int) string {
-	lr, outer := c.RatesFor(width)
+	lr, outer := c.RatesFor(width, 0)
 	var out []string
 	add := func(wild bool, option string, value float64) {
 		if wild {

@@ -2,7 +2,6 @@ package train_test
 
 import (
 	"encoding/json"
-	"math"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -10,7 +9,6 @@ import (
 
 	"longlora/internal/errs"
 	"longlora/internal/testkit"
-	"longlora/internal/train"
 )
 
 // Embedding, norms and head have a rate of their own: at 0 they stay the base's to the bit while the factors move, and at
@@ -90,28 +88,6 @@ func TestTrainHead(t *testing.T) {
 		slices.Sort(names)
 		if !slices.Equal(names, want) {
 			t.Errorf("%s: saved whole: %v, want %v", model, names, want)
-		}
-	}
-}
-
-// The rate falls with the width from the measured one on, and never rises above it.
-func TestRatesByWidth(t *testing.T) {
-	measured := train.Rates{LR: 3e-3, Width: 576, Power: 0.775, Full: 2e-5, Embed: 1}
-	for _, c := range []struct {
-		rates train.Rates
-		width int
-		full  bool
-		want  float64
-	}{
-		{measured, 576, false, 3e-3},
-		{measured, 1152, false, 1.75317e-3},
-		{measured, 4096, false, 6.55948e-4},
-		{measured, 128, false, 3e-3},
-		{measured, 4096, true, 2e-5},
-		{train.Rates{LR: 2e-5, Full: 2e-5, Embed: 1}, 4096, false, 2e-5},
-	} {
-		if got := c.rates.Of(c.width, c.full); math.Abs(got-c.want) > 1e-4*c.want {
-			t.Errorf("width %d, every weight %v: %v, want %v", c.width, c.full, got, c.want)
 		}
 	}
 }

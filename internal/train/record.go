@@ -107,7 +107,7 @@ func (s *setup) options() map[string]string {
 			out[string(x.Option)] = x.Text()
 		}
 	}
-	s.c.Meant(out, s.base.Desc().C)
+	s.c.Meant(out, s.base.Desc().C, s.steps)
 	if s.base.Held == "" {
 		delete(out, "weights") // as runs had it before there was a choice
 	}
@@ -143,13 +143,14 @@ func (s *setup) options() map[string]string {
 	return out
 }
 
-// Meant puts what options mean in a model of a width in the place of what was written, in a record of them: a share and a
-// rate can be written in several ways, a group in two, and a rate may be the recipe's.
-func (c *Options) Meant(record map[string]string, width int) {
+// Meant puts what options mean in a model of a width, in a run of so many steps (0: not counted), in the place of what was
+// written, in a record of them: a share and a rate can be written in several ways, a group in two, and a rate may be the
+// recipe's.
+func (c *Options) Meant(record map[string]string, width, steps int) {
 	for _, name := range []string{"full-last", "group"} {
 		delete(record, name)
 	}
-	lr, embed := c.RatesFor(width)
+	lr, embed := c.RatesFor(width, steps)
 	record["attn"], record["lr"], record["lr-embed"] = c.Attn, string(written(lr)), string(written(embed))
 	if !c.Full.None() {
 		record["full-last"] = c.Full.String()

@@ -75,7 +75,6 @@ func (s *setup) open(ctx context.Context, log io.Writer) error {
 	if err := s.openData(ctx, log); err != nil {
 		return err
 	}
-	s.lr, s.lrEmbed = c.RatesFor(s.base.Desc().C)
 	if s.steps = c.Steps; s.steps == 0 {
 		epochs := c.Epochs
 		if epochs == 0 {
@@ -86,6 +85,7 @@ func (s *setup) open(ctx context.Context, log io.Writer) error {
 		per := int64(c.Batch) * int64(c.Accum)
 		s.steps = int((rows + per - 1) / per)
 	}
+	s.lr, s.lrEmbed = c.RatesFor(s.base.Desc().C, s.steps)
 	return s.pose()
 }
 
