@@ -104,12 +104,12 @@ func (pr Planner) fits(w Work) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	for _, tl := range z.smallest() {
-		if p.Allows(z.size(tl)) || z.squeezed(tl) {
-			return true, nil
-		}
-	}
-	return false, nil
+	return z.fits(), nil
+}
+
+// fits reports whether some tiling fits.
+func (z *counted) fits() bool {
+	return slices.ContainsFunc(z.smallest(), func(tl model.Tiling) bool { return z.p.Allows(z.size(tl)) || z.squeezed(tl) })
 }
 
 // squeezed reports whether a tiling fits with as many layers moved, and then streamed, as the device needs. What

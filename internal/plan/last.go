@@ -91,16 +91,13 @@ func (c *choosing) beside(last Plan) {
 // neither is the smallest plan of both where the last steps do not fit, and the refusal: of them alone where the first
 // ones fit, else of both in the room that they need one after the other.
 func (c *choosing) neither(lim Limits, last Plan, refusal error) (Plan, error) {
-	c.z.p.Forced = c.w.Forced
-	_, _, err := c.z.two(lim, nil)
-	if err != nil && errs.Code(err) != int(errs.NoFit) {
-		return Plan{}, err
-	}
+	c.z.p.Forced, c.z.p.Limits, c.z.p.beside = c.w.Forced, lim, nil
+	fits := c.z.fits()
 	c.beside(last)
 	c.z.p.beside = &last
 	least := c.z.least()
 	least.Last = &last
-	if err == nil {
+	if fits {
 		return least, fmt.Errorf("%s, attention is full, and there %w. The steps before them, under %s, fit",
 			c.w.Last.When, refusal, c.z.p.Attn())
 	}
