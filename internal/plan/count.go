@@ -31,7 +31,7 @@ type counted struct {
 	costs     map[costOf]ops.Cost   // of steps
 	batch     *model.Batch
 	row       *model.Batch // of one row, as scoring has it
-	few, some *counted     // of a deep model: the same with fewLayers and someLayers
+	few, some *counted     // of a deep model: two of its beginnings
 }
 
 // costOf is what a cost was counted of: a tiling, and so many tokens.
@@ -46,17 +46,35 @@ type trained struct {
 	optimizer    ops.Cost
 }
 
-// A model of more layers than deep is predicted from two of its beginnings: time grows evenly with the layers.
+// A model of more layers than deep is predicted from two of its beginnings: time grows evenly with the layers. Where
+// nothing is copied beside the operations it does from the first layer on.
 const (
 	fewLayers  = 32
 	someLayers = 64
 	deep       = 128
+	fewOnHost  = 2
+	someOnHost = 4
+	deepOnHost = 8
 )
+
+// beginnings are how many layers the two have; 0 of a model all of which is counted.
+func (p problem) beginnings() (few, some int) {
+	switch {
+	case p.Kind != Step:
+		return 0, 0
+	case p.OnHost && p.Desc.Windows == nil && p.Desc.L > deepOnHost:
+		return fewOnHost, someOnHost
+	case p.Desc.L > deep:
+		return fewLayers, someLayers
+	}
+	return 0, 0
+}
 
 // newCounted makes the model, and of a deep one the two beginnings.
 func newCounted(p problem) (*counted, error) {
 	z, err := newWhole(p)
-	if err != nil || p.Kind != Step || p.Desc.L <= deep {
+	few, some := p.beginnings()
+	if err != nil || few == 0 {
 		return z, err
 	}
 	begins := func(layers int) (*counted, error) {
@@ -66,8 +84,8 @@ func newCounted(p problem) (*counted, error) {
 		}
 		return newWhole(q)
 	}
-	if z.few, err = begins(fewLayers); err == nil {
-		z.some, err = begins(someLayers)
+	if z.few, err = begins(few); err == nil {
+		z.some, err = begins(some)
 	}
 	return z, err
 }
@@ -282,7 +300,8 @@ const (
 func (z *counted) seconds(tl model.Tiling) float64 {
 	if z.few != nil && tl.More == 0 && tl.Moved == 0 && tl.Stream == 0 && tl.Shard == 0 {
 		few, some := z.few.seconds(tl), z.some.seconds(tl)
-		return some + float64(z.p.Desc.L-someLayers)/(someLayers-fewLayers)*(some-few)
+		l, more := z.some.p.Desc.L, z.some.p.Desc.L-z.few.p.Desc.L
+		return some + float64(z.p.Desc.L-l)/float64(more)*(some-few)
 	}
 	n, reach := z.batch.N(), z.p.reach()
 	if z.p.Chain > 1 {

@@ -6,6 +6,7 @@ import (
 
 	"longlora/internal/model"
 	"longlora/internal/ops"
+	"longlora/internal/s2attn"
 )
 
 // What layers of one kind take is counted once and added up, and comes to what all of them take.
@@ -48,5 +49,25 @@ func TestDeepModel(t *testing.T) {
 	pl, err := p.choose(w)
 	if err != nil || w.Check(pl) != nil {
 		t.Errorf("%+v, %v", pl, err)
+	}
+}
+
+// Where all memory is the host's, a few layers tell exactly what all take.
+func TestLayersOnAHost(t *testing.T) {
+	for _, full := range []bool{false, true} {
+		w, p := on7b(16384), h100(0, 0)
+		if p.OnHost = true; full {
+			w.Spec = s2attn.Spec{Mode: s2attn.Full}
+		}
+		z, err := newCounted(problem{w, p})
+		if err != nil || z.few == nil {
+			t.Fatal(err)
+		}
+		for _, tl := range []model.Tiling{{Tile: 16384, Keep: model.KeepAll}, {Tile: 4096, Keep: model.KeepOut}, {Tile: 1024, Keep: model.KeepInput}} {
+			tl.MLPRows, tl.HeadRows = cpuMLPRows, cpuHeadRows
+			if told, counted := z.seconds(tl), p.Rates.Seconds(z.cost(tl, z.batch)); math.Abs(told-counted) > 1e-9*counted {
+				t.Errorf("%+v: %v s told by a few layers, %v s counted", tl, told, counted)
+			}
+		}
 	}
 }

@@ -3,12 +3,14 @@ package plan
 import (
 	"fmt"
 	"io"
+	"slices"
 	"sort"
 	"strconv"
 
 	"longlora/internal/errs"
 	"longlora/internal/model"
 	"longlora/internal/ops"
+	"longlora/internal/par"
 	"longlora/internal/ui"
 )
 
@@ -65,46 +67,64 @@ type Division struct {
 func (d Division) Advice() errs.Advice { return d.advice }
 
 // divisions plans all ways in which so many processes can divide a step, the quickest first; peers is how many share
-// weights where nobody asks for that.
-func (p Planner) divisions(t Training, peers int, at func(Training) Request) (out []Division, err error) {
+// weights where nobody asks for that. What is asked is planned already, as it fits or the smallest plan of it.
+func (p Planner) divisions(t Training, peers int, at func(Training) Request, asked Plan, fits bool) (out []Division,
+	err error) {
 	rates, err := p.Predicting()
 	if err != nil {
 		return nil, err
 	}
 	rows := t.Batch * t.Accum
+	type way struct {
+		d   []Division
+		err error
+	}
+	var ways []*way
+	var side par.Group // each takes seconds where rows are long
 	for chain := 1; chain <= t.Processes; chain++ {
 		chains := t.Processes / chain
 		if t.Processes%chain != 0 || rows%chains != 0 || chain > 1 && (t.Rolls() || chain > t.Ctx) {
 			continue
 		}
-		c := t
+		w, c := &way{}, t
 		c.Chain, c.Peers = chain, peers
-		d, err := p.divided(c, at(c), rates)
-		if err != nil {
-			return nil, err
+		ways = append(ways, w)
+		side.Go(func() {
+			if d := c.divided(asked, fits, rates); chain == max(1, t.Chain) {
+				d.asked = true
+				w.d = []Division{d}
+			} else if d, w.err = p.divided(c, at(c), rates); w.err == nil {
+				d.advice = errs.Advice{{Option: "sequence-ranks", Value: strconv.Itoa(chain)}}
+				w.d = []Division{d}
+			}
+			if w.err == nil && t.ShardWeights == "auto" && t.Peers > 1 && w.d[0].Shard == 0 && !p.OnHost {
+				c.ShardWeights, c.Peers = "on", t.Peers
+				w.d, w.err = p.sharded(w.d, c, at(c), rates)
+			}
+		})
+	}
+	side.Wait()
+	for _, w := range ways {
+		if w.err != nil {
+			return nil, w.err
 		}
-		if d.asked = chain == max(1, t.Chain); !d.asked {
-			d.advice = errs.Advice{{Option: "sequence-ranks", Value: strconv.Itoa(chain)}}
-		}
-		out = append(out, d)
-		if t.ShardWeights != "auto" || t.Peers < 2 || d.Shard > 0 || p.OnHost {
-			continue
-		}
-		c.ShardWeights, c.Peers = "on", t.Peers
-		s, err := p.divided(c, at(c), rates)
-		if err != nil {
-			return nil, err
-		}
-		if s.Fits && (!d.Fits || s.PredictedS < 0.99*d.PredictedS) {
-			s.advice = append(d.advice[:len(d.advice):len(d.advice)], errs.Change{Option: "shard-weights", Value: "on"})
-			out = append(out, s)
-		}
+		out = append(out, w.d...)
 	}
 	sort.SliceStable(out, func(i, j int) bool {
 		a, b := out[i], out[j]
 		return a.Fits && (!b.Fits || a.PredictedS < b.PredictedS)
 	})
 	return out, nil
+}
+
+// sharded adds to a division the same one with sharded weights, which t asks for, where that is quicker.
+func (p Planner) sharded(d []Division, t Training, r Request, rates ops.Rates) ([]Division, error) {
+	s, err := p.divided(t, r, rates)
+	if err != nil || !s.Fits || d[0].Fits && s.PredictedS >= 0.99*d[0].PredictedS {
+		return d, err
+	}
+	s.advice = slices.Concat(d[0].advice, errs.Advice{{Option: "shard-weights", Value: "on"}})
+	return append(d, s), nil
 }
 
 // divided plans a step that is divided as t says.
@@ -117,14 +137,19 @@ func (p Planner) divided(t Training, r Request, rates ops.Rates) (d Division, er
 	if err != nil && errs.Code(err) != int(errs.NoFit) {
 		return d, err
 	}
+	return t.divided(pl, err == nil, rates), nil
+}
+
+// divided is a step that is divided as t says and carried out by a plan.
+func (t Training) divided(pl Plan, fits bool, rates ops.Rates) Division {
 	room := pl.Room()
-	d = Division{Chain: t.Chain, Chains: t.Processes / t.Chain, Shard: pl.Shard, Fits: err == nil, How: pl.How(),
+	d := Division{Chain: t.Chain, Chains: t.Processes / t.Chain, Shard: pl.Shard, Fits: fits, How: pl.How(),
 		DevicePlan: room.Device, HostPlan: room.Host}
-	if d.Fits {
+	if fits {
 		d.PredictedS = pl.Seconds(rates, t.Micros())
 		d.TokPerS = float64(t.Ctx*t.Batch*t.Accum) / d.PredictedS
 	}
-	return d, nil
+	return d
 }
 
 // words say how the processes divide a step.
@@ -143,7 +168,7 @@ func (p *Planned) printDivisions(w io.Writer) {
 	if len(p.Divisions) < 2 {
 		return
 	}
-	names := []string{"best: ", "next best: "}
+	names, untimed := []string{"best: ", "next best: "}, false
 	for i, d := range p.Divisions {
 		name, rank := "", ""
 		if i == 0 {
@@ -166,5 +191,10 @@ func (p *Planned) printDivisions(w io.Writer) {
 			text += ": " + d.Command
 		}
 		ui.Fact(w, name, "%s", text)
+		untimed = untimed || slices.ContainsFunc(d.advice, func(c errs.Change) bool { return c.Option == "shard-weights" })
+	}
+	if untimed {
+		ui.Fact(w, "", "%s auto divides weights only where nothing else fits: no such step has been timed, so that what "+
+			"is predicted of it is less sure", errs.Option("shard-weights"))
 	}
 }

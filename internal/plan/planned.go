@@ -228,7 +228,7 @@ func Run(c Options, m machine.Machine) (*Planned, error) {
 			t.Peers = peers
 		}
 		at := func(t Training) Request { return s.request(t, m.OnHost) }
-		if out.Divisions, err = p.divisions(t, c.Peers, at); err != nil {
+		if out.Divisions, err = p.divisions(t, c.Peers, at, pl, refusal == nil); err != nil {
 			return nil, err
 		}
 	}
