@@ -109,7 +109,9 @@ func (pr Planner) fits(w Work) (bool, error) {
 
 // fits reports whether some tiling fits.
 func (z *counted) fits() bool {
-	return slices.ContainsFunc(z.smallest(), func(tl model.Tiling) bool { return z.p.Allows(z.size(tl)) || z.squeezed(tl) })
+	return slices.ContainsFunc(z.smallest(), func(tl model.Tiling) bool {
+		return z.p.Allows(z.size(tl)) || z.squeezed(tl)
+	})
 }
 
 // squeezed reports whether a tiling fits with as many layers moved, and then streamed, as the device needs. What
