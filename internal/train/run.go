@@ -159,7 +159,7 @@ func (r *run) start() error {
 	if err := r.predict(); err != nil {
 		return err
 	}
-	r.at("loading", "loading the model", r.modelBytes())
+	r.at("loading", "loading the model", r.modelBytes()+r.stateBytes())
 	var err error
 	if r.engine, err = r.setup.engine(); err != nil {
 		return err
