@@ -1,6 +1,7 @@
 package dist
 
 import (
+	"fmt"
 	"unsafe"
 
 	"longlora/internal/errs"
@@ -13,6 +14,14 @@ func (g *Group) Near() []int {
 		return []int{0}
 	}
 	return g.near
+}
+
+// Each says of what a process takes that others of its machine take as much; "" where there are none.
+func (g *Group) Each() string {
+	if n := len(g.Near()); n > 1 {
+		return fmt.Sprintf(" in each of %d processes", n)
+	}
+	return ""
 }
 
 // all are the numbers of so many ranks.

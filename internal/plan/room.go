@@ -23,8 +23,8 @@ type ModelRoom struct {
 func NewModelRoom(b ops.Backend, pl Plan, g *dist.Group) (*ModelRoom, error) {
 	r, wait := &ModelRoom{}, pl.Streamed+pl.State
 	if free, err := machine.HostAvailable(); err == nil && wait > free {
-		return nil, errs.NoFitf("the plan has %s of weights and trained state wait in host memory, and %s are available; "+
-			"lower %s, or end what else uses memory", ui.Bytes(wait), ui.Bytes(free), errs.Option("host-mem"))
+		return nil, errs.NoFitf("the plan has %s of weights and trained state wait in host memory%s, and %s are available; "+
+			"lower %s, or end what else uses memory", ui.Bytes(wait), g.Each(), ui.Bytes(free), errs.Option("host-mem"))
 	}
 	take := func(to **ops.Arena, name string, s ops.Space, size int64) (err error) {
 		*to, err = ops.NewArena(b, name, s, size)

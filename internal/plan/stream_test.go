@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"longlora/internal/dist"
 	"longlora/internal/errs"
 	"longlora/internal/machine"
 	"longlora/internal/model"
@@ -180,6 +181,10 @@ func TestRoomIsNotThere(t *testing.T) {
 	_, err := NewModelRoom(backend.NewLate(), Plan{Tiling: model.Tiling{Stream: 1}, Params: 1, Slots: 1, Streamed: 1 << 50}, nil)
 	if errs.Code(err) != int(errs.NoFit) || !strings.Contains(err.Error(), "lower --host-mem") {
 		t.Errorf("2^50 bytes of host memory: %v", err)
+	}
+	_, err = NewModelRoom(backend.NewLate(), Plan{State: 1 << 50}, dist.Imagined(4))
+	if err == nil || !strings.Contains(err.Error(), "wait in host memory in each of 4 processes, and") {
+		t.Errorf("2^50 bytes of host memory in each process: %v", err)
 	}
 	b := backend.NewLate()
 	r, err := NewModelRoom(b, Plan{Tiling: model.Tiling{Stream: 3, HostState: true}, Params: 1000, Slots: 2000, Streamed: 3000, State: 4000}, nil)

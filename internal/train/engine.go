@@ -49,9 +49,9 @@ func NewEngine(b ops.Backend, w plan.Work, pl plan.Plan, g *dist.Group, base Wei
 	room := pl.Room()
 	// Taking more than there is would end the process without a word.
 	if free, err := machine.HostAvailable(); err == nil && room.Host-room.Base > free {
-		return nil, errs.NoFitf("the plan takes %s of host memory besides what the process has, and %s are available; lower "+
-			"%s, or end what else uses memory",
-			ui.Bytes(room.Host-room.Base), ui.Bytes(free), errs.Option("host-mem"))
+		return nil, errs.NoFitf("the plan takes %s of host memory%s besides what the process has, and %s are available; "+
+			"lower %s, or end what else uses memory", ui.Bytes(room.Host-room.Base), g.Each(), ui.Bytes(free),
+			errs.Option("host-mem"))
 	}
 	e := &Engine{Backend: b, chain: g.NewChain(b), work: w, plan: pl, rope: rope}
 	var err error
