@@ -234,10 +234,15 @@ func (r rank) work(job *dist.Job, f func(r rank, be ops.Backend) error) error {
 		if lib == nil {
 			return f(r, be)
 		}
-		if err := r.connect(lib, be.(*cuda.Backend)); err != nil {
+		r.watch.Mend("The same command goes on from what is saved, or begins again")
+		r.watch.At("joining", "joining the ranks' GPUs", 0)
+		stop := r.watch.Run()
+		err := r.connect(lib, be.(*cuda.Backend))
+		stop()
+		if err != nil {
 			return err
 		}
-		err := f(r, be)
+		err = f(r, be)
 		if err != nil { // the others may be in the middle of a sum
 			lib.Abort()
 		}
