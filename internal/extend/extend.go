@@ -333,15 +333,7 @@ func (r Report) On() string {
 	if on == "" {
 		on = "the held-out end of " + text("data")
 	}
-	return fmt.Sprintf("perplexity on %s: %s windows a length, %s protocol, stride %d; "+
-		"recall: %s depths × %s; seed %s", on, text("eval-limit"), r.Protocol, r.Stride, text("depths"),
-		passkeys(text("trials")), text("seed"))
-}
-
-// passkeys is a number of them.
-func passkeys(n string) string {
-	if n == "1" {
-		return "1 passkey"
-	}
-	return n + " passkeys"
+	return fmt.Sprintf("perplexity on %s: %s a length, %s protocol, stride %d; "+
+		"recall: %s × %s; seed %s", on, ui.Several(text("eval-limit"), "window"), r.Protocol, r.Stride,
+		ui.Several(text("depths"), "depth"), ui.Several(text("trials"), "passkey"), text("seed"))
 }

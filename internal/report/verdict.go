@@ -166,16 +166,16 @@ func judgedOn(r *extend.Report, on time.Time) (out []string) {
 		text = "the held-out end of " + option("data") + ", never trained on"
 	}
 	if text != "" && r.Protocol != "" {
-		out = append(out, fmt.Sprintf("Perplexity on %s: %s windows a length, %s protocol, stride %d, full attention.",
-			text,
-			option("eval-limit"), r.Protocol, r.Stride))
+		out = append(out, fmt.Sprintf("Perplexity on %s: %s a length, %s protocol, stride %d, full attention.",
+			text, ui.Several(option("eval-limit"), "window"), r.Protocol, r.Stride))
 	}
 	if trials := option("trials"); trials != "" && option("depths") != "" {
 		words := ""
 		if f := option("passkey-template"); f != "" {
 			words = ", in the words of " + filepath.Base(f)
 		}
-		out = append(out, fmt.Sprintf("Passkeys: %s depths × %s trials a length%s.", option("depths"), trials, words))
+		out = append(out, fmt.Sprintf("Passkeys: %s × %s a length%s.", ui.Several(option("depths"), "depth"),
+			ui.Several(trials, "trial"), words))
 	}
 	if r.Train != nil {
 		out = append(out, "Interpolated is the base with the new positions, not trained.")

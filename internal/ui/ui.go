@@ -81,3 +81,11 @@ func tableRow(r []string, width []int, from, to int) string {
 	}
 	return line
 }
+
+// Several is a number of things, given as text, with what one of them is called: 1 window, 3 windows.
+func Several(n, thing string) string {
+	if n == "1" {
+		return "1 " + thing
+	}
+	return n + " " + thing + "s"
+}

@@ -67,3 +67,11 @@ func TestProgressDetail(t *testing.T) {
 		t.Errorf("%q, want %q", b.String(), want)
 	}
 }
+
+func TestSeveral(t *testing.T) {
+	for n, want := range map[string]string{"0": "0 windows", "1": "1 window", "21": "21 windows"} {
+		if got := ui.Several(n, "window"); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
