@@ -126,11 +126,13 @@ func TestWorkIsTold(t *testing.T) {
 	defer watches[1].Run()()
 	watches[1].At("step", "step 1", 0)
 	for _, r := range []int{0, 2} {
-		for !watches[r].busy() { // until the next beat, or the test's own limit
-			j := jobs[r]
+		for j := jobs[r]; ; { // until the next beat, or the test's own limit
 			j.mu.Lock()
 			news := j.news
 			j.mu.Unlock()
+			if watches[r].busy() {
+				break
+			}
 			<-news
 		}
 	}
