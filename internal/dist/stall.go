@@ -205,7 +205,11 @@ func (j *Job) stalled(s *Stall) {
 	j.mu.Lock()
 	ends := j.cause != nil // and this process with it
 	j.mu.Unlock()
-	if !ends {
-		j.die(e.err())
+	select {
+	case <-j.ended: // after all
+	default:
+		if !ends {
+			j.die(e.err())
+		}
 	}
 }
