@@ -73,6 +73,13 @@ var reliefs = []relief{
 			return errs.Advice{{Option: "full-last", Value: "0"}}
 		},
 	},
+	{ // after which what follows applies
+		func(c *Training) bool { return c.Tune == "full" && !c.Random },
+		func(c *Training) errs.Advice {
+			c.Tune = "lora"
+			return errs.Advice{{Option: "tune", Value: "lora"}}
+		},
+	},
 	{ // its values, gradients and moments in float32 are often the largest part of what is trained
 		func(c *Training) bool { return c.TrainEmbed && c.Tune == "lora" && c.Adapter == "" },
 		func(c *Training) errs.Advice {
@@ -94,13 +101,6 @@ var reliefs = []relief{
 			return errs.Advice{{Option: "weights", Value: "nf4"}}
 		},
 	},
-	{
-		func(c *Training) bool { return c.Tune == "full" && !c.Random },
-		func(c *Training) errs.Advice {
-			c.Tune = "lora"
-			return errs.Advice{{Option: "tune", Value: "lora"}}
-		},
-	},
 }
 
 // attempt are options changed by one relief or several.
@@ -109,17 +109,20 @@ type attempt struct {
 	changes errs.Advice
 }
 
-// relieved are the attempts worth making: each relief alone, then the first two together, the first three, and so on.
+// relieved are the attempts worth making: each relief alone, then the first two together, the first three, and so on,
+// with those that apply only after others.
 func relieved(t Training) []attempt {
 	var alone, together []attempt
 	all := attempt{t: t}
 	for _, r := range reliefs {
-		if !r.applies(&t) {
+		if !r.applies(&all.t) {
 			continue
 		}
-		one := attempt{t: t}
-		one.changes = r.apply(&one.t)
-		alone = append(alone, one)
+		if r.applies(&t) {
+			one := attempt{t: t}
+			one.changes = r.apply(&one.t)
+			alone = append(alone, one)
+		}
 		all.changes = append(all.changes[:len(all.changes):len(all.changes)], r.apply(&all.t)...)
 		together = append(together, all)
 	}
