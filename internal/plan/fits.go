@@ -11,14 +11,15 @@ import (
 )
 
 // least is the plan of the least memory, of those that the device has room for where there are some: host memory is
-// easier to come by. Beside another plan it is the one with which the room for both is least.
+// easier to come by, and where there are none, that of the least device memory. Beside another plan it is the one with
+// which the room for both is least.
 func (z *counted) least() Plan {
 	var least, room Plan
 	take := func(tl model.Tiling) {
 		pl := z.size(tl)
 		takes := z.p.room(pl)
 		if here, was := z.p.onDevice(pl), z.p.onDevice(least); least.Tile == 0 || here && !was ||
-			here == was && takes.Host+takes.Device < room.Host+room.Device {
+			here == was && z.less(takes, room, here) {
 			least, room = pl, takes
 		}
 	}
@@ -33,6 +34,14 @@ func (z *counted) least() Plan {
 		return least
 	}
 	return z.count(least.Tiling)
+}
+
+// less compares what two plans take, for neither of which a device has room, or for both.
+func (z *counted) less(a, b Plan, here bool) bool {
+	if !here && a.Device != b.Device {
+		return a.Device < b.Device
+	}
+	return a.Host+a.Device < b.Host+b.Device
 }
 
 // smallest are the tilings of least device memory, and with nothing moved or streamed of least memory in all, for every

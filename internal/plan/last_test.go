@@ -173,7 +173,8 @@ func TestLongestOfBothOnAHost(t *testing.T) {
 	}
 }
 
-// What a refusal says that both parts need is enough for both, on a device and where all memory is the host's.
+// What a refusal says that both parts need is enough for both, on a device and where all memory is the host's; and less of
+// a device's is not, whatever the host has.
 func TestNeedsAreEnough(t *testing.T) {
 	for _, onHost := range []bool{false, true} {
 		w, p := full7b(32768), h100(2*gib, gib)
@@ -190,7 +191,7 @@ func TestNeedsAreEnough(t *testing.T) {
 			t.Errorf("on the host %v: %+v is not enough: %v", onHost, p.Limits, err)
 		}
 		if p.Limits.Host -= 64 << 20; !onHost {
-			p.Limits = Limits{room.Device - 64<<20, room.Host}
+			p.Limits = Limits{room.Device - 64<<20, 1 << 50}
 		}
 		if pl, err := p.choose(w); errs.Code(err) != int(errs.NoFit) {
 			t.Errorf("on the host %v: %+v is more than enough: %+v, %v", onHost, room, pl.Room(), err)
