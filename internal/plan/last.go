@@ -68,7 +68,7 @@ func (c *choosing) both(lim Limits) (best, next Plan, err error) {
 	last, _, refusal := c.last.within(lim)
 	if refusal != nil {
 		if errs.Code(refusal) == int(errs.NoFit) {
-			best, err = c.neither(lim, last, refusal)
+			best, err = c.neither(lim, last)
 			return best, next, err
 		}
 		return best, next, refusal
@@ -88,24 +88,24 @@ func (c *choosing) beside(last Plan) {
 	f.Stream, f.Shard, f.HostState = &last.Stream, &last.Shard, &last.HostState
 }
 
-// neither is the smallest plan of both where the last steps do not fit, and the refusal: of them alone where the first
-// ones fit, else of both in the room that they need one after the other.
-func (c *choosing) neither(lim Limits, last Plan, refusal error) (Plan, error) {
+// neither is the smallest plan of both where the last steps do not fit, and the refusal, which says whether the first
+// ones do: of the room that both need, one after the other.
+func (c *choosing) neither(lim Limits, last Plan) (Plan, error) {
 	c.z.p.Forced, c.z.p.Limits, c.z.p.beside = c.w.Forced, lim, nil
 	fits := c.z.fits()
 	c.beside(last)
 	c.z.p.beside = &last
 	least := c.z.least()
 	least.Last = &last
+	asked, how := fmt.Sprintf("%s %d", errs.Option("ctx"), c.w.Ctx), last.How()
 	if fits {
 		return least, fmt.Errorf("%s, attention is full, and there %w. The steps before them, under %s, fit",
-			c.w.Last.When, refusal, c.z.p.Attn())
+			c.w.Last.When, c.z.p.lacks(asked, how, least.Room()), c.z.p.Attn())
 	}
-	how := least.How()
-	if at := last.How(); at != how {
-		how += fmt.Sprintf("; %s, where attention is full, %s", c.w.Last.When, at)
+	if first := least.How(); first != how {
+		how = fmt.Sprintf("%s; %s, where attention is full, %s", first, c.w.Last.When, how)
 	}
-	return least, c.z.p.lacks(fmt.Sprintf("%s %d", errs.Option("ctx"), c.w.Ctx), how, least.Room())
+	return least, c.z.p.lacks(asked, how, least.Room())
 }
 
 // smaller plans last steps that leave the first ones the room that they lack: where all memory is the host's, what

@@ -199,6 +199,30 @@ func TestNeedsAreEnough(t *testing.T) {
 	}
 }
 
+// So it is where the first steps fit in what there is, and the last ones do not.
+func TestNeedOfTheLastSteps(t *testing.T) {
+	none := 0
+	for host := int64(16) * gib; host > 4*gib; host -= gib / 2 {
+		w, p := full7b(65536), h100(0, 0)
+		p.OnHost, p.Limits = true, Limits{0, host}
+		least, err := p.choose(w)
+		if err == nil || !strings.Contains(err.Error(), "The steps before them") {
+			continue
+		}
+		none++
+		if room := least.Room().Host; !strings.Contains(err.Error(), "needs "+ui.Bytes(room)+" of host memory") {
+			t.Errorf("%d bytes: %v; the room is %s", host, err, ui.Bytes(room))
+		}
+		p.Limits.Host = least.Room().Host
+		if _, err := p.choose(w); err != nil {
+			t.Errorf("%d bytes are not enough: %v", p.Limits.Host, err)
+		}
+	}
+	if none == 0 {
+		t.Error("the first steps fit nowhere alone")
+	}
+}
+
 // Only memory that there is too little of is to be raised, and a card's only where not all of it is allowed.
 func TestWhatToRaise(t *testing.T) {
 	for _, c := range []struct {
