@@ -119,6 +119,9 @@ func documents(t *testing.T) map[string]string {
 // Every command that README, docs and help show is one that the program takes. Those in console blocks are run, on the
 // bundled model, and print what the document says.
 func TestShownCommands(t *testing.T) {
+	if testing.Short() {
+		t.Skip("what documents show takes as long as all other commands here")
+	}
 	repo, err := filepath.Abs("../..")
 	if err != nil {
 		t.Fatal(err)
