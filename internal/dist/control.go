@@ -301,7 +301,8 @@ func (j *Job) End(err error) error {
 	wait := time.Duration(1<<62 - 1)
 	if cause != nil {
 		wait = limit / 2
-		if own != nil || j.Rank() == 0 { // rank 0 says it to people, of which those that failed hear too
+		var all common
+		if j.Rank() == 0 || own != nil && !errors.As(err, &all) { // rank 0 says it to people; those that failed hear of it
 			j.all(-1, frameAbort, cause)
 		}
 	}
@@ -323,6 +324,20 @@ func (j *Job) End(err error) error {
 		err = own.err()
 	}
 	return err
+}
+
+// common is an error that all ranks come to.
+type common struct{ error }
+
+func (c common) Unwrap() error { return c.error }
+
+// Common marks an error, or none, that every rank comes to with what all have heard of each other. Nobody but rank 0
+// tells of it: who is told before it has heard all would not come to it.
+func Common(err error) error {
+	if err == nil {
+		return nil
+	}
+	return common{err}
 }
 
 // failure is what the others are told of an error of this rank's.

@@ -294,6 +294,39 @@ func TestFailureIsSaidOnce(t *testing.T) {
 	}
 }
 
+// What all ranks come to is rank 0's to tell, which may come to it last: nobody tells it before.
+func TestCommonFailure(t *testing.T) {
+	jobs := joined(t, 3)
+	fails := func(rank int) error {
+		return jobs[rank].End(Common(errs.Numericf("rank 1: step 2: no number")))
+	}
+	first := jobs[0].Context(t.Context())
+	out := make([]error, 3)
+	var wg sync.WaitGroup
+	for r := 1; r < 3; r++ {
+		wg.Go(func() { out[r] = fails(r) })
+	}
+	select {
+	case <-first.Done():
+		t.Errorf("rank 0 is told before it knows: %v", first.Err())
+	case <-time.After(300 * time.Millisecond):
+	}
+	out[0] = fails(0)
+	wg.Wait()
+	for r, err := range out {
+		var e *Ended
+		if told := errors.As(err, &e) && e.Told; errs.Code(err) != 5 || told != (r > 0) {
+			t.Errorf("rank %d: told %v: %v", r, told, err)
+		}
+	}
+	if got := out[0].Error(); got != "rank 1: step 2: no number" {
+		t.Error(got)
+	}
+	if Common(nil) != nil {
+		t.Error("none is an error")
+	}
+}
+
 // A rank that is gone without a word ends the others at once, with its name.
 func TestGone(t *testing.T) {
 	for _, gone := range []int{0, 1} {

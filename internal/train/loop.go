@@ -247,7 +247,7 @@ func (r *run) validate(ctx context.Context, m *rundir.Metrics) error {
 			return err
 		}
 		if math.IsNaN(loss) || math.IsInf(loss, 0) {
-			return errs.Numericf("step %d: the validation loss is %g", m.Step, loss)
+			return dist.Common(errs.Numericf("step %d: the validation loss is %g", m.Step, loss))
 		}
 		switch {
 		case len(w.Score) == 1:

@@ -46,7 +46,7 @@ func (m *Meeting) meet(ctx context.Context, e *Engine, sum float64) (float64, er
 		}
 		total += w[1]
 		if err := e.CheckFinite(m.Step, w[1], w[2]); err != nil && odd == nil {
-			odd = errs.Numericf("rank %d: %w", rank, err)
+			odd = dist.Common(errs.Numericf("rank %d: %w", rank, err))
 		}
 		m.Peaks.Device, m.Peaks.Host = max(m.Peaks.Device, int64(w[3])), max(m.Peaks.Host, int64(w[4]))
 	}
