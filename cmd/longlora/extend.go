@@ -92,7 +92,11 @@ func tellResult(w io.Writer, rep extend.Report, model string) {
 			ui.Say(w, "%s", s)
 		}
 	}
-	if lost && rep.Train != nil {
+	switch {
+	case !lost || rep.Train == nil:
+	case !rep.ByTraining():
+		ui.Say(w, "It is the new positions that cost it; training wins back a part, and more of it may win back more.")
+	default:
 		ui.Say(w, "A smaller part of the training may keep more of it (docs/quality.md#how-much-of-it-merge---scale):")
 		fmt.Fprintf(w, "  longlora merge --model %s --adapter %s --scale 0.75 --out %s\n", cli.Quoted(model),
 			cli.Quoted(filepath.Join(rep.Out, rundir.AdapterDir)), cli.Quoted(filepath.Clean(rep.Out)+"-0.75"))

@@ -58,6 +58,14 @@ func (r Report) Kept() (words string, lost bool) {
 		l.Ctx, all, verdict, strings.Join(parts, "; ")), lost
 }
 
+// ByTraining reports whether it is training that lost something at the base's own length: there the new positions alone
+// are ahead of what was trained.
+func (r Report) ByTraining() bool {
+	before, now := r.Lengths[0].Interpolated, r.Lengths[0].Trained
+	ppl := before.PPL != nil && now.PPL != nil && *now.PPL > *before.PPL
+	return ppl || before.Accuracy != nil && now.Accuracy != nil && *before.Accuracy-*now.Accuracy > sameRecall
+}
+
 func showPPL(f Figures) string {
 	if f.PPL == nil {
 		return "-"

@@ -51,3 +51,26 @@ func TestKept(t *testing.T) {
 		}
 	}
 }
+
+// Less of the training helps where the new positions alone are ahead of what was trained, and only there.
+func TestByTraining(t *testing.T) {
+	for _, c := range []struct {
+		before, now [2]float64 // perplexity and recall
+		want        bool
+	}{
+		{[2]float64{15.88, 1}, [2]float64{15.54, 1}, false},
+		{[2]float64{12.35, 1}, [2]float64{13.49, 1}, true},
+		{[2]float64{15.88, 1}, [2]float64{15.54, 0.5}, true},
+		{[2]float64{15.88, 1}, [2]float64{15.54, 0.97}, false},
+		{[2]float64{math.Inf(1), 0}, [2]float64{12, 0}, false},
+	} {
+		figures := func(x [2]float64) eval.Figures {
+			ppl := eval.PPL(x[0])
+			return eval.Figures{PPL: &ppl, Accuracy: &x[1]}
+		}
+		r := extend.Report{Lengths: []extend.Length{{Interpolated: figures(c.before), Trained: figures(c.now)}}}
+		if got := r.ByTraining(); got != c.want {
+			t.Errorf("%v to %v: %v", c.before, c.now, got)
+		}
+	}
+}
