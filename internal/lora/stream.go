@@ -59,7 +59,7 @@ type part struct {
 	cols      int
 	change    *Change // nil without factors
 	factors   ckpt.Factors
-	counts    float64 // how much of them, as it was asked for
+	counts    float64 // how much the adapter counts, as it was asked for
 	scale     float32
 	from      string       // the file of the factors
 	compare   bool         // whether it may come out other than the base's
@@ -77,7 +77,7 @@ func (m *Stream) Write(ctx context.Context, w io.Writer, s model.TensorSpec, bas
 	if m.used == nil {
 		m.used = map[string]bool{}
 	}
-	p := part{As: as, base: base, src: base, cols: s.Shape[len(s.Shape)-1], scale: float32(m.Scale)}
+	p := part{As: as, base: base, src: base, cols: s.Shape[len(s.Shape)-1], counts: m.Scale, scale: float32(m.Scale)}
 	if as.Row != nil && len(s.Shape) == 1 { // a bias, an element a row
 		p.cols = 1
 	}
@@ -89,7 +89,7 @@ func (m *Stream) Write(ctx context.Context, w io.Writer, s model.TensorSpec, bas
 	f, low := m.Adapter.LoRA[path]
 	if low {
 		m.used[path] = true
-		p.factors, p.counts = f, m.Scale
+		p.factors = f
 		f.Scale *= m.Scale
 		p.change, p.from = NewChange(f, p.src), f.A.File
 	}
@@ -245,15 +245,23 @@ func (p *part) fault(at, i int) error {
 	switch {
 	case ckpt.NotFinite(p.src.Bytes(at, at+1), p.src.DType) == 0:
 		return errs.Numericf("%s: %s is NaN or infinite; a checkpoint with such a weight is broken", p.src.File, where)
-	case p.change != nil && math.Abs(p.counts) > 1 && finite(p.factors.A) && finite(p.factors.B):
+	case p.compare && math.Abs(p.counts) > 1 && p.fits(at/p.cols) &&
+		(p.change == nil || finite(p.factors.A) && finite(p.factors.B)):
 		return errs.Numericf("%s becomes %v with %s %g, too large for the type of the written weights; give a smaller one",
 			where, made, errs.Option("scale"), p.counts)
 	case p.change != nil && made-made != 0:
 		return errs.Numericf("%s: %s becomes NaN or infinite with the adapter's factors; the adapter is broken",
 			p.from, where)
 	}
-	return errs.Numericf("%s: %s is %v, too large for the type of the written weights; use another %s", p.base.File,
+	return errs.Numericf("%s: %s is %v, too large for the type of the written weights; use another %s", p.src.File,
 		where, made, p.Option)
+}
+
+// fits reports whether a row can be written as it is, before the adapter counts.
+func (p *part) fits(row int) bool {
+	x := make([]float32, p.cols)
+	p.src.Range(x, row*p.cols)
+	return p.Coding.NotFinite(p.Coding.Append(nil, x)) < 0
 }
 
 // finite reports whether a tensor has no element that is NaN or infinite.
