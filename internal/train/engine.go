@@ -181,20 +181,33 @@ func (e *Engine) Gradients(ctx context.Context, n int, micro func(a int) *model.
 
 // CheckFinite is the error for a step whose loss or gradient norm is no number.
 func (e *Engine) CheckFinite(step int, loss, norm float64) error {
-	bad := func(v float64) bool { return math.IsNaN(v) || math.IsInf(v, 0) }
-	mend := fmt.Sprintf("Check the weights for NaN or Inf, or lower %s", errs.Option("lr"))
-	if e.Suspects != "" {
-		mend = "Lower " + e.Suspects
-	}
 	switch {
-	case bad(loss):
-		return errs.Numericf("step %d: the loss is %g; the update was not applied. %s", step, loss, mend)
-	case bad(norm):
+	case !finite(loss):
+		return errs.Numericf("step %d: the loss is %g; the update was not applied. %s", step, loss, e.mend())
+	case !finite(norm):
 		return errs.Numericf("step %d: the gradient's norm is %g (loss %g); the update was not applied. %s", step, norm, loss,
-			mend)
+			e.mend())
 	}
 	return nil
 }
+
+// checkEval is the error for a validation whose loss is no number.
+func (e *Engine) checkEval(step int, loss float64) error {
+	if finite(loss) {
+		return nil
+	}
+	return errs.Numericf("step %d: the validation loss is %g. %s", step, loss, e.mend())
+}
+
+// mend is what to do about numbers that are none.
+func (e *Engine) mend() string {
+	if e.Suspects != "" {
+		return "Lower " + e.Suspects
+	}
+	return fmt.Sprintf("Check the weights for NaN or Inf, or lower %s", errs.Option("lr"))
+}
+
+func finite(v float64) bool { return !math.IsNaN(v) && !math.IsInf(v, 0) }
 
 // Clip is the factor that gradients are scaled by: min(1, limit/(norm+1e-6)), 1 where the limit is 0.
 func Clip(norm, limit float64) float64 {

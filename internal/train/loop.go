@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"time"
 
 	"longlora/internal/data"
@@ -246,8 +245,8 @@ func (r *run) validate(ctx context.Context, m *rundir.Metrics) error {
 		if err != nil {
 			return err
 		}
-		if math.IsNaN(loss) || math.IsInf(loss, 0) {
-			return dist.Common(errs.Numericf("step %d: the validation loss is %g", m.Step, loss))
+		if err := r.engine.checkEval(m.Step, loss); err != nil {
+			return dist.Common(err)
 		}
 		switch {
 		case len(w.Score) == 1:
