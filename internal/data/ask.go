@@ -1,6 +1,7 @@
 package data
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"slices"
@@ -96,7 +97,8 @@ func ReadTalk(line []byte) (*Talk, error) {
 			e.messages = []Message{{Role: user, Content: text, at: ask}}
 		}
 	default:
-		err = fmt.Errorf("no field \"messages\", \"conversations\", \"prompt\" or \"question\"; it has %s", fieldList(m, nil))
+		err = cmp.Or(noMessages(m), fmt.Errorf("no field \"messages\", \"conversations\", \"prompt\" or \"question\"; it "+
+			"has %s", fieldList(m, nil)))
 	}
 	for _, read := range []func() error{func() error { return e.readSystem(r) }, func() error { return e.readTools(r) },
 		func() error { return e.rest(r, besideTurns) }} {

@@ -71,7 +71,7 @@ func TestReadTalk(t *testing.T) {
 		t.Errorf("%q, %v", asked, err)
 	}
 	for line, says := range map[string]string{
-		`{`: "", `[]`: "object", `{"text":"x"}`: "messages", `{"messages":[]}`: "messages",
+		`{`: "", `[]`: "object", `{"text":"x"}`: "messages", `{"messages":[]}`: `field "messages" is an empty list`,
 		`{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b"}]}`: "last message",
 		`{"messages":[{"role":"user","content":"a","image":"x"}]}`:                        "image",
 		`{"prompt":7}`: "prompt", `{"messages":[{"role":"nobody","content":"a"}]}`: "nobody",

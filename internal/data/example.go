@@ -1,6 +1,7 @@
 package data
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -128,6 +129,9 @@ func detect(m map[string]any, names []string, textField string, named bool) (str
 	case has(textField):
 		return Text, nil // whose fault is that it is null
 	}
+	if err := noMessages(m); err != nil {
+		return "", err
+	}
 	return "", fmt.Errorf("none of the fields %q (%s), messages, conversations, instruction and output, prompt and "+
 		"completion, or question and answer; it has %s",
 		textField, errs.Option("text-field"), fieldList(m, names))
@@ -205,12 +209,12 @@ func exampleOf(format string, m map[string]any, names []string) (*example, error
 	default:
 		err = fmt.Errorf("no field \"messages\" or \"conversations\", no prompt and completion, no question and answer; it "+
 			"has %s", fieldList(m, names))
-		for _, fields := range [][]string{turnFields, askFields, replyFields} {
-			if f := presentOf(m, fields); f != "" && (absent(m[f]) || fields[0] == turnFields[0]) {
+		for _, fields := range [][]string{replyFields, askFields} {
+			if f := presentOf(m, fields); f != "" && absent(m[f]) {
 				err = fmt.Errorf("field %q is %s and holds no text to learn", f, typeName(m[f]))
-				break
 			}
 		}
+		err = cmp.Or(noMessages(m), err)
 	}
 	for _, read := range []func() error{func() error { return e.readSystem(r) }, func() error { return e.readTools(r) },
 		func() error { return e.rest(r, beside) }} {

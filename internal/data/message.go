@@ -280,3 +280,15 @@ func checkTurns(ms []Message) error {
 	field, _, _ := strings.Cut(ms[0].at, "[")
 	return fmt.Errorf("field %q: no answer of the assistant", field)
 }
+
+// noMessages says what a field holds that should hold a list of messages; nil where no such field is there.
+func noMessages(m map[string]any) error {
+	f := presentOf(m, turnFields)
+	switch list, ok := m[f].([]any); {
+	case f == "":
+		return nil
+	case ok && len(list) == 0:
+		return fmt.Errorf("field %q is an empty list, and one of messages is wanted", f)
+	}
+	return fmt.Errorf("field %q is %s, not a list of messages", f, typeName(m[f]))
+}
