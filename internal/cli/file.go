@@ -169,9 +169,10 @@ func scalar(n *yaml.Node) (given, error) {
 		if err := n.Decode(&x); err != nil {
 			return g, err
 		}
-		g.plain = fmt.Sprint(x)
 		if f, ok := x.(float64); ok {
 			g.plain = strconv.FormatFloat(f, 'g', -1, 64)
+		} else if strings.Trim(n.Value, "+-_0123456789") != "" { // digits are as flags have them: see decimal
+			g.plain = fmt.Sprint(x)
 		}
 	case "!!str", "!!timestamp", "!!merge": // << is text where it is no key
 	default:
