@@ -19,6 +19,7 @@ import (
 	"fmt"
 	"math"
 
+	"longlora/internal/errs"
 	"longlora/internal/ops"
 	"longlora/internal/s2attn"
 	"longlora/internal/tensor"
@@ -382,7 +383,9 @@ func (ld *loader) rows(name string, split []int, shape ...int) (w []ops.Weight, 
 	at := 0
 	for i, n := range split {
 		part, err := r.Rows(at, at+n)
-		if err == nil {
+		if err != nil {
+			err = errs.Usagef("it is several in one, and %w; give another %s, bf16 or fp8", err, errs.Option("weights"))
+		} else {
 			w[i], err = ld.frozen(part)
 		}
 		if at += n; err != nil {
