@@ -285,9 +285,9 @@ func TestRefused(t *testing.T) {
 	for pair, want := range map[string]string{
 		"LONGLORA_DEBUG=true":         `LONGLORA_DEBUG is "true": not one of 0, 1`,
 		"LONGLORA_CPU=avx3":           `LONGLORA_CPU is "avx3": not one of plain, avx2, avx512`,
-		"LONGLORA_JOIN_SECONDS=a day": `LONGLORA_JOIN_SECONDS is "a day": not a whole number from 1 on`,
-		"LONGLORA_JOIN_SECONDS=0":     `LONGLORA_JOIN_SECONDS is "0": not a whole number from 1 on`,
-		"LONGLORA_STALL_SECONDS=-1":   `LONGLORA_STALL_SECONDS is "-1": not a whole number from 0 on`,
+		"LONGLORA_JOIN_SECONDS=a day": `LONGLORA_JOIN_SECONDS is "a day": not a whole number from 1 to 1048576`,
+		"LONGLORA_JOIN_SECONDS=0":     `LONGLORA_JOIN_SECONDS is "0": not a whole number from 1 to 1048576`,
+		"LONGLORA_STALL_SECONDS=-1":   `LONGLORA_STALL_SECONDS is "-1": not a whole number from 0 to 1048576; see docs/distributed.md, or unset it`,
 		"LONGLORA_CPU=plain":          "", // which all machines have
 		"LONGLORA_DEBUG=":             "", // as if it were not set
 	} {

@@ -43,7 +43,7 @@ func Join(ctx context.Context, p Place, build string, log io.Writer, asked func(
 	if p.Launched {
 		wait = launchTime
 	}
-	n, has, err := environment(os.Getenv).number(JoinVariable, 1)
+	n, has, err := environment(os.Getenv).seconds(JoinVariable, 1)
 	if err != nil {
 		return nil, err
 	} else if has {

@@ -35,9 +35,9 @@ var Variables = []string{TokenVariable, JoinVariable, StallVariable, launchVaria
 
 // CheckVariables refuses a value that one of them does not take, also where there is no group that would ask for it.
 func CheckVariables(get func(name string) string) error {
-	_, _, err := environment(get).number(JoinVariable, 1)
+	_, _, err := environment(get).seconds(JoinVariable, 1)
 	if err == nil {
-		_, _, err = environment(get).number(StallVariable, 0)
+		_, _, err = environment(get).seconds(StallVariable, 0)
 	}
 	return err
 }
@@ -48,20 +48,30 @@ const ports = 16
 // environment reads variables. An empty one is none.
 type environment func(name string) string
 
-// number is a variable's whole number from lo on; ok says whether it is set.
-func (e environment) number(name string, lo int) (n int, ok bool, err error) {
+// seconds are those of one of this program's own variables, from lo on, which also a process without a group reads.
+func (e environment) seconds(name string, lo int) (n int, ok bool, err error) {
+	return e.number(name, lo, 1<<20, "see docs/distributed.md, or unset it")
+}
+
+// number is a variable's whole number from lo to hi; ok says whether it is set, and mend what to do about another.
+func (e environment) number(name string, lo, hi int, mend string) (n int, ok bool, err error) {
 	text := e(name)
 	if text == "" {
 		return 0, false, nil
 	}
 	n, err = strconv.Atoi(text)
-	if err != nil || n < lo || n > 1<<20 {
-		return 0, true, errs.Usagef("%s is %.40q: not a whole number from %d on; %s", name, text, lo, undo)
+	if err != nil || n < lo || n > hi {
+		return 0, true, errs.Usagef("%s is %.40q: not a whole number from %d to %d; %s", name, text, lo, hi, mend)
 	}
 	return n, true, nil
 }
 
-const undo = "see docs/distributed.md, or unset it where no group is meant"
+// Bounds of what launchers' variables say, and what to do about another.
+const (
+	mostRanks = 1 << 20
+	lastPort  = 65535
+	undo      = "see docs/distributed.md, or unset it where no group is meant"
+)
 
 // FromEnvironment finds the place that a launcher's variables give this process: this program's own, torchrun's,
 // Slurm's, Open MPI's, the first that speaks. Size is 1 where none does. Half a set is an error of kind Usage.
@@ -93,12 +103,13 @@ func torchrun(e environment) (Place, error) {
 	names := []string{"RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"}
 	numbers := map[string]*int{"RANK": &p.Rank, "WORLD_SIZE": &p.Size, "LOCAL_RANK": &p.Local, "MASTER_PORT": &p.Port}
 	least := map[string]int{"WORLD_SIZE": 1, "MASTER_PORT": 1}
+	most := map[string]int{"RANK": mostRanks, "WORLD_SIZE": mostRanks, "LOCAL_RANK": mostRanks, "MASTER_PORT": lastPort}
 	var has, missing []string
 	for _, name := range names {
 		set := e(name) != ""
 		if to := numbers[name]; to != nil {
 			var err error
-			if *to, set, err = e.number(name, least[name]); err != nil {
+			if *to, set, err = e.number(name, least[name], most[name], undo); err != nil {
 				return p, err
 			}
 		}
@@ -117,8 +128,6 @@ func torchrun(e environment) (Place, error) {
 		return p, errs.Usagef("%s set, but not %s: half of a launcher's variables; start with torchrun, or set all of "+
 			"%s, or "+
 			"none", are(has), strings.Join(missing, ", "), strings.Join(names, ", "))
-	case p.Port > 65535:
-		return p, errs.Usagef("MASTER_PORT is %d: ports end at 65535", p.Port)
 	}
 	p.Addr = e("MASTER_ADDR")
 	if secret := e(launchVariable); secret != "" {
@@ -146,7 +155,7 @@ func are(names []string) string {
 
 // launched reads a launcher's count of ranks and, where there are several, this one's number in all and on its machine.
 func (e environment) launched(by, command, size, rank, local string) (p Place, in bool, err error) {
-	n, has, err := e.number(size, 1)
+	n, has, err := e.number(size, 1, mostRanks, undo)
 	if err != nil || !has || n == 1 {
 		return Place{Size: 1}, false, err
 	}
@@ -155,7 +164,7 @@ func (e environment) launched(by, command, size, rank, local string) (p Place, i
 		name string
 		to   *int
 	}{{rank, &p.Rank}, {local, &p.Local}} {
-		if *v.to, has, err = e.number(v.name, 0); err != nil {
+		if *v.to, has, err = e.number(v.name, 0, mostRanks, undo); err != nil {
 			return p, false, err
 		} else if !has {
 			return p, false, errs.Usagef("%s is set, but not %s: half of %s; start with %s, or unset it", size, v.name, by,
@@ -188,10 +197,7 @@ func slurm(e environment) (Place, error) {
 
 // at fills in the port: MASTER_PORT, or one that follows from the job's name.
 func (p Place) at(e environment, job string) (Place, error) {
-	port, has, err := e.number("MASTER_PORT", 1)
-	if err == nil && port > 65535 {
-		err = errs.Usagef("MASTER_PORT is %d: ports end at 65535", port)
-	}
+	port, has, err := e.number("MASTER_PORT", 1, lastPort, undo)
 	if has {
 		p.Port, p.Ports = port, 1
 		return p, err
@@ -230,7 +236,7 @@ func openMPI(e environment) (Place, error) {
 		return p, err
 	}
 	if p.Addr = e("MASTER_ADDR"); p.Addr == "" {
-		if local, _, _ := e.number("OMPI_COMM_WORLD_LOCAL_SIZE", 1); local != p.Size {
+		if local, _, _ := e.number("OMPI_COMM_WORLD_LOCAL_SIZE", 1, mostRanks, undo); local != p.Size {
 			return p, errs.Usagef("Open MPI's variables do not say on which machine rank 0 is; give it: mpirun -x " +
 				"MASTER_ADDR=NAME")
 		}

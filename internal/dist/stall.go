@@ -42,7 +42,7 @@ const moreToWait = 20 // seconds
 
 // NewWatch makes one that goes by the environment. stalled is told that work stands still.
 func NewWatch(stalled func(*Stall)) (*Watch, error) {
-	n, given, err := environment(os.Getenv).number(StallVariable, 0)
+	n, given, err := environment(os.Getenv).seconds(StallVariable, 0)
 	if err != nil {
 		return nil, err
 	}
