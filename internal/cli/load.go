@@ -419,8 +419,8 @@ func (v *Values) settings(command string) (out []train.Setting) {
 		source := v.source[f.Name]
 		x := train.Setting{Option: errs.Option(f.Name), Given: v.Given(f.Name), Unset: o.unset() && source == Default,
 			Resume: o.Resume}
-		if x.Recipe = byRecipe(f.Name); x.Recipe && source == Default && slices.Contains(byRule, f.Name) {
-			source = Recipe // by its rule
+		if x.Recipe = byRecipe(f.Name); v.byRule(f.Name) {
+			source = Recipe // whoever asked for its rule
 		}
 		x.Recipe = x.Recipe || f.Name == "system-date" // which the day answers, as a recipe would
 		x.From = v.origin(source)

@@ -3,6 +3,7 @@ package cli
 import (
 	"math"
 	"slices"
+	"strings"
 	"time"
 
 	"longlora/internal/errs"
@@ -38,6 +39,14 @@ var recipes = map[string]recipe{
 // byRule are the options whose value auto is a recipe's rule.
 var byRule = []string{"lr", "lr-embed", "rope"}
 
+// byRule reports whether an option's value is auto, which is a recipe's rule.
+func (v *Values) byRule(name string) bool {
+	return slices.Contains(byRule, name) && v.fs.Lookup(name).Value.String() == "auto"
+}
+
+// ofRecipe begins the name of a recipe that gave a value.
+const ofRecipe = "recipe "
+
 // byRecipe reports whether recipes set an option.
 func byRecipe(name string) bool {
 	_, ok := recipes["paper"].values[name]
@@ -52,16 +61,18 @@ func (v *Values) cook() error {
 	if v.option("recipe") == nil {
 		return nil
 	}
-	var saved map[string]string
+	var saved, gave map[string]string
 	switch v.fs.Name() {
 	case "train":
-		saved = train.Recorded(v.text("out"), v.text("resume"))
+		saved, gave = train.Recorded(v.text("out"), v.text("resume"))
 	case "extend":
 		saved = extend.Recorded(v.text("out"))
 	}
 	left := func(name string) bool {
 		asked := v.Given("attn") && v.text("attn") != "auto" // which says of every step how it attends
-		return v.option(name) != nil && v.source[name] == Default && !(name == "full-last" && asked)
+		// A rule that is asked for by its name is the same rule, also of more steps than the run began with.
+		again := v.byRule(name) && strings.HasPrefix(gave[name], ofRecipe)
+		return v.option(name) != nil && (v.source[name] == Default || again) && !(name == "full-last" && asked)
 	}
 	if v.option("system-default") != nil && v.truth("system-default") && left("system-date") {
 		day, from := time.Now().Format(time.DateOnly), Today
@@ -115,7 +126,7 @@ func (v *Values) assign(name, text string, from Source) error {
 func (v *Values) origin(s Source) string {
 	switch s {
 	case Recipe:
-		return "recipe " + v.text("recipe")
+		return ofRecipe + v.text("recipe")
 	case Today:
 		return "today's date"
 	case Record:

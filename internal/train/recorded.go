@@ -10,11 +10,11 @@ import (
 const FromRecord = "record"
 
 // Recorded are the options that a run in a folder recorded, as text, which one that goes on from it has where it is
-// given no others; resume is auto, never, or a checkpoint's folder. nil where there is nothing to go on from: what is
-// wrong with it is said where it is gone on from.
-func Recorded(out, resume string) map[string]string {
+// given no others, and what gave those that recipes set; resume is auto, never, or a checkpoint's folder. nil where
+// there is nothing to go on from: what is wrong with it is said where it is gone on from.
+func Recorded(out, resume string) (options, origins map[string]string) {
 	if out == "" || resume == "never" {
-		return nil
+		return nil, nil
 	}
 	dirs := []string{resume}
 	if resume == "auto" {
@@ -26,8 +26,8 @@ func Recorded(out, resume string) map[string]string {
 	}
 	for _, dir := range dirs {
 		if r, err := readOwn(filepath.Clean(dir)); err == nil {
-			return r.Options
+			return r.Options, r.Origins
 		}
 	}
-	return nil
+	return nil, nil
 }
