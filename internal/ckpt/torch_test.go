@@ -295,7 +295,7 @@ func FuzzPickle(f *testing.F) {
 			f.Fatal(z.File[0].Name, err)
 		}
 		f.Add(b)
-		z.Close()
+		_ = z.Close()
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		known := map[string]*torchStorage{}

@@ -43,7 +43,7 @@ func TestOpen(t *testing.T) {
 	must(unix.Mkfifo(at("pipe"), 0o644))
 	l, err := net.Listen("unix", at("socket"))
 	must(err)
-	defer l.Close()
+	defer func() { _ = l.Close() }()
 	for name, want := range map[string]string{
 		"text": "", "empty": "", "link": "",
 		"pipe": "a pipe where a file is wanted", "link-to-pipe": "a pipe where", "socket": "a socket where", ".": "a folder where",

@@ -106,12 +106,12 @@ func TestCutOff(t *testing.T) {
 func TestCutInTheLastPage(t *testing.T) {
 	defer forget()
 	path, b := mapOf(t, 5000)
-	defer Unmap(b)
+	defer func() { _ = Unmap(b) }()
 	if err := os.WriteFile(path+".new", nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
 	whole, other := mapOf(t, 5000)
-	defer Unmap(other)
+	defer func() { _ = Unmap(other) }()
 	if err := os.Rename(path+".new", whole); err != nil {
 		t.Fatal(err)
 	}
@@ -129,7 +129,7 @@ func TestCutInTheLastPage(t *testing.T) {
 // What is no read of a mapped file stays a panic.
 func TestIntactPanics(t *testing.T) {
 	_, b := mapOf(t, 4096)
-	defer Unmap(b)
+	defer func() { _ = Unmap(b) }()
 	var nothing *int
 	for name, f := range map[string]func() error{
 		"a nil pointer": func() error { *nothing = 1; return nil },
