@@ -96,6 +96,8 @@ func ReadTalk(line []byte) (*Talk, error) {
 			e.alpaca, e.instruction = true, text
 			e.messages = []Message{{Role: user, Content: text, at: ask}}
 		}
+	case presentOf(m, askFields) != "" && presentOf(m, turnFields) == "":
+		err = holdsNone(m, presentOf(m, askFields))
 	default:
 		err = cmp.Or(noMessages(m), fmt.Errorf("no field \"messages\", \"conversations\", \"prompt\" or \"question\"; it "+
 			"has %s", fieldList(m, nil)))

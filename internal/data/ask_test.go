@@ -72,6 +72,7 @@ func TestReadTalk(t *testing.T) {
 	}
 	for line, says := range map[string]string{
 		`{`: "", `[]`: "object", `{"text":"x"}`: "messages", `{"messages":[]}`: `field "messages" is an empty list`,
+		`{"question":"","answer":"x"}`: `field "question" is an empty string and holds no text`,
 		`{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b"}]}`: "last message",
 		`{"messages":[{"role":"user","content":"a","image":"x"}]}`:                        "image",
 		`{"prompt":7}`: "prompt", `{"messages":[{"role":"nobody","content":"a"}]}`: "nobody",

@@ -128,6 +128,8 @@ func detect(m map[string]any, names []string, textField string, named bool) (str
 		return Alpaca, nil // whose fault is the missing answer
 	case has(textField):
 		return Text, nil // whose fault is that it is null
+	case presentOf(m, askFields) != "" && presentOf(m, replyFields) != "":
+		return Chat, nil // whose fault is that one of them is empty
 	}
 	if err := noMessages(m); err != nil {
 		return "", err
@@ -211,7 +213,7 @@ func exampleOf(format string, m map[string]any, names []string) (*example, error
 			"has %s", fieldList(m, names))
 		for _, fields := range [][]string{replyFields, askFields} {
 			if f := presentOf(m, fields); f != "" && absent(m[f]) {
-				err = fmt.Errorf("field %q is %s and holds no text to learn", f, typeName(m[f]))
+				err = holdsNone(m, f)
 			}
 		}
 		err = cmp.Or(noMessages(m), err)
@@ -228,6 +230,15 @@ func exampleOf(format string, m map[string]any, names []string) (*example, error
 		}
 	}
 	return e, err
+}
+
+// holdsNone says that a field that is there holds nothing.
+func holdsNone(m map[string]any, field string) error {
+	is := typeName(m[field])
+	if m[field] == "" {
+		is = "an empty string"
+	}
+	return fmt.Errorf("field %q is %s and holds no text", field, is)
 }
 
 // presentOf is the first of some fields that is there, whatever it holds.

@@ -175,6 +175,8 @@ func TestRefusedFields(t *testing.T) {
 		{"chatml", `{"messages":"not a list"}`, `field "messages" is a string, not a list of messages`},
 		{"chatml", `{"conversations":[]}`, `field "conversations" is an empty list, and one of messages is wanted`},
 		{"chatml", `{"messages":"[{'role': 'user'}]"}`, `field "messages" is a string, not a list, and none in JSON either`},
+		{"chatml", `{"prompt":"q","completion":""}`, `field "completion" is an empty string and holds no text`},
+		{"chatml", `{"question":null,"answer":"a"}`, `field "question" is null and holds no text`},
 		{"chatml", `{"question":"q","answer":42}`, `field "answer" is a number, not a text or a list of messages`},
 		{"llama3", `{"messages":[{"role":"user","content":"q"},{"role":"assistant","content":"t","tool_calls":[{"name":"f"}]}]}`, "messages[1]: the template has a text or one call"},
 		{"llama3", `{"messages":[{"role":"assistant","content":"a"}],"tools":[{"name":"f"}]}`, `field "tools"`},
