@@ -405,8 +405,11 @@ func (v *Values) Require(names ...string) error {
 	if len(missing) == 0 {
 		return nil
 	}
-	return errs.Usagef("missing: %s; give them as flags, in %s or as LONGLORA_… variables", strings.Join(missing, ", "),
-		DefaultFile)
+	how := "it as a flag, in %s or as a LONGLORA_… variable"
+	if len(missing) > 1 {
+		how = "them as flags, in %s or as LONGLORA_… variables"
+	}
+	return errs.Usagef("missing: %s; give "+how, strings.Join(missing, ", "), DefaultFile)
 }
 
 // settings are the options that a run keeps, for the record of a command's run.

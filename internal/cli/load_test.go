@@ -231,7 +231,7 @@ func TestRefused(t *testing.T) {
 		{"a length", least + "base-ctx: 4611686018427387904\n", "longlora.yaml: base-ctx: 4611686018427387904: must be"},
 		{"a factor", least + "rope-factor: 1e300\n", "longlora.yaml: rope-factor: 1e+300: must be from 1 to 2^20"},
 		{"threads", least + "threads: 100000\n", "longlora.yaml: threads: 100000: must be"},
-		{"missing", "model: m\nctx: 64\n", "missing: --data, --out"},
+		{"missing", "model: m\nctx: 64\n", "missing: --data, --out; give them as flags, in longlora.yaml or as"},
 		{"given as nothing", "model: ''\ndata: []\nctx: 64\nout: o\n", "missing: --model, --data"},
 		{"no value", least + "adapter:\n", "longlora.yaml: adapter: it has no value"},
 		{"a path of nothing", least + "adapter: ''\n", "longlora.yaml: adapter: it has no value"},
@@ -364,7 +364,7 @@ func TestSharedValue(t *testing.T) {
 		{name: "nobody's", file: least + "dtype: fp61\n", err: "longlora.yaml: dtype: fp61: not one of auto, fp32, bf16"},
 		{name: "not in a flag", file: least, args: []string{"--dtype", "fp16"}, err: "--dtype fp16: not one of"},
 		{name: "another's list", file: "model: m\ndata: d\nout: o\nctx: [64, 128]\n", args: nil,
-			note: "longlora.yaml: ctx: 64,128 is for other commands; here --ctx is left out", err: "missing: --ctx"},
+			note: "longlora.yaml: ctx: 64,128 is for other commands; here --ctx is left out", err: "missing: --ctx; give it as a flag, in longlora.yaml or as a LONGLORA_… variable"},
 	} {
 		t.Run(x.name, func(t *testing.T) {
 			_, v, err := load(t, x.file, x.args...)
