@@ -112,12 +112,8 @@ func runTrain(c *cobra.Command, v *cli.Values, o *train.Options, r rank, be ops.
 	if v := res.Validation.Words(); v != "" {
 		validation = ", validation loss " + v
 	}
-	steps := fmt.Sprintf("%d steps", res.Steps)
-	if res.Steps == 1 {
-		steps = "1 step"
-	}
-	ui.Say(c.OutOrStdout(), "%s, loss %.4f%s%s, %d tokens in %s: %s", steps, res.LossMean, over, validation, res.Tokens,
-		ui.Duration(res.Seconds), res.Out)
+	ui.Say(c.OutOrStdout(), "%s, loss %.4f%s%s, %d tokens in %s: %s", ui.Count(res.Steps, "step"), res.LossMean, over,
+		validation, res.Tokens, ui.Duration(res.Seconds), res.Out)
 	return res, nil
 }
 

@@ -35,7 +35,7 @@ func onDevice(at cli.Place, log io.Writer, f func(ops.Backend) error) error {
 	}
 	if kind == "cpu" {
 		b := cpu.New(threads(at))
-		ui.Fact(log, "device", "cpu, %d threads (%s)", b.Threads(), b.Set())
+		ui.Fact(log, "device", "cpu, %s (%s)", ui.Count(b.Threads(), "thread"), b.Set())
 		return f(b)
 	}
 	b, err := cuda.Open(at.Index)

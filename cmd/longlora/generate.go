@@ -13,6 +13,7 @@ import (
 	"longlora/internal/errs"
 	"longlora/internal/eval"
 	"longlora/internal/ops"
+	"longlora/internal/ui"
 )
 
 func newGenerate() *cobra.Command {
@@ -64,8 +65,8 @@ longlora generate --model merged --messages asked.jsonl > answered.jsonl`,
 
 // sumUp says how an answer was made.
 func sumUp(c *cobra.Command, res *eval.Generated) {
-	fmt.Fprintf(c.ErrOrStderr(), "%d tokens after %d of the prompt (%.2f s), %.1f tok/s, ended by %s\n",
-		res.Tokens, res.PromptTokens, res.PrefillS, res.TokPerS, res.Stop)
+	fmt.Fprintf(c.ErrOrStderr(), "%s after %d of the prompt (%.2f s), %.1f tok/s, ended by %s\n",
+		ui.Count(res.Tokens, "token"), res.PromptTokens, res.PrefillS, res.TokPerS, res.Stop)
 }
 
 // maxPrompt is more text than 2^24 tokens hold, in bytes. A prompt may come from a pipe, which may have no end.

@@ -73,8 +73,8 @@ func prepare(c *cobra.Command, p cli.Prepare, json bool) error {
 		return document(c.OutOrStdout(), out)
 	}
 	w := c.OutOrStdout()
-	ui.Say(w, "%d documents, %d tokens from %s in %s: %s", res.Documents, res.Tokens, ui.Bytes(res.Bytes),
-		ui.Duration(res.Seconds), res.Out)
+	ui.Say(w, "%s, %s from %s in %s: %s", ui.Count(res.Documents, "document"), ui.Count(res.Tokens, "token"),
+		ui.Bytes(res.Bytes), ui.Duration(res.Seconds), res.Out)
 	if res.Skipped > 0 {
 		fmt.Fprintf(w, "malformed documents that were skipped: %d\n", res.Skipped)
 	}

@@ -144,9 +144,9 @@ func count(v *cli.Values, n int, all bool, log io.Writer) (int, error) {
 	case len(found) == 0:
 		fmt.Fprintf(log, "note: there is no GPU here; --gpus %d starts so many processes on the CPU\n", n)
 	case n > len(found) && os.Getenv(sharesCards) != "1":
-		return 0, errs.Usagef("--gpus %d: there are %d GPUs here; give at most so many, or set %s=1 (NCCL 2.30.3 or "+
+		return 0, errs.Usagef("--gpus %d: this machine has %s; give at most so many, or set %s=1 (NCCL 2.30.3 or "+
 			"later) to have "+
-			"several processes share one", n, len(found), sharesCards)
+			"several processes share one", n, ui.Count(len(found), "GPU"), sharesCards)
 	}
 	return n, v.Divides(n)
 }

@@ -16,6 +16,7 @@ import (
 
 	"longlora/internal/errs"
 	"longlora/internal/files"
+	"longlora/internal/ui"
 )
 
 // Options say what to read and how.
@@ -192,9 +193,9 @@ func (s *Set) pack() error {
 // has says how many tokens there are to make rows of, by the longest source, as rows do not pass from one to another.
 func (s *Set) has() string {
 	longest := slices.MaxFunc(s.sources, func(a, b *source) int { return cmp.Compare(a.st.tokens, b.st.tokens) })
-	what := fmt.Sprintf("it has %d tokens", longest.st.tokens)
+	what := fmt.Sprintf("it has %s", ui.Count(longest.st.tokens, "token"))
 	if len(s.sources) > 1 {
-		what = fmt.Sprintf("the longest, %s, has %d tokens", longest.path, longest.st.tokens)
+		what = fmt.Sprintf("the longest, %s, has %s", longest.path, ui.Count(longest.st.tokens, "token"))
 	}
 	if s.opt.HoldDocs > 0 {
 		what += fmt.Sprintf(" beside the last %v %% that is held out", 100*s.opt.HoldDocs)

@@ -48,8 +48,8 @@ func (e *extension) estimate(ctx context.Context, training float64) (evaluation 
 		lengths = append(lengths, strconv.Itoa(l.Ctx))
 	}
 	ui.Fact(e.log, "evaluation", "base, interpolated and %s at %s tokens, %s and %s each: about %s a model", last,
-		strings.Join(lengths, ", "), ui.Several(strconv.Itoa(e.cfg.EvalLimit), "window"),
-		ui.Several(strconv.Itoa(e.cfg.Depths*e.cfg.Trials), "passkey"), ui.Duration(each))
+		strings.Join(lengths, ", "), ui.Count(e.cfg.EvalLimit, "window"),
+		ui.Count(e.cfg.Depths*e.cfg.Trials, "passkey"), ui.Duration(each))
 	ui.Fact(e.log, "in all", "about %s: %s of training and %s of evaluation, reading and writing the model left out",
 		ui.Duration(training+all), ui.Duration(training), ui.Duration(all))
 	return all, nil

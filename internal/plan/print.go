@@ -232,7 +232,7 @@ func Table(w io.Writer, plans []*Planned) {
 		rows = append(rows, row)
 	}
 	defer first.PrintNotes(w)
-	ui.Say(w, "%s: predicted time and memory of a step of %d rows of so many tokens", first.Shape, first.rows)
+	ui.Say(w, "%s: predicted time and memory of a step of %s of so many tokens", first.Shape, ui.Count(first.rows, "row"))
 	fmt.Fprintln(w)
 	ui.Table(w, rows)
 	fmt.Fprintln(w)

@@ -144,7 +144,7 @@ func TestFactsOfExamples(t *testing.T) {
 	src := testkit.Temp(t, "a.jsonl", "{\"instruction\":\"q\",\"output\":\"one\"}\n{\"instruction\":\"r\",\"output\":\"two\"}\n{\"instruction\":\""+strings.Repeat("long ", 60)+"\",\"output\":\"b\"}\nnonsense\n")
 	args := []string{"--model=" + model, "--data=" + src, "--out=" + t.TempDir(), "--ctx=128", "--group-size=16", "--template=longalpaca", "--steps=1", "--accum=1", "--shuffle=false", "--skip-bad"}
 	_, log := run(t, args...)
-	for _, w := range []string{"packed by cut", "filled      19.5 %", "dropped     1 examples", "1 malformed documents", "alpaca examples by the template longalpaca"} {
+	for _, w := range []string{"packed by cut", "filled      19.5 %", "dropped     1 example ", "skipped     1 malformed document\n", "alpaca examples by the template longalpaca"} {
 		if !strings.Contains(log, w) {
 			t.Errorf("%q is not said in\n%s", w, log)
 		}
@@ -154,7 +154,7 @@ func TestFactsOfExamples(t *testing.T) {
 		t.Errorf("the first row is not shown as %s in\n%s", w, log)
 	}
 	_, log = run(t, append(args, "--overlong=truncate", "--out="+t.TempDir())...)
-	if !strings.Contains(log, "truncated   1 examples") {
+	if !strings.Contains(log, "truncated   1 example ") {
 		t.Errorf("no word of the shortened example in\n%s", log)
 	}
 	if err := runError(t, append(args, "--shift=roll", "--ctx=64")...); errs.Code(err) != 2 || !strings.Contains(err.Error(), "roll") {

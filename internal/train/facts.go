@@ -138,21 +138,21 @@ func (s *setup) facts(log io.Writer, done int) (float64, error) {
 		if st.Shorter > 0 {
 			mend = fmt.Sprintf("; %s truncate would keep %d of them, with shorter prompts", errs.Option("overlong"), st.Shorter)
 		}
-		line("dropped", "%d examples longer than %s%s", st.Dropped, errs.Option("ctx"), mend)
+		line("dropped", "%s longer than %s%s", ui.Count(st.Dropped, "example"), errs.Option("ctx"), mend)
 	}
 	if st.Truncated > 0 {
-		line("truncated", "%d examples longer than %s lost the middle of their prompt's longest text", st.Truncated,
-			errs.Option("ctx"))
+		line("truncated", "%s longer than %s lost the middle of the prompt's longest text",
+			ui.Count(st.Truncated, "example"), errs.Option("ctx"))
 	}
 	if st.LongAnswers > 0 {
-		line("dropped", "%d examples longer than %s: answers of more than ctx - 64 tokens, or a prompt without one text "+
-			"long enough to shorten", st.LongAnswers, errs.Option("ctx"))
+		line("dropped", "%s longer than %s: answers of more than ctx - 64 tokens, or a prompt without one text "+
+			"long enough to shorten", ui.Count(st.LongAnswers, "example"), errs.Option("ctx"))
 	}
 	if n, _ := s.evalRows(); n > 0 {
-		line("validation", "%d rows", n)
+		line("validation", "%s", ui.Count(n, "row"))
 	}
 	if st.Skipped > 0 {
-		line("note", "%d malformed documents were skipped", st.Skipped)
+		line("skipped", "%s", ui.Count(st.Skipped, "malformed document"))
 	}
 	if s.set.Documents() && c.Ctx > reads {
 		line("documents", "%d; %.1f %% of the tokens lie in documents longer than the %d tokens that the base reads",
@@ -176,7 +176,7 @@ func (s *setup) facts(log io.Writer, done int) (float64, error) {
 		left, sec = left-full, last*float64(full)
 	}
 	sec += each * float64(left)
-	line("time", "%s, %s for %d steps", said, ui.Duration(sec), s.steps-done)
+	line("time", "%s, %s for %s", said, ui.Duration(sec), ui.Count(s.steps-done, "step"))
 	return sec, nil
 }
 

@@ -10,6 +10,7 @@ import (
 	"longlora/internal/errs"
 	"longlora/internal/files"
 	"longlora/internal/rundir"
+	"longlora/internal/ui"
 )
 
 // findState looks for a saved state that this run goes on from. done says that there is nothing left to do.
@@ -65,7 +66,8 @@ func (r *run) findState() (done bool, err error) {
 	r.rec.State, r.savedAt = saved.State, saved.State.Step
 	r.rec.Plan = saved.Plan
 	if r.steps < saved.State.Step {
-		fmt.Fprintf(r.log, "note: %d steps are done already, more than the %d asked for\n", saved.State.Step, r.steps)
+		fmt.Fprintf(r.log, "note: done already: %s, more than the %d asked for\n", ui.Count(saved.State.Step, "step"),
+			r.steps)
 		r.steps = saved.State.Step
 	}
 	return false, nil
@@ -164,7 +166,7 @@ func (r *run) finished() (bool, error) {
 	if fault == nil {
 		r.rec.Result, r.rec.Plan = saved.Result, saved.Plan
 		r.rec.Result.Out = r.c.Out
-		fmt.Fprintf(r.log, "finished already: %d steps in %s\n", saved.Result.Steps, r.c.Out)
+		fmt.Fprintf(r.log, "finished already: %s in %s\n", ui.Count(saved.Result.Steps, "step"), r.c.Out)
 		return true, nil
 	}
 	dirs, err := rundir.Checkpoints(r.c.Out)

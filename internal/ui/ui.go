@@ -4,6 +4,7 @@ package ui
 import (
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 )
@@ -80,6 +81,11 @@ func tableRow(r []string, width []int, from, to int) string {
 		line += "  " + pad(i) + r[i]
 	}
 	return line
+}
+
+// Count is a number of things with what one of them is called.
+func Count[N int | int64](n N, thing string) string {
+	return Several(strconv.FormatInt(int64(n), 10), thing)
 }
 
 // Several is a number of things, given as text, with what one of them is called: 1 window, 3 windows.

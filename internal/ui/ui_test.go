@@ -74,4 +74,7 @@ func TestSeveral(t *testing.T) {
 			t.Errorf("%q, want %q", got, want)
 		}
 	}
+	if got := ui.Count(int64(1), "row"); got != "1 row" {
+		t.Errorf("%q", got)
+	}
 }
