@@ -8,6 +8,7 @@ import (
 	"longlora/internal/dist"
 	"longlora/internal/errs"
 	"longlora/internal/plan"
+	"longlora/internal/ui"
 )
 
 // Ranks are the processes that train together: those that a launcher started, this one being one of them, or those that
@@ -27,7 +28,10 @@ func (v *Values) Ranks() (p dist.Place, n int, all bool, err error) {
 		if text == "all" {
 			return p, n, true, nil
 		}
-		return p, n, false, v.divides(n, "--gpus "+text)
+		if err = dist.CheckSize(n); err == nil { // first: other mends are for as many as can be
+			err = v.divides(n, "--gpus "+text)
+		}
+		return p, n, false, err
 	}
 	if !p.Launched && v.Given("gpus") {
 		return p, 0, false, errs.Usagef("--gpus %s starts processes, and this one was started as rank %d of %d already "+
@@ -88,15 +92,16 @@ func (v *Values) divides(n int, who string) error {
 	batch, more := v.whole("batch"), func(rows int) string { return strconv.Itoa((rows + n - 1) / n * n) }
 	if v.option("accum") == nil { // bench: as many rows as chains, where nobody says how many
 		if n > 1 && v.Given("batch") && batch%n != 0 {
-			return errs.Usagef("%s: the %d rows of a step, --batch %d, can not be shared evenly among %s; what works: %w",
-				who, batch, batch, them, errs.Advice{{Option: "batch", Value: more(batch)}})
+			return errs.Usagef("%s: the %s of a step, --batch %d, can not be shared evenly among %s; what works: %w",
+				who, ui.Count(batch, "row"), batch, them, errs.Advice{{Option: "batch", Value: more(batch)}})
 		}
 		return nil
 	}
 	accum := v.whole("accum")
 	if rows := batch * accum; n > 1 && rows%n != 0 {
-		return errs.Usagef("%s: the %d rows of a step, --batch %d times --accum %d, can not be shared evenly among %s; "+
-			"what works: %w", who, rows, batch, accum, them, errs.Advice{{Option: "accum", Value: more(accum)}})
+		return errs.Usagef("%s: the %s of a step, --batch %d times --accum %d, can not be shared evenly among %s; "+
+			"what works: %w", who, ui.Count(rows, "row"), batch, accum, them,
+			errs.Advice{{Option: "accum", Value: more(accum)}})
 	}
 	return nil
 }

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"longlora/internal/errs"
+	"longlora/internal/ui"
 )
 
 // What a launched process finds open.
@@ -51,16 +52,21 @@ const killAfter = 5 * time.Second
 // where dozens share a core some do not get to answer the others in time, who then take them for dead.
 const mostProcesses = 32
 
+// CheckSize refuses more processes than this machine runs.
+func CheckSize(n int) error {
+	if most := max(mostProcesses, runtime.NumCPU()); n > most {
+		return errs.Usagef("%s %d: this machine has %s, which run at most %d processes that wait for each other; give at "+
+			"most so many", errs.Option("gpus"), n, ui.Count(runtime.NumCPU(), "core"), most)
+	}
+	return nil
+}
+
 // askEvery is how often processes are asked to stop until they do: one that has just begun does not hear it.
 const askEvery = 100 * time.Millisecond
 
 // Run starts the processes and waits for their end. A ctx that ends has them stop. The error's kind is the exit code of
 // the process that failed first, 1 where a signal killed it.
 func (l Launch) Run(ctx context.Context) error {
-	if most := max(mostProcesses, runtime.NumCPU()); l.Size > most {
-		return errs.Usagef("%s %d: this machine has %d cores, which run at most %d processes that wait for each other",
-			errs.Option("gpus"), l.Size, runtime.NumCPU(), most)
-	}
 	socket, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return fmt.Errorf("listening for the ranks: %w", err)
