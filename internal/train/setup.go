@@ -16,6 +16,7 @@ import (
 	"longlora/internal/ops"
 	"longlora/internal/plan"
 	"longlora/internal/tokenizer"
+	"longlora/internal/ui"
 )
 
 // setup is everything about a run that is known before its first step.
@@ -82,6 +83,10 @@ func (s *setup) open(ctx context.Context, log io.Writer) error {
 		}
 		const most = 1 << 50
 		rows := data.CeilOf(epochs, int64(s.order.Rows()), most) // ⌈⌈x⌉/n⌉ = ⌈x/n⌉ for whole n
+		if rows == most {
+			return errs.Usagef("%s %g of %s are more than 2^50 rows; give fewer", errs.Option("epochs"), epochs,
+				ui.Count(s.order.Rows(), "row"))
+		}
 		per := int64(c.Batch) * int64(c.Accum)
 		s.steps = int((rows + per - 1) / per)
 	}
