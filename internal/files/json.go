@@ -1,6 +1,7 @@
 package files
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"errors"
@@ -52,7 +53,9 @@ func ReadSealed(path string, v any) error {
 }
 
 func decode(path string, r io.Reader, v any) error {
-	dec := json.NewDecoder(r)
+	br := bufio.NewReader(r)
+	head, _ := br.Peek(2)
+	dec := json.NewDecoder(br)
 	dec.UseNumber()
 	var kind *json.UnmarshalTypeError
 	switch err := dec.Decode(v); {
@@ -61,10 +64,24 @@ func decode(path string, r io.Reader, v any) error {
 	case errors.As(err, &kind):
 		return errs.Dataf("%s: %.100s: %.100s where something else is wanted", path, kind.Field, kind.Value)
 	case err != nil:
-		return errs.Dataf("%s: not the JSON that is wanted: %w", path, err)
+		return NotJSON(path, head, err)
 	}
 	if _, err := dec.Token(); err != io.EOF {
 		return errs.Dataf("%s: something stands after the end of its JSON document", path)
 	}
 	return nil
+}
+
+// NotJSON says of a document that begins with head why it is not read, which err says to who knows the parser.
+func NotJSON(path string, head []byte, err error) error {
+	switch {
+	case len(head) == 0:
+		return errs.Dataf("%s: the file is empty; fetch or write it again", path)
+	case bytes.HasPrefix(head, []byte("\xff\xfe")), bytes.HasPrefix(head, []byte("\xfe\xff")):
+		return errs.Dataf("%s: the text is UTF-16, which is not read here; convert it to UTF-8 (iconv -f UTF-16 -t UTF-8)",
+			path)
+	case errors.Is(err, io.ErrUnexpectedEOF), err.Error() == "unexpected end of JSON input":
+		return errs.Dataf("%s: it ends inside its JSON document, and is cut short; fetch or write it again", path)
+	}
+	return errs.Dataf("%s: not the JSON that is wanted: %w", path, err)
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"longlora/internal/errs"
+	"longlora/internal/files"
 )
 
 // file is tokenizer.json. Its "truncation" and "padding" are not read: transformers too encodes without them unless
@@ -68,7 +69,7 @@ func (m *merges) UnmarshalJSON(b []byte) error {
 func parseJSON(path string, blob []byte) (*Tokenizer, error) {
 	var f file
 	if err := json.Unmarshal(blob, &f); err != nil {
-		return nil, errs.Dataf("%s: %w", path, err)
+		return nil, files.NotJSON(path, blob, err)
 	}
 	for i := range f.Added {
 		f.Added[i].file = path

@@ -104,14 +104,14 @@ func TestFaultsBesideATokenizer(t *testing.T) {
 		{"tokenizer_config.json", `{"add_bos_token": "yes"}`, "add_bos_token"},
 		{"tokenizer_config.json", `{"split_special_tokens": 1}`, "split_special_tokens"},
 		{"tokenizer_config.json", `[]`, "not a JSON object"},
-		{"tokenizer_config.json", `{"a": 1`, "unexpected EOF"},
+		{"tokenizer_config.json", `{"a": 1`, "is cut short"},
 		{"tokenizer_config.json", `{} {}`, "something stands behind"},
 		{"special_tokens_map.json", `{"pad_token": []}`, "pad_token"},
 		{"special_tokens_map.json", `{"eos_token": 1}`, "eos_token"},
 		{"special_tokens_map.json", `"a"`, "not a JSON object"},
 		{"added_tokens.json", `{"<x>": "5"}`, "<x>"},
 		{"added_tokens.json", `{"<x>": -5}`, "<x>"},
-		{"added_tokens.json", ``, "EOF"},
+		{"added_tokens.json", ``, "the file is empty"},
 	} {
 		_, err := Load(writeAround(t, "gpt2", nil, map[string]json.RawMessage{c.file: json.RawMessage(c.text)}), nil)
 		if errs.Code(err) != 4 || !strings.Contains(err.Error(), c.file) || !strings.Contains(err.Error(), c.say) {

@@ -1,0 +1,34 @@
+package files_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"longlora/internal/errs"
+	"longlora/internal/files"
+)
+
+// A document that is not read is said to be empty, cut short or of another encoding, not in a parser's words.
+func TestNotJSON(t *testing.T) {
+	for content, want := range map[string]string{
+		"":                   "the file is empty",
+		`{"a":`:              "is cut short",
+		"\xff\xfe{\x00}\x00": "the text is UTF-16",
+		"\xfe\xff\x00{\x00}": "the text is UTF-16",
+		"<html>":             "not the JSON that is wanted",
+		`{"a": 1} {"a": 2}`:  "after the end",
+		`["a"]`:              "where an object is wanted",
+	} {
+		path := filepath.Join(t.TempDir(), "config.json")
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		var v map[string]any
+		if err := files.ReadJSON(path, &v); errs.Code(err) != 4 || !strings.Contains(err.Error(), path+": ") ||
+			!strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %q", content, err, want)
+		}
+	}
+}
