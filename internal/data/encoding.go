@@ -3,7 +3,6 @@ package data
 import (
 	"bufio"
 	"bytes"
-	"errors"
 	"fmt"
 	"io"
 
@@ -71,16 +70,16 @@ func utf8Reader(r io.Reader) (io.Reader, error) {
 		case "UTF-16BE":
 			return transform.NewReader(br, unicode.UTF16(unicode.BigEndian, unicode.UseBOM).NewDecoder()), nil
 		}
-		return nil, otherEncoding(m.name)
+		return nil, otherEncoding(m.name, "")
 	}
 	if name := wide(head); name != "" {
-		return nil, otherEncoding(name + " without a byte order mark")
+		return nil, otherEncoding(name, " without a byte order mark")
 	}
 	return br, nil
 }
 
-func otherEncoding(name string) error {
-	return errors.New("the text is " + name + ", which is not read; convert it to UTF-8 (iconv -t UTF-8)")
+func otherEncoding(name, how string) error {
+	return fmt.Errorf("the text is %s%s, which is not read; convert it to UTF-8 (iconv -f %[1]s -t UTF-8)", name, how)
 }
 
 // printable reports whether bytes may be the beginning of a text: none of them is a control character but white space.
@@ -110,10 +109,14 @@ func wide(head []byte) string {
 	few := func(n int) bool { return 8*n <= units }
 	z := zeros
 	switch {
-	case few(z[0]) && most(z[1]) && most(z[2]) && most(z[3]), most(z[0]) && most(z[1]) && most(z[2]) && few(z[3]):
-		return "UTF-32"
-	case few(z[0]) && most(z[1]) && few(z[2]) && most(z[3]), most(z[0]) && few(z[1]) && most(z[2]) && few(z[3]):
-		return "UTF-16"
+	case few(z[0]) && most(z[1]) && most(z[2]) && most(z[3]):
+		return "UTF-32LE"
+	case most(z[0]) && most(z[1]) && most(z[2]) && few(z[3]):
+		return "UTF-32BE"
+	case few(z[0]) && most(z[1]) && few(z[2]) && most(z[3]):
+		return "UTF-16LE"
+	case most(z[0]) && few(z[1]) && most(z[2]) && few(z[3]):
+		return "UTF-16BE"
 	}
 	return ""
 }
