@@ -169,7 +169,7 @@ func TestBeginsWithThePlan(t *testing.T) {
 		t.Fatal(err)
 	}
 	before, after, begun := strings.Cut(log, "evaluating the base model")
-	for _, s := range []string{"\npositions ", "\nmemory ", "s for 1 steps\n",
+	for _, s := range []string{"\npositions ", "\nmemory ", "s for 1 step\n",
 		"at 128, 256 tokens, 32 windows and 6 passkeys each: about ", "\nin all      about "} {
 		if !begun || !strings.Contains("\n"+before, s) {
 			t.Errorf("the beginning does not say %q:\n%s", s, before)
