@@ -28,6 +28,9 @@ func talkOf(t *testing.T, ms []map[string]string) *Talk {
 // With a model's own system text the prompt is what transformers makes of the conversation by the model's own template
 // (scripts/gen-system-cases.py), in our template by its name and by its marks.
 func TestOwnSystemAsTransformers(t *testing.T) {
+	if testing.Short() {
+		t.Skip("templates rendered one after the other: minutes under the race detector, which has nothing to see there")
+	}
 	var c struct {
 		Date  string
 		Cases []struct {
