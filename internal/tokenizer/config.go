@@ -40,7 +40,7 @@ func readConfig(dir string) (config, error) {
 		}
 		if err == nil {
 			if *o, err = parseObject(path, blob); err != nil {
-				err = errs.Dataf("%s: %w", path, err)
+				err = files.NotJSON(path, blob, err)
 			}
 		}
 		if err != nil {
