@@ -95,7 +95,7 @@ func tellResult(w io.Writer, rep extend.Report, model string) {
 	switch {
 	case !lost || rep.Train == nil:
 	case !rep.ByTraining():
-		ui.Say(w, "It is the new positions that cost it; training wins back a part, and more of it may win back more.")
+		ui.Say(w, "It is the new positions that cost it, not the training, more of which may win it back.")
 	default:
 		ui.Say(w, "A smaller part of the training may keep more of it (docs/quality.md#how-much-of-it-merge---scale):")
 		fmt.Fprintf(w, "  longlora merge --model %s --adapter %s --scale 0.75 --out %s\n", cli.Quoted(model),

@@ -168,7 +168,7 @@ func (p *Planned) printDivisions(w io.Writer) {
 	if len(p.Divisions) < 2 {
 		return
 	}
-	names, untimed := []string{"best: ", "next best: "}, false
+	names, asks := []string{"best: ", "next best: "}, false
 	for i, d := range p.Divisions {
 		name, rank := "", ""
 		if i == 0 {
@@ -191,10 +191,10 @@ func (p *Planned) printDivisions(w io.Writer) {
 			text += ": " + d.Command
 		}
 		ui.Fact(w, name, "%s", text)
-		untimed = untimed || slices.ContainsFunc(d.advice, func(c errs.Change) bool { return c.Option == "shard-weights" })
+		asks = asks || slices.ContainsFunc(d.advice, func(c errs.Change) bool { return c.Option == "shard-weights" })
 	}
-	if untimed {
-		ui.Fact(w, "", "%s auto divides weights only where nothing else fits: no such step has been timed, so that what "+
-			"is predicted of it is less sure", errs.Option("shard-weights"))
+	if asks {
+		ui.Fact(w, "", "%s auto divides weights only where nothing else fits; on does where it is quicker too",
+			errs.Option("shard-weights"))
 	}
 }
