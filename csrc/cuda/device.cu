@@ -25,10 +25,11 @@ extern "C" int ll_device_open(ll_device **out) {
     e = cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &encode, 12000, cudaEnableDefault, &found);
     if (e == cudaSuccess && found == cudaDriverEntryPointSuccess) d.encode = (decltype(d.encode))encode;
     else (void)cudaGetLastError(); // it is missed where it is wanted
-    if ((e = cudaMalloc(&d.ticket, sizeof *d.ticket)) != cudaSuccess) return e;
-    if ((e = cudaMemset(d.ticket, 0, sizeof *d.ticket)) != cudaSuccess) return e;
-    *out = new ll_device(d);
-    return cudaSuccess;
+    e = cudaMalloc(&d.ticket, sizeof *d.ticket);
+    if (e == cudaSuccess) e = cudaMemset(d.ticket, 0, sizeof *d.ticket);
+    if (e == cudaSuccess) *out = new ll_device(d);
+    else cudaFree(d.ticket);
+    return e;
 }
 
 extern "C" void ll_device_close(ll_device *d) {
