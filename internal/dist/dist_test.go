@@ -229,16 +229,15 @@ func meet(t *testing.T, rank, size, port int, change func(p *Place, build *strin
 	return Join(t.Context(), p, build, io.Discard, func() {}, func(err error) { t.Error("to die of", err) })
 }
 
-// What a rank failed with is what all end with, by name.
-func TestFailure(t *testing.T) {
-	jobs := joined(t, 3)
-	out := make([]error, 3)
+// failing is what the ranks end with of which some fail, while the others work until they are told.
+func failing(t *testing.T, jobs []*Job, fail []bool) []error {
+	out := make([]error, len(jobs))
 	var wg sync.WaitGroup
 	for r, j := range jobs {
 		wg.Go(func() {
 			ctx := j.Context(t.Context())
-			if r == 2 {
-				out[r] = j.End(errs.Numericf("no number"))
+			if fail[r] {
+				out[r] = j.End(errs.Numericf("step 2: no number"))
 				return
 			}
 			<-ctx.Done()
@@ -246,7 +245,12 @@ func TestFailure(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	for r, err := range out {
+	return out
+}
+
+// What a rank failed with is what all end with, by name.
+func TestFailure(t *testing.T) {
+	for r, err := range failing(t, joined(t, 3), []bool{false, false, true}) {
 		var e *Ended
 		if errs.Code(err) != 5 || r < 2 && (!errors.As(err, &e) || e.Rank != 2 || e.Told != (r == 1)) {
 			t.Errorf("rank %d ends with %v", r, err)
@@ -269,22 +273,10 @@ func TestFailureIsSaidOnce(t *testing.T) {
 		{"one", false, []bool{false, false, true}, []bool{true, false, true}},
 	} {
 		jobs := joined(t, 3)
-		out := make([]error, 3)
-		var wg sync.WaitGroup
-		for r, j := range jobs {
+		for _, j := range jobs {
 			j.Place.Launched = c.launched
-			wg.Go(func() {
-				ctx := j.Context(t.Context())
-				if c.fail[r] {
-					out[r] = j.End(errs.Numericf("step 2: no number"))
-					return
-				}
-				<-ctx.Done()
-				out[r] = j.End(j.Barrier())
-			})
 		}
-		wg.Wait()
-		for r, err := range out {
+		for r, err := range failing(t, jobs, c.fail) {
 			var e *Ended
 			if says := !errors.As(err, &e) || !e.Told; errs.Code(err) != 5 || says != c.says[r] ||
 				strings.Count(err.Error(), "no number") != 1 || c.fail[0] && r == 0 && strings.Contains(err.Error(), "rank 1") {
