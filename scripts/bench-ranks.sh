@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
 # Steps of one GPU, and of two or more of one host: docs/performance.md's "Several GPUs".
 #
-#   scripts/bench-ranks.sh PROGRAM one|rows|divided PART…     parts: 32k 128k full 70b 1m
+#   scripts/bench-ranks.sh PROGRAM one|rows|divided [PART…]     parts: 32k 128k full 70b 1m (default: all)
 #
 # one: a process alone; rows: a row for each GPU; divided: one row, divided among them. GPUS (2) is how many, HOST_MEM (160GiB)
 # the host memory of all. A part is a shape, a length, a way to attend and how many steps; of 70b's weights each GPU
 # has its share.
 set -euo pipefail
-program=$1 way=$2
+program=${1:?the program to measure} way=${2:?one, rows or divided}
 shift 2
+[ $# -gt 0 ] || set -- 32k 128k full 70b 1m
 gpus=${GPUS:-2}
 case $way in
 one) among=() ;;

@@ -95,7 +95,7 @@ def run(a):
                 if ("ruler" in r or not a.ruler) and r.get("scale") == (None if r["flags"] == [["base"]] else a.scales[-1])}
     chip = "cpu"
     if shutil.which("nvidia-smi"):
-        chip = subprocess.check_output(["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"], text=True).strip()
+        chip = subprocess.check_output(["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"], text=True).split("\n")[0]
     begin, longest = time.time(), 0
     for name, seeds, phases in read_grid(a.grid):
         for seed in seeds:
