@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Long real text for the recipes' grid, out of Debian 12's packages perl-doc, sqlite3-doc, git-doc and vim-doc:
+"""Long real text for the recipes' grid, out of Debian 12's packages perl-doc, sqlite3-doc, git-doc and vim-doc, or, where the set
+second is named, of python3.11-doc, postgresql-doc-15 and linux-doc-6.1:
 
-  apt-get download perl-doc sqlite3-doc git-doc vim-doc; for p in perl sqlite3 git vim; do dpkg -x $p-doc*.deb IN/$p-doc; done
-  text.py IN OUT; for x in train eval short; do longlora prepare --model MODEL --data OUT/$x.jsonl --out $x.bin; done
+  apt-get download perl-doc sqlite3-doc git-doc vim-doc; for p in *-doc*.deb; do dpkg -x $p IN/${p%%_*}; done
+  text.py IN OUT [second]; for x in train eval short; do longlora prepare --model MODEL --data OUT/$x.jsonl --out $x.bin; done
 
 Each collection in the order of its files' names, joined to documents of about 700 kB; the last 15 % of its texts are for
 judging. Writes OUT/train.jsonl (19.8 MB) and OUT/eval.jsonl (8.1 MB), and OUT/short.jsonl: those texts of train.jsonl that are short
@@ -14,7 +15,10 @@ import os
 import re
 import sys
 
-COLLECTIONS = {"perl": "perl-doc/**/pod/*.pod", "sqlite": "sqlite3-doc/**/*.html", "git": "git-doc/**/*.txt", "vim": "vim-doc/**/*.html"}
+COLLECTIONS = {
+    "first": {"perl": "perl-doc/**/pod/*.pod", "sqlite": "sqlite3-doc/**/*.html", "git": "git-doc/**/*.txt", "vim": "vim-doc/**/*.html"},
+    "second": {"python": "python3.11-doc/**/*.html", "postgresql": "postgresql-doc-15/**/*.html", "linux": "linux-doc-6.1/**/html/[acfnp]*/*.html"},
+}
 DOCUMENT, REST, SHORTEST, SHORT, JUDGED = 700_000, 100_000, 400, 16_000, 0.15
 
 
@@ -49,10 +53,10 @@ def documents(parts):
 
 
 def main():
-    root, out = sys.argv[1:3]
+    root, out, which = (sys.argv[1:] + ["first"])[:3]
     os.makedirs(out, exist_ok=True)
     with open(out + "/train.jsonl", "w") as train, open(out + "/eval.jsonl", "w") as judged, open(out + "/short.jsonl", "w") as short:
-        for name, pattern in COLLECTIONS.items():
+        for name, pattern in COLLECTIONS[which].items():
             all_of_it = texts(root, pattern)
             cut = int(len(all_of_it) * (1 - JUDGED))
             for part, f in ((all_of_it[:cut], train), (all_of_it[cut:], judged)):
