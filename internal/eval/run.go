@@ -12,7 +12,6 @@ import (
 	"longlora/internal/data"
 	"longlora/internal/dist"
 	"longlora/internal/errs"
-	"longlora/internal/files"
 	"longlora/internal/load"
 	"longlora/internal/model"
 	"longlora/internal/ops"
@@ -217,13 +216,8 @@ func (e *evaluation) run(ctx context.Context) (rs []Result, err error) {
 
 // items are the tasks at their lengths, each found to be possible; nothing is loaded for that.
 func (e *evaluation) items(ctx context.Context) (items []*item, err error) {
-	for _, d := range []struct {
-		option errs.Option
-		dir    string
-	}{{"model", e.base.Dir}, {"adapter", e.cfg.Adapter}} {
-		if e.cfg.Out != "" && files.SameDir(e.cfg.Out, d.dir) {
-			return nil, errs.Usagef("%s %s is the folder of %s; choose another one", errs.Option("out"), e.cfg.Out, d.option)
-		}
+	if err := e.base.Apart(e.cfg.Out, e.cfg.Adapter); err != nil {
+		return nil, err
 	}
 	e.base.Log = e.log
 	if err := e.base.ChooseWindow(e.cfg.Window, e.cfg.Adapter); err != nil {

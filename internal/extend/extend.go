@@ -156,13 +156,8 @@ func (e *extension) open(ctx context.Context) (err error) {
 	if err := ckpt.CanCarry(e.base.Dir); err != nil {
 		return err
 	}
-	for _, d := range []struct {
-		option errs.Option
-		dir    string
-	}{{"model", e.base.Dir}, {"adapter", c.Adapter}} {
-		if files.SameDir(c.Out, d.dir) {
-			return errs.Usagef("%s %s is the folder of %s; choose another one", errs.Option("out"), c.Out, d.option)
-		}
+	if err := e.base.Apart(c.Out, c.Adapter); err != nil {
+		return err
 	}
 	if err := e.base.ChooseWindow(c.Window, c.Adapter); err != nil {
 		return err

@@ -9,6 +9,7 @@ import (
 
 	"longlora/internal/ckpt"
 	"longlora/internal/errs"
+	"longlora/internal/files"
 	"longlora/internal/lora"
 	"longlora/internal/model"
 	"longlora/internal/ops"
@@ -228,4 +229,18 @@ func (b *Base) watch(src model.Source) (watched model.Source, done func()) {
 		read += len(r.Data)
 		return r, err
 	}, bar.Done
+}
+
+// Apart refuses a folder of results that is the model's or the adapter's own: what is written there would lie among
+// their files. An empty out is none.
+func (b *Base) Apart(out, adapter string) error {
+	for _, d := range []struct {
+		option errs.Option
+		dir    string
+	}{{"model", b.Dir}, {"adapter", adapter}} {
+		if out != "" && files.SameDir(out, d.dir) {
+			return errs.Usagef("%s %s is the folder of %s; choose another one", errs.Option("out"), out, d.option)
+		}
+	}
+	return nil
 }

@@ -9,7 +9,6 @@ import (
 	"longlora/internal/ckpt"
 	"longlora/internal/data"
 	"longlora/internal/errs"
-	"longlora/internal/files"
 	"longlora/internal/load"
 	"longlora/internal/machine"
 	"longlora/internal/model"
@@ -106,13 +105,8 @@ func (s *setup) openBase() error {
 	if err != nil {
 		return err
 	}
-	for _, d := range []struct {
-		option errs.Option
-		dir    string
-	}{{"model", s.base.Dir}, {"adapter", c.Adapter}} {
-		if files.SameDir(c.Out, d.dir) {
-			return errs.Usagef("%s %s is the folder of %s; choose another one", errs.Option("out"), c.Out, d.option)
-		}
+	if err := s.base.Apart(c.Out, c.Adapter); err != nil {
+		return err
 	}
 	if c.Tune == "full" {
 		if err := ckpt.CanCarry(s.base.Dir); err != nil {
