@@ -68,6 +68,7 @@ longlora eval --model merged --task ppl --data books.txt --ctx 16384 --protocol 
 				ui.Table(c.OutOrStdout(), sideBySide(o.Models, rep.Results))
 			}
 			rulerLike(c.OutOrStdout(), rep.Results)
+			missed(c.OutOrStdout(), rep.Results)
 			if len(rep.Data) > 0 {
 				fmt.Fprintln(c.OutOrStdout())
 				ui.Say(c.OutOrStdout(), "perplexity on %s, %s protocol, stride %d; seed %d",
@@ -168,4 +169,28 @@ func rulerLike(w io.Writer, rs []eval.Result) {
 			ui.Table(w, rows)
 		}
 	}
+}
+
+// missed is a line for each length at which passkeys were missed: what the model wrote instead of the first of them.
+// The rest is in --json.
+func missed(w io.Writer, rs []eval.Result) {
+	head := "\n"
+	for _, r := range rs {
+		if len(r.Missed) == 0 {
+			continue
+		}
+		m := r.Missed[0]
+		fmt.Fprint(w, head)
+		ui.Say(w, "%s, passkey at %d: at depth %.3g the model wrote %q where %q was asked for%s", of(r), r.Ctx, m.Depth,
+			m.Text, m.Answer, more(len(r.Missed)-1, " (and %d missed besides; --json has all)"))
+		head = ""
+	}
+}
+
+// more is a remark on n others, where there are any.
+func more(n int, format string) string {
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprintf(format, n)
 }

@@ -19,10 +19,11 @@ import (
 
 // line is one kept result. In the file it is sealed with the sha256 of what stands before it.
 type line struct {
-	Key   string `json:"key"`
-	Score *Score `json:"score,omitempty"`
-	Right *bool  `json:"right,omitempty"`
-	Said  *Said  `json:"said,omitempty"`
+	Key    string `json:"key"`
+	Score  *Score `json:"score,omitempty"`
+	Right  *bool  `json:"right,omitempty"`
+	Missed *Miss  `json:"missed,omitempty"`
+	Said   *Said  `json:"said,omitempty"`
 
 	Answer *Answer `json:"answer,omitempty"` // of the task ruler
 }

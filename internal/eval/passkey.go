@@ -81,28 +81,27 @@ type Cell struct {
 	Correct int     `json:"correct"`
 }
 
-// Ask runs one trial: greedy, right only if every token of the answer is.
-func Ask(r *model.Runner, x Trial) (bool, error) {
+// Ask runs one trial: what the model writes, greedily, in as many tokens as the answer has. It is right if they are the
+// answer's.
+func Ask(r *model.Runner, x Trial) ([]int32, error) {
 	if err := inVocabulary(r, x.Prompt, x.Answer); err != nil {
-		return false, err
+		return nil, err
 	}
 	s := r.NewSession(len(x.Prompt) + len(x.Answer))
 	defer s.Close()
-	if err := s.Append(x.Prompt...); err != nil {
-		return false, err
-	}
-	for i, want := range x.Answer {
-		got, err := s.Best()
-		if err != nil || got != want {
-			return false, err
+	next, said := x.Prompt, make([]int32, 0, len(x.Answer))
+	for range x.Answer {
+		if err := s.Append(next...); err != nil {
+			return nil, err
 		}
-		if i+1 < len(x.Answer) {
-			if err := s.Append(got); err != nil {
-				return false, err
-			}
+		id, err := s.Best()
+		if err != nil {
+			return nil, err
 		}
+		said = append(said, id)
+		next = said[len(said)-1:]
 	}
-	return true, nil
+	return said, nil
 }
 
 // inVocabulary refuses ids of a tokenizer that is not the model's.
@@ -115,70 +114,86 @@ func inVocabulary(r *model.Runner, lists ...[]int32) error {
 	return nil
 }
 
-// Passkey runs all trials of one length that have no result yet; done is told of each.
-func Passkey(ctx context.Context, r *model.Runner, t Template, enc Encoder, length, depths, trials int, seed uint64,
-	have map[[2]int]bool, done func(d, k int, right bool) error) ([]Cell, error) {
-	cells := make([]Cell, depths)
-	for d := range cells {
-		cells[d] = Cell{Depth: (float64(d) + 0.5) / float64(depths), Trials: trials}
-		for k := range trials {
-			right, ok := have[[2]int{d, k}]
-			if !ok {
-				if ctx.Err() != nil {
-					return nil, errs.Interruptedf("interrupted in the passkey task at %d tokens", length)
-				}
-				x, err := t.Make(enc, length, d, depths, k, seed)
-				if err == nil {
-					right, err = Ask(r, x)
-				}
-				if err == nil {
-					err = done(d, k, right)
-				}
-				if err != nil {
-					return nil, err
-				}
-			}
-			if right {
-				cells[d].Correct++
-			}
-		}
-	}
-	return cells, nil
+// Miss is a trial that was not right: the answer, and what the model wrote in as many tokens.
+type Miss struct {
+	Depth  float64 `json:"depth"`
+	Trial  int     `json:"trial"`
+	Answer string  `json:"answer"`
+	Text   string  `json:"text"`
 }
 
+// try is trial k at depth d, whose place in the filler is depth.
+func (e *evaluation) try(r *model.Runner, ctx, d, k int, depth float64) (right bool, miss *Miss, err error) {
+	x, err := e.words.Make(e.enc, ctx, d, e.cfg.Depths, k, e.cfg.Seed)
+	if err != nil {
+		return false, nil, err
+	}
+	said, err := Ask(r, x)
+	if err != nil || slices.Equal(said, x.Answer) {
+		return err == nil, nil, err
+	}
+	miss = &Miss{Depth: depth, Trial: k}
+	if miss.Answer, err = e.enc.Decode(x.Answer); err == nil {
+		miss.Text, err = e.enc.Decode(said)
+	}
+	return false, miss, err
+}
+
+// passkey runs all trials of one length that have no result yet. Of a kept trial that an older program found missed it
+// is not known what was written.
 func (e *evaluation) passkey(ctx context.Context, r *model.Runner, x *item) error {
-	have, found := map[[2]int]bool{}, 0
-	for d := range e.cfg.Depths {
+	cells, found, kept := make([]Cell, e.cfg.Depths), 0, 0
+	key := func(d, k int) string { return fmt.Sprintf("%s/%d/%d", x.key, d, k) }
+	for d := range cells {
 		for k := range e.cfg.Trials {
-			if l, ok := e.keep.have[fmt.Sprintf("%s/%d/%d", x.key, d, k)]; ok && l.Right != nil {
-				have[[2]int{d, k}] = *l.Right
+			if l := e.keep.have[key(d, k)]; l.Right != nil {
+				kept++
 				if *l.Right {
 					found++
 				}
-			} else if !e.mine() {
-				have[[2]int{d, k}] = false // another rank's, to be told
 			}
 		}
 	}
-	bar := ui.NewProgress(e.log, fmt.Sprintf("passkey %d", x.res.Ctx), e.cfg.Depths*e.cfg.Trials, len(have))
+	bar := ui.NewProgress(e.log, fmt.Sprintf("passkey %d", x.res.Ctx), e.cfg.Depths*e.cfg.Trials, kept)
 	defer bar.Done()
-	cells, err := Passkey(ctx, r, e.words, e.enc, x.res.Ctx, e.cfg.Depths, e.cfg.Trials, e.cfg.Seed, have, func(d, k int,
-		right bool) error {
-		if right {
-			found++
+	var missed []Miss
+	for d := range cells {
+		cells[d] = Cell{Depth: (float64(d) + 0.5) / float64(e.cfg.Depths), Trials: e.cfg.Trials}
+		for k := range e.cfg.Trials {
+			l := e.keep.have[key(d, k)]
+			if l.Right == nil && !e.mine() {
+				continue // another rank's, to be told
+			}
+			if l.Right == nil {
+				if ctx.Err() != nil {
+					return errs.Interruptedf("interrupted in the passkey task at %d tokens", x.res.Ctx)
+				}
+				right, miss, err := e.try(r, x.res.Ctx, d, k, cells[d].Depth)
+				if err != nil {
+					return err
+				}
+				if right {
+					found++
+				}
+				bar.Step(fmt.Sprintf("%d found", found))
+				l = line{Key: key(d, k), Right: &right, Missed: miss}
+				if err := e.put(l); err != nil {
+					return err
+				}
+			}
+			if *l.Right {
+				cells[d].Correct++
+			} else if l.Missed != nil {
+				missed = append(missed, *l.Missed)
+			}
 		}
-		bar.Step(fmt.Sprintf("%d found", found))
-		return e.put(line{Key: fmt.Sprintf("%s/%d/%d", x.key, d, k), Right: &right})
-	})
-	if err != nil || e.share != nil {
-		return err
 	}
-	x.res.Cells = cells
-	correct := 0
-	for _, c := range cells {
-		x.res.Trials, correct = x.res.Trials+c.Trials, correct+c.Correct
+	if e.share != nil {
+		return nil
 	}
-	a := float64(correct) / float64(x.res.Trials)
+	x.res.Cells, x.res.Missed = cells, missed
+	x.res.Trials = e.cfg.Depths * e.cfg.Trials
+	a := float64(found) / float64(x.res.Trials)
 	x.res.Accuracy = &a
 	return nil
 }

@@ -9,8 +9,8 @@ import (
 )
 
 // A group of ranks shares the windows and prompts of an item: each computes every so-manieth of those that have no
-// result
-// yet, then all tell each other what they found, and each makes the same whole of it. Rank 0 alone keeps results.
+// result yet, then all tell each other what they found, and each makes the same whole of it. Rank 0 alone keeps
+// results.
 
 // share is a rank's share of an item while it is computed.
 type share struct {
@@ -73,8 +73,7 @@ func (e *evaluation) spread(x *item, work func() error) error {
 			return errs.Interruptedf("interrupted at %s of %d tokens", x.res.Task, x.res.Ctx)
 		case s.Of != own.Of:
 			return errs.Usagef("rank %d does not evaluate what rank %d does: the model, the data or the options differ; "+
-				"give all "+
-				"ranks the same", rank, g.Rank())
+				"give all ranks the same", rank, g.Rank())
 		}
 		for _, l := range s.Lines {
 			if rank != g.Rank() {

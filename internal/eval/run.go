@@ -42,6 +42,7 @@ type Result struct {
 	Trials   int      `json:"trials,omitempty"`
 	Accuracy *float64 `json:"accuracy,omitempty"`
 	Cells    []Cell   `json:"cells,omitempty"`
+	Missed   []Miss   `json:"missed,omitempty"`
 	Exact    *float64 `json:"exact,omitempty"`
 	Answers  []Said   `json:"answers,omitempty"`
 

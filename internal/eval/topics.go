@@ -177,8 +177,7 @@ func (e *evaluation) topics(ctx context.Context, r *model.Runner, x *item) error
 				return err
 			}
 			text, err := complete(r, t.Prompt, t.Room, e.enc, stop, func(text string) bool {
-				_,
-					ended := firstLine(text)
+				_, ended := firstLine(text)
 				return ended
 			})
 			if err != nil {
