@@ -104,8 +104,7 @@ func tellResult(w io.Writer, rep extend.Report, model string) {
 }
 
 // trainers is how many processes train, 1 for this one alone. A process that extend started to train does that here,
-// and
-// there are none then.
+// and there are none then.
 func trainers(c *cobra.Command, v *cli.Values, o *extend.Options) (int, error) {
 	p, n, all, err := v.Ranks()
 	if err != nil {

@@ -92,12 +92,12 @@ func newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "longlora COMMAND",
 		Short: "Extend the context of LLaMA-family models by LongLoRA fine-tuning",
-		Long: "Extend the context of LLaMA-family models by LongLoRA fine-tuning: shifted sparse attention, " +
-			"LoRA,\ntrainable embedding and norms. Reads and writes ordinary Hugging Face checkpoints and PEFT adapters.",
-		Example: "# evaluate, train, merge, evaluate again and report, all in one\nlonglora extend --model " +
-			"meta-llama/Llama-2-7b-hf --data books/ --ctx 16384 --out extended\n\n# first: will it fit?\nlonglora plan " +
-			"--model " +
-			"meta-llama/Llama-2-7b-hf --ctx 16384",
+		Long: "Extend the context of LLaMA-family models by LongLoRA fine-tuning: shifted sparse attention, LoRA,\n" +
+			"trainable embedding and norms. Reads and writes ordinary Hugging Face checkpoints and PEFT adapters.",
+		Example: "# evaluate, train, merge, evaluate again and report, all in one\n" +
+			"longlora extend --model meta-llama/Llama-2-7b-hf --data books/ --ctx 16384 --out extended\n\n" +
+			"# first: will it fit?\n" +
+			"longlora plan --model meta-llama/Llama-2-7b-hf --ctx 16384",
 		Version:       versionLine(),
 		SilenceUsage:  true,
 		SilenceErrors: true,

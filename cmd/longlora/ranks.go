@@ -145,8 +145,7 @@ func count(v *cli.Values, n int, all bool, log io.Writer) (int, error) {
 		fmt.Fprintf(log, "note: there is no GPU here; --gpus %d starts so many processes on the CPU\n", n)
 	case n > len(found) && os.Getenv(sharesCards) != "1":
 		return 0, errs.Usagef("--gpus %d: this machine has %s; give at most so many, or set %s=1 (NCCL 2.30.3 or "+
-			"later) to have "+
-			"several processes share one", n, ui.Count(len(found), "GPU"), sharesCards)
+			"later) to have several processes share one", n, ui.Count(len(found), "GPU"), sharesCards)
 	}
 	return n, v.Divides(n)
 }

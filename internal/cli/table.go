@@ -246,8 +246,7 @@ var table = []Option{
 	{Name: "sliding-window", Of: locates, Group: attention, Kind: Window, Default: "keep", Arg: "keep|off|N",
 		Values: []string{"keep", "off"}, Open: true,
 		Usage: "what becomes of the model's sliding windows: keep, off (full layers, on which S²-Attn then acts), or their " +
-			"length " +
-			"in tokens; what lies beside an adapter holds unless this is given",
+			"length in tokens; what lies beside an adapter holds unless this is given",
 		Also: "window attention-window use-sliding-window"},
 
 	{Name: "rope", Of: locates, Group: positions, Default: "auto",

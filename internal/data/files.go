@@ -36,8 +36,7 @@ const (
 )
 
 const knownFiles = ".txt, .md, .jsonl, .ndjson, .json, .csv, .tsv, .parquet, .arrow, .feather (each also .gz or " +
-	".zst) " +
-	"or .bin"
+	".zst) or .bin"
 
 // kindOf reads a file's name: what it holds and how it is compressed ("", ".gz", ".zst").
 func kindOf(path string) (k kind, compressed string) {

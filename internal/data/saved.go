@@ -54,8 +54,7 @@ func readState(path string) (*savedState, error) {
 	}
 	if something(s.Indices) || something(s.OldIndices) {
 		return nil, errs.Dataf("%s: field \"_indices_files\": the rows are chosen or ordered by a list beside the data, "+
-			"which is not read; "+
-			"write them out in their order with the version of datasets that wrote it: "+
+			"which is not read; write them out in their order with the version of datasets that wrote it: "+
 			"datasets.load_from_disk(%q).flatten_indices().save_to_disk(NEW)", path, filepath.Dir(path))
 	}
 	for _, f := range s.Files {

@@ -12,8 +12,7 @@
 //
 // All ranks call the operations of a group in the same order. Sums are added up in the order of the ranks, so that the
 // same ranks give the same bits, whatever joins them. An operation waits for the other ranks, however long one takes;
-// it
-// ends early, with the group's fault, only when a rank is gone or has failed.
+// it ends early, with the group's fault, only when a rank is gone or has failed.
 package dist
 
 import (

@@ -156,8 +156,7 @@ func (m *meeting) listen() (net.Listener, error) {
 		which = fmt.Sprintf("a port from %d to %d", p.Port, p.Port+p.Ports-1)
 	}
 	return nil, errs.Usagef("rank 0 is to listen on %s (%s), and can not: %w. Another job, or a process that an "+
-		"earlier one "+
-		"left, may have it; give another MASTER_PORT", which, p.By, reason(err))
+		"earlier one left, may have it; give another MASTER_PORT", which, p.By, reason(err))
 }
 
 // hosting is what rank 0 knows of those who came.
@@ -386,8 +385,7 @@ func (m *meeting) reach(ctx context.Context) (net.Conn, error) {
 			var dns *net.DNSError
 			if errors.As(err, &dns) && time.Since(begun) > resolveTime {
 				return nil, errs.Usagef("rank 0 is to be at %s (%s), and that name does not resolve: %w; set MASTER_ADDR to a "+
-					"name or "+
-					"address that this machine reaches", p.Addr, p.By, dns)
+					"name or address that this machine reaches", p.Addr, p.By, dns)
 			}
 		}
 		if errors.Is(ctx.Err(), context.Canceled) {

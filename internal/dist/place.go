@@ -126,8 +126,7 @@ func torchrun(e environment) (Place, error) {
 		return Place{Size: 1}, nil
 	case len(missing) > 0:
 		return p, errs.Usagef("%s set, but not %s: half of a launcher's variables; start with torchrun, or set all of "+
-			"%s, or "+
-			"none", are(has), strings.Join(missing, ", "), strings.Join(names, ", "))
+			"%s, or none", are(has), strings.Join(missing, ", "), strings.Join(names, ", "))
 	}
 	p.Addr = e("MASTER_ADDR")
 	if secret := e(launchVariable); secret != "" {

@@ -22,8 +22,7 @@ import (
 //	other    magic, 32 random bytes
 //	caller   frame hello: its Hello as JSON, and a code over both sides' bytes and that
 //	other    frame welcome: its Hello, and such a code; or frame refuse: why not, as JSON, and a code; or frame other:
-// the
-//	         caller's code is not by this job's token, and nothing that it said was looked at
+//	         the caller's code is not by this job's token, and nothing that it said was looked at
 //
 // A code is HMAC-SHA256 by a key made of the token. A frame is its length, its kind and so many bytes.
 

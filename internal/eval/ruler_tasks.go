@@ -340,8 +340,7 @@ func (g *drawing) inHaystack(keys, values, asked int) script {
 	var names []string
 	var needles []needle
 	s := script{before: "In the following text the registry numbers of some things are given. Remember them: you will " +
-		"be " +
-		"asked.\n\n"}
+		"be asked.\n\n"}
 	for k := range keys {
 		key := g.thing()
 		if k < asked {

@@ -21,8 +21,8 @@ func (w *Batches) Start() {
 }
 
 // Add appends a row. A token's target is the next one of its document, where that is scored; the last of a document
-// has none. Dropout
-// keys are a function of seed, step, sample and place in the row, so they do not depend on how rows are batched.
+// has none. Dropout keys are a function of seed, step, sample and place in the row, so they do not depend on how rows
+// are batched.
 func (w *Batches) Add(r data.Row, step, sample int64) {
 	b := &w.b
 	first := len(b.IDs)

@@ -36,8 +36,7 @@ func meant(dir string) error {
 			"it goes on with it", dir)
 	}
 	return errs.Dataf("%w", &Meant{last, fmt.Sprintf("%s: a training run whose adapter is not there yet: it is written "+
-		"when "+
-		"all steps are done. Its last checkpoint, of step %d, is an adapter too: %s", dir, step, last)})
+		"when all steps are done. Its last checkpoint, of step %d, is an adapter too: %s", dir, step, last)})
 }
 
 // stale notes an adapter of a run that went on after it was written, and has not ended again.

@@ -63,8 +63,7 @@ func Hold(ctx context.Context) (done func()) {
 }
 
 // watch calls end after so many ticks in a row in which nothing was held, or at the second signal that demands it;
-// demanded
-// says that the first has come.
+// demanded says that the first has come.
 func (h *holds) watch(signals <-chan os.Signal, tick <-chan time.Time, ticks int, demanded bool, end func()) {
 	for free := 0; free < ticks; {
 		select {

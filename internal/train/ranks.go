@@ -15,9 +15,9 @@ import (
 )
 
 // A group of ranks trains what one process would: the samples of a step are divided among them by number, or among
-// chains of ranks that divide each row, and their
-// gradients are summed up before the norm is taken. Every rank reads model and data for itself and keeps all that is
-// trained. Rank 0 alone touches --out: what it finds there it tells the others.
+// chains of ranks that divide each row, and their gradients are summed up before the norm is taken. Every rank reads
+// model and data for itself and keeps all that is trained. Rank 0 alone touches --out: what it finds there it tells the
+// others.
 
 // decision is what rank 0 found to go on from.
 type decision struct {

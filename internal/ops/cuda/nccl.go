@@ -20,8 +20,7 @@ import (
 )
 
 // NCCL is the library by which the cards of several processes add up, and this process's end of their group. Sums
-// enqueue on the backend's stream. It is package dist's Device, and of a chain
-// its ops.Link.
+// enqueue on the backend's stream. It is package dist's Device, and of a chain its ops.Link.
 type NCCL struct {
 	b    *Backend // nil before it has joined
 	n    *C.ll_nccl
@@ -76,8 +75,8 @@ func (n *NCCL) fault(what string, r C.int) error {
 }
 
 // Join makes the backend's device rank of a group of size ranks, once all have called it. card says how many of them
-// are
-// on this device, and all waits until all ranks have come to it: what NCCL takes of the device counts as the context's.
+// are on this device, and all waits until all ranks have come to it: what NCCL takes of the device counts as the
+// context's.
 func (n *NCCL) Join(b *Backend, id []byte, rank, size, card int, all func() error) error {
 	b.enter()
 	defer b.leave()
