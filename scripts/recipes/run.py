@@ -2,16 +2,20 @@
 """Runs a table of training recipes on a real model and writes what each brings.
 
   run.py run GRID --longlora BIN --model DIR --train F.bin --eval F.bin --results results.jsonl [--work DIR] [--until S] [--only NAME…]
-         [--ruler TRIALS [--haystack FILE]] [--merged] [--shared]
+         [--ruler TRIALS [--haystack FILE]] [--elsewhere F.bin] [--merged] [--shared]
   run.py scale GRID … as run, with --only NAME [--scales S…]
   run.py table results.jsonl
 
 GRID has a recipe a line: `NAME | SEEDS | train's flags [| train's flags of a second run that goes on from the first]`.
 A recipe is trained with each seed, judged by perplexity and passkey at several lengths, always under full attention, and
 appended to the results as one JSON line; what stands there already is not run again, so an interrupted grid goes on where it
-stopped. scale trains a recipe once and judges it merged by several `merge --scale`, 0.5, 0.75 and 1 if none are named. --merged judges a recipe once more as the checkpoint that merge makes of
-it: where frozen weights were held in fewer bits, that is another model than the one that was trained. --ruler judges by the RULER-like tasks too, with so many trials a subtask, and runs again what stands there without them; the
-table has their score by length where a result has it. --shared says that other work uses the GPU too: no seconds are kept. --until ends it before a recipe that would likely pass so many seconds. Every figure of docs/quality.md comes from here."""
+stopped. scale trains a recipe once and judges it merged by several `merge --scale`, 0.5, 0.75 and 1 if none are named.
+
+--merged judges a recipe once more as the checkpoint that merge makes of it: where frozen weights were held in fewer bits, that is
+another model than the one that was trained. --ruler judges by the RULER-like tasks too, with so many trials a subtask, --elsewhere
+perplexity on text of another kind, which tells what training on one kind costs on others; both run again what stands there without
+them, and the table has a column where a result has it. --shared says that other work uses the GPU too: no seconds are kept. --until
+ends it before a recipe that would likely pass so many seconds. Every figure of docs/quality.md comes from here."""
 import argparse, json, os, shlex, shutil, statistics, subprocess, sys, time
 
 LENGTHS = [2048, 8192, 16384, 32768]
@@ -55,6 +59,9 @@ def judge(a, model, adapter=None):
     keys = call(a.longlora, "eval", "--task", "passkey", "--depths", str(DEPTHS), "--trials", str(TRIALS), *common)["results"]
     out = dict(ppl={str(r["ctx"]): r["ppl"] for r in ppl}, passkey={str(r["ctx"]): r["accuracy"] for r in keys},
                right_by_depth={str(r["ctx"]): [c["correct"] for c in r["cells"]] for r in keys})
+    if a.elsewhere:
+        other = call(a.longlora, "eval", "--task", "ppl", "--data", a.elsewhere, "--limit", str(WINDOWS), *common)["results"]
+        out["elsewhere"] = {str(r["ctx"]): r["ppl"] for r in other}
     if a.ruler:
         more = ["--haystack", a.haystack] if a.haystack else []
         ruled = call(a.longlora, "eval", "--task", "ruler", "--trials", str(a.ruler), *more, *common)["results"]
@@ -92,7 +99,7 @@ def run(a):
         a.scales.append("1")
     if os.path.exists(a.results):
         done = {(r["name"], r["seed"], json.dumps(r["flags"])) for r in map(json.loads, open(a.results))
-                if ("ruler" in r or not a.ruler) and r.get("scale") == (None if r["flags"] == [["base"]] else a.scales[-1])}
+                if ("ruler" in r or not a.ruler) and ("elsewhere" in r or not a.elsewhere) and r.get("scale") == (None if r["flags"] == [["base"]] else a.scales[-1])}
     chip = "cpu"
     if shutil.which("nvidia-smi"):
         chip = subprocess.check_output(["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"], text=True).split("\n")[0]
@@ -144,8 +151,9 @@ def table(a):
     for r in map(json.loads, open(a.results)):
         rows.setdefault((r["name"], json.dumps(r["flags"]), r.get("scale")), {})[r["seed"]] = r  # the later one, which may have more
     columns = [("perplexity", "ppl"), ("passkey", "passkey")]
-    if any("ruler" in r for rs in rows.values() for r in rs.values()):
-        columns.append(("RULER-like", "ruler"))
+    for title, key in (("RULER-like", "ruler"), ("perplexity elsewhere", "elsewhere")):
+        if any(key in r for rs in rows.values() for r in rs.values()):
+            columns.append((title, key))
     heads = " / ".join(f"{n // 1024}k" for n in LENGTHS)
     print("| recipe | seeds | s |" + "".join(f" {title} {heads} |" for title, _ in columns) + "\n|---|---|---|" + "---|" * len(columns))
     for (name, flags, scale), by_seed in rows.items():
@@ -172,6 +180,7 @@ def main():
         r.add_argument("--only", nargs="*", required=command == "scale")
         r.add_argument("--ruler", type=int, default=0, metavar="TRIALS")
         r.add_argument("--haystack")
+        r.add_argument("--elsewhere")
         r.set_defaults(do=run, each=each, scales=[None], merged=False)
         if each is whole:
             r.add_argument("--merged", action="store_true")
