@@ -172,6 +172,10 @@ func TestRefusedFields(t *testing.T) {
 		{"chatml", `{"messages":[{"role":"user","content":"q"},{"role":"assistant","tool_calls":[{"name":"f","arguments":"{x"}]}]}`, "arguments that are not JSON"},
 		{"chatml", `{"conversations":[{"from":"human","value":"q"},{"from":"function_call","value":" "}]}`, "the call is empty"},
 		{"chatml", `{"conversations":[{"from":"human","value":"q"},{"from":"gpt","value":"b"},{"from":"function_call","value":"{}"}]}`, "two messages of the assistant in a row"},
+		{"chatml", `{"messages":[{"role":"user","content":"q"},{"role":"assistant","content":"a","content":"b"}]}`, `field "content" stands twice`},
+		{"chatml", `{"messages":"[{\"role\":\"user\",\"role\":\"user\",\"content\":\"q\"}]"}`, `field "role" stands twice`},
+		{"chatml", `{"instruction":"q","output":"a","output":"b"}`, `field "output" stands twice`},
+		{"llama3", `{"messages":[{"role":"user","content":"q"},{"role":"assistant","tool_calls":[{"name":"f","arguments":"{\"x\":1,\"x\":2}"}]}]}`, `field "x" stands twice`},
 		{"chatml", `{"messages":"not a list"}`, `field "messages" is a string, not a list of messages`},
 		{"chatml", `{"conversations":[]}`, `field "conversations" is an empty list, and one of messages is wanted`},
 		{"chatml", `{"messages":"[{'role': 'user'}]"}`, `field "messages" is a string, not a list, and none in JSON either`},
@@ -284,7 +288,7 @@ func TestRefusedExamplesCanBeSkipped(t *testing.T) {
 func TestPythonJSON(t *testing.T) {
 	for in, want := range map[string]string{
 		"1.0": "1.0", "1e5": "100000.0", "1E16": "1e+16", "0.0001": "0.0001", "0.00001": "1e-05", "-0": "0", "-0.0": "-0.0", "123456789012345678901234567890": "123456789012345678901234567890",
-		"1.5e300": "1.5e+300", "0.1": "0.1", "9007199254740993.0": "9007199254740992.0", "[ ]": "[]", "{ }": "{}", `{"b":1,"a":2,"b":3}`: `{"b": 3, "a": 2}`,
+		"1.5e300": "1.5e+300", "0.1": "0.1", "9007199254740993.0": "9007199254740992.0", "[ ]": "[]", "{ }": "{}", `{"b":1,"a":2,"c":3}`: `{"b": 1, "a": 2, "c": 3}`,
 		`"\u00e9\u007f\u2028\/\b\u0001"`: "\"é\x7f\u2028/\\b\\u0001\"", `[true,null,"x"]`: `[true, null, "x"]`,
 	} {
 		v, err := valueInOrder([]byte(in))

@@ -18,15 +18,15 @@ import (
 func TestJSONShapes(t *testing.T) {
 	two := []string{"<s>one</s>", "<s>two</s>"}
 	for name, content := range map[string]string{
-		"lines":               "{\"text\":\"one\"}\n{\"text\":\"two\"}\n",
-		"an array":            `[{"text":"one"},{"text":"two"}]`,
-		"an array over lines": "[\n  {\"text\": \"one\"},\n  {\"text\": \"two\"}\n]\n",
-		"indented":            "{\n  \"text\": \"one\"\n}\n{\n  \"n\": {\n    \"a\": []\n  },\n  \"text\": \"two\"\n}\n",
-		"one behind another":  `{"text":"one"}{"text":"two"}`,
-		"NaN":                 "{\"text\":\"one\",\"score\":NaN}\n{\"text\":\"two\",\"s\":[Infinity,-Infinity,{\"NaN\":\"NaN\"}]}\n",
-		"blank lines":         "\n\r\n{\"text\":\"one\"}\r\n\n {\"text\":\"two\"} ",
-		"escaped names":       "{\"t\\u0065xt\":\"one\"}\n{\"text\":\"two\",\"Text\":3,\"text \":4}\n",
-		"the last of two":     "{\"text\":\"x\",\"text\":\"one\"}\n{\"text\":\"two\"}\n",
+		"lines":                 "{\"text\":\"one\"}\n{\"text\":\"two\"}\n",
+		"an array":              `[{"text":"one"},{"text":"two"}]`,
+		"an array over lines":   "[\n  {\"text\": \"one\"},\n  {\"text\": \"two\"}\n]\n",
+		"indented":              "{\n  \"text\": \"one\"\n}\n{\n  \"n\": {\n    \"a\": []\n  },\n  \"text\": \"two\"\n}\n",
+		"one behind another":    `{"text":"one"}{"text":"two"}`,
+		"NaN":                   "{\"text\":\"one\",\"score\":NaN}\n{\"text\":\"two\",\"s\":[Infinity,-Infinity,{\"NaN\":\"NaN\"}]}\n",
+		"blank lines":           "\n\r\n{\"text\":\"one\"}\r\n\n {\"text\":\"two\"} ",
+		"escaped names":         "{\"t\\u0065xt\":\"one\"}\n{\"text\":\"two\",\"Text\":3,\"text \":4}\n",
+		"two that are not read": "{\"id\":1,\"text\":\"one\",\"id\":2}\n{\"text\":\"two\"}\n",
 	} {
 		for _, ext := range []string{".jsonl", ".ndjson", ".json", ".jsonl.gz", ".ndjson.zst"} {
 			if name == "one behind another" && strings.Contains(ext, "l") || name == "one behind another" && strings.Contains(ext, "nd") {
@@ -46,6 +46,7 @@ func TestJSONShapes(t *testing.T) {
 		"a bad field":          "{\"text\":\"x\",\"a\":[1,,2]}\n{\"text\":\"one\"}\n{\"text\":\"two\"}\n",
 		"a bad word":           "{\"text\":\"x\",\"a\":nul}\n{\"text\":\"one\"}\n{\"text\":\"two\"}\n",
 		"a control character":  "{\"text\":\"a\tb\"}\n{\"text\":\"one\"}\n{\"text\":\"two\"}\n",
+		"a field twice":        "{\"text\":\"x\",\"t\\u0065xt\":\"x\"}\n{\"text\":\"one\"}\n{\"text\":\"two\"}\n",
 		"more behind it":       "{\"text\":\"x\"} {}\n{\"text\":\"one\"}\n{\"text\":\"two\"}\n",
 	} {
 		o := realOptions(t, write(t, "a.jsonl", content), "", 0)

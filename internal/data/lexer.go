@@ -378,7 +378,13 @@ func decodeObject(b []byte, want func(field string) bool) (m map[string]any, nam
 			if !want(key) {
 				return validValue(b[from:l.at])
 			}
+			if _, again := m[key]; again {
+				return twice(key)
+			}
 			v, err := decodeValue(b[from:l.at])
+			if err == nil {
+				err = noneTwice(b[from:l.at])
+			}
 			m[key] = v
 			return err
 		})
@@ -392,6 +398,50 @@ func decodeObject(b []byte, want func(field string) bool) (m map[string]any, nam
 		err = errCutShort
 	}
 	return m, names, err
+}
+
+// twice is the fault of a field that an object has two of: which one is meant nobody can tell.
+func twice(key string) error { return fmt.Errorf("field %q stands twice", key) }
+
+// noneTwice refuses a value, which is sound, when an object in it has a field twice.
+func noneTwice(b []byte) error {
+	l := lexer{b: b, held: -1}
+	return l.once()
+}
+
+// once passes a value like value does, and looks for a field that stands twice.
+func (l *lexer) once() error {
+	c, err := l.token()
+	switch {
+	case err != nil:
+		return err
+	case c == '{':
+		seen := map[string]bool{}
+		return l.object(func(key string) error {
+			if seen[key] {
+				return twice(key)
+			}
+			seen[key] = true
+			return l.once()
+		})
+	case c != '[':
+		return l.value()
+	}
+	for l.at++; ; {
+		switch c, err := l.token(); {
+		case err != nil:
+			return err
+		case c == ']':
+			l.at++
+			return nil
+		case c == ',':
+			l.at++
+		default:
+			if err := l.once(); err != nil {
+				return err
+			}
+		}
+	}
 }
 
 // decodeValue reads any value. NaN and Infinity, which Python's json writes, are read as null.

@@ -123,7 +123,7 @@ func (r *reading) long(rs records, it item, offset int64) error {
 		case key != field:
 			return l.value()
 		case found:
-			wrong = fmt.Errorf("field %q stands twice", field)
+			wrong = twice(field)
 			return l.value()
 		case c != '"':
 			found, wrong = true, fmt.Errorf("field %q is no string", field)

@@ -32,7 +32,7 @@ func fieldsIn(v any) (map[string]any, bool) {
 
 // inOrder reads an object, which decodeObject read before, with all fields in order.
 func inOrder(b []byte) (map[string]any, error) {
-	v, err := valueInOrder(b)
+	v, err := readInOrder(b)
 	if err != nil {
 		return nil, err
 	}
@@ -42,6 +42,14 @@ func inOrder(b []byte) (map[string]any, error) {
 
 // valueInOrder reads JSON with the objects' fields in order and numbers as they are written.
 func valueInOrder(b []byte) (any, error) {
+	v, err := readInOrder(b)
+	if err == nil {
+		err = noneTwice(b)
+	}
+	return v, err
+}
+
+func readInOrder(b []byte) (any, error) {
 	if !utf8.Valid(b) {
 		b = []byte(tokenizer.ReplaceInvalid(string(b)))
 	}
