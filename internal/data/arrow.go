@@ -59,7 +59,7 @@ type arrowRows struct {
 
 // newArrowRows reads the schema, and in the file format the dictionaries.
 func newArrowRows(x *file, a asked) (_ *arrowRows, err error) {
-	r := &arrowRows{x: x, most: a.most, arrowValues: arrowValues{dicts: map[int64][]*arrowColumn{}}}
+	r := &arrowRows{x: x, most: a.most, arrowValues: arrowValues{watch: &x.watch, dicts: map[int64][]*arrowColumn{}}}
 	defer func() {
 		if err != nil {
 			r.close()
@@ -327,6 +327,7 @@ func (r *arrowRows) columns() []string { return r.names }
 // next is the next row; row counts from 1.
 func (r *arrowRows) next() (m map[string]any, row int, bad, err error) {
 	r.row++
+	r.watch.lines = r.row - 1
 	for r.i == r.n {
 		if err := r.batch(); err != nil {
 			if err == io.EOF {

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"io"
 	"math"
-
-	"longlora/internal/tokenizer"
 )
 
 // arrowBuffer is a stretch of a file, read through a window.
@@ -77,6 +75,7 @@ type arrowValues struct {
 	dicts  map[int64][]*arrowColumn
 	left   int // bytes that the row may still have
 	values int // and values
+	watch  *utf8Watch
 }
 
 // valueBytes is the memory of a value beside its text.
@@ -239,7 +238,7 @@ func (r *arrowValues) text(b *arrowBuffer, at, n int64) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return tokenizer.ReplaceInvalid(string(p)), nil
+	return r.watch.text(string(p)), nil
 }
 
 // view is a text that lies in its view, or in one of the further buffers.

@@ -71,6 +71,7 @@ func (s *source) inFlight() int {
 // encode reads the source's files from a place on and gives emit the documents, in the order of the files. Batches of
 // records are encoded on all cores; what is held at a time are a few batches, so memory does not grow with the data.
 func (s *source) encode(ctx context.Context, from place, emit func(*result) error) error {
+	defer s.noteReplaced()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	workers := max(1, runtime.GOMAXPROCS(0))
@@ -229,6 +230,7 @@ func (r *reading) file(i int, from place) error {
 		return err
 	}
 	defer x.close()
+	defer r.s.replaced.add(x)
 	switch k {
 	case text:
 		err = r.text(x, i, from.Offset)

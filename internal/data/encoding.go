@@ -27,11 +27,18 @@ var others = []struct{ bytes, name string }{
 	{"PK\x03\x04", "a ZIP archive (or a document kept in one: .docx, .epub, .xlsx)"},
 	{"PAR1", "a parquet file; name it .parquet"},
 	{"ARROW1", "an Arrow file; name it .arrow"},
-	{"BZh", "bzip2 data; decompress it"},
-	{"\xfd7zXZ\x00", "xz data; decompress it"},
+	{"\x1f\x8b", "gzip data, compressed twice; decompress it once (gunzip)"},
+	{"\x28\xb5\x2f\xfd", "zstd data, compressed twice; decompress it once (unzstd)"},
+	{"BZh", "bzip2 data; decompress it (bunzip2)"},
+	{"\xfd7zXZ\x00", "xz data; decompress it (unxz)"},
+	{"]\x00\x00", "LZMA data; decompress it (unlzma)"},
+	{"\x04\x22\x4d\x18", "lz4 data; decompress it (unlz4)"},
+	{"\x1f\x9d", "data of compress; decompress it (uncompress)"},
+	{"\xff\x06\x00\x00sNaPpY", "snappy data; decompress it"},
 	{"7z\xbc\xaf\x27\x1c", "a 7z archive; unpack it"},
 	{"Rar!\x1a\x07", "a RAR archive; unpack it"},
-	{"\x04\x22\x4d\x18", "lz4 data; decompress it"},
+	{"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "a document of an office program (.doc, .xls); save it as text"},
+	{"{\\rtf", "an RTF document; save it as text"},
 	{"\x89PNG\r\n", "a PNG image"},
 	{"\xff\xd8\xff", "a JPEG image"},
 	{"GIF8", "a GIF image"},
@@ -39,6 +46,26 @@ var others = []struct{ bytes, name string }{
 	{"\x7fELF", "a program"},
 	{"GGUF", "a GGUF model"},
 	{"\x89HDF\r\n", "an HDF5 file"},
+	{"\x93NUMPY", "a NumPy array"},
+	{"\x80\x02", "a pickle of Python"},
+	{"\x80\x03", "a pickle of Python"},
+	{"\x80\x04", "a pickle of Python"},
+	{"\x80\x05", "a pickle of Python"},
+	{"Obj\x01", "an Avro file; write its records as .jsonl"},
+}
+
+// notText says what bytes are that begin no text, "" where they may begin one.
+func notText(head []byte) string {
+	for _, o := range others {
+		if bytes.HasPrefix(head, []byte(o.bytes)) && (len(o.bytes) > 4 || !printable(head)) {
+			return o.name
+		}
+	}
+	const magic = 257 // where a tar archive's first header has its mark
+	if len(head) > magic && bytes.HasPrefix(head[magic:], []byte("ustar")) && !printable(head) {
+		return "a tar archive; unpack it (tar -xf), and name the folder"
+	}
+	return ""
 }
 
 // headBytes is how much of a text is looked at to tell its encoding.
@@ -52,10 +79,8 @@ func utf8Reader(r io.Reader) (io.Reader, error) {
 	if err != nil && err != io.EOF {
 		return nil, err
 	}
-	for _, o := range others {
-		if bytes.HasPrefix(head, []byte(o.bytes)) && (len(o.bytes) > 4 || !printable(head)) {
-			return nil, fmt.Errorf("not text, but %s", o.name)
-		}
+	if what := notText(head); what != "" {
+		return nil, fmt.Errorf("not text, but %s", what)
 	}
 	for _, m := range marks {
 		if !bytes.HasPrefix(head, []byte(m.bytes)) {

@@ -1,11 +1,15 @@
 package data
 
 import (
+	"bytes"
 	"encoding/binary"
+	"io"
 	"reflect"
 	"strings"
 	"testing"
 	"unicode/utf16"
+
+	"github.com/parquet-go/parquet-go"
 
 	"longlora/internal/errs"
 )
@@ -45,6 +49,12 @@ func TestEncodings(t *testing.T) {
 		{"doc.txt", "%PDF-1.7\n", "PDF"},
 		{"doc.md", "PK\x03\x04\x14\x00\x00\x00", "ZIP"},
 		{"rows.jsonl", "PAR1\x15\x04\x15\x10", "parquet"},
+		{"archive.txt", "a.txt" + strings.Repeat("\x00", 252) + "ustar\x0000", "a tar archive"},
+		{"old.jsonl", "]\x00\x00\x80\x00", "LZMA data"},
+		{"array.txt", "\x93NUMPY\x01\x00v\x00", "a NumPy array"},
+		{"saved.txt", "\x80\x04\x95\x00", "a pickle"},
+		{"letter.md", "\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an office program"},
+		{"letter.txt", `{\rtf1\ansi text}`, "RTF"},
 	} {
 		for _, ext := range []string{"", ".gz", ".zst"} {
 			o := realOptions(t, write(t, c.name+ext, packed(t, ext, c.content)), "pad", 1<<10)
@@ -86,4 +96,81 @@ func TestCompressionByContent(t *testing.T) {
 			t.Errorf("%s: %v", ext, err)
 		}
 	}
+}
+
+// What was compressed twice, what does not end as it began, and what no name tells is said to be so.
+func TestCompressionFaults(t *testing.T) {
+	const line = "{\"text\":\"one\"}\n"
+	gz, zst := packed(t, ".gz", line), packed(t, ".zst", line)
+	bent := []byte(gz)
+	bent[len(bent)-6] ^= 1
+	for _, c := range []struct{ name, content, want string }{
+		{"a.jsonl.gz", packed(t, ".gz", gz), "gzip data, compressed twice"},
+		{"a.jsonl.zst", packed(t, ".zst", zst), "zstd data, compressed twice"},
+		{"a.jsonl.gz", gz + "more", "what follows its compressed data is none"},
+		{"a.jsonl.zst", zst + "more", "what follows its compressed data is none"},
+		{"a.jsonl.gz", string(bent), "its compressed data is damaged"},
+		{"a.xz", "\xfd7zXZ\x00", "xz data; decompress it"},
+		{"a", gz, "name it .txt.gz"},
+		{"a.tar", strings.Repeat("\x00", 257) + "ustar", "a tar archive"},
+		{"a", "text", "--format text"},
+	} {
+		_, err := Open(t.Context(), realOptions(t, write(t, c.name, c.content), "", 8))
+		if errs.Code(err) != 4 || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), c.name) {
+			t.Errorf("%s: %v, which does not say %q", c.name, err, c.want)
+		}
+	}
+	padded := realOptions(t, write(t, "a.jsonl.gz", gz+strings.Repeat("\x00", 1<<10)+gz+"\x00"), "", 0)
+	if got := texts(t, padded); !reflect.DeepEqual(got, []string{"<s>one</s>", "<s>one</s>"}) {
+		t.Errorf("padded: %q", got)
+	}
+}
+
+// Bytes that are no UTF-8 are counted as they are replaced, however they come, and said once for all files.
+func TestReplacedIsSaid(t *testing.T) {
+	bad := "a\nb\xe9\xe2\x82 \xf0\x9f\x98" // three places, in the second line
+	type row struct {
+		Text []byte `parquet:"text"`
+	}
+	var pq bytes.Buffer
+	if err := parquet.Write(&pq, []row{{[]byte("one")}, {[]byte(bad)}}); err != nil {
+		t.Fatal(err)
+	}
+	for name, content := range map[string]string{
+		"a.txt": bad, "a.txt.gz": packed(t, ".gz", bad), "a.jsonl": "{\"text\":\"one\"}\n{\"text\":\"" + bad[2:] + "\"}\n",
+		"a.csv": "text\n" + bad[2:] + "\n", "a.parquet": pq.String(),
+	} {
+		var log bytes.Buffer
+		o := realOptions(t, write(t, name, content), "", 0)
+		o.Log = &log
+		texts(t, o)
+		unit := " 2 of "
+		if name == "a.parquet" {
+			unit = "row 2 of "
+		}
+		if !strings.Contains(log.String(), "3 places are no UTF-8 and are read as U+FFFD") || !strings.Contains(log.String(), unit) {
+			t.Errorf("%s: %s", name, log.String())
+		}
+	}
+	for _, size := range []int{1, 2, 3, 1 << 10} {
+		w := &utf8Watch{r: &slow{[]byte(bad + "\xe2\x82\xac"), size}}
+		if _, err := io.Copy(io.Discard, w); err != nil || w.bad != 3 || w.line != 2 {
+			t.Errorf("%d bytes at a time: %d places, the first in line %d, %v", size, w.bad, w.line, err)
+		}
+	}
+}
+
+// slow gives some bytes at a time.
+type slow struct {
+	b    []byte
+	size int
+}
+
+func (s *slow) Read(p []byte) (int, error) {
+	if len(s.b) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(p, s.b[:min(s.size, len(s.b))])
+	s.b = s.b[n:]
+	return n, nil
 }

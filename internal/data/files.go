@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"syscall"
 
+	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 
 	"longlora/internal/errs"
@@ -97,6 +98,7 @@ type file struct {
 	was   fs.FileInfo   // the file as it was found, before anything of it was read
 	read  *atomic.Int64 // bytes taken from the disk
 	r     io.Reader     // decompressed; UTF-8 where the kind is text
+	watch utf8Watch     // of what is read as text
 	plain bool          // not compressed
 	room  int64         // bytes of host memory; 0: as much as it takes
 	grown int64         // bytes that came out of it
@@ -165,16 +167,16 @@ func (x *file) decode() error {
 		return err
 	}
 	x.r = br
+	compressed := compression(head)
 	switch {
 	case k == tokens:
-	case bytes.HasPrefix(head, []byte("\x1f\x8b")):
+	case compressed == ".gz":
 		r, err := newMembers(br)
 		if err != nil {
 			return err
 		}
 		x.r, x.plain = growing{r, x}, false
-	case bytes.HasPrefix(head, []byte("\x28\xb5\x2f\xfd")), len(head) == 4 && head[0]&0xf0 == 0x50 &&
-		string(head[1:]) == "\x2a\x4d\x18":
+	case compressed == ".zst":
 		r, err := zstd.NewReader(br, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(x.window()))
 		if err != nil {
 			return err
@@ -187,8 +189,23 @@ func (x *file) decode() error {
 	if k == tokens || k == columns || k == arrow {
 		return nil
 	}
-	x.r, err = utf8Reader(x.r)
+	if x.r, err = utf8Reader(x.r); err == nil {
+		x.watch.r = x.r
+		x.r = &x.watch
+	}
 	return err
+}
+
+// compression tells by a file's first bytes how it is compressed: .gz, .zst, or "" for another way or none.
+func compression(head []byte) string {
+	switch {
+	case bytes.HasPrefix(head, []byte("\x1f\x8b")):
+		return ".gz"
+	case bytes.HasPrefix(head, []byte("\x28\xb5\x2f\xfd")), len(head) >= 4 && head[0]&0xf0 == 0x50 &&
+		string(head[1:4]) == "\x2a\x4d\x18":
+		return ".zst"
+	}
+	return ""
 }
 
 func (x *file) close() {
@@ -244,6 +261,14 @@ func (g growing) Read(p []byte) (int, error) {
 	n, err := g.r.Read(p)
 	if e := g.x.grow(int64(n)); e != nil {
 		return n, e
+	}
+	var disk *fs.PathError
+	switch {
+	case err == nil, err == io.EOF, errors.Is(err, io.ErrUnexpectedEOF), errors.As(err, &disk):
+	case g.x.grown > 0 && (errors.Is(err, gzip.ErrHeader) || errors.Is(err, zstd.ErrMagicMismatch)):
+		err = fmt.Errorf("what follows its compressed data is none (%w); take it off, or get the file again", err)
+	default:
+		err = fmt.Errorf("its compressed data is damaged (%w); get it again", err)
 	}
 	return n, err
 }

@@ -32,7 +32,7 @@ func (m *members) Read(p []byte) (int, error) {
 		if n > 0 {
 			return n, nil
 		}
-		if _, err := m.br.Peek(1); err != nil {
+		if err := m.padding(); err != nil {
 			return 0, err
 		}
 		if err := m.r.Reset(m.br); err == io.EOF {
@@ -41,5 +41,22 @@ func (m *members) Read(p []byte) (int, error) {
 			return 0, err
 		}
 		m.r.Multistream(false)
+	}
+}
+
+// padding passes the zeros with which tapes and archives fill up their blocks; io.EOF says that nothing else follows,
+// gzip.ErrHeader that it is no member.
+func (m *members) padding() error {
+	for {
+		b, err := m.br.Peek(2)
+		switch {
+		case len(b) == 0:
+			return err
+		case b[0] == '\x1f' && (len(b) == 1 || b[1] == '\x8b'):
+			return nil
+		case b[0] != 0:
+			return gzip.ErrHeader
+		}
+		_, _ = m.br.Discard(1) // it was peeked
 	}
 }

@@ -15,6 +15,9 @@ var maxRecord = 1 << 30
 // longRecord is from where on a record is not held whole if it can be helped.
 var longRecord = 4 << 20
 
+// byteOrderMark is what some programs write before text in UTF-8.
+var byteOrderMark = []byte("\ufeff")
+
 // errCutShort is the fault of a record that ends too early.
 var errCutShort = notJSON("it ends inside a value")
 
@@ -88,6 +91,9 @@ func (l *lineReader) next(dst []byte) (out []byte, line int, bad, err error) {
 		out = dst
 		for ended := false; !ended; {
 			part, err := l.r.ReadSlice('\n')
+			if len(out) == len(dst) { // files that were joined have marks in their midst
+				part = bytes.TrimPrefix(part, byteOrderMark)
+			}
 			out = append(out, part...)
 			switch {
 			case err == io.EOF && len(bytes.TrimSpace(out[len(dst):])) == 0:
@@ -169,6 +175,10 @@ func (o *objectReader) fault(err error) error { return fmt.Errorf("line %d: %w",
 
 func (o *objectReader) next(dst []byte) (out []byte, line int, bad, err error) {
 	c, err := o.token()
+	if err == nil && !o.array && bytes.Equal(o.ahead(len(byteOrderMark)), byteOrderMark) {
+		o.at += len(byteOrderMark)
+		c, err = o.token()
+	}
 	if !o.started && err == nil {
 		o.started = true
 		if c == '[' {

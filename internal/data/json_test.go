@@ -26,6 +26,9 @@ func TestJSONShapes(t *testing.T) {
 		"NaN":                   "{\"text\":\"one\",\"score\":NaN}\n{\"text\":\"two\",\"s\":[Infinity,-Infinity,{\"NaN\":\"NaN\"}]}\n",
 		"blank lines":           "\n\r\n{\"text\":\"one\"}\r\n\n {\"text\":\"two\"} ",
 		"escaped names":         "{\"t\\u0065xt\":\"one\"}\n{\"text\":\"two\",\"Text\":3,\"text \":4}\n",
+		"joined files":          "\ufeff{\"text\":\"one\"}\n\ufeff{\"text\":\"two\"}\n",
+		"joined indented files": "\ufeff{\n\"text\":\"one\"\n}\n\ufeff{\n\"text\":\"two\"\n}\n\ufeff",
+		"joined, no mark first": "{\"text\":\"one\"}\n\ufeff{\"text\":\"two\"}\n\ufeff",
 		"two that are not read": "{\"id\":1,\"text\":\"one\",\"id\":2}\n{\"text\":\"two\"}\n",
 	} {
 		for _, ext := range []string{".jsonl", ".ndjson", ".json", ".jsonl.gz", ".ndjson.zst"} {

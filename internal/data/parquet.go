@@ -11,7 +11,6 @@ import (
 	"github.com/parquet-go/parquet-go"
 
 	"longlora/internal/errs"
-	"longlora/internal/tokenizer"
 )
 
 // parquetRows gives the rows of a parquet file, only the columns that a format may want.
@@ -24,12 +23,13 @@ type parquetRows struct {
 	row   int
 	total int64
 	err   error
+	watch *utf8Watch
 	tmp   *os.File // where a compressed file was unpacked
 }
 
 // newParquetRows opens the columns among want. A compressed file is unpacked first: parquet is read from its end.
 func newParquetRows(x *file, want []string, most int) (_ *parquetRows, err error) {
-	rr := &parquetRows{}
+	rr := &parquetRows{watch: &x.watch}
 	defer caught(&err)
 	defer func() {
 		if err != nil {
@@ -156,7 +156,8 @@ func (r *parquetRows) next() (m map[string]any, row int, bad, err error) {
 	}
 	v := r.buf[r.at]
 	r.at++
-	m, ok := fieldsIn(clean(v, r.r.Schema()))
+	r.watch.lines = r.row - 1
+	m, ok := fieldsIn(r.clean(v, r.r.Schema()))
 	if !ok {
 		return nil, r.row, nil, fmt.Errorf("row %d is %T", r.row, v)
 	}
@@ -167,14 +168,14 @@ func (r *parquetRows) columns() []string { return r.names }
 
 // clean makes every text valid UTF-8, whether the column says that it is text or not, and keeps the order of the fields
 // of what lies in a column.
-func clean(v any, n parquet.Node) any {
+func (r *parquetRows) clean(v any, n parquet.Node) any {
 	switch x := v.(type) {
 	case map[string]any:
 		o := &object{of: x}
 		for _, f := range n.Fields() {
 			if w, ok := x[f.Name()]; ok {
 				o.keys = append(o.keys, f.Name())
-				x[f.Name()] = clean(w, f)
+				x[f.Name()] = r.clean(w, f)
 			}
 		}
 		if len(o.keys) == len(x) {
@@ -183,12 +184,12 @@ func clean(v any, n parquet.Node) any {
 	case []any:
 		e := element(n)
 		for i := range x {
-			x[i] = clean(x[i], e)
+			x[i] = r.clean(x[i], e)
 		}
 	case string:
-		return tokenizer.ReplaceInvalid(x)
+		return r.watch.text(x)
 	case []byte:
-		return tokenizer.ReplaceInvalid(string(x))
+		return r.watch.text(string(x))
 	}
 	return v
 }

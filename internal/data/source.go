@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 
 	"longlora/internal/errs"
+	"longlora/internal/files"
 )
 
 // source is one --data: its files, how their documents become tokens, the tokens, and how they lie in rows.
@@ -34,6 +35,7 @@ type source struct {
 	all      bool // every token of an example is scored
 	skipped  int  // malformed records
 	unread   unread
+	replaced replaced
 	prepared []*sidecar
 	layout
 }
@@ -96,8 +98,7 @@ func (s *source) findFormat() (string, error) {
 	case kinds[tokens] > 0:
 		return "", errs.Dataf("%s %s: token files beside others; give each its own %[1]s", s.opt.flag(), s.path)
 	case kinds[unknown] > 0 && format != Text:
-		return "", errs.Dataf("%s: not a %s file; if it holds plain text, pass %s text", s.files[0], knownFiles,
-			errs.Option("format"))
+		return "", unknownFile(s.files[0])
 	case format == Auto && structured == 0:
 		return Text, nil
 	}
@@ -122,6 +123,28 @@ func (s *source) findFormat() (string, error) {
 		return k == text
 	})
 	return format, nil
+}
+
+// unknownFile refuses a file whose name does not say how to read it, with what it is where its first bytes tell.
+func unknownFile(path string) error {
+	f, err := files.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	head := make([]byte, headBytes)
+	n, err := io.ReadFull(f, head)
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return files.Fault(path, err)
+	}
+	if compression(head[:n]) != "" {
+		return errs.Dataf("%s: %s data of a kind that its name does not say; name it .txt%[2]s, .jsonl%[2]s or what it is",
+			path, compression(head[:n]))
+	}
+	if what := notText(head[:n]); what != "" {
+		return errs.Dataf("%s: not a %s file, but %s", path, knownFiles, what)
+	}
+	return errs.Dataf("%s: not a %s file; if it holds plain text, pass %s text", path, knownFiles, errs.Option("format"))
 }
 
 // detect is the format of the first good record of the structured files.

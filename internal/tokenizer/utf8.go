@@ -11,7 +11,7 @@ func ReplaceInvalid(s string) string {
 	for i := 0; i < len(s); {
 		r, n := utf8.DecodeRuneInString(s[i:])
 		if r == utf8.RuneError && n <= 1 {
-			n = badPrefix(s[i:])
+			n = BadPrefix(s[i:])
 			out = append(out, "\uFFFD"...)
 		} else {
 			out = append(out, s[i:i+n]...)
@@ -21,9 +21,9 @@ func ReplaceInvalid(s string) string {
 	return string(out)
 }
 
-// badPrefix is the length of the maximal bad part at the start of s (Unicode 15, section 3.9, "substitution
+// BadPrefix is the length of the maximal bad part at the start of s (Unicode 15, section 3.9, "substitution
 // of maximal subparts"): the longest start of some valid sequence, or one byte.
-func badPrefix(s string) int {
+func BadPrefix[T string | []byte](s T) int {
 	lo, hi, need := byte(0x80), byte(0xBF), 0
 	switch c := s[0]; {
 	case c >= 0xC2 && c <= 0xDF:
