@@ -7,7 +7,8 @@ Needs pandas 3 (any since 1.3 reads the same), pyarrow and datasets 5. Run it in
 
 csv.json: the bytes of a .csv, one letter a byte, and the columns and rows that pandas makes of it with every cell as
 text. *.arrow, *.feather: Arrow files of every layout that text and conversations come in, and rows.json: the rows that
-pyarrow reads from each, every value as JSON in a string. saved, splits: what datasets' save_to_disk writes.
+pyarrow reads from each, every value as JSON in a string. *.parquet: files as pyarrow writes them. saved, splits: what
+datasets' save_to_disk writes.
 """
 import io
 import json
@@ -18,6 +19,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 import datasets  # noqa: E402
 import pandas as pd  # noqa: E402
 import pyarrow as pa  # noqa: E402
+import pyarrow.parquet as pq  # noqa: E402
 from pyarrow import feather  # noqa: E402
 
 OUT = "internal/data/testdata/tables"
@@ -161,6 +163,17 @@ case("big.arrow", BIG, stream(BIG, compression="zstd"))
 for name, column in {"rows": pa.nulls(1 << 33), "list": pa.FixedSizeListArray.from_arrays(pa.nulls(1 << 30), 1 << 30)}.items():
     claim = pa.table({"text" if name == "rows" else "messages": column})
     stream(claim, allow_64bit=True)(OUT + "/claims-%s.arrow" % name)
+
+# Parquet: groups without rows, none at all, and two columns of one name
+def texts(*of):
+    return pa.table({"text": pa.array(of, pa.string())})
+
+
+with pq.ParquetWriter(OUT + "/groups.parquet", texts().schema) as w:
+    for group in (texts(), texts("one"), texts(), texts("two")):
+        w.write_table(group)
+pq.write_table(texts(), OUT + "/none.parquet")
+pq.write_table(pa.Table.from_arrays([pa.array(["a"]), pa.array(["b"])], names=["text", "text"]), OUT + "/twice.parquet")
 
 # What datasets writes
 for name in ("saved", "splits"):

@@ -109,6 +109,9 @@ func (r *arrowRows) open(want []string) error {
 		if footer.f.err != nil {
 			return footer.f.err
 		}
+		if r.joined(footer) {
+			return errJoined
+		}
 	} else {
 		if bytes.HasPrefix(head, []byte("FEA1")) {
 			return errors.New("it is a Feather file of version 1, which is not read; write it anew with " +
@@ -192,12 +195,14 @@ func (r *arrowRows) footer() (flatTable, error) {
 	return f.root(), f.err
 }
 
+// blockSize is what a footer says of a message, in bytes.
+const blockSize = 24
+
 // blocks are where the messages begin that a footer lists.
 func blocks(footer flatTable, field int) (out []int64) {
-	const size = 24
-	at, n := footer.vector(field, size)
+	at, n := footer.vector(field, blockSize)
 	for i := range n {
-		out = append(out, footer.f.i64(at+i*size))
+		out = append(out, footer.f.i64(at+i*blockSize))
 		if i > 0 && out[i] <= out[i-1] { // none is read twice
 			footer.f.err = errFlat
 		}
@@ -236,7 +241,7 @@ func (r *arrowRows) message(at int64) (m arrowMessage, err error) {
 	n := int64(int32(binary.LittleEndian.Uint32(b[:])))
 	switch {
 	case n == 0:
-		return m, io.EOF
+		return m, r.ended(at)
 	case n < 8 || n > maxArrowMeta:
 		return m, fmt.Errorf("a description of %d bytes at byte %d; is it an Arrow file?", n, at)
 	case n > r.size-at:
@@ -256,6 +261,39 @@ func (r *arrowRows) message(at int64) (m arrowMessage, err error) {
 	}
 	m.next = m.body + m.size
 	return m, nil
+}
+
+// errJoined is the fault of files that were written one behind the other into one, of which readers see one alone.
+var errJoined = errors.New("several files joined into one, of which only one would be read; put them into a folder instead")
+
+// ended is io.EOF where a stream's mark of its end, which was read up to at, is the last of the file.
+func (r *arrowRows) ended(at int64) error {
+	b := make([]byte, min(8, r.size-at))
+	if _, err := r.r.ReadAt(b, at); err != nil {
+		return err
+	}
+	if len(bytes.Trim(b, "\x00")) > 0 {
+		return errJoined
+	}
+	return io.EOF
+}
+
+// joined reports whether another file stands before the one that has this footer.
+func (r *arrowRows) joined(footer flatTable) bool {
+	const around = 8 + 4 + int64(len(arrowMagic)) // what ends the batches, the footer's length, and the mark
+	at, n := footer.vector(3, blockSize)
+	if n == 0 {
+		return false
+	}
+	at += (n - 1) * blockSize // the last batch: where it lies, and the bytes of its description and of its values
+	end := footer.f.i64(at) + int64(footer.f.i32(at+8)) + footer.f.i64(at+16)
+	b := make([]byte, len(arrowMagic))
+	begins := r.size - int64(len(footer.f.b)) - around - end
+	if begins <= 0 || footer.f.err != nil {
+		return false
+	}
+	_, err := r.r.ReadAt(b, begins)
+	return err == nil && string(b) == arrowMagic
 }
 
 // dictionary takes up values that columns name by number: new ones, or more of them.

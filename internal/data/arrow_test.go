@@ -192,6 +192,8 @@ func TestArrowFaults(t *testing.T) {
 		content, field string
 		want           []string
 	}{
+		"joined.arrow":  {string(b) + string(b), "text", []string{"several files joined into one"}},
+		"joined2.arrow": {string(whole) + string(whole), "named", []string{"several files joined into one"}},
 		"cut.arrow":     {string(b[:len(b)-60]), "text", []string{"truncated"}},
 		"head.arrow":    {"\xff\xff\xff\xff\x78\x00\x00\x00", "text", []string{"truncated"}},
 		"file.arrow":    {string(whole[:len(whole)-20]), "text", []string{"truncated"}},

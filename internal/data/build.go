@@ -72,6 +72,7 @@ func (s *source) inFlight() int {
 // records are encoded on all cores; what is held at a time are a few batches, so memory does not grow with the data.
 func (s *source) encode(ctx context.Context, from place, emit func(*result) error) error {
 	defer s.noteReplaced()
+	defer s.noteEmpty()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	workers := max(1, runtime.GOMAXPROCS(0))
@@ -285,7 +286,7 @@ func (r *reading) json(x *file, i int, from place, k kind) error {
 		r.b.buf = buf
 		switch {
 		case err == io.EOF && n == 1:
-			return errs.Dataf("%s: the file holds no document", x.path)
+			return r.s.none(x.path)
 		case err == io.EOF:
 			return nil
 		case err != nil:

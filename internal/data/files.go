@@ -133,7 +133,7 @@ func openFile(path string, was fs.FileInfo, read *atomic.Int64, room int64) (*fi
 	}
 	x := &file{path: path, f: f, was: was, read: read, room: room, plain: true, stop: func() {}}
 	if err = x.unchanged(); err == nil && was.Size() == 0 {
-		err = errors.New("the file is empty")
+		err = errors.New("the file is empty; get it again, or take it away")
 	}
 	if err == nil {
 		err = x.decode()

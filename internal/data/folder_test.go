@@ -194,6 +194,41 @@ func TestFolder(t *testing.T) {
 	}
 }
 
+// Of several files some may hold no document, which is said; all may not.
+func TestFilesWithoutDocuments(t *testing.T) {
+	none, err := os.ReadFile("testdata/tables/none.parquet")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	for name, content := range map[string]string{
+		"a.json": "[]", "b.parquet": string(none), "c.jsonl": "{\"text\":\"one\"}", "d.csv": "text\n", "e.jsonl": "\n",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var log bytes.Buffer
+	for _, format := range []string{Auto, Text} {
+		o := realOptions(t, dir, "", 0)
+		o.Log, o.Format = &log, format
+		log.Reset()
+		if got := texts(t, o); !reflect.DeepEqual(got, []string{"<s>one</s>"}) || !strings.Contains(log.String(), "4 files are passed over, without a document: ") {
+			t.Errorf("%q\n%s", got, log.String())
+		}
+	}
+	if err := os.Remove(filepath.Join(dir, "c.jsonl")); err != nil {
+		t.Fatal(err)
+	}
+	for _, format := range []string{Auto, Text} {
+		o := realOptions(t, dir, "", 8)
+		o.Format = format
+		if _, err := Open(t.Context(), o); errs.Code(err) != 4 || !strings.Contains(err.Error(), "the file holds no document") {
+			t.Errorf("none at all: %v", err)
+		}
+	}
+}
+
 // The README beside examples is left out, and said to be.
 func TestTextBesideExamples(t *testing.T) {
 	dir := t.TempDir()

@@ -8,6 +8,7 @@ import (
 
 	"github.com/parquet-go/parquet-go"
 	"github.com/parquet-go/parquet-go/encoding/thrift"
+	"github.com/parquet-go/parquet-go/format"
 )
 
 // pageSizes is what a page's header says of its size
@@ -30,10 +31,7 @@ func checkPages(f io.ReaderAt, size int64, pf *parquet.File, want func(column st
 			if len(m.PathInSchema) == 0 || !want(m.PathInSchema[0]) {
 				continue
 			}
-			at := m.DataPageOffset
-			if d := m.DictionaryPageOffset; d > 0 && d < at {
-				at = d
-			}
+			at := firstPage(m)
 			end := at + m.TotalCompressedSize
 			if at < 0 || m.TotalCompressedSize < 0 || end < at || end > size {
 				return 0, 0, errPages
@@ -52,6 +50,15 @@ func checkPages(f io.ReaderAt, size int64, pf *parquet.File, want func(column st
 		}
 	}
 	return largest, sum, nil
+}
+
+// firstPage is where a column's pages begin in a group. One without rows may have a dictionary alone, and says 0 for the
+// others.
+func firstPage(m *format.ColumnMetaData) int64 {
+	if d, p := m.DictionaryPageOffset, m.DataPageOffset; d > 0 && (d < p || p == 0) {
+		return d
+	}
+	return m.DataPageOffset
 }
 
 // pageAt reads the header of a page, n bytes long.

@@ -60,23 +60,29 @@ func newParquetRows(x *file, want []string, most int) (_ *parquetRows, err error
 		return nil, errs.Dataf("%s: its footer has %d bytes; at most %d are read: divide the file, or leave columns out",
 			x.path, footer, maxFooter)
 	}
-	pf, err := parquet.OpenFile(readerAt{f, x}, st.Size())
-	if errors.Is(err, io.ErrUnexpectedEOF) { // in what the footer says, not at the file's end
+	pf, err := parquet.OpenFile(readerAt{f, x}, st.Size(), parquet.SkipPageIndex(true)) // all pages are read
+	if errors.Is(err, io.ErrUnexpectedEOF) {                                            // in what the footer says, not at the file's end
 		return nil, fmt.Errorf("not a whole parquet file: %v; get it again", err)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("not a whole parquet file: %w; get it again", err)
 	}
+	if joined(f, st.Size(), footer, pf) {
+		return nil, errJoined
+	}
 	group := parquet.Group{}
 	for _, c := range pf.Schema().Fields() {
-		rr.names = append(rr.names, c.Name())
 		if slices.Contains(want, c.Name()) {
+			if slices.Contains(rr.names, c.Name()) {
+				return nil, fmt.Errorf("two of its columns are named %q", c.Name())
+			}
 			group[c.Name()] = c
 		}
+		rr.names = append(rr.names, c.Name())
 	}
 	rr.total = pf.NumRows()
-	if len(group) == 0 {
-		return rr, nil // rows without a field, which is what is wrong with them
+	if len(group) == 0 || rr.total == 0 {
+		return rr, nil // rows without a field, which is what is wrong with them, or none
 	}
 	largest, sum, err := checkPages(f, st.Size(), pf, func(c string) bool { return group[c] != nil }, most)
 	if err == nil {
@@ -117,6 +123,25 @@ func checkFooter(f *os.File, size int64) (bytes int64, err error) {
 		return 0, errors.New("not a whole parquet file, which begins and ends with PAR1; get it again")
 	}
 	return n, nil
+}
+
+// joined reports whether another file stands before the one whose footer was read.
+func joined(f io.ReaderAt, size, footer int64, pf *parquet.File) bool {
+	const mark = "PAR1"
+	end := int64(len(mark)) // of what the footer describes
+	for _, group := range pf.Metadata().RowGroups {
+		for _, c := range group.Columns {
+			end = max(end, firstPage(&c.MetaData)+c.MetaData.TotalCompressedSize, c.ColumnIndexOffset+int64(c.ColumnIndexLength),
+				c.OffsetIndexOffset+int64(c.OffsetIndexLength))
+		}
+	}
+	b := make([]byte, 2*len(mark))
+	at := size - footer - int64(len(b)) - end
+	if at < int64(len(b)) {
+		return false
+	}
+	_, err := f.ReadAt(b, at-int64(len(mark)))
+	return err == nil && string(b) == mark+mark
 }
 
 // readerAt counts what is read from the data file.

@@ -2,7 +2,9 @@ package data
 
 import (
 	"bytes"
+	"os"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -68,6 +70,33 @@ func FuzzParquet(f *testing.F) {
 			}
 		}
 	})
+}
+
+// Groups without rows are passed over; what a reader would only see a part of is refused.
+func TestParquetShapes(t *testing.T) {
+	read := func(name string) string {
+		b, err := os.ReadFile("testdata/tables/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(b)
+	}
+	groups, pq := read("groups.parquet"), parquetOf(t, textRow{"one", 1}, textRow{"two", 2})
+	if got := texts(t, realOptions(t, "testdata/tables/groups.parquet", "", 0)); !slices.Equal(got, []string{"<s>one</s>", "<s>two</s>"}) {
+		t.Errorf("groups without rows: %q", got)
+	}
+	for name, c := range map[string]struct{ content, want string }{
+		"none.parquet":    {read("none.parquet"), "the file holds no document"},
+		"twice.parquet":   {read("twice.parquet"), `two of its columns are named "text"`},
+		"joined.parquet":  {pq + pq, "several files joined into one"},
+		"joined2.parquet": {groups + parquetOf(t, textRow{"one", 1}), "several files joined into one"},
+		"joined3.parquet": {parquetOf(t, textRow{"one", 1}) + groups, "several files joined into one"},
+	} {
+		_, err := Open(t.Context(), realOptions(t, write(t, name, c.content), "", 8))
+		if errs.Code(err) != 4 || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: %v, which does not say %q", name, err, c.want)
+		}
+	}
 }
 
 type repeatedRow struct {

@@ -36,6 +36,7 @@ type source struct {
 	skipped  int  // malformed records
 	unread   unread
 	replaced replaced
+	empty    []string // files without a document
 	prepared []*sidecar
 	layout
 }
@@ -161,11 +162,33 @@ func (s *source) detect() (string, error) {
 		if first == nil {
 			first = err
 		}
-		if !s.opt.SkipBad {
-			break
+		if !s.opt.SkipBad && !errors.Is(err, errNone) {
+			return "", err
 		}
 	}
 	return "", first
+}
+
+// errNone is in the fault of a file that is whole and holds nothing: a table without rows, an empty list.
+var errNone = errors.New("the file holds no document")
+
+func noDocument(path string) error { return errs.Dataf("%s: %w", path, errNone) }
+
+// none is the fault of a file that holds no document, unless another one does: programs that write many files leave
+// some empty.
+func (s *source) none(path string) error {
+	if s.empty = append(s.empty, path); len(s.empty) == len(s.files) {
+		return noDocument(path)
+	}
+	return nil
+}
+
+// noteEmpty says which files held nothing.
+func (s *source) noteEmpty() {
+	if n := len(s.empty); n > 0 && n < len(s.files) {
+		s.note("%s: %s passed over, without a document: %s", s.path, number(n), few(s.empty))
+	}
+	s.empty = nil
 }
 
 func (s *source) detectIn(path string) (string, error) {
@@ -183,7 +206,7 @@ func (s *source) detectIn(path string) (string, error) {
 	for {
 		m, names, n, bad, err := next()
 		if err == io.EOF {
-			return "", errs.Dataf("%s: the file holds no document", path)
+			return "", noDocument(path)
 		}
 		if err != nil {
 			return "", x.fault(err)

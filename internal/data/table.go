@@ -1,10 +1,6 @@
 package data
 
-import (
-	"io"
-
-	"longlora/internal/errs"
-)
+import "io"
 
 // rows gives the rows of a table: a file whose records have the fields that its head names.
 type rows interface {
@@ -55,7 +51,7 @@ func (r *reading) rows(x *file, i int, from place, k kind) error {
 		row, line, bad, err := t.next()
 		if err == io.EOF {
 			if n == 1 {
-				return errs.Dataf("%s: the file holds no document", x.path)
+				return r.s.none(x.path)
 			}
 			return nil
 		}
