@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"longlora/internal/cli"
+	"longlora/internal/errs"
 	"longlora/internal/extend"
 	"longlora/internal/ops"
 	"longlora/internal/report"
@@ -98,8 +99,8 @@ func tellResult(w io.Writer, rep extend.Report, model string) {
 		ui.Say(w, "It is the new positions that cost it, not the training, more of which may win it back.")
 	default:
 		ui.Say(w, "A smaller part of the training may keep more of it (docs/quality.md#how-much-of-it-merge---scale):")
-		fmt.Fprintf(w, "  longlora merge --model %s --adapter %s --scale 0.75 --out %s\n", cli.Quoted(model),
-			cli.Quoted(filepath.Join(rep.Out, rundir.AdapterDir)), cli.Quoted(filepath.Clean(rep.Out)+"-0.75"))
+		fmt.Fprintf(w, "  longlora merge --model %s --adapter %s --scale 0.75 --out %s\n", errs.Quoted(model),
+			errs.Quoted(filepath.Join(rep.Out, rundir.AdapterDir)), errs.Quoted(filepath.Clean(rep.Out)+"-0.75"))
 	}
 }
 

@@ -31,22 +31,11 @@ func (v *Values) Command(changes errs.Advice) string {
 			case f.Value.Type() == "bool":
 				words = append(words, "--"+f.Name+"="+value)
 			default:
-				words = append(words, "--"+f.Name, Quoted(value))
+				words = append(words, "--"+f.Name, errs.Quoted(value))
 			}
 		}
 	})
 	return strings.Join(words, " ")
-}
-
-// Quoted is a word as a shell takes it.
-func Quoted(s string) string {
-	plain := func(r rune) bool {
-		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("_-./,:=+%@", r)
-	}
-	if s != "" && strings.IndexFunc(s, func(r rune) bool { return !plain(r) }) < 0 {
-		return s
-	}
-	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
 
 // told is an error in the words of the command line.

@@ -264,7 +264,8 @@ func (r *arrowRows) message(at int64) (m arrowMessage, err error) {
 }
 
 // errJoined is the fault of files that were written one behind the other into one, of which readers see one alone.
-var errJoined = errors.New("several files joined into one, of which only one would be read; put them into a folder instead")
+var errJoined = errors.New("several files joined into one, of which only one would be read; put them into a folder " +
+	"instead")
 
 // ended is io.EOF where a stream's mark of its end, which was read up to at, is the last of the file.
 func (r *arrowRows) ended(at int64) error {

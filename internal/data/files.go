@@ -81,12 +81,13 @@ func splitWeight(s string) (path string, weight float64, err error) {
 	if i < 0 {
 		return s, 0, nil
 	}
+	const most = 1_000_000
 	w, err := strconv.ParseFloat(s[i+1:], 64)
-	if err != nil {
+	if err != nil && !errors.Is(err, strconv.ErrRange) { // which is a number, one too large
 		return s, 0, nil
 	}
-	if !(w > 0) || w > 1e6 {
-		return "", 0, errs.Usagef("%s: the weight %v is not a positive number", s, w)
+	if !(w > 0) || w > most {
+		return "", 0, errs.Usagef("%s: the weight %s must be above 0 and at most %d", s, s[i+1:], most)
 	}
 	return s[:i], w, nil
 }

@@ -1,6 +1,7 @@
 package data
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -27,6 +28,9 @@ type folder struct {
 // begin with a dot are passed over; what else is left out is said in the notes.
 func listFiles(path string) (list, notes []string, err error) {
 	st, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, absentData(path, err)
+	}
 	if err != nil {
 		return nil, nil, files.Fault(path, err)
 	}
@@ -167,10 +171,33 @@ func (d *folder) sift() error {
 		d.drop(func(f string) bool { k, _ := kindOf(f); return k == text && paper(f) }, "left out, text that accompanies "+
 			"the data: ")
 	}
+	if slices.ContainsFunc(d.files, func(f string) bool { k, _ := kindOf(f); return k != tokens }) {
+		d.drop(func(f string) bool { k, _ := kindOf(f); return k == tokens && exists(indexPath(d.at(f))) },
+			"left out, prepared tokens beside other data (name one to read it): ")
+	}
 	other := otherSplits(d.files)
 	d.drop(func(f string) bool { return other[f] }, "left out, of other splits than the one to train on (name one to "+
 		"read it): ")
+	d.noteAlike()
 	return nil
+}
+
+// noteAlike says which files are there compressed and not, and so are read twice.
+func (d *folder) noteAlike() {
+	seen := map[string]bool{}
+	var again []string
+	for _, f := range d.files {
+		_, compressed := kindOf(f)
+		plain := f[:len(f)-len(compressed)]
+		if seen[plain] {
+			again = append(again, f)
+		}
+		seen[plain] = true
+	}
+	if n := len(again); n > 0 {
+		d.note("%s there under the same name uncompressed or otherwise compressed, and all are read: %s", number(n),
+			few(again))
+	}
 }
 
 // drop takes files out and says which.

@@ -229,6 +229,33 @@ func TestFilesWithoutDocuments(t *testing.T) {
 	}
 }
 
+// What is there compressed and not is read twice; a field that is named for data without it has no effect. Both are said.
+func TestFolderSays(t *testing.T) {
+	dir := t.TempDir()
+	const line = "{\"text\":\"one\"}\n"
+	for name, content := range map[string]string{"a.jsonl": line, "a.jsonl.gz": packed(t, ".gz", line)} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for path, want := range map[string]string{
+		dir:                      "1 file is there under the same name uncompressed or otherwise compressed, and all are read: a.jsonl.gz",
+		write(t, "a.txt", "one"): "a.txt: text files: --text-field body has no effect",
+		write(t, "a.jsonl", `{"instruction":"q","output":"a"}`): "a.jsonl: alpaca examples: --text-field body has no effect",
+		write(t, "b.jsonl", `{"body":"one"}`):                   "",
+	} {
+		var log bytes.Buffer
+		o := realOptions(t, path, "", 0)
+		o.Log = &log
+		if path != dir {
+			o.TextField, o.TextNamed = "body", true
+		}
+		if texts(t, o); !strings.Contains(log.String(), want) || want == "" && strings.Contains(log.String(), "no effect") {
+			t.Errorf("%s:\n%s", path, log.String())
+		}
+	}
+}
+
 // The README beside examples is left out, and said to be.
 func TestTextBesideExamples(t *testing.T) {
 	dir := t.TempDir()

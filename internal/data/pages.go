@@ -52,8 +52,8 @@ func checkPages(f io.ReaderAt, size int64, pf *parquet.File, want func(column st
 	return largest, sum, nil
 }
 
-// firstPage is where a column's pages begin in a group. One without rows may have a dictionary alone, and says 0 for the
-// others.
+// firstPage is where a column's pages begin in a group. A group without rows may have a dictionary alone, and says 0
+// for the others.
 func firstPage(m *format.ColumnMetaData) int64 {
 	if d, p := m.DictionaryPageOffset, m.DataPageOffset; d > 0 && (d < p || p == 0) {
 		return d

@@ -60,8 +60,8 @@ func newParquetRows(x *file, want []string, most int) (_ *parquetRows, err error
 		return nil, errs.Dataf("%s: its footer has %d bytes; at most %d are read: divide the file, or leave columns out",
 			x.path, footer, maxFooter)
 	}
-	pf, err := parquet.OpenFile(readerAt{f, x}, st.Size(), parquet.SkipPageIndex(true)) // all pages are read
-	if errors.Is(err, io.ErrUnexpectedEOF) {                                            // in what the footer says, not at the file's end
+	pf, err := parquet.OpenFile(readerAt{f, x}, st.Size(), parquet.SkipPageIndex(true))
+	if errors.Is(err, io.ErrUnexpectedEOF) { // in what the footer says, not at the file's end
 		return nil, fmt.Errorf("not a whole parquet file: %v; get it again", err)
 	}
 	if err != nil {
@@ -131,8 +131,8 @@ func joined(f io.ReaderAt, size, footer int64, pf *parquet.File) bool {
 	end := int64(len(mark)) // of what the footer describes
 	for _, group := range pf.Metadata().RowGroups {
 		for _, c := range group.Columns {
-			end = max(end, firstPage(&c.MetaData)+c.MetaData.TotalCompressedSize, c.ColumnIndexOffset+int64(c.ColumnIndexLength),
-				c.OffsetIndexOffset+int64(c.OffsetIndexLength))
+			end = max(end, firstPage(&c.MetaData)+c.MetaData.TotalCompressedSize,
+				c.ColumnIndexOffset+int64(c.ColumnIndexLength), c.OffsetIndexOffset+int64(c.OffsetIndexLength))
 		}
 	}
 	b := make([]byte, 2*len(mark))

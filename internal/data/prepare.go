@@ -45,6 +45,10 @@ func Prepare(ctx context.Context, o Options, out, program string) (*Prepared, er
 	if s.format == Tokens {
 		return nil, errs.Usagef("%s %s: holds token ids already", errs.Option("data"), s.path)
 	}
+	if k, _ := kindOf(out); k != tokens {
+		s.note("%s: a name that does not end in .bin, by which prepared tokens are known; read it with %s %s", out,
+			errs.Option("format"), Tokens)
+	}
 	for _, f := range s.files {
 		if sameFile(f, out) {
 			return nil, errs.Usagef("%s %s: is one of the files of %s", errs.Option("out"), out, errs.Option("data"))

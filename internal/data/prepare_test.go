@@ -1,6 +1,7 @@
 package data
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -327,7 +328,23 @@ func TestFolderOfPreparedFiles(t *testing.T) {
 			t.Fatalf("row %d differs", i)
 		}
 	}
+	var log bytes.Buffer
+	testkit.Write(t, filepath.Join(dir, "d.jsonl"), alpacas(3))
+	o := realOptions(t, dir, "auto", 200)
+	o.Log = &log
+	z, err := Open(t.Context(), o)
+	if err != nil || !strings.Contains(log.String(), "2 files are left out, prepared tokens beside other data (name one to read it): a.bin, b.bin") {
+		t.Errorf("beside other data: %v\n%s", err, log.String())
+	} else {
+		z.Close()
+	}
 	testkit.Write(t, filepath.Join(dir, "c.bin"), []byte{5, 0})
+	if _, err := Open(t.Context(), realOptions(t, dir, "auto", 200)); errs.Code(err) != 4 || !strings.Contains(err.Error(), "token files beside others: "+filepath.Join(dir, "c.bin")) {
+		t.Errorf("plain ids beside other data: %v", err)
+	}
+	if err := os.Remove(filepath.Join(dir, "d.jsonl")); err != nil {
+		t.Fatal(err)
+	}
 	if _, err := Open(t.Context(), realOptions(t, dir, "auto", 200)); errs.Code(err) != 4 || !strings.Contains(err.Error(), "plain") {
 		t.Errorf("plain ids beside prepared ones: %v", err)
 	}

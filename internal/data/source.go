@@ -4,17 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"maps"
 	"os"
-	"runtime/debug"
 	"slices"
 	"sync"
 	"sync/atomic"
 
 	"longlora/internal/errs"
-	"longlora/internal/files"
 )
 
 // source is one --data: its files, how their documents become tokens, the tokens, and how they lie in rows.
@@ -63,208 +60,11 @@ func openSource(arg string, o *Options) (*source, error) {
 	if s.format, err = s.findFormat(); err != nil {
 		return nil, err
 	}
+	s.idleField()
 	s.fields = fieldsOf(s.format, s.opt.TextField)
 	s.read.Store(0) // it will be read again
 	s.columns = make([][]string, len(s.files))
 	return s, nil
-}
-
-// findFormat is the format asked for, or that of the first document. Files that cannot hold it are left out of a
-// folder: its README beside examples.
-func (s *source) findFormat() (string, error) {
-	kinds, structured := map[kind]int{}, 0
-	for _, f := range s.files {
-		k, _ := kindOf(f)
-		kinds[k]++
-		if k.structured() {
-			structured++
-		}
-	}
-	format := s.opt.Format
-	if format == "" {
-		format = Auto
-	}
-	switch {
-	case format == Tokens:
-		return Tokens, nil
-	case kinds[tokens] == len(s.files) && format != Auto:
-		for _, f := range s.files { // prepared data goes by its source's format as well
-			if c, err := readSidecar(f); err != nil || c == nil || c.Format != format {
-				return "", errs.Usagef("%s %s: %s holds token ids", errs.Option("format"), format, f)
-			}
-		}
-		return Tokens, nil
-	case kinds[tokens] == len(s.files):
-		return Tokens, nil
-	case kinds[tokens] > 0:
-		return "", errs.Dataf("%s %s: token files beside others; give each its own %[1]s", s.opt.flag(), s.path)
-	case kinds[unknown] > 0 && format != Text:
-		return "", unknownFile(s.files[0])
-	case format == Auto && structured == 0:
-		return Text, nil
-	}
-	if format == Auto {
-		var err error
-		if format, err = s.detect(); err != nil {
-			return "", err
-		}
-	}
-	if format == Text {
-		return Text, nil
-	}
-	if structured == 0 {
-		return "", errs.Usagef("%s %s: %s is text; examples come as .jsonl, .json, .csv, .parquet or .arrow",
-			errs.Option("format"), format, s.path)
-	}
-	s.files = slices.DeleteFunc(s.files, func(f string) bool {
-		k, _ := kindOf(f)
-		if k == text {
-			s.note("%s is left out: it is text beside examples", f)
-		}
-		return k == text
-	})
-	return format, nil
-}
-
-// unknownFile refuses a file whose name does not say how to read it, with what it is where its first bytes tell.
-func unknownFile(path string) error {
-	f, err := files.Open(path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	head := make([]byte, headBytes)
-	n, err := io.ReadFull(f, head)
-	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
-		return files.Fault(path, err)
-	}
-	if compression(head[:n]) != "" {
-		return errs.Dataf("%s: %s data of a kind that its name does not say; name it .txt%[2]s, .jsonl%[2]s or what it is",
-			path, compression(head[:n]))
-	}
-	if what := notText(head[:n]); what != "" {
-		return errs.Dataf("%s: not a %s file, but %s", path, knownFiles, what)
-	}
-	return errs.Dataf("%s: not a %s file; if it holds plain text, pass %s text", path, knownFiles, errs.Option("format"))
-}
-
-// detect is the format of the first good record of the structured files.
-func (s *source) detect() (string, error) {
-	var first error
-	for _, f := range s.files {
-		if k, _ := kindOf(f); k == text {
-			continue
-		}
-		format, err := s.detectIn(f)
-		if err == nil {
-			return format, nil
-		}
-		if first == nil {
-			first = err
-		}
-		if !s.opt.SkipBad && !errors.Is(err, errNone) {
-			return "", err
-		}
-	}
-	return "", first
-}
-
-// errNone is in the fault of a file that is whole and holds nothing: a table without rows, an empty list.
-var errNone = errors.New("the file holds no document")
-
-func noDocument(path string) error { return errs.Dataf("%s: %w", path, errNone) }
-
-// none is the fault of a file that holds no document, unless another one does: programs that write many files leave
-// some empty.
-func (s *source) none(path string) error {
-	if s.empty = append(s.empty, path); len(s.empty) == len(s.files) {
-		return noDocument(path)
-	}
-	return nil
-}
-
-// noteEmpty says which files held nothing.
-func (s *source) noteEmpty() {
-	if n := len(s.empty); n > 0 && n < len(s.files) {
-		s.note("%s: %s passed over, without a document: %s", s.path, number(n), few(s.empty))
-	}
-	s.empty = nil
-}
-
-func (s *source) detectIn(path string) (string, error) {
-	x, err := s.open(path)
-	if err != nil {
-		return "", err
-	}
-	defer x.close()
-	k, _ := kindOf(path)
-	next, stop, err := s.looker(x, k)
-	if err != nil {
-		return "", x.fault(err)
-	}
-	defer stop()
-	for {
-		m, names, n, bad, err := next()
-		if err == io.EOF {
-			return "", noDocument(path)
-		}
-		if err != nil {
-			return "", x.fault(err)
-		}
-		var format string
-		if bad == nil {
-			format, bad = detect(m, names, s.opt.TextField, s.opt.TextNamed)
-			if bad != nil && k == delimited {
-				bad = fmt.Errorf("%w (the first row names the columns)", bad)
-			}
-		}
-		if bad == nil {
-			if sizeOf(m) > inFlight {
-				debug.FreeOSMemory() // before it is read again
-			}
-			return format, nil
-		}
-		if bad == errLong && !s.opt.SkipBad {
-			return "", s.opt.tooLong(s.where(path, k, n, 0))
-		}
-		if !s.opt.SkipBad {
-			return "", errs.Dataf("%s: %w; mend it, or pass %s", s.where(path, k, n, 0), bad, errs.Option("skip-bad"))
-		}
-	}
-}
-
-// looker gives a file's records as detection wants them: the fields of a long one without what they say.
-func (s *source) looker(x *file, k kind) (next func() (m map[string]any, names []string, line int, bad, err error),
-	stop func(), err error) {
-	want := fieldsOf(Auto, s.opt.TextField)
-	if k.table() {
-		t, err := s.table(k, x, want, nil)
-		if err != nil {
-			return nil, nil, err
-		}
-		return func() (map[string]any, []string, int, error, error) {
-			m, n, bad, err := t.next()
-			if err == nil && bad == errLong {
-				bad, err = t.rest(nil)
-			}
-			if err == nil {
-				err = grown(x, k, m)
-			}
-			return m, t.columns(), n, bad, err
-		}, t.close, nil
-	}
-	wanted := func(field string) bool { return slices.Contains(want, field) }
-	rs, err := newRecords(k, x.r, longRecord)
-	return func() (m map[string]any, names []string, line int, bad, err error) {
-		b, line, bad, err := rs.next(nil)
-		switch {
-		case err == nil && bad == errLong:
-			m, names, bad, err = lookInto(rs, wanted)
-		case err == nil && bad == nil:
-			m, names, bad = decodeObject(b, wanted)
-		}
-		return m, names, line, bad, err
-	}, func() {}, err
 }
 
 // table opens a file of rows for some of its columns.

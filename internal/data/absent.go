@@ -1,0 +1,55 @@
+package data
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+
+	"longlora/internal/errs"
+	"longlora/internal/files"
+	"longlora/internal/hub"
+)
+
+// absentData is the fault of a path where nothing is, with what to do where it is of a form that other programs take.
+func absentData(path string, err error) error {
+	first, _, _ := strings.Cut(path, "/")
+	home := os.Getenv("HOME")
+	if path == "-" {
+		return errs.Dataf("%s: what comes from another program is not read; write it into a file first", path)
+	}
+	if strings.Contains(path, "://") {
+		return errs.Dataf("%s: an address, from which nothing is loaded; download it first with: curl -LO %s", path,
+			errs.Quoted(path))
+	}
+	if rest, ok := strings.CutPrefix(path, "~/"); ok && exists(filepath.Join(home, rest)) {
+		return errs.Dataf("%s: no such file or directory; the shell did not put the home folder in the place of ~: give %s",
+			path, errs.Quoted(filepath.Join(home, rest)))
+	}
+	list, _ := filepath.Glob(path)
+	if names := strings.Split(path, ","); len(names) > 1 && allExist(names) {
+		list = names
+	}
+	if len(list) > 0 {
+		return errs.Dataf("%s: no file of that name; name one of those that are there (%s), or their folder", path,
+			few(list))
+	}
+	if st, _ := os.Lstat(path); st == nil && hub.IsName(path) && !exists(first) && !strings.ContainsAny(path, " ~") {
+		return errs.Dataf("%s: no such file or directory; if it is a data set of Hugging Face, download it with: "+
+			"hf download --repo-type dataset %[1]s --local-dir %s (then %[2]s is its folder)", path, filepath.Base(path))
+	}
+	return files.Fault(path, err)
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+func allExist(paths []string) bool {
+	for _, p := range paths {
+		if !exists(p) {
+			return false
+		}
+	}
+	return true
+}
