@@ -79,6 +79,9 @@ func (a *addedTokens) scan(t text, token func(id int32, start, stop int) error, 
 			}
 			stop = behind
 		}
+		if start >= stop { // white space that the token before has taken already, and this one gives up
+			continue
+		}
 		if done < start {
 			if err := plain(done, start); err != nil {
 				return err

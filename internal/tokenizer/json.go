@@ -190,8 +190,9 @@ func (f *file) bpe(byteLevel bool) (*bpe, error) {
 		m.byteID[b] = id
 	}
 	m.plain = byteLevel && !missing && m.prefix == "" && m.suffix == ""
-	if byteLevel && m.byteFallback && missing {
-		return nil, fmt.Errorf("model.byte_fallback is not supported together with ByteLevel where a byte has no token")
+	if byteLevel && m.byteFallback && !m.plain {
+		return nil, fmt.Errorf("model.byte_fallback is not supported together with ByteLevel where a byte has no token, or " +
+			"with a prefix or suffix")
 	}
 	if s.Unk != nil {
 		id, ok := s.Vocab[*s.Unk]

@@ -102,6 +102,32 @@ func TestIgnoreMergesTakesWholeWords(t *testing.T) {
 	}
 }
 
+// White space that a token takes on its right is no token of its own where one would take it on its left.
+func TestWhiteSpaceIsTakenOnce(t *testing.T) {
+	token := func(id int, content string, left, right bool) map[string]any {
+		return map[string]any{"id": id, "content": content, "lstrip": left, "rstrip": right}
+	}
+	for _, c := range []struct {
+		left, right bool
+		text        string
+		want        []string
+	}{
+		{true, true, "\n\n", []string{"\n"}},
+		{true, true, "h \n \n h\n", []string{"h", "\n", "h", "\n"}},
+		{true, true, "h \n\th", []string{"h", "\n", "h"}},
+		{true, false, "h\n\nh", []string{"h", "\n", "\n", "h"}},
+		{false, true, "h\n\nh", []string{"h", "\n", "\n", "h"}},
+		{true, true, "\t\n", []string{"\t", "\n"}},
+	} {
+		tk := load(t, func(m map[string]any) {
+			m["added_tokens"] = append(m["added_tokens"].([]any), token(300, "\n", c.left, c.right), token(301, "\t", true, false))
+		})
+		if got := words(t, tk, c.text); !reflect.DeepEqual(got, c.want) {
+			t.Errorf("%q: %q, want %q", c.text, got, c.want)
+		}
+	}
+}
+
 func TestInvalidUTF8IsReplaced(t *testing.T) {
 	for in, want := range map[string]string{"a\xffb": "a\ufffdb", "\xe2\x82": "\ufffd", "\xf0\x9f\x98x": "\ufffdx", "\xed\xa0\x80": "\ufffd\ufffd\ufffd"} {
 		if got := ReplaceInvalid(in); got != want {
