@@ -66,6 +66,7 @@ type Figures struct {
 	Positions []Position `json:"positions,omitempty"` // of the perplexity's windows
 	Accuracy  *float64   `json:"passkey"`
 	Cells     []Cell     `json:"cells,omitempty"`
+	Missed    []Miss     `json:"missed,omitempty"`
 	Ruler     *Ruler     `json:"ruler,omitempty"` // the RULER-like tasks
 }
 
@@ -75,7 +76,7 @@ func (f *Figures) Add(r Result) {
 		f.PPL, f.Loss, f.Note, f.Positions = r.PPL, r.Loss, r.Note, r.Positions
 	}
 	if r.Accuracy != nil {
-		f.Accuracy, f.Cells = r.Accuracy, r.Cells
+		f.Accuracy, f.Cells, f.Missed = r.Accuracy, r.Cells, r.Missed
 	}
 	if r.Ruler != nil {
 		f.Ruler = r.Ruler

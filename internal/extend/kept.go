@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math"
 	"strings"
+
+	"longlora/internal/eval"
 )
 
 // What is no loss at the base's own length: a perplexity that is higher by a hundredth at most, and recall that is
@@ -39,7 +41,7 @@ func (r Report) Kept() (words string, lost bool) {
 		part := fmt.Sprintf("recall %s before, %s now", showRecall(was), showRecall(is))
 		if fewer := *was.Accuracy - *is.Accuracy; fewer > sameRecall {
 			lost = true
-			part += fmt.Sprintf(" (%.0f points fewer)", 100*fewer)
+			part += fmt.Sprintf(" (%.0f points fewer%s)", 100*fewer, wrote(is.Missed))
 		}
 		parts = append(parts, part)
 	}
@@ -56,6 +58,16 @@ func (r Report) Kept() (words string, lost bool) {
 	}
 	return fmt.Sprintf("At %d tokens, %s the base reads by itself, %s: %s.",
 		l.Ctx, all, verdict, strings.Join(parts, "; ")), lost
+}
+
+// wrote is what the model wrote instead of the first passkey that it missed: it may have found none, or want to say
+// something else.
+func wrote(missed []eval.Miss) string {
+	if len(missed) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("; it wrote %q where %q was asked for", strings.TrimSpace(missed[0].Text),
+		strings.TrimSpace(missed[0].Answer))
 }
 
 // ByTraining reports whether it is training that lost something at the base's own length: there the new positions alone

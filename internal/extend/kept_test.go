@@ -45,6 +45,11 @@ func TestKept(t *testing.T) {
 		if got, lost := r.Kept(); got != want || lost != strings.HasPrefix(c.want, "something") {
 			t.Errorf("%v to %v: %q, lost %v; want %q", c.was, c.is, got, lost, want)
 		}
+		r.Lengths[0].Trained.Missed = []eval.Miss{{Answer: " 31452", Text: " a key that"}, {Answer: " 7", Text: " 8"}}
+		want = strings.Replace(want, "points fewer)", `points fewer; it wrote "a key that" where "31452" was asked for)`, 1)
+		if got, _ := r.Kept(); got != want {
+			t.Errorf("%v to %v, of which some were missed: %q; want %q", c.was, c.is, got, want)
+		}
 		r.Lengths = r.Lengths[:1]
 		if got, lost := r.Kept(); got != "" || lost {
 			t.Errorf("one length: %q", got)
