@@ -403,6 +403,9 @@ func (s *source) document(out []int32, b *batch, it *item) ([]int32, document, e
 	if err != nil {
 		return out, d, err
 	}
+	if it.row != nil && !s.nulls.Load() && writesNull(it.row) {
+		s.nulls.Store(true)
+	}
 	out, d, err = s.encoder.example(out, e)
 	if all := s.opt.TrainOnPrompt; all != nil && *all && slices.ContainsFunc(e.messages,
 		func(m Message) bool { return m.silent }) {

@@ -255,7 +255,12 @@ func TestChatInColumns(t *testing.T) {
 		row{[]turn{{Role: "user", Content: &q}, {Role: "assistant", Content: &q, Weight: &zero}, {Role: "user", Content: &q}, {Role: "assistant", Content: &a}}, nil, nil, ""})
 	_, enc := chatCases(t)
 	o := Options{Paths: []string{write(t, "a.parquet", content)}, Template: "chatml", TextField: "text", Vocab: enc.Size(), Encoder: enc, Tokenizer: &Identity{said: map[string]bool{}}}
+	var log bytes.Buffer
+	o.Log = &log
 	got := texts(t, o)
+	if !strings.Contains(log.String(), "functions or calls are written with fields that are null") {
+		t.Errorf("nothing is said of null: %s", log.String())
+	}
 	if len(got) != 2 || got[1] != strings.NewReplacer("⟦", "", "⟧", "").Replace(ask+strings.Replace(ans, "a<", "q<", 1)+ask+ans) {
 		t.Errorf("%q", got)
 	}

@@ -32,6 +32,7 @@ type source struct {
 	all      bool // every token of an example is scored
 	skipped  int  // malformed records
 	unread   unread
+	nulls    atomic.Bool // a table's functions or calls hold fields that are null
 	replaced replaced
 	empty    []string // files without a document
 	prepared []*sidecar
@@ -129,10 +130,13 @@ func (o *Options) note(format string, a ...any) {
 	}
 }
 
-// idleTemplate notes a template that was named for text, which is written in none.
+// idleTemplate notes what was given for examples and has no effect on text.
 func (o *Options) idleTemplate(path string) {
 	if t := o.Template; t != "" && t != Auto {
 		o.note("%s: is text, which is written in no template: %s %s has no effect", path, errs.Option("template"), t)
+	}
+	if o.TrainOnPrompt != nil && *o.TrainOnPrompt {
+		o.note("%s: is text, all of which is trained on: %s has no effect", path, errs.Option("train-on-prompt"))
 	}
 }
 
@@ -163,6 +167,10 @@ func (u *unread) add(names []string) {
 func (s *source) noteUnread() {
 	if n := slices.Sorted(maps.Keys(s.unread.names)); len(n) > 0 {
 		s.note("%s: not read: %s", s.path, fieldList(nil, n))
+	}
+	if s.nulls.Load() {
+		s.note("%s: functions or calls are written with fields that are null, as a table has them in every row where one "+
+			"row has them; write functions and calls as JSON in a string where null is not meant", s.path)
 	}
 }
 

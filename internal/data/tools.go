@@ -2,6 +2,7 @@ package data
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -10,6 +11,46 @@ type call struct {
 	name string
 	args any
 	text string // the whole call as the data has it, where it is written out
+}
+
+// writesNull reports whether a row's functions or calls, lists and objects of the table, hold a null that is written.
+func writesNull(row map[string]any) bool {
+	if slices.ContainsFunc(toolFields, func(f string) bool { return holdsNull(row[f]) }) {
+		return true
+	}
+	turns, _ := row[turnsIn(row)].([]any)
+	for _, v := range turns {
+		m, _ := fieldsIn(v)
+		for _, f := range callFields {
+			calls, many := m[f].([]any)
+			if !many {
+				calls = []any{m[f]}
+			}
+			for _, c := range calls {
+				t, _ := fieldsIn(c)
+				if of, nested := fieldsIn(t["function"]); nested {
+					t = of
+				}
+				if holdsNull(t["arguments"]) {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
+func holdsNull(v any) bool {
+	if list, ok := v.([]any); ok {
+		return slices.ContainsFunc(list, func(v any) bool { return v == nil || holdsNull(v) })
+	}
+	m, _ := fieldsIn(v)
+	for _, v := range m {
+		if v == nil || holdsNull(v) {
+			return true
+		}
+	}
+	return false
 }
 
 // writtenOut reports whether an object holds tools or calls, whose fields are written out in the data's order.
