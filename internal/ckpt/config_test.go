@@ -78,6 +78,7 @@ func TestConfigReads(t *testing.T) {
 		"null where it may": {"num_key_value_heads": nil, "head_dim": nil, "eos_token_id": nil, "tie_word_embeddings": nil, "quantization_config": nil},
 		"plain values":      {"is_causal": true, "attention_bias": false, "mlp_bias": false, "hidden_act": "silu", "partial_rotary_factor": 1.0},
 		"new dtype":         {"dtype": "float16"},
+		"quantises nothing": {"quantization_config": change{"quant_method": "bitsandbytes", "load_in_4bit": false, "load_in_8bit": false}},
 		"both embeddings":   {"tie_word_embeddings": true},
 		"one eos":           {"eos_token_id": 2},
 		"positions, no dim": {"rope_parameters": change{"rope_type": "default", "partial_rotary_factor": 1.0}},

@@ -53,6 +53,8 @@ func quantisedConfig(raw map[string]any) (field, method string) {
 		switch {
 		case name == "bitsandbytes" && q["load_in_4bit"] == true && kind == "nf4":
 			continue
+		case name == "bitsandbytes" && q["load_in_8bit"] == false && q["load_in_4bit"] == false: // quantises nothing
+			continue
 		case name == "bitsandbytes" && q["load_in_4bit"] == true:
 			name += " fp4" // transformers' own when nothing is said
 		case name == "bitsandbytes":

@@ -1,6 +1,7 @@
 package ckpt
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"os"
@@ -59,7 +60,7 @@ func OpenModel(name string) (*Model, error) {
 		m.Close()
 		return nil, err
 	}
-	if err := m.readNF4(); err != nil {
+	if err := cmp.Or(m.nameHead(), m.readNF4()); err != nil {
 		m.Close()
 		return nil, err
 	}

@@ -113,9 +113,6 @@ func (c *AdapterConfig) read(f *fields) {
 		f.fail("bias", "%s is not one of none, all, lora_only", show(b))
 	}
 	c.Rank, c.Alpha, c.Dropout = f.count("r", -1), f.num("lora_alpha", 8), f.num("lora_dropout", 0)
-	if !(c.Alpha > 0) {
-		f.fail("lora_alpha", "%v is not above 0", c.Alpha)
-	}
 	c.DoRA, c.RSLoRA, c.KeepTie = f.flag("use_dora"), f.flag("use_rslora"), f.flag("ensure_weight_tying")
 	c.VeLoRA = means(f.raw["velora_config"])
 	c.match = &matcher{f: f}

@@ -140,8 +140,8 @@ func (m *matcher) layer(module string, before []string) int {
 func (m *matcher) patterns(field string, o ordered) (out patterns) {
 	for _, p := range o {
 		x, err := p.value.Float64()
-		if err != nil || !(x > 0) {
-			m.f.fail(field, "%s of %q is not a number above 0", p.value, p.key)
+		if err != nil {
+			m.f.fail(field, "%s of %q is out of range", p.value, p.key)
 		}
 		out = append(out, pattern{p.key, x})
 	}

@@ -110,7 +110,9 @@ func TestAdapterRefuses(t *testing.T) {
 		{"target_modules does not name", change{"exclude_modules": ".*1.*"}, f(), false},
 		{"init_lora_weights", change{"init_lora_weights": "pissa_niter_4"}, f(), false},
 		{"r: missing", change{"r": nil}, f(), false},
-		{"lora_alpha", change{"lora_alpha": 0}, f(), false},
+		{"lora_alpha", change{"lora_alpha": json.Number("1e400")}, f(), false},
+		{"alpha_pattern: 1e400", change{"alpha_pattern": change{"q_proj": json.Number("1e400")}}, f(), false},
+		{"rank_pattern: -2", change{"rank_pattern": change{"q_proj": -2}}, f(), false},
 		{"do not have rank r = 3", change{"r": 3}, f(), false},
 		{"model.norm.weight is missing", change{"modules_to_save": []string{"model.norm"}}, f(), false},
 		{"layers.0.input_layernorm.weight is missing", change{"modules_to_save": []string{"norm"}}, append(f(), of([]int{4}, "model.norm.weight")...), false},
@@ -154,6 +156,13 @@ func TestAdapterFits(t *testing.T) {
 	}
 	testkit.Each(t, a, map[string]bool{"r": a.Config.Rank == 2, "lora_alpha": a.Config.Alpha == 4, "factors": len(a.LoRA) == 2,
 		"targets": slices.Equal(a.Targets(), []string{"q_proj"})})
+	a, _, err = fitted(t, adapterDir(t, change{"lora_alpha": -4, "alpha_pattern": change{"layers.1.self_attn.q_proj": 0}}, factors()), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s0, s1 := a.LoRA["model.layers.0.self_attn.q_proj"].Scale, a.LoRA["model.layers.1.self_attn.q_proj"].Scale; s0 != -2 || s1 != 0 {
+		t.Errorf("an alpha below 0 and one of 0 give the scales %v and %v, want -2 and 0", s0, s1)
+	}
 }
 
 // Where the base has one tensor for both, what is saved, shared or has factors decides how many the adapter makes.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"slices"
 
+	"longlora/internal/errs"
 	"longlora/internal/model"
 )
 
@@ -21,6 +22,23 @@ func isEmbed(name string) bool {
 // isEnd reports whether a tensor has a row for each token of the vocabulary: some family's embedding or head.
 func isEnd(name string) bool {
 	return isEmbed(name) || slices.ContainsFunc(model.Archs, func(a *model.Arch) bool { return name == a.Head+".weight" })
+}
+
+// nameHead gives the head the name that transformers writes on disk where it lies under the one that the module has in
+// memory, as a state_dict that was saved by itself does. transformers reads both.
+func (m *Model) nameHead() error {
+	name, other := m.Config.HeadName(), m.Config.HeadModule()
+	t, ok := m.Tensors[other+".weight"]
+	if other == "" || !ok {
+		return nil
+	}
+	if h, both := m.Tensors[name]; both && !Equal(h, t) {
+		return errs.Dataf("%s: tensors %s.weight and %s (%s) are one module's and have different values; remove one",
+			t.File, other, name, h.File)
+	}
+	m.Tensors[name] = t
+	delete(m.Tensors, other+".weight")
+	return nil
 }
 
 // tie decides whether embedding and output head are one tensor, as transformers 5 does: they are where config.json

@@ -1,9 +1,12 @@
 package ckpt
 
 import (
+	"bytes"
 	"path/filepath"
+	"strings"
 	"testing"
 
+	"longlora/internal/errs"
 	"longlora/internal/tensor"
 )
 
@@ -52,5 +55,43 @@ func TestTied(t *testing.T) {
 		if m.Config.SetTied(raw, m.Tied); (raw["tie_word_embeddings"] == false) != (c.config && !c.tied) {
 			t.Errorf("%s: config.json is to have %v", name, raw)
 		}
+	}
+}
+
+// A GPT-NeoX's head is read under the name that it has in memory too; of two names with different values both are said.
+func TestHeadInMemory(t *testing.T) {
+	const neox = `{"architectures":["GPTNeoXForCausalLM"],"hidden_size":8,"intermediate_size":8,"num_hidden_layers":1,
+"num_attention_heads":1,"vocab_size":2}`
+	ones := func(name string) Out {
+		return Bytes(name, tensor.F32, tensor.Shape{2, 8}, bytes.Repeat([]byte{1}, 64))
+	}
+	for name, c := range map[string]struct {
+		ts    []Out
+		fault string
+	}{
+		"by the name in memory": {[]Out{ones("lm_head.weight")}, ""},
+		"by both":               {[]Out{ones("embed_out.weight"), ones("lm_head.weight")}, ""},
+		"two different": {[]Out{ones("lm_head.weight"), Bytes("embed_out.weight", tensor.F32, tensor.Shape{2, 8}, make([]byte, 64))},
+			"lm_head.weight and embed_out.weight"},
+	} {
+		dir := configOf(t, []byte(neox))
+		if err := WriteSafetensors(filepath.Join(dir, "model.safetensors"), c.ts); err != nil {
+			t.Fatal(err)
+		}
+		m, err := OpenModel(dir)
+		if c.fault != "" {
+			if errs.Code(err) != 4 || !strings.Contains(err.Error(), c.fault) {
+				t.Errorf("%s: %v, want exit code 4 and %q", name, err, c.fault)
+			}
+			continue
+		}
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if _, err := m.Get("embed_out.weight", tensor.Shape{2, 8}); err != nil || len(m.Tensors) != 1 {
+			t.Errorf("%s: tensors %v, %v", name, m.Tensors, err)
+		}
+		m.Close()
 	}
 }

@@ -247,9 +247,13 @@ func (t *torchTensor) tensor(name, file string) (Tensor, error) {
 		last.Add(last, step.Mul(step, big.NewInt(int64(t.stride[i]))))
 	}
 	elems := big.NewInt(int64(t.from.elems * t.from.unit / t.kind.size))
-	if t.offset < 0 || n.Cmp(elems) > 0 || n.Sign() > 0 && last.Cmp(elems) >= 0 {
+	switch {
+	case t.offset < 0 || n.Sign() > 0 && last.Cmp(elems) >= 0:
 		return out, fmt.Errorf("shape %v, strides %v and offset %d pass the %d elements of its storage", t.size, t.stride,
 			t.offset, elems)
+	case n.Cmp(elems) > 0: // a few bytes must not become more tensor than there is memory
+		return out, fmt.Errorf("shape %v and strides %v take the %d elements of its storage more than once, as an expanded "+
+			"tensor does, which is not read; save it with .contiguous()", t.size, t.stride, elems)
 	}
 	if !known {
 		out.foreign = t.kind.name
