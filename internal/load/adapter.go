@@ -25,6 +25,14 @@ func (b *Base) addAdapter(dir string) error {
 	if note := stale(dir); note != "" {
 		b.Notes = append(b.Notes, note)
 	}
+	note, err := b.foreign(dir)
+	if err != nil {
+		a.Close()
+		return err
+	}
+	if note != "" {
+		b.Notes = append(b.Notes, note)
+	}
 	apart := b.Desc()
 	apart.Tied = false
 	m := ckpt.Layout{Shapes: shapesOf(apart), Tied: b.Tied, Family: b.Config.Arch}

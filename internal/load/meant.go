@@ -52,3 +52,23 @@ func stale(dir string) string {
 	}
 	return text
 }
+
+// foreign notes an adapter of a run whose base was another than this one, or this one before it was changed; "" where
+// it was this one, or nothing tells.
+func (b *Base) foreign(dir string) (string, error) {
+	run, err := rundir.ReadHead(dir)
+	if err != nil || run == nil || b.Weights == nil {
+		return "", err
+	}
+	now, err := rundir.FingerprintModel(b.Dir, b.Weights.Files)
+	if err != nil {
+		return "", err
+	}
+	how := run.Differs(now)
+	if how == "" {
+		return "", nil
+	}
+	return fmt.Sprintf("%s: the adapter was trained beside another base, or %s has changed since (%s): unless these are the "+
+		"same weights in other files, the adapter does here what it was not trained to do",
+		filepath.Join(dir, rundir.RecordFile), b.Dir, how), nil
+}

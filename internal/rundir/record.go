@@ -180,8 +180,32 @@ type Head struct {
 	Kind      string          `json:"longlora"`
 	Positions *Positions      `json:"positions"`
 	Weights   string          `json:"weights"`
+	Model     json.RawMessage `json:"model"`  // of a run of this program
 	Result    json.RawMessage `json:"result"` // of a finished run
 	Files     json.RawMessage `json:"files"`  // of a checkpoint
+}
+
+// Differs says in words how a checkpoint is not the one that the run trained beside; "" where it is, as far as the
+// record tells.
+func (h *Head) Differs(now Model) string {
+	var was Model
+	if json.Unmarshal(h.Model, &was) != nil || was.Config == "" {
+		return ""
+	}
+	for i := range max(len(was.Files), len(now.Files)) {
+		switch {
+		case i >= len(was.Files):
+			return fmt.Sprintf("%s is here, and was not there", now.Files[i])
+		case i >= len(now.Files):
+			return fmt.Sprintf("%s was there, and is not here", was.Files[i])
+		case now.Files[i].Since(was.Files[i]) == files.Changed:
+			return fmt.Sprintf("%s is here, and %s was there", now.Files[i], was.Files[i])
+		}
+	}
+	if was.Config != now.Config {
+		return "the weights are the same, and config.json is another"
+	}
+	return ""
 }
 
 // ReadHead reads the record in a folder; nil where there is none.
