@@ -189,6 +189,13 @@ func noAdapter(dir string) error {
 		return errs.Dataf("%s: there is no such file: %s holds a model, not an adapter; give it as %s", path, dir,
 			errs.Option("model"))
 	}
+	if inside := files.Glob(dir, "*/"+rundir.AdapterConfigFile); len(inside) > 0 { // several, or a trainer's checkpoints
+		for i, p := range inside {
+			inside[i] = filepath.Dir(p)
+		}
+		return errs.Dataf("%s: there is no such file, but folders in it hold adapters (%s); give one of them: %s %s", path,
+			short(inside), errs.Option("adapter"), inside[0])
+	}
 	return errs.Dataf("%s: there is no such file; is %s the right folder?", path, dir)
 }
 

@@ -143,6 +143,18 @@ func TestAdapterRefuses(t *testing.T) {
 	}
 }
 
+// A folder whose folders hold adapters, as PEFT saves several and trainers their checkpoints, says which to give.
+func TestAdaptersInside(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"one", "two"} {
+		testkit.Write(t, filepath.Join(dir, name, "adapter_config.json"), "{}")
+	}
+	_, err := OpenAdapter(dir)
+	if want := "two); give one of them: --adapter " + filepath.Join(dir, "one"); errs.Code(err) != 4 || !strings.Contains(err.Error(), want) {
+		t.Errorf("%v, want exit code 4 and %q", err, want)
+	}
+}
+
 // Notes say what is cut and what is passed over; empty fields mean nothing.
 func TestAdapterFits(t *testing.T) {
 	a, notes, err := fitted(t, adapterDir(t, change{"modules_to_save": []string{"embed_tokens", "score"}, "layers_to_transform": []int{}, "layers_pattern": "",
