@@ -199,6 +199,23 @@ func (c *AdapterConfig) targeted(module string) bool {
 	return len(c.layers) == 0 || slices.Contains(c.layers, m.layer(module, c.layersPattern))
 }
 
+// without says which field leaves a module without factors.
+func (c *AdapterConfig) without(module string) string {
+	m := c.match
+	named := c.targets.given && m.selects(c.targets, "target_modules", module)
+	switch {
+	case named && m.selects(c.excluded, "exclude_modules", module):
+		return "exclude_modules names"
+	case named && m.within(c.saved.names, module):
+		return "modules_to_save names"
+	case named && c.layersPattern != nil:
+		return "layers_to_transform, counted behind layers_pattern, leaves out"
+	case named:
+		return "layers_to_transform leaves out"
+	}
+	return "target_modules does not name"
+}
+
 // ordered is a JSON object of numbers with the order of its keys, which decides where several match.
 type ordered []struct {
 	key   string

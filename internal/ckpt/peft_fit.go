@@ -227,7 +227,7 @@ func (a *Adapter) complete(m Layout) error {
 			return errs.Dataf("%s: the factors lora_A and lora_B of %s are missing, though target_modules of %s names it: "+
 				"the adapter is not whole, or of another model", a.Files[0], module, rundir.AdapterConfigFile)
 		case has && !wanted && !(c.KeepTie && m.Tied && name == m.head()): // PEFT takes a tied head out of target_modules
-			return errs.Dataf("%s: target_modules does not name %s, of which %s has factors", c.Path, module, a.Files[0])
+			return errs.Dataf("%s: %s %s, of which %s has factors", c.Path, c.without(module), module, a.Files[0])
 		}
 	}
 	return c.match.f.err

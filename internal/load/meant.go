@@ -68,7 +68,7 @@ func (b *Base) foreign(dir string) (string, error) {
 	if how == "" {
 		return "", nil
 	}
-	return fmt.Sprintf("%s: the adapter was trained beside another base, or %s has changed since (%s): unless these are the "+
-		"same weights in other files, the adapter does here what it was not trained to do",
+	return fmt.Sprintf("%s: the adapter was trained beside another base, or %s has changed since (%s): unless these are "+
+		"the same weights in other files, the adapter does here what it was not trained to do",
 		filepath.Join(dir, rundir.RecordFile), b.Dir, how), nil
 }
