@@ -4,144 +4,8 @@ import (
 	"slices"
 	"sort"
 
-	"longlora/internal/errs"
 	"longlora/internal/model"
 )
-
-// tiles lists the tile lengths to choose from.
-func (p problem) tiles() []int {
-	tiles := p.ownTiles()
-	if b := p.beside; b != nil && p.Chain <= 1 && !slices.Contains(tiles, b.Tile) {
-		tiles = append(tiles, b.Tile)
-	}
-	return tiles
-}
-
-// ownTiles are those that suit the work, the longest first.
-func (p problem) ownTiles() []int {
-	n := p.Ctx * p.Batch
-	if p.Chain > 1 {
-		return p.spanTiles(slices.Max(model.Spans(p.Desc, p.Spec, p.batch(n), p.Chain, true)))
-	}
-	if p.Forced.Tile > 0 {
-		return []int{min(p.Forced.Tile, n)}
-	}
-	tiles := []int{n}
-	if p.oneTile() {
-		return tiles
-	}
-	if p.Kind != Step {
-		return p.forwardTiles()
-	}
-	step := p.reach() // halos are shortest where tiles end with groups
-	if step == unbounded {
-		step = n
-	}
-	for t := step; t < n; t *= 2 {
-		if t >= n/mostTiles {
-			tiles = append(tiles, t)
-		}
-	}
-	least := max(cpuLeastTile, n/mostTiles)
-	if !p.OnHost {
-		least = max(gpuLeastTile, n/mostTiles)
-	}
-	for t := step / 2; t >= least; t /= 2 {
-		if t < n {
-			tiles = append(tiles, t)
-		}
-	}
-	return tiles
-}
-
-// spanTiles are those of a chain: the longest span, which is one tile, and what of it a layer works on at a time. That
-// costs no operations, and less memory the shorter it is.
-func (p problem) spanTiles(longest int) []int {
-	if t := p.Forced.Tile; t > 0 {
-		return []int{min(t, longest)}
-	}
-	tiles, most := []int{longest}, gpuStrip
-	if p.OnHost {
-		most = cpuStrip
-	}
-	for _, t := range []int{most, most / 8} {
-		if t < longest {
-			tiles = append(tiles, t)
-		}
-	}
-	return tiles
-}
-
-// forwardTiles are the tiles of what only goes forward: long enough for the products, short enough that memory is the
-// weights' and the cache's.
-func (p problem) forwardTiles() []int {
-	if p.OnHost {
-		return []int{min(p.Ctx, cpuForwardTile)}
-	}
-	var tiles []int
-	for t := gpuForwardTile; t >= gpuLeastTile; t /= 2 {
-		if len(tiles) == 0 || t < p.Ctx {
-			tiles = append(tiles, min(p.Ctx, t))
-		}
-	}
-	return tiles
-}
-
-// Tiles of what only goes forward.
-const (
-	cpuForwardTile = 1024
-	gpuForwardTile = 8192
-)
-
-// The longer of the two lengths of a strip that are tried.
-const (
-	cpuStrip = 1024
-	gpuStrip = 32768
-)
-
-// Shorter tiles than these only lose time; so many more than these only make planning slow.
-const (
-	cpuLeastTile = 128
-	gpuLeastTile = 1024
-	mostTiles    = 512
-)
-
-// Pieces that keep the products efficient; more rows only cost memory. On a GPU a product of 8192 rows fills all
-// multiprocessors many times over, and logits are held to half a GiB.
-const (
-	cpuMLPRows     = 512
-	cpuHeadRows    = 256
-	gpuMLPRows     = 8192
-	gpuMLPLeast    = 2048
-	gpuHeadRows    = 4096
-	gpuForwardHead = 1024
-	gpuLogitsBytes = 512 << 20
-)
-
-// mostPieces of a micro-batch are counted in seconds. Only beyond a million tokens would there be more; there pieces
-// are longer, and still small beside all else.
-const mostPieces = 4096
-
-// pieces are the ways of cutting a tile's MLP, largest first, and the rows of logits.
-func (p problem) pieces(t int) (mlp []int, head int) {
-	rows := func(n int) int { return min(t, max(n, p.Ctx*p.Batch/mostPieces)) }
-	if p.OnHost {
-		return []int{rows(cpuMLPRows)}, rows(cpuHeadRows)
-	}
-	if p.Kind != Step {
-		return []int{rows(gpuMLPRows)}, rows(gpuForwardHead)
-	}
-	mlp = []int{t}
-	for _, r := range []int{gpuMLPRows, gpuMLPLeast} {
-		if r < t {
-			mlp = append(mlp, rows(r))
-		}
-	}
-	for head = gpuHeadRows; head > 128 && 4*head*p.Desc.V > gpuLogitsBytes; {
-		head /= 2
-	}
-	return mlp, rows(head)
-}
 
 // keeps are the policies to choose from, the one that keeps most first.
 func (p problem) keeps() []model.Keep {
@@ -213,22 +77,6 @@ const someStreams = 4
 
 // someMoves is about how many numbers of moved layers are tried: counting a plan takes time by the layer.
 const someMoves = 64
-
-// checkForced refuses to move more layers than can be moved, and to stream more than there are.
-func (p problem) checkForced() error {
-	if n := p.Forced.Stream; n != nil && *n > p.Desc.L {
-		return errs.Usagef("%s %d: the model has %d layers", errs.Option("stream-layers"), *n, p.Desc.L)
-	}
-	if n := p.Forced.Shard; n != nil && *n > 0 && p.Peers < 2 {
-		return errs.Usagef("%s on divides weights among the processes of a machine, and %s; leave it out",
-			errs.Option("shard-weights"), p.Alone())
-	}
-	if m, most := p.Forced.Moved, model.MostMoved(p.Desc.L); m != nil && *m > most {
-		return errs.Usagef("%s %d: of the model's %d layers %d can be moved: two stay on the device, and the last one is "+
-			"not kept", errs.Option("move-layers"), *m, p.Desc.L, most)
-	}
-	return nil
-}
 
 // candidate is a plan that fits, with the least time that it can take.
 type candidate struct {
@@ -354,7 +202,9 @@ func (z *counted) candidatesOf(shards []int) []candidate {
 			for _, moved := range z.p.moves() {
 				tl := model.Tiling{Tile: t, Keep: keep, Moved: moved, HeadRows: head}
 				for _, tl := range z.waiting(tl, mlp, shards) {
-					out = append(out, z.candidate(tl, seconds))
+					if !slices.ContainsFunc(out, func(c candidate) bool { return serves(c.Tiling, tl) }) {
+						out = append(out, z.candidate(tl, seconds))
+					}
 				}
 			}
 		}
@@ -362,8 +212,15 @@ func (z *counted) candidatesOf(shards []int) []candidate {
 	return out
 }
 
-// waiting are a tiling's plans by what of the weights and of what is trained lies elsewhere. One of which more does is
-// none unless more fits by it.
+// serves reports whether a plan does all that another one does with no more of it elsewhere. Of what lies elsewhere more
+// is never quicker: it is worth counting only where more fits by it.
+func serves(is, other model.Tiling) bool {
+	return is.Tile == other.Tile && is.Keep == other.Keep && is.More >= other.More && is.MLPRows >= other.MLPRows &&
+		is.Moved <= other.Moved && is.Stream <= other.Stream && is.Shard <= other.Shard &&
+		(other.HostState || !is.HostState)
+}
+
+// waiting are a tiling's plans by what of the weights and of what is trained lies elsewhere.
 func (z *counted) waiting(tl model.Tiling, mlp, shards []int) (out []model.Tiling) {
 	for _, tl.HostState = range z.states() {
 		tl.MLPRows = mlp[len(mlp)-1]
@@ -378,9 +235,7 @@ func (z *counted) waiting(tl model.Tiling, mlp, shards []int) (out []model.Tilin
 		for _, n := range z.places(streams, shards) {
 			tl := tl
 			tl.Stream, tl.Shard = n[0], n[1]
-			if tl, fits := z.fitted(tl, mlp); fits && !slices.ContainsFunc(out, func(is model.Tiling) bool {
-				return is.Stream <= tl.Stream && is.Shard <= tl.Shard && is.MLPRows == tl.MLPRows && is.More == tl.More
-			}) {
+			if tl, fits := z.fitted(tl, mlp); fits {
 				out = append(out, tl)
 			}
 		}

@@ -68,7 +68,7 @@ func (z *counted) smallest() []model.Tiling {
 // none is the plan of the least memory, and the refusal that says what it needs of what there is.
 func (z *counted) none() (least, next Plan, err error) {
 	p, least := z.p, z.least()
-	asked, how := fmt.Sprintf("%s %d", errs.Option("ctx"), p.Ctx), fmt.Sprintf("tile %d", least.Tile)
+	asked, how := p.asked(), fmt.Sprintf("tile %d", least.Tile)
 	if p.Kind == Step {
 		how = least.How()
 	} else if p.Prompt > 0 {
@@ -90,8 +90,11 @@ func (p Planner) lacks(asked, how string, least Plan) error {
 	return errs.NoFitf("%s", s)
 }
 
-// fits reports whether some plan fits.
+// fits reports whether some plan fits. One of so many tiles that it is refused does not.
 func (pr Planner) fits(w Work) (bool, error) {
+	if (problem{w, pr}).checkTile() != nil {
+		return false, nil
+	}
 	var beside *Plan
 	if w.Last != nil {
 		if ok, err := pr.fits(w.AsLast()); !ok || err != nil {
@@ -141,10 +144,12 @@ func (z *counted) squeezed(tl model.Tiling) bool {
 	return z.p.Allows(z.size(tl))
 }
 
+// unit is how many tokens the contexts differ by that are tried, and the shortest of them.
+const unit = 64
+
 // longest is the longest context that fits, found by doubling and halving, to within 1/256; 0 when not even 64 tokens
 // do. at is the work at a context; one that is too short for the group asked for says nothing about memory.
 func (p Planner) longest(at func(ctx int) (Work, error)) (int, error) {
-	const unit = 64 // contexts are tried in these steps
 	fits := func(n int) (bool, error) {
 		w, err := at(n * unit)
 		if errs.Code(err) == int(errs.Usage) {

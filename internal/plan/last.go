@@ -97,7 +97,7 @@ func (c *choosing) neither(lim Limits, last Plan) (Plan, error) {
 	c.z.p.beside = &last
 	least := c.z.least()
 	least.Last = &last
-	asked, how := fmt.Sprintf("%s %d", errs.Option("ctx"), c.w.Ctx), last.How()
+	asked, how := c.w.asked(), last.How()
 	if fits {
 		return least, fmt.Errorf("%s, attention is full, and there %w. The steps before them, under %s, fit",
 			c.w.Last.When, c.z.p.lacks(asked, how, least.Room()), c.z.p.Attn())
@@ -121,8 +121,8 @@ func (c *choosing) smaller(lim Limits, last, least Plan, lacks error) (l, best, 
 		less.Host -= lack
 		smaller, _, refusal := c.last.within(less)
 		if refusal != nil && smaller.Host >= l.Host {
-			return l, best, next, errs.NoFitf("%s %d does not fit: the last steps fit, and those before them do, but one "+
-				"after the other they need %s of host memory; %s", errs.Option("ctx"), c.w.Ctx, ui.Bytes(best.Room().Host),
+			return l, best, next, errs.NoFitf("%s does not fit: the last steps fit, and those before them do, but one "+
+				"after the other they need %s of host memory; %s", c.w.asked(), ui.Bytes(best.Room().Host),
 				c.z.p.allowsHost(lim))
 		}
 		l = smaller

@@ -11,6 +11,7 @@ package plan
 import (
 	"fmt"
 
+	"longlora/internal/errs"
 	"longlora/internal/model"
 	"longlora/internal/ops"
 	"longlora/internal/s2attn"
@@ -48,6 +49,15 @@ type Work struct {
 	Peers  int           // processes of this machine among which frozen weights can be divided; 0 is one
 	Apart  string        // why there is but one, where it could be several: "the GPUs can not read each other's memory"
 	Made   int64         // host bytes of matrices that loading makes
+	Asked  string        // what a refusal says does not fit; "" is --ctx and its tokens
+}
+
+// asked is what a refusal says does not fit.
+func (p Work) asked() string {
+	if p.Asked != "" {
+		return p.Asked
+	}
+	return fmt.Sprintf("%s %d", errs.Option("ctx"), p.Ctx)
 }
 
 // Cut is Cuts for rows that are cut, or padded: where rows are of several lengths so are halos, once a row is divided.

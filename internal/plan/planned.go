@@ -157,13 +157,16 @@ func Run(c Options, m machine.Machine) (*Planned, error) {
 		if longest, err = p.another().longest(r.At); err != nil {
 			return nil, err
 		}
-		if !c.CtxGiven && longest > 0 {
-			r.Ctx = longest
+		if !c.CtxGiven {
+			r.Ctx = max(longest, unit)
 		}
 	}
 	w, err := r.At(r.Ctx)
 	if err != nil {
 		return nil, err
+	}
+	if longest == 0 && !c.CtxGiven {
+		w.Asked = fmt.Sprintf("%s: even a context of %d tokens", errs.Option("max-ctx"), r.Ctx)
 	}
 	positions, notes, err := s.check(c, r.Ctx)
 	if err != nil {
