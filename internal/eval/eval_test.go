@@ -1,6 +1,7 @@
 package eval
 
 import (
+	"fmt"
 	"reflect"
 	"strings"
 	"testing"
@@ -99,5 +100,52 @@ func TestPasskeyPrompt(t *testing.T) {
 	a, b := draw(1, 64, 2, 3).Uint64(), draw(1, 64, 2, 3).Uint64()
 	if a != b || a == draw(1, 64, 3, 2).Uint64() {
 		t.Error("draws are not a function of seed, length, depth and trial")
+	}
+}
+
+// uneven makes a prompt longer by what is drawn: of the digits of its numbers every odd one is a token.
+type uneven struct{ words }
+
+func (uneven) Encode(text string) ([]int32, error) {
+	n := len(strings.Fields(text))
+	for _, c := range text {
+		if c >= '0' && c <= '9' && c%2 == 1 {
+			n++
+		}
+	}
+	return make([]int32, n), nil
+}
+
+// What is refused as too short names a length at which every trial of every depth fits.
+func TestTooShortNamesWhatIsNot(t *testing.T) {
+	const depths, trials = 3, 20
+	for task, fits := range map[string]func(ctx int) error{
+		"passkey": func(ctx int) error { return Paper.fits(uneven{}, ctx, depths, trials, 3) },
+		"topics":  func(ctx int) error { return topicsFit(uneven{}, ctx, trials, 3) },
+	} {
+		for _, ctx := range []int{2, 60} {
+			err := fits(ctx)
+			var least int
+			if err == nil {
+				t.Fatalf("the %s task fits %d tokens", task, ctx)
+			}
+			if _, s := fmt.Sscanf(err.Error(), "the "+task+" task: --ctx "+fmt.Sprint(ctx)+
+				" is too short: the fixed words take %d tokens; give at least that", &least); s != nil || errs.Code(err) != 4 {
+				t.Fatalf("%v: %v", err, s)
+			}
+			if err := fits(least); err != nil {
+				t.Errorf("%d tokens: %v", least, err)
+			}
+			for d := range depths {
+				for k := range trials {
+					if _, err := Paper.Make(uneven{}, least, d, depths, k, 3); task == "passkey" && err != nil {
+						t.Errorf("%d tokens, depth %d, trial %d: %v", least, d, k, err)
+					}
+					if _, err := MakeTopics(uneven{}, least, k, 3); task == "topics" && err != nil {
+						t.Errorf("%d tokens, trial %d: %v", least, k, err)
+					}
+				}
+			}
+		}
 	}
 }

@@ -30,6 +30,28 @@ func (e *encoding) withBOS(text string) []int32 {
 	return ids
 }
 
+// leastCtx is the least length, from ctx on, that is no shorter than what takes says of it: what is drawn, and so what it
+// takes, is another at each length.
+func leastCtx(ctx int, takes func(ctx int) (int, error)) (int, error) {
+	for {
+		n, err := takes(ctx)
+		if err != nil || n <= ctx {
+			return ctx, err
+		}
+		ctx = n
+	}
+}
+
+// longEnough refuses a length that is shorter than what takes says of it, and names one that is not.
+func longEnough(ctx int, takes func(ctx int) (int, error)) error {
+	least, err := leastCtx(ctx, takes)
+	if err == nil && least > ctx {
+		err = errs.Dataf("%s %d is too short: the fixed words take %d tokens; give at least that", errs.Option("ctx"), ctx,
+			least)
+	}
+	return err
+}
+
 // most is the largest n, from least on, with size(n) ≤ ctx. size must grow with n. What it costs is encoding whole
 // prompts, so it does not only halve: a unit of filler takes about as many tokens as those before it, and that says
 // where ctx lies within a unit or two.

@@ -27,9 +27,8 @@ func draw(seed uint64, ctx, depth, trial int) *rand.Rand {
 	return rand.New(rand.NewChaCha8(sha256.Sum256(b[:])))
 }
 
-// Make builds a trial: the longest filler with which prompt and answer fit into ctx tokens, the fact at depth
-// (d+½)/depths of it.
-func (t Template) Make(enc Encoder, ctx, d, depths, trial int, seed uint64) (Trial, error) {
+// filled are the trial's prompts by the units of filler, the fact at depth (d+½)/depths of it, and the answer.
+func (t Template) filled(e *encoding, ctx, d, depths, trial int, seed uint64) (build func(n int) Trial, answer string) {
 	r := draw(seed, ctx, d, trial)
 	key := fmt.Sprint(1 + r.IntN(50000))
 	if len(t.Keys) > 0 {
@@ -43,12 +42,40 @@ func (t Template) Make(enc Encoder, ctx, d, depths, trial int, seed uint64) (Tri
 	}
 	fill := strings.NewReplacer("{key}", key, "{name}", name).Replace
 	filler := fill(t.Filler)
-	e := &encoding{enc: enc}
-	build := func(n int) Trial {
+	answer = fill(t.Answer)
+	return func(n int) Trial {
 		at := int((float64(d) + 0.5) / float64(depths) * float64(n))
 		prompt := fill(t.Intro) + strings.Repeat(filler, at) + fill(t.Fact) + strings.Repeat(filler, n-at) + fill(t.Question)
-		return e.split(prompt, fill(t.Answer))
+		return e.split(prompt, answer)
+	}, answer
+}
+
+// takes is how many tokens the fixed words of the longest trial take at a length.
+func (t Template) takes(enc Encoder, ctx, depths, trials int, seed uint64) (most int, err error) {
+	e := &encoding{enc: enc}
+	for d := range depths {
+		for k := range trials {
+			build, _ := t.filled(e, ctx, d, depths, k, seed)
+			x := build(0)
+			most = max(most, len(x.Prompt)+len(x.Answer))
+		}
 	}
+	return most, e.err
+}
+
+// fits refuses a length that is too short for a trial.
+func (t Template) fits(enc Encoder, ctx, depths, trials int, seed uint64) error {
+	err := longEnough(ctx, func(ctx int) (int, error) { return t.takes(enc, ctx, depths, trials, seed) })
+	if err != nil {
+		return fmt.Errorf("the passkey task: %w", err)
+	}
+	return nil
+}
+
+// Make builds a trial: the longest filler with which prompt and answer fit into ctx tokens.
+func (t Template) Make(enc Encoder, ctx, d, depths, trial int, seed uint64) (Trial, error) {
+	e := &encoding{enc: enc}
+	build, answer := t.filled(e, ctx, d, depths, trial, seed)
 	n, err := most(func(n int) int { x := build(n); return len(x.Prompt) + len(x.Answer) }, ctx, 0)
 	if e.err != nil {
 		err = e.err
@@ -58,7 +85,7 @@ func (t Template) Make(enc Encoder, ctx, d, depths, trial int, seed uint64) (Tri
 	}
 	x := build(n)
 	if len(x.Answer) == 0 {
-		return x, errs.Dataf("the passkey task: the tokenizer has no token for the answer %q", fill(t.Answer))
+		return x, errs.Dataf("the passkey task: the tokenizer has no token for the answer %q", answer)
 	}
 	return x, nil
 }

@@ -176,25 +176,43 @@ func (e *evaluation) ruler(ctx context.Context, r *model.Runner, x *item) error 
 // made for it.
 func (e *evaluation) rulerFits(n int) error {
 	var short []string
-	most := 0
 	for _, t := range e.subtasks() {
-		least := 0
-		for _, k := range e.trials() {
-			size, err := t.takes(e.enc, e.hay, n, k, e.cfg.Seed)
-			if err != nil {
-				return err
-			}
-			least = max(least, size)
-		}
-		if least > n {
-			short, most = append(short, fmt.Sprintf("%s (%d)", t.name, least)), max(most, least)
+		if least, err := e.takes(t, n); err != nil {
+			return err
+		} else if least > n {
+			short = append(short, fmt.Sprintf("%s (%d)", t.name, least))
 		}
 	}
 	if len(short) == 0 {
 		return nil
 	}
+	least, err := leastCtx(n, func(n int) (most int, err error) {
+		for _, t := range e.subtasks() {
+			one, err := e.takes(t, n)
+			if err != nil {
+				return 0, err
+			}
+			most = max(most, one)
+		}
+		return most, nil
+	})
+	if err != nil {
+		return err
+	}
 	return errs.Dataf("%s %d is too short for %s of the RULER-like tasks, which take so many tokens at least; give %d or more",
-		errs.Option("ctx"), n, strings.Join(short, ", "), most)
+		errs.Option("ctx"), n, strings.Join(short, ", "), least)
+}
+
+// takes is how many tokens the longest trial of a subtask takes at least.
+func (e *evaluation) takes(t subtask, n int) (most int, err error) {
+	for _, k := range e.trials() {
+		one, err := t.takes(e.enc, e.hay, n, k, e.cfg.Seed)
+		if err != nil {
+			return 0, err
+		}
+		most = max(most, one)
+	}
+	return most, nil
 }
 
 // subtasks are those that can be asked: the ones in a haystack where one was given.

@@ -317,10 +317,12 @@ func (e *evaluation) prepare(ctx context.Context, task string, n int) (*item, er
 		}
 		switch task {
 		case "passkey":
-			_, err = e.words.Make(e.enc, n, 0, e.cfg.Depths, 0, e.cfg.Seed)
+			if err = e.words.fits(e.enc, n, e.cfg.Depths, e.cfg.Trials, e.cfg.Seed); err == nil {
+				_, err = e.words.Make(e.enc, n, 0, e.cfg.Depths, 0, e.cfg.Seed)
+			}
 			x.key = e.key(task, n, e.base.Record(x.pos), e.words, e.cfg.Depths, e.cfg.Seed)
 		case "topics":
-			_, err = MakeTopics(e.enc, n, 0, e.cfg.Seed)
+			err = topicsFit(e.enc, n, e.cfg.Trials, e.cfg.Seed)
 			x.key = e.key(task, n, e.base.Record(x.pos), e.cfg.Seed)
 		case "ruler":
 			err = e.rulerFits(n)

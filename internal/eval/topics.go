@@ -30,45 +30,82 @@ type Said struct {
 // spare is how many tokens an answer may be longer than the right one.
 const spare = 8
 
+// leastTopics are those that a prompt has at least.
+const leastTopics = 2
+
+// talk is what a trial's conversations are made of, by the number of their discussions.
+type talk struct {
+	e            *encoding
+	order, turns []int // the topics, and where each one's exchanges begin in the list
+	room         int   // for an answer, in tokens
+}
+
+func newTalk(enc Encoder, ctx, trial int, seed uint64) *talk {
+	r := draw(seed, ctx, -1, trial)
+	t := &talk{e: &encoding{enc: enc}, order: r.Perm(len(aspects) * len(subjects))}
+	for range t.order {
+		t.turns = append(t.turns, r.IntN(len(exchanges)))
+	}
+	t.room = len(t.e.ids(" "+t.topic(0))) + spare
+	return t
+}
+
+func (t *talk) topic(i int) string {
+	return aspects[t.order[i]/len(subjects)] + " " + subjects[t.order[i]%len(subjects)]
+}
+
+// prompt has n discussions.
+func (t *talk) prompt(n int) []int32 {
+	var b strings.Builder
+	b.WriteString(opening)
+	for i := range n {
+		b.WriteString(discussion(t.topic(i), i == 0, t.turns[i]))
+	}
+	b.WriteString(closing)
+	return t.e.withBOS(b.String())
+}
+
+// size is how many tokens a prompt with n discussions and its answer take.
+func (t *talk) size(n int) int { return len(t.prompt(n)) + t.room }
+
+// topicsFit refuses a length that is too short for a trial.
+func topicsFit(enc Encoder, ctx, trials int, seed uint64) error {
+	err := longEnough(ctx, func(ctx int) (most int, err error) {
+		for k := range trials {
+			t := newTalk(enc, ctx, k, seed)
+			if most = max(most, t.size(leastTopics)); t.e.err != nil {
+				return 0, t.e.err
+			}
+		}
+		return most, nil
+	})
+	if err != nil {
+		return fmt.Errorf("the topics task: %w", err)
+	}
+	return nil
+}
+
 // MakeTopics builds a prompt: as many discussions as leave room for an answer in ctx tokens, at least two. What is
 // drawn depends on (seed, ctx, trial) alone. Every topic occurs once; where all are used up the prompt stays shorter.
 func MakeTopics(enc Encoder, ctx, trial int, seed uint64) (Topics, error) {
-	r := draw(seed, ctx, -1, trial)
-	order := r.Perm(len(aspects) * len(subjects))
-	turns := make([]int, len(order)) // where a discussion's exchanges begin in the list
-	for i := range turns {
-		turns[i] = r.IntN(len(exchanges))
-	}
-	topic := func(i int) string { return aspects[order[i]/len(subjects)] + " " + subjects[order[i]%len(subjects)] }
-	e := &encoding{enc: enc}
-	room := len(e.ids(" "+topic(0))) + spare
-	build := func(n int) []int32 {
-		var b strings.Builder
-		b.WriteString(opening)
-		for i := range min(n, len(order)) {
-			b.WriteString(discussion(topic(i), i == 0, turns[i]))
-		}
-		b.WriteString(closing)
-		return e.withBOS(b.String())
-	}
-	size := func(n int) int {
-		if n > len(order) {
+	t := newTalk(enc, ctx, trial, seed)
+	n, err := most(func(n int) int {
+		if n > len(t.order) {
 			return ctx + 1
 		}
-		return len(build(n)) + room
-	}
-	n, err := most(size, ctx, 2)
-	if e.err != nil {
-		err = e.err
+		return t.size(n)
+	}, ctx, leastTopics)
+	if t.e.err != nil {
+		err = t.e.err
 	}
 	if err != nil {
 		return Topics{}, fmt.Errorf("the topics task: %w", err)
 	}
-	t := Topics{Prompt: build(n), Room: room}
+	x := Topics{Prompt: t.prompt(n), Room: t.room}
 	for i := range n {
-		t.Topics = append(t.Topics, topic(i))
+		x.Topics = append(x.Topics, t.topic(i))
 	}
-	return t, nil
+	return x, nil
 }
 
 // discussion is the text of one topic.
