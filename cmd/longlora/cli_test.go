@@ -40,7 +40,8 @@ const cliHead = `# The command line
 Made from the commands by ` + "`make docs`" + `. ` + "`longlora COMMAND --help`" + ` says the same.
 
 Options come from flags, from variables (` + "`LONGLORA_MAX_GRAD_NORM=1`" + `, lists by comma), from a YAML file (` + "`--config FILE`" + `, or
-` + "`longlora.yaml`" + ` in the working folder) and from defaults; the first that speaks wins. A file's keys are the options' names,
+` + "`longlora.yaml`" + ` in the working folder) and from defaults; the first that speaks wins (an empty variable
+says nothing, with a note). A file's keys are the options' names,
 with ` + "`-` or `_`" + `; it may be shared between commands: a key that no command has is refused, and a value
 that only other commands take leaves the default here, with a note. Results go to stdout, with
 ` + "`--json`" + ` as one document; progress, notes and errors go to stderr.

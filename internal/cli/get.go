@@ -63,7 +63,7 @@ func (v *Values) real(name string) float64 { return get(v, name, (*pflag.FlagSet
 
 func (v *Values) truth(name string) bool { return get(v, name, (*pflag.FlagSet).GetBool) }
 
-func (v *Values) tokens(name string) int { return int(*v.value(name).(*tokens)) }
+func (v *Values) tokens(name string) int { return v.value(name).(*numeral[int]).n }
 
 func (v *Values) lengths(name string) []int { return *v.value(name).(*tokensList).list }
 

@@ -2,13 +2,11 @@ package cli
 
 import (
 	"fmt"
-	"maps"
 	"os"
 	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
-	"github.com/spf13/viper"
 
 	"longlora/internal/dist"
 	"longlora/internal/errs"
@@ -48,11 +46,6 @@ type Values struct {
 
 // option is the declaration of an option of the command.
 func (v *Values) option(name string) *Option { return Find(v.fs.Name(), name) }
-
-// envName is the variable of an option: LONGLORA_MAX_GRAD_NORM.
-func envName(flag string) string {
-	return "LONGLORA_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
-}
 
 // Load brings every option of a command to its effective value. The flags are what Define made and a command line gave;
 // they are named after the command.
@@ -122,45 +115,6 @@ func (v *Values) sayFile() {
 	})
 	if len(set) > 0 {
 		v.note("%s of this folder sets %s", v.file, strings.Join(set, ", "))
-	}
-}
-
-// variables are those of the environment that are no option's, with the values that each takes; none where that is not
-// a choice. One with nothing is as good as none.
-var variables = map[string][]string{
-	"LONGLORA_CPU":      {"plain", "avx2", "avx512"},
-	"LONGLORA_DEBUG":    {"0", "1"},
-	"LONGLORA_CUBLASLT": nil,
-	"LONGLORA_NCCL":     nil,
-}
-
-// checkVariables refuses a value that one of them does not take.
-func checkVariables() error {
-	for _, name := range slices.Sorted(maps.Keys(variables)) {
-		is, takes := os.Getenv(name), variables[name]
-		if is != "" && len(takes) > 0 && !slices.Contains(takes, is) {
-			return errs.Usagef("%s is %.40q: not one of %s; give one of them or unset it", name, is,
-				strings.Join(takes, ", "))
-		}
-	}
-	return dist.CheckVariables(os.Getenv)
-}
-
-// sayVariables notes those that look like an option's and are none's: their values are not used.
-func (v *Values) sayVariables() {
-	known := slices.Concat(slices.Collect(maps.Keys(variables)), dist.Variables)
-	for _, name := range names() {
-		known = append(known, envName(name))
-	}
-	for _, pair := range os.Environ() {
-		name, _, _ := strings.Cut(pair, "=")
-		if short, ok := strings.CutPrefix(name, "LONGLORA_"); ok && !slices.Contains(known, name) {
-			option, meant := likely(strings.ToLower(strings.ReplaceAll(short, "_", "-")), names()), ""
-			if option != "" {
-				meant = question("", envName(option))
-			}
-			v.note("%.100s is no option's variable and has no effect%s", name, meant)
-		}
 	}
 }
 
@@ -300,23 +254,6 @@ func (v *Values) note(format string, args ...any) {
 	if v.notes = append(v.notes, n); v.say != nil {
 		v.say(n)
 	}
-}
-
-// environment reads the options' variables.
-var environment = func() *viper.Viper {
-	e := viper.New()
-	e.SetEnvPrefix("longlora")
-	e.SetEnvKeyReplacer(strings.NewReplacer("-", "_"))
-	e.AllowEmptyEnv(true) // an empty value is a wrong one, not none
-	return e
-}()
-
-func envLookup(flag string) (value given, where string, ok bool) {
-	if err := environment.BindEnv(flag); err != nil {
-		panic(err) // no name was given
-	}
-	text := environment.GetString(flag)
-	return given{text: text, plain: text}, envName(flag), environment.IsSet(flag)
 }
 
 // set gives an option a weaker source's value unless a stronger one has spoken.

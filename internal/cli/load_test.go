@@ -253,13 +253,23 @@ func TestRefused(t *testing.T) {
 			t.Errorf("%v", err)
 		}
 	})
-	t.Run("environment with nothing", func(t *testing.T) {
-		t.Setenv("LONGLORA_FULL_LAST", "")
-		_, _, err := load(t, least)
-		if errs.Code(err) != 2 || !strings.Contains(err.Error(), "LONGLORA_FULL_LAST: it has no value") {
-			t.Errorf("%v", err)
-		}
-	})
+	for _, name := range []string{"FULL_LAST", "LR", "STEPS", "MODEL", "TARGETS", "JSON", "CONFIG"} {
+		t.Run("an empty variable of "+name, func(t *testing.T) { // as a script leaves one of which nothing is set
+			want, _, err := load(t, least+"full-last: 0.5\nlr: 1e-3\n")
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Setenv("LONGLORA_"+name, "")
+			got, v, err := load(t, least+"full-last: 0.5\nlr: 1e-3\n")
+			if err != nil || !reflect.DeepEqual(got, want) {
+				t.Errorf("%+v, %v; without the variable %+v", got, err, want)
+			}
+			note := "LONGLORA_" + name + " is empty and has no effect, as if it were not set"
+			if notes := strings.Join(v.Notes(), "\n"); !strings.Contains(notes, note) {
+				t.Errorf("%q, not %q", notes, note)
+			}
+		})
+	}
 	t.Run("both of the environment", func(t *testing.T) {
 		t.Setenv("LONGLORA_ATTN", "full")
 		t.Setenv("LONGLORA_FULL_LAST", "0.5")

@@ -199,15 +199,15 @@ func (o *Option) define(f *pflag.FlagSet) {
 		f.StringSlice(o.Name, list, o.Usage)
 		return
 	case Whole:
-		f.Var(new(whole), o.Name, o.Usage)
+		f.Var(&numeral[int]{kind: "int", parse: parseWhole}, o.Name, o.Usage)
 	case Seed:
-		f.Var(new(seed), o.Name, o.Usage)
+		f.Var(&numeral[uint64]{kind: "uint64", parse: parseSeed}, o.Name, o.Usage)
 	case Real:
 		f.Float64(o.Name, 0, o.Usage)
 	case Truth:
 		f.Bool(o.Name, false, o.Usage)
 	case Tokens:
-		f.Var(new(tokens), o.Name, o.Usage)
+		f.Var(&numeral[int]{kind: "tokens", parse: parseTokens}, o.Name, o.Usage)
 	case Lengths:
 		f.Var(&tokensList{list: new([]int)}, o.Name, o.Usage)
 	case Window:

@@ -45,8 +45,8 @@ func parseBytes(s string) (n int64, ok bool) {
 
 // parseTokens reads a count of tokens: 32768, 32k, or 0.5M where that is whole.
 func parseTokens(s string) (int, error) {
-	if n, err := strconv.ParseInt(decimal(s), 0, 64); err == nil {
-		return int(n), nil
+	if n, err := parseWhole(s); err == nil {
+		return n, nil
 	}
 	num, unit := scaled(strings.TrimSpace(s))
 	x, err := strconv.ParseFloat(num, 64)
@@ -71,47 +71,28 @@ func decimal(s string) string {
 	return sign + "0"
 }
 
-// whole is an option that is a whole number.
-type whole int
-
-func (w *whole) String() string { return strconv.Itoa(int(*w)) }
-
-func (w *whole) Type() string { return "int" }
-
-func (w *whole) Set(s string) error {
+func parseWhole(s string) (int, error) {
 	n, err := strconv.ParseInt(decimal(s), 0, 64)
-	if err == nil {
-		*w = whole(n)
-	}
-	return err
+	return int(n), err
 }
 
-// seed is one of 64 bits, likewise.
-type seed uint64
+func parseSeed(s string) (uint64, error) { return strconv.ParseUint(decimal(s), 0, 64) }
 
-func (d *seed) String() string { return strconv.FormatUint(uint64(*d), 10) }
-
-func (d *seed) Type() string { return "uint64" }
-
-func (d *seed) Set(s string) error {
-	n, err := strconv.ParseUint(decimal(s), 0, 64)
-	if err == nil {
-		*d = seed(n)
-	}
-	return err
+// numeral is an option that is a whole number, in the spelling that parse reads.
+type numeral[T int | uint64] struct {
+	n     T
+	kind  string
+	parse func(string) (T, error)
 }
 
-// tokens is an option that counts tokens.
-type tokens int
+func (x *numeral[T]) String() string { return fmt.Sprint(x.n) }
 
-func (t *tokens) String() string { return strconv.Itoa(int(*t)) }
+func (x *numeral[T]) Type() string { return x.kind }
 
-func (t *tokens) Type() string { return "tokens" }
-
-func (t *tokens) Set(s string) error {
-	n, err := parseTokens(s)
+func (x *numeral[T]) Set(s string) error {
+	n, err := x.parse(s)
 	if err == nil {
-		*t = tokens(n)
+		x.n = n
 	}
 	return err
 }
