@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"runtime"
-	"strconv"
 
 	"github.com/spf13/cobra"
 
@@ -24,7 +23,7 @@ import (
 
 // command makes a subcommand whose options are loaded from all sources before it runs.
 func command(use, short, long, example string, f func(c *cobra.Command, v *cli.Values) error) *cobra.Command {
-	c := &cobra.Command{Use: use, Short: short, Long: long, Example: example, Args: onlyOptions,
+	c := &cobra.Command{Use: use, Short: short, Long: long, Example: example, Args: optionsAlone,
 		ValidArgsFunction: cobra.NoFileCompletions, RunE: func(c *cobra.Command, _ []string) error {
 			v, err := cli.Load(c.LocalFlags())
 			if err != nil {
@@ -45,21 +44,6 @@ func command(use, short, long, example string, f func(c *cobra.Command, v *cli.V
 		}}
 	cli.Define(c.Name(), c.Flags())
 	return c
-}
-
-// onlyOptions refuses words that belong to no option.
-func onlyOptions(c *cobra.Command, args []string) error {
-	if len(args) == 0 {
-		return nil
-	}
-	mend := "each value follows its option"
-	if _, err := os.Stat(args[0]); err == nil && c.Flags().Lookup("data") != nil {
-		mend = "several files of data are given as their folder" // not by a shell's pattern
-	}
-	if _, err := strconv.ParseBool(args[0]); err == nil {
-		mend = "a truth value follows its option behind =, as in --json=true"
-	}
-	return errs.Usagef("%q belongs to no option: %s", args[0], mend)
 }
 
 // document prints one JSON document.

@@ -11,9 +11,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
-	"longlora/internal/cli"
 	"longlora/internal/dist"
 	"longlora/internal/errs"
 	"longlora/internal/par"
@@ -55,6 +53,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (code int
 		root.SetOut(ui.NewVisible(out))
 	}
 	root.SetErr(stderr)
+	if p := place(); p.Rank == 0 && !p.Launched { // who started it has said it
+		root.PersistentPreRun = func(c *cobra.Command, _ []string) { sayRepeated(c.ErrOrStderr(), c, args) }
+	}
 	refuseShells(root)
 	if len(args) > 0 && strings.HasPrefix(args[0], cobra.ShellCompRequestCmd) {
 		completeFlags(root)
@@ -115,21 +116,6 @@ func newRoot() *cobra.Command {
 			}
 			return about.Help()
 		}})
-	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		s := err.Error()
-		var invalid *pflag.InvalidValueError
-		if errors.As(err, &invalid) {
-			return errs.Usagef("%s: --%s %s: %s", c.Name(), invalid.GetFlag().Name, invalid.GetValue(),
-				cli.Unfit(invalid.GetFlag(), errors.Unwrap(err)))
-		}
-		if name, ok := strings.CutPrefix(s, "unknown flag: --"); ok {
-			s += cli.Suggest(c.Name(), name)
-			// as Go and PyTorch programs take them: -ctx
-		} else if _, name, ok := strings.Cut(s, "unknown shorthand flag: "); ok {
-			_, name, _ = strings.Cut(name, " in -")
-			s += cli.Suggest(c.Name(), name)
-		}
-		return errs.Usagef("%s: %s", c.Name(), s)
-	})
+	root.SetFlagErrorFunc(flagError)
 	return root
 }

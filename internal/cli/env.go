@@ -39,8 +39,8 @@ func checkVariables() error {
 	return dist.CheckVariables(os.Getenv)
 }
 
-// sayVariables notes those that look like an option's and are none's, and of the command's options' those that are empty:
-// both have no effect.
+// sayVariables notes those that look like an option's and are none's, and of the options' those that are empty: both
+// have no effect.
 func (v *Values) sayVariables() {
 	v.fs.VisitAll(func(f *pflag.Flag) {
 		if text, set := os.LookupEnv(envName(f.Name)); set && text == "" {

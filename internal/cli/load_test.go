@@ -253,23 +253,6 @@ func TestRefused(t *testing.T) {
 			t.Errorf("%v", err)
 		}
 	})
-	for _, name := range []string{"FULL_LAST", "LR", "STEPS", "MODEL", "TARGETS", "JSON", "CONFIG"} {
-		t.Run("an empty variable of "+name, func(t *testing.T) { // as a script leaves one of which nothing is set
-			want, _, err := load(t, least+"full-last: 0.5\nlr: 1e-3\n")
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Setenv("LONGLORA_"+name, "")
-			got, v, err := load(t, least+"full-last: 0.5\nlr: 1e-3\n")
-			if err != nil || !reflect.DeepEqual(got, want) {
-				t.Errorf("%+v, %v; without the variable %+v", got, err, want)
-			}
-			note := "LONGLORA_" + name + " is empty and has no effect, as if it were not set"
-			if notes := strings.Join(v.Notes(), "\n"); !strings.Contains(notes, note) {
-				t.Errorf("%q, not %q", notes, note)
-			}
-		})
-	}
 	t.Run("both of the environment", func(t *testing.T) {
 		t.Setenv("LONGLORA_ATTN", "full")
 		t.Setenv("LONGLORA_FULL_LAST", "0.5")
@@ -353,8 +336,31 @@ func TestEffective(t *testing.T) {
 	}
 }
 
+// An empty variable, as a script leaves one of which nothing is set, is as if it were not set, and a note says so.
+func TestEmptyVariables(t *testing.T) {
+	const file = least + "full-last: 0.5\nlr: 1e-3\n"
+	want, _, err := load(t, file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"FULL_LAST", "LR", "STEPS", "MODEL", "TARGETS", "JSON", "CONFIG"} {
+		t.Run(name, func(t *testing.T) {
+			t.Setenv("LONGLORA_"+name, "")
+			got, v, err := load(t, file)
+			if err != nil || !reflect.DeepEqual(got, want) {
+				t.Errorf("%+v, %v; without the variable %+v", got, err, want)
+			}
+			note := "LONGLORA_" + name + " is empty and has no effect, as if it were not set"
+			if notes := strings.Join(v.Notes(), "\n"); !strings.Contains(notes, note) {
+				t.Errorf("%q, not %q", notes, note)
+			}
+		})
+	}
+}
+
 func TestSuggest(t *testing.T) {
-	for name, want := range map[string]string{"stps": "; did you mean --steps?", "qqqqqqqqqqqq": ""} {
+	for name, want := range map[string]string{"stps": "; did you mean --steps?", "qqqqqqqqqqqq": "", "no-shuffle": "; did you mean --shuffle=false?",
+		"no-rank": "; did you mean --rank?", "max-ctx": "; it is an option of plan"} {
 		if got := cli.Suggest("train", name); got != want {
 			t.Errorf("%s: %q, want %q", name, got, want)
 		}

@@ -73,5 +73,27 @@ func distance(a, b string) int {
 	return row[len(b)]
 }
 
-// Suggest completes an unknown flag's error with the real one that may be meant.
-func Suggest(command, name string) string { return question("--", likely(name, NamesOf(command))) }
+// Suggest completes an unknown flag's error with the real one that may be meant: of the command, or of those that have
+// one of that name.
+func Suggest(command, name string) string {
+	name, _, _ = strings.Cut(name, "=")
+	if on, no := strings.CutPrefix(strings.ReplaceAll(name, "_", "-"), "no-"); no {
+		if o := Find(command, on); o != nil && o.Kind == Truth {
+			return question("--", on+"=false")
+		}
+	}
+	if of := having(name); len(of) > 0 && Find(command, name) == nil && meant(name) == "" {
+		return "; it is an option of " + strings.Join(of, ", ")
+	}
+	return question("--", likely(name, NamesOf(command)))
+}
+
+// having are the commands that have an option of a name.
+func having(name string) (of []string) {
+	for _, c := range Commands() {
+		if Find(c, name) != nil {
+			of = append(of, c)
+		}
+	}
+	return of
+}

@@ -30,8 +30,8 @@ func (e *encoding) withBOS(text string) []int32 {
 	return ids
 }
 
-// leastCtx is the least length, from ctx on, that is no shorter than what takes says of it: what is drawn, and so what it
-// takes, is another at each length.
+// leastCtx is the least length, from ctx on, that is no shorter than what takes says of it: what is drawn, and so what
+// it takes, is another at each length.
 func leastCtx(ctx int, takes func(ctx int) (int, error)) (int, error) {
 	for {
 		n, err := takes(ctx)
@@ -46,8 +46,8 @@ func leastCtx(ctx int, takes func(ctx int) (int, error)) (int, error) {
 func longEnough(ctx int, takes func(ctx int) (int, error)) error {
 	least, err := leastCtx(ctx, takes)
 	if err == nil && least > ctx {
-		err = errs.Dataf("%s %d is too short: the fixed words take %d tokens; give at least that", errs.Option("ctx"), ctx,
-			least)
+		err = errs.Dataf("%s %d is too short: the fixed words take %d tokens; give at least that", errs.Option("ctx"),
+			ctx, least)
 	}
 	return err
 }

@@ -212,8 +212,8 @@ func (z *counted) candidatesOf(shards []int) []candidate {
 	return out
 }
 
-// serves reports whether a plan does all that another one does with no more of it elsewhere. Of what lies elsewhere more
-// is never quicker: it is worth counting only where more fits by it.
+// serves reports whether a plan does all that another one does with no more of it elsewhere. Of what lies elsewhere
+// more is never quicker: it is worth counting only where more fits by it.
 func serves(is, other model.Tiling) bool {
 	return is.Tile == other.Tile && is.Keep == other.Keep && is.More >= other.More && is.MLPRows >= other.MLPRows &&
 		is.Moved <= other.Moved && is.Stream <= other.Stream && is.Shard <= other.Shard &&

@@ -157,6 +157,6 @@ func (p problem) checkTile() error {
 	if t >= least {
 		return nil
 	}
-	return errs.Usagef("%s %d: makes %d tiles of %d tokens%s, and at most %d are planned; give %d or more, or 0 for the "+
-		"planner's choice", errs.Option("tile"), t, tiles, n, of, mostTiles, least)
+	return errs.Usagef("%s %d: makes %d tiles of %d tokens%s, and at most %d are planned; give %d or more, or 0 for "+
+		"the planner's choice", errs.Option("tile"), t, tiles, n, of, mostTiles, least)
 }
