@@ -72,7 +72,7 @@ func commandsIn(name, text string) (out []shown) {
 	return out
 }
 
-// words splits a shell line up to the first operator or comment.
+// words splits a shell line up to the first operator or comment, with the home folder in the place of ~.
 func words(line string) (out []string) {
 	word, quote, open := "", rune(0), false
 	for _, r := range line + " " {
@@ -86,6 +86,9 @@ func words(line string) (out []string) {
 		case r == ' ':
 			if word == "&&" || word == "|" || word == ";" || strings.HasPrefix(word, ">") || strings.HasPrefix(word, "<") || strings.HasPrefix(word, "#") {
 				return out
+			}
+			if in, ok := strings.CutPrefix(word, "~/"); ok && !open {
+				word = "/home/me/" + in
 			}
 			if word != "" || open {
 				out = append(out, word)

@@ -53,31 +53,33 @@ longlora eval --model merged --task ppl --data books.txt --ctx 16384 --protocol 
 			if err == nil && !first { // rank 0 says it
 				return nil
 			}
-			if err == nil && page != "" {
+			if err == nil && v.JSON() {
+				err = document(c.OutOrStdout(), rep)
+			} else if err == nil {
+				showEval(c.OutOrStdout(), o, rep)
+			}
+			if err == nil && page != "" { // last: what was measured is not lost with it
 				err = report.Eval(rep).Write(page)
 			}
-			if err != nil {
-				return err
-			}
-			if v.JSON() {
-				return document(c.OutOrStdout(), rep)
-			}
-			ui.Table(c.OutOrStdout(), listed(rep.Results))
-			if len(o.Models) > 1 {
-				fmt.Fprintln(c.OutOrStdout())
-				ui.Table(c.OutOrStdout(), sideBySide(o.Models, rep.Results))
-			}
-			rulerLike(c.OutOrStdout(), rep.Results)
-			missed(c.OutOrStdout(), rep.Results)
-			if len(rep.Data) > 0 {
-				fmt.Fprintln(c.OutOrStdout())
-				ui.Say(c.OutOrStdout(), "perplexity on %s, %s protocol, stride %d; seed %d",
-					strings.Join(rep.Data, ", "), o.Protocol, o.Stride, rep.Seed)
-			} else {
-				fmt.Fprintf(c.OutOrStdout(), "\nseed %d\n", rep.Seed)
-			}
-			return nil
+			return err
 		})
+}
+
+func showEval(w io.Writer, o eval.Options, rep eval.Report) {
+	ui.Table(w, listed(rep.Results))
+	if len(o.Models) > 1 {
+		fmt.Fprintln(w)
+		ui.Table(w, sideBySide(o.Models, rep.Results))
+	}
+	rulerLike(w, rep.Results)
+	missed(w, rep.Results)
+	if len(rep.Data) > 0 {
+		fmt.Fprintln(w)
+		ui.Say(w, "perplexity on %s, %s protocol, stride %d; seed %d", strings.Join(rep.Data, ", "), o.Protocol, o.Stride,
+			rep.Seed)
+		return
+	}
+	fmt.Fprintf(w, "\nseed %d\n", rep.Seed)
 }
 
 // listed is a row a result.

@@ -64,6 +64,9 @@ func (v *Values) read() (map[string]given, error) {
 			return nil, nil
 		}
 	}
+	if wrong := homeless(path); wrong != "" {
+		return nil, errs.Usagef("%s: %s", v.shown("config"), wrong)
+	}
 	v.file = path
 	b, err := files.Read(path, maxFile)
 	if err != nil {

@@ -215,11 +215,15 @@ func (v *Values) check() (err error) {
 			err = errs.Usagef("%s: it has no value; give one or leave it out", v.by(f.Name))
 			return
 		}
-		if o.Check == nil {
-			return
-		}
 		for _, s := range parts(f) {
-			if wrong := o.Check(s); wrong != "" {
+			wrong := ""
+			if o.isPath() {
+				wrong = homeless(s)
+			}
+			if wrong == "" && o.Check != nil {
+				wrong = o.Check(s)
+			}
+			if wrong != "" {
 				err = errs.Usagef("%s: %s", strings.TrimSpace(v.where(f.Name)+" "+s), wrong)
 				return
 			}

@@ -5,7 +5,9 @@
 package cli
 
 import (
+	"fmt"
 	"math"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -120,6 +122,21 @@ func processes(value string) string {
 		return "not all, or a number from 1 to 1024"
 	}
 	return ""
+}
+
+// homeless is a check of a path: one in the home folder, as a shell writes it, would be in a folder called ~. Shells
+// put the home folder in its place at the head of a word alone, so not in --out=~/run, nor in a file of options.
+func homeless(value string) string {
+	rest, ok := strings.CutPrefix(value, "~")
+	if !ok || rest != "" && rest[0] != '/' {
+		return ""
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		home = "the home folder"
+	}
+	return fmt.Sprintf("no shell has put the home folder in the place of ~ here; give %s%s (a folder of that name is "+
+		"./%s)", home, rest, value)
 }
 
 // date is a check of a day.
@@ -250,6 +267,12 @@ func (o *Option) Argument() string {
 		return "auto|X"
 	}
 	return "TEXT"
+}
+
+// isPath reports whether an option's value may be the path of a file or folder.
+func (o *Option) isPath() bool {
+	a := o.Argument()
+	return strings.Contains(a, "DIR") || strings.Contains(a, "FILE") || strings.Contains(a, "PATH")
 }
 
 // List reports whether an option's values are parts by comma.

@@ -3,12 +3,10 @@ package files
 import (
 	"bufio"
 	"encoding/json"
-	"errors"
 	"io"
 	"os"
 	"path/filepath"
 	"sync"
-	"syscall"
 
 	"longlora/internal/errs"
 )
@@ -21,13 +19,13 @@ var buffers = sync.Pool{New: func() any { return bufio.NewWriterSize(nil, 1<<20)
 func WriteAtomic(path string, write func(io.Writer) error) (err error) {
 	f, err := create(path)
 	if err != nil {
-		return writeError(path, err)
+		return Fault(path, err)
 	}
 	defer func() {
 		if err != nil {
 			f.Close()
 			os.Remove(f.Name())
-			err = writeError(path, err)
+			err = Fault(path, err)
 		}
 	}()
 	w := buffers.Get().(*bufio.Writer)
@@ -68,27 +66,15 @@ func (e *eager) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// writeError gives a failed write its kind and, for a full disk, its mend.
-func writeError(path string, err error) error {
-	var e *errs.Error
-	if errors.As(err, &e) {
-		return err
-	}
-	if errors.Is(err, syscall.ENOSPC) {
-		return errs.Dataf("%s: the disk is full; make room and run the same command again: %w", path, err)
-	}
-	return Fault(path, err) // not the temporary name
-}
-
 // SyncDir makes renames in a folder last.
 func SyncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
-		return writeError(dir, err)
+		return Fault(dir, err)
 	}
 	defer d.Close()
 	if err := d.Sync(); err != nil {
-		return writeError(dir, err)
+		return Fault(dir, err)
 	}
 	return nil
 }
@@ -120,7 +106,7 @@ func WriteSealed(path string, v any) error {
 // MakeDir makes a folder and those above it.
 func MakeDir(path string) error {
 	if err := os.MkdirAll(path, 0o777); err != nil {
-		return writeError(path, err)
+		return Fault(path, err)
 	}
 	return nil
 }

@@ -77,8 +77,8 @@ func regular(path string, st fs.FileInfo) error {
 	return errs.Dataf("%s: %s where a file is wanted", path, what)
 }
 
-// Fault says what a call of the system found wrong with a file: the path and the reason, never the call's name. An
-// error that has a kind already stays as it is, and nil is nil.
+// Fault says what a call of the system found wrong with a file: the path and the reason, never the call's name, and of
+// a disk that takes nothing, the mend. An error that has a kind already stays as it is, and nil is nil.
 func Fault(path string, err error) error {
 	var known *errs.Error
 	var p *fs.PathError
@@ -93,6 +93,12 @@ func Fault(path string, err error) error {
 		err = l.Err
 	case errors.As(err, &s):
 		err = s.Err
+	}
+	switch {
+	case errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT):
+		return errs.Dataf("%s: the disk is full; make room and run the same command again: %w", path, err)
+	case errors.Is(err, unix.EROFS):
+		return errs.Dataf("%s: %w; give a place that can be written to", path, err)
 	}
 	return errs.Dataf("%s: %w", path, err)
 }

@@ -111,6 +111,19 @@ func TestFault(t *testing.T) {
 	}
 }
 
+// A disk that takes nothing is answered by what to do about it, whoever writes.
+func TestFaultsOfDisks(t *testing.T) {
+	for cause, want := range map[error]string{
+		syscall.ENOSPC: "a/b: the disk is full; make room and run the same command again: no space left on device",
+		syscall.EDQUOT: "a/b: the disk is full; make room and run the same command again: disk quota exceeded",
+		syscall.EROFS:  "a/b: read-only file system; give a place that can be written to",
+	} {
+		if err := Fault("a/b", &os.PathError{Op: "write", Path: "a/.b.tmp", Err: cause}); errs.Code(err) != 4 || err.Error() != want {
+			t.Errorf("%v: %v", cause, err)
+		}
+	}
+}
+
 func TestDiskFull(t *testing.T) {
 	dir := t.TempDir()
 	err := WriteAtomic(filepath.Join(dir, "x"), func(w io.Writer) error {
