@@ -37,8 +37,8 @@ func flagError(c *cobra.Command, err error) error {
 	return errs.Usagef("%s: %s", c.Name(), s)
 }
 
-// optionsAlone refuses words that belong to no option, as what a shell makes of a value with spaces, or of a truth value
-// that does not follow its option by =.
+// optionsAlone refuses words that belong to no option, as what a shell makes of a value with spaces, or of a truth
+// value that does not follow its option by =.
 func optionsAlone(c *cobra.Command, words []string) error {
 	if len(words) == 0 {
 		return nil

@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"longlora/internal/errs"
 	"longlora/internal/train"
 )
 
@@ -135,8 +136,8 @@ func homeless(value string) string {
 	if err != nil {
 		home = "the home folder"
 	}
-	return fmt.Sprintf("no shell has put the home folder in the place of ~ here; give %s%s (a folder of that name is "+
-		"./%s)", home, rest, value)
+	return fmt.Sprintf("no shell has put the home folder in the place of ~ here; give %s (a folder of that name "+
+		"is ./%s)", errs.Quoted(home+rest), value)
 }
 
 // date is a check of a day.

@@ -13,17 +13,12 @@ import (
 // absentData is the fault of a path where nothing is, with what to do where it is of a form that other programs take.
 func absentData(path string, err error) error {
 	first, _, _ := strings.Cut(path, "/")
-	home := os.Getenv("HOME")
 	if path == "-" {
 		return errs.Dataf("%s: what comes from another program is not read; write it into a file first", path)
 	}
 	if strings.Contains(path, "://") {
 		return errs.Dataf("%s: an address, from which nothing is loaded; download it first with: curl -LO %s", path,
 			errs.Quoted(path))
-	}
-	if rest, ok := strings.CutPrefix(path, "~/"); ok && exists(filepath.Join(home, rest)) {
-		return errs.Dataf("%s: no such file or directory; the shell did not put the home folder in the place of ~: give %s",
-			path, errs.Quoted(filepath.Join(home, rest)))
 	}
 	list, _ := filepath.Glob(path)
 	if names := strings.Split(path, ","); len(names) > 1 && allExist(names) {

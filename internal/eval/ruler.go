@@ -199,8 +199,8 @@ func (e *evaluation) rulerFits(n int) error {
 	if err != nil {
 		return err
 	}
-	return errs.Dataf("%s %d is too short for %s of the RULER-like tasks, which take so many tokens at least; give %d or more",
-		errs.Option("ctx"), n, strings.Join(short, ", "), least)
+	return errs.Dataf("%s %d is too short for %s of the RULER-like tasks, which take so many tokens at least; give %d or "+
+		"more", errs.Option("ctx"), n, strings.Join(short, ", "), least)
 }
 
 // takes is how many tokens the longest trial of a subtask takes at least.
