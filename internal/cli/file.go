@@ -70,7 +70,7 @@ func (v *Values) read() (map[string]given, error) {
 	v.file = path
 	b, err := files.Read(path, maxFile)
 	if err != nil {
-		return nil, errs.Usagef("--config: %w", err)
+		return nil, errs.Usagef("%s: %w", v.by("config"), err)
 	}
 	out, err := parseFile(b)
 	if err != nil {

@@ -303,6 +303,12 @@ func TestRefused(t *testing.T) {
 			t.Errorf("%v", err)
 		}
 	})
+	t.Run("no file of the environment", func(t *testing.T) {
+		t.Setenv("LONGLORA_CONFIG", "none.yaml")
+		if _, _, err := load(t, ""); errs.Code(err) != 2 || !strings.Contains(err.Error(), "LONGLORA_CONFIG: none.yaml: no such file") {
+			t.Errorf("%v", err)
+		}
+	})
 	t.Run("a group of processes", func(t *testing.T) {
 		t.Setenv("WORLD_SIZE", "2")
 		fs := pflag.NewFlagSet("merge", pflag.ContinueOnError)
