@@ -44,6 +44,7 @@ func (v *Values) Eval() (o eval.Options, report string, err error) {
 	if v.InFile("out") && files.SameDir(o.Out, o.Adapter) {
 		o.Out = "" // of the training run that shares the file
 	}
+	v.idleEval()
 	for _, n := range o.Ctx { // before anything is computed
 		if err := o.CheckRoll(n); err != nil {
 			return o, "", err
@@ -77,6 +78,7 @@ func (v *Values) Generate() (o eval.Continuation, p Prompt, err error) {
 	o.MaxTokens, o.Fewer, o.Overlong = v.tokens("max-tokens"), !v.Given("max-tokens"), v.text("overlong")
 	o.StreamLayers, o.Weights, o.Products = v.count("stream-layers"), v.text("weights"), v.text("products")
 	o.Temperature, o.TopP, o.Seed = v.real("temperature"), v.real("top-p"), v.seed("seed")
+	v.idleGenerate()
 	p = Prompt{v.text("prompt"), v.text("prompt-file"), v.text("messages")}
 	o.Chat = o.Chat || p.Messages != ""
 	if o.System != "" && !o.Chat {
@@ -168,10 +170,10 @@ func (v *Values) Prepare() (o Prepare, err error) {
 	if n := len(o.Data.Paths); n != 1 {
 		return o, errs.Usagef("--data: %d given; prepare one at a time, each into a file of its own", n)
 	}
-	if v.truth("stats") {
-		if o.Stats = v.lengths("ctx"); len(o.Stats) == 0 {
-			o.Stats = []int{4096, 8192, 16384, 32768}
-		}
+	if !v.truth("stats") {
+		v.none(" without --stats", "ctx")
+	} else if o.Stats = v.lengths("ctx"); len(o.Stats) == 0 {
+		o.Stats = []int{4096, 8192, 16384, 32768}
 	}
 	if o.Data.Format == "tokens" {
 		return o, errs.Usagef("--format tokens: token ids need no preparing")

@@ -6,44 +6,72 @@ import (
 	"strings"
 )
 
-// idle notes what was given to train or extend on the command line or by a variable and has no effect beside the rest.
-// A file may be shared, and is left alone.
+// none notes those of some options that were given on the command line or by a variable and have no effect beside the
+// rest, which why says. A file may be shared, and is left alone.
+func (v *Values) none(why string, names ...string) {
+	which, have := v.spoken(names...), "has"
+	if strings.Contains(which, ",") {
+		have = "have"
+	}
+	if which != "" {
+		v.note("%s %s no effect%s", which, have, why)
+	}
+}
+
+// spoken are those of some options that a command line or a variable gave, as a message names them.
+func (v *Values) spoken(names ...string) string {
+	names = slices.DeleteFunc(names, func(n string) bool { return !v.Given(n) || v.InFile(n) })
+	for i, n := range names {
+		names[i] = v.by(n)
+	}
+	return strings.Join(names, ", ")
+}
+
+// idleEval notes what of eval's options is for tasks that are not asked for.
+func (v *Values) idleEval() {
+	without := func(name string, tasks ...string) {
+		if !slices.ContainsFunc(tasks, func(t string) bool { return slices.Contains(v.texts("task"), t) }) {
+			v.none(": it is for --task "+strings.Join(tasks, ", "), name)
+		}
+	}
+	for _, name := range []string{"data", "stride", "protocol", "attn"} {
+		without(name, "ppl")
+	}
+	without("limit", "ppl", "ruler")
+	without("trials", "passkey", "topics", "ruler")
+	without("depths", "passkey")
+	without("passkey-template", "passkey")
+	if v.text("attn") == "full" {
+		v.none(" under --attn full", "group", "group-size", "shift")
+	}
+}
+
+// idleGenerate notes what of generate's options is for texts that are drawn.
+func (v *Values) idleGenerate() {
+	if v.real("temperature") == 0 {
+		v.none(" without --temperature: the most probable token is taken", "top-p", "seed")
+	}
+}
+
+// idle notes what was given to train or extend and has no effect beside the rest.
 func (v *Values) idle() {
-	given := func(names ...string) string {
-		names = slices.DeleteFunc(names, func(n string) bool { return !v.Given(n) || v.InFile(n) })
-		for i, n := range names {
-			names[i] = v.by(n)
-		}
-		return strings.Join(names, ", ")
-	}
-	has := func(n int) string {
-		if n > 1 {
-			return "have"
-		}
-		return "has"
-	}
-	none := func(why string, names ...string) {
-		if which := given(names...); which != "" {
-			v.note("%s %s no effect%s", which, has(1+strings.Count(which, ",")), why)
-		}
-	}
 	if v.text("tune") == "full" {
-		none(": --tune full trains every weight", "rank", "alpha", "rslora", "targets", "dropout", "train-embed",
+		v.none(": --tune full trains every weight", "rank", "alpha", "rslora", "targets", "dropout", "train-embed",
 			"train-norm", "train-head")
 	}
 	if v.text("attn") == "full" {
-		none(" under --attn full", "group", "group-size", "shift")
+		v.none(" under --attn full", "group", "group-size", "shift")
 	}
 	if v.whole("eval-every") == 0 {
-		none(" without --eval-every", "eval-attn")
+		v.none(" without --eval-every", "eval-attn")
 		if v.fs.Name() == "train" {
-			none(" without --eval-every: nothing is validated", "eval-data")
+			v.none(" without --eval-every: nothing is validated", "eval-data")
 		}
-		if which := given("eval-fraction"); which != "" && v.real("eval-fraction") > 0 {
+		if which := v.spoken("eval-fraction"); which != "" && v.real("eval-fraction") > 0 {
 			v.note("%s holds rows out that nothing is validated on; add --eval-every N", which)
 		}
 	}
 	if ctx, batch := v.tokens("ctx"), max(1, v.whole("batch")); v.tokens("tile") > ctx*batch {
-		none(fmt.Sprintf(": it is more than the %d tokens that there are", ctx*batch), "tile")
+		v.none(fmt.Sprintf(": it is more than the %d tokens that there are", ctx*batch), "tile")
 	}
 }

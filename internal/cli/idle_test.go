@@ -1,0 +1,45 @@
+package cli
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/spf13/pflag"
+)
+
+// What is given for something that is not asked for is said to have no effect; what a shared file gives is not.
+func TestIdleOptions(t *testing.T) {
+	t.Chdir(t.TempDir())
+	for line, want := range map[string]string{
+		"eval --task=passkey --stride=4":               "--stride has no effect: it is for --task ppl",
+		"eval --task=topics --data=d --depths=3":       "--data has no effect: it is for --task ppl; --depths has no effect: it is for --task passkey",
+		"eval --task=ruler --limit=3 --trials=2":       "",
+		"eval --task=ppl --data=d --trials=2":          "--trials has no effect: it is for --task passkey, topics, ruler",
+		"eval --task=ppl --data=d --group=0.5":         "--group has no effect under --attn full",
+		"eval --task=ppl --data=d --attn=s2 --group=1": "",
+		"eval --task=passkey,ppl --data=d --stride=4":  "",
+		"generate --prompt=p --top-p=0.5 --seed=1":     "--top-p, --seed have no effect without --temperature: the most probable token is taken",
+		"generate --prompt=p --temperature=1 --seed=1": "",
+		"prepare --data=d --out=o --ctx=64":            "--ctx has no effect without --stats",
+		"prepare --data=d --out=o --ctx=64 --stats":    "",
+	} {
+		words := strings.Fields(line)
+		fs := pflag.NewFlagSet(words[0], pflag.ContinueOnError)
+		Define(words[0], fs)
+		args := slices.Concat(words[1:], []string{"--model=m"})
+		if words[0] == "eval" {
+			args = append(args, "--ctx=64")
+		}
+		if err := fs.Parse(args); err != nil {
+			t.Fatal(err)
+		}
+		v, err := Load(fs)
+		if err == nil {
+			err = commands[words[0]].make(v)
+		}
+		if got := strings.Join(v.Notes(), "; "); err != nil || got != want {
+			t.Errorf("%s: %v, %q; want %q", line, err, got, want)
+		}
+	}
+}
