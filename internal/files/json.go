@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"path/filepath"
@@ -35,7 +36,7 @@ func ReadJSON(path string, v any) error {
 	} else if st.Size() > limit {
 		return errs.Dataf("%s: %d bytes are more than such a file has", path, st.Size())
 	}
-	return decode(path, io.LimitReader(f, limit), v) // it may grow while it is read
+	return decode(path, f, limit, v)
 }
 
 // ReadSealed is ReadJSON for a document that this program seals when it writes it. One that is sealed and not as it was
@@ -49,11 +50,12 @@ func ReadSealed(path string, v any) error {
 	if sealed, whole := Sealed(b); sealed && !whole {
 		return errs.Dataf("%s: it is not as it was written: damaged, or changed by hand", path)
 	}
-	return decode(path, bytes.NewReader(b), v)
+	return decode(path, bytes.NewReader(b), most, v)
 }
 
-func decode(path string, r io.Reader, v any) error {
-	br := bufio.NewReader(r)
+// decode reads at most so many bytes: a file may grow while it is read.
+func decode(path string, r io.ReadSeeker, most int64, v any) error {
+	br := bufio.NewReader(io.LimitReader(r, most))
 	head, _ := br.Peek(2)
 	dec := json.NewDecoder(br)
 	dec.UseNumber()
@@ -64,12 +66,31 @@ func decode(path string, r io.Reader, v any) error {
 	case errors.As(err, &kind):
 		return errs.Dataf("%s: %.100s: %.100s where something else is wanted", path, kind.Field, kind.Value)
 	case err != nil:
-		return NotJSON(path, head, err)
+		return NotJSON(path, head, where(r, err))
 	}
 	if _, err := dec.Token(); err != io.EOF {
 		return errs.Dataf("%s: something stands after the end of its JSON document", path)
 	}
 	return nil
+}
+
+// where adds to a fault of the text the line that it is in, and what of that line leads to it.
+func where(r io.ReadSeeker, err error) error {
+	const near = 60
+	var fault *json.SyntaxError
+	if !errors.As(err, &fault) || fault.Offset == 0 {
+		return err
+	}
+	if _, e := r.Seek(0, io.SeekStart); e != nil {
+		return err
+	}
+	text, e := io.ReadAll(io.LimitReader(r, fault.Offset))
+	if e != nil {
+		return err
+	}
+	n := bytes.Count(text, []byte("\n")) + 1
+	text = bytes.TrimSpace(text[bytes.LastIndexByte(text, '\n')+1:])
+	return fmt.Errorf("line %d, after %#q: %w", n, text[max(0, len(text)-near):max(0, len(text)-1)], err)
 }
 
 // NotJSON says of a document that begins with head why it is not read, which err says to who knows the parser.
@@ -80,6 +101,9 @@ func NotJSON(path string, head []byte, err error) error {
 	case bytes.HasPrefix(head, []byte("\xff\xfe")), bytes.HasPrefix(head, []byte("\xfe\xff")):
 		return errs.Dataf("%s: the text is UTF-16, which is not read here; convert it to UTF-8 (iconv -f UTF-16 -t UTF-8)",
 			path)
+	case bytes.HasPrefix(head, []byte("\xef\xbb")):
+		return errs.Dataf("%s: it begins with a byte order mark, which JSON does not have and transformers does not read; "+
+			"save it as UTF-8 without one", path)
 	case errors.Is(err, io.ErrUnexpectedEOF), err.Error() == "unexpected end of JSON input":
 		return errs.Dataf("%s: it ends inside its JSON document, and is cut short; fetch or write it again", path)
 	}

@@ -13,13 +13,16 @@ import (
 // A document that is not read is said to be empty, cut short or of another encoding, not in a parser's words.
 func TestNotJSON(t *testing.T) {
 	for content, want := range map[string]string{
-		"":                   "the file is empty",
-		`{"a":`:              "is cut short",
-		"\xff\xfe{\x00}\x00": "the text is UTF-16",
-		"\xfe\xff\x00{\x00}": "the text is UTF-16",
-		"<html>":             "not the JSON that is wanted",
-		`{"a": 1} {"a": 2}`:  "after the end",
-		`["a"]`:              "where an object is wanted",
+		"":                                "the file is empty",
+		`{"a":`:                           "is cut short",
+		"\xff\xfe{\x00}\x00":              "the text is UTF-16",
+		"\xfe\xff\x00{\x00}":              "the text is UTF-16",
+		"<html>":                          "not the JSON that is wanted",
+		"\xef\xbb\xbf{}":                  "a byte order mark",
+		"{\n \"b\": 1,\n \"eps\": NaN\n}": "line 3, after `\"eps\": `: invalid character 'N'",
+		`{"a": 1,}`:                       "line 1, after `{\"a\": 1,`: invalid character '}'",
+		`{"a": 1} {"a": 2}`:               "after the end",
+		`["a"]`:                           "where an object is wanted",
 	} {
 		path := filepath.Join(t.TempDir(), "config.json")
 		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
