@@ -23,6 +23,9 @@ func flagError(c *cobra.Command, err error) error {
 		return errs.Usagef("%s: --%s %s: %s", c.Name(), invalid.GetFlag().Name, invalid.GetValue(),
 			cli.Unfit(invalid.GetFlag(), errors.Unwrap(err)))
 	}
+	if c.Flags().Lookup("config") == nil && c.HasParent() { // one of cobra's own, without our options
+		return errs.Usagef("%s: %s", c.Name(), s)
+	}
 	if name, ok := strings.CutPrefix(s, "unknown flag: --"); ok {
 		if !c.HasParent() {
 			return errs.Usagef("%s; options follow a command, as longlora plan --ctx 16384; longlora --help "+

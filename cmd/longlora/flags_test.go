@@ -12,6 +12,8 @@ func TestMistypedFlags(t *testing.T) {
 		"--json":                       "unknown flag: --json; options follow a command, as longlora plan --ctx 16384",
 		"train --no-shuffle":           "unknown flag: --no-shuffle; did you mean --shuffle=false?",
 		"train --no_train_embed":       "did you mean --train-embed=false?",
+		"completion bash --json":       "bash: unknown flag: --json\n",
+		"train --CTX 64":               "unknown flag: --CTX; did you mean --ctx?",
 		"train --no-rank":              "did you mean --rank?",
 		"train --trials 3":             "unknown flag: --trials; it is an option of extend, eval",
 		"eval --rank=8":                "it is an option of train, extend, plan, bench",

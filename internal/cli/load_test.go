@@ -344,7 +344,7 @@ func TestEffective(t *testing.T) {
 
 func TestSuggest(t *testing.T) {
 	for name, want := range map[string]string{"stps": "; did you mean --steps?", "qqqqqqqqqqqq": "", "no-shuffle": "; did you mean --shuffle=false?",
-		"no-rank": "; did you mean --rank?", "max-ctx": "; it is an option of plan"} {
+		"no-rank": "; did you mean --rank?", "CTX": "; did you mean --ctx?", "max-ctx": "; it is an option of plan"} {
 		if got := cli.Suggest("train", name); got != want {
 			t.Errorf("%s: %q, want %q", name, got, want)
 		}

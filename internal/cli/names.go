@@ -76,7 +76,7 @@ func distance(a, b string) int {
 // Suggest completes an unknown flag's error with the real one that may be meant: of the command, or of those that have
 // one of that name.
 func Suggest(command, name string) string {
-	name, _, _ = strings.Cut(name, "=")
+	name, _, _ = strings.Cut(strings.ToLower(name), "=")
 	if on, no := strings.CutPrefix(strings.ReplaceAll(name, "_", "-"), "no-"); no {
 		if o := Find(command, on); o != nil && o.Kind == Truth {
 			return question("--", on+"=false")

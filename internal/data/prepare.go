@@ -237,7 +237,8 @@ func (p *preparation) open() (err error) {
 		}
 	}
 	if err := unix.Flock(int(p.f[0].Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		return errs.Dataf("%s: another prepare is writing it", p.out)
+		return errs.Usagef("%s %s: another prepare is writing it; wait for it, or choose another name", errs.Option("out"),
+			p.out)
 	}
 	b, err := os.ReadFile(filepath.Join(p.part, prepareStateName))
 	var old prepareState

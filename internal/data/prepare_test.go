@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"longlora/internal/errs"
 	"longlora/internal/files"
 	"longlora/internal/testkit"
@@ -399,6 +401,25 @@ func TestPrepareOverwritesItsOwnAlone(t *testing.T) {
 		if err := prepare(other, bin); err != nil {
 			t.Errorf("without %q: %v", gone, err)
 		}
+	}
+}
+
+// Who comes second to a file that is being written is told what to do, as by every command.
+func TestTwoPrepare(t *testing.T) {
+	dir := t.TempDir()
+	o, out := realOptions(t, write(t, "a.jsonl", textLines(3)), "", 0), filepath.Join(dir, "a.bin")
+	testkit.Write(t, filepath.Join(dir, ".a.bin.part", "ids"), "")
+	f, err := os.Open(filepath.Join(dir, ".a.bin.part", "ids"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	_, err = Prepare(t.Context(), o, out, "test")
+	if errs.Code(err) != 2 || !strings.Contains(err.Error(), "another prepare is writing it; wait for it, or choose another name") {
+		t.Errorf("%v", err)
 	}
 }
 
