@@ -96,6 +96,9 @@ func (p Planner) divisions(t Training, peers int, at func(Training) Request, ask
 			} else if d, w.err = p.divided(c, at(c), rates); w.err == nil {
 				d.advice = errs.Advice{{Option: "sequence-ranks", Value: strconv.Itoa(chain)}}
 				w.d = []Division{d}
+			} else if errs.Code(w.err) == int(errs.Usage) { // a tile that suits another division is too short for this one
+				w.err = nil
+				return
 			}
 			if w.err == nil && t.ShardWeights == "auto" && t.Peers > 1 && w.d[0].Shard == 0 && !p.OnHost {
 				c.ShardWeights, c.Peers = "on", t.Peers

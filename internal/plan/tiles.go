@@ -98,11 +98,13 @@ const (
 	gpuStrip = 32768
 )
 
-// Shorter tiles than these only lose time; so many more than these only make planning slow.
+// Shorter tiles than these only lose time; so many more than these only make planning slow, and where the planner would
+// not take them itself fewer do.
 const (
 	cpuLeastTile = 128
 	gpuLeastTile = 1024
 	mostTiles    = 512
+	mostForced   = 128
 )
 
 // Pieces that keep the products efficient; more rows only cost memory. On a GPU a product of 8192 rows fills all
@@ -146,17 +148,17 @@ func (p problem) pieces(t int) (mlp []int, head int) {
 // planner would try itself is never too short.
 func (p problem) checkTile() error {
 	n, t, of := p.Ctx*p.Batch, p.Forced.Tile, ""
-	if p.Forced.Tile = 0; t == 0 || (n+t-1)/t <= mostTiles {
+	if p.Forced.Tile = 0; t == 0 || (n+t-1)/t <= mostForced {
 		return nil
 	}
 	own := p.ownTiles()
 	if p.Chain > 1 {
 		n, of = own[0], ", a process's part of a row"
 	}
-	tiles, least := (n+t-1)/t, min((n+mostTiles-1)/mostTiles, slices.Min(own))
+	tiles, least := (n+t-1)/t, min((n+mostForced-1)/mostForced, slices.Min(own))
 	if t >= least {
 		return nil
 	}
 	return errs.Usagef("%s %d: makes %d tiles of %d tokens%s, and at most %d are planned; give %d or more, or 0 for "+
-		"the planner's choice", errs.Option("tile"), t, tiles, n, of, mostTiles, least)
+		"the planner's choice", errs.Option("tile"), t, tiles, n, of, mostForced, least)
 }

@@ -18,12 +18,12 @@ func TestTilesWithoutNumber(t *testing.T) {
 		onHost      bool
 		says        string // "" where it is planned
 	}{
-		{tile: 3, says: "--tile 3: makes 10923 tiles of 32768 tokens, and at most 512 are planned; give 64 or more, or 0"},
-		{tile: 63, says: "give 64 or more"},
-		{tile: 64},
-		{tile: 3, chain: 4, says: "--tile 3: makes 2731 tiles of 8192 tokens, a process's part of a row, and at most 512 are " +
-			"planned; give 16 or more, or 0 for the planner's choice"},
-		{tile: 16, chain: 4},
+		{tile: 3, says: "--tile 3: makes 10923 tiles of 32768 tokens, and at most 128 are planned; give 256 or more, or 0"},
+		{tile: 255, says: "give 256 or more"},
+		{tile: 256},
+		{tile: 3, chain: 4, says: "--tile 3: makes 2731 tiles of 8192 tokens, a process's part of a row, and at most 128 are " +
+			"planned; give 64 or more, or 0 for the planner's choice"},
+		{tile: 64, chain: 4},
 		{tile: 0},
 	} {
 		w, p := on7b(32768), h100(72*gib, 512*gib)
