@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 	"slices"
 
 	"github.com/parquet-go/parquet-go"
@@ -176,7 +177,7 @@ func (r *parquetRows) next() (m map[string]any, row int, bad, err error) {
 		r.n, r.err = r.r.Read(r.buf)
 		r.at = 0
 		if r.n == 0 && r.err == nil {
-			r.err = fmt.Errorf("damaged parquet file: no rows come, of %d", r.total)
+			r.err = fmt.Errorf("damaged parquet file: no rows come, of %d; get it again", r.total)
 		}
 	}
 	v := r.buf[r.at]
@@ -240,10 +241,15 @@ func (r *parquetRows) close() {
 	}
 }
 
-// caught turns a panic of the parquet library, which damaged files bring about, into an error.
+// caught turns a panic of the parquet library, which damaged files bring about, into an error. One of the runtime (an
+// index out of range) tells of the library's code and nothing of the file.
 func caught(err *error) {
-	if p := recover(); p != nil {
-		*err = fmt.Errorf("damaged parquet file: %v", p)
+	switch p := recover().(type) {
+	case nil:
+	case runtime.Error:
+		*err = errors.New("damaged parquet file: its parts do not agree; get it again")
+	default:
+		*err = fmt.Errorf("damaged parquet file: %v; get it again", p)
 	}
 }
 

@@ -99,6 +99,24 @@ func TestParquetShapes(t *testing.T) {
 	}
 }
 
+// A fault that the library meets in a damaged file is told of the file, not of the library's code.
+func TestCaught(t *testing.T) {
+	none := []int{}
+	for want, fault := range map[string]func(){
+		"damaged parquet file: its parts do not agree; get it again": func() { _ = none[len(none)] },
+		"damaged parquet file: no such page; get it again":           func() { panic("no such page") },
+	} {
+		err := func() (err error) {
+			defer caught(&err)
+			fault()
+			return nil
+		}()
+		if err == nil || err.Error() != want {
+			t.Errorf("%v, not %s", err, want)
+		}
+	}
+}
+
 type repeatedRow struct {
 	Text string `parquet:"text,dict"`
 	N    int64  `parquet:"n"`
