@@ -118,7 +118,7 @@ func Run(ctx context.Context, cfg *Options, be ops.Backend, log io.Writer) (Repo
 // DryRun says on log what the training would do, as train's does, and how long all of it would take; nothing is
 // evaluated and nothing written.
 func DryRun(ctx context.Context, cfg *Options, be ops.Backend, log io.Writer) (out Estimate, err error) {
-	e := &extension{cfg: cfg, be: be, log: log}
+	e := &extension{cfg: cfg, be: be, log: &once{w: log, said: map[string]bool{}}}
 	if err := checkOut(cfg); err != nil {
 		return out, err
 	}
@@ -137,7 +137,7 @@ func DryRun(ctx context.Context, cfg *Options, be ops.Backend, log io.Writer) (o
 	if cfg.DoTrain {
 		t := e.training()
 		t.Memory.Machine = t.Ranks.Size() // the processes share it; evaluation has it all
-		if out.Facts, err = train.DryRun(ctx, t, be, log); err != nil {
+		if out.Facts, err = train.DryRun(ctx, t, be, e.log); err != nil {
 			return out, err
 		}
 		training = out.Seconds
