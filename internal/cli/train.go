@@ -169,6 +169,7 @@ func (v *Values) Train() (o train.Options, err error) {
 	}
 	o.Memory, o.Window, o.Documents = v.memory(), v.window(), v.documents()
 	o.Model, o.Out, o.Data, o.Overlong = v.text("model"), v.text("out"), v.texts("data"), v.text("overlong")
+	o.Documents.Overlong, o.Documents.OverlongNamed = o.Overlong, v.Given("overlong") && !v.InFile("overlong")
 	o.EvalData, o.EvalFraction = v.texts("eval-data"), v.real("eval-fraction")
 	o.Schedule, o.WarmupSteps = v.text("schedule"), v.whole("warmup-steps")
 	o.Epochs, o.Shuffle = v.real("epochs"), v.truth("shuffle")

@@ -32,6 +32,7 @@ type Options struct {
 	TextNamed     bool // the user gave TextField
 	SkipBad       bool
 	Overlong      string // drop, truncate, error
+	OverlongNamed bool   // the user gave Overlong
 	TrainOnPrompt *bool  // nil: as the data was prepared, else no
 	NoSpecial     bool
 	Vocab         int

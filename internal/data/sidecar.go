@@ -104,7 +104,7 @@ func (c *sidecar) verify(bin string, o *Options) error {
 		return errs.Usagef("%s %s: %s was prepared with %s", errs.Option("text-field"), o.TextField, bin, c.TextField)
 	}
 	if !c.examples() {
-		o.idleTemplate(bin)
+		o.idleExample(bin, "is text")
 	} else if t := o.Template; t != "" && t != Auto {
 		sum, err := TemplateSum(t)
 		if err != nil {

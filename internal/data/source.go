@@ -8,6 +8,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -130,14 +131,16 @@ func (o *Options) note(format string, a ...any) {
 	}
 }
 
-// idleTemplate notes what was given for examples and has no effect on text.
-func (o *Options) idleTemplate(path string) {
-	if t := o.Template; t != "" && t != Auto {
-		o.note("%s: is text, which is written in no template: %s %s has no effect", path, errs.Option("template"), t)
+// idleExample notes what was given for examples and has no effect on a path that holds something else.
+func (o *Options) idleExample(path, holds string) {
+	idle := func(given bool, name errs.Option, value string) {
+		if given {
+			o.note("%s: %s, not examples: %s has no effect", path, holds, strings.TrimSpace(name.String()+" "+value))
+		}
 	}
-	if o.TrainOnPrompt != nil && *o.TrainOnPrompt {
-		o.note("%s: is text, all of which is trained on: %s has no effect", path, errs.Option("train-on-prompt"))
-	}
+	idle(o.Template != "" && o.Template != Auto, "template", o.Template)
+	idle(o.TrainOnPrompt != nil && *o.TrainOnPrompt, "train-on-prompt", "")
+	idle(o.OverlongNamed, "overlong", o.Overlong)
 }
 
 // unread are the fields of examples that were passed over, gathered from all workers.
@@ -229,7 +232,7 @@ func (s *source) openEncoder() error {
 	}
 	s.encoder.drop, s.encoder.parts = o.Encoder.Parts()
 	if s.format == Text {
-		o.idleTemplate(s.path)
+		o.idleExample(s.path, "is text")
 		return nil
 	}
 	chat := ""

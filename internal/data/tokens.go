@@ -35,6 +35,7 @@ func (s *source) loadTokens() error {
 	}
 	if known == 0 {
 		s.plain = true
+		s.opt.idleExample(s.path, "is token ids")
 	} else if known < len(s.files) {
 		return errs.Dataf("%s %s: prepared token files beside plain ones; give each its own %[1]s", s.opt.flag(), s.path)
 	}
