@@ -53,18 +53,6 @@ func line(s string) string {
 	return s
 }
 
-// show is a value of a JSON document as it stands there, on one line and no longer than a line.
-func show(v any) string {
-	b, err := json.Marshal(v)
-	if err != nil {
-		return "what it holds"
-	}
-	if len(b) > 80 {
-		return strings.ToValidUTF8(string(b[:80]), "") + "…"
-	}
-	return string(b)
-}
-
 // num is a number, or def where the field is missing or null; a NaN def makes the field required.
 func (f *fields) num(name string, def float64) float64 {
 	v, ok := f.raw[name]
@@ -76,12 +64,12 @@ func (f *fields) num(name string, def float64) float64 {
 	}
 	n, ok := v.(json.Number)
 	if !ok {
-		f.fail(name, "%s is not a number", show(v))
+		f.fail(name, "%s is not a number", errs.Shown(v))
 		return def
 	}
 	x, err := n.Float64()
 	if err != nil {
-		f.fail(name, "%s is out of range", show(v))
+		f.fail(name, "%s is out of range", errs.Shown(v))
 	}
 	return x
 }
@@ -129,7 +117,7 @@ func (f *fields) flag(name string) bool {
 	}
 	b, ok := v.(bool)
 	if !ok {
-		f.fail(name, "%s is neither true nor false", show(v))
+		f.fail(name, "%s is neither true nor false", errs.Shown(v))
 	}
 	return b
 }
@@ -262,11 +250,11 @@ func (f *fields) architecture() (a *model.Arch) {
 		class = model.Llama.Class
 	}
 	if a = model.ArchOf(class); a == nil {
-		f.fail("architectures", "%s is not supported; %s are", show(f.raw["architectures"]), model.Classes())
+		f.fail("architectures", "%s is not supported; %s are", errs.Shown(f.raw["architectures"]), model.Classes())
 		return nil
 	}
 	if m := f.raw["model_type"]; m != nil && m != a.Type {
-		f.fail("model_type", "%s contradicts architectures, %s", show(m), a.Class)
+		f.fail("model_type", "%s contradicts architectures, %s", errs.Shown(m), a.Class)
 	}
 	return a
 }
@@ -317,7 +305,7 @@ func (f *fields) activation(c *Config) {
 	said, _ := v.(string)
 	act, ok := acts[said]
 	if c.Act = act; !ok {
-		f.fail(name, "%s is not supported, only %s", show(v), strings.Join(slices.Sorted(maps.Keys(acts)), ", "))
+		f.fail(name, "%s is not supported, only %s", errs.Shown(v), strings.Join(slices.Sorted(maps.Keys(acts)), ", "))
 	}
 }
 
@@ -335,16 +323,16 @@ func (f *fields) noRope(c *Config) {
 		return
 	}
 	if !ok || len(list) != c.L {
-		f.fail(name, "%s is not a list of %d layers, as num_hidden_layers says", show(f.raw[name]), c.L)
+		f.fail(name, "%s is not a list of %d layers, as num_hidden_layers says", errs.Shown(f.raw[name]), c.L)
 		return
 	}
 	for l, v := range list {
-		switch show(v) {
+		switch errs.Shown(v) {
 		case "0", "false":
 			c.NoRope[l] = true
 		case "1", "true":
 		default:
-			f.fail(name, "%s of layer %d is neither 0 nor 1", show(v), l)
+			f.fail(name, "%s of layer %d is neither 0 nor 1", errs.Shown(v), l)
 		}
 	}
 }
@@ -382,7 +370,7 @@ func (f *fields) own(c *Config) {
 func (f *fields) refuse(c *Config) {
 	f.activation(c)
 	if a, ok := f.raw["is_causal"]; ok && a != true { // transformers takes null for false
-		f.fail("is_causal", "%s is not supported, only true: tokens would see those after them", show(a))
+		f.fail("is_causal", "%s is not supported, only true: tokens would see those after them", errs.Shown(a))
 	}
 	if field, method := quantisedConfig(f.raw); field != "" && f.err == nil {
 		f.err = quantisedError(f.path, field, method)
@@ -390,7 +378,7 @@ func (f *fields) refuse(c *Config) {
 	for _, n := range slices.Sorted(maps.Keys(f.raw)) {
 		dropout := strings.HasSuffix(n, "dropout") || strings.HasSuffix(n, "pdrop")
 		none := []string{"null", "0", "0.0", "false"}
-		if v := show(f.raw[n]); dropout && !slices.Contains(none, v) || n == "pretraining_tp" && f.num(n, 1) != 1 {
+		if v := errs.Shown(f.raw[n]); dropout && !slices.Contains(none, v) || n == "pretraining_tp" && f.num(n, 1) != 1 {
 			c.Notes = append(c.Notes, fmt.Sprintf("%s: %.80s %s is ignored", f.path, n, v))
 		}
 	}
@@ -413,7 +401,7 @@ func (f *fields) dtype() tensor.DType {
 		case "auto": // the weights say it
 			continue
 		}
-		f.fail(n, "%s is not one of float32, bfloat16, float16", show(v))
+		f.fail(n, "%s is not one of float32, bfloat16, float16", errs.Shown(v))
 	}
 	return tensor.F32
 }
@@ -432,7 +420,7 @@ func (f *fields) ids(name string) []int {
 		n, ok := v.(json.Number)
 		x, err := n.Int64()
 		if !ok || err != nil {
-			f.fail(name, "%s is not a whole number", show(v))
+			f.fail(name, "%s is not a whole number", errs.Shown(v))
 			return nil
 		}
 		out = append(out, int(x))

@@ -66,7 +66,7 @@ func quantisedConfig(raw map[string]any) (field, method string) {
 			name = "gptq or a method like it"
 		}
 		if bits := q["bits"]; bits != nil && name != "" {
-			name += fmt.Sprintf(" (%s bits)", show(bits))
+			name += fmt.Sprintf(" (%s bits)", errs.Shown(bits))
 		}
 		return field, name
 	}

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"longlora/internal/errs"
 	"longlora/internal/files"
 	"longlora/internal/rundir"
 )
@@ -95,11 +96,11 @@ func readAdapterConfig(dir string) (*AdapterConfig, error) {
 // read fills the configuration from the fields.
 func (c *AdapterConfig) read(f *fields) {
 	if t := f.raw["peft_type"]; t != "LORA" {
-		f.fail("peft_type", "%s is not LORA", show(t))
+		f.fail("peft_type", "%s is not LORA", errs.Shown(t))
 	}
 	for _, name := range uncomputed {
 		if means(f.raw[name]) {
-			f.fail(name, "%s is not supported; merge the adapter with PEFT and give the merged model", show(f.raw[name]))
+			f.fail(name, "%s is not supported; merge the adapter with PEFT and give the merged model", errs.Shown(f.raw[name]))
 		}
 	}
 	init, _ := f.raw["init_lora_weights"].(string)
@@ -110,7 +111,7 @@ func (c *AdapterConfig) read(f *fields) {
 		}
 	}
 	if b := f.raw["bias"]; b != nil && b != "none" && b != "all" && b != "lora_only" {
-		f.fail("bias", "%s is not one of none, all, lora_only", show(b))
+		f.fail("bias", "%s is not one of none, all, lora_only", errs.Shown(b))
 	}
 	c.Rank, c.Alpha, c.Dropout = f.count("r", -1), f.num("lora_alpha", 8), f.num("lora_dropout", 0)
 	c.DoRA, c.RSLoRA, c.KeepTie = f.flag("use_dora"), f.flag("use_rslora"), f.flag("ensure_weight_tying")
@@ -282,7 +283,7 @@ func (f *fields) texts(name string) (out []string) {
 	for _, v := range list {
 		s, ok := v.(string)
 		if !ok && v != nil {
-			f.fail(name, "%s is not a text", show(v))
+			f.fail(name, "%s is not a text", errs.Shown(v))
 		}
 		if s != "" {
 			out = append(out, s)

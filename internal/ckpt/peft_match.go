@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/dlclark/regexp2"
+
+	"longlora/internal/errs"
 )
 
 // selection names modules of a model: by a regular expression for their whole names, or by names and endings.
@@ -88,12 +90,12 @@ func (m *matcher) selection(field string) selection {
 		for _, x := range v {
 			name, ok := x.(string)
 			if !ok {
-				m.f.fail(field, "%s is not a module's name", show(x))
+				m.f.fail(field, "%s is not a module's name", errs.Shown(x))
 			}
 			s.names = append(s.names, name)
 		}
 	default:
-		m.f.fail(field, "%s is neither a text nor a list of names", show(v))
+		m.f.fail(field, "%s is neither a text nor a list of names", errs.Shown(v))
 	}
 	return s
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 
+	"longlora/internal/errs"
 	"longlora/internal/model"
 	"longlora/internal/s2attn"
 )
@@ -131,7 +132,7 @@ func (f *fields) layerTypes(layers int) []bool {
 	}
 	list, ok := v.([]any)
 	if !ok || len(list) != layers {
-		f.fail(name, "%s is not a list of %d layers, as num_hidden_layers says", show(v), layers)
+		f.fail(name, "%s is not a list of %d layers, as num_hidden_layers says", errs.Shown(v), layers)
 		return nil
 	}
 	out := make([]bool, layers)
@@ -141,7 +142,7 @@ func (f *fields) layerTypes(layers int) []bool {
 			out[l] = true
 		case "full_attention":
 		default:
-			f.fail(name, "%s of layer %d is not one of sliding_attention, full_attention", show(v), l)
+			f.fail(name, "%s of layer %d is not one of sliding_attention, full_attention", errs.Shown(v), l)
 		}
 	}
 	return out

@@ -2,6 +2,7 @@
 package errs
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -107,4 +108,16 @@ func Code(err error) int {
 		return int(e.Kind)
 	}
 	return int(Internal)
+}
+
+// Shown is a value of a JSON document as it stands there, on one line and no longer than a line.
+func Shown(v any) string {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return "what it holds"
+	}
+	if len(b) > 80 {
+		return strings.ToValidUTF8(string(b[:80]), "") + "…"
+	}
+	return string(b)
 }

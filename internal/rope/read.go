@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
-	"strings"
 
 	"longlora/internal/errs"
 )
@@ -29,11 +28,11 @@ func (r *reader) number(field string, v any, def, most float64) float64 {
 	n, ok := v.(json.Number)
 	x, err := n.Float64()
 	if !ok || err != nil || !(x > 0) {
-		r.fail(field, "%s is not a positive number", shown(v))
+		r.fail(field, "%s is not a positive number", errs.Shown(v))
 		return def
 	}
 	if x > most {
-		r.fail(field, "%s is more than any model has", shown(v))
+		r.fail(field, "%s is more than any model has", errs.Shown(v))
 		return def
 	}
 	return x
@@ -44,21 +43,9 @@ func (r *reader) length(field string, v any) int {
 	const most = 1 << 31
 	x := r.number(field, v, 0, most)
 	if x != math.Trunc(x) {
-		r.fail(field, "%s is not a whole number", shown(v))
+		r.fail(field, "%s is not a whole number", errs.Shown(v))
 	}
 	return int(x)
-}
-
-// shown is a value of a config.json as it stands there, on one line and no longer than a line.
-func shown(v any) string {
-	b, err := json.Marshal(v)
-	if err != nil {
-		return "what it holds"
-	}
-	if len(b) > 80 {
-		return strings.ToValidUTF8(string(b[:80]), "") + "…"
-	}
-	return string(b)
 }
 
 // MaxFactor and maxTheta are far beyond what any model has and what float32 computes well with. A config with more is
@@ -99,7 +86,7 @@ func FromConfig(path string, raw map[string]any) (Positions, error) {
 	switch given := dict["factor"]; {
 	case p.Type == "default" && given != nil:
 		p.Notes = append(p.Notes, fmt.Sprintf("%s: %s.factor %s has no effect without a type, as in transformers", path, key,
-			shown(given)))
+			errs.Shown(given)))
 	case p.Type == "default":
 	case p.Type == "longrope" && p.Orig == 0:
 		r.fail("original_max_position_embeddings", "missing; a scaling of type longrope needs it")
@@ -126,7 +113,7 @@ func (r *reader) dict(raw map[string]any) (key string, dict map[string]any) {
 		}
 		d, ok := raw[k].(map[string]any)
 		if !ok {
-			r.fail(k, "%s is not an object", shown(raw[k]))
+			r.fail(k, "%s is not an object", errs.Shown(raw[k]))
 		}
 		switch {
 		case len(d) == 0:
@@ -153,7 +140,7 @@ func (r *reader) kind(key string, dict map[string]any, phi3 bool) (kind string, 
 		}
 		switch {
 		case !ok || !types[s] || s == "longrope" && !phi3:
-			r.fail(key+"."+k, "%s is not one of default, linear, dynamic, yarn, llama3, longrope", shown(v))
+			r.fail(key+"."+k, "%s is not one of default, linear, dynamic, yarn, llama3, longrope", errs.Shown(v))
 		case len(names) > 0 && s != kind:
 			r.fail(key+".rope_type", "%s and %s.type %s contradict each other; remove one", kind, key, s)
 		}
@@ -220,14 +207,14 @@ func (p Positions) checkFields(where string) error {
 		v := p.Dict[name]
 		if n, ok := v.(json.Number); v != nil {
 			if x, err := n.Float64(); !ok || err != nil || !(x > 0) {
-				return errs.Dataf("%s.%s: %s is not a positive number", where, name, shown(v))
+				return errs.Dataf("%s.%s: %s is not a positive number", where, name, errs.Shown(v))
 			}
 		}
 	}
 	if p.Type == "longrope" {
 		for _, name := range []string{"short_factor", "long_factor"} {
 			if p.list(name) == nil {
-				return errs.Dataf("%s.%s: %s is not a list of positive numbers", where, name, shown(p.Dict[name]))
+				return errs.Dataf("%s.%s: %s is not a list of positive numbers", where, name, errs.Shown(p.Dict[name]))
 			}
 		}
 	}
