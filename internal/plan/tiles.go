@@ -98,13 +98,13 @@ const (
 	gpuStrip = 32768
 )
 
-// Shorter tiles than these only lose time; so many more than these only make planning slow, and where the planner would
-// not take them itself fewer do.
+// Shorter tiles than these only lose time; so many more than these only make planning slow. More tiles times layers
+// than mostCells are refused where the planner would not take such tiles itself; so many are counted in seconds.
 const (
 	cpuLeastTile = 128
 	gpuLeastTile = 1024
 	mostTiles    = 512
-	mostForced   = 128
+	mostCells    = 4096
 )
 
 // Pieces that keep the products efficient; more rows only cost memory. On a GPU a product of 8192 rows fills all
@@ -144,21 +144,21 @@ func (p problem) pieces(t int) (mlp []int, head int) {
 	return mlp, rows(head)
 }
 
-// checkTile refuses a tile so short that planning takes minutes, and a step hours: time goes by the tile. What the
-// planner would try itself is never too short.
+// checkTile refuses a tile so short that planning takes minutes, and a step hours: time goes by the tile and the layer.
+// What the planner would try itself is never too short.
 func (p problem) checkTile() error {
-	n, t, of := p.Ctx*p.Batch, p.Forced.Tile, ""
-	if p.Forced.Tile = 0; t == 0 || (n+t-1)/t <= mostForced {
+	n, t, of, most := p.Ctx*p.Batch, p.Forced.Tile, "", max(1, mostCells/p.Desc.L)
+	if p.Forced.Tile = 0; t == 0 || (n+t-1)/t <= most {
 		return nil
 	}
 	own := p.ownTiles()
 	if p.Chain > 1 {
 		n, of = own[0], ", a process's part of a row"
 	}
-	tiles, least := (n+t-1)/t, min((n+mostForced-1)/mostForced, slices.Min(own))
+	tiles, least := (n+t-1)/t, min((n+most-1)/most, slices.Min(own))
 	if t >= least {
 		return nil
 	}
-	return errs.Usagef("%s %d: makes %d tiles of %d tokens%s, and at most %d are planned; give %d or more, or 0 for "+
-		"the planner's choice", errs.Option("tile"), t, tiles, n, of, mostForced, least)
+	return errs.Usagef("%s %d: makes %d tiles of %d tokens%s, and of %d layers at most %d are planned; give %d or more, "+
+		"or 0 for the planner's choice", errs.Option("tile"), t, tiles, n, of, p.Desc.L, most, least)
 }

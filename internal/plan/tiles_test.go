@@ -18,11 +18,11 @@ func TestTilesWithoutNumber(t *testing.T) {
 		onHost      bool
 		says        string // "" where it is planned
 	}{
-		{tile: 3, says: "--tile 3: makes 10923 tiles of 32768 tokens, and at most 128 are planned; give 256 or more, or 0"},
+		{tile: 3, says: "--tile 3: makes 10923 tiles of 32768 tokens, and of 32 layers at most 128 are planned; give 256 or more, or 0"},
 		{tile: 255, says: "give 256 or more"},
 		{tile: 256},
-		{tile: 3, chain: 4, says: "--tile 3: makes 2731 tiles of 8192 tokens, a process's part of a row, and at most 128 are " +
-			"planned; give 64 or more, or 0 for the planner's choice"},
+		{tile: 3, chain: 4, says: "--tile 3: makes 2731 tiles of 8192 tokens, a process's part of a row, and of 32 layers " +
+			"at most 128 are planned; give 64 or more, or 0 for the planner's choice"},
 		{tile: 64, chain: 4},
 		{tile: 0},
 	} {
