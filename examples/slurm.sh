@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# sbatch examples/slurm.sh MODEL DATA CTX OUT. Slurm ends a job at its time limit: a minute before it sends the signal on which
-# the program saves the last step and exits with 130; the job then queues itself again, and goes on to the same bits.
+# sbatch examples/slurm.sh MODEL DATA CTX OUT. Slurm ends a job at its time limit: two minutes before it sends the signal on
+# which the program saves the last step and exits with 130; the job then queues itself again, and goes on to the same bits.
 #SBATCH --job-name=longlora
 #SBATCH --gpus=1
 #SBATCH --cpus-per-task=16
