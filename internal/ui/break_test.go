@@ -16,6 +16,8 @@ func TestBroken(t *testing.T) {
 			"longlora: does not\nfit:\n  longlora plan --ctx 5 --shape tiny\nFor more raise\n--host-mem\n"},
 		{"longlora: not here: longlora merge --model a.b\nnote: é é é é é é é é é é é\n",
 			"longlora: not here:\n  longlora merge --model a.b\nnote: é é é é é é é\né é é é\n"},
+		{"note: wrote now \" 4  2\" for \"a \\\" b\"\n", "note: wrote now\n\" 4  2\" for \"a \\\" b\"\n"},
+		{"note: \"one two three four five six\"\n", "note: \"one two three\nfour five six\"\n"},
 	} {
 		if got := broken(c.in, 20); got != c.want {
 			t.Errorf("%q becomes\n%q, want\n%q", c.in, got, c.want)

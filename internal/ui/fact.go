@@ -3,6 +3,7 @@ package ui
 import (
 	"fmt"
 	"io"
+	"regexp"
 	"strings"
 	"unicode/utf8"
 
@@ -19,11 +20,30 @@ func Columns(w io.Writer) int {
 	return 0
 }
 
+// quoted is a passage in quotes, as Go writes one.
+var quoted = regexp.MustCompile(`"(?:[^"\\]|\\.)*"`)
+
+// words are a text's words, for lines of n letters. A short passage in quotes is part of one, with its blanks: what
+// begins or ends with one is shown so.
+func words(text string, n int) []string {
+	const held = "\x00"
+	words := strings.Fields(quoted.ReplaceAllStringFunc(text, func(q string) string {
+		if utf8.RuneCountInString(q) > n/2 {
+			return q
+		}
+		return strings.ReplaceAll(q, " ", held)
+	}))
+	for i, w := range words {
+		words[i] = strings.ReplaceAll(w, held, " ")
+	}
+	return words
+}
+
 // Wrap breaks a text into lines of at most n letters where its words allow it.
 func Wrap(text string, n int) []string {
 	var lines []string
 	line := ""
-	for _, word := range strings.Fields(text) {
+	for _, word := range words(text, n) {
 		switch {
 		case line == "":
 			line = word
