@@ -221,8 +221,11 @@ func (s *setup) valueFacts(line func(name, format string, a ...any)) {
 func (s *setup) attentionFacts(line func(name, format string, a ...any)) {
 	n, full := s.c.Ctx, s.fullSteps()
 	switch {
-	case full == s.steps:
+	case full == s.steps && s.c.Attn == "full":
 		line("attention", "full, no groups")
+	case full == s.steps: // of a step or two, perhaps by a recipe's share
+		line("attention", "full, no groups: of %s, the share of %s is all", ui.Count(int64(full), "step"),
+			errs.Option("full-last"))
 	case full > 0:
 		line("attention", "s2 %s, G = %d of %d tokens; full from step %d on, in the last %d of %d steps", s.work.Spec.Mode,
 			s.work.Spec.Group, n, s.steps-full+1, full, s.steps)

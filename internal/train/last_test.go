@@ -150,7 +150,7 @@ func TestShareOfAll(t *testing.T) {
 	for _, f := range []string{"1", "0.51"} {
 		out := filepath.Join(t.TempDir(), "out")
 		res, log := run(t, wholeRows(t, out, "--steps=2", "--full-last="+f)...)
-		if res.Loss != want.Loss || res.FullSteps != 2 || !strings.Contains(log, "attention   full, no groups") {
+		if res.Loss != want.Loss || res.FullSteps != 2 || !strings.Contains(log, "attention   full, no groups: of 2 steps, the share of --full-last is all") {
 			t.Errorf("--full-last %s: %+v, want %+v\n%s", f, res, want, log)
 		}
 	}
