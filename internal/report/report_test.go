@@ -236,7 +236,7 @@ func TestExtend(t *testing.T) {
 		"At 256 tokens, all that the base reads by itself, something was lost: perplexity 6.60 before, 6.93 now (5.0 % higher); recall 100 % before, 100 % now.", "Found at 1,024 tokens in the passkey task: base 0 %, interpolated 25 %, trained 75 %.",
 		`<td class="q0">0/4</td>`, `<td class="q7">3/4</td>`, `<td class="q10">4/4</td>`, "<td>956</td>", "25 %", "Training",
 		"Perplexity by place within 1,024 tokens",
-		"Extended in part: to 1,024 tokens by perplexity", "At 1,024 tokens the model's perplexity is 7.10, better than the base there (956) and nearly as good as the base at its own 256 (6.60; this is 8 % higher).")
+		"Extended in part: to 1,024 tokens by perplexity", "At 1,024 tokens the model's perplexity is 7.10, better than the base there (956) and nearly as good as the base at its own 256 (6.60; this is 7.6 % higher).")
 }
 
 func TestEval(t *testing.T) {

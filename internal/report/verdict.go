@@ -105,7 +105,7 @@ func against(r *extend.Report) string {
 		own := float64(*first.Base.PPL)
 		more := ""
 		if ratio := is / own; ratio > 1+extend.SamePPL && ratio < 2 {
-			more = fmt.Sprintf("; this is %.0f %% higher", 100*(ratio-1))
+			more = fmt.Sprintf("; this is %.1f %% higher", 100*(ratio-1))
 		}
 		parts = append(parts, fmt.Sprintf("%s the base at its own %s (%s%s)", compared(is, own), thousands(int64(first.Ctx)),
 			showPPL(own), more))
