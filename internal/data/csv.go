@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"longlora/internal/tokenizer"
+	"longlora/internal/ui"
 )
 
 // csvRows gives the rows of comma- or tab-separated text as pandas reads them, so that a file means here what it means
@@ -158,9 +159,8 @@ func (c *csvRows) begin() error {
 // ragged is what is wrong with a row that has more or fewer cells than the head.
 func (c *csvRows) ragged() error {
 	if n := c.column + 1; n != len(c.names) {
-		return fmt.Errorf("%d cells where the head has %d columns (a cell with a separator, a quote or a line end in it "+
-			"stands in quotes)",
-			n, len(c.names))
+		return fmt.Errorf("%s where the head has %s (a cell with a separator, a quote or a line end in it stands in quotes)",
+			ui.Count(n, "cell"), ui.Count(len(c.names), "column"))
 	}
 	return nil
 }

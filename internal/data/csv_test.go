@@ -142,7 +142,7 @@ func TestCSVFaults(t *testing.T) {
 		want    []string
 		skipped int // with SkipBad, of rows of which one is good; -1: it is refused all the same
 	}{
-		"short.csv":  {"id,text\n1,a\n\"2\n2\"\n", 4, []string{"short.csv:3", "1 cells where the head has 2", "--skip-bad"}, 1},
+		"short.csv":  {"id,text\n1,a\n\"2\n2\"\n", 4, []string{"short.csv:3", "1 cell where the head has 2", "--skip-bad"}, 1},
 		"long.csv":   {"id,text\n1,a, b\n2,b\n", 4, []string{"long.csv:2", "3 cells where the head has 2", "in quotes"}, 1},
 		"index.csv":  {"id,text\n1,a,b\n2,b,c\n3,d\n", 4, []string{"index.csv:2"}, 2},
 		"open.csv":   {"id,text\n1,a\n2,\"b\n3,c\n", 4, []string{"open.csv:3", "never closed"}, 1},

@@ -293,7 +293,7 @@ func TestBadFolders(t *testing.T) {
 	}{
 		"empty":         {nil, "holds neither metrics.jsonl"},
 		"unfinished":    {map[string]string{"extend.json": "{}"}, "extend has not finished"},
-		"all damaged":   {map[string]string{rundir.MetricsFile: "x\ny\n"}, "none of its 2 lines"},
+		"all damaged":   {map[string]string{rundir.MetricsFile: "x\ny\n"}, "no step of a run in its 2 lines"},
 		"not JSON":      {map[string]string{rundir.ReportFile: "x"}, "report.json: not the JSON"},
 		"another JSON":  {map[string]string{rundir.ReportFile: `{"lengths":[]}`}, "report.json: ctx: 0 is not a length"},
 		"no results":    {map[string]string{rundir.ResultsFile: `{}`}, "no results"},

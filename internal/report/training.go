@@ -42,7 +42,7 @@ func readTraining(dir string) (*training, error) {
 		return nil, err
 	}
 	if len(t.steps) == 0 && t.damaged > 0 {
-		return nil, errs.Dataf("%s: none of its %d lines is a step of a run", path, t.damaged)
+		return nil, errs.Dataf("%s: no step of a run in its %s", path, ui.Count(t.damaged, "line"))
 	}
 	// A line a step: where a damaged file has one twice, the later one counts.
 	last := map[int]int{}
@@ -367,8 +367,8 @@ func (t *training) words() (out []string) {
 				clipped++
 			}
 		}
-		out = append(out, fmt.Sprintf("The gradient was clipped in %s of %s steps (above %g).", thousands(int64(clipped)),
-			thousands(int64(n)), clip))
+		out = append(out, fmt.Sprintf("The gradient was clipped in %s of %s (above %g).", thousands(int64(clipped)),
+			ui.Several(thousands(int64(n)), "step"), clip))
 	}
 	return append(out, t.sayMemory()...)
 }

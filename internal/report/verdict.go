@@ -139,7 +139,7 @@ func bigs(r *extend.Report, js []*judged) (out []Big) {
 		goal("Perplexity at the base's own "+tokens(own), perplexity, own, showPPL)
 	}
 	if t := r.Train; t != nil {
-		out = append(out, Big{Label: "Training", Value: thousands(int64(t.Steps)) + " steps", Also: []Also{
+		out = append(out, Big{Label: "Training", Value: ui.Several(thousands(int64(t.Steps)), "step"), Also: []Also{
 			{Name: "time", Value: ui.Duration(t.Seconds)}, {Name: "tokens", Value: thousands(t.Tokens)}}})
 	}
 	return out
@@ -227,12 +227,13 @@ func (t *training) state() Verdict {
 	if n == 0 {
 		return Verdict{Kind: "open", Head: "No step is done yet"}
 	}
-	v := Verdict{Kind: "plain", Head: thousands(int64(t.steps[n-1].Step)) + " steps"}
+	done := ui.Several(thousands(int64(t.steps[n-1].Step)), "step")
+	v := Verdict{Kind: "plain", Head: done}
 	if r := t.record; r != nil {
-		of := fmt.Sprintf("%s of %s steps", thousands(int64(t.steps[n-1].Step)), thousands(int64(r.Steps)))
+		of := thousands(int64(t.steps[n-1].Step)) + " of " + ui.Several(thousands(int64(r.Steps)), "step")
 		switch {
 		case r.Result != nil || t.steps[n-1].Step >= r.Steps:
-			v = Verdict{Kind: "good", Head: fmt.Sprintf("Finished: %s steps", thousands(int64(t.steps[n-1].Step)))}
+			v = Verdict{Kind: "good", Head: "Finished: " + done}
 		case t.running:
 			v = Verdict{Kind: "open", Head: "Running: " + of}
 		case r.Failed != "":

@@ -132,9 +132,11 @@ func TestState(t *testing.T) {
 	if files.Held(dir) {
 		t.Error("a free folder is said to be held")
 	}
-	dir = borderedRun(t, 4, 0, 4, "")
-	if got := head(); got != "Finished: 4 steps" {
-		t.Error(got)
+	for n, want := range map[int]string{4: "Finished: 4 steps", 1: "Finished: 1 step"} {
+		dir = borderedRun(t, n, 0, n, "")
+		if got := head(); got != want {
+			t.Errorf("%s, not %s", got, want)
+		}
 	}
 }
 
