@@ -71,7 +71,7 @@ func showBench(w io.Writer, res []bench.Result) {
 			known(fmt.Sprintf("%.2f", r.MFU), r.MFU > 0), known(ui.Bytes(r.DevicePeak), r.DevicePeak > 0),
 			known(ui.Bytes(r.DevicePlan), r.DevicePlan > 0), ui.Bytes(r.HostPeak), ui.Bytes(r.HostPlan)})
 	}
-	ui.Table(w, filled(rows))
+	ui.KeyedTable(w, 3, filled(rows)) // shape, ctx, attn
 	for _, r := range res {
 		if r.Traffic != nil {
 			fmt.Fprintf(w, "ctx %d, %s: %d rows a step on %d ranks, speeds of all together; %s\n", r.Ctx, r.Attn, r.Rows,

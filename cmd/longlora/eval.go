@@ -66,10 +66,10 @@ longlora eval --model merged --task ppl --data books.txt --ctx 16384 --protocol 
 }
 
 func showEval(w io.Writer, o eval.Options, rep eval.Report) {
-	ui.Table(w, listed(rep.Results))
+	ui.KeyedTable(w, 3, listed(rep.Results)) // model, task, ctx
 	if len(o.Models) > 1 {
 		fmt.Fprintln(w)
-		ui.Table(w, sideBySide(o.Models, rep.Results))
+		ui.KeyedTable(w, 2, sideBySide(o.Models, rep.Results)) // task, ctx
 	}
 	rulerLike(w, rep.Results)
 	missed(w, rep.Results)

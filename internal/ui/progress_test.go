@@ -54,15 +54,21 @@ func TestTables(t *testing.T) {
 		3:  "tokens  h100\n8192    3.5s\n\n\ntokens  h200\n8192      no\n\n",
 	} {
 		var b strings.Builder
-		if tables(&b, room, rows); b.String() != want {
+		if tables(&b, room, 1, rows); b.String() != want {
 			t.Errorf("%d wide:\n%s, want\n%s", room, b.String(), want)
 		}
 	}
 	var b strings.Builder
-	if tables(&b, 2, nil); b.String() != "" {
+	keyed := [][]string{{"model", "ctx", "ppl", "positions"}, {"a", "128", "5.1", "yarn"}, {"a", "256", "5.2", "yarn"}}
+	want := "model  ctx  ppl\na      128  5.1\na      256  5.2\n\nmodel  ctx  positions\na      128       yarn\na      256       yarn\n"
+	if tables(&b, 22, 2, keyed); b.String() != want {
+		t.Errorf("%s, want\n%s", b.String(), want)
+	}
+	b.Reset()
+	if tables(&b, 2, 1, nil); b.String() != "" {
 		t.Errorf("%q", b.String())
 	}
-	if tables(&b, 2, [][]string{{"alone"}}); b.String() != "alone\n" {
+	if tables(&b, 2, 3, [][]string{{"alone"}}); b.String() != "alone\n" {
 		t.Errorf("%q", b.String())
 	}
 }

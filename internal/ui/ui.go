@@ -45,10 +45,13 @@ func Duration(s float64) string {
 
 // Table writes rows in columns, numbers to the right. Columns that a terminal has no room for follow in a table below,
 // beside the first one again.
-func Table(w io.Writer, rows [][]string) { tables(w, Columns(w), rows) }
+func Table(w io.Writer, rows [][]string) { KeyedTable(w, 1, rows) }
 
-// tables is Table for so many letters in a line; 0 is any number.
-func tables(w io.Writer, room int, rows [][]string) {
+// KeyedTable is a Table whose rows are told apart by more than one column: the first ones stand again in a table below.
+func KeyedTable(w io.Writer, keys int, rows [][]string) { tables(w, Columns(w), keys, rows) }
+
+// tables is KeyedTable for so many letters in a line; 0 is any number.
+func tables(w io.Writer, room, keys int, rows [][]string) {
 	var width []int
 	for _, r := range rows {
 		for i, c := range r {
@@ -58,27 +61,33 @@ func tables(w io.Writer, room int, rows [][]string) {
 			width[i] = max(width[i], utf8.RuneCountInString(c))
 		}
 	}
-	for from := 1; from == 1 && width != nil || from < len(width); {
-		to, line := from, width[0]
+	keys = min(keys, len(width))
+	for from := keys; from == keys && width != nil || from < len(width); {
+		to, line := from, -2
+		for _, n := range width[:keys] {
+			line += 2 + n
+		}
 		for to < len(width) && (room == 0 || to == from || line+2+width[to] <= room) {
 			line, to = line+2+width[to], to+1
 		}
-		if from > 1 {
+		if from > keys {
 			fmt.Fprintln(w)
 		}
 		for _, r := range rows {
-			fmt.Fprintln(w, strings.TrimRight(tableRow(r, width, from, to), " "))
+			fmt.Fprintln(w, strings.TrimRight(tableRow(r, width, keys, from, to), " "))
 		}
-		from = max(to, 2)
+		from = max(to, keys+1)
 	}
 }
 
-// tableRow is the first cell of a row and those in columns [from, to).
-func tableRow(r []string, width []int, from, to int) string {
+// tableRow is the first cells of a row, its keys, and those in columns [from, to).
+func tableRow(r []string, width []int, keys, from, to int) string {
 	pad := func(i int) string { return strings.Repeat(" ", width[i]-utf8.RuneCountInString(r[i])) }
 	line := r[0] + pad(0)
-	for i := from; i < min(to, len(r)); i++ {
-		line += "  " + pad(i) + r[i]
+	for i := 1; i < min(to, len(r)); i++ {
+		if i < keys || i >= from {
+			line += "  " + pad(i) + r[i]
+		}
 	}
 	return line
 }
