@@ -15,6 +15,7 @@ import (
 	"longlora/internal/files"
 	"longlora/internal/proc"
 	"longlora/internal/rundir"
+	"longlora/internal/ui"
 )
 
 // line is one kept result. In the file it is sealed with the sha256 of what stands before it.
@@ -193,7 +194,7 @@ func (j *journal) note() string {
 	if j.damaged == 0 {
 		return ""
 	}
-	return fmt.Sprintf("%s: %d lines are damaged; what they held is computed again", j.path(), j.damaged)
+	return fmt.Sprintf("%s: damaged: %s; what was there is computed again", j.path(), ui.Count(j.damaged, "line"))
 }
 
 func (j *journal) close() {

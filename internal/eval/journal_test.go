@@ -46,7 +46,7 @@ func TestJournalDamaged(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, kept := j.have["key2"]; len(j.have) != 4 || kept || !strings.Contains(j.note(), "1 lines are damaged") {
+	if _, kept := j.have["key2"]; len(j.have) != 4 || kept || !strings.Contains(j.note(), "damaged: 1 line;") {
 		t.Errorf("%d results, the damaged one kept: %v, %q", len(j.have), kept, j.note())
 	}
 	j.close()
