@@ -19,6 +19,7 @@ type judged struct {
 	places  map[int][]eval.Position // by length: losses inside the window
 	recall  map[string][]atLength   // by task
 	cells   map[string]map[int][]eval.Cell
+	missed  map[int][]eval.Miss // by length
 	ruler   map[int]*eval.Ruler // by length
 }
 
@@ -72,6 +73,7 @@ func columns(r *extend.Report) []*judged {
 			}
 			if f.Accuracy != nil {
 				js[i].addRecall("passkey", l.Ctx, *f.Accuracy, f.Cells)
+				js[i].addMissed(l.Ctx, f.Missed)
 			}
 			if f.Ruler != nil {
 				js[i].addRuler(l.Ctx, f.Ruler)
@@ -109,6 +111,9 @@ func models(rs []eval.Result) []*judged {
 		}
 		if r.Accuracy != nil {
 			js[i].addRecall(r.Task, r.Ctx, *r.Accuracy, r.Cells)
+			if r.Task == "passkey" {
+				js[i].addMissed(r.Ctx, r.Missed)
+			}
 		}
 		if r.Ruler != nil {
 			js[i].addRuler(r.Ctx, r.Ruler)
@@ -168,6 +173,7 @@ func quality(js []*judged) Section {
 		}
 	}
 	for _, j := range js {
+		s.Tables = append(s.Tables, j.missedTable()...)
 		s.Tables = append(s.Tables, bySubtask(j)...)
 	}
 	return s
