@@ -1,6 +1,7 @@
 package eval
 
 import (
+	"context"
 	"fmt"
 	"reflect"
 	"strings"
@@ -146,6 +147,22 @@ func TestTooShortNamesWhatIsNot(t *testing.T) {
 					}
 				}
 			}
+		}
+	}
+}
+
+// All trials are looked at before the first prompt; that ends where the work is to stop.
+func TestLookingAheadStops(t *testing.T) {
+	ctx, stop := context.WithCancel(t.Context())
+	enc := stoppable{uneven{}, ctx}
+	const trials = 1 << 20
+	e := evaluation{hay: straw()}
+	e.cfg.Trials = trials
+	stop()
+	for task, err := range map[string]error{"passkey": Paper.fits(enc, 4096, 10, trials, 0),
+		"topics": topicsFit(enc, 4096, trials, 0), "ruler": e.rulerFits(enc, 4096)} {
+		if errs.Code(err) != int(errs.Interrupted) {
+			t.Errorf("%s: %v", task, err)
 		}
 	}
 }

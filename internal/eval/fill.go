@@ -1,11 +1,29 @@
 package eval
 
-import "longlora/internal/errs"
+import (
+	"context"
+
+	"longlora/internal/errs"
+)
 
 // Encoder is what the tasks that ask for something need of a tokenizer.
 type Encoder interface {
 	Encode(text string) ([]int32, error)
 	BOS() (int32, bool)
+}
+
+// stoppable is an encoder that fails once the work is to stop: before the first prompt all trials are looked at, which
+// may be many thousands.
+type stoppable struct {
+	Encoder
+	ctx context.Context
+}
+
+func (s stoppable) Encode(text string) ([]int32, error) {
+	if s.ctx.Err() != nil {
+		return nil, errs.Interruptedf("interrupted before the first prompt")
+	}
+	return s.Encoder.Encode(text)
 }
 
 // encoding encodes texts and keeps the first fault: a search over many lengths asks for it once, at its end.

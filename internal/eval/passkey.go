@@ -57,10 +57,12 @@ func (t Template) takes(enc Encoder, ctx, depths, trials int, seed uint64) (most
 		for k := range trials {
 			build, _ := t.filled(e, ctx, d, depths, k, seed)
 			x := build(0)
-			most = max(most, len(x.Prompt)+len(x.Answer))
+			if most = max(most, len(x.Prompt)+len(x.Answer)); e.err != nil {
+				return 0, e.err
+			}
 		}
 	}
-	return most, e.err
+	return most, nil
 }
 
 // fits refuses a length that is too short for a trial.

@@ -174,10 +174,10 @@ func (e *evaluation) ruler(ctx context.Context, r *model.Runner, x *item) error 
 
 // rulerFits checks every subtask and trial at a length, and names all that it is too short for; no prompt of full length
 // is made for it.
-func (e *evaluation) rulerFits(n int) error {
+func (e *evaluation) rulerFits(enc Encoder, n int) error {
 	var short []string
 	for _, t := range e.subtasks() {
-		if least, err := e.takes(t, n); err != nil {
+		if least, err := e.takes(enc, t, n); err != nil {
 			return err
 		} else if least > n {
 			short = append(short, fmt.Sprintf("%s (%d)", t.name, least))
@@ -188,7 +188,7 @@ func (e *evaluation) rulerFits(n int) error {
 	}
 	least, err := leastCtx(n, func(n int) (most int, err error) {
 		for _, t := range e.subtasks() {
-			one, err := e.takes(t, n)
+			one, err := e.takes(enc, t, n)
 			if err != nil {
 				return 0, err
 			}
@@ -204,9 +204,9 @@ func (e *evaluation) rulerFits(n int) error {
 }
 
 // takes is how many tokens the longest trial of a subtask takes at least.
-func (e *evaluation) takes(t subtask, n int) (most int, err error) {
+func (e *evaluation) takes(enc Encoder, t subtask, n int) (most int, err error) {
 	for _, k := range e.trials() {
-		one, err := t.takes(e.enc, e.hay, n, k, e.cfg.Seed)
+		one, err := t.takes(enc, e.hay, n, k, e.cfg.Seed)
 		if err != nil {
 			return 0, err
 		}

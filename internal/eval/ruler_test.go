@@ -171,7 +171,7 @@ func TestRulerLengths(t *testing.T) {
 	for _, task := range subtasks {
 		e := evaluation{enc: enc, hay: straw()}
 		e.cfg.Trials = 2
-		err := e.rulerFits(60)
+		err := e.rulerFits(enc, 60)
 		if errs.Code(err) != 4 || !strings.Contains(err.Error(), "--ctx 60 is too short for ") || !strings.Contains(err.Error(), task.name+" (") {
 			t.Errorf("%s: %v", task.name, err)
 		}

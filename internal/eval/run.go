@@ -241,17 +241,18 @@ func (e *evaluation) prepare(ctx context.Context, task string, n int) (*item, er
 		if _, err = e.engine.planner.Plan(x.ask); err != nil { // before so much text is made
 			return nil, err
 		}
+		enc := stoppable{e.enc, ctx}
 		switch task {
 		case "passkey":
-			if err = e.words.fits(e.enc, n, e.cfg.Depths, e.cfg.Trials, e.cfg.Seed); err == nil {
+			if err = e.words.fits(enc, n, e.cfg.Depths, e.cfg.Trials, e.cfg.Seed); err == nil {
 				_, err = e.words.Make(e.enc, n, 0, e.cfg.Depths, 0, e.cfg.Seed)
 			}
 			x.key = e.key(task, n, e.base.Record(x.pos), e.words, e.cfg.Depths, e.cfg.Seed)
 		case "topics":
-			err = topicsFit(e.enc, n, e.cfg.Trials, e.cfg.Seed)
+			err = topicsFit(enc, n, e.cfg.Trials, e.cfg.Seed)
 			x.key = e.key(task, n, e.base.Record(x.pos), e.cfg.Seed)
 		case "ruler":
-			err = e.rulerFits(n)
+			err = e.rulerFits(enc, n)
 			x.key = e.key(task, n, e.base.Record(x.pos), rulerWords, e.cfg.Seed)
 		}
 		if err != nil {

@@ -10,8 +10,8 @@ import (
 // mostMissed are the rows of a table of missed passkeys: they show what a model tends to write, and no more.
 const mostMissed = 8
 
-// missedTable tells, of some of the passkeys that a model missed, what it wrote instead. Where it finds none it does not
-// read at all, and may write anything.
+// missedTable tells, of some of the passkeys that a model missed, what it wrote instead. Where it finds none it does
+// not read at all, and may write anything.
 func (j *judged) missedTable() []Table {
 	t := Table{Head: []string{"tokens", "depth", "asked for", "written"}, Text: true}
 	for _, a := range j.recall["passkey"] {
