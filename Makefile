@@ -27,7 +27,7 @@ test:
 
 # the packages whose code runs concurrently; without what takes minutes there and does one thing after the other
 race:
-	go test -race -short ./internal/ops ./internal/ops/cpu ./internal/par ./internal/files ./internal/tokenizer ./internal/data ./internal/dist
+	go test -race -short ./internal/ops ./internal/ops/cpu ./internal/par ./internal/files ./internal/tokenizer ./internal/data/... ./internal/dist
 
 # every fuzz target, 10 seconds each, as many at a time as there are cores; FUZZ_SECONDS changes that
 fuzz:

@@ -9,7 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"longlora/internal/cli"
-	"longlora/internal/data"
+	"longlora/internal/data/plaintext"
 	"longlora/internal/errs"
 	"longlora/internal/eval"
 	"longlora/internal/ops"
@@ -83,7 +83,7 @@ func readPrompt(prompt, file string, stdin io.Reader) (string, error) {
 			defer f.Close()
 			stdin = f
 		}
-		text, err := data.PlainText(stdin, maxPrompt)
+		text, err := plaintext.Read(stdin, maxPrompt)
 		if err != nil {
 			return "", errs.Dataf("--prompt-file %s: %w", file, err)
 		}

@@ -12,6 +12,7 @@ import (
 
 	"longlora/internal/cli"
 	"longlora/internal/data"
+	"longlora/internal/data/plaintext"
 	"longlora/internal/errs"
 	"longlora/internal/eval"
 	"longlora/internal/ops"
@@ -33,7 +34,7 @@ func runTalk(c *cobra.Command, v *cli.Values, o eval.Continuation, file string) 
 	if file != "" && file != "-" {
 		name = file
 	}
-	text, err := data.Plain(in)
+	text, err := plaintext.Reader(in)
 	if err != nil {
 		return errs.Dataf("%s: %w", name, err)
 	}

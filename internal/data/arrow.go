@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"os"
 	"slices"
+
+	"longlora/internal/data/datafile"
+	"longlora/internal/data/record"
 )
 
 // Arrow's files are read by our own code (https://arrow.apache.org/docs/format/Columnar.html): a few columns of the
@@ -35,13 +37,11 @@ var arrowWhole = int64(8 << 20)
 // arrowRows gives the rows of an Arrow file, in its stream format, which datasets writes, or its file format (Feather
 // version 2).
 type arrowRows struct {
-	wholeRows
+	record.Whole
 	arrowValues
-	x      *file
-	r      io.ReaderAt
-	size   int64
-	most   int      // bytes that a row may have
-	tmp    *os.File // where a compressed file was unpacked
+	x      *datafile.File
+	r      *datafile.Anywhere
+	most   int // bytes that a row may have
 	fields []*arrowField
 	wanted []*arrowField // of them
 	names  []string
@@ -58,26 +58,17 @@ type arrowRows struct {
 }
 
 // newArrowRows reads the schema, and in the file format the dictionaries.
-func newArrowRows(x *file, a asked) (_ *arrowRows, err error) {
-	r := &arrowRows{x: x, most: a.most, arrowValues: arrowValues{watch: &x.watch, dicts: map[int64][]*arrowColumn{}}}
+func newArrowRows(x *datafile.File, a record.Want) (_ *arrowRows, err error) {
+	r := &arrowRows{x: x, most: a.Most, arrowValues: arrowValues{watch: &x.Watch, dicts: map[int64][]*arrowColumn{}}}
 	defer func() {
 		if err != nil {
-			r.close()
+			r.Close()
 		}
 	}()
-	f := x.f
-	if !x.plain {
-		if r.tmp, err = x.unpacked(); err != nil {
-			return nil, err
-		}
-		f = r.tmp
-	}
-	st, err := f.Stat()
-	if err != nil {
+	if r.r, err = x.Anywhere(); err != nil {
 		return nil, err
 	}
-	r.r, r.size = readerAt{f, x}, st.Size()
-	if err := r.open(a.columns); err != nil {
+	if err := r.open(a.Columns); err != nil {
 		return nil, arrowFault(err)
 	}
 	return r, nil
@@ -85,16 +76,16 @@ func newArrowRows(x *file, a asked) (_ *arrowRows, err error) {
 
 // arrowFault says of an error that it is the file's.
 func arrowFault(err error) error {
-	if err == nil || err == errLong || errors.Is(err, io.ErrUnexpectedEOF) {
+	if err == nil || err == record.ErrLong || errors.Is(err, io.ErrUnexpectedEOF) {
 		return err
 	}
 	return fmt.Errorf("the Arrow file cannot be read: %w", err)
 }
 
 func (r *arrowRows) open(want []string) error {
-	head := make([]byte, min(r.size, 8))
+	head := make([]byte, min(r.r.Size, 8))
 	if _, err := r.r.ReadAt(head, 0); err != nil {
-		return cutOff(err)
+		return record.CutOff(err)
 	}
 	var schema flatTable
 	var dicts []int64
@@ -110,7 +101,7 @@ func (r *arrowRows) open(want []string) error {
 			return footer.f.err
 		}
 		if r.joined(footer) {
-			return errJoined
+			return datafile.ErrJoined
 		}
 	} else {
 		if bytes.HasPrefix(head, []byte("FEA1")) {
@@ -141,7 +132,7 @@ func (r *arrowRows) open(want []string) error {
 			err = r.dictionary(m)
 		}
 		if err != nil {
-			return cutOff(err)
+			return record.CutOff(err)
 		}
 	}
 	return nil
@@ -181,16 +172,16 @@ func (r *arrowRows) window(most int64) int64 {
 // footer is what stands at the end of the file format.
 func (r *arrowRows) footer() (flatTable, error) {
 	tail := make([]byte, 4+len(arrowMagic))
-	if _, err := r.r.ReadAt(tail, max(0, r.size-int64(len(tail)))); err != nil || string(tail[4:]) != arrowMagic {
+	if _, err := r.r.ReadAt(tail, max(0, r.r.Size-int64(len(tail)))); err != nil || string(tail[4:]) != arrowMagic {
 		return flatTable{}, fmt.Errorf("it does not end as it begins, with %s (%w)", arrowMagic, io.ErrUnexpectedEOF)
 	}
 	n := int64(int32(binary.LittleEndian.Uint32(tail)))
-	if n < 8 || n > maxArrowMeta || n > r.size-int64(len(tail)) {
+	if n < 8 || n > maxArrowMeta || n > r.r.Size-int64(len(tail)) {
 		return flatTable{}, errFlat
 	}
 	f := &flat{b: make([]byte, n)}
-	if _, err := r.r.ReadAt(f.b, r.size-int64(len(tail))-n); err != nil {
-		return flatTable{}, cutOff(err)
+	if _, err := r.r.ReadAt(f.b, r.r.Size-int64(len(tail))-n); err != nil {
+		return flatTable{}, record.CutOff(err)
 	}
 	return f.root(), f.err
 }
@@ -222,19 +213,19 @@ type arrowMessage struct {
 func (r *arrowRows) message(at int64) (m arrowMessage, err error) {
 	const mark = 0xffffffff // before the length, since version 0.15
 	var b [8]byte
-	if at < 0 || at > r.size {
+	if at < 0 || at > r.r.Size {
 		return m, errFlat
 	}
-	if at == r.size {
+	if at == r.r.Size {
 		return m, io.EOF
 	}
 	if _, err := r.r.ReadAt(b[:4], at); err != nil {
-		return m, cutOff(err)
+		return m, record.CutOff(err)
 	}
 	at += 4
 	if binary.LittleEndian.Uint32(b[:]) == mark {
 		if _, err := r.r.ReadAt(b[:4], at); err != nil {
-			return m, cutOff(err)
+			return m, record.CutOff(err)
 		}
 		at += 4
 	}
@@ -244,37 +235,33 @@ func (r *arrowRows) message(at int64) (m arrowMessage, err error) {
 		return m, r.ended(at)
 	case n < 8 || n > maxArrowMeta:
 		return m, fmt.Errorf("a description of %d bytes at byte %d; is it an Arrow file?", n, at)
-	case n > r.size-at:
+	case n > r.r.Size-at:
 		return m, io.ErrUnexpectedEOF
 	}
 	f := &flat{b: make([]byte, n)}
 	if _, err := r.r.ReadAt(f.b, at); err != nil {
-		return m, cutOff(err)
+		return m, record.CutOff(err)
 	}
 	t := f.root()
 	m = arrowMessage{kind: t.byte(1), version: t.short(0, 0), head: t.table(2), body: at + n, size: t.long(3)}
 	if f.err != nil || m.size < 0 {
 		return m, errFlat
 	}
-	if m.size > r.size-m.body {
+	if m.size > r.r.Size-m.body {
 		return m, io.ErrUnexpectedEOF
 	}
 	m.next = m.body + m.size
 	return m, nil
 }
 
-// errJoined is the fault of files that were written one behind the other into one, of which readers see one alone.
-var errJoined = errors.New("several files joined into one, of which only one would be read; put them into a folder " +
-	"instead")
-
 // ended is io.EOF where a stream's mark of its end, which was read up to at, is the last of the file.
 func (r *arrowRows) ended(at int64) error {
-	b := make([]byte, min(8, r.size-at))
+	b := make([]byte, min(8, r.r.Size-at))
 	if _, err := r.r.ReadAt(b, at); err != nil {
 		return err
 	}
 	if len(bytes.Trim(b, "\x00")) > 0 {
-		return errJoined
+		return datafile.ErrJoined
 	}
 	return io.EOF
 }
@@ -289,7 +276,7 @@ func (r *arrowRows) joined(footer flatTable) bool {
 	at += (n - 1) * blockSize // the last batch: where it lies, and the bytes of its description and of its values
 	end := footer.f.i64(at) + int64(footer.f.i32(at+8)) + footer.f.i64(at+16)
 	b := make([]byte, len(arrowMagic))
-	begins := r.size - int64(len(footer.f.b)) - around - end
+	begins := r.r.Size - int64(len(footer.f.b)) - around - end
 	if begins <= 0 || footer.f.err != nil {
 		return false
 	}
@@ -361,12 +348,12 @@ func (r *arrowRows) batch() error {
 	return nil
 }
 
-func (r *arrowRows) columns() []string { return r.names }
+func (r *arrowRows) Columns() []string { return r.names }
 
-// next is the next row; row counts from 1.
-func (r *arrowRows) next() (m map[string]any, row int, bad, err error) {
+// Next is the next row; row counts from 1.
+func (r *arrowRows) Next() (m map[string]any, row int, bad, err error) {
 	r.row++
-	r.watch.lines = r.row - 1
+	r.watch.AtRow(r.row)
 	for r.i == r.n {
 		if err := r.batch(); err != nil {
 			if err == io.EOF {
@@ -378,13 +365,13 @@ func (r *arrowRows) next() (m map[string]any, row int, bad, err error) {
 	i := r.i
 	r.i++
 	m, r.left = map[string]any{}, r.most
-	r.values = someValues + maxGrowth*int(min(r.x.was.Size(), math.MaxInt32))
+	r.values = someValues + datafile.MaxGrowth*int(min(r.x.Size(), math.MaxInt32))
 	for k, c := range r.columnsOf {
 		if c == nil {
 			continue
 		}
 		v, err := r.value(c, i, 0)
-		if err == errLong {
+		if err == record.ErrLong {
 			return nil, r.row, err, nil
 		}
 		if err != nil {
@@ -395,10 +382,10 @@ func (r *arrowRows) next() (m map[string]any, row int, bad, err error) {
 	return m, r.row, nil, nil
 }
 
-func (r *arrowRows) close() {
+func (r *arrowRows) Close() {
 	r.temp.close()
 	r.kept.close()
-	if r.tmp != nil {
-		_ = r.tmp.Close() // only read
+	if r.r != nil {
+		r.r.Close()
 	}
 }

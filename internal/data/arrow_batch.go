@@ -8,6 +8,9 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/pierrec/lz4/v4"
+
+	"longlora/internal/data/datafile"
+	"longlora/internal/data/record"
 )
 
 // arrowBatch takes columns out of a batch, in the order of the schema.
@@ -128,12 +131,12 @@ func (b *arrowBatch) buffer(off, n int64) (*arrowBuffer, error) {
 	if size < 0 {
 		return nil, errFlat
 	}
-	if err := b.r.x.grow(size); err != nil {
+	if err := b.r.x.Grow(size); err != nil {
 		return nil, err
 	}
 	var unpacked io.Reader = io.NewSectionReader(buf.r, buf.off, buf.n)
 	if b.codec == 1 {
-		z, err := zstd.NewReader(unpacked, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(b.r.x.window()))
+		z, err := zstd.NewReader(unpacked, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(b.r.x.Window()))
 		if err != nil {
 			return nil, err
 		}
@@ -157,22 +160,22 @@ type spool struct {
 }
 
 // add keeps size bytes; they are to be read from r, off bytes on.
-func (s *spool) add(x *file, from io.Reader, size int64) (r io.ReaderAt, off int64, err error) {
+func (s *spool) add(x *datafile.File, from io.Reader, size int64) (r io.ReaderAt, off int64, err error) {
 	if size <= arrowWhole && s.held+size <= arrowHeld {
 		s.held += size
 		b := make([]byte, size)
 		if _, err := io.ReadFull(from, b); err != nil {
-			return nil, 0, cutOff(err)
+			return nil, 0, record.CutOff(err)
 		}
 		return bytes.NewReader(b), 0, nil
 	}
 	if s.f == nil {
-		if s.f, err = tempFile(); err != nil {
+		if s.f, err = datafile.Temp(); err != nil {
 			return nil, 0, err
 		}
 	}
 	off = s.n
-	n, err := unpackTo(s.f, from)
+	n, err := datafile.UnpackTo(s.f, from)
 	s.n += n
 	if err == nil && n < size {
 		err = io.ErrUnexpectedEOF

@@ -5,6 +5,9 @@ import (
 	"errors"
 	"io"
 	"math"
+
+	"longlora/internal/data/plaintext"
+	"longlora/internal/data/record"
 )
 
 // arrowBuffer is a stretch of a file, read through a window.
@@ -33,7 +36,7 @@ func (b *arrowBuffer) bytes(at, n int64) ([]byte, error) {
 	buf := b.held[:size]
 	b.held = nil // in case that it cannot be read
 	if _, err := b.r.ReadAt(buf, b.off+at); err != nil {
-		return nil, cutOff(err)
+		return nil, record.CutOff(err)
 	}
 	b.held, b.at = buf, at
 	if n > b.window { // it is not wanted twice
@@ -75,7 +78,7 @@ type arrowValues struct {
 	dicts  map[int64][]*arrowColumn
 	left   int // bytes that the row may still have
 	values int // and values
-	watch  *utf8Watch
+	watch  *plaintext.Watch
 }
 
 // valueBytes is the memory of a value beside its text.
@@ -89,7 +92,7 @@ const someValues = 1 << 14
 func (r *arrowValues) value(c *arrowColumn, i int64, depth int) (any, error) {
 	r.left -= valueBytes
 	if r.values--; r.left < 0 || r.values < 0 {
-		return nil, errLong
+		return nil, record.ErrLong
 	}
 	if depth > 2*maxArrowDepth || i < 0 || i >= c.n {
 		return nil, errArrow
@@ -138,16 +141,16 @@ func (r *arrowValues) value(c *arrowColumn, i int64, depth int) (any, error) {
 		}
 		return list, nil
 	case arrowStruct:
-		o := &object{of: map[string]any{}}
+		o := &record.Object{Of: map[string]any{}}
 		for _, child := range c.children {
 			v, err := r.value(child, i, depth+1)
 			if err != nil {
 				return nil, err
 			}
-			if _, again := o.of[child.f.name]; !again {
-				o.keys = append(o.keys, child.f.name)
+			if _, again := o.Of[child.f.name]; !again {
+				o.Keys = append(o.Keys, child.f.name)
 			}
-			o.of[child.f.name] = v
+			o.Of[child.f.name] = v
 		}
 		return o, nil
 	}
@@ -231,14 +234,14 @@ func (c *arrowColumn) offsets(i int64, large bool) (lo, hi int64, err error) {
 // text is a text of n bytes, valid UTF-8.
 func (r *arrowValues) text(b *arrowBuffer, at, n int64) (any, error) {
 	if n > int64(r.left) {
-		return nil, errLong
+		return nil, record.ErrLong
 	}
 	r.left -= int(n)
 	p, err := b.bytes(at, n)
 	if err != nil {
 		return nil, err
 	}
-	return r.watch.text(string(p)), nil
+	return r.watch.Text(string(p)), nil
 }
 
 // view is a text that lies in its view, or in one of the further buffers.

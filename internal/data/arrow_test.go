@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 
+	"longlora/internal/data/datafile"
+	"longlora/internal/data/record"
 	"longlora/internal/errs"
 )
 
@@ -41,23 +43,23 @@ func arrowRowsOf(t *testing.T, path string, want []string) (names []string, out 
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer x.close()
-	r, err := newArrowRows(x, asked{columns: want, most: 1 << 20})
+	defer x.Close()
+	r, err := newArrowRows(x, record.Want{Columns: want, Most: 1 << 20})
 	if err != nil {
 		t.Fatalf("%s: %v", path, err)
 	}
-	defer r.close()
+	defer r.Close()
 	for {
-		m, row, bad, err := r.next()
+		m, row, bad, err := r.Next()
 		if err == io.EOF {
-			return r.columns(), out
+			return r.Columns(), out
 		}
 		if bad != nil || err != nil || row != len(out)+1 {
 			t.Fatalf("%s: row %d: %v, %v", path, row, bad, err)
 		}
 		var values []string
 		for _, n := range want {
-			values = append(values, pythonJSON(m[n], 0))
+			values = append(values, record.PythonJSON(m[n], 0))
 		}
 		out = append(out, values)
 	}
@@ -254,16 +256,18 @@ func TestArrowClaims(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer x.close()
-		x.grown = growthFrom // as after many rows
-		r, err := newArrowRows(x, asked{columns: []string{"text", "messages"}, most: 1 << 30})
+		defer x.Close()
+		if err := x.Grow(64 << 20); err != nil { // as after many rows
+			t.Fatal(err)
+		}
+		r, err := newArrowRows(x, record.Want{Columns: []string{"text", "messages"}, Most: 1 << 30})
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer r.close()
-		m, _, bad, err := r.next()
+		defer r.Close()
+		m, _, bad, err := r.Next()
 		if err == nil {
-			err = grown(x, arrow, m)
+			err = grown(x, datafile.Arrow, m)
 		}
 		if err == nil && bad == nil {
 			t.Errorf("%s: %v is believed", name, m)
@@ -288,18 +292,18 @@ func FuzzArrow(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer x.close()
-		r, err := newArrowRows(x, asked{columns: want, most: 1 << 16})
+		defer x.Close()
+		r, err := newArrowRows(x, record.Want{Columns: want, Most: 1 << 16})
 		if err != nil {
 			return
 		}
-		defer r.close()
+		defer r.Close()
 		for range 100 {
-			m, _, _, err := r.next()
+			m, _, _, err := r.Next()
 			if err != nil {
 				return
 			}
-			if n := sizeOf(m); n > 1<<17 {
+			if n := record.SizeOf(m); n > 1<<17 {
 				t.Fatalf("a row of %d bytes", n)
 			}
 		}

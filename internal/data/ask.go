@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 
+	"longlora/internal/data/jsonfile"
+	"longlora/internal/data/record"
 	"longlora/internal/errs"
 )
 
@@ -77,15 +79,15 @@ func (t *Talk) HasSystem() bool { return len(t.e.messages) > 0 && t.e.messages[0
 
 // ReadTalk reads a conversation from a line of JSON: an object as training data has it, with the last answer missing.
 func ReadTalk(line []byte) (*Talk, error) {
-	v, err := valueInOrder(line)
+	v, err := jsonfile.Value(line)
 	if err != nil {
 		return nil, err
 	}
-	m, ok := fieldsIn(v)
+	m, ok := record.Fields(v)
 	if !ok {
-		return nil, fmt.Errorf("%s where an object with messages is wanted", typeName(v))
+		return nil, fmt.Errorf("%s where an object with messages is wanted", record.TypeName(v))
 	}
-	r, e := &record{m: m}, &example{}
+	r, e := &entry{m: m}, &example{}
 	switch field, ask := turnsIn(m), firstOf(m, askFields); {
 	case field != "":
 		e.messages, err = messagesOf(r.take(field), field)

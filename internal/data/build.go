@@ -8,6 +8,9 @@ import (
 	"slices"
 	"sync"
 
+	"longlora/internal/data/datafile"
+	"longlora/internal/data/jsonfile"
+	"longlora/internal/data/record"
 	"longlora/internal/errs"
 	"longlora/internal/par"
 )
@@ -21,7 +24,7 @@ type place struct {
 
 // item is a record as it lies in a file, not yet looked into.
 type item struct {
-	kind   kind
+	kind   datafile.Kind
 	file   int
 	line   int // where it begins: a line, or a parquet row
 	number int // counted from 1 within its file
@@ -215,45 +218,46 @@ func (r *reading) add(it item, size int, after place) {
 
 // file reads one file, passing over what was read before.
 func (r *reading) file(i int, from place) error {
-	k, _ := kindOf(r.s.files[i])
-	if k == unknown {
-		k = text // asked for by --format text
+	k, _ := datafile.KindOf(r.s.files[i])
+	if k == datafile.Unknown {
+		k = datafile.Text // asked for by --format text
 	}
-	if k == text && from.Record > 0 {
+	if k == datafile.Text && from.Record > 0 {
 		return nil
 	}
 	x, err := r.s.open(r.s.files[i])
 	if err != nil {
-		if r.s.opt.SkipBad && k == text {
+		if r.s.opt.SkipBad && k == datafile.Text {
 			r.add(item{kind: k, file: i, bad: err}, 0, place{File: i, Record: 1})
 			return nil
 		}
 		return err
 	}
-	defer x.close()
+	defer x.Close()
 	defer r.s.replaced.add(x)
 	switch k {
-	case text:
+	case datafile.Text:
 		err = r.text(x, i, from.Offset)
-	case columns, delimited, arrow:
+	case datafile.Parquet, datafile.Delimited, datafile.Arrow:
 		err = r.rows(x, i, from, k)
 	default:
 		err = r.json(x, i, from, k)
 	}
-	if e := x.unchanged(); e != nil { // the cause of whatever else is wrong
+	if e := x.Unchanged(); e != nil { // the cause of whatever else is wrong
 		return e
 	}
 	return err
 }
 
 // text reads a text file from a byte on. It is one document.
-func (r *reading) text(x *file, i int, offset int64) error {
-	p := r.newParts(item{kind: text, file: i, number: 1}, offset, func(n int64) place { return place{File: i, Offset: n} })
+func (r *reading) text(x *datafile.File, i int, offset int64) error {
+	p := r.newParts(item{kind: datafile.Text, file: i, number: 1}, offset,
+		func(n int64) place { return place{File: i, Offset: n} })
 	buf := make([]byte, 1<<16)
 	for {
-		n, err := x.r.Read(buf)
+		n, err := x.Read(buf)
 		if e := p.add(buf[:n]); e != nil {
-			if e == errLong {
+			if e == record.ErrLong {
 				p.drop(e, place{File: i, Record: 1})
 			}
 			return nil
@@ -263,49 +267,49 @@ func (r *reading) text(x *file, i int, offset int64) error {
 			return nil
 		}
 		if err != nil {
-			return x.fault(err)
+			return x.Fault(err)
 		}
 	}
 }
 
 // json reads the lines or objects of a file.
-func (r *reading) json(x *file, i int, from place, k kind) error {
+func (r *reading) json(x *datafile.File, i int, from place, k datafile.Kind) error {
 	o := r.s.opt
 	most := o.recordLimit()
 	if r.s.format == Text {
 		most = min(most, longRecord)
 	}
-	rs, err := newRecords(k, x.r, most)
+	rs, err := jsonfile.NewRecords(x, k == datafile.Lines, most)
 	if err != nil {
-		return x.fault(err)
+		return x.Fault(err)
 	}
 	for n := 1; !r.stop; n++ {
 		lo := len(r.b.buf)
-		buf, line, bad, err := rs.next(r.b.buf)
+		buf, line, bad, err := rs.Next(r.b.buf)
 		it := item{kind: k, file: i, line: line, number: n, lo: lo, hi: len(buf), bad: bad}
 		r.b.buf = buf
 		switch {
 		case err == io.EOF && n == 1:
-			return r.s.none(x.path)
+			return r.s.none(x.Path)
 		case err == io.EOF:
 			return nil
 		case err != nil:
-			return x.fault(err)
-		case bad != errLong && n <= from.Record:
+			return x.Fault(err)
+		case bad != record.ErrLong && n <= from.Record:
 			r.b.buf = buf[:lo]
 			continue
-		case bad == errLong && r.s.format == Text && n > from.Record:
+		case bad == record.ErrLong && r.s.format == Text && n > from.Record:
 			offset := int64(0)
 			if n == from.Record+1 {
 				offset = from.Offset
 			}
 			if err := r.long(rs, it, offset); err != nil {
-				return x.fault(err)
+				return x.Fault(err)
 			}
 			continue
-		case bad == errLong:
-			if err := rs.skip(); err != nil {
-				return x.fault(err)
+		case bad == record.ErrLong:
+			if err := rs.Skip(); err != nil {
+				return x.Fault(err)
 			}
 		}
 		r.add(it, it.hi-lo, place{File: i, Record: n})
@@ -336,13 +340,13 @@ func (s *source) work(b *batch) (r result) {
 		n := len(r.ids)
 		ids, d, err := s.document(r.ids, b, it)
 		if err != nil {
-			if err == errLong && !s.opt.SkipBad {
+			if err == record.ErrLong && !s.opt.SkipBad {
 				err = s.opt.tooLong(s.where(s.files[it.file], it.kind, it.line, it.number))
 			}
-			if err != errLong && it.kind == delimited && hasNull(it.row) {
+			if err != record.ErrLong && it.kind == datafile.Delimited && hasNull(it.row) {
 				err = fmt.Errorf("%w (an empty cell, NA, null and the like are null)", err)
 			}
-			if fatal(err) && (!s.opt.SkipBad || it.kind != text) {
+			if fatal(err) && (!s.opt.SkipBad || it.kind != datafile.Text) {
 				r.err = err
 				return r
 			}
@@ -380,11 +384,11 @@ func (s *source) document(out []int32, b *batch, it *item) ([]int32, document, e
 	m, names := it.row, s.columns[it.file]
 	if it.row == nil {
 		var err error
-		if m, names, err = decodeObject(b.buf[it.lo:it.hi], s.want); err != nil {
+		if m, names, err = jsonfile.Decode(b.buf[it.lo:it.hi], s.want); err != nil {
 			return out, d, err
 		}
 		if s.format != Text && writtenOut(m) {
-			if m, err = inOrder(b.buf[it.lo:it.hi]); err != nil {
+			if m, err = jsonfile.DecodeInOrder(b.buf[it.lo:it.hi]); err != nil {
 				return out, d, err
 			}
 		}

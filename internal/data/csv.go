@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"longlora/internal/data/record"
 	"longlora/internal/tokenizer"
 	"longlora/internal/ui"
 )
@@ -23,7 +24,7 @@ type csvRows struct {
 	comma  byte
 	text   string             // the column that rest gives
 	most   int                // bytes that a row may hold
-	passed *unread            // gets what was read as nothing
+	passed func(string)       // gets what was read as nothing
 	names  []string           // of all columns
 	wanted []bool             // by column; nil: all are
 	line   int                // where the next byte stands
@@ -53,10 +54,11 @@ var noValue = []string{"", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-N
 
 var errOpenQuote = errors.New("a quote that opens in this row is never closed")
 
-// newCSVRows reads the head. The columns of a .tsv are separated by tabs.
-func newCSVRows(x *file, a asked) (*csvRows, error) {
-	c := &csvRows{r: bufio.NewReaderSize(x.r, 1<<18), comma: ',', text: a.text, most: a.long, passed: a.passed, line: 1}
-	if strings.Contains(strings.ToLower(filepath.Base(x.path)), ".tsv") {
+// newCSVRows reads the head of a table in UTF-8. The columns of a file that is named .tsv are separated by tabs, those
+// of others by commas.
+func newCSVRows(x io.Reader, path string, a record.Want) (*csvRows, error) {
+	c := &csvRows{r: bufio.NewReaderSize(x, 1<<18), comma: ',', text: a.Text, most: a.Long, passed: a.Passed, line: 1}
+	if strings.Contains(strings.ToLower(filepath.Base(path)), ".tsv") {
 		c.comma = '\t'
 	}
 	err := c.begin()
@@ -66,17 +68,17 @@ func newCSVRows(x *file, a asked) (*csvRows, error) {
 	switch {
 	case err == io.EOF:
 		return nil, errors.New("the file holds no head that names its columns")
-	case err == errLong:
+	case err == record.ErrLong:
 		return nil, fmt.Errorf("line %d: the head that names the columns is longer than %d bytes", c.line, c.most)
 	case err != nil:
 		return nil, err
 	}
-	if err := c.name(a.columns); err != nil {
+	if err := c.name(a.Columns); err != nil {
 		return nil, err
 	}
 	c.wanted, c.cells = make([]bool, len(c.names)), make([][]byte, len(c.names))
 	for i, n := range c.names {
-		c.wanted[i] = slices.Contains(a.columns, n)
+		c.wanted[i] = slices.Contains(a.Columns, n)
 	}
 	return c, nil
 }
@@ -124,17 +126,17 @@ func (c *csvRows) otherComma(want []string) byte {
 	return 0
 }
 
-func (c *csvRows) columns() []string { return c.names }
+func (c *csvRows) Columns() []string { return c.names }
 
-func (c *csvRows) close() {}
+func (c *csvRows) Close() {}
 
-// next is the next row; line is where it begins.
-func (c *csvRows) next() (row map[string]any, line int, bad, err error) {
+// Next is the next row; line is where it begins.
+func (c *csvRows) Next() (row map[string]any, line int, bad, err error) {
 	for {
 		line = c.line
 		switch err = c.begin(); {
-		case err == errLong:
-			return c.row(), line, errLong, nil
+		case err == record.ErrLong:
+			return c.row(), line, record.ErrLong, nil
 		case err == errOpenQuote:
 			return nil, line, err, nil
 		case err != nil:
@@ -176,7 +178,7 @@ func (c *csvRows) row() map[string]any {
 		switch {
 		case slices.Contains(noValue, s):
 			if m[n] = nil; s != "" && c.passed != nil {
-				c.passed.add([]string{fmt.Sprintf("%q in %s (to pandas, and so here, an empty cell)", s, n)})
+				c.passed(fmt.Sprintf("%q in %s (to pandas, and so here, an empty cell)", s, n))
 			}
 		case n == "label" && n != c.text && strings.EqualFold(s, "true"):
 			m[n] = true
@@ -189,15 +191,15 @@ func (c *csvRows) row() map[string]any {
 	return m
 }
 
-// rest goes through the rest of the row.
-func (c *csvRows) rest(add func([]byte) error) (bad, err error) {
+// Rest goes through the rest of the row.
+func (c *csvRows) Rest(add func([]byte) error) (bad, err error) {
 	c.drop = true
 	if i := slices.Index(c.names, c.text); i >= 0 && add != nil {
 		c.sink = func(b []byte) error {
 			if bad == nil {
 				bad = add(b)
 			}
-			if bad == errStopped {
+			if bad == record.ErrStopped {
 				return bad
 			}
 			return nil
@@ -208,7 +210,7 @@ func (c *csvRows) rest(add func([]byte) error) (bad, err error) {
 	}
 	err = c.scan()
 	switch {
-	case bad == errStopped:
+	case bad == record.ErrStopped:
 		return bad, nil
 	case err == errOpenQuote:
 		return err, nil
@@ -270,7 +272,7 @@ func (c *csvRows) run(b []byte) (n int, ended bool, err error) {
 				c.state = cellQuote
 				n++
 			}
-			c.line += bytes.Count(part, newline)
+			c.line += bytes.Count(part, []byte{'\n'})
 			err = c.put(part)
 		case cellBare:
 			to := 0
@@ -330,7 +332,7 @@ func (c *csvRows) upTo(column int) {
 
 func (c *csvRows) full() error {
 	if c.held > c.most {
-		return errLong
+		return record.ErrLong
 	}
 	return nil
 }

@@ -13,6 +13,8 @@ import (
 	"testing/iotest"
 	"unicode/utf16"
 
+	"longlora/internal/data/plaintext"
+	"longlora/internal/data/record"
 	"longlora/internal/errs"
 )
 
@@ -45,12 +47,12 @@ func csvCases(t testing.TB) []csvCase {
 }
 
 // csvOf opens a table that comes as a reader gives it.
-func csvOf(r io.Reader, name string, a asked) (*csvRows, error) {
-	u, err := utf8Reader(r)
+func csvOf(r io.Reader, name string, a record.Want) (*csvRows, error) {
+	u, err := plaintext.Reader(r)
 	if err != nil {
 		return nil, err
 	}
-	return newCSVRows(&file{path: name, r: u}, a)
+	return newCSVRows(u, name, a)
 }
 
 // Tables are read as pandas reads them, in whatever pieces they come.
@@ -62,16 +64,16 @@ func TestCSVAsPandasReadsIt(t *testing.T) {
 	for _, c := range cases {
 		want := slices.DeleteFunc(slices.Clone(c.Columns), func(n string) bool { return slices.Contains(c.Columns, n+".1") }) // which of them?
 		for way, r := range map[string]io.Reader{"whole": strings.NewReader(c.CSV), "by byte": iotest.OneByteReader(strings.NewReader(c.CSV))} {
-			x, err := csvOf(r, "a.csv", asked{columns: want, long: 1 << 20})
+			x, err := csvOf(r, "a.csv", record.Want{Columns: want, Long: 1 << 20})
 			if err != nil {
 				t.Errorf("%s, %s: %v", c.Name, way, err)
 				continue
 			}
-			if !slices.Equal(x.columns(), c.Columns) {
-				t.Errorf("%s, %s: columns %q, want %q", c.Name, way, x.columns(), c.Columns)
+			if !slices.Equal(x.Columns(), c.Columns) {
+				t.Errorf("%s, %s: columns %q, want %q", c.Name, way, x.Columns(), c.Columns)
 			}
 			for i := 0; ; i++ {
-				row, _, bad, err := x.next()
+				row, _, bad, err := x.Next()
 				if err == io.EOF && i == len(c.Rows) {
 					break
 				}
@@ -250,15 +252,15 @@ func FuzzCSV(f *testing.F) {
 	}
 	f.Add("a,b\n\"", byte(0))
 	f.Fuzz(func(t *testing.T, s string, most byte) {
-		read := func(r io.Reader, a asked) (out []map[string]any, text string) {
+		read := func(r io.Reader, a record.Want) (out []map[string]any, text string) {
 			x, err := csvOf(r, "a.csv", a)
 			if err != nil {
 				return nil, err.Error()
 			}
 			for n := 0; ; n++ {
-				row, line, bad, err := x.next()
-				if bad == errLong {
-					bad, err = x.rest(func(b []byte) error { text += string(b); return nil })
+				row, line, bad, err := x.Next()
+				if bad == record.ErrLong {
+					bad, err = x.Rest(func(b []byte) error { text += string(b); return nil })
 					row = nil
 				}
 				if err != nil {
@@ -273,7 +275,7 @@ func FuzzCSV(f *testing.F) {
 				out = append(out, row)
 			}
 		}
-		a := asked{columns: []string{"text", "b"}, text: "text", long: int(most)}
+		a := record.Want{Columns: []string{"text", "b"}, Text: "text", Long: int(most)}
 		rows, text := read(strings.NewReader(s), a)
 		again, same := read(iotest.OneByteReader(strings.NewReader(s)), a)
 		if text != same || !reflect.DeepEqual(rows, again) {

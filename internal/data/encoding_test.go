@@ -3,7 +3,6 @@ package data
 import (
 	"bytes"
 	"encoding/binary"
-	"io"
 	"reflect"
 	"strings"
 	"testing"
@@ -152,25 +151,4 @@ func TestReplacedIsSaid(t *testing.T) {
 			t.Errorf("%s: %s", name, log.String())
 		}
 	}
-	for _, size := range []int{1, 2, 3, 1 << 10} {
-		w := &utf8Watch{r: &slow{[]byte(bad + "\xe2\x82\xac"), size}}
-		if _, err := io.Copy(io.Discard, w); err != nil || w.bad != 3 || w.line != 2 {
-			t.Errorf("%d bytes at a time: %d places, the first in line %d, %v", size, w.bad, w.line, err)
-		}
-	}
-}
-
-// slow gives some bytes at a time.
-type slow struct {
-	b    []byte
-	size int
-}
-
-func (s *slow) Read(p []byte) (int, error) {
-	if len(s.b) == 0 {
-		return 0, io.EOF
-	}
-	n := copy(p, s.b[:min(s.size, len(s.b))])
-	s.b = s.b[n:]
-	return n, nil
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"longlora/internal/data/record"
 	"longlora/internal/errs"
 )
 
@@ -80,7 +81,7 @@ func absent(v any) bool {
 	case []any:
 		return len(x) == 0
 	}
-	m, ok := fieldsIn(v)
+	m, ok := record.Fields(v)
 	return ok && len(m) == 0
 }
 
@@ -171,27 +172,27 @@ func textOf(m map[string]any, names []string, field, hint string) (string, error
 	}
 	s, ok := v.(string)
 	if !ok {
-		return "", fmt.Errorf("field %q is %s, not a string", field, typeName(v))
+		return "", fmt.Errorf("field %q is %s, not a string", field, record.TypeName(v))
 	}
 	return s, nil
 }
 
-// record is an object that an example is read from. It knows which of its fields were.
-type record struct {
+// entry is an object that an example is read from. It knows which of its fields were.
+type entry struct {
 	m     map[string]any
 	names []string // all its fields, of which m has those that may be wanted
 	used  []string
 }
 
 // take is a field's value.
-func (r *record) take(field string) any {
+func (r *entry) take(field string) any {
 	r.used = append(r.used, field)
 	return r.m[field]
 }
 
 // exampleOf reads an object as the format says.
 func exampleOf(format string, m map[string]any, names []string) (*example, error) {
-	r := &record{m: m, names: names}
+	r := &entry{m: m, names: names}
 	e := &example{}
 	var beside map[string]string
 	var err error
@@ -234,7 +235,7 @@ func exampleOf(format string, m map[string]any, names []string) (*example, error
 
 // holdsNone says that a field that is there holds nothing.
 func holdsNone(m map[string]any, field string) error {
-	is := typeName(m[field])
+	is := record.TypeName(m[field])
 	if m[field] == "" {
 		is = "an empty string"
 	}
@@ -252,7 +253,7 @@ func presentOf(m map[string]any, fields []string) string {
 }
 
 // readAlpaca reads instruction, output and, where they are there, input and history.
-func (e *example) readAlpaca(r *record) error {
+func (e *example) readAlpaca(r *entry) error {
 	e.alpaca = true
 	var err error
 	r.used = append(r.used, alpacaFields...)
@@ -287,7 +288,7 @@ func (e *example) readAlpaca(r *record) error {
 
 // readPair reads a prompt and its answer, each a text or a list of messages. Answers that stand in the prompt are not
 // scored.
-func (e *example) readPair(r *record, ask, reply string) error {
+func (e *example) readPair(r *entry, ask, reply string) error {
 	var err error
 	if e.messages, err = historyOf(r.take("history")); err != nil {
 		return err
@@ -300,7 +301,7 @@ func (e *example) readPair(r *record, ask, reply string) error {
 		}
 		list, ok := v.([]any)
 		if !ok {
-			return fmt.Errorf("field %q is %s, not a text or a list of messages", side.field, typeName(v))
+			return fmt.Errorf("field %q is %s, not a text or a list of messages", side.field, record.TypeName(v))
 		}
 		ms, err := messagesOf(list, side.field)
 		if err != nil {
@@ -334,7 +335,7 @@ func historyOf(v any) ([]Message, error) {
 	}
 	var out []Message
 	for i, v := range list {
-		if _, object := fieldsIn(v); object && i == 0 {
+		if _, object := record.Fields(v); object && i == 0 {
 			return messagesOf(list, field)
 		}
 		turn, ok := v.([]any)
@@ -345,7 +346,7 @@ func historyOf(v any) ([]Message, error) {
 			at := fmt.Sprintf("%s[%d][%d]", field, i, k)
 			text, ok := turn[k].(string)
 			if !ok {
-				return nil, fmt.Errorf("%s is %s, not a string", at, typeName(turn[k]))
+				return nil, fmt.Errorf("%s is %s, not a string", at, record.TypeName(turn[k]))
 			}
 			out = append(out, Message{Role: role, Content: text, at: at})
 		}
@@ -354,7 +355,7 @@ func historyOf(v any) ([]Message, error) {
 }
 
 // readSystem puts a system text that stands beside the turns in front of them.
-func (e *example) readSystem(r *record) error {
+func (e *example) readSystem(r *entry) error {
 	for _, f := range systemFields {
 		v := r.take(f)
 		if absent(v) {
@@ -376,7 +377,7 @@ func (e *example) readSystem(r *record) error {
 }
 
 // rest looks at the fields that nothing read: some are refused, others named as passed over.
-func (e *example) rest(r *record, beside map[string]string) error {
+func (e *example) rest(r *entry, beside map[string]string) error {
 	for _, f := range slices.Sorted(maps.Keys(r.m)) {
 		if slices.Contains(r.used, f) || absent(r.m[f]) {
 			continue

@@ -7,12 +7,13 @@ import (
 
 	"github.com/parquet-go/parquet-go"
 
+	"longlora/internal/data/jsonfile"
 	"longlora/internal/errs"
 )
 
 // rendered is what a line becomes in a template, scored parts in ⟦⟧, and the fields that were passed over.
 func rendered(template, own, line string) (string, []string, error) {
-	m, _, err := decodeObject([]byte(line), func(string) bool { return true })
+	m, _, err := jsonfile.Decode([]byte(line), func(string) bool { return true })
 	if err != nil {
 		return "", nil, err
 	}
@@ -21,7 +22,7 @@ func rendered(template, own, line string) (string, []string, error) {
 		return format, nil, err
 	}
 	if writtenOut(m) {
-		if m, err = inOrder([]byte(line)); err != nil {
+		if m, err = jsonfile.DecodeInOrder([]byte(line)); err != nil {
 			return "", nil, err
 		}
 	}
@@ -286,23 +287,6 @@ func TestRefusedExamplesCanBeSkipped(t *testing.T) {
 	defer s.Close()
 	if st := s.Stats(0); st.Skipped != 1 || st.Documents != 2 {
 		t.Errorf("%+v", st)
-	}
-}
-
-// Numbers and texts are written as Python's json.dumps(ensure_ascii=False) writes what it read.
-func TestPythonJSON(t *testing.T) {
-	for in, want := range map[string]string{
-		"1.0": "1.0", "1e5": "100000.0", "1E16": "1e+16", "0.0001": "0.0001", "0.00001": "1e-05", "-0": "0", "-0.0": "-0.0", "123456789012345678901234567890": "123456789012345678901234567890",
-		"1.5e300": "1.5e+300", "0.1": "0.1", "9007199254740993.0": "9007199254740992.0", "[ ]": "[]", "{ }": "{}", `{"b":1,"a":2,"c":3}`: `{"b": 1, "a": 2, "c": 3}`,
-		`"\u00e9\u007f\u2028\/\b\u0001"`: "\"é\x7f\u2028/\\b\\u0001\"", `[true,null,"x"]`: `[true, null, "x"]`,
-	} {
-		v, err := valueInOrder([]byte(in))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := pythonJSON(v, 0); got != want {
-			t.Errorf("%s: %s, want %s", in, got, want)
-		}
 	}
 }
 

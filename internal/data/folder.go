@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 
+	"longlora/internal/data/datafile"
 	"longlora/internal/errs"
 	"longlora/internal/files"
 )
@@ -56,7 +57,7 @@ func listFiles(path string) (list, notes []string, err error) {
 		if len(d.other) > 0 {
 			hint = "; it has " + few(d.other)
 		}
-		return nil, nil, errs.Dataf("%s: the folder holds no %s file%s", path, knownFiles, hint)
+		return nil, nil, errs.Dataf("%s: the folder holds no %s file%s", path, datafile.Known, hint)
 	}
 	if len(d.other) > 0 {
 		d.note("%s passed over, no data files: %s", number(len(d.other)), few(d.other))
@@ -125,16 +126,16 @@ func (d *folder) enter(dir string) error {
 				}
 			}
 		}
-		switch k, _ := kindOf(name); {
+		switch k, _ := datafile.KindOf(name); {
 		case mode.IsDir():
 			if err := d.enter(name); err != nil {
 				return err
 			}
-		case k == unknown:
-			if !strings.HasSuffix(name, indexPath(".bin")) {
+		case k == datafile.Unknown:
+			if !strings.HasSuffix(name, datafile.IndexPath(".bin")) {
 				d.other = append(d.other, name)
 			}
-		case !strings.HasSuffix(name, sidecarPath(".bin")):
+		case !strings.HasSuffix(name, datafile.SidecarPath(".bin")):
 			d.files = append(d.files, name)
 		}
 	}
@@ -167,12 +168,15 @@ func (d *folder) sift() error {
 		return err
 	}
 	d.drop(func(f string) bool { return slices.Contains(metadata, filepath.Base(f)) }, "left out as metadata: ")
-	if slices.ContainsFunc(d.files, func(f string) bool { k, _ := kindOf(f); return k.structured() }) {
-		d.drop(func(f string) bool { k, _ := kindOf(f); return k == text && paper(f) }, "left out, text that accompanies "+
-			"the data: ")
+	if slices.ContainsFunc(d.files, func(f string) bool { k, _ := datafile.KindOf(f); return k.Structured() }) {
+		d.drop(func(f string) bool { k, _ := datafile.KindOf(f); return k == datafile.Text && paper(f) },
+			"left out, text that accompanies the data: ")
 	}
-	if slices.ContainsFunc(d.files, func(f string) bool { k, _ := kindOf(f); return k != tokens }) {
-		d.drop(func(f string) bool { k, _ := kindOf(f); return k == tokens && exists(indexPath(d.at(f))) },
+	if slices.ContainsFunc(d.files, func(f string) bool { k, _ := datafile.KindOf(f); return k != datafile.Tokens }) {
+		d.drop(func(f string) bool {
+			k, _ := datafile.KindOf(f)
+			return k == datafile.Tokens && exists(datafile.IndexPath(d.at(f)))
+		},
 			"left out, prepared tokens beside other data (name one to read it): ")
 	}
 	other := otherSplits(d.files)
@@ -187,7 +191,7 @@ func (d *folder) noteAlike() {
 	seen := map[string]bool{}
 	var again []string
 	for _, f := range d.files {
-		_, compressed := kindOf(f)
+		_, compressed := datafile.KindOf(f)
 		plain := f[:len(f)-len(compressed)]
 		if seen[plain] {
 			again = append(again, f)

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"longlora/internal/data/datafile"
 	"longlora/internal/errs"
 )
 
@@ -101,7 +102,7 @@ func TestFolderLeavesOut(t *testing.T) {
 			t.Errorf("%s: %s", c.name, log.String())
 		}
 		for name := range c.contents {
-			if k, _ := kindOf(name); k.structured() && !slices.Contains(metadata, name) {
+			if k, _ := datafile.KindOf(name); k.Structured() && !slices.Contains(metadata, name) {
 				if got := texts(t, realOptions(t, filepath.Join(dir, name), "", 0)); len(got) != 1 {
 					t.Errorf("%s: %s by its own name: %q", c.name, name, got)
 				}

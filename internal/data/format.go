@@ -7,13 +7,15 @@ import (
 	"runtime/debug"
 	"slices"
 
+	"longlora/internal/data/datafile"
+	"longlora/internal/data/jsonfile"
+	"longlora/internal/data/record"
 	"longlora/internal/errs"
-	"longlora/internal/files"
 )
 
 // idleField notes a field of text that was named for data that has no such field.
 func (s *source) idleField() {
-	records := slices.ContainsFunc(s.files, func(f string) bool { k, _ := kindOf(f); return k.structured() })
+	records := slices.ContainsFunc(s.files, func(f string) bool { k, _ := datafile.KindOf(f); return k.Structured() })
 	if s.opt.TextNamed && s.format != Tokens && (s.format != Text || !records) {
 		what := "text files"
 		if s.format != Text {
@@ -26,11 +28,11 @@ func (s *source) idleField() {
 // findFormat is the format asked for, or that of the first document. Files that cannot hold it are left out of a
 // folder: its README beside examples.
 func (s *source) findFormat() (string, error) {
-	kinds, structured := map[kind]int{}, 0
+	kinds, structured := map[datafile.Kind]int{}, 0
 	for _, f := range s.files {
-		k, _ := kindOf(f)
+		k, _ := datafile.KindOf(f)
 		kinds[k]++
-		if k.structured() {
+		if k.Structured() {
 			structured++
 		}
 	}
@@ -41,21 +43,21 @@ func (s *source) findFormat() (string, error) {
 	switch {
 	case format == Tokens:
 		return Tokens, nil
-	case kinds[tokens] == len(s.files) && format != Auto:
+	case kinds[datafile.Tokens] == len(s.files) && format != Auto:
 		for _, f := range s.files { // prepared data goes by its source's format as well
 			if c, err := readSidecar(f); err != nil || c == nil || c.Format != format {
 				return "", errs.Usagef("%s %s: %s holds token ids", errs.Option("format"), format, f)
 			}
 		}
 		return Tokens, nil
-	case kinds[tokens] == len(s.files):
+	case kinds[datafile.Tokens] == len(s.files):
 		return Tokens, nil
-	case kinds[tokens] > 0:
-		i := slices.IndexFunc(s.files, func(f string) bool { k, _ := kindOf(f); return k == tokens })
+	case kinds[datafile.Tokens] > 0:
+		i := slices.IndexFunc(s.files, func(f string) bool { k, _ := datafile.KindOf(f); return k == datafile.Tokens })
 		return "", errs.Dataf("%s %s: token files beside others: %s; give each its own %[1]s", s.opt.flag(), s.path,
 			s.files[i])
-	case kinds[unknown] > 0 && format != Text:
-		return "", unknownFile(s.files[0])
+	case kinds[datafile.Unknown] > 0 && format != Text:
+		return "", datafile.UnknownKind(s.files[0])
 	case format == Auto && structured == 0:
 		return Text, nil
 	}
@@ -73,42 +75,20 @@ func (s *source) findFormat() (string, error) {
 			errs.Option("format"), format, s.path)
 	}
 	s.files = slices.DeleteFunc(s.files, func(f string) bool {
-		k, _ := kindOf(f)
-		if k == text {
+		k, _ := datafile.KindOf(f)
+		if k == datafile.Text {
 			s.note("%s is left out: it is text beside examples", f)
 		}
-		return k == text
+		return k == datafile.Text
 	})
 	return format, nil
-}
-
-// unknownFile refuses a file whose name does not say how to read it, with what it is where its first bytes tell.
-func unknownFile(path string) error {
-	f, err := files.Open(path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	head := make([]byte, headBytes)
-	n, err := io.ReadFull(f, head)
-	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
-		return files.Fault(path, err)
-	}
-	if compression(head[:n]) != "" {
-		return errs.Dataf("%s: %s data of a kind that its name does not say; name it .txt%[2]s, .jsonl%[2]s or what it is",
-			path, compression(head[:n]))
-	}
-	if what := notText(head[:n]); what != "" {
-		return errs.Dataf("%s: not a %s file, but %s", path, knownFiles, what)
-	}
-	return errs.Dataf("%s: not a %s file; if it holds plain text, pass %s text", path, knownFiles, errs.Option("format"))
 }
 
 // detect is the format of the first good record of the structured files.
 func (s *source) detect() (string, error) {
 	var first error
 	for _, f := range s.files {
-		if k, _ := kindOf(f); k == text {
+		if k, _ := datafile.KindOf(f); k == datafile.Text {
 			continue
 		}
 		format, err := s.detectIn(f)
@@ -152,11 +132,11 @@ func (s *source) detectIn(path string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer x.close()
-	k, _ := kindOf(path)
+	defer x.Close()
+	k, _ := datafile.KindOf(path)
 	next, stop, err := s.looker(x, k)
 	if err != nil {
-		return "", x.fault(err)
+		return "", x.Fault(err)
 	}
 	defer stop()
 	for {
@@ -165,22 +145,22 @@ func (s *source) detectIn(path string) (string, error) {
 			return "", noDocument(path)
 		}
 		if err != nil {
-			return "", x.fault(err)
+			return "", x.Fault(err)
 		}
 		var format string
 		if bad == nil {
 			format, bad = detect(m, names, s.opt.TextField, s.opt.TextNamed)
-			if bad != nil && k == delimited {
+			if bad != nil && k == datafile.Delimited {
 				bad = fmt.Errorf("%w (the first row names the columns)", bad)
 			}
 		}
 		if bad == nil {
-			if sizeOf(m) > inFlight {
+			if record.SizeOf(m) > inFlight {
 				debug.FreeOSMemory() // before it is read again
 			}
 			return format, nil
 		}
-		if bad == errLong && !s.opt.SkipBad {
+		if bad == record.ErrLong && !s.opt.SkipBad {
 			return "", s.opt.tooLong(s.where(path, k, n, 0))
 		}
 		if !s.opt.SkipBad {
@@ -190,34 +170,34 @@ func (s *source) detectIn(path string) (string, error) {
 }
 
 // looker gives a file's records as detection wants them: the fields of a long one without what they say.
-func (s *source) looker(x *file, k kind) (next func() (m map[string]any, names []string, line int, bad, err error),
-	stop func(), err error) {
+func (s *source) looker(x *datafile.File, k datafile.Kind) (
+	next func() (m map[string]any, names []string, line int, bad, err error), stop func(), err error) {
 	want := fieldsOf(Auto, s.opt.TextField)
-	if k.table() {
+	if k.Table() {
 		t, err := s.table(k, x, want, nil)
 		if err != nil {
 			return nil, nil, err
 		}
 		return func() (map[string]any, []string, int, error, error) {
-			m, n, bad, err := t.next()
-			if err == nil && bad == errLong {
-				bad, err = t.rest(nil)
+			m, n, bad, err := t.Next()
+			if err == nil && bad == record.ErrLong {
+				bad, err = t.Rest(nil)
 			}
 			if err == nil {
 				err = grown(x, k, m)
 			}
-			return m, t.columns(), n, bad, err
-		}, t.close, nil
+			return m, t.Columns(), n, bad, err
+		}, t.Close, nil
 	}
 	wanted := func(field string) bool { return slices.Contains(want, field) }
-	rs, err := newRecords(k, x.r, longRecord)
+	rs, err := jsonfile.NewRecords(x, k == datafile.Lines, longRecord)
 	return func() (m map[string]any, names []string, line int, bad, err error) {
-		b, line, bad, err := rs.next(nil)
+		b, line, bad, err := rs.Next(nil)
 		switch {
-		case err == nil && bad == errLong:
-			m, names, bad, err = lookInto(rs, wanted)
+		case err == nil && bad == record.ErrLong:
+			m, names, bad, err = jsonfile.Glance(rs, wanted)
 		case err == nil && bad == nil:
-			m, names, bad = decodeObject(b, wanted)
+			m, names, bad = jsonfile.Decode(b, wanted)
 		}
 		return m, names, line, bad, err
 	}, func() {}, err

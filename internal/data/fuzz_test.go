@@ -2,129 +2,17 @@ package data
 
 import (
 	"bytes"
-	"compress/gzip"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
-	"io"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 
-	strict "github.com/klauspost/compress/gzip"
-	"github.com/klauspost/compress/zstd"
-
+	"longlora/internal/data/datafile"
 	"longlora/internal/errs"
 )
-
-// unpackedMost bounds what an input may unpack to, so that each takes little time.
-const unpackedMost = 1 << 20
-
-// drained is what comes out of a data file of these bytes, the first unpackedMost of it.
-func drained(t *testing.T, path string, b []byte) ([]byte, error) {
-	t.Helper()
-	if err := os.WriteFile(path, b, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	x, err := opened(t, path)
-	if err != nil {
-		return nil, err
-	}
-	defer x.close()
-	out, err := io.ReadAll(io.LimitReader(x.r, unpackedMost))
-	if err != nil {
-		err = x.fault(err)
-	}
-	return out, err
-}
-
-// agrees fails unless what was read is what the other reader reads too, or both refuse it.
-func agrees(t *testing.T, got []byte, err error, other io.Reader) {
-	t.Helper()
-	if err != nil && errs.Code(err) != 4 {
-		t.Fatalf("exit code %d: %v", errs.Code(err), err)
-	}
-	if err != nil && len(err.Error()) > 1000 {
-		t.Fatalf("a message of %d bytes", len(err.Error()))
-	}
-	want, wrong := io.ReadAll(io.LimitReader(other, unpackedMost))
-	if (err == nil) != (wrong == nil) {
-		t.Fatalf("%v, the other reader %v", err, wrong)
-	}
-	if err == nil && !bytes.Equal(got, want) {
-		t.Fatalf("%d bytes, the other reader %d", len(got), len(want))
-	}
-}
-
-func FuzzGzip(f *testing.F) {
-	for _, s := range []string{"", "a", "the cat sat on the mat"} {
-		var b bytes.Buffer
-		w := gzip.NewWriter(&b)
-		if _, err := w.Write([]byte(s)); err != nil {
-			f.Fatal(err)
-		}
-		if err := w.Close(); err != nil {
-			f.Fatal(err)
-		}
-		f.Add(b.Bytes())
-		f.Add(append(bytes.Clone(b.Bytes()), b.Bytes()...))                                      // of two members
-		f.Add(append(bytes.Clone(b.Bytes()), "\x1f\x8b\x08\x08\x00\x00\x00\x00\x00\xffname"...)) // ends within the second one's name
-	}
-	path := filepath.Join(f.TempDir(), "a.parquet.gz") // of a kind whose bytes are not looked at
-	f.Fuzz(func(t *testing.T, b []byte) {
-		if len(b) < 2 || b[0] != 0x1f || b[1] != 0x8b || len(b) > 1<<12 {
-			return
-		}
-		got, err := drained(t, path, b)
-		r, wrong := gzip.NewReader(bytes.NewReader(b))
-		if wrong != nil {
-			if err == nil {
-				t.Fatalf("read, the other reader: %v", wrong)
-			}
-			return
-		}
-		if err != nil && strings.Contains(err.Error(), strict.ErrHeader.Error()) {
-			return // reserved flags, which the other reader passes over
-		}
-		agrees(t, got, err, r)
-	})
-}
-
-func FuzzZstd(f *testing.F) {
-	w, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1))
-	if err != nil {
-		f.Fatal(err)
-	}
-	for _, s := range []string{"", "a", "the cat sat on the mat, the cat sat on the mat"} {
-		b := w.EncodeAll([]byte(s), nil)
-		f.Add(b)
-		f.Add(append(b, b...)) // of two frames
-	}
-	f.Add(append([]byte("\x50\x2a\x4d\x18\x02\x00\x00\x00ab"), w.EncodeAll([]byte("b"), nil)...)) // behind a frame to be skipped
-	path := filepath.Join(f.TempDir(), "a.parquet.zst")
-	f.Fuzz(func(t *testing.T, b []byte) {
-		if len(b) < 4 || len(b) > 1<<12 {
-			return
-		}
-		got, err := drained(t, path, b)
-		if err != nil && errs.Code(err) != 4 {
-			t.Fatalf("exit code %d: %v", errs.Code(err), err)
-		}
-		if err != nil {
-			return // the other way to decode refuses other damage
-		}
-		r, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(unpackedMost))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer r.Close()
-		if want, err := r.DecodeAll(b, nil); err == nil && !bytes.Equal(got, want) {
-			t.Fatalf("%d bytes, decoded at once %d", len(got), len(want))
-		}
-	})
-}
 
 // FuzzPrepared opens a prepared file whose sidecar and index are the input's; hashes are set right, so that what lies
 // behind them is reached. What is accepted covers the file of ids, document after document.
@@ -157,8 +45,8 @@ func FuzzPrepared(f *testing.F) {
 			}
 		}
 		put(bin, ids)
-		put(indexPath(bin), idx)
-		put(sidecarPath(bin), side)
+		put(datafile.IndexPath(bin), idx)
+		put(datafile.SidecarPath(bin), side)
 		c, err := readSidecar(bin)
 		if err != nil {
 			if errs.Code(err) != 4 {

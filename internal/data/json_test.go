@@ -9,8 +9,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"testing/iotest"
 
+	"longlora/internal/data/datafile"
+	"longlora/internal/data/jsonfile"
 	"longlora/internal/errs"
 )
 
@@ -231,72 +232,29 @@ func TestPrepareGoesOnInsideRecord(t *testing.T) {
 	}
 }
 
-// The lexer reads the same from a reader that gives a byte at a time as from memory.
-func FuzzLexer(f *testing.F) {
-	for _, s := range []string{`{"text":"a\n\u00e9\ud83d\ude00\ud83d","n":[1,{"a":"]"}],"x":NaN} `, `{"a":{},"text":"`, `{"text":1,"text":"b"}`, `{"\u0074ext":"x"}`} {
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, s string) {
-		if !strings.HasPrefix(s, "{") || len(s) > 1<<16 {
-			return
-		}
-		through := func(l *lexer) (out string, err error) {
-			err = l.object(func(key string) error {
-				c, err := l.peek()
-				if err == nil && key == "text" && c == '"' {
-					return l.text(func(b []byte) error {
-						out += string(b)
-						return nil
-					})
-				}
-				return l.value()
-			})
-			return out, err
-		}
-		a, errA := through(&lexer{b: []byte(s), held: -1})
-		b, errB := through(newLexer(iotest.OneByteReader(strings.NewReader(s)), nil))
-		if errA == nil && a != b || (errA == nil) != (errB == nil) {
-			t.Fatalf("%q: %q, %v; a byte at a time %q, %v", s, a, errA, b, errB)
-		}
-		m, _, err := decodeObject([]byte(s), func(f string) bool { return f == "text" })
-		if err != nil {
-			return
-		}
-		var v map[string]any
-		if json.Unmarshal([]byte(strings.ToValidUTF8(s, "\ufffd")), &v) != nil {
-			return // NaN
-		}
-		if _, text := v["text"]; text {
-			if _, ok := m["text"]; !ok {
-				t.Fatalf("%q: the field is not found", s)
-			}
-		}
-	})
-}
-
 func FuzzLines(f *testing.F) {
 	for _, s := range []string{`{"messages":[{"role":"user","content":[{"text":"q"}]},{"from":"function_call","value":{"a":1}},{"role":"tool","content":"r"},{"role":"bot","content":"","tool_calls":[{"name":"f","arguments":"{}"}]}],"tools":"[{}]"}`,
 		`{"prompt":"q","completion":[{"role":"assistant","content":"a","weight":1.0}],"history":[["a","b"]],"system":"s"}`, "{\"text\":\"a\"}\n\n{}", "\xef\xbb\xbf{\"text\":\"\xff\"}", "\r\n", "{\"instruction\":\"\",\"output\":1}", `{"messages":[{"role":"user"}]}`} {
 		f.Add(s)
 	}
-	f.Fuzz(func(t *testing.T, s string) { readAll(t, lines, s) })
+	f.Fuzz(func(t *testing.T, s string) { readAll(t, datafile.Lines, s) })
 }
 
 func FuzzObjects(f *testing.F) {
 	for _, s := range []string{"[{\"text\":\"a\"},{}]", "{\"text\":\"]\\\"\"} {}", "[[[[", "[1,\"", "{\"a\":}]", "[]x"} {
 		f.Add(s)
 	}
-	f.Fuzz(func(t *testing.T, s string) { readAll(t, objects, s) })
+	f.Fuzz(func(t *testing.T, s string) { readAll(t, datafile.Objects, s) })
 }
 
 // readAll reads every record as every format; whatever comes, it ends, within the input's length.
-func readAll(t *testing.T, k kind, s string) {
-	rs, err := newRecords(k, strings.NewReader(s), 1<<20)
+func readAll(t *testing.T, k datafile.Kind, s string) {
+	rs, err := jsonfile.NewRecords(strings.NewReader(s), k == datafile.Lines, 1<<20)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for n := 0; ; n++ {
-		b, line, bad, err := rs.next(nil)
+		b, line, bad, err := rs.Next(nil)
 		if err != nil {
 			return
 		}
@@ -306,12 +264,12 @@ func readAll(t *testing.T, k kind, s string) {
 		if bad != nil {
 			continue
 		}
-		m, _, err := decodeObject(b, func(string) bool { return true })
+		m, _, err := jsonfile.Decode(b, func(string) bool { return true })
 		if err != nil {
 			continue
 		}
 		if writtenOut(m) {
-			if m, err = inOrder(b); err != nil {
+			if m, err = jsonfile.DecodeInOrder(b); err != nil {
 				continue
 			}
 		}

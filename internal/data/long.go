@@ -2,12 +2,18 @@ package data
 
 import (
 	"errors"
-	"fmt"
 	"slices"
-	"strings"
 
+	"longlora/internal/data/jsonfile"
+	"longlora/internal/data/record"
 	"longlora/internal/errs"
 )
+
+// maxRecord is the longest line or JSON object that is read.
+var maxRecord = 1 << 30
+
+// longRecord is from where on a record is not held whole if it can be helped.
+var longRecord = 4 << 20
 
 // parts sends one document's text as items of about partBytes, cut where the tokenizer allows it, so that it is never
 // held whole.
@@ -27,9 +33,6 @@ func (r *reading) newParts(it item, offset int64, after func(int64) place) *part
 	return &parts{r: r, it: it, after: after, sent: offset, pass: offset, lo: len(r.b.buf), size: partBytes}
 }
 
-// errStopped ends reading when nobody waits for what is read.
-var errStopped = errors.New("reading was stopped")
-
 // add appends to the text. Where it is cut depends on the text alone, not on the pieces in which it comes.
 func (p *parts) add(b []byte) error {
 	n := int(min(p.pass, int64(len(b))))
@@ -45,7 +48,7 @@ func (p *parts) add(b []byte) error {
 			return err
 		}
 		if p.r.stop {
-			return errStopped
+			return record.ErrStopped
 		}
 	}
 	return nil
@@ -58,7 +61,7 @@ func (p *parts) cut() error {
 	at, drop := cutAt(&p.r.s.encoder, text)
 	if at < 0 {
 		if p.size *= 2; len(text) > p.r.s.opt.recordLimit() {
-			return errLong
+			return record.ErrLong
 		}
 		return nil
 	}
@@ -93,7 +96,7 @@ func (p *parts) drop(bad error, after place) {
 func (p *parts) finish(bad, err error) error {
 	after := place{File: p.it.file, Record: p.it.number}
 	switch {
-	case errors.Is(err, errStopped) || errors.Is(bad, errStopped):
+	case errors.Is(err, record.ErrStopped) || errors.Is(bad, record.ErrStopped):
 		return nil
 	case err != nil:
 		return err
@@ -106,77 +109,14 @@ func (p *parts) finish(bad, err error) error {
 }
 
 // long goes through a record that is not held, whose text field is the document. offset bytes of that were sent before.
-func (r *reading) long(rs records, it item, offset int64) error {
+func (r *reading) long(rs jsonfile.Records, it item, offset int64) error {
 	p := r.newParts(it, offset, func(n int64) place { return place{it.file, it.number - 1, n} })
-	field, found := r.s.opt.TextField, false
-	var names []string
-	var wrong error // in a record that is sound JSON
-	l := rs.long()
-	bad, err := rs.pass(l.object(func(key string) error {
-		if len(names) <= mostNames {
-			names = append(names, key)
-		}
-		c, err := l.peek()
-		switch {
-		case err != nil:
-			return cutOff(err)
-		case key != field:
-			return l.value()
-		case found:
-			wrong = twice(field)
-			return l.value()
-		case c != '"':
-			found, wrong = true, fmt.Errorf("field %q is no string", field)
-			return l.value()
-		}
-		found = true
-		return l.text(p.add)
-	}))
-	if err == nil && bad == nil {
-		if bad = wrong; !found {
-			_, bad = textOf(nil, names, field, fieldOption)
-		}
+	field := r.s.opt.TextField
+	found, names, bad, err := jsonfile.StreamText(rs, field, p.add)
+	if err == nil && bad == nil && !found {
+		_, bad = textOf(nil, names, field, fieldOption)
 	}
 	return p.finish(bad, err)
-}
-
-// lookInto is what detection wants to know of a record that is not held: its fields, and how their values begin.
-func lookInto(rs records, want func(string) bool) (m map[string]any, names []string, bad, err error) {
-	m = map[string]any{}
-	l := rs.long()
-	bad, err = rs.pass(l.object(func(key string) error {
-		if len(names) <= mostNames {
-			names = append(names, key)
-		}
-		if !want(key) {
-			return l.value()
-		}
-		m[key] = glance(l.ahead(3))
-		return l.value()
-	}))
-	return m, names, bad, err
-}
-
-// glance is a value of the type that some JSON begins, empty where that is; of a text its beginning.
-func glance(b []byte) any {
-	switch {
-	case len(b) == 0: // what is wrong with it the end tells
-		return nil
-	case b[0] == '"':
-		text, _, _ := strings.Cut(string(b[1:]), `"`)
-		return text
-	case string(b[:min(len(b), 2)]) == "{}":
-		return map[string]any{}
-	case b[0] == '{':
-		return map[string]any{"": nil}
-	case string(b[:min(len(b), 2)]) == "[]":
-		return []any{}
-	case b[0] == '[':
-		return []any{nil}
-	case b[0] == 'n':
-		return nil
-	}
-	return 0.0
 }
 
 // recordShare is the part of the host memory that one record may have which is held whole: it is held as it is read, as

@@ -6,6 +6,9 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"longlora/internal/data/jsonfile"
+	"longlora/internal/data/record"
 )
 
 // Message is one turn of a conversation. Template files see Role and Content.
@@ -78,7 +81,7 @@ const noThoughts = "the template has no place for it; write it into the content 
 func listOf(v any, field string) ([]any, error) {
 	if s, ok := v.(string); ok {
 		var err error
-		if v, err = valueInOrder([]byte(s)); err != nil {
+		if v, err = jsonfile.Value([]byte(s)); err != nil {
 			mend := ""
 			if strings.Contains(s, "{'") {
 				mend = "; as Python prints a list it does not come back: write it with json.dumps"
@@ -88,7 +91,7 @@ func listOf(v any, field string) ([]any, error) {
 	}
 	list, ok := v.([]any)
 	if !ok {
-		return nil, fmt.Errorf("field %q is %s, not a list", field, typeName(v))
+		return nil, fmt.Errorf("field %q is %s, not a list", field, record.TypeName(v))
 	}
 	return list, nil
 }
@@ -102,9 +105,9 @@ func messagesOf(v any, field string) ([]Message, error) {
 	var out []Message
 	for i, v := range list {
 		at := fmt.Sprintf("%s[%d]", field, i)
-		t, ok := fieldsIn(v)
+		t, ok := record.Fields(v)
 		if !ok {
-			return nil, fmt.Errorf("%s is %s, not an object", at, typeName(v))
+			return nil, fmt.Errorf("%s is %s, not an object", at, record.TypeName(v))
 		}
 		m, err := messageOf(t, at)
 		if err != nil {
@@ -141,7 +144,7 @@ func messageOf(t map[string]any, at string) (Message, error) {
 	}
 	m.Role = roles[strings.NewReplacer("-", "_", " ", "_").Replace(strings.ToLower(strings.TrimSpace(given)))]
 	v := t[content]
-	_, isObject := fieldsIn(v)
+	_, isObject := record.Fields(v)
 	switch {
 	case m.Role == "":
 		err = fmt.Errorf("%s %q is none of system, user (human), assistant (gpt, bot, model), tool (observation, function), "+
@@ -149,7 +152,7 @@ func messageOf(t map[string]any, at string) (Message, error) {
 	case m.Role == calling:
 		m.calls, err = writtenCall(v)
 	case m.Role == tool && isObject:
-		m.Content = pythonJSON(v, 0)
+		m.Content = record.PythonJSON(v, 0)
 	case content == "" && made == "":
 		err = fmt.Errorf("no field \"content\"; it has %s", fieldList(t, nil))
 	case v != nil || made == "":
@@ -215,7 +218,7 @@ func scored(field string, v any) (bool, error) {
 		}
 	}
 	return false, fmt.Errorf("field %q is %s: a message is scored (1, true) or it is not (0, false)", field,
-		shortened(pythonJSON(v, 0)))
+		shortened(record.PythonJSON(v, 0)))
 }
 
 // shortened is the beginning of a text, for messages.
@@ -233,19 +236,19 @@ func contentOf(v any, what string) (string, error) {
 	if !ok {
 		s, ok := v.(string)
 		if !ok {
-			return "", fmt.Errorf("%s is %s, not a string or a list of parts", what, typeName(v))
+			return "", fmt.Errorf("%s is %s, not a string or a list of parts", what, record.TypeName(v))
 		}
 		return s, nil
 	}
 	var b strings.Builder
 	for i, v := range parts {
-		p, ok := fieldsIn(v)
+		p, ok := record.Fields(v)
 		if s, text := v.(string); text {
 			b.WriteString(s)
 			continue
 		}
 		if !ok {
-			return "", fmt.Errorf("%s: part %d is %s, not an object", what, i, typeName(v))
+			return "", fmt.Errorf("%s: part %d is %s, not an object", what, i, record.TypeName(v))
 		}
 		text, isText := p["text"].(string)
 		if kind, _ := p["type"].(string); !isText || kind != "" && kind != "text" && kind != "input_text" &&
@@ -290,5 +293,5 @@ func noMessages(m map[string]any) error {
 	case ok && len(list) == 0:
 		return fmt.Errorf("field %q is an empty list, and one of messages is wanted", f)
 	}
-	return fmt.Errorf("field %q is %s, not a list of messages", f, typeName(m[f]))
+	return fmt.Errorf("field %q is %s, not a list of messages", f, record.TypeName(m[f]))
 }

@@ -9,6 +9,8 @@ import (
 	"github.com/parquet-go/parquet-go"
 	"github.com/parquet-go/parquet-go/encoding/thrift"
 	"github.com/parquet-go/parquet-go/format"
+
+	"longlora/internal/data/record"
 )
 
 // pageSizes is what a page's header says of its size
@@ -42,7 +44,7 @@ func checkPages(f io.ReaderAt, size int64, pf *parquet.File, want func(column st
 					return 0, 0, err
 				}
 				if int(p.Uncompressed) > most {
-					return 0, 0, errLong
+					return 0, 0, record.ErrLong
 				}
 				largest, sum = max(largest, int64(p.Uncompressed)), sum+int64(p.Uncompressed)
 				at += n + int64(p.Compressed)

@@ -5,18 +5,20 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"runtime"
 	"slices"
 
 	"github.com/parquet-go/parquet-go"
 
+	"longlora/internal/data/datafile"
+	"longlora/internal/data/plaintext"
+	"longlora/internal/data/record"
 	"longlora/internal/errs"
 )
 
 // parquetRows gives the rows of a parquet file, only the columns that a format may want.
 type parquetRows struct {
-	wholeRows
+	record.Whole
 	r     *parquet.GenericReader[any]
 	names []string // all columns
 	buf   []any
@@ -24,52 +26,44 @@ type parquetRows struct {
 	row   int
 	total int64
 	err   error
-	watch *utf8Watch
-	tmp   *os.File // where a compressed file was unpacked
+	watch *plaintext.Watch
+	f     *datafile.Anywhere
 }
 
 // newParquetRows opens the columns among want. A compressed file is unpacked first: parquet is read from its end.
-func newParquetRows(x *file, want []string, most int) (_ *parquetRows, err error) {
-	rr := &parquetRows{watch: &x.watch}
+func newParquetRows(x *datafile.File, want []string, most int) (_ *parquetRows, err error) {
+	rr := &parquetRows{watch: &x.Watch}
 	defer caught(&err)
 	defer func() {
 		if err != nil {
-			rr.close()
+			rr.Close()
 		}
 	}()
-	f := x.f
-	if !x.plain {
-		if rr.tmp, err = x.unpacked(); err != nil {
-			return nil, err
-		}
-		f = rr.tmp
-	}
-	st, err := f.Stat()
-	if err != nil {
+	if rr.f, err = x.Anywhere(); err != nil {
 		return nil, err
 	}
-	footer, err := checkFooter(f, st.Size())
+	footer, err := checkFooter(rr.f, rr.f.Size)
 	if err != nil {
 		return nil, err
 	}
 	if limit := max(plainFooter, int64(most/8)); footer > min(limit, maxFooter) {
 		if limit < maxFooter {
 			return nil, errs.NoFitf("%s: its footer has %d bytes, and takes a hundred times as much memory; at most %d are "+
-				"read (1/128 of the host memory): give a larger %s, or divide the file", x.path, footer, limit,
+				"read (1/128 of the host memory): give a larger %s, or divide the file", x.Path, footer, limit,
 				errs.Option("host-mem"))
 		}
 		return nil, errs.Dataf("%s: its footer has %d bytes; at most %d are read: divide the file, or leave columns out",
-			x.path, footer, maxFooter)
+			x.Path, footer, maxFooter)
 	}
-	pf, err := parquet.OpenFile(readerAt{f, x}, st.Size(), parquet.SkipPageIndex(true))
+	pf, err := parquet.OpenFile(rr.f, rr.f.Size, parquet.SkipPageIndex(true))
 	if errors.Is(err, io.ErrUnexpectedEOF) { // in what the footer says, not at the file's end
 		return nil, fmt.Errorf("not a whole parquet file: %v; get it again", err)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("not a whole parquet file: %w; get it again", err)
 	}
-	if joined(f, st.Size(), footer, pf) {
-		return nil, errJoined
+	if joined(rr.f, rr.f.Size, footer, pf) {
+		return nil, datafile.ErrJoined
 	}
 	group := parquet.Group{}
 	for _, c := range pf.Schema().Fields() {
@@ -85,9 +79,9 @@ func newParquetRows(x *file, want []string, most int) (_ *parquetRows, err error
 	if len(group) == 0 || rr.total == 0 {
 		return rr, nil // rows without a field, which is what is wrong with them, or none
 	}
-	largest, sum, err := checkPages(f, st.Size(), pf, func(c string) bool { return group[c] != nil }, most)
+	largest, sum, err := checkPages(rr.f, rr.f.Size, pf, func(c string) bool { return group[c] != nil }, most)
 	if err == nil {
-		err = x.grow(sum)
+		err = x.Grow(sum)
 	}
 	if err != nil {
 		return nil, err
@@ -107,7 +101,7 @@ var plainFooter = int64(1 << 20)
 const maxFooter = 32 << 20
 
 // checkFooter refuses what is not a whole parquet file before the library believes its footer's length, and gives that.
-func checkFooter(f *os.File, size int64) (bytes int64, err error) {
+func checkFooter(f io.ReaderAt, size int64) (bytes int64, err error) {
 	var head [4]byte
 	var tail [8]byte
 	const least = int64(len(head) + len(tail))
@@ -145,22 +139,8 @@ func joined(f io.ReaderAt, size, footer int64, pf *parquet.File) bool {
 	return err == nil && string(b) == mark+mark
 }
 
-// readerAt counts what is read from the data file.
-type readerAt struct {
-	f *os.File
-	x *file
-}
-
-func (r readerAt) ReadAt(p []byte, off int64) (int, error) {
-	n, err := r.f.ReadAt(p, off)
-	if r.f == r.x.f {
-		r.x.read.Add(int64(n))
-	}
-	return n, err
-}
-
-// next is the next row; row counts from 1.
-func (r *parquetRows) next() (m map[string]any, row int, bad, err error) {
+// Next is the next row; row counts from 1.
+func (r *parquetRows) Next() (m map[string]any, row int, bad, err error) {
 	defer caught(&err)
 	r.row++
 	if r.r == nil {
@@ -182,29 +162,29 @@ func (r *parquetRows) next() (m map[string]any, row int, bad, err error) {
 	}
 	v := r.buf[r.at]
 	r.at++
-	r.watch.lines = r.row - 1
-	m, ok := fieldsIn(r.clean(v, r.r.Schema()))
+	r.watch.AtRow(r.row)
+	m, ok := record.Fields(r.clean(v, r.r.Schema()))
 	if !ok {
 		return nil, r.row, nil, fmt.Errorf("row %d is %T", r.row, v)
 	}
 	return m, r.row, nil, nil
 }
 
-func (r *parquetRows) columns() []string { return r.names }
+func (r *parquetRows) Columns() []string { return r.names }
 
 // clean makes every text valid UTF-8, whether the column says that it is text or not, and keeps the order of the fields
 // of what lies in a column.
 func (r *parquetRows) clean(v any, n parquet.Node) any {
 	switch x := v.(type) {
 	case map[string]any:
-		o := &object{of: x}
+		o := &record.Object{Of: x}
 		for _, f := range n.Fields() {
 			if w, ok := x[f.Name()]; ok {
-				o.keys = append(o.keys, f.Name())
+				o.Keys = append(o.Keys, f.Name())
 				x[f.Name()] = r.clean(w, f)
 			}
 		}
-		if len(o.keys) == len(x) {
+		if len(o.Keys) == len(x) {
 			return o
 		}
 	case []any:
@@ -213,9 +193,9 @@ func (r *parquetRows) clean(v any, n parquet.Node) any {
 			x[i] = r.clean(x[i], e)
 		}
 	case string:
-		return r.watch.text(x)
+		return r.watch.Text(x)
 	case []byte:
-		return r.watch.text(string(x))
+		return r.watch.Text(string(x))
 	}
 	return v
 }
@@ -232,12 +212,12 @@ func element(n parquet.Node) parquet.Node {
 	return list.Fields()[0]
 }
 
-func (r *parquetRows) close() {
+func (r *parquetRows) Close() {
 	if r.r != nil {
 		_ = r.r.Close() // only read
 	}
-	if r.tmp != nil {
-		_ = r.tmp.Close()
+	if r.f != nil {
+		r.f.Close()
 	}
 }
 
@@ -251,23 +231,4 @@ func caught(err *error) {
 	default:
 		*err = fmt.Errorf("damaged parquet file: %v; get it again", p)
 	}
-}
-
-// tempFile is a file without a name, for what is too large for memory; nothing of it is left when the process ends.
-func tempFile() (*os.File, error) {
-	dir := os.Getenv("TMPDIR")
-	if dir == "" {
-		dir = "/var/tmp" // on a disk, where /tmp is often memory
-		if st, err := os.Stat(dir); err != nil || !st.IsDir() {
-			dir = os.TempDir()
-		}
-	}
-	f, err := os.CreateTemp(dir, "longlora-*")
-	if err == nil {
-		err = os.Remove(f.Name())
-	}
-	if err != nil {
-		return nil, errs.Dataf("a temporary file for the tokens: %w; set TMPDIR to a folder with room", err)
-	}
-	return f, nil
 }

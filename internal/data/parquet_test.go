@@ -58,14 +58,14 @@ func FuzzParquet(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer x.close()
+		defer x.Close()
 		r, err := newParquetRows(x, []string{"text"}, 1<<30)
 		if err != nil {
 			return
 		}
-		defer r.close()
+		defer r.Close()
 		for range 1000 {
-			if _, _, _, err := r.next(); err != nil {
+			if _, _, _, err := r.Next(); err != nil {
 				return
 			}
 		}

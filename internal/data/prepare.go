@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"longlora/internal/data/datafile"
 	"longlora/internal/errs"
 	"longlora/internal/files"
 )
@@ -45,7 +46,7 @@ func Prepare(ctx context.Context, o Options, out, program string) (*Prepared, er
 	if s.format == Tokens {
 		return nil, errs.Usagef("%s %s: holds token ids already", errs.Option("data"), s.path)
 	}
-	if k, _ := kindOf(out); k != tokens {
+	if k, _ := datafile.KindOf(out); k != datafile.Tokens {
 		s.note("%s: a name that does not end in .bin, by which prepared tokens are known; read it with %s %s", out,
 			errs.Option("format"), Tokens)
 	}
@@ -89,10 +90,10 @@ func partDir(out string) string {
 // CheckOut refuses an output whose place is taken by something that no preparation wrote.
 func CheckOut(out string) error {
 	c := &sidecar{}
-	described := files.ReadJSON(sidecarPath(out), c) == nil && strings.HasPrefix(c.Kind, preparedKind)
-	indexed := beginsWith(indexPath(out), indexMagic)
-	for path, ours := range map[string]bool{out: described || indexed, sidecarPath(out): described,
-		indexPath(out): described || indexed} {
+	described := files.ReadJSON(datafile.SidecarPath(out), c) == nil && strings.HasPrefix(c.Kind, preparedKind)
+	indexed := beginsWith(datafile.IndexPath(out), indexMagic)
+	for path, ours := range map[string]bool{out: described || indexed, datafile.SidecarPath(out): described,
+		datafile.IndexPath(out): described || indexed} {
 		st, err := os.Stat(path)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
@@ -204,7 +205,7 @@ func (p *preparation) finished() *Prepared {
 	if err != nil || c == nil {
 		return nil
 	}
-	if !c.describes(p.want) || changed(p.out, c.Bin) || changed(indexPath(p.out), c.Index) {
+	if !c.describes(p.want) || changed(p.out, c.Bin) || changed(datafile.IndexPath(p.out), c.Index) {
 		return nil
 	}
 	return c.result(p.out)
@@ -354,7 +355,7 @@ func (p *preparation) finish() (*Prepared, error) {
 	c := *p.want
 	c.Documents, c.Tokens, c.MaxID, c.Skipped = p.w.count, int64(p.w.tokens), p.state.MaxID, p.state.Skip
 	c.Bytes, c.Seconds = p.state.Bytes, p.before+time.Since(p.begun).Seconds()
-	err := files.WriteAtomic(indexPath(p.out), func(w io.Writer) error {
+	err := files.WriteAtomic(datafile.IndexPath(p.out), func(w io.Writer) error {
 		if _, err := w.Write(indexHead(p.w.count, p.w.spans, c.examples())); err != nil {
 			return err
 		}
@@ -375,10 +376,10 @@ func (p *preparation) finish() (*Prepared, error) {
 	if c.Bin, err = files.Whole(ids, filepath.Base(p.out)); err != nil {
 		return nil, err
 	}
-	if c.Index, err = files.Whole(indexPath(p.out), filepath.Base(indexPath(p.out))); err != nil {
+	if c.Index, err = files.Whole(datafile.IndexPath(p.out), filepath.Base(datafile.IndexPath(p.out))); err != nil {
 		return nil, err
 	}
-	if err := files.WriteJSON(sidecarPath(p.out), &c); err != nil {
+	if err := files.WriteJSON(datafile.SidecarPath(p.out), &c); err != nil {
 		return nil, err
 	}
 	if err := os.Rename(ids, p.out); err != nil {

@@ -1,73 +1,11 @@
 package data
 
 import (
-	"bytes"
 	"fmt"
-	"io"
 	"sync"
-	"unicode/utf8"
 
-	"longlora/internal/tokenizer"
+	"longlora/internal/data/datafile"
 )
-
-// utf8Watch passes text on as it is and counts the places in it that are no UTF-8, one for each U+FFFD that is read in
-// their stead.
-type utf8Watch struct {
-	r     io.Reader
-	bad   int
-	line  int    // of the first of them, or its row
-	lines int    // before what was looked at last, until the first is found; rows of a table
-	rest  []byte // the beginning of a character whose end comes with the next bytes
-}
-
-func (w *utf8Watch) Read(p []byte) (int, error) {
-	n, err := w.r.Read(p)
-	if len(w.rest) > 0 || !utf8.Valid(p[:n]) {
-		w.look(append(w.rest, p[:n]...), err != nil)
-	} else if w.bad == 0 {
-		w.lines += bytes.Count(p[:n], newline)
-	}
-	if n == 0 && err != nil && len(w.rest) > 0 {
-		w.look(w.rest, true)
-	}
-	return n, err
-}
-
-// look goes through text in which something may be wrong; last says that nothing follows it.
-func (w *utf8Watch) look(b []byte, last bool) {
-	w.rest = nil
-	for i := 0; i < len(b); {
-		r, n := utf8.DecodeRune(b[i:])
-		switch {
-		case r != utf8.RuneError || n > 1:
-			if r == '\n' && w.bad == 0 {
-				w.lines++
-			}
-		case !last && !utf8.FullRune(b[i:]):
-			w.rest = bytes.Clone(b[i:])
-			return
-		default:
-			if w.bad++; w.bad == 1 {
-				w.line = w.lines + 1
-			}
-			n = tokenizer.BadPrefix(b[i:])
-		}
-		i += n
-	}
-}
-
-// text is a cell's text as it is read, in which what is no UTF-8 was replaced and counted.
-func (w *utf8Watch) text(s string) string {
-	if utf8.ValidString(s) {
-		return s
-	}
-	row, first := w.lines, w.bad == 0
-	w.look([]byte(s), true)
-	if w.lines = row; first {
-		w.line = row + 1
-	}
-	return tokenizer.ReplaceInvalid(s)
-}
 
 // replaced gathers what was read in another encoding than UTF-8, for a note.
 type replaced struct {
@@ -77,20 +15,20 @@ type replaced struct {
 }
 
 // add takes in what was seen of a file.
-func (c *replaced) add(x *file) {
-	if x.watch.bad == 0 {
+func (c *replaced) add(x *datafile.File) {
+	if x.Watch.Bad == 0 {
 		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.places == 0 {
-		c.first = fmt.Sprintf("line %d", x.watch.line)
-		if k, _ := kindOf(x.path); k == columns || k == arrow {
-			c.first = fmt.Sprintf("row %d", x.watch.line)
+		c.first = fmt.Sprintf("line %d", x.Watch.Line)
+		if k, _ := datafile.KindOf(x.Path); k == datafile.Parquet || k == datafile.Arrow {
+			c.first = fmt.Sprintf("row %d", x.Watch.Line)
 		}
-		c.first += " of " + x.path
+		c.first += " of " + x.Path
 	}
-	c.places += x.watch.bad
+	c.places += x.Watch.Bad
 	c.files++
 }
 

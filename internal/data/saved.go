@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"longlora/internal/data/datafile"
 	"longlora/internal/errs"
 	"longlora/internal/files"
 )
@@ -68,7 +69,7 @@ func readState(path string) (*savedState, error) {
 
 // checkSaved refuses a file of a data set of which only some rows, or in another order, are meant.
 func checkSaved(path string) error {
-	if k, _ := kindOf(path); k != arrow {
+	if k, _ := datafile.KindOf(path); k != datafile.Arrow {
 		return nil
 	}
 	_, err := readState(filepath.Join(filepath.Dir(path), stateFile))
@@ -92,9 +93,9 @@ func (d *folder) saved() error {
 	}
 	d.drop(func(f string) bool {
 		dir := filepath.Dir(f)
-		k, _ := kindOf(f)
+		k, _ := datafile.KindOf(f)
 		described := func(by string) bool { return slices.Contains(d.files, filepath.Join(dir, by)) }
-		return k == arrow && strings.HasPrefix(filepath.Base(f), "cache-") && (described(stateFile) ||
+		return k == datafile.Arrow && strings.HasPrefix(filepath.Base(f), "cache-") && (described(stateFile) ||
 			described("dataset_info.json"))
 	}, "left out, made by datasets' map or filter from the data: ")
 	return nil
@@ -110,7 +111,7 @@ func (d *folder) set(dir string) error {
 	var named []string
 	for _, f := range s.Files {
 		name := filepath.Join(dir, filepath.FromSlash(path.Clean(f.Name)))
-		if k, _ := kindOf(name); !slices.Contains(d.files, name) || k != arrow {
+		if k, _ := datafile.KindOf(name); !slices.Contains(d.files, name) || k != datafile.Arrow {
 			return errs.Dataf("%s: field \"_data_files\": there is no %s beside it; copy the whole folder", at, f.Name)
 		}
 		if !slices.Contains(named, name) {
@@ -118,8 +119,8 @@ func (d *folder) set(dir string) error {
 		}
 	}
 	d.drop(func(f string) bool {
-		k, _ := kindOf(f)
-		return k == arrow && filepath.Dir(f) == dir && !slices.Contains(named, f)
+		k, _ := datafile.KindOf(f)
+		return k == datafile.Arrow && filepath.Dir(f) == dir && !slices.Contains(named, f)
 	}, "left out, not of the data set that "+stateFile+" names: ")
 	next := 0
 	for i, f := range d.files {

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 
+	"longlora/internal/data/datafile"
 	"longlora/internal/errs"
 	"longlora/internal/files"
 	"longlora/internal/ui"
@@ -265,7 +266,7 @@ func (s *Set) Fingerprints() ([]files.Fingerprint, error) {
 		known := map[string]files.Fingerprint{} // prepared files were hashed when they were opened
 		for i, c := range src.prepared {
 			if c != nil {
-				known[src.files[i]], known[indexPath(src.files[i])] = c.Bin, c.Index
+				known[src.files[i]], known[datafile.IndexPath(src.files[i])] = c.Bin, c.Index
 			}
 		}
 		inputs := src.inputs()

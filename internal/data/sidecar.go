@@ -13,6 +13,7 @@ import (
 	"reflect"
 	"slices"
 
+	"longlora/internal/data/datafile"
 	"longlora/internal/errs"
 	"longlora/internal/files"
 	"longlora/internal/proc"
@@ -49,28 +50,27 @@ const (
 	sidecarKind  = preparedKind + "2"
 )
 
-func sidecarPath(bin string) string { return bin + ".json" }
-func indexPath(bin string) string   { return bin + ".idx" }
-
 // readSidecar reads a token file's sidecar, nil where it is plain ids.
 func readSidecar(bin string) (*sidecar, error) {
 	c := &sidecar{}
-	_, errIdx := os.Stat(indexPath(bin))
-	if _, err := os.Stat(sidecarPath(bin)); errors.Is(err, fs.ErrNotExist) {
+	_, errIdx := os.Stat(datafile.IndexPath(bin))
+	if _, err := os.Stat(datafile.SidecarPath(bin)); errors.Is(err, fs.ErrNotExist) {
 		if errIdx == nil {
-			return nil, errs.Dataf("%s: missing, beside %s; prepare the data again", sidecarPath(bin), indexPath(bin))
+			return nil, errs.Dataf("%s: missing, beside %s; prepare the data again", datafile.SidecarPath(bin),
+				datafile.IndexPath(bin))
 		}
 		return nil, nil
 	}
-	if err := files.ReadJSON(sidecarPath(bin), c); err != nil {
+	if err := files.ReadJSON(datafile.SidecarPath(bin), c); err != nil {
 		return nil, err
 	}
 	if c.Kind != sidecarKind {
 		return nil, errs.Dataf("%s: not a description of prepared tokens that this version knows; prepare the data again",
-			sidecarPath(bin))
+			datafile.SidecarPath(bin))
 	}
 	if errIdx != nil {
-		return nil, errs.Dataf("%s: missing, beside %s; prepare the data again", indexPath(bin), sidecarPath(bin))
+		return nil, errs.Dataf("%s: missing, beside %s; prepare the data again", datafile.IndexPath(bin),
+			datafile.SidecarPath(bin))
 	}
 	return c, nil
 }
@@ -176,7 +176,7 @@ func indexHead(count int, spans uint64, examples bool) []byte {
 // openPrepared maps a prepared file, once all of it was found to be what its sidecar says, every id in the vocabulary.
 func openPrepared(bin string, c *sidecar, vocab int) (*store, error) {
 	another := func(path string) error {
-		return errs.Dataf("%s: not the file that %s describes; prepare the data again", path, sidecarPath(bin))
+		return errs.Dataf("%s: not the file that %s describes; prepare the data again", path, datafile.SidecarPath(bin))
 	}
 	if c.Width != widthFor(vocab) {
 		return nil, errs.Dataf("%s: %d bytes an id, where a vocabulary of %d has %d; prepare the data with this model", bin,
@@ -199,7 +199,7 @@ func openPrepared(bin string, c *sidecar, vocab int) (*store, error) {
 	if hex.EncodeToString(h.Sum(nil)) != c.Bin.SHA256 {
 		return nil, another(bin)
 	}
-	x, err := files.Open(indexPath(bin))
+	x, err := files.Open(datafile.IndexPath(bin))
 	if err != nil {
 		return nil, err
 	}
@@ -216,18 +216,18 @@ func openPrepared(bin string, c *sidecar, vocab int) (*store, error) {
 	s.mapped = idx
 	bad := func(what string) (*store, error) {
 		s.close()
-		return nil, errs.Dataf("%s: %s; prepare the data again", indexPath(bin), what)
+		return nil, errs.Dataf("%s: %s; prepare the data again", datafile.IndexPath(bin), what)
 	}
 	if sum := sha256.Sum256(idx); hex.EncodeToString(sum[:]) != c.Index.SHA256 {
 		s.close()
-		return nil, another(indexPath(bin))
+		return nil, another(datafile.IndexPath(bin))
 	}
 	if len(idx) < indexHeader || !bytes.HasPrefix(idx, []byte(indexMagic)) {
 		return bad("not an index of prepared tokens")
 	}
 	u64 := func(i int) uint64 { return binary.LittleEndian.Uint64(idx[i:]) }
 	if int64(len(s.ids)) != c.Tokens*int64(c.Width) || u64(8) != uint64(c.Documents) || (u64(24) == 1) != c.examples() {
-		return bad("it does not agree with " + sidecarPath(bin))
+		return bad("it does not agree with " + datafile.SidecarPath(bin))
 	}
 	docs, rest := u64(8), uint64(len(idx)-indexHeader)
 	size := uint64(s.recordSize())
@@ -236,7 +236,7 @@ func openPrepared(bin string, c *sidecar, vocab int) (*store, error) {
 	}
 	s.docs = idx[indexHeader : indexHeader+docs*size]
 	s.spans = idx[indexHeader+docs*size:]
-	if err := s.check(indexPath(bin)); err != nil {
+	if err := s.check(datafile.IndexPath(bin)); err != nil {
 		s.close()
 		return nil, err
 	}

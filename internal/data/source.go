@@ -8,10 +8,13 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
 
+	"longlora/internal/data/datafile"
+	"longlora/internal/data/record"
 	"longlora/internal/errs"
 )
 
@@ -40,6 +43,26 @@ type source struct {
 	layout
 }
 
+// splitWeight reads PATH:0.3; the number is a weight only when no file has the whole name.
+func splitWeight(s string) (path string, weight float64, err error) {
+	if _, err := os.Stat(s); err == nil {
+		return s, 0, nil
+	}
+	i := strings.LastIndexByte(s, ':')
+	if i < 0 {
+		return s, 0, nil
+	}
+	const most = 1_000_000
+	w, err := strconv.ParseFloat(s[i+1:], 64)
+	if err != nil && !errors.Is(err, strconv.ErrRange) { // which is a number, one too large
+		return s, 0, nil
+	}
+	if !(w > 0) || w > most {
+		return "", 0, errs.Usagef("%s: the weight %s must be above 0 and at most %d", s, s[i+1:], most)
+	}
+	return s[:i], w, nil
+}
+
 // openSource lists a source's files and finds out their format.
 func openSource(arg string, o *Options) (*source, error) {
 	path, w, err := splitWeight(arg)
@@ -55,7 +78,7 @@ func openSource(arg string, o *Options) (*source, error) {
 		s.note("%s", n)
 	}
 	for _, f := range s.files {
-		if s.was[f], err = look(f); err != nil {
+		if s.was[f], err = datafile.Look(f); err != nil {
 			return nil, fmt.Errorf("%s %w", o.flag(), err)
 		}
 	}
@@ -70,15 +93,15 @@ func openSource(arg string, o *Options) (*source, error) {
 }
 
 // table opens a file of rows for some of its columns.
-func (s *source) table(k kind, x *file, want []string, passed *unread) (rows, error) {
+func (s *source) table(k datafile.Kind, x *datafile.File, want []string, passed func(string)) (record.Rows, error) {
 	most := s.opt.recordLimit()
-	a := asked{columns: want, text: s.opt.TextField, long: most, most: most, passed: passed}
+	a := record.Want{Columns: want, Text: s.opt.TextField, Long: most, Most: most, Passed: passed}
 	if s.format == Text || s.format == "" {
-		a.long = min(most, longRecord)
+		a.Long = min(most, longRecord)
 	}
 	t, err := newRows(k, x, a)
-	if err == errLong {
-		err = s.opt.tooLong(x.path)
+	if err == record.ErrLong {
+		err = s.opt.tooLong(x.Path)
 	}
 	return t, err
 }
@@ -87,20 +110,20 @@ func (s *source) table(k kind, x *file, want []string, passed *unread) (rows, er
 func (s *source) want(field string) bool { return slices.Contains(s.fields, field) }
 
 // open opens one of the source's files, as it was found.
-func (s *source) open(path string) (*file, error) {
-	return openFile(path, s.was[path], &s.read, s.opt.HostMem)
+func (s *source) open(path string) (*datafile.File, error) {
+	return datafile.Open(path, s.was[path], &s.read, s.opt.HostMem)
 }
 
 // where names a record for messages.
-func (s *source) where(path string, k kind, line, number int) string {
+func (s *source) where(path string, k datafile.Kind, line, number int) string {
 	switch {
-	case k == lines || k == delimited:
+	case k == datafile.Lines || k == datafile.Delimited:
 		return fmt.Sprintf("%s:%d", path, line)
-	case k == objects && number > 0:
+	case k == datafile.Objects && number > 0:
 		return fmt.Sprintf("%s:%d (object %d)", path, line, number)
-	case k == objects:
+	case k == datafile.Objects:
 		return fmt.Sprintf("%s:%d", path, line)
-	case k == columns || k == arrow:
+	case k == datafile.Parquet || k == datafile.Arrow:
 		return fmt.Sprintf("%s: row %d", path, line)
 	}
 	return path
@@ -116,7 +139,7 @@ func (s *source) whereIs(x *document, d int) string {
 		}
 	}
 	if x.file < len(files) {
-		k, _ := kindOf(files[x.file])
+		k, _ := datafile.KindOf(files[x.file])
 		return s.where(files[x.file], k, x.line, 0)
 	}
 	return fmt.Sprintf("%s: document %d", s.path, d+1)
@@ -263,7 +286,7 @@ func (s *source) openEncoder() error {
 // tempFiles are a store's three parts.
 func tempFiles() (f [3]*os.File, err error) {
 	for i := range f {
-		if f[i], err = tempFile(); err != nil {
+		if f[i], err = datafile.Temp(); err != nil {
 			closeAll(f)
 			return f, err
 		}
@@ -295,7 +318,7 @@ func (s *source) inputs() []string {
 	out := slices.Clone(s.files)
 	for i, c := range s.prepared {
 		if c != nil {
-			out = append(out, sidecarPath(s.files[i]), indexPath(s.files[i]))
+			out = append(out, datafile.SidecarPath(s.files[i]), datafile.IndexPath(s.files[i]))
 		}
 	}
 	return out

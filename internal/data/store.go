@@ -11,6 +11,7 @@ import (
 	"sort"
 	"syscall"
 
+	"longlora/internal/data/datafile"
 	"longlora/internal/errs"
 	"longlora/internal/proc"
 )
@@ -273,7 +274,7 @@ type table struct {
 }
 
 func newTable() (*table, error) {
-	f, err := tempFile()
+	f, err := datafile.Temp()
 	if err != nil {
 		return nil, err
 	}

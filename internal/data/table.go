@@ -1,57 +1,36 @@
 package data
 
-import "io"
+import (
+	"io"
 
-// rows gives the rows of a table: a file whose records have the fields that its head names.
-type rows interface {
-	columns() []string
-	// next is the next row, of its wanted columns. line is its number, or the line where it begins; bad is what is wrong
-	// with it, errLong where it is longer than what was asked for; err why reading ends: io.EOF at the end.
-	next() (row map[string]any, line int, bad, err error)
-	// rest ends the row for which next gave errLong, of which add, where it is not nil, gets the text column piece by
-	// piece. bad is what is wrong with the row, what add ended with too; err why reading ends.
-	rest(add func([]byte) error) (bad, err error)
-	close()
-}
-
-// wholeRows are rows of which each is held whole, or refused.
-type wholeRows struct{}
-
-func (wholeRows) rest(func([]byte) error) (bad, err error) { return errLong, nil }
-
-// asked is what is wanted of a table.
-type asked struct {
-	columns []string
-	text    string  // the column of a document's text
-	long    int     // bytes from where on a row is not held whole if it can be helped
-	most    int     // bytes that may be held whole
-	passed  *unread // gets what is read as nothing; nil: nobody
-}
+	"longlora/internal/data/datafile"
+	"longlora/internal/data/record"
+)
 
 // newRows opens a table.
-func newRows(k kind, x *file, a asked) (rows, error) {
+func newRows(k datafile.Kind, x *datafile.File, a record.Want) (record.Rows, error) {
 	switch k {
-	case delimited:
-		return newCSVRows(x, a)
-	case arrow:
+	case datafile.Delimited:
+		return newCSVRows(x, x.Path, a)
+	case datafile.Arrow:
 		return newArrowRows(x, a)
 	}
-	return newParquetRows(x, a.columns, a.most)
+	return newParquetRows(x, a.Columns, a.Most)
 }
 
 // rows reads the rows of a table.
-func (r *reading) rows(x *file, i int, from place, k kind) error {
-	t, err := r.s.table(k, x, r.s.fields, &r.s.unread)
+func (r *reading) rows(x *datafile.File, i int, from place, k datafile.Kind) error {
+	t, err := r.s.table(k, x, r.s.fields, func(what string) { r.s.unread.add([]string{what}) })
 	if err != nil {
-		return x.fault(err)
+		return x.Fault(err)
 	}
-	defer t.close()
-	r.s.columns[i] = t.columns()
+	defer t.Close()
+	r.s.columns[i] = t.Columns()
 	for n := 1; !r.stop; n++ {
-		row, line, bad, err := t.next()
+		row, line, bad, err := t.Next()
 		if err == io.EOF {
 			if n == 1 {
-				return r.s.none(x.path)
+				return r.s.none(x.Path)
 			}
 			return nil
 		}
@@ -59,49 +38,49 @@ func (r *reading) rows(x *file, i int, from place, k kind) error {
 			err = grown(x, k, row)
 		}
 		if err != nil {
-			return x.fault(err)
+			return x.Fault(err)
 		}
 		it := item{kind: k, file: i, line: line, number: n, row: row, bad: bad}
-		if text, _ := row[r.s.opt.TextField].(string); r.s.format == Text && n > from.Record && (bad == errLong ||
+		if text, _ := row[r.s.opt.TextField].(string); r.s.format == Text && n > from.Record && (bad == record.ErrLong ||
 			bad == nil && len(text) > longRecord) {
 			offset := int64(0)
 			if n == from.Record+1 {
 				offset = from.Offset
 			}
 			if err := r.cell(it, t, text, offset); err != nil {
-				return x.fault(err)
+				return x.Fault(err)
 			}
 			continue
 		}
-		if bad == errLong {
-			if it.bad, err = t.rest(nil); err != nil {
-				return x.fault(err)
+		if bad == record.ErrLong {
+			if it.bad, err = t.Rest(nil); err != nil {
+				return x.Fault(err)
 			}
 			if it.bad == nil {
-				it.bad = errLong
+				it.bad = record.ErrLong
 			}
 		}
 		if n > from.Record {
-			r.add(it, sizeOf(row), place{File: i, Record: n})
+			r.add(it, record.SizeOf(row), place{File: i, Record: n})
 		}
 	}
 	return nil
 }
 
 // grown counts a row against what its file may grow to. The bytes of delimited text are its rows', and were counted.
-func grown(x *file, k kind, row map[string]any) error {
-	if k == delimited {
+func grown(x *datafile.File, k datafile.Kind, row map[string]any) error {
+	if k == datafile.Delimited {
 		return nil
 	}
-	return x.grow(int64(sizeOf(row)))
+	return x.Grow(int64(record.SizeOf(row)))
 }
 
 // cell sends a row's long text in parts: the text, or, where the row is not held, what comes of it.
-func (r *reading) cell(it item, t rows, text string, offset int64) error {
+func (r *reading) cell(it item, t record.Rows, text string, offset int64) error {
 	p := r.newParts(it, offset, func(n int64) place { return place{it.file, it.number - 1, n} })
 	p.it.row = nil
-	if it.bad == errLong {
-		bad, err := t.rest(p.add)
+	if it.bad == record.ErrLong {
+		bad, err := t.Rest(p.add)
 		return p.finish(bad, err)
 	}
 	var bad error
@@ -111,26 +90,6 @@ func (r *reading) cell(it item, t rows, text string, offset int64) error {
 		text = text[n:]
 	}
 	return p.finish(bad, nil)
-}
-
-// sizeOf is about the memory of a row's texts.
-func sizeOf(v any) int {
-	n := 16
-	switch x := v.(type) {
-	case string:
-		n += len(x)
-	case []any:
-		for _, e := range x {
-			n += sizeOf(e)
-		}
-	case map[string]any:
-		for _, e := range x {
-			n += sizeOf(e)
-		}
-	case *object:
-		return sizeOf(x.of)
-	}
-	return n
 }
 
 // hasNull reports whether a field of a row is null.

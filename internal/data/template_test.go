@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"longlora/internal/data/jsonfile"
 	"longlora/internal/errs"
 )
 
@@ -202,7 +203,7 @@ func TestTemplateFileLeavesOut(t *testing.T) {
 		{"{{answer}}x{{end_answer}}", `{"messages":[{"role":"user","content":"x"},{"role":"assistant","content":"a","train":false},{"role":"user","content":"x"},{"role":"assistant","content":"b"}]}`, "messages[1]: a message that is not scored", nil},
 		{chat, `{"messages":[{"role":"user","content":"q"},{"role":"assistant","content":"a"}],"tools":[{"name":"f"}]}`, `field "tools": the template has no place`, nil},
 	} {
-		m, _, err := decodeObject([]byte(c.line), func(string) bool { return true })
+		m, _, err := jsonfile.Decode([]byte(c.line), func(string) bool { return true })
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -4,6 +4,9 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"longlora/internal/data/jsonfile"
+	"longlora/internal/data/record"
 )
 
 // call is a function that the assistant calls.
@@ -20,15 +23,15 @@ func writesNull(row map[string]any) bool {
 	}
 	turns, _ := row[turnsIn(row)].([]any)
 	for _, v := range turns {
-		m, _ := fieldsIn(v)
+		m, _ := record.Fields(v)
 		for _, f := range callFields {
 			calls, many := m[f].([]any)
 			if !many {
 				calls = []any{m[f]}
 			}
 			for _, c := range calls {
-				t, _ := fieldsIn(c)
-				if of, nested := fieldsIn(t["function"]); nested {
+				t, _ := record.Fields(c)
+				if of, nested := record.Fields(t["function"]); nested {
 					t = of
 				}
 				if holdsNull(t["arguments"]) {
@@ -44,7 +47,7 @@ func holdsNull(v any) bool {
 	if list, ok := v.([]any); ok {
 		return slices.ContainsFunc(list, func(v any) bool { return v == nil || holdsNull(v) })
 	}
-	m, _ := fieldsIn(v)
+	m, _ := record.Fields(v)
 	for _, v := range m {
 		if v == nil || holdsNull(v) {
 			return true
@@ -62,9 +65,9 @@ func writtenOut(m map[string]any) bool {
 		for _, f := range fields {
 			list, _ := m[f].([]any)
 			for _, v := range list {
-				t, _ := fieldsIn(v)
-				_, made := fieldsIn(t["value"])
-				_, given := fieldsIn(t["content"])
+				t, _ := record.Fields(v)
+				_, made := record.Fields(t["value"])
+				_, given := record.Fields(t["content"])
 				if made || given || firstOf(t, callFields) != "" {
 					return true
 				}
@@ -75,7 +78,7 @@ func writtenOut(m map[string]any) bool {
 }
 
 // readTools reads the functions that may be called: a list, or one written out as JSON.
-func (e *example) readTools(r *record) error {
+func (e *example) readTools(r *entry) error {
 	for _, f := range toolFields {
 		v := r.take(f)
 		if absent(v) {
@@ -87,25 +90,25 @@ func (e *example) readTools(r *record) error {
 		e.toolsAt = f
 		var err error
 		if s, ok := v.(string); ok {
-			if v, err = valueInOrder([]byte(s)); err != nil {
+			if v, err = jsonfile.Value([]byte(s)); err != nil {
 				return fmt.Errorf("field %q: a string that is not JSON: %w", f, err)
 			}
 		}
-		if _, one := fieldsIn(v); one {
+		if _, one := record.Fields(v); one {
 			v = []any{v}
 		}
 		list, ok := v.([]any)
 		if !ok {
-			return fmt.Errorf("field %q is %s, not a list of functions", f, typeName(v))
+			return fmt.Errorf("field %q is %s, not a list of functions", f, record.TypeName(v))
 		}
 		for i, t := range list {
 			if s, ok := t.(string); ok {
-				if t, err = valueInOrder([]byte(s)); err != nil {
+				if t, err = jsonfile.Value([]byte(s)); err != nil {
 					return fmt.Errorf("%s[%d]: a string that is not JSON: %w", f, i, err)
 				}
 			}
-			if _, ok := fieldsIn(t); !ok {
-				return fmt.Errorf("%s[%d] is %s, not an object", f, i, typeName(t))
+			if _, ok := record.Fields(t); !ok {
+				return fmt.Errorf("%s[%d] is %s, not an object", f, i, record.TypeName(t))
 			}
 			e.tools = append(e.tools, t)
 		}
@@ -115,7 +118,7 @@ func (e *example) readTools(r *record) error {
 
 // callsOf reads OpenAI's tool_calls, a list of calls, or its older function_call, one.
 func callsOf(v any, field string) ([]call, error) {
-	if _, one := fieldsIn(v); one {
+	if _, one := record.Fields(v); one {
 		v = []any{v}
 	}
 	list, err := listOf(v, field)
@@ -124,8 +127,8 @@ func callsOf(v any, field string) ([]call, error) {
 	}
 	out := make([]call, len(list))
 	for i, v := range list {
-		t, ok := fieldsIn(v)
-		if f, nested := fieldsIn(t["function"]); nested {
+		t, ok := record.Fields(v)
+		if f, nested := record.Fields(t["function"]); nested {
 			t = f
 		}
 		name, _ := t["name"].(string)
@@ -134,7 +137,7 @@ func callsOf(v any, field string) ([]call, error) {
 		}
 		args := t["arguments"]
 		if s, ok := args.(string); ok && strings.TrimSpace(s) != "" {
-			if args, err = valueInOrder([]byte(s)); err != nil {
+			if args, err = jsonfile.Value([]byte(s)); err != nil {
 				return nil, fmt.Errorf("%s[%d]: arguments that are not JSON: %w", field, i, err)
 			}
 		}
@@ -148,8 +151,8 @@ func callsOf(v any, field string) ([]call, error) {
 
 // writtenCall is a call that is the content of a message, as ShareGPT has it: it stands as it is.
 func writtenCall(v any) ([]call, error) {
-	if _, ok := fieldsIn(v); ok {
-		return []call{{text: pythonJSON(v, 0)}}, nil
+	if _, ok := record.Fields(v); ok {
+		return []call{{text: record.PythonJSON(v, 0)}}, nil
 	}
 	s, err := contentOf(v, "the call")
 	if err == nil && strings.TrimSpace(s) == "" {
@@ -163,7 +166,7 @@ func (c call) json(args string) string {
 	if c.text != "" {
 		return c.text
 	}
-	return `{"name": ` + pythonJSON(c.name, 0) + `, "` + args + `": ` + pythonJSON(c.args, 0) + `}`
+	return `{"name": ` + record.PythonJSON(c.name, 0) + `, "` + args + `": ` + record.PythonJSON(c.args, 0) + `}`
 }
 
 // noTools refuses what only some templates have a place for.
@@ -194,7 +197,7 @@ func chatml(r *rendering, e *example, wrapped bool) error {
 		r.raw("# Tools\n\nYou may call one or more functions to assist with the user query.\n\n" +
 			"You are provided with function signatures within <tools></tools> XML tags:\n<tools>\n")
 		for _, t := range e.tools {
-			r.raw(pythonJSON(t, 0) + "\n")
+			r.raw(record.PythonJSON(t, 0) + "\n")
 		}
 		r.raw("</tools>\n\nFor each function call, return a json object with function name and arguments within " +
 			"<tool_call></tool_call> XML tags:\n" +
@@ -261,7 +264,7 @@ func llama3(r *rendering, e *example, result string) error {
 				"Respond in the format {\"name\": function name, \"parameters\": dictionary of argument name and its value}.Do " +
 				"not use variables.\n\n")
 			for _, t := range tools {
-				r.raw(pythonJSON(t, 4) + "\n\n")
+				r.raw(record.PythonJSON(t, 4) + "\n\n")
 			}
 			tools = nil
 		}

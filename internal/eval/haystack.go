@@ -6,7 +6,7 @@ import (
 	"strings"
 	"unicode"
 
-	"longlora/internal/data"
+	"longlora/internal/data/datafile"
 	"longlora/internal/errs"
 )
 
@@ -23,7 +23,7 @@ const (
 
 // readHaystack reads a text file.
 func readHaystack(path string) (*haystack, error) {
-	text, err := data.ReadText(path, maxHaystack)
+	text, err := datafile.ReadText(path, maxHaystack)
 	if err != nil {
 		return nil, err
 	}

@@ -18,6 +18,7 @@ var layers = map[string]int{
 	"internal/report": 6,
 	"internal/extend": 5, "internal/train": 4, "internal/eval": 4, "internal/bench": 4, "internal/doctor": 4, "internal/export": 4, "internal/plan": 3, "internal/load": 3,
 	"internal/model": 2, "internal/lora": 2, "internal/ckpt": 2, "internal/data": 2, "internal/machine": 2, "internal/dist": 2,
+	"internal/data/datafile": 2, "internal/data/jsonfile": 2, "internal/data/plaintext": 2, "internal/data/record": 2,
 	"internal/ops": 1, "internal/ops/cpu": 1, "internal/ops/cuda": 1, "internal/ops/optest": 1, "internal/tokenizer": 1, "internal/tokenizer/onig": 0, "internal/ui": 1,
 	"internal/tensor": 0, "internal/quant": 0, "internal/s2attn": 0, "internal/rope": 0, "internal/errs": 0, "internal/par": 0, "internal/proc": 0, "internal/files": 0, "internal/hub": 0, "internal/rundir": 0, "csrc": 0, "csrc/cpu": 0,
 	"internal/testkit": 0, "internal/testkit/table": 0, "internal/testkit/flags": 7, "internal/testkit/backend": 2, "internal/testkit/perf": 2,
@@ -26,22 +27,24 @@ var layers = map[string]int{
 
 // beside are the imports allowed within a layer.
 var beside = map[string]string{
-	"internal/lora":       "internal/model internal/ckpt",
-	"internal/ckpt":       "internal/model", // asks the table of families which fields of config.json mean what
-	"internal/data":       "internal/ckpt",
-	"internal/plan":       "internal/load",  // a plan may be of a checkpoint, by its config.json alone
-	"internal/bench":      "internal/train", // measures the steps of training themselves
-	"internal/ops/cpu":    "internal/ops",
-	"internal/ops/cuda":   "internal/ops internal/errs",
-	"internal/ops/optest": "internal/ops",
-	"internal/s2attn":     "internal/errs",
-	"internal/files":      "internal/errs internal/par",
-	"internal/hub":        "internal/errs internal/files",
-	"internal/rundir":     "internal/errs internal/files internal/hub internal/rope internal/s2attn",
-	"internal/proc":       "internal/errs internal/files internal/par",
-	"internal/rope":       "internal/errs",
-	"internal/quant":      "internal/tensor internal/par",
-	"csrc/cpu":            "internal/tensor internal/quant",
+	"internal/lora":          "internal/model internal/ckpt",
+	"internal/ckpt":          "internal/model",                                                                             // asks the table of families which fields of config.json mean what
+	"internal/data":          "internal/data/datafile internal/data/jsonfile internal/data/plaintext internal/data/record", // a reader knows nothing of documents
+	"internal/data/datafile": "internal/data/plaintext",                                                                    // a file's text is UTF-8 when its reader gets it
+	"internal/data/jsonfile": "internal/data/record",                                                                       // what a record is does not depend on its file
+	"internal/plan":          "internal/load",                                                                              // a plan may be of a checkpoint, by its config.json alone
+	"internal/bench":         "internal/train",                                                                             // measures the steps of training themselves
+	"internal/ops/cpu":       "internal/ops",
+	"internal/ops/cuda":      "internal/ops internal/errs",
+	"internal/ops/optest":    "internal/ops",
+	"internal/s2attn":        "internal/errs",
+	"internal/files":         "internal/errs internal/par",
+	"internal/hub":           "internal/errs internal/files",
+	"internal/rundir":        "internal/errs internal/files internal/hub internal/rope internal/s2attn",
+	"internal/proc":          "internal/errs internal/files internal/par",
+	"internal/rope":          "internal/errs",
+	"internal/quant":         "internal/tensor internal/par",
+	"csrc/cpu":               "internal/tensor internal/quant",
 }
 
 // only says who may import what stands outside the module's own layers.

@@ -1,13 +1,17 @@
-package data
+// Package jsonfile reads the records of JSON files: lines, or objects in an array or one after another, of any length,
+// in memory that does not grow with the file. It is as lenient as Python's json where data sets rely on that: NaN and
+// Infinity are null, and bytes that are no UTF-8 are U+FFFD.
+package jsonfile
 
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"unicode/utf16"
 	"unicode/utf8"
+
+	"longlora/internal/data/record"
 )
 
 // lexer goes through JSON text that lies in memory, or that comes from a reader a window at a time. It finds where
@@ -25,9 +29,6 @@ type lexer struct {
 
 // mostNames is how many of a record's fields are remembered by name.
 const mostNames = 1000
-
-// errLong ends a value that is longer than what may be held; the lexer is still at its beginning.
-var errLong = errors.New("longer than what is held at a time")
 
 func newLexer(r io.Reader, before []byte) *lexer { return &lexer{r: r, b: before, held: -1} }
 
@@ -94,7 +95,7 @@ func (l *lexer) peek() (byte, error) {
 // ended is why there is no next byte: io.EOF at the end of the text.
 func (l *lexer) ended() error {
 	if l.held >= 0 && len(l.b)-l.held > l.most && l.end == nil && l.r != nil {
-		return errLong
+		return record.ErrLong
 	}
 	if l.end == nil {
 		return io.EOF
@@ -120,14 +121,6 @@ func (l *lexer) ahead(n int) []byte {
 	return l.b[l.at:min(len(l.b), l.at+n)]
 }
 
-// cutOff is the error for a text that ends inside a value.
-func cutOff(err error) error {
-	if err == io.EOF {
-		return io.ErrUnexpectedEOF
-	}
-	return err
-}
-
 // quoted passes a string, from its quote to its quote.
 func (l *lexer) quoted() error {
 	l.at++
@@ -139,14 +132,14 @@ func (l *lexer) quoted() error {
 				return nil
 			case '\\':
 				if l.at+1 == len(l.b) && !l.more() {
-					return cutOff(l.ended())
+					return record.CutOff(l.ended())
 				}
 				l.at++
 			}
 			l.at++
 		}
 		if !l.more() {
-			return cutOff(l.ended())
+			return record.CutOff(l.ended())
 		}
 	}
 }
@@ -158,7 +151,7 @@ func (l *lexer) value() error {
 		c, err := l.peek()
 		switch {
 		case err != nil:
-			return cutOff(err)
+			return record.CutOff(err)
 		case c == '"':
 			err = l.quoted()
 		case c == '{' || c == '[':
@@ -186,7 +179,7 @@ func (l *lexer) literal() error {
 			return nil
 		}
 		if err != nil {
-			return cutOff(err)
+			return record.CutOff(err)
 		}
 		switch c {
 		case ',', ']', '}', ':', '"', '[', '{', ' ', '\t', '\r', '\n':
@@ -204,7 +197,7 @@ func (l *lexer) literal() error {
 func (l *lexer) object(member func(key string) error) error {
 	c, err := l.token()
 	if err != nil {
-		return cutOff(err)
+		return record.CutOff(err)
 	}
 	if c != '{' {
 		return notJSON("%q where an object is wanted", c)
@@ -213,7 +206,7 @@ func (l *lexer) object(member func(key string) error) error {
 	for first := true; ; first = false {
 		c, err := l.token()
 		if err != nil {
-			return cutOff(err)
+			return record.CutOff(err)
 		}
 		if first && c == '}' {
 			l.at++
@@ -228,7 +221,7 @@ func (l *lexer) object(member func(key string) error) error {
 		}
 		switch c, err := l.token(); {
 		case err != nil:
-			return cutOff(err)
+			return record.CutOff(err)
 		case c == '}':
 			l.at++
 			return nil
@@ -264,10 +257,10 @@ func (l *lexer) key(c byte) (string, error) {
 		l.at++
 		_, err = l.token()
 	}
-	if err == errLong {
+	if err == record.ErrLong {
 		err = notJSON("a field's name of more than 1 MiB")
 	}
-	return key, cutOff(err)
+	return key, record.CutOff(err)
 }
 
 // text passes a string, whose quote is the next byte, and gives what it says to emit, piece by piece.
@@ -285,7 +278,7 @@ func (l *lexer) text(emit func([]byte) error) error {
 				return err
 			}
 			if out = out[:0]; !l.more() {
-				return cutOff(l.ended())
+				return record.CutOff(l.ended())
 			}
 			continue
 		}
@@ -309,7 +302,7 @@ func (l *lexer) escape() (rune, error) {
 	const longest = len(`\ud83d\ude00`)
 	b := l.ahead(longest)
 	if len(b) < 2 {
-		return 0, cutOff(l.ended())
+		return 0, record.CutOff(l.ended())
 	}
 	if b[1] != 'u' {
 		i := bytes.IndexByte([]byte(`"\/bfnrt`), b[1])

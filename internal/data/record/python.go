@@ -1,7 +1,6 @@
-package data
+package record
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -9,105 +8,11 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"unicode/utf8"
-
-	"longlora/internal/tokenizer"
 )
 
-// object is a JSON object whose fields keep their order: tools and calls are written out again, field by field as they
-// stand in the data.
-type object struct {
-	keys []string
-	of   map[string]any
-}
-
-// fieldsIn are an object's fields by name, however it was read.
-func fieldsIn(v any) (map[string]any, bool) {
-	if o, ok := v.(*object); ok {
-		return o.of, true
-	}
-	m, ok := v.(map[string]any)
-	return m, ok
-}
-
-// inOrder reads an object, which decodeObject read before, with all fields in order.
-func inOrder(b []byte) (map[string]any, error) {
-	v, err := readInOrder(b)
-	if err != nil {
-		return nil, err
-	}
-	m, _ := fieldsIn(v)
-	return m, nil
-}
-
-// valueInOrder reads JSON with the objects' fields in order and numbers as they are written.
-func valueInOrder(b []byte) (any, error) {
-	v, err := readInOrder(b)
-	if err == nil {
-		err = noneTwice(b)
-	}
-	return v, err
-}
-
-func readInOrder(b []byte) (any, error) {
-	if !utf8.Valid(b) {
-		b = []byte(tokenizer.ReplaceInvalid(string(b)))
-	}
-	if !json.Valid(b) { // it bounds the depth, too
-		mended := withoutNaN(b)
-		if mended == nil || !json.Valid(mended) {
-			return nil, notJSON("%w", json.Unmarshal(b, &struct{}{}))
-		}
-		b = mended
-	}
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.UseNumber()
-	return orderedValue(d)
-}
-
-func orderedValue(d *json.Decoder) (any, error) {
-	t, err := d.Token()
-	if err != nil {
-		return nil, err
-	}
-	switch t {
-	case json.Delim('['):
-		list := []any{}
-		for d.More() {
-			v, err := orderedValue(d)
-			if err != nil {
-				return nil, err
-			}
-			list = append(list, v)
-		}
-		_, err = d.Token()
-		return list, err
-	case json.Delim('{'):
-		o := &object{of: map[string]any{}}
-		for d.More() {
-			key, err := d.Token()
-			if err != nil {
-				return nil, err
-			}
-			k, _ := key.(string) // a key is nothing else
-			v, err := orderedValue(d)
-			if err != nil {
-				return nil, err
-			}
-			if _, again := o.of[k]; !again {
-				o.keys = append(o.keys, k)
-			}
-			o.of[k] = v
-		}
-		_, err = d.Token()
-		return o, err
-	}
-	return t, nil
-}
-
-// pythonJSON is a value as Python's json.dumps(ensure_ascii=False) writes it, which is what the models' own templates
-// write tools with; indent, where it is not 0, is its indent.
-func pythonJSON(v any, indent int) string {
+// PythonJSON is a value, as the readers give it, as Python's json.dumps(ensure_ascii=False) writes it, which is what
+// the models' own templates write tools with; indent, where it is not 0, is its indent.
+func PythonJSON(v any, indent int) string {
 	var b strings.Builder
 	writeJSON(&b, v, indent, 0)
 	return b.String()
@@ -149,8 +54,8 @@ func writeJSON(b *strings.Builder, v any, indent, depth int) {
 		writeString(b, x)
 	case []any:
 		list("[", "]", len(x), func(i int) { writeJSON(b, x[i], indent, depth+1) })
-	case *object:
-		fields(x.keys, x.of)
+	case *Object:
+		fields(x.Keys, x.Of)
 	case map[string]any:
 		fields(slices.Sorted(maps.Keys(x)), x)
 	case json.Number:

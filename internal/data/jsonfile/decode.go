@@ -1,4 +1,4 @@
-package data
+package jsonfile
 
 import (
 	"bytes"
@@ -8,18 +8,20 @@ import (
 	"io"
 	"unicode/utf8"
 
+	"longlora/internal/data/record"
 	"longlora/internal/tokenizer"
 )
 
-// decodeObject reads the wanted fields of one JSON object; names are those that it has, the first of them where there
-// are many. Bytes that are no UTF-8 become U+FFFD, one for each maximal bad part.
-func decodeObject(b []byte, want func(field string) bool) (m map[string]any, names []string, err error) {
+// Decode reads the wanted fields of one JSON object; names are those that it has, the first of them where there are
+// many. Bytes that are no UTF-8 become U+FFFD, one for each maximal bad part. What is no JSON object is an error, also
+// in a field that is not wanted, and so is a wanted field that stands twice.
+func Decode(b []byte, want func(field string) bool) (m map[string]any, names []string, err error) {
 	l := lexer{b: b, held: -1}
 	c, err := l.token()
 	if err == nil && c != '{' {
 		v, err := decodeValue(b)
 		if err == nil {
-			err = fmt.Errorf("%s where a JSON object is wanted", typeName(v))
+			err = fmt.Errorf("%s where a JSON object is wanted", record.TypeName(v))
 		}
 		return nil, nil, err
 	}
@@ -162,21 +164,4 @@ func withoutNaN(b []byte) []byte {
 		return nil
 	}
 	return append(out, b[done:]...)
-}
-
-// typeName is a JSON value's type in words.
-func typeName(v any) string {
-	switch v.(type) {
-	case nil:
-		return "null"
-	case string, []byte:
-		return "a string"
-	case []any:
-		return "a list"
-	case map[string]any, *object:
-		return "an object"
-	case bool:
-		return "a truth value"
-	}
-	return "a number"
 }

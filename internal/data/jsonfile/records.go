@@ -1,4 +1,4 @@
-package data
+package jsonfile
 
 import (
 	"bufio"
@@ -7,13 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+
+	"longlora/internal/data/record"
 )
-
-// maxRecord is the longest line or JSON object that is read.
-var maxRecord = 1 << 30
-
-// longRecord is from where on a record is not held whole if it can be helped.
-var longRecord = 4 << 20
 
 // byteOrderMark is what some programs write before text in UTF-8.
 var byteOrderMark = []byte("\ufeff")
@@ -21,25 +17,27 @@ var byteOrderMark = []byte("\ufeff")
 // errCutShort is the fault of a record that ends too early.
 var errCutShort = notJSON("it ends inside a value")
 
-// records gives the records of a JSON file as they lie in it.
-type records interface {
-	// next appends the next record to dst, and says in which line it begins. bad is what is wrong with it, errLong where
-	// it is longer than what was asked for; err is why reading ends: io.EOF at the file's end.
-	next(dst []byte) (out []byte, line int, bad, err error)
-	// long is the record for which next gave errLong, from its beginning, for one that goes through it.
+// Records gives the records of a JSON file as they lie in it, for Decode. One that Next finds too long is gone through
+// by StreamText or Glance, or skipped, before Next is called again.
+type Records interface {
+	// Next appends the next record to dst, and says in which line it begins. bad is what is wrong with it, ErrLong
+	// where it is longer than what was asked for; err is why reading ends: io.EOF at the file's end.
+	Next(dst []byte) (out []byte, line int, bad, err error)
+	// long is the record for which Next gave ErrLong, from its beginning, for one that goes through it.
 	long() *lexer
-	// skip passes that record unread.
-	skip() error
+	// Skip passes that record unread.
+	Skip() error
 	// pass ends going through that record. gone is what it ended with; bad is what is wrong with the record, err why
 	// there is no going on.
 	pass(gone error) (bad, err error)
 }
 
-// newRecords reads the records of a JSON file, each up to most bytes: lines, unless the file is one array or its
-// objects stand over several lines.
-func newRecords(k kind, r io.Reader, most int) (records, error) {
+// NewRecords reads the records of a JSON file in UTF-8, each up to most bytes: with byLines its lines, unless it is one
+// array after all or its objects stand over several lines; else its objects, which stand in an array or one after
+// another. An error is one of r's.
+func NewRecords(r io.Reader, byLines bool, most int) (Records, error) {
 	br := bufio.NewReaderSize(r, 1<<20)
-	if k == lines {
+	if byLines {
 		head, err := br.Peek(1 << 20)
 		if err != nil && err != io.EOF {
 			return nil, err
@@ -85,7 +83,7 @@ type lineReader struct {
 	*lexer
 }
 
-func (l *lineReader) next(dst []byte) (out []byte, line int, bad, err error) {
+func (l *lineReader) Next(dst []byte) (out []byte, line int, bad, err error) {
 	for {
 		l.n++
 		out = dst
@@ -104,7 +102,7 @@ func (l *lineReader) next(dst []byte) (out []byte, line int, bad, err error) {
 			ended = err != bufio.ErrBufferFull
 			if n := len(out) - len(dst); n > l.most && len(bytes.TrimRight(out[len(out)-2:], "\r\n"))+n-2 > l.most {
 				l.head, l.rest = bytes.Clone(out[len(dst):]), &lineRest{r: l.r, done: ended}
-				return dst, l.n, errLong, nil
+				return dst, l.n, record.ErrLong, nil
 			}
 		}
 		if len(bytes.TrimSpace(out[len(dst):])) > 0 {
@@ -118,7 +116,7 @@ func (l *lineReader) long() *lexer {
 	return l.lexer
 }
 
-func (l *lineReader) skip() error {
+func (l *lineReader) Skip() error {
 	_, err := io.Copy(io.Discard, l.rest)
 	return err
 }
@@ -135,7 +133,7 @@ func (l *lineReader) pass(gone error) (bad, err error) {
 	if errors.Is(gone, io.ErrUnexpectedEOF) {
 		gone = errCutShort
 	}
-	return gone, l.skip()
+	return gone, l.Skip()
 }
 
 // lineRest reads on to the end of a line.
@@ -173,7 +171,7 @@ func (o *objectReader) syntax(format string, a ...any) error { return o.fault(no
 
 func (o *objectReader) fault(err error) error { return fmt.Errorf("line %d: %w", o.lineAt(), err) }
 
-func (o *objectReader) next(dst []byte) (out []byte, line int, bad, err error) {
+func (o *objectReader) Next(dst []byte) (out []byte, line int, bad, err error) {
 	c, err := o.token()
 	if err == nil && !o.array && bytes.Equal(o.ahead(len(byteOrderMark)), byteOrderMark) {
 		o.at += len(byteOrderMark)
@@ -213,9 +211,9 @@ func (o *objectReader) next(dst []byte) (out []byte, line int, bad, err error) {
 	err = o.value()
 	from := o.held
 	o.held = -1
-	if err == errLong || err == nil && o.at-from > o.most {
+	if err == record.ErrLong || err == nil && o.at-from > o.most {
 		o.at = from
-		return dst, o.lineOf, errLong, nil
+		return dst, o.lineOf, record.ErrLong, nil
 	}
 	if err != nil {
 		return dst, o.lineOf, nil, err
@@ -235,7 +233,7 @@ func (o *objectReader) close() error {
 
 func (o *objectReader) long() *lexer { return o.lexer }
 
-func (o *objectReader) skip() error { return o.value() }
+func (o *objectReader) Skip() error { return o.value() }
 
 // pass cannot find the end of an object in which something is wrong.
 func (o *objectReader) pass(gone error) (bad, err error) {

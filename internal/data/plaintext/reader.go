@@ -1,4 +1,6 @@
-package data
+// Package plaintext reads text as UTF-8: it converts the other encodings that can be told for certain, refuses what is
+// no text by saying what it is, and counts the places that are no UTF-8 after all.
+package plaintext
 
 import (
 	"bufio"
@@ -54,8 +56,8 @@ var others = []struct{ bytes, name string }{
 	{"Obj\x01", "an Avro file; write its records as .jsonl"},
 }
 
-// notText says what bytes are that begin no text, "" where they may begin one.
-func notText(head []byte) string {
+// NotText says what the first HeadBytes bytes of a file are that is no text, "" where they may begin one.
+func NotText(head []byte) string {
 	for _, o := range others {
 		if bytes.HasPrefix(head, []byte(o.bytes)) && (len(o.bytes) > 4 || !printable(head)) {
 			return o.name
@@ -68,18 +70,18 @@ func notText(head []byte) string {
 	return ""
 }
 
-// headBytes is how much of a text is looked at to tell its encoding.
-const headBytes = 4096
+// HeadBytes is how much of a text is looked at to tell its encoding, and that it is one.
+const HeadBytes = 4096
 
-// utf8Reader gives a text as UTF-8 without its byte order mark: UTF-16 that has one is converted. Other encodings that
+// Reader gives a text as UTF-8 without its byte order mark: UTF-16 that has one is converted. Other encodings that
 // can be told, and what is no text, are refused. Bytes that are no UTF-8 are left to whoever reads them.
-func utf8Reader(r io.Reader) (io.Reader, error) {
+func Reader(r io.Reader) (io.Reader, error) {
 	br := bufio.NewReaderSize(r, 1<<16)
-	head, err := br.Peek(headBytes)
+	head, err := br.Peek(HeadBytes)
 	if err != nil && err != io.EOF {
 		return nil, err
 	}
-	if what := notText(head); what != "" {
+	if what := NotText(head); what != "" {
 		return nil, fmt.Errorf("not text, but %s", what)
 	}
 	for _, m := range marks {
