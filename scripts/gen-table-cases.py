@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes internal/data/testdata/tables: tables as pandas and pyarrow read them.
+"""Writes testdata of internal/data/arrow, csv and parquet, and of internal/data: tables as pandas and pyarrow read them.
 
 usage: python3 scripts/gen-table-cases.py
 
@@ -22,7 +22,9 @@ import pyarrow as pa  # noqa: E402
 import pyarrow.parquet as pq  # noqa: E402
 from pyarrow import feather  # noqa: E402
 
-OUT = "internal/data/testdata/tables"
+DATA = "internal/data/"
+ARROW, PANDAS, PARQUET = (DATA + name + "/testdata" for name in ("arrow", "csv", "parquet"))
+SAVED = DATA + "testdata/tables"
 CSV = {
     "plain": b"text,b\na,b\nc,d\n",
     "no last newline": b"text,b\na,b",
@@ -51,14 +53,15 @@ CSV = {
     "json": b'text,b\n"[{""role"": ""user"", ""content"": ""a\\n""}]",x\n',
 }
 
-os.makedirs(OUT, exist_ok=True)
+for out in (ARROW, PANDAS, PARQUET, SAVED):
+    os.makedirs(out, exist_ok=True)
 cases = []
 for name, raw in CSV.items():
     d = pd.read_csv(io.BytesIO(raw), dtype=str)
     assert list(d.index) == list(range(len(d))), name
     rows = [[None if pd.isna(v) else v for v in r] for r in d.values.tolist()]
     cases.append({"name": name, "csv": raw.decode("latin-1"), "columns": list(d.columns), "rows": rows})
-with open(OUT + "/csv.json", "w", encoding="utf-8") as f:
+with open(PANDAS + "/csv.json", "w", encoding="utf-8") as f:
     f.write('{"made_by": "pandas %s",\n "cases": [\n' % pd.__version__)
     f.write(",\n".join(json.dumps(c, ensure_ascii=True) for c in cases) + "\n ]}\n")
 print(len(cases), "cases")
@@ -122,7 +125,7 @@ cases = []
 
 
 def case(name, table, write, names=None):
-    path = OUT + "/" + name
+    path = ARROW + "/" + name
     write(path)
     cases.append({"file": name, "columns": names or table.column_names, "rows": rows(table, names or table.column_names)})
 
@@ -162,29 +165,30 @@ case("big.arrow", BIG, stream(BIG, compression="zstd"))
 # Small files that claim much: rows, and elements of a list, that take no room
 for name, column in {"rows": pa.nulls(1 << 33), "list": pa.FixedSizeListArray.from_arrays(pa.nulls(1 << 30), 1 << 30)}.items():
     claim = pa.table({"text" if name == "rows" else "messages": column})
-    stream(claim, allow_64bit=True)(OUT + "/claims-%s.arrow" % name)
+    stream(claim, allow_64bit=True)(ARROW + "/claims-%s.arrow" % name)
 
 # Parquet: groups without rows, none at all, and two columns of one name
 def texts(*of):
     return pa.table({"text": pa.array(of, pa.string())})
 
 
-with pq.ParquetWriter(OUT + "/groups.parquet", texts().schema) as w:
+with pq.ParquetWriter(PARQUET + "/groups.parquet", texts().schema) as w:
     for group in (texts(), texts("one"), texts(), texts("two")):
         w.write_table(group)
-pq.write_table(texts(), OUT + "/none.parquet")
-pq.write_table(pa.Table.from_arrays([pa.array(["a"]), pa.array(["b"])], names=["text", "text"]), OUT + "/twice.parquet")
+pq.write_table(texts(), PARQUET + "/none.parquet")
+pq.write_table(pa.Table.from_arrays([pa.array(["a"]), pa.array(["b"])], names=["text", "text"]), PARQUET + "/twice.parquet")
 
 # What datasets writes
 for name in ("saved", "splits"):
-    shutil.rmtree(OUT + "/" + name, ignore_errors=True)
+    shutil.rmtree(SAVED + "/" + name, ignore_errors=True)
 two = datasets.Dataset.from_list([{"text": "one", "n": 1}, {"text": "two", "n": 2}, {"text": "three", "n": 3}])
-two.save_to_disk(OUT + "/saved", num_shards=2)
-with open(OUT + "/saved/cache-0123456789abcdef.arrow", "wb") as f:  # what map and filter leave beside
-    f.write(open(OUT + "/saved/data-00000-of-00002.arrow", "rb").read())
-datasets.DatasetDict(train=two.select([0]), test=two.select([1]), extra=two.select([2])).save_to_disk(OUT + "/splits")
+two.save_to_disk(SAVED + "/saved", num_shards=2)
+with open(SAVED + "/saved/cache-0123456789abcdef.arrow", "wb") as f:  # what map and filter leave beside
+    f.write(open(SAVED + "/saved/data-00000-of-00002.arrow", "rb").read())
+shutil.copy(SAVED + "/saved/data-00000-of-00002.arrow", ARROW + "/plain.arrow")
+datasets.DatasetDict(train=two.select([0]), test=two.select([1]), extra=two.select([2])).save_to_disk(SAVED + "/splits")
 
-with open(OUT + "/rows.json", "w", encoding="utf-8") as f:
+with open(ARROW + "/rows.json", "w", encoding="utf-8") as f:
     f.write('{"made_by": "pyarrow %s, datasets %s",\n "cases": [\n' % (pa.__version__, datasets.__version__))
     f.write(",\n".join(json.dumps(c, ensure_ascii=False) for c in cases) + "\n ]}\n")
 print(len(cases), "Arrow cases")

@@ -4,24 +4,12 @@ import (
 	"bytes"
 	"io"
 	"strings"
-	"sync/atomic"
 	"testing"
 
 	"github.com/klauspost/compress/zstd"
 
-	"longlora/internal/data/datafile"
 	"longlora/internal/errs"
 )
-
-// opened opens a data file by itself.
-func opened(t *testing.T, path string) (*datafile.File, error) {
-	t.Helper()
-	st, err := datafile.Look(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return datafile.Open(path, st, new(atomic.Int64), 0)
-}
 
 // grower is a text that compresses to nothing.
 type grower struct{ n int64 }

@@ -197,7 +197,7 @@ func TestFolder(t *testing.T) {
 
 // Of several files some may hold no document, which is said; all may not.
 func TestFilesWithoutDocuments(t *testing.T) {
-	none, err := os.ReadFile("testdata/tables/none.parquet")
+	none, err := os.ReadFile("parquet/testdata/none.parquet")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,7 +3,10 @@ package data
 import (
 	"io"
 
+	"longlora/internal/data/arrow"
+	"longlora/internal/data/csv"
 	"longlora/internal/data/datafile"
+	"longlora/internal/data/parquet"
 	"longlora/internal/data/record"
 )
 
@@ -11,11 +14,11 @@ import (
 func newRows(k datafile.Kind, x *datafile.File, a record.Want) (record.Rows, error) {
 	switch k {
 	case datafile.Delimited:
-		return newCSVRows(x, x.Path, a)
+		return csv.New(x, x.Path, a)
 	case datafile.Arrow:
-		return newArrowRows(x, a)
+		return arrow.New(x, a)
 	}
-	return newParquetRows(x, a.Columns, a.Most)
+	return parquet.New(x, a)
 }
 
 // rows reads the rows of a table.

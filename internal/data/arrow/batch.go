@@ -1,4 +1,4 @@
-package data
+package arrow
 
 import (
 	"bytes"
@@ -13,10 +13,10 @@ import (
 	"longlora/internal/data/record"
 )
 
-// arrowBatch takes columns out of a batch, in the order of the schema.
-type arrowBatch struct {
-	r      *arrowRows
-	m      arrowMessage
+// batch takes columns out of a batch, in the order of the schema.
+type batch struct {
+	r      *rows
+	m      message
 	t      flatTable // RecordBatch
 	window int64
 	temp   *spool
@@ -27,7 +27,7 @@ type arrowBatch struct {
 	codec          int    // -1: not compressed
 }
 
-func (b *arrowBatch) open() error {
+func (b *batch) open() error {
 	b.rows = b.t.long(0)
 	b.nodes[0], b.nodes[1] = b.t.vector(1, 16)
 	b.buffers[0], b.buffers[1] = b.t.vector(2, 16)
@@ -48,7 +48,7 @@ func (b *arrowBatch) open() error {
 }
 
 // take is where the next thing of so many bytes lies.
-func (b *arrowBatch) take(of *[2]int, size int) (at int, err error) {
+func (b *batch) take(of *[2]int, size int) (at int, err error) {
 	if of[1] == 0 {
 		return 0, errFlat
 	}
@@ -59,12 +59,12 @@ func (b *arrowBatch) take(of *[2]int, size int) (at int, err error) {
 }
 
 // column is the next column, nil where it is not wanted.
-func (b *arrowBatch) column(f *arrowField, want bool) (*arrowColumn, error) {
+func (b *batch) column(f *field, want bool) (*column, error) {
 	at, err := b.take(&b.nodes, 16)
 	if err != nil {
 		return nil, err
 	}
-	c := &arrowColumn{f: f, n: b.t.f.i64(at), nulls: b.t.f.i64(at + 8)}
+	c := &column{f: f, n: b.t.f.i64(at), nulls: b.t.f.i64(at + 8)}
 	if c.n < 0 || c.n > 1<<48 {
 		return nil, errFlat
 	}
@@ -111,11 +111,11 @@ func (b *arrowBatch) column(f *arrowField, want bool) (*arrowColumn, error) {
 }
 
 // buffer is a stretch of the batch's values, unpacked where it is compressed.
-func (b *arrowBatch) buffer(off, n int64) (*arrowBuffer, error) {
+func (b *batch) buffer(off, n int64) (*buffer, error) {
 	if off < 0 || n < 0 || off > b.m.size-n {
 		return nil, errFlat
 	}
-	buf := &arrowBuffer{r: b.r.r, off: b.m.body + off, n: n, window: b.window}
+	buf := &buffer{r: b.r.r, off: b.m.body + off, n: n, window: b.window}
 	if b.codec < 0 || n == 0 {
 		return buf, nil
 	}
@@ -149,7 +149,7 @@ func (b *arrowBatch) buffer(off, n int64) (*arrowBuffer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("a compressed part at byte %d: %w", buf.off, err)
 	}
-	return &arrowBuffer{r: at, off: off, n: size, window: b.window}, nil
+	return &buffer{r: at, off: off, n: size, window: b.window}, nil
 }
 
 // spool keeps what was unpacked, in memory while it is little, else in a file without a name.
@@ -161,7 +161,7 @@ type spool struct {
 
 // add keeps size bytes; they are to be read from r, off bytes on.
 func (s *spool) add(x *datafile.File, from io.Reader, size int64) (r io.ReaderAt, off int64, err error) {
-	if size <= arrowWhole && s.held+size <= arrowHeld {
+	if size <= wholeBuffer && s.held+size <= maxHeld {
 		s.held += size
 		b := make([]byte, size)
 		if _, err := io.ReadFull(from, b); err != nil {

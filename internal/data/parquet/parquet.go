@@ -1,4 +1,6 @@
-package data
+// Package parquet reads the rows of parquet files: the wanted columns alone, and only where footer, pages and rows fit
+// the memory that there is.
+package parquet
 
 import (
 	"encoding/binary"
@@ -16,8 +18,8 @@ import (
 	"longlora/internal/errs"
 )
 
-// parquetRows gives the rows of a parquet file, only the columns that a format may want.
-type parquetRows struct {
+// rows gives the rows of a parquet file.
+type rows struct {
 	record.Whole
 	r     *parquet.GenericReader[any]
 	names []string // all columns
@@ -30,9 +32,12 @@ type parquetRows struct {
 	f     *datafile.Anywhere
 }
 
-// newParquetRows opens the columns among want. A compressed file is unpacked first: parquet is read from its end.
-func newParquetRows(x *datafile.File, want []string, most int) (_ *parquetRows, err error) {
-	rr := &parquetRows{watch: &x.Watch}
+// New gives the rows of a parquet file, of which each is held whole. A compressed file is unpacked first: parquet is
+// read from its end. record.ErrLong says that a page has more than a.Most bytes; another error that the file is
+// damaged, not whole, or larger than the host memory allows. x must stay open until the rows are closed.
+func New(x *datafile.File, a record.Want) (_ record.Rows, err error) {
+	want, most := a.Columns, a.Most
+	rr := &rows{watch: &x.Watch}
 	defer caught(&err)
 	defer func() {
 		if err != nil {
@@ -140,7 +145,7 @@ func joined(f io.ReaderAt, size, footer int64, pf *parquet.File) bool {
 }
 
 // Next is the next row; row counts from 1.
-func (r *parquetRows) Next() (m map[string]any, row int, bad, err error) {
+func (r *rows) Next() (m map[string]any, row int, bad, err error) {
 	defer caught(&err)
 	r.row++
 	if r.r == nil {
@@ -170,11 +175,11 @@ func (r *parquetRows) Next() (m map[string]any, row int, bad, err error) {
 	return m, r.row, nil, nil
 }
 
-func (r *parquetRows) Columns() []string { return r.names }
+func (r *rows) Columns() []string { return r.names }
 
 // clean makes every text valid UTF-8, whether the column says that it is text or not, and keeps the order of the fields
 // of what lies in a column.
-func (r *parquetRows) clean(v any, n parquet.Node) any {
+func (r *rows) clean(v any, n parquet.Node) any {
 	switch x := v.(type) {
 	case map[string]any:
 		o := &record.Object{Of: x}
@@ -212,7 +217,7 @@ func element(n parquet.Node) parquet.Node {
 	return list.Fields()[0]
 }
 
-func (r *parquetRows) Close() {
+func (r *rows) Close() {
 	if r.r != nil {
 		_ = r.r.Close() // only read
 	}

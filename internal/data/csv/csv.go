@@ -1,4 +1,8 @@
-package data
+// Package csv reads comma- and tab-separated text as pandas reads it, so that a file means here what it means to
+// Hugging Face's datasets. encoding/csv of the standard library does not: it drops the CR of a line that ends within
+// quotes, refuses a quote within a cell that has none at its front, knows no CR alone, and holds a record of any
+// length.
+package csv
 
 import (
 	"bufio"
@@ -15,11 +19,8 @@ import (
 	"longlora/internal/ui"
 )
 
-// csvRows gives the rows of comma- or tab-separated text as pandas reads them, so that a file means here what it means
-// to Hugging Face's datasets. encoding/csv of the standard library does not: it drops the CR of a line that ends within
-// quotes, refuses a quote within a cell that has none at its front, knows no CR alone, and holds a record of any
-// length.
-type csvRows struct {
+// rows goes through the cells of a table.
+type rows struct {
 	r      *bufio.Reader
 	comma  byte
 	text   string             // the column that rest gives
@@ -28,7 +29,7 @@ type csvRows struct {
 	names  []string           // of all columns
 	wanted []bool             // by column; nil: all are
 	line   int                // where the next byte stands
-	state  csvState           // of the cell
+	state  state              // of the cell
 	cr     bool               // the last row ended with a CR, so that a LF next belongs to it
 	column int                // of the row that is read
 	cells  [][]byte           // its wanted cells
@@ -38,14 +39,14 @@ type csvRows struct {
 	sink   func([]byte) error // takes the text column then
 }
 
-// csvState is how a cell goes on.
-type csvState int
+// state is how a cell goes on.
+type state int
 
 const (
-	cellFront  csvState = iota // nothing of it was read
-	cellBare                   // up to the next comma or line end; a quote is a letter
-	cellQuoted                 // up to the next quote
-	cellQuote                  // behind a quote, which a second one makes a letter
+	cellFront  state = iota // nothing of it was read
+	cellBare                // up to the next comma or line end; a quote is a letter
+	cellQuoted              // up to the next quote
+	cellQuote               // behind a quote, which a second one makes a letter
 )
 
 // noValue are the cells that pandas reads as empty.
@@ -54,10 +55,12 @@ var noValue = []string{"", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-N
 
 var errOpenQuote = errors.New("a quote that opens in this row is never closed")
 
-// newCSVRows reads the head of a table in UTF-8. The columns of a file that is named .tsv are separated by tabs, those
-// of others by commas.
-func newCSVRows(x io.Reader, path string, a record.Want) (*csvRows, error) {
-	c := &csvRows{r: bufio.NewReaderSize(x, 1<<18), comma: ',', text: a.Text, most: a.Long, passed: a.Passed, line: 1}
+// New gives the rows of a table in UTF-8, and reads its head. The columns of a file that is named .tsv are separated by
+// tabs, those of others by commas. A row of more than a.Long bytes is record.ErrLong, and its text column can be had by
+// Rest. An error says what is wrong with the head: there is none, it is too long, a wanted column stands twice in it,
+// or its columns seem to be separated otherwise.
+func New(x io.Reader, path string, a record.Want) (record.Rows, error) {
+	c := &rows{r: bufio.NewReaderSize(x, 1<<18), comma: ',', text: a.Text, most: a.Long, passed: a.Passed, line: 1}
 	if strings.Contains(strings.ToLower(filepath.Base(path)), ".tsv") {
 		c.comma = '\t'
 	}
@@ -84,7 +87,7 @@ func newCSVRows(x io.Reader, path string, a record.Want) (*csvRows, error) {
 }
 
 // name names the columns by the head: one without a name, or with that of another, as pandas does.
-func (c *csvRows) name(want []string) error {
+func (c *rows) name(want []string) error {
 	if other := c.otherComma(want); other != 0 {
 		return fmt.Errorf("line 1: columns that seem to be separated by %q, not by %q; separate them by commas, or by tabs "+
 			"in a .tsv",
@@ -112,7 +115,7 @@ func (c *csvRows) name(want []string) error {
 }
 
 // otherComma is what separates the columns of a head that has but one, 0 where nothing does.
-func (c *csvRows) otherComma(want []string) byte {
+func (c *rows) otherComma(want []string) byte {
 	if len(c.cells) != 1 || slices.Contains(want, string(c.cells[0])) {
 		return 0
 	}
@@ -126,12 +129,12 @@ func (c *csvRows) otherComma(want []string) byte {
 	return 0
 }
 
-func (c *csvRows) Columns() []string { return c.names }
+func (c *rows) Columns() []string { return c.names }
 
-func (c *csvRows) Close() {}
+func (c *rows) Close() {}
 
 // Next is the next row; line is where it begins.
-func (c *csvRows) Next() (row map[string]any, line int, bad, err error) {
+func (c *rows) Next() (row map[string]any, line int, bad, err error) {
 	for {
 		line = c.line
 		switch err = c.begin(); {
@@ -147,8 +150,8 @@ func (c *csvRows) Next() (row map[string]any, line int, bad, err error) {
 	}
 }
 
-// begin reads a row; errLong ends it within one that is longer than most.
-func (c *csvRows) begin() error {
+// begin reads a row; record.ErrLong ends it within one that is longer than most.
+func (c *rows) begin() error {
 	c.state, c.column, c.held, c.solid, c.sink, c.drop = cellFront, 0, 0, false, nil, false
 	for i := range c.cells {
 		if c.cells[i] = c.cells[i][:0]; cap(c.cells[i]) > 1<<20 {
@@ -159,7 +162,7 @@ func (c *csvRows) begin() error {
 }
 
 // ragged is what is wrong with a row that has more or fewer cells than the head.
-func (c *csvRows) ragged() error {
+func (c *rows) ragged() error {
 	if n := c.column + 1; n != len(c.names) {
 		return fmt.Errorf("%s where the head has %s (a cell with a separator, a quote or a line end in it stands in quotes)",
 			ui.Count(n, "cell"), ui.Count(len(c.names), "column"))
@@ -168,7 +171,7 @@ func (c *csvRows) ragged() error {
 }
 
 // row are the wanted cells. One that pandas reads as empty is null.
-func (c *csvRows) row() map[string]any {
+func (c *rows) row() map[string]any {
 	m := map[string]any{}
 	for i, n := range c.names {
 		if !c.wanted[i] || i > c.column {
@@ -192,7 +195,7 @@ func (c *csvRows) row() map[string]any {
 }
 
 // Rest goes through the rest of the row.
-func (c *csvRows) Rest(add func([]byte) error) (bad, err error) {
+func (c *rows) Rest(add func([]byte) error) (bad, err error) {
 	c.drop = true
 	if i := slices.Index(c.names, c.text); i >= 0 && add != nil {
 		c.sink = func(b []byte) error {
@@ -221,7 +224,7 @@ func (c *csvRows) Rest(add func([]byte) error) (bad, err error) {
 }
 
 // scan goes on to the row's end.
-func (c *csvRows) scan() error {
+func (c *rows) scan() error {
 	for {
 		_, err := c.r.Peek(1) // which fills the buffer
 		switch {
@@ -242,7 +245,7 @@ func (c *csvRows) scan() error {
 }
 
 // run goes through some bytes, at most to the row's end, and says how far it came.
-func (c *csvRows) run(b []byte) (n int, ended bool, err error) {
+func (c *rows) run(b []byte) (n int, ended bool, err error) {
 	if c.cr {
 		c.cr = false
 		if b[0] == '\n' {
@@ -304,7 +307,7 @@ func (c *csvRows) run(b []byte) (n int, ended bool, err error) {
 }
 
 // put adds to the cell.
-func (c *csvRows) put(b []byte) error {
+func (c *rows) put(b []byte) error {
 	if !c.solid {
 		c.solid = len(bytes.Trim(b, " \t")) > 0
 	}
@@ -324,13 +327,13 @@ func (c *csvRows) put(b []byte) error {
 }
 
 // upTo makes room for the cells of a head.
-func (c *csvRows) upTo(column int) {
+func (c *rows) upTo(column int) {
 	for len(c.cells) <= column {
 		c.cells = append(c.cells, nil)
 	}
 }
 
-func (c *csvRows) full() error {
+func (c *rows) full() error {
 	if c.held > c.most {
 		return record.ErrLong
 	}

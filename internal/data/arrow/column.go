@@ -1,4 +1,4 @@
-package data
+package arrow
 
 import (
 	"encoding/binary"
@@ -10,8 +10,8 @@ import (
 	"longlora/internal/data/record"
 )
 
-// arrowBuffer is a stretch of a file, read through a window.
-type arrowBuffer struct {
+// buffer is a stretch of a file, read through a window.
+type buffer struct {
 	r      io.ReaderAt
 	off, n int64
 	window int64 // bytes that are held
@@ -19,12 +19,12 @@ type arrowBuffer struct {
 	at     int64 // of held
 }
 
-var errArrow = errors.New("its values lie outside what the file holds for them")
+var errOutside = errors.New("its values lie outside what the file holds for them")
 
 // bytes are n bytes from a place on, to be read before the next call.
-func (b *arrowBuffer) bytes(at, n int64) ([]byte, error) {
+func (b *buffer) bytes(at, n int64) ([]byte, error) {
 	if at < 0 || n < 0 || at > b.n-n {
-		return nil, errArrow
+		return nil, errOutside
 	}
 	if at >= b.at && at+n <= b.at+int64(len(b.held)) {
 		return b.held[at-b.at:][:n], nil
@@ -46,9 +46,9 @@ func (b *arrowBuffer) bytes(at, n int64) ([]byte, error) {
 }
 
 // word is a little-endian number of 1, 2, 4 or 8 bytes, the i-th.
-func (b *arrowBuffer) word(i int64, size int) (uint64, error) {
+func (b *buffer) word(i int64, size int) (uint64, error) {
 	if i < 0 || i > math.MaxInt64/8 {
-		return 0, errArrow
+		return 0, errOutside
 	}
 	p, err := b.bytes(i*int64(size), int64(size))
 	if err != nil {
@@ -60,22 +60,22 @@ func (b *arrowBuffer) word(i int64, size int) (uint64, error) {
 }
 
 // bit is a bit of a bitmap.
-func (b *arrowBuffer) bit(i int64) (bool, error) {
+func (b *buffer) bit(i int64) (bool, error) {
 	p, err := b.bytes(i/8, 1)
 	return err == nil && p[0]>>(i%8)&1 == 1, err
 }
 
-// arrowColumn is a column of a batch, or what a list or struct in it holds.
-type arrowColumn struct {
-	f        *arrowField
+// column is a column of a batch, or what a list or struct in it holds.
+type column struct {
+	f        *field
 	n, nulls int64
-	buffers  []*arrowBuffer
-	children []*arrowColumn
+	buffers  []*buffer
+	children []*column
 }
 
-// arrowValues reads values.
-type arrowValues struct {
-	dicts  map[int64][]*arrowColumn
+// valueReader reads values.
+type valueReader struct {
+	dicts  map[int64][]*column
 	left   int // bytes that the row may still have
 	values int // and values
 	watch  *plaintext.Watch
@@ -88,16 +88,16 @@ const valueBytes = 64
 // long as it says.
 const someValues = 1 << 14
 
-// value is value i of a column: nil, bool, a number, a text, []any or *object.
-func (r *arrowValues) value(c *arrowColumn, i int64, depth int) (any, error) {
+// value is value i of a column: nil, bool, a number, a text, []any or *record.Object.
+func (r *valueReader) value(c *column, i int64, depth int) (any, error) {
 	r.left -= valueBytes
 	if r.values--; r.left < 0 || r.values < 0 {
 		return nil, record.ErrLong
 	}
-	if depth > 2*maxArrowDepth || i < 0 || i >= c.n {
-		return nil, errArrow
+	if depth > 2*maxDepth || i < 0 || i >= c.n {
+		return nil, errOutside
 	}
-	if c.f.kind == arrowNull && c.f.index == nil {
+	if c.f.kind == typeNull && c.f.index == nil {
 		return nil, nil
 	}
 	if c.nulls != 0 && c.buffers[0].n > 0 {
@@ -109,25 +109,25 @@ func (r *arrowValues) value(c *arrowColumn, i int64, depth int) (any, error) {
 		return r.looked(c, i, depth)
 	}
 	switch c.f.kind {
-	case arrowBool:
+	case typeBool:
 		return c.buffers[1].bit(i)
-	case arrowInt, arrowFloat, arrowDate, arrowTime, arrowTimestamp, arrowDuration:
+	case typeInt, typeFloat, typeDate, typeTime, typeTimestamp, typeDuration:
 		return numeral(c, c.f, i)
-	case arrowBinary, arrowUtf8, arrowLargeBinary, arrowLargeUtf8:
-		lo, hi, err := c.offsets(i, c.f.kind == arrowLargeBinary || c.f.kind == arrowLargeUtf8)
+	case typeBinary, typeUtf8, typeLargeBinary, typeLargeUtf8:
+		lo, hi, err := c.offsets(i, c.f.kind == typeLargeBinary || c.f.kind == typeLargeUtf8)
 		if err != nil {
 			return nil, err
 		}
 		return r.text(c.buffers[2], lo, hi-lo)
-	case arrowFixedBinary:
+	case typeFixedBinary:
 		return r.text(c.buffers[1], i*int64(c.f.size), int64(c.f.size))
-	case arrowBinaryView, arrowUtf8View:
+	case typeBinaryView, typeUtf8View:
 		return r.view(c, i)
-	case arrowList, arrowLargeList, arrowFixedList:
+	case typeList, typeLargeList, typeFixedList:
 		lo, hi := i*int64(c.f.size), (i+1)*int64(c.f.size)
-		if c.f.kind != arrowFixedList {
+		if c.f.kind != typeFixedList {
 			var err error
-			if lo, hi, err = c.offsets(i, c.f.kind == arrowLargeList); err != nil {
+			if lo, hi, err = c.offsets(i, c.f.kind == typeLargeList); err != nil {
 				return nil, err
 			}
 		}
@@ -140,7 +140,7 @@ func (r *arrowValues) value(c *arrowColumn, i int64, depth int) (any, error) {
 			list = append(list, v)
 		}
 		return list, nil
-	case arrowStruct:
+	case typeStruct:
 		o := &record.Object{Of: map[string]any{}}
 		for _, child := range c.children {
 			v, err := r.value(child, i, depth+1)
@@ -154,11 +154,11 @@ func (r *arrowValues) value(c *arrowColumn, i int64, depth int) (any, error) {
 		}
 		return o, nil
 	}
-	return nil, errArrow // readable has refused it
+	return nil, errOutside // readable has refused it
 }
 
 // looked is a value of a dictionary, which may have come in several parts.
-func (r *arrowValues) looked(c *arrowColumn, i int64, depth int) (any, error) {
+func (r *valueReader) looked(c *column, i int64, depth int) (any, error) {
 	w, err := c.buffers[1].word(i, c.f.index.bits/8)
 	if err != nil {
 		return nil, err
@@ -174,16 +174,16 @@ func (r *arrowValues) looked(c *arrowColumn, i int64, depth int) (any, error) {
 }
 
 // numeral is a number as Go has it.
-func numeral(c *arrowColumn, f *arrowField, i int64) (any, error) {
+func numeral(c *column, f *field, i int64) (any, error) {
 	w, err := c.buffers[1].word(i, f.bits/8)
 	switch {
 	case err != nil:
 		return nil, err
-	case f.kind == arrowFloat && f.bits == 64:
+	case f.kind == typeFloat && f.bits == 64:
 		return math.Float64frombits(w), nil
-	case f.kind == arrowFloat && f.bits == 32:
+	case f.kind == typeFloat && f.bits == 32:
 		return math.Float32frombits(uint32(w)), nil
-	case f.kind == arrowFloat:
+	case f.kind == typeFloat:
 		return half(uint16(w)), nil
 	case !f.signed:
 		return w, nil
@@ -211,7 +211,7 @@ func half(h uint16) float32 {
 }
 
 // offsets are where value i begins and ends among what the column's values lie in.
-func (c *arrowColumn) offsets(i int64, large bool) (lo, hi int64, err error) {
+func (c *column) offsets(i int64, large bool) (lo, hi int64, err error) {
 	size := 4
 	if large {
 		size = 8
@@ -226,13 +226,13 @@ func (c *arrowColumn) offsets(i int64, large bool) (lo, hi int64, err error) {
 		lo, hi = int64(int32(binary.LittleEndian.Uint32(p))), int64(int32(binary.LittleEndian.Uint32(p[4:])))
 	}
 	if lo < 0 || hi < lo {
-		return 0, 0, errArrow
+		return 0, 0, errOutside
 	}
 	return lo, hi, nil
 }
 
 // text is a text of n bytes, valid UTF-8.
-func (r *arrowValues) text(b *arrowBuffer, at, n int64) (any, error) {
+func (r *valueReader) text(b *buffer, at, n int64) (any, error) {
 	if n > int64(r.left) {
 		return nil, record.ErrLong
 	}
@@ -245,7 +245,7 @@ func (r *arrowValues) text(b *arrowBuffer, at, n int64) (any, error) {
 }
 
 // view is a text that lies in its view, or in one of the further buffers.
-func (r *arrowValues) view(c *arrowColumn, i int64) (any, error) {
+func (r *valueReader) view(c *column, i int64) (any, error) {
 	p, err := c.buffers[1].bytes(i*16, 16)
 	if err != nil {
 		return nil, err
@@ -257,7 +257,7 @@ func (r *arrowValues) view(c *arrowColumn, i int64) (any, error) {
 	}
 	b, at := int(int32(binary.LittleEndian.Uint32(p[8:]))), int64(int32(binary.LittleEndian.Uint32(p[12:])))
 	if b < 0 || b >= len(c.buffers)-2 {
-		return nil, errArrow
+		return nil, errOutside
 	}
 	return r.text(c.buffers[2+b], at, n)
 }

@@ -1,4 +1,4 @@
-package data
+package arrow
 
 import (
 	"errors"
@@ -6,83 +6,82 @@ import (
 	"slices"
 )
 
-// arrowType is a type as Arrow numbers it (https://github.com/apache/arrow/blob/main/format/Schema.fbs, Type).
-type arrowType int
+// typeID is a type as Arrow numbers it (https://github.com/apache/arrow/blob/main/format/Schema.fbs, Type).
+type typeID int
 
 const (
-	arrowNull arrowType = 1 + iota
-	arrowInt
-	arrowFloat
-	arrowBinary
-	arrowUtf8
-	arrowBool
-	arrowDecimal
-	arrowDate
-	arrowTime
-	arrowTimestamp
-	arrowInterval
-	arrowList
-	arrowStruct
-	arrowUnion
-	arrowFixedBinary
-	arrowFixedList
-	arrowMap
-	arrowDuration
-	arrowLargeBinary
-	arrowLargeUtf8
-	arrowLargeList
-	arrowRunEnd
-	arrowBinaryView
-	arrowUtf8View
-	arrowListView
-	arrowLargeListView
+	typeNull typeID = 1 + iota
+	typeInt
+	typeFloat
+	typeBinary
+	typeUtf8
+	typeBool
+	typeDecimal
+	typeDate
+	typeTime
+	typeTimestamp
+	typeInterval
+	typeList
+	typeStruct
+	typeUnion
+	typeFixedBinary
+	typeFixedList
+	typeMap
+	typeDuration
+	typeLargeBinary
+	typeLargeUtf8
+	typeLargeList
+	typeRunEnd
+	typeBinaryView
+	typeUtf8View
+	typeListView
+	typeLargeListView
 )
 
-var arrowNames = [...]string{"none", "null", "int", "float", "binary", "utf8", "bool", "decimal", "date", "time",
-	"timestamp",
-	"interval", "list", "struct", "union", "fixed_size_binary", "fixed_size_list", "map", "duration", "large_binary",
-	"large_utf8", "large_list",
-	"run_end_encoded", "binary_view", "utf8_view", "list_view", "large_list_view"}
+var typeNames = [...]string{"none", "null", "int", "float", "binary", "utf8", "bool", "decimal", "date", "time",
+	"timestamp", "interval", "list", "struct", "union", "fixed_size_binary", "fixed_size_list", "map", "duration",
+	"large_binary", "large_utf8", "large_list", "run_end_encoded", "binary_view", "utf8_view", "list_view",
+	"large_list_view"}
 
-// arrowField is a column, or what a list or struct in it holds.
-type arrowField struct {
+// field is a column, or what a list or struct in it holds.
+type field struct {
 	name     string
-	kind     arrowType
+	kind     typeID
 	bits     int  // of a number
 	signed   bool // of a whole one
 	size     int  // bytes of a fixed_size_binary, elements of a fixed_size_list
 	buffers  int  // that its values lie in, where they are not in a dictionary
-	index    *arrowField
+	index    *field
 	dict     int64 // the dictionary that the numbers of index are of
-	children []*arrowField
+	children []*field
 }
 
 // Bounds of a schema that no data set comes near.
 const (
-	maxArrowFields = 1 << 16
-	maxArrowDepth  = 64
+	maxFields = 1 << 16
+	maxDepth  = 64
 )
 
 var errSchema = errors.New("its schema nests deeper than 64 levels or has more than 65536 fields")
 
-// arrowSchema reads the columns of a file.
-func arrowSchema(t flatTable, version int) (out []*arrowField, err error) {
+// readSchema reads the columns of a file.
+func readSchema(t flatTable, version int) (out []*field, err error) {
 	if t.short(0, 0) != 0 {
 		return nil, errors.New("its numbers are big endian, which is not read; write it on another machine")
 	}
-	left := maxArrowFields
-	var read func(t flatTable, depth int) (*arrowField, error)
-	read = func(t flatTable, depth int) (*arrowField, error) {
-		if left--; left < 0 || depth > maxArrowDepth {
+	left := maxFields
+	var read func(t flatTable, depth int) (*field, error)
+	read = func(t flatTable, depth int) (*field, error) {
+		if left--; left < 0 || depth > maxDepth {
 			return nil, errSchema
 		}
-		f := &arrowField{name: t.text(0), kind: arrowType(t.byte(2))}
+		f := &field{name: t.text(0), kind: typeID(t.byte(2))}
 		if err := f.shape(t.table(3), version); err != nil {
 			return nil, err
 		}
 		if d := t.table(4); d.at > 0 {
 			f.dict = d.long(0)
-			f.index = &arrowField{kind: arrowInt, bits: 32, signed: true, buffers: 2}
+			f.index = &field{kind: typeInt, bits: 32, signed: true, buffers: 2}
 			if n := d.table(1); n.at > 0 {
 				if err := f.index.shape(n, version); err != nil {
 					return nil, err
@@ -96,10 +95,10 @@ func arrowSchema(t flatTable, version int) (out []*arrowField, err error) {
 			}
 			f.children = append(f.children, child)
 		}
-		want := map[arrowType]int{arrowList: 1, arrowLargeList: 1, arrowFixedList: 1, arrowMap: 1, arrowListView: 1,
-			arrowLargeListView: 1, arrowRunEnd: 2}
+		want := map[typeID]int{typeList: 1, typeLargeList: 1, typeFixedList: 1, typeMap: 1, typeListView: 1,
+			typeLargeListView: 1, typeRunEnd: 2}
 		if n, ok := want[f.kind]; ok && n != len(f.children) {
-			return nil, fmt.Errorf("its field %q is a %s of %d things", f.name, arrowNames[f.kind], len(f.children))
+			return nil, fmt.Errorf("its field %q is a %s of %d things", f.name, typeNames[f.kind], len(f.children))
 		}
 		return f, t.f.err
 	}
@@ -114,51 +113,51 @@ func arrowSchema(t flatTable, version int) (out []*arrowField, err error) {
 }
 
 // shape reads what the type says besides its number.
-func (f *arrowField) shape(t flatTable, version int) error {
+func (f *field) shape(t flatTable, version int) error {
 	f.buffers = 2
 	switch f.kind {
-	case arrowInt:
+	case typeInt:
 		f.bits, f.signed = t.int(0, 0), t.byte(1) != 0
 		if !slices.Contains([]int{8, 16, 32, 64}, f.bits) {
 			return fmt.Errorf("its field %q has whole numbers of %d bits", f.name, f.bits)
 		}
-	case arrowFloat:
+	case typeFloat:
 		p := t.short(0, 0)
 		if p < 0 || p > 2 {
 			return fmt.Errorf("its field %q has numbers of the precision %d", f.name, p)
 		}
 		f.bits = 16 << p
-	case arrowDate:
+	case typeDate:
 		f.bits, f.signed = 64, true
 		if t.short(0, 1) == 0 {
 			f.bits = 32
 		}
-	case arrowTime:
+	case typeTime:
 		f.bits, f.signed = 64, true
 		if t.int(1, 32) == 32 {
 			f.bits = 32
 		}
-	case arrowTimestamp, arrowDuration:
+	case typeTimestamp, typeDuration:
 		f.bits, f.signed = 64, true
-	case arrowFixedBinary, arrowFixedList:
+	case typeFixedBinary, typeFixedList:
 		if f.size = t.int(0, 0); f.size < 0 {
 			return fmt.Errorf("its field %q has things of the size %d", f.name, f.size)
 		}
-		if f.kind == arrowFixedList {
+		if f.kind == typeFixedList {
 			f.buffers = 1
 		}
-	case arrowUnion: // types and, where it is dense, offsets; before version 5 a bitmap, too
+	case typeUnion: // types and, where it is dense, offsets; before version 5 a bitmap, too
 		f.buffers = 1 + t.short(0, 0)&1
-		if version < arrowV5 {
+		if version < version5 {
 			f.buffers++
 		}
-	case arrowNull, arrowRunEnd:
+	case typeNull, typeRunEnd:
 		f.buffers = 0
-	case arrowStruct:
+	case typeStruct:
 		f.buffers = 1
-	case arrowBinary, arrowUtf8, arrowLargeBinary, arrowLargeUtf8, arrowListView, arrowLargeListView:
+	case typeBinary, typeUtf8, typeLargeBinary, typeLargeUtf8, typeListView, typeLargeListView:
 		f.buffers = 3
-	case arrowBool, arrowDecimal, arrowInterval, arrowList, arrowLargeList, arrowMap, arrowBinaryView, arrowUtf8View:
+	case typeBool, typeDecimal, typeInterval, typeList, typeLargeList, typeMap, typeBinaryView, typeUtf8View:
 	default:
 		return fmt.Errorf("its field %q is of a type with the number %d, which is not known here", f.name, f.kind)
 	}
@@ -166,20 +165,20 @@ func (f *arrowField) shape(t flatTable, version int) error {
 }
 
 // views reports whether a field has as many further buffers as each batch says.
-func (f *arrowField) views() bool {
-	return f.index == nil && (f.kind == arrowBinaryView || f.kind == arrowUtf8View)
+func (f *field) views() bool {
+	return f.index == nil && (f.kind == typeBinaryView || f.kind == typeUtf8View)
 }
 
 // readable is what is in a column that cannot be read; at is its name.
-func (f *arrowField) readable(at string) error {
+func (f *field) readable(at string) error {
 	switch f.kind {
-	case arrowDecimal, arrowInterval, arrowUnion, arrowMap, arrowRunEnd, arrowListView, arrowLargeListView:
+	case typeDecimal, typeInterval, typeUnion, typeMap, typeRunEnd, typeListView, typeLargeListView:
 		return fmt.Errorf("field %q is of Arrow's type %s, which is not read; write it as text, numbers, lists or structs, "+
 			"or leave it out",
-			at, arrowNames[f.kind])
-	case arrowList, arrowLargeList, arrowFixedList:
+			at, typeNames[f.kind])
+	case typeList, typeLargeList, typeFixedList:
 		return f.children[0].readable(at + "[]")
-	case arrowStruct:
+	case typeStruct:
 		for _, c := range f.children {
 			if err := c.readable(at + "." + c.name); err != nil {
 				return err
@@ -190,7 +189,7 @@ func (f *arrowField) readable(at string) error {
 }
 
 // count is how many fields a field is, with those in it.
-func (f *arrowField) count() int {
+func (f *field) count() int {
 	n := 1
 	for _, c := range f.children {
 		n += c.count()
@@ -199,7 +198,7 @@ func (f *arrowField) count() int {
 }
 
 // dictionary finds the field whose values a dictionary holds.
-func dictionary(fields []*arrowField, id int64) *arrowField {
+func dictionary(fields []*field, id int64) *field {
 	for _, f := range fields {
 		if f.index != nil && f.dict == id {
 			of := *f
