@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes internal/data/testdata/chat: conversations as transformers' apply_chat_template writes and encodes them.
+"""Writes internal/data/template/testdata: conversations as transformers' apply_chat_template writes and encodes them.
 
 usage: python3 scripts/gen-chat-cases.py
 
@@ -14,7 +14,7 @@ import transformers  # noqa: E402
 from tokenizers import AddedToken, Tokenizer  # noqa: E402
 from transformers import PreTrainedTokenizerFast  # noqa: E402
 
-OUT = "internal/data/testdata/chat"
+OUT = "internal/data/template/testdata"
 
 LLAMA2 = """{% set ns = namespace(sys=none) %}{% for m in messages %}{% if m.role == 'system' %}{% set ns.sys = m.content %}
 {% elif m.role == 'user' %}{% set c = m.content %}{% if ns.sys is not none %}{% set c = '<<SYS>>\\n' + ns.sys + '\\n<</SYS>>\\n\\n' + c %}

@@ -1,4 +1,4 @@
-"""Makes internal/data/testdata/chat/system.json: what transformers renders by chat templates that write a system text of
+"""Makes internal/data/template/testdata/system.json: what transformers renders by chat templates that write a system text of
 their own, or a header with the date. The templates are made up, in the ways of Qwen 2.5, SmolLM2, LLaMA 3.2, Granite 3
 and SmolLM3."""
 
@@ -9,7 +9,7 @@ import pathlib
 import transformers
 from transformers.utils import chat_template_utils
 
-HERE = pathlib.Path(__file__).resolve().parents[1] / "internal/data/testdata/chat"
+HERE = pathlib.Path(__file__).resolve().parents[1] / "internal/data/template/testdata"
 
 
 class Day(datetime.datetime):

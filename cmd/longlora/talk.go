@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"longlora/internal/cli"
-	"longlora/internal/data"
+	"longlora/internal/data/example"
 	"longlora/internal/data/plaintext"
 	"longlora/internal/errs"
 	"longlora/internal/eval"
@@ -41,7 +41,7 @@ func runTalk(c *cobra.Command, v *cli.Values, o eval.Continuation, file string) 
 	lines := bufio.NewScanner(text)
 	lines.Buffer(nil, maxPrompt)
 	var all []*eval.Generated
-	var next func() (*data.Talk, error)
+	var next func() (*example.Talk, error)
 	answered := func(res *eval.Generated) error {
 		all = append(all, res)
 		if v.JSON() {
@@ -90,15 +90,15 @@ func runTalk(c *cobra.Command, v *cli.Values, o eval.Continuation, file string) 
 }
 
 // conversations gives those of a file's lines. Empty ones are passed over.
-func conversations(lines *bufio.Scanner, file string) func() (*data.Talk, error) {
+func conversations(lines *bufio.Scanner, file string) func() (*example.Talk, error) {
 	n := 0
-	return func() (*data.Talk, error) {
+	return func() (*example.Talk, error) {
 		for lines.Scan() {
 			n++
 			if strings.TrimSpace(lines.Text()) == "" {
 				continue
 			}
-			t, err := data.ReadTalk(lines.Bytes())
+			t, err := example.ReadTalk(lines.Bytes())
 			if err != nil {
 				return nil, errs.Dataf("%s:%d: %w", file, n, err)
 			}
@@ -117,10 +117,10 @@ type typed struct {
 	lines   *bufio.Scanner
 	log     io.Writer
 	prompts bool // whether someone waits to be asked
-	talk    data.Talk
+	talk    example.Talk
 }
 
-func (t *typed) next() (*data.Talk, error) {
+func (t *typed) next() (*example.Talk, error) {
 	for {
 		if t.prompts {
 			fmt.Fprint(t.log, "> ")

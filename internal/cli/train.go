@@ -7,6 +7,7 @@ import (
 
 	"longlora/internal/bench"
 	"longlora/internal/data"
+	"longlora/internal/data/template"
 	"longlora/internal/errs"
 	"longlora/internal/extend"
 	"longlora/internal/load"
@@ -56,8 +57,8 @@ func (v *Values) documents() data.Options {
 }
 
 // ownSystem is whether a model's own system text is written.
-func (v *Values) ownSystem() data.OwnSystem {
-	return data.OwnSystem{Written: v.truth("system-default"), Date: v.text("system-date")}
+func (v *Values) ownSystem() template.OwnSystem {
+	return template.OwnSystem{Written: v.truth("system-default"), Date: v.text("system-date")}
 }
 
 // lastFully is the share of the steps that attend fully, the last ones.

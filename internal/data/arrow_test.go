@@ -12,8 +12,8 @@ import (
 	"longlora/internal/errs"
 )
 
-// Folders that datasets wrote are read as it reads them: in the order of state.json, the train split alone, without what
-// map and filter leave beside the data.
+// Folders that datasets wrote are read as it reads them: in the order of state.json, the train split alone, without
+// what map and filter leave beside the data.
 func TestSavedByDatasets(t *testing.T) {
 	copied := func(from string) string {
 		to := t.TempDir()

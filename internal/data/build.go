@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"longlora/internal/data/datafile"
+	"longlora/internal/data/example"
 	"longlora/internal/data/jsonfile"
 	"longlora/internal/data/record"
 	"longlora/internal/errs"
@@ -387,7 +388,7 @@ func (s *source) document(out []int32, b *batch, it *item) ([]int32, document, e
 		if m, names, err = jsonfile.Decode(b.buf[it.lo:it.hi], s.want); err != nil {
 			return out, d, err
 		}
-		if s.format != Text && writtenOut(m) {
+		if s.format != Text && example.WrittenOut(m) {
 			if m, err = jsonfile.DecodeInOrder(b.buf[it.lo:it.hi]); err != nil {
 				return out, d, err
 			}
@@ -397,25 +398,25 @@ func (s *source) document(out []int32, b *batch, it *item) ([]int32, document, e
 		}
 	}
 	if s.format == Text {
-		v, err := textOf(m, names, s.opt.TextField, fieldOption)
+		v, err := example.DocumentText(m, names, s.opt.TextField)
 		if err == nil {
 			out, err = s.encoder.text(out, v)
 		}
 		return out, d, err
 	}
-	e, err := exampleOf(s.format, m, names)
+	e, err := example.Read(s.format, m, names)
 	if err != nil {
 		return out, d, err
 	}
-	if it.row != nil && !s.nulls.Load() && writesNull(it.row) {
+	if it.row != nil && !s.nulls.Load() && example.WritesNull(it.row) {
 		s.nulls.Store(true)
 	}
 	out, d, err = s.encoder.example(out, e)
-	if all := s.opt.TrainOnPrompt; all != nil && *all && slices.ContainsFunc(e.messages,
-		func(m Message) bool { return m.silent }) {
-		e.unread = append(e.unread, "that messages are not to be scored ("+errs.Option("train-on-prompt").String()+
+	if all := s.opt.TrainOnPrompt; all != nil && *all && slices.ContainsFunc(e.Messages,
+		func(m example.Message) bool { return m.Silent }) {
+		e.Unread = append(e.Unread, "that messages are not to be scored ("+errs.Option("train-on-prompt").String()+
 			" scores all)")
 	}
-	s.unread.add(e.unread)
+	s.unread.add(e.Unread)
 	return out, d, err
 }

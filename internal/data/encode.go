@@ -6,6 +6,8 @@ import (
 	"slices"
 	"unicode/utf8"
 
+	"longlora/internal/data/example"
+	"longlora/internal/data/template"
 	"longlora/internal/errs"
 	"longlora/internal/tokenizer"
 )
@@ -31,6 +33,9 @@ type Encoder interface {
 	Parts() (drop, ok bool)
 }
 
+// span is a stretch [lo, hi) of tokens.
+type span struct{ lo, hi int }
+
 // document is an encoded one.
 type document struct {
 	n       int    // tokens
@@ -47,9 +52,9 @@ type encoder struct {
 	enc       Encoder
 	vocab     int
 	noSpecial bool
-	template  *template // of examples
-	parts     bool      // long texts are encoded part by part
-	drop      bool      // without the space between parts
+	template  *template.Template // of examples
+	parts     bool               // long texts are encoded part by part
+	drop      bool               // without the space between parts
 }
 
 // partBytes is from where on text is encoded part by part.
@@ -159,13 +164,13 @@ func (e *encoder) checkEnds(text bool) error {
 
 // example appends an example's ids: rendered whole, then encoded whole, with a BOS in front where the tokenizer
 // adds one and the text does not begin with it. A token is scored when any of its bytes lies in an answer.
-func (e *encoder) example(out []int32, x *example) ([]int32, document, error) {
-	var r rendering
+func (e *encoder) example(out []int32, x *example.Example) ([]int32, document, error) {
+	var r template.Rendering
 	var d document
-	if err := e.template.write(&r, x); err != nil {
+	if err := e.template.Write(&r, x); err != nil {
 		return out, d, err
 	}
-	ids, at, err := e.enc.EncodeSpans(string(r.b))
+	ids, at, err := e.enc.EncodeSpans(string(r.Text))
 	if err == nil {
 		err = e.check(ids)
 	}
@@ -179,12 +184,12 @@ func (e *encoder) example(out []int32, x *example) ([]int32, document, error) {
 	out = append(out, ids...)
 	d.n = len(ids) + shift
 	t := 0
-	for _, a := range r.answers {
-		for t < len(ids) && at[t].End <= a.lo {
+	for _, a := range r.Answers {
+		for t < len(ids) && at[t].End <= a.Lo {
 			t++
 		}
 		lo := t
-		for t < len(ids) && at[t].Start < a.hi {
+		for t < len(ids) && at[t].Start < a.Hi {
 			t++
 		}
 		if n := len(d.answers); n > 0 && d.answers[n-1].hi >= lo+shift { // a token of both
@@ -193,7 +198,7 @@ func (e *encoder) example(out []int32, x *example) ([]int32, document, error) {
 			d.answers = append(d.answers, span{lo + shift, t + shift})
 		}
 	}
-	for _, p := range r.prompts {
+	for _, p := range r.Prompts {
 		if s := within(at, p); s.hi-s.lo > d.trim.hi-d.trim.lo {
 			d.trim = span{s.lo + shift, s.hi + shift}
 		}
@@ -202,13 +207,13 @@ func (e *encoder) example(out []int32, x *example) ([]int32, document, error) {
 }
 
 // within are the tokens that lie wholly in a stretch of bytes.
-func within(at []tokenizer.Span, p span) span {
+func within(at []tokenizer.Span, p template.Span) span {
 	lo := 0
-	for lo < len(at) && at[lo].Start < p.lo {
+	for lo < len(at) && at[lo].Start < p.Lo {
 		lo++
 	}
 	hi := lo
-	for hi < len(at) && at[hi].End <= p.hi {
+	for hi < len(at) && at[hi].End <= p.Hi {
 		hi++
 	}
 	return span{lo, hi}

@@ -230,7 +230,8 @@ func TestFilesWithoutDocuments(t *testing.T) {
 	}
 }
 
-// What is there compressed and not is read twice; a field that is named for data without it has no effect. Both are said.
+// What is there compressed and not is read twice; a field that is named for data without it has no effect. Both are
+// said.
 func TestFolderSays(t *testing.T) {
 	dir := t.TempDir()
 	const line = "{\"text\":\"one\"}\n"

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"longlora/internal/data/datafile"
+	"longlora/internal/data/example"
 	"longlora/internal/data/jsonfile"
 	"longlora/internal/data/record"
 	"longlora/internal/errs"
@@ -149,7 +150,7 @@ func (s *source) detectIn(path string) (string, error) {
 		}
 		var format string
 		if bad == nil {
-			format, bad = detect(m, names, s.opt.TextField, s.opt.TextNamed)
+			format, bad = example.Detect(m, names, s.opt.TextField, s.opt.TextNamed)
 			if bad != nil && k == datafile.Delimited {
 				bad = fmt.Errorf("%w (the first row names the columns)", bad)
 			}
@@ -172,7 +173,7 @@ func (s *source) detectIn(path string) (string, error) {
 // looker gives a file's records as detection wants them: the fields of a long one without what they say.
 func (s *source) looker(x *datafile.File, k datafile.Kind) (
 	next func() (m map[string]any, names []string, line int, bad, err error), stop func(), err error) {
-	want := fieldsOf(Auto, s.opt.TextField)
+	want := example.FieldsOf(Auto, s.opt.TextField)
 	if k.Table() {
 		t, err := s.table(k, x, want, nil)
 		if err != nil {

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"path/filepath"
 
+	"longlora/internal/data/template"
 	"longlora/internal/files"
 )
 
@@ -56,7 +57,7 @@ func Identify(dir string, enc Encoder) (*Identity, error) {
 		return id, nil
 	}
 	var err error
-	id.chat, err = ChatTemplate(dir)
+	id.chat, err = template.ChatTemplate(dir)
 	return id, err
 }
 

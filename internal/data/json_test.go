@@ -10,8 +10,6 @@ import (
 	"strings"
 	"testing"
 
-	"longlora/internal/data/datafile"
-	"longlora/internal/data/jsonfile"
 	"longlora/internal/errs"
 )
 
@@ -228,60 +226,6 @@ func TestPrepareGoesOnInsideRecord(t *testing.T) {
 		b, err2 := os.ReadFile(bin + ext)
 		if err1 != nil || err2 != nil || string(a) != string(b) {
 			t.Errorf("%q differs: %d and %d bytes, %v, %v", ext, len(a), len(b), err1, err2)
-		}
-	}
-}
-
-func FuzzLines(f *testing.F) {
-	for _, s := range []string{`{"messages":[{"role":"user","content":[{"text":"q"}]},{"from":"function_call","value":{"a":1}},{"role":"tool","content":"r"},{"role":"bot","content":"","tool_calls":[{"name":"f","arguments":"{}"}]}],"tools":"[{}]"}`,
-		`{"prompt":"q","completion":[{"role":"assistant","content":"a","weight":1.0}],"history":[["a","b"]],"system":"s"}`, "{\"text\":\"a\"}\n\n{}", "\xef\xbb\xbf{\"text\":\"\xff\"}", "\r\n", "{\"instruction\":\"\",\"output\":1}", `{"messages":[{"role":"user"}]}`} {
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, s string) { readAll(t, datafile.Lines, s) })
-}
-
-func FuzzObjects(f *testing.F) {
-	for _, s := range []string{"[{\"text\":\"a\"},{}]", "{\"text\":\"]\\\"\"} {}", "[[[[", "[1,\"", "{\"a\":}]", "[]x"} {
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, s string) { readAll(t, datafile.Objects, s) })
-}
-
-// readAll reads every record as every format; whatever comes, it ends, within the input's length.
-func readAll(t *testing.T, k datafile.Kind, s string) {
-	rs, err := jsonfile.NewRecords(strings.NewReader(s), k == datafile.Lines, 1<<20)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for n := 0; ; n++ {
-		b, line, bad, err := rs.Next(nil)
-		if err != nil {
-			return
-		}
-		if n > len(s) || line < 1 || line > len(s)+1 || len(b) > len(s) {
-			t.Fatalf("record %d at line %d with %d bytes, of %q", n, line, len(b), s)
-		}
-		if bad != nil {
-			continue
-		}
-		m, _, err := jsonfile.Decode(b, func(string) bool { return true })
-		if err != nil {
-			continue
-		}
-		if writtenOut(m) {
-			if m, err = jsonfile.DecodeInOrder(b); err != nil {
-				continue
-			}
-		}
-		for _, format := range []string{Alpaca, Chat} {
-			if e, err := exampleOf(format, m, nil); err == nil {
-				for _, name := range templateNames {
-					var r rendering
-					if builtin(name, "</s>", "").write(&r, e) == nil && len(r.answers) == 0 {
-						t.Fatalf("%s: no answer in %q", name, r.b)
-					}
-				}
-			}
 		}
 	}
 }

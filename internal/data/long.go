@@ -4,6 +4,7 @@ import (
 	"errors"
 	"slices"
 
+	"longlora/internal/data/example"
 	"longlora/internal/data/jsonfile"
 	"longlora/internal/data/record"
 	"longlora/internal/errs"
@@ -114,7 +115,7 @@ func (r *reading) long(rs jsonfile.Records, it item, offset int64) error {
 	field := r.s.opt.TextField
 	found, names, bad, err := jsonfile.StreamText(rs, field, p.add)
 	if err == nil && bad == nil && !found {
-		_, bad = textOf(nil, names, field, fieldOption)
+		_, bad = example.DocumentText(nil, names, field)
 	}
 	return p.finish(bad, err)
 }

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"longlora/internal/data/datafile"
+	"longlora/internal/data/template"
 	"longlora/internal/errs"
 	"longlora/internal/files"
 )
@@ -145,8 +146,8 @@ func (s *source) describe(program string) (*sidecar, error) {
 	c.TrainOnPrompt = o.TrainOnPrompt != nil && *o.TrainOnPrompt
 	var err error
 	if t := s.encoder.template; t != nil {
-		c.Template = t.name
-		if c.TemplateSum, err = TemplateSum(t.name); err != nil {
+		c.Template = t.Name
+		if c.TemplateSum, err = template.Sum(t.Name); err != nil {
 			return nil, err
 		}
 	}

@@ -15,19 +15,30 @@ import (
 	"strings"
 
 	"longlora/internal/data/datafile"
+	"longlora/internal/data/example"
+	"longlora/internal/data/template"
 	"longlora/internal/errs"
 	"longlora/internal/files"
 	"longlora/internal/ui"
 )
 
+// Formats of data; Auto decides by the first document.
+const (
+	Auto   = "auto"
+	Text   = example.Text
+	Alpaca = example.Alpaca
+	Chat   = example.Chat
+	Tokens = "tokens"
+)
+
 // Options say what to read and how.
 type Options struct {
-	Paths         []string    // each perhaps with a weight
-	Option        errs.Option // what gives Paths, for messages; data unless set
-	Format        string      // auto, text, alpaca, chat, tokens
-	Template      string      // of examples: auto, a name, a file
-	System        OwnSystem   // of examples
-	Pack          string      // auto, concat, cut, pad
+	Paths         []string           // each perhaps with a weight
+	Option        errs.Option        // what gives Paths, for messages; data unless set
+	Format        string             // auto, text, alpaca, chat, tokens
+	Template      string             // of examples: auto, a name, a file
+	System        template.OwnSystem // of examples
+	Pack          string             // auto, concat, cut, pad
 	Ctx           int
 	TextField     string
 	TextNamed     bool // the user gave TextField

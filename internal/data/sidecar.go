@@ -14,6 +14,7 @@ import (
 	"slices"
 
 	"longlora/internal/data/datafile"
+	"longlora/internal/data/template"
 	"longlora/internal/errs"
 	"longlora/internal/files"
 	"longlora/internal/proc"
@@ -106,7 +107,7 @@ func (c *sidecar) verify(bin string, o *Options) error {
 	if !c.examples() {
 		o.idleExample(bin, "is text")
 	} else if t := o.Template; t != "" && t != Auto {
-		sum, err := TemplateSum(t)
+		sum, err := template.Sum(t)
 		if err != nil {
 			return err
 		}

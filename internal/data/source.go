@@ -14,7 +14,9 @@ import (
 	"sync/atomic"
 
 	"longlora/internal/data/datafile"
+	"longlora/internal/data/example"
 	"longlora/internal/data/record"
+	"longlora/internal/data/template"
 	"longlora/internal/errs"
 )
 
@@ -86,7 +88,7 @@ func openSource(arg string, o *Options) (*source, error) {
 		return nil, err
 	}
 	s.idleField()
-	s.fields = fieldsOf(s.format, s.opt.TextField)
+	s.fields = example.FieldsOf(s.format, s.opt.TextField)
 	s.read.Store(0) // it will be read again
 	s.columns = make([][]string, len(s.files))
 	return s, nil
@@ -192,7 +194,7 @@ func (u *unread) add(names []string) {
 // noteUnread says which fields were passed over, once for all examples.
 func (s *source) noteUnread() {
 	if n := slices.Sorted(maps.Keys(s.unread.names)); len(n) > 0 {
-		s.note("%s: not read: %s", s.path, fieldList(nil, n))
+		s.note("%s: not read: %s", s.path, example.FieldList(nil, n))
 	}
 	if s.nulls.Load() {
 		s.note("%s: functions or calls are written with fields that are null, as a table has them in every row where one "+
@@ -262,15 +264,12 @@ func (s *source) openEncoder() error {
 	if o.Tokenizer != nil {
 		chat = o.Tokenizer.chat
 	}
-	t, err := openTemplate(o.Template, chat, o.Encoder)
-	if err == nil {
-		err = t.addOwn(o.System, chat, o.Encoder)
-	}
+	t, err := template.Open(o.Template, chat, o.System, o.Encoder)
 	if err != nil {
 		return err
 	}
 	s.encoder.template = t
-	of, model := t.notes(s.format+" examples", chat, o.Encoder)
+	of, model := t.Notes(s.format+" examples", chat, o.Encoder)
 	s.note("%s: %s", s.path, of)
 	for _, n := range model {
 		if o.Tokenizer == nil || !o.Tokenizer.said[n] {

@@ -9,7 +9,8 @@ import (
 	"strings"
 	"time"
 
-	"longlora/internal/data"
+	"longlora/internal/data/example"
+	"longlora/internal/data/template"
 	"longlora/internal/errs"
 	"longlora/internal/load"
 	"longlora/internal/machine"
@@ -45,7 +46,7 @@ type Continuation struct {
 	Positions        Asked
 	Chat             bool
 	Template, System string // of a chat
-	Own              data.OwnSystem
+	Own              template.OwnSystem
 	MaxTokens        int
 	Fewer            bool // MaxTokens may be less, where the positions reach no further
 	Temperature      float64
@@ -66,13 +67,13 @@ func Generate(ctx context.Context, g Continuation, prompt string, be ops.Backend
 	if !g.Chat {
 		return t.continued(ctx, prompt, nil, out)
 	}
-	talk := &data.Talk{}
+	talk := &example.Talk{}
 	talk.Say(prompt)
 	return t.reply(ctx, talk, out)
 }
 
 // Talk answers conversations, each that next gives, until it gives nil; answered is called with each answer.
-func Talk(ctx context.Context, g Continuation, be ops.Backend, out, log io.Writer, next func() (*data.Talk, error),
+func Talk(ctx context.Context, g Continuation, be ops.Backend, out, log io.Writer, next func() (*example.Talk, error),
 	answered func(*Generated) error) error {
 	t, err := newTalker(g, be, log)
 	if err != nil {
@@ -102,7 +103,7 @@ type talker struct {
 	g     Continuation
 	base  *load.Base
 	enc   *tokenizer.Tokenizer
-	asker *data.Asker // nil without a chat
+	asker *template.Asker // nil without a chat
 	en    *engine
 	said  told
 	log   io.Writer
@@ -140,11 +141,11 @@ func newTalker(g Continuation, be ops.Backend, log io.Writer) (_ *talker, err er
 		fmt.Fprintf(log, "note: %s\n", n)
 	}
 	if g.Chat {
-		own, err := data.ChatTemplate(base.Dir)
+		own, err := template.ChatTemplate(base.Dir)
 		if err != nil {
 			return nil, err
 		}
-		if t.asker, err = data.NewAsker(g.Template, own, g.Own, t.enc, log); err != nil {
+		if t.asker, err = template.NewAsker(g.Template, own, g.Own, t.enc, log); err != nil {
 			return nil, err
 		}
 	}
@@ -160,7 +161,7 @@ func (t *talker) close() {
 }
 
 // reply answers a conversation.
-func (t *talker) reply(ctx context.Context, talk *data.Talk, out io.Writer) (*Generated, error) {
+func (t *talker) reply(ctx context.Context, talk *example.Talk, out io.Writer) (*Generated, error) {
 	if t.g.System != "" && !talk.HasSystem() {
 		talk.System(t.g.System)
 	}
@@ -172,7 +173,8 @@ func (t *talker) reply(ctx context.Context, talk *data.Talk, out io.Writer) (*Ge
 }
 
 // continued continues a text, which is a conversation where asked is not nil.
-func (t *talker) continued(ctx context.Context, prompt string, asked *data.Asked, out io.Writer) (*Generated, error) {
+func (t *talker) continued(ctx context.Context, prompt string, asked *template.Asked, out io.Writer) (
+	*Generated, error) {
 	g, base, enc := t.g, t.base, t.enc
 	w := &writer{g: &g, enc: enc, ends: ends(base, enc), stops: g.Stop, out: out, res: &Generated{Model: g.Model,
 		IDs: []int32{}, Stop: "length"}}
@@ -251,7 +253,7 @@ type writer struct {
 }
 
 // chat ends the text by what ends an answer in a conversation's template.
-func (w *writer) chat(a *data.Asked) {
+func (w *writer) chat(a *template.Asked) {
 	w.res.Template = a.Template
 	if id, ok := w.enc.ID(a.End); ok {
 		w.ends[id] = true

@@ -13,7 +13,7 @@ import (
 	"strings"
 
 	"longlora/internal/ckpt"
-	"longlora/internal/data"
+	"longlora/internal/data/template"
 	"longlora/internal/errs"
 	"longlora/internal/load"
 	"longlora/internal/lora"
@@ -232,9 +232,9 @@ func addTokenizer(g *ckpt.GGUF, v *tokenizer.Vocabulary, b *load.Base) error {
 	}
 	g.Add("tokenizer.ggml.add_bos_token", len(v.Prefix) > 0)
 	g.Add("tokenizer.ggml.add_eos_token", false)
-	template, err := data.ChatTemplate(b.Dir)
-	if err == nil && template != "" {
-		g.Add("tokenizer.chat_template", template)
+	chat, err := template.ChatTemplate(b.Dir)
+	if err == nil && chat != "" {
+		g.Add("tokenizer.chat_template", chat)
 	}
 	return err
 }

@@ -10,7 +10,7 @@ import (
 	"strconv"
 	"strings"
 
-	"longlora/internal/data"
+	"longlora/internal/data/template"
 	"longlora/internal/errs"
 	"longlora/internal/files"
 	"longlora/internal/load"
@@ -126,7 +126,7 @@ func (s *setup) options() map[string]string {
 			out["group-size (validation)"] = fmt.Sprint(e.Group)
 		}
 	}
-	if sum, err := data.TemplateSum(s.c.Documents.Template); err == nil && sum != "" {
+	if sum, err := template.Sum(s.c.Documents.Template); err == nil && sum != "" {
 		out["template (sha256)"] = short(sum)
 	}
 	if w := s.set.Weights(); slices.Max(w) > 0 {

@@ -1,4 +1,4 @@
-package data
+package example
 
 import (
 	"encoding/json"
@@ -11,51 +11,43 @@ import (
 	"longlora/internal/data/record"
 )
 
-// Message is one turn of a conversation. Template files see Role and Content.
+// Message is one turn of a conversation. Template files see Role and Content, and nothing else.
 type Message struct {
 	Role, Content string
-	calls         []call   // of the assistant
-	silent        bool     // an answer that is not scored
-	exact         bool     // the text is written as it is, where a template trims
-	cut           int      // where the content's first text ends and, after one byte, its second begins; 0: it is one text
-	at            string   // where it stands in the data
+	Calls         []Call   // of functions, by the assistant
+	Silent        bool     // an answer that is not scored
+	Exact         bool     // the text is written as it is, where a template trims
+	Cut           int      // where the content's first text ends and, after one byte, its second begins; 0: it is one text
+	At            string   // where it stands in the data, for messages
 	unread        []string // its fields that were passed over
 }
 
-// trimmed is the content as templates that trim write it.
-func (m *Message) trimmed() string {
-	if m.exact {
-		return m.Content
-	}
-	return strip(m.Content)
-}
-
-// texts are the one or two texts of a message's content.
-func (m *Message) texts() []string {
-	if m.cut > 0 {
-		return []string{m.Content[:m.cut], m.Content[m.cut+1:]}
+// Texts are the one or two texts of a message's content.
+func (m *Message) Texts() []string {
+	if m.Cut > 0 {
+		return []string{m.Content[:m.Cut], m.Content[m.Cut+1:]}
 	}
 	return []string{m.Content}
 }
 
-// The roles.
+// The roles: a conversation has a system text or none, then turns of the user and the assistant, and of functions.
 const (
-	system    = "system"
-	user      = "user"
-	assistant = "assistant"
-	tool      = "tool" // what a function gave back
+	System    = "system"
+	User      = "user"
+	Assistant = "assistant"
+	Tool      = "tool" // what a function gave back
 	calling   = "call" // the assistant's call of a function, as ShareGPT has it: a message of its own
 )
 
 // roles are the names that roles go by, in small letters and with underscores.
 var roles = map[string]string{
-	"system": system, "developer": system,
-	"user": user, "human": user, "prompter": user,
-	"assistant": assistant, "gpt": assistant, "bot": assistant, "model": assistant, "ai": assistant, "chatgpt": assistant,
-	"chatbot": assistant,
-	"bing":    assistant, "bard": assistant,
-	"tool": tool, "observation": tool, "function": tool, "ipython": tool, "tool_response": tool, "tool_result": tool,
-	"function_response": tool, "function_result": tool,
+	"system": System, "developer": System,
+	"user": User, "human": User, "prompter": User,
+	"assistant": Assistant, "gpt": Assistant, "bot": Assistant, "model": Assistant, "ai": Assistant, "chatgpt": Assistant,
+	"chatbot": Assistant,
+	"bing":    Assistant, "bard": Assistant,
+	"tool": Tool, "observation": Tool, "function": Tool, "ipython": Tool, "tool_response": Tool, "tool_result": Tool,
+	"function_response": Tool, "function_result": Tool,
 	"function_call": calling, "tool_call": calling,
 }
 
@@ -114,9 +106,9 @@ func messagesOf(v any, field string) ([]Message, error) {
 			return nil, fmt.Errorf("%s: %w", at, err)
 		}
 		if m.Role == calling { // calls in a row are made at once
-			m.Role = assistant
-			if n := len(out); n > 0 && out[n-1].Role == assistant && len(out[n-1].calls) > 0 && out[n-1].silent == m.silent {
-				out[n-1].calls = append(out[n-1].calls, m.calls...)
+			m.Role = Assistant
+			if n := len(out); n > 0 && out[n-1].Role == Assistant && len(out[n-1].Calls) > 0 && out[n-1].Silent == m.Silent {
+				out[n-1].Calls = append(out[n-1].Calls, m.Calls...)
 				continue
 			}
 		}
@@ -127,7 +119,7 @@ func messagesOf(v any, field string) ([]Message, error) {
 
 // messageOf reads one message.
 func messageOf(t map[string]any, at string) (Message, error) {
-	m := Message{at: at}
+	m := Message{At: at}
 	field := func(of []string) string {
 		if f := firstOf(t, of); f != "" {
 			return f
@@ -136,7 +128,7 @@ func messageOf(t map[string]any, at string) (Message, error) {
 	}
 	role, content, made := field(roleFields), field(contentFields), firstOf(t, callFields)
 	if role == "" {
-		return m, fmt.Errorf("no field \"role\" or \"from\"; it has %s", fieldList(t, nil))
+		return m, fmt.Errorf("no field \"role\" or \"from\"; it has %s", FieldList(t, nil))
 	}
 	given, err := textOf(t, nil, role, "")
 	if err != nil {
@@ -148,21 +140,21 @@ func messageOf(t map[string]any, at string) (Message, error) {
 	switch {
 	case m.Role == "":
 		err = fmt.Errorf("%s %q is none of system, user (human), assistant (gpt, bot, model), tool (observation, function), "+
-			"function_call", role, shortened(given))
+			"function_call", role, Shortened(given))
 	case m.Role == calling:
-		m.calls, err = writtenCall(v)
-	case m.Role == tool && isObject:
+		m.Calls, err = writtenCall(v)
+	case m.Role == Tool && isObject:
 		m.Content = record.PythonJSON(v, 0)
 	case content == "" && made == "":
-		err = fmt.Errorf("no field \"content\"; it has %s", fieldList(t, nil))
+		err = fmt.Errorf("no field \"content\"; it has %s", FieldList(t, nil))
 	case v != nil || made == "":
 		m.Content, err = contentOf(v, fmt.Sprintf("field %q", content))
 	}
-	if err == nil && made != "" && m.Role != assistant {
+	if err == nil && made != "" && m.Role != Assistant {
 		err = fmt.Errorf("field %q: a call in a message of the %s", made, m.Role)
 	}
 	if err == nil && made != "" {
-		m.calls, err = callsOf(t[made], made)
+		m.Calls, err = callsOf(t[made], made)
 	}
 	if err != nil {
 		return m, err
@@ -172,7 +164,7 @@ func messageOf(t map[string]any, at string) (Message, error) {
 
 // rest reads whether the message is scored and looks at the fields that nothing read.
 func (m *Message) rest(t map[string]any, read ...string) error {
-	field, _, _ := strings.Cut(m.at, "[")
+	field, _, _ := strings.Cut(m.At, "[")
 	for _, f := range slices.Sorted(maps.Keys(t)) {
 		v := t[f]
 		why, bad := refusedTurn[f]
@@ -183,8 +175,8 @@ func (m *Message) rest(t map[string]any, read ...string) error {
 			if err != nil {
 				return err
 			}
-			if m.Role == assistant || m.Role == calling {
-				m.silent = m.silent || !score
+			if m.Role == Assistant || m.Role == calling {
+				m.Silent = m.Silent || !score
 			} else if score && f != "weight" { // a weight may stand at every message
 				m.unread = append(m.unread, fmt.Sprintf("%s[].%s of the %s", field, f, m.Role))
 			}
@@ -218,16 +210,7 @@ func scored(field string, v any) (bool, error) {
 		}
 	}
 	return false, fmt.Errorf("field %q is %s: a message is scored (1, true) or it is not (0, false)", field,
-		shortened(record.PythonJSON(v, 0)))
-}
-
-// shortened is the beginning of a text, for messages.
-func shortened(s string) string {
-	const most = 40
-	if r := []rune(s); len(r) > most {
-		return string(r[:most]) + "…"
-	}
-	return s
+		Shortened(record.PythonJSON(v, 0)))
 }
 
 // contentOf is a message's text: a string, or a list of parts that are all text, one after the other.
@@ -260,15 +243,16 @@ func contentOf(v any, what string) (string, error) {
 	return b.String(), nil
 }
 
-// checkTurns refuses two messages of one role in a row, but for results of calls, and a conversation without an answer.
-func checkTurns(ms []Message) error {
+// CheckTurns is what is wrong with the order of a conversation's messages: it refuses two messages of one role in a
+// row, but for results of calls, and a conversation without an answer.
+func CheckTurns(ms []Message) error {
 	answered, silent := false, false
 	for i, m := range ms {
-		if i > 0 && m.Role == ms[i-1].Role && m.Role != tool {
-			return fmt.Errorf("%s: two messages of the %s in a row; join them", m.at, m.Role)
+		if i > 0 && m.Role == ms[i-1].Role && m.Role != Tool {
+			return fmt.Errorf("%s: two messages of the %s in a row; join them", m.At, m.Role)
 		}
-		if m.Role == assistant && (strings.TrimSpace(m.Content) != "" || len(m.calls) > 0) {
-			answered, silent = answered || !m.silent, silent || m.silent
+		if m.Role == Assistant && (strings.TrimSpace(m.Content) != "" || len(m.Calls) > 0) {
+			answered, silent = answered || !m.Silent, silent || m.Silent
 		}
 	}
 	switch {
@@ -280,7 +264,7 @@ func checkTurns(ms []Message) error {
 	case len(ms) == 0:
 		return fmt.Errorf("no messages")
 	}
-	field, _, _ := strings.Cut(ms[0].at, "[")
+	field, _, _ := strings.Cut(ms[0].At, "[")
 	return fmt.Errorf("field %q: no answer of the assistant", field)
 }
 

@@ -1,4 +1,4 @@
-package data
+package template
 
 import (
 	"bytes"
@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"longlora/internal/data/example"
 	"longlora/internal/errs"
 	"longlora/internal/testkit"
 	"longlora/internal/tokenizer"
@@ -27,60 +28,16 @@ type chatCase struct {
 // chatCases are the cases, and the tokenizer that encoded them.
 func chatCases(t testing.TB) ([]chatCase, *tokenizer.Tokenizer) {
 	t.Helper()
-	b := testkit.Read(t, "testdata/chat/cases.json")
+	b := testkit.Read(t, "testdata/cases.json")
 	var all struct{ Cases []chatCase }
 	if err := json.Unmarshal(b, &all); err != nil {
 		t.Fatal(err)
 	}
-	enc, err := tokenizer.Load("testdata/chat", []int{2})
+	enc, err := tokenizer.Load("testdata", []int{2})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return all.Cases, enc
-}
-
-// Conversations, with tools and calls too, become the text and the ids that transformers makes of them.
-func TestChatAsTransformersWritesIt(t *testing.T) {
-	cases, enc := chatCases(t)
-	seen := map[string]int{}
-	for _, c := range cases {
-		if c.Prompt {
-			continue
-		}
-		seen[c.Template]++
-		own, _ := autoTemplate(c.Own)
-		if own != c.Template {
-			t.Errorf("%s is taken for %s", c.Own, own)
-		}
-		o := Options{Paths: []string{write(t, "d.jsonl", string(c.Data))}, Template: c.Template, Pack: "pad", Ctx: 1 << 16, Vocab: enc.Size(),
-			Encoder: enc, Tokenizer: &Identity{chat: c.Own, said: map[string]bool{}}}
-		s, err := Open(t.Context(), o)
-		if err != nil {
-			t.Errorf("%s: %s: %v", c.Template, c.Data, err)
-			continue
-		}
-		ids := s.Row(0).IDs
-		if got, err := enc.Decode(ids); err != nil || got != c.Text {
-			t.Errorf("%s:\n%q, want\n%q", c.Template, got, c.Text)
-		} else if c.IDs != nil && !slices.Equal(ids, c.IDs) {
-			t.Errorf("%s: %q is\n%v, want\n%v", c.Template, got, ids, c.IDs)
-		}
-		var scored []int
-		for _, p := range s.Row(0).Scored {
-			for i := p.Lo; i < p.Hi; i++ {
-				scored = append(scored, int(i))
-			}
-		}
-		if c.Scored != nil && !slices.Equal(scored, c.Scored) {
-			t.Errorf("%s: of %q %v are scored, want %v", c.Template, c.Text, scored, c.Scored)
-		}
-		s.Close()
-	}
-	for _, name := range []string{"llama2", "llama3", "chatml", "mistral", "phi", "granite", "gemma", "olmo"} {
-		if seen[name] < 3 {
-			t.Errorf("%s: %d cases", name, seen[name])
-		}
-	}
 }
 
 // A prompt, with a system text too, becomes what transformers makes of it, by the template that the model's own names.
@@ -90,16 +47,19 @@ func TestAskAsTransformersDoes(t *testing.T) {
 		"granite": "<|end_of_text|>", "gemma": "<end_of_turn>", "olmo": "<|endoftext|>"}
 	n := 0
 	for _, c := range cases {
-		var row struct{ Messages []Message }
+		var row struct{ Messages []example.Message }
 		if err := json.Unmarshal(c.Data, &row); err != nil {
 			t.Fatal(err)
+		}
+		if own, _ := autoTemplate(c.Own); own != c.Template {
+			t.Errorf("%s is taken for %s", c.Own, own)
 		}
 		if !c.Prompt {
 			continue
 		}
 		n++
 		sys := ""
-		if row.Messages[0].Role == system {
+		if row.Messages[0].Role == example.System {
 			sys, row.Messages = row.Messages[0].Content, row.Messages[1:]
 		}
 		end := ends[c.Template]
@@ -127,7 +87,7 @@ func TestAskAsTransformersDoes(t *testing.T) {
 		t.Errorf("%d cases", n)
 	}
 	var log bytes.Buffer
-	file := write(t, "t.tmpl", "{{range .Messages}}{{if eq .Role \"assistant\"}}{{answer}}{{.Content}}{{end_answer}}{{else if eq .Role \"user\"}}{{.Content}}{{end}}{{end}}")
+	file := testkit.Temp(t, "t.tmpl", "{{range .Messages}}{{if eq .Role \"assistant\"}}{{answer}}{{.Content}}{{end_answer}}{{else if eq .Role \"user\"}}{{.Content}}{{end}}{{end}}")
 	if _, err := askOne(file, "", enc, "be", "hi", &log); err != nil || !strings.Contains(log.String(), "texts of the system (the template file leaves them out)") {
 		t.Errorf("a template file that leaves out the system text: %s, %v", log.String(), err)
 	}
@@ -140,12 +100,12 @@ func TestAskAsTransformersDoes(t *testing.T) {
 
 // What ends an answer is known whatever the template file puts round it.
 func TestAskByFile(t *testing.T) {
-	tk, _ := real(t)
+	tk := loaded(t)
 	for text, want := range map[string][2]string{
 		"{{range .Messages}}{{if eq .Role \"assistant\"}}A: {{answer}}{{.Content}}\n##\n{{end_answer}}{{else}}{{.Content}}\n{{end}}{{end}}": {"hi\nA:", "##"},
 		"{{.Instruction}}{{answer}}So: {{(index .Messages 1).Content}}{{.EOS}}{{end_answer}}":                                               {"hi", "</s>"},
 	} {
-		if a, err := askOne(write(t, "t.tmpl", text), "", tk, "", "hi", &bytes.Buffer{}); err != nil || a.Prompt != want[0] || a.End != want[1] {
+		if a, err := askOne(testkit.Temp(t, "t.tmpl", text), "", tk, "", "hi", &bytes.Buffer{}); err != nil || a.Prompt != want[0] || a.End != want[1] {
 			t.Errorf("%q: %+v, %v", text, a, err)
 		}
 	}
@@ -173,7 +133,7 @@ func TestChatTemplate(t *testing.T) {
 			t.Errorf("%v: %q, %v", c.files, got, err)
 		}
 	}
-	dir := filepath.Dir(write(t, "tokenizer_config.json", `{"chat_template": 7}`))
+	dir := filepath.Dir(testkit.Temp(t, "tokenizer_config.json", `{"chat_template": 7}`))
 	if _, err := ChatTemplate(dir); errs.Code(err) != 4 || !strings.Contains(err.Error(), "chat_template") {
 		t.Errorf("a number: %v", err)
 	}
@@ -228,34 +188,13 @@ func TestLeftOut(t *testing.T) {
 	}
 }
 
-// What is left out of the model's own template is said once for all sources, and only where the template is its.
-func TestLeftOutIsSaidOnce(t *testing.T) {
-	_, enc := chatCases(t)
-	line := `{"messages":[{"role":"user","content":"q"},{"role":"assistant","content":"a"}]}`
-	for name, want := range map[string]int{Auto: 1, "chatml": 1, "llama2": 0} {
-		var log bytes.Buffer
-		o := Options{Paths: []string{write(t, "a.jsonl", line), write(t, "b.jsonl", line)}, Template: name, Pack: "pad", Ctx: 1 << 10, Vocab: enc.Size(), Log: &log,
-			Encoder: enc, Tokenizer: &Identity{chat: `<|im_start|>system\nYou are a helpful assistant<|im_end|>`, said: map[string]bool{}}}
-		for range 2 {
-			s, err := Open(t.Context(), o)
-			if err != nil {
-				t.Fatal(err)
-			}
-			s.Close()
-		}
-		if n := strings.Count(log.String(), "left out, in training and in generate alike"); n != want {
-			t.Errorf("%s: said %d times, want %d:\n%s", name, n, want, log.String())
-		}
-	}
-}
-
 // askOne writes one message of the user's, after a system text where there is one.
-func askOne(name, chat string, enc Encoder, sys, message string, log io.Writer) (*Asked, error) {
+func askOne(name, chat string, enc Vocabulary, sys, message string, log io.Writer) (*Asked, error) {
 	a, err := NewAsker(name, chat, OwnSystem{}, enc, log)
 	if err != nil {
 		return nil, err
 	}
-	t := &Talk{}
+	t := &example.Talk{}
 	t.Say(message)
 	if sys != "" {
 		t.System(sys)

@@ -1,4 +1,6 @@
-package data
+// Package jinja runs a model's own chat template, a program of Jinja that comes out of the model's folder, in a process
+// of its own that is bounded in time and memory. Any program that imports it becomes that process when it is called so.
+package jinja
 
 import (
 	"errors"
@@ -6,6 +8,7 @@ import (
 	"reflect"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/nikolalohinski/gonja/v2"
 	jinja "github.com/nikolalohinski/gonja/v2/config"
@@ -13,8 +16,8 @@ import (
 	"github.com/nikolalohinski/gonja/v2/loaders"
 )
 
-// errRaised says that a template refuses what it is given.
-var errRaised = errors.New("it raises an exception")
+// ErrRaised is in the error of a template that refuses what it is given, by raise_exception.
+var ErrRaised = errors.New("it raises an exception")
 
 // lastWords is the end of a template's error, which says the cause after all places on the way to it.
 func lastWords(err error) string {
@@ -45,7 +48,7 @@ func environment() *exec.Environment {
 		}
 		now[name] = func(self string, v *exec.Value, a *exec.VarArgs) (any, error) {
 			if trim := strippers[name]; trim != nil {
-				is := isSpace
+				is := IsSpace
 				if len(a.Args) > 0 {
 					is = func(r rune) bool { return strings.ContainsRune(a.Args[0].String(), r) }
 				}
@@ -63,11 +66,11 @@ func environment() *exec.Environment {
 	return &e
 }
 
-// renderJinja runs a chat template in this process.
-func renderJinja(w jinjaWork) (text string, err error) {
+// render runs a chat template in this process.
+func render(w Work) (text string, err error) {
 	c := exec.NewContext(map[string]any{"messages": w.Messages, "bos_token": w.BOS, "eos_token": w.EOS,
 		"add_generation_prompt": false, "strftime_now": func(form string) string { return strftime(w.Date, form) },
-		"raise_exception": func(s string) (string, error) { return "", fmt.Errorf("%w %q", errRaised, s) }})
+		"raise_exception": func(s string) (string, error) { return "", fmt.Errorf("%w %q", ErrRaised, s) }})
 	chat := w.Chat
 	for _, mark := range []string{"generation", "endgeneration"} { // marks of transformers' own, which write nothing
 		for _, form := range []string{"{%% %s %%}", "{%%- %s %%}", "{%% %s -%%}", "{%%- %s -%%}"} {
@@ -92,8 +95,8 @@ func renderJinja(w jinjaWork) (text string, err error) {
 		return "", err
 	}
 	text, err = t.ExecuteToString(c)
-	if err != nil && strings.Contains(err.Error(), errRaised.Error()) { // it does not wrap what a function returns
-		err = errRaised
+	if err != nil && strings.Contains(err.Error(), ErrRaised.Error()) { // it does not wrap what a function returns
+		err = ErrRaised
 	}
 	return text, err
 }
@@ -127,3 +130,9 @@ func strftime(t time.Time, form string) string {
 	}
 	return b.String()
 }
+
+// Strip is Python's str.strip, by which the models' own templates trim: s without white space at both ends.
+func Strip(s string) string { return strings.TrimFunc(s, IsSpace) }
+
+// IsSpace reports whether a character is white space to Python's str.isspace.
+func IsSpace(r rune) bool { return unicode.IsSpace(r) || r >= 0x1c && r <= 0x1f }

@@ -1,4 +1,4 @@
-package data
+package template
 
 import (
 	"errors"
@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"longlora/internal/data/example"
+	"longlora/internal/data/jinja"
 	"longlora/internal/errs"
 )
 
@@ -21,23 +23,23 @@ type ownText struct {
 }
 
 // apply gives a conversation the system text that the model's own template would.
-func (o *ownText) apply(ms []Message) []Message {
-	if len(ms) > 0 && ms[0].Role == system {
+func (o *ownText) apply(ms []example.Message) []example.Message {
+	if len(ms) > 0 && ms[0].Role == example.System {
 		first := ms[0]
 		if o.trimsLeft {
-			first.Content = strings.TrimLeftFunc(first.Content, isSpace)
+			first.Content = strings.TrimLeftFunc(first.Content, jinja.IsSpace)
 		}
 		if o.trimsRight {
-			first.Content = strings.TrimRightFunc(first.Content, isSpace)
+			first.Content = strings.TrimRightFunc(first.Content, jinja.IsSpace)
 		}
-		first.Content, first.exact = o.before+first.Content+o.after, true
-		return append([]Message{first}, ms[1:]...)
+		first.Content, first.Exact = o.before+first.Content+o.after, true
+		return append([]example.Message{first}, ms[1:]...)
 	}
 	if !o.writes {
 		return ms
 	}
 	at := errs.Option("system-default").String()
-	return append([]Message{{Role: system, Content: o.absent, exact: true, at: at}}, ms...)
+	return append([]example.Message{{Role: example.System, Content: o.absent, Exact: true, At: at}}, ms...)
 }
 
 // String says what it does.
@@ -62,7 +64,7 @@ type OwnSystem struct {
 }
 
 // addOwn has a template write the system text that the model's own chat template would.
-func (t *template) addOwn(o OwnSystem, chat string, enc Encoder) error {
+func (t *Template) addOwn(o OwnSystem, chat string, enc Vocabulary) error {
 	if !o.Written {
 		return nil
 	}
@@ -97,42 +99,42 @@ var begins = regexp.MustCompile(`^(<\|begin_of_text\|>|<s>|<bos>|<\|endoftext\|>
 
 // findOwn runs a model's own chat template, at a date, on conversations with a system text and without, and
 // compares what it writes with what ours does. One that writes anything else differently is an error.
-func (t *template) findOwn(chat string, date time.Time, eos string) (*ownText, error) {
-	ask := Message{Role: user, Content: askMark}
-	told := func(s string) []Message { return []Message{{Role: system, Content: s}, ask} }
-	own := func(ms []Message) (string, error) {
-		w := jinjaWork{Chat: chat, Date: date, BOS: bosMark, EOS: eos}
+func (t *Template) findOwn(chat string, date time.Time, eos string) (*ownText, error) {
+	ask := example.Message{Role: example.User, Content: askMark}
+	told := func(s string) []example.Message { return []example.Message{{Role: example.System, Content: s}, ask} }
+	own := func(ms []example.Message) (string, error) {
+		w := jinja.Work{Chat: chat, Date: date, BOS: bosMark, EOS: eos}
 		for _, m := range ms {
 			w.Messages = append(w.Messages, map[string]any{"role": m.Role, "content": m.Content})
 		}
-		s, err := runJinja(w)
+		s, err := jinja.Run(w)
 		return strings.TrimPrefix(s, bosMark), err
 	}
-	ours := func(ms []Message) string {
-		r := &rendering{}
-		if err := t.render(r, &example{messages: ms}); err != nil {
+	ours := func(ms []example.Message) string {
+		r := &Rendering{}
+		if err := t.render(r, &example.Example{Messages: ms}); err != nil {
 			return ""
 		}
-		return begins.ReplaceAllString(string(r.b), "")
+		return begins.ReplaceAllString(string(r.Text), "")
 	}
 	head, tail, place := strings.Cut(ours(told(sysMark)), sysMark)
 	o := &ownText{}
-	none, err := own([]Message{ask})
+	none, err := own([]example.Message{ask})
 	if err != nil {
 		return nil, err
 	}
 	differs := func(s string) error {
-		return fmt.Errorf("the model's own chat template writes %.200q, which is not the template %s", s, t.name)
+		return fmt.Errorf("the model's own chat template writes %.200q, which is not the template %s", s, t.Name)
 	}
 	switch inner, ok := between(none, head, tail); {
-	case none == ours([]Message{ask}):
+	case none == ours([]example.Message{ask}):
 	case place && ok && !strings.Contains(inner, askMark):
 		o.writes, o.absent = true, inner
 	default:
 		return nil, differs(none)
 	}
 	with, err := own(told(sysMark))
-	if errors.Is(err, errRaised) || !place { // it, or ours, has no place for one, which is said where there is one
+	if errors.Is(err, jinja.ErrRaised) || !place { // it, or ours, has no place for one, which is said where there is one
 		return o, nil
 	}
 	if err != nil {

@@ -1,4 +1,4 @@
-package data
+package template
 
 import (
 	"bytes"
@@ -12,13 +12,15 @@ import (
 	"sync"
 	texttemplate "text/template"
 
+	"longlora/internal/data/example"
+	"longlora/internal/data/jinja"
 	"longlora/internal/errs"
 	"longlora/internal/files"
 )
 
 // chatSeen and alpacaSeen are what a template file sees.
 type chatSeen struct {
-	Messages []Message
+	Messages []example.Message
 	BOS, EOS string
 }
 
@@ -38,7 +40,7 @@ func readTemplate(path string) ([]byte, error) {
 	b, err := files.Read(path, maxTemplateFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, errs.Usagef("%s %s: neither a file nor one of auto, %s", errs.Option("template"), path,
-			strings.Join(templateNames, ", "))
+			strings.Join(names, ", "))
 	}
 	if err != nil {
 		return nil, errs.Usagef("%s: %w", errs.Option("template"), err)
@@ -46,9 +48,10 @@ func readTemplate(path string) ([]byte, error) {
 	return b, nil
 }
 
-// TemplateSum is the hash of a template file, "" for a template by name.
-func TemplateSum(name string) (string, error) {
-	if name == "" || name == Auto || slices.Contains(templateNames, name) {
+// Sum is the hash (SHA-256) of a template file, "" for a template by name. A file that cannot be read is an error of
+// usage.
+func Sum(name string) (string, error) {
+	if name == "" || name == Auto || slices.Contains(names, name) {
 		return "", nil
 	}
 	b, err := readTemplate(name)
@@ -60,7 +63,7 @@ func TemplateSum(name string) (string, error) {
 }
 
 // fileTemplate reads a Go text/template. What stands between its functions answer and end_answer is scored.
-func fileTemplate(path string, enc Encoder) (*template, error) {
+func fileTemplate(path string, enc Vocabulary) (*Template, error) {
 	b, err := readTemplate(path)
 	if err != nil {
 		return nil, err
@@ -83,15 +86,15 @@ func fileTemplate(path string, enc Encoder) (*template, error) {
 		return nil, err
 	}
 	pool := sync.Pool{New: func() any { return newMarker(parsed) }}
-	return &template{name: path, render: func(r *rendering, e *example) error {
+	return &Template{Name: path, render: func(r *Rendering, e *example.Example) error {
 		m, ok := pool.Get().(*marker)
 		if !ok {
 			return errs.Usagef("%s %s: cannot be copied", errs.Option("template"), path)
 		}
 		defer pool.Put(m)
-		seen := chatSeen{Messages: e.messages, BOS: bos, EOS: eos}
-		if e.alpaca {
-			return m.run(path, r, e, alpacaSeen{seen, e.instruction, e.input})
+		seen := chatSeen{Messages: e.Messages, BOS: bos, EOS: eos}
+		if e.Alpaca {
+			return m.run(path, r, e, alpacaSeen{seen, e.Instruction, e.Input})
 		}
 		return m.run(path, r, e, seen)
 	}}, nil
@@ -101,7 +104,7 @@ func fileTemplate(path string, enc Encoder) (*template, error) {
 type marker struct {
 	t    *texttemplate.Template
 	buf  bytes.Buffer
-	r    *rendering
+	r    *Rendering
 	open int // where an answer began, -1 outside
 	left int // what it may still do, in bytes written and made; see bound
 }
@@ -131,7 +134,7 @@ func (m *marker) functions() texttemplate.FuncMap {
 		if m.open < 0 {
 			return "", errors.New("end_answer without answer")
 		}
-		m.r.answers = append(m.r.answers, span{m.open, m.buf.Len()})
+		m.r.Answers = append(m.r.Answers, Span{m.open, m.buf.Len()})
 		m.open = -1
 		return "", nil
 	}
@@ -147,7 +150,7 @@ func (m *marker) Write(b []byte) (int, error) {
 }
 
 // run writes one example.
-func (m *marker) run(path string, r *rendering, e *example, seen any) error {
+func (m *marker) run(path string, r *Rendering, e *example.Example, seen any) error {
 	m.buf.Reset()
 	m.r, m.open, m.left = r, -1, allowance(e)
 	err := m.t.Execute(m, seen)
@@ -156,7 +159,7 @@ func (m *marker) run(path string, r *rendering, e *example, seen any) error {
 		err = errors.New("it writes or does far more than an example needs; does a loop in it end?")
 	case err == nil && m.open >= 0:
 		err = errors.New("answer without end_answer")
-	case err == nil && len(r.answers) == 0:
+	case err == nil && len(r.Answers) == 0:
 		err = errors.New("nothing stands between {{answer}} and {{end_answer}}, so nothing would be scored")
 	}
 	if err != nil {
@@ -172,56 +175,56 @@ func (m *marker) run(path string, r *rendering, e *example, seen any) error {
 
 // unscore takes back the answers that the data leaves unscored. Which is which is known where the template writes as
 // many answers as there are.
-func (r *rendering) unscore(e *example) error {
-	var given []Message
-	for _, m := range e.messages {
-		if m.Role == assistant {
+func (r *Rendering) unscore(e *example.Example) error {
+	var given []example.Message
+	for _, m := range e.Messages {
+		if m.Role == example.Assistant {
 			given = append(given, m)
 		}
 	}
-	i := slices.IndexFunc(given, func(m Message) bool { return m.silent })
+	i := slices.IndexFunc(given, func(m example.Message) bool { return m.Silent })
 	if i < 0 {
 		return nil
 	}
-	if len(given) != len(r.answers) {
+	if len(given) != len(r.Answers) {
 		return fmt.Errorf("%s: a message that is not scored: the template file marks %d answers of %d, so it is not known "+
-			"which it is", given[i].at, len(r.answers), len(given))
+			"which it is", given[i].At, len(r.Answers), len(given))
 	}
-	kept := r.answers[:0]
-	for i, a := range r.answers {
-		if !given[i].silent {
+	kept := r.Answers[:0]
+	for i, a := range r.Answers {
+		if !given[i].Silent {
 			kept = append(kept, a)
 		}
 	}
-	r.answers = kept
+	r.Answers = kept
 	return nil
 }
 
 // find looks for the texts of the prompt in what a template made of them, outside answers.
-func (r *rendering) find(e *example) {
-	at, all := 0, string(r.b)
+func (r *Rendering) find(e *example.Example) {
+	at, all := 0, string(r.Text)
 	add := func(s string) bool {
 		for from := at; s != ""; {
 			i := strings.Index(all[from:], s)
 			if i < 0 {
 				return false
 			}
-			p := span{from + i, from + i + len(s)}
-			if !slices.ContainsFunc(r.answers, func(a span) bool { return a.lo < p.hi && p.lo < a.hi }) {
-				r.prompts, at = append(r.prompts, p), p.hi
+			p := Span{from + i, from + i + len(s)}
+			if !slices.ContainsFunc(r.Answers, func(a Span) bool { return a.Lo < p.Hi && p.Lo < a.Hi }) {
+				r.Prompts, at = append(r.Prompts, p), p.Hi
 				return true
 			}
-			from = p.lo + 1
+			from = p.Lo + 1
 		}
 		return true
 	}
-	for _, m := range e.messages {
-		if m.Role == assistant {
+	for _, m := range e.Messages {
+		if m.Role == example.Assistant {
 			continue
 		}
-		for _, s := range m.texts() {
-			if !add(s) && !add(strip(s)) && !strings.Contains(all, strip(s)) {
-				e.unread = append(e.unread, "texts of the "+m.Role+" (the template file leaves them out)")
+		for _, s := range m.Texts() {
+			if !add(s) && !add(jinja.Strip(s)) && !strings.Contains(all, jinja.Strip(s)) {
+				e.Unread = append(e.Unread, "texts of the "+m.Role+" (the template file leaves them out)")
 			}
 		}
 	}

@@ -1,14 +1,16 @@
-package data
+package template
 
 import (
 	"bytes"
 	"strings"
 	"testing"
+
+	"longlora/internal/data/example"
 )
 
 // What is asked of a conversation of several turns is the beginning of what training renders of it with the answer.
 func TestAskAfterTurns(t *testing.T) {
-	tk, _ := real(t)
+	tk := loaded(t)
 	for _, name := range []string{"llama2", "mistral", "llama3", "chatml", "phi", "granite", "gemma", "olmo"} {
 		for _, sys := range []string{"", "Be brief."} {
 			var log bytes.Buffer
@@ -16,7 +18,7 @@ func TestAskAfterTurns(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			talk := &Talk{}
+			talk := &example.Talk{}
 			if sys != "" {
 				talk.System(sys)
 			}
@@ -27,13 +29,13 @@ func TestAskAfterTurns(t *testing.T) {
 					t.Fatalf("%s: %v", name, err)
 				}
 				talk.Answer("reply " + text)
-				r := &rendering{}
-				if err := a.t.write(r, &talk.e); err != nil {
+				r := &Rendering{}
+				if err := a.t.Write(r, &talk.Example); err != nil {
 					t.Fatal(err)
 				}
-				got := strings.TrimPrefix(strings.TrimPrefix(string(r.b), asked.Prompt), " ")
-				if !strings.HasPrefix(string(r.b), asked.Prompt) || !strings.HasPrefix(got, strings.TrimSpace("reply "+text)) {
-					t.Errorf("%s, turn %d: %q does not begin %q", name, turn, asked.Prompt, r.b)
+				got := strings.TrimPrefix(strings.TrimPrefix(string(r.Text), asked.Prompt), " ")
+				if !strings.HasPrefix(string(r.Text), asked.Prompt) || !strings.HasPrefix(got, strings.TrimSpace("reply "+text)) {
+					t.Errorf("%s, turn %d: %q does not begin %q", name, turn, asked.Prompt, r.Text)
 				}
 			}
 			if n := strings.Count(log.String(), "by the template"); n != 1 {
@@ -45,7 +47,7 @@ func TestAskAfterTurns(t *testing.T) {
 
 // A line holds what training data does, without its last answer.
 func TestReadTalk(t *testing.T) {
-	tk, _ := real(t)
+	tk := loaded(t)
 	a, err := NewAsker("chatml", "", OwnSystem{}, tk, &bytes.Buffer{})
 	if err != nil {
 		t.Fatal(err)
@@ -55,7 +57,7 @@ func TestReadTalk(t *testing.T) {
 		`{"messages":[{"role":"system","content":"S"},{"role":"user","content":"hi"},{"role":"assistant","content":"yes"},{"role":"user","content":"and?"}]}`,
 		`{"system":"S","conversations":[{"from":"human","value":"hi"},{"from":"gpt","value":"yes"},{"from":"human","value":[{"type":"text","text":"and?"}]}]}`,
 	} {
-		talk, err := ReadTalk([]byte(line))
+		talk, err := example.ReadTalk([]byte(line))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -63,7 +65,7 @@ func TestReadTalk(t *testing.T) {
 			t.Errorf("%s: %q, %v", line, asked, err)
 		}
 	}
-	talk, err := ReadTalk([]byte(`{"prompt":"hi","id":7}`))
+	talk, err := example.ReadTalk([]byte(`{"prompt":"hi","id":7}`))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,7 +79,7 @@ func TestReadTalk(t *testing.T) {
 		`{"messages":[{"role":"user","content":"a","image":"x"}]}`:                        "image",
 		`{"prompt":7}`: "prompt", `{"messages":[{"role":"nobody","content":"a"}]}`: "nobody",
 	} {
-		if _, err := ReadTalk([]byte(line)); err == nil || !strings.Contains(err.Error(), says) {
+		if _, err := example.ReadTalk([]byte(line)); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("%s: %v", line, err)
 		}
 	}

@@ -1,9 +1,12 @@
-package data
+package template
 
 import (
 	"fmt"
 	"regexp"
 	"strings"
+
+	"longlora/internal/data/example"
+	"longlora/internal/data/jinja"
 )
 
 // The families' templates that write each message between marks of its role. What a family's models write differently
@@ -13,7 +16,7 @@ import (
 var phiNewline = regexp.MustCompile(`<\|end\|>(['"]\s*\+\s*['"])?(\\n|\n)`)
 
 // newPhi is the template of Phi-3, Phi-4-mini (without line ends) or Phi-4, by the model's own.
-func newPhi(eos, chat string) *template {
+func newPhi(eos, chat string) *Template {
 	p := phiForm{before: "<|", after: "|>\n", end: "<|end|>", line: "\n", eos: eos}
 	marks := []string{"<|system|>", "<|user|>", "<|assistant|>", "<|end|>"}
 	switch {
@@ -26,16 +29,16 @@ func newPhi(eos, chat string) *template {
 	if chat != "" && !strings.Contains(chat, "eos_token") {
 		p.eos = ""
 	}
-	return &template{marks: marks, render: p.render}
+	return &Template{marks: marks, render: p.render}
 }
 
 // phiForm is what stands around a role and a text.
 type phiForm struct{ before, after, end, line, eos string }
 
-func (p phiForm) render(r *rendering, e *example) error {
-	for _, m := range e.messages {
+func (p phiForm) render(r *Rendering, e *example.Example) error {
+	for _, m := range e.Messages {
 		r.raw(p.before + m.Role + p.after)
-		if m.Role == assistant {
+		if m.Role == example.Assistant {
 			r.answer(m, m.Content, p.end)
 		} else {
 			r.user(m, m.Content)
@@ -47,10 +50,10 @@ func (p phiForm) render(r *rendering, e *example) error {
 	return nil
 }
 
-func granite(r *rendering, e *example) error {
-	for _, m := range e.messages {
+func granite(r *Rendering, e *example.Example) error {
+	for _, m := range e.Messages {
 		r.raw("<|start_of_role|>" + m.Role + "<|end_of_role|>")
-		if m.Role == assistant {
+		if m.Role == example.Assistant {
 			r.answer(m, m.Content, "<|end_of_text|>")
 		} else {
 			r.user(m, m.Content)
@@ -62,28 +65,28 @@ func granite(r *rendering, e *example) error {
 }
 
 // gemma has no role for a system text: Gemma 3 writes it before the first text of the user, Gemma 2 refuses it.
-func gemma(r *rendering, e *example, refuses bool) error {
+func gemma(r *Rendering, e *example.Example, refuses bool) error {
 	r.raw("<bos>")
-	if refuses && e.messages[0].Role == system {
+	if refuses && e.Messages[0].Role == example.System {
 		return fmt.Errorf("%s: a system text, which the model's own template refuses; write it into the first text of the "+
 			"user, or leave it out",
-			e.messages[0].at)
+			e.Messages[0].At)
 	}
 	var before *string
-	if e.messages[0].Role == system { // untrimmed
-		before = &e.messages[0].Content
+	if e.Messages[0].Role == example.System { // untrimmed
+		before = &e.Messages[0].Content
 	}
-	return turns(e.messages, func(_ bool, sys *string, m Message) {
+	return turns(e.Messages, func(_ bool, sys *string, m example.Message) {
 		r.raw("<start_of_turn>user\n")
 		if sys != nil {
 			r.prompt(*before)
 			r.raw("\n\n")
 		}
-		r.user(m, strip(m.Content))
+		r.user(m, jinja.Strip(m.Content))
 		r.raw("<end_of_turn>\n")
-	}, func(m Message) {
+	}, func(m example.Message) {
 		r.raw("<start_of_turn>model\n")
-		r.answer(m, strip(m.Content), "<end_of_turn>")
+		r.answer(m, jinja.Strip(m.Content), "<end_of_turn>")
 		r.raw("\n")
 	})
 }
@@ -91,16 +94,16 @@ func gemma(r *rendering, e *example, refuses bool) error {
 // olmoOwn is a turn of the user in OLMo's own templates: Zephyr's, which begins so too, ends it with EOS.
 const olmoOwn = `<\|user\|>(\\n|\n)[^}]*content[^}]*\+\s*['"](\\n|\n)['"]\s*-?\}`
 
-func olmo(r *rendering, e *example) error {
+func olmo(r *Rendering, e *example.Example) error {
 	r.raw("<|endoftext|>")
-	for i, m := range e.messages {
+	for i, m := range e.Messages {
 		r.raw("<|" + m.Role + "|>\n")
-		if m.Role == assistant {
+		if m.Role == example.Assistant {
 			r.answer(m, m.Content, "<|endoftext|>")
 		} else {
 			r.user(m, m.Content)
 		}
-		if m.Role != assistant || i+1 < len(e.messages) {
+		if m.Role != example.Assistant || i+1 < len(e.Messages) {
 			r.raw("\n")
 		}
 	}

@@ -1,4 +1,4 @@
-package data
+package template
 
 import (
 	"errors"
@@ -8,6 +8,8 @@ import (
 	"strings"
 	texttemplate "text/template"
 	"text/template/parse"
+
+	"longlora/internal/data/example"
 )
 
 // A template file is a program: its loops and the templates in it may ask for any amount of work or text. It may spend
@@ -23,9 +25,9 @@ const (
 var baseAllowance = 64 << 20
 
 // allowance is what a template may spend on an example.
-func allowance(e *example) int {
+func allowance(e *example.Example) int {
 	n := baseAllowance
-	for _, m := range e.messages {
+	for _, m := range e.Messages {
 		n += textAllowance * len(m.Content)
 	}
 	return n
@@ -78,11 +80,11 @@ func lengthOf(a []any) int {
 		switch x := v.(type) {
 		case string:
 			n += longest * len(x)
-		case []Message:
+		case []example.Message:
 			for _, m := range x {
 				n += longest * (len(m.Role) + len(m.Content) + nodeCost)
 			}
-		case Message:
+		case example.Message:
 			n += longest * (len(x.Role) + len(x.Content) + nodeCost)
 		default:
 			n += longest * nodeCost

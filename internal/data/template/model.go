@@ -1,4 +1,4 @@
-package data
+package template
 
 import (
 	"encoding/json"
@@ -7,9 +7,9 @@ import (
 	"io/fs"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 
+	"longlora/internal/data/example"
 	"longlora/internal/errs"
 	"longlora/internal/files"
 )
@@ -113,7 +113,7 @@ func leftOut(chat string) string {
 	for _, r := range ownSystem {
 		if m := r.FindStringSubmatch(chat); m != nil {
 			parts = append(parts, fmt.Sprintf("a system text where a conversation has none (%q)",
-				shortened(strings.TrimSpace(m[1]))))
+				example.Shortened(strings.TrimSpace(m[1]))))
 			break
 		}
 	}
@@ -121,61 +121,4 @@ func leftOut(chat string) string {
 		parts = append(parts, "a header with the date")
 	}
 	return strings.Join(parts, " and ")
-}
-
-// openTemplate is the template of --template: a name, auto (by the marks in chat, the model's own), or a file.
-func openTemplate(name, chat string, enc Encoder) (*template, error) {
-	why := ""
-	if name == Auto || name == "" {
-		name, why = autoTemplate(chat)
-	}
-	if !slices.Contains(templateNames, name) {
-		return fileTemplate(name, enc)
-	}
-	eos, err := eosText(enc)
-	if err != nil {
-		return nil, err
-	}
-	t := builtin(name, eos, chat)
-	t.why = why
-	return t, nil
-}
-
-// notes are what is to be said of a template that writes what, for a model whose own is chat: its name and why; and,
-// of the model, which of its marks are no tokens, and what of the model's own it leaves out.
-func (t *template) notes(what, chat string, enc Encoder) (of string, model []string) {
-	of = what + " by the template " + t.name
-	if t.why != "" {
-		of += " (" + t.why + ")"
-	}
-	if m := t.missing(enc); len(m) > 0 {
-		model = append(model, fmt.Sprintf("the tokenizer has no token %s: the template's marks are encoded as text",
-			strings.Join(m, ", ")))
-	}
-	if t.own != nil {
-		model = append(model, fmt.Sprintf("of the model's own chat template is written, in training and in generate "+
-			"alike: %s", t.own))
-	} else if own, _ := autoTemplate(chat); own == t.name && leftOut(chat) != "" {
-		model = append(model, fmt.Sprintf("the model's own chat template may add %s; this is left out, in training and in "+
-			"generate alike, without %s", leftOut(chat), errs.Option("system-default")))
-	}
-	return of, model
-}
-
-// eosText is the end of a document as text, "" where no file says which token it is.
-func eosText(enc Encoder) (string, error) {
-	if id, ok := enc.EOS(); ok {
-		return enc.Decode([]int32{id})
-	}
-	return "", nil
-}
-
-// missing are the template's marks that are no tokens of the tokenizer.
-func (t *template) missing(enc Encoder) (out []string) {
-	for _, m := range t.marks {
-		if _, ok := enc.ID(m); !ok {
-			out = append(out, m)
-		}
-	}
-	return out
 }

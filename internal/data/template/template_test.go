@@ -1,39 +1,53 @@
-package data
+package template
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"testing"
 
+	"longlora/internal/data/example"
 	"longlora/internal/data/jsonfile"
 	"longlora/internal/errs"
+	"longlora/internal/testkit"
+	"longlora/internal/tokenizer"
 )
 
+// loaded is the tokenizer of testdata: byte-level, BOS 1, EOS 2.
+func loaded(t testing.TB) *tokenizer.Tokenizer {
+	t.Helper()
+	tk, err := tokenizer.Load("../../../testdata/tokenizer", []int{2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tk
+}
+
 // shown is a rendering with its scored parts in ⟦⟧.
-func shown(r *rendering) string {
+func shown(r *Rendering) string {
 	var b strings.Builder
 	at := 0
-	for _, a := range r.answers {
-		b.WriteString(string(r.b[at:a.lo]) + "⟦" + string(r.b[a.lo:a.hi]) + "⟧")
-		at = a.hi
+	for _, a := range r.Answers {
+		b.WriteString(string(r.Text[at:a.Lo]) + "⟦" + string(r.Text[a.Lo:a.Hi]) + "⟧")
+		at = a.Hi
 	}
-	b.Write(r.b[at:])
+	b.Write(r.Text[at:])
 	return b.String()
 }
 
-func talk(texts ...string) *example {
-	e := &example{}
+func talk(texts ...string) *example.Example {
+	e := &example.Example{}
 	for _, s := range texts {
 		role, text, _ := strings.Cut(s, ":")
-		e.messages = append(e.messages, Message{Role: map[string]string{"s": system, "u": user, "a": assistant}[role], Content: text})
+		e.Messages = append(e.Messages, example.Message{Role: map[string]string{"s": example.System, "u": example.User, "a": example.Assistant}[role], Content: text})
 	}
 	return e
 }
 
-func task(instruction, input, output string) *example {
+func task(instruction, input, output string) *example.Example {
 	m := map[string]any{"instruction": instruction, "input": input, "output": output}
-	e, err := exampleOf(Alpaca, m, nil)
+	e, err := example.Read(example.Alpaca, m, nil)
 	if err != nil {
 		panic(err)
 	}
@@ -44,7 +58,7 @@ func task(instruction, input, output string) *example {
 func TestTemplates(t *testing.T) {
 	for _, c := range []struct {
 		name string
-		e    *example
+		e    *example.Example
 		want string
 	}{
 		{"llama2", talk("u: q\n", "a: a "), "<s>[INST] q [/INST] ⟦a </s>⟧"},
@@ -65,14 +79,14 @@ func TestTemplates(t *testing.T) {
 		{"gemma", talk("s:be ", "u: q", "a:a\n", "u:r", "a:b"), "<bos><start_of_turn>user\nbe \n\nq<end_of_turn>\n<start_of_turn>model\n⟦a<end_of_turn>⟧\n<start_of_turn>user\nr<end_of_turn>\n<start_of_turn>model\n⟦b<end_of_turn>⟧\n"},
 		{"olmo", talk("s:be", "u:q ", "a:a", "u:r", "a:b "), "<|endoftext|><|system|>\nbe\n<|user|>\nq \n<|assistant|>\n⟦a<|endoftext|>⟧\n<|user|>\nr\n<|assistant|>\n⟦b <|endoftext|>⟧"},
 	} {
-		var r rendering
-		if err := builtin(c.name, "EOS", "").write(&r, c.e); err != nil {
+		var r Rendering
+		if err := builtin(c.name, "EOS", "").Write(&r, c.e); err != nil {
 			t.Errorf("%s: %v", c.name, err)
 		} else if got := shown(&r); got != c.want {
 			t.Errorf("%s:\n%q, want\n%q", c.name, got, c.want)
 		}
-		for _, p := range r.prompts {
-			if s := string(r.b[p.lo:p.hi]); !strings.Contains(c.e.messages[0].Content+c.e.messages[1].Content+"r", s) {
+		for _, p := range r.Prompts {
+			if s := string(r.Text[p.Lo:p.Hi]); !strings.Contains(c.e.Messages[0].Content+c.e.Messages[1].Content+"r", s) {
 				t.Errorf("%s: %q is no text of the prompt", c.name, s)
 			}
 		}
@@ -82,8 +96,8 @@ func TestTemplates(t *testing.T) {
 // Gemma 2 refuses a system text, Gemma 3 writes it.
 func TestGemmaRefusesASystemText(t *testing.T) {
 	e := talk("s:be", "u:q", "a:a")
-	e.messages[0].at = "system"
-	err := builtin("gemma", "", "{{ raise_exception('System role not supported') }}<start_of_turn>").write(&rendering{}, e)
+	e.Messages[0].At = "system"
+	err := builtin("gemma", "", "{{ raise_exception('System role not supported') }}<start_of_turn>").Write(&Rendering{}, e)
 	if err == nil || !strings.Contains(err.Error(), "system: a system text, which the model's own template refuses") {
 		t.Error(err)
 	}
@@ -91,11 +105,11 @@ func TestGemmaRefusesASystemText(t *testing.T) {
 
 // A template file says what is scored by its functions.
 func TestTemplateFile(t *testing.T) {
-	tk, _ := real(t)
+	tk := loaded(t)
 	const chat = "{{.BOS}}{{range .Messages}}{{if eq .Role \"assistant\"}}{{answer}}{{.Content}}{{$.EOS}}{{end_answer}}{{else}}[{{.Content}}]{{end}}{{end}}!\n"
 	for _, c := range []struct {
 		text string
-		e    *example
+		e    *example.Example
 		want string // or, for a fault, what it says
 		code int
 	}{
@@ -112,10 +126,10 @@ func TestTemplateFile(t *testing.T) {
 		{"{{nosuch}}", talk("u:q", "a:a"), "nosuch", 2},
 		{"{{", talk("u:q", "a:a"), "template", 2},
 	} {
-		var r rendering
-		tm, err := openTemplate(write(t, "t.tmpl", c.text), "", tk)
+		var r Rendering
+		tm, err := Open(testkit.Temp(t, "t.tmpl", c.text), "", OwnSystem{}, tk)
 		if err == nil {
-			err = tm.write(&r, c.e)
+			err = tm.Write(&r, c.e)
 		}
 		if c.code != 0 {
 			if errs.Code(err) != c.code || !strings.Contains(err.Error(), c.want) {
@@ -127,7 +141,7 @@ func TestTemplateFile(t *testing.T) {
 			t.Errorf("%q: %q, want %q (%v)", c.text, got, c.want, err)
 		}
 	}
-	if _, err := openTemplate("nowhere", "", tk); errs.Code(err) != 2 || !strings.Contains(err.Error(), "llama2") {
+	if _, err := Open("nowhere", "", OwnSystem{}, tk); errs.Code(err) != 2 || !strings.Contains(err.Error(), "llama2") {
 		t.Errorf("no such template: %v", err)
 	}
 }
@@ -141,7 +155,7 @@ func allow(t testing.TB, n int) {
 
 // A template that would not end, or would fill the memory, ends with a message that names it.
 func TestTemplateFileEnds(t *testing.T) {
-	tk, _ := real(t)
+	tk := loaded(t)
 	allow(t, 4<<20)
 	doubled := func(call string) string { // 2^60 calls, or a text of 2^60 bytes
 		var b strings.Builder
@@ -170,9 +184,9 @@ func TestTemplateFileEnds(t *testing.T) {
 		{strings.Repeat("{{range 3}}", maxLoops) + strings.Repeat("{{end}}", maxLoops), "far more"},
 		{strings.Repeat("x", maxTemplateFile+1), "longer than"},
 	} {
-		tm, err := openTemplate(write(t, "t.tmpl", c.text), "", tk)
+		tm, err := Open(testkit.Temp(t, "t.tmpl", c.text), "", OwnSystem{}, tk)
 		if err == nil {
-			err = tm.write(&rendering{}, talk("u:q", "a:a"))
+			err = tm.Write(&Rendering{}, talk("u:q", "a:a"))
 		}
 		if errs.Code(err) != 2 || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), "--template") {
 			t.Errorf("%.60q: exit %d: %.300v", c.text, errs.Code(err), err)
@@ -180,18 +194,18 @@ func TestTemplateFileEnds(t *testing.T) {
 	}
 	// work in proportion to the example is no fault
 	long := talk("u:"+strings.Repeat("word ", 1<<20), "a:a")
-	tm, err := openTemplate(write(t, "t.tmpl", "{{range .Messages}}{{printf \"%.3000s\" .Content}}{{print .Content}}{{answer}}{{.Content}}{{end_answer}}{{end}}"), "", tk)
+	tm, err := Open(testkit.Temp(t, "t.tmpl", "{{range .Messages}}{{printf \"%.3000s\" .Content}}{{print .Content}}{{answer}}{{.Content}}{{end_answer}}{{end}}"), "", OwnSystem{}, tk)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := tm.write(&rendering{}, long); err != nil {
+	if err := tm.Write(&Rendering{}, long); err != nil {
 		t.Errorf("a long example: %v", err)
 	}
 }
 
 // A template file leaves unscored what the data does, where it can be known, and what it leaves out itself is said.
 func TestTemplateFileLeavesOut(t *testing.T) {
-	tk, _ := real(t)
+	tk := loaded(t)
 	const chat = "{{range .Messages}}{{if eq .Role \"assistant\"}}{{answer}}{{.Content}}{{end_answer}}{{else if eq .Role \"user\"}}[{{.Content}}]{{end}}{{end}}"
 	for _, c := range []struct {
 		text, line, want string
@@ -207,32 +221,32 @@ func TestTemplateFileLeavesOut(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		e, err := exampleOf(Chat, m, nil)
+		e, err := example.Read(example.Chat, m, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		tm, err := openTemplate(write(t, "t.tmpl", c.text), "", tk)
+		tm, err := Open(testkit.Temp(t, "t.tmpl", c.text), "", OwnSystem{}, tk)
 		if err != nil {
 			t.Fatal(err)
 		}
-		var r rendering
+		var r Rendering
 		got := ""
-		if err = tm.write(&r, e); err == nil {
+		if err = tm.Write(&r, e); err == nil {
 			got = shown(&r)
 		} else {
 			got = err.Error()
-			if fatal(err) {
+			if known := new(errs.Error); errors.As(err, &known) {
 				t.Errorf("%s: no fault of the example alone: %v", c.text, err)
 			}
 		}
-		if !strings.HasPrefix(got, c.want) || !slices.Equal(e.unread, c.unread) {
-			t.Errorf("%s:\n%s, want %s; unread %q", c.text, got, c.want, e.unread)
+		if !strings.HasPrefix(got, c.want) || !slices.Equal(e.Unread, c.unread) {
+			t.Errorf("%s:\n%s, want %s; unread %q", c.text, got, c.want, e.Unread)
 		}
 	}
 }
 
 func FuzzTemplateFile(f *testing.F) {
-	tk, _ := real(f)
+	tk := loaded(f)
 	allow(f, 1<<20)
 	for _, s := range []string{"{{range .Messages}}{{answer}}{{.Content}}{{end_answer}}{{end}}", "{{.BOS}}{{with .Messages}}{{len .}}{{end}}",
 		`{{template "x" .}}{{define "x"}}{{.EOS}}{{end}}`, `{{define "a"}}{{template "a"}}{{end}}`, "{{range 100000000}}{{printf \"%9999d\" .}}{{end}}",
@@ -240,55 +254,16 @@ func FuzzTemplateFile(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		tm, err := openTemplate(write(t, "t.tmpl", s), "", tk)
+		tm, err := Open(testkit.Temp(t, "t.tmpl", s), "", OwnSystem{}, tk)
 		if err != nil {
 			return
 		}
-		var r rendering
-		if tm.write(&r, talk("u:q", "a:a")) == nil && len(r.answers) == 0 {
-			t.Errorf("%q: no answer in %q", s, r.b)
+		var r Rendering
+		if tm.Write(&r, talk("u:q", "a:a")) == nil && len(r.Answers) == 0 {
+			t.Errorf("%q: no answer in %q", s, r.Text)
 		}
-		if len(r.b) > 2*baseAllowance {
-			t.Errorf("%q: %d bytes", s, len(r.b))
+		if len(r.Text) > 2*baseAllowance {
+			t.Errorf("%q: %d bytes", s, len(r.Text))
 		}
 	})
-}
-
-// A token is scored when any of its bytes lies in an answer: the one that joins the space before it with its first
-// letters is, the space alone is not.
-func TestScoredTokens(t *testing.T) {
-	tk, _ := real(t)
-	for _, c := range []struct {
-		template string
-		e        *example
-		want     string
-	}{
-		{"llama2", talk("u:q", "a:the a"), "<s>|[|INST|]| |q| [|/|INST|]|⟦ the⟧|⟦ a⟧|⟦ ⟧|⟦</s>⟧"},
-		{"llama2", talk("u:q", "a:\tq"), "<s>|[|INST|]| |q| [|/|INST|]| |⟦q⟧|⟦ ⟧|⟦</s>⟧"},
-		{"longalpaca", talk("u:of", "a: the"), "<s>|[|INST|]|o|f|[|/|INST|]|⟦ the⟧|⟦</s>⟧"},
-		{"longalpaca", talk("u:<s>a", "a:b"), "<s>|[|INST|]|<s>|a|[|/|INST|]|⟦b⟧|⟦</s>⟧"},
-		{"mistral", talk("u:q", "a:x</s>y", "u:r", "a:z"), "<s>|[|INST|]| |q| [|/|INST|]| |⟦x⟧|⟦</s>⟧|⟦y⟧|⟦</s>⟧|[|INST|]| |r| [|/|INST|]| |⟦z⟧|⟦</s>⟧"},
-	} {
-		e := encoder{enc: tk, vocab: 320, template: builtin(c.template, "</s>", "")}
-		ids, d, err := e.example(nil, c.e)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var parts []string
-		for i, id := range ids {
-			s, err := tk.Decode([]int32{id})
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, a := range d.answers {
-				if i >= a.lo && i < a.hi {
-					s = "⟦" + s + "⟧"
-				}
-			}
-			parts = append(parts, s)
-		}
-		if got := strings.Join(parts, "|"); got != c.want {
-			t.Errorf("%s: %s, want %s", c.template, got, c.want)
-		}
-	}
 }

@@ -1,24 +1,24 @@
-package data
+package template
 
 import (
 	"bytes"
 	"encoding/json"
 	"strings"
 	"testing"
-	"time"
 
+	"longlora/internal/data/example"
 	"longlora/internal/errs"
 	"longlora/internal/testkit"
 )
 
 // talkOf is a conversation of messages.
-func talkOf(t *testing.T, ms []map[string]string) *Talk {
+func talkOf(t *testing.T, ms []map[string]string) *example.Talk {
 	t.Helper()
 	b, err := json.Marshal(map[string]any{"messages": ms})
 	if err != nil {
 		t.Fatal(err)
 	}
-	talk, err := ReadTalk(b)
+	talk, err := example.ReadTalk(b)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,7 +38,7 @@ func TestOwnSystemAsTransformers(t *testing.T) {
 			Messages            []map[string]string
 		}
 	}
-	testkit.ReadJSON(t, "testdata/chat/system.json", &c)
+	testkit.ReadJSON(t, "testdata/system.json", &c)
 	_, enc := chatCases(t)
 	for _, x := range c.Cases {
 		for _, name := range []string{Auto, x.Template} {
@@ -64,7 +64,7 @@ func TestOwnSystemAsTransformers(t *testing.T) {
 
 // Without one of its own, or with one that writes something else, there is nothing to take over, or an error.
 func TestOwnSystemRefused(t *testing.T) {
-	tk, _ := real(t)
+	tk := loaded(t)
 	const body = "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' }}{% endfor %}"
 	if a, err := NewAsker("chatml", body, OwnSystem{Written: true}, tk, &bytes.Buffer{}); err != nil || a.t.own.String() != "nothing" {
 		t.Errorf("%v", err)
@@ -85,33 +85,5 @@ func TestOwnSystemRefused(t *testing.T) {
 	}
 	if _, err := NewAsker("chatml", body, OwnSystem{Written: true, Date: "7.3.2026"}, tk, &bytes.Buffer{}); errs.Code(err) != 2 {
 		t.Errorf("a date: %v", err)
-	}
-}
-
-func TestStrftime(t *testing.T) {
-	day := time.Date(2026, 3, 7, 15, 4, 9, 0, time.UTC)
-	for form, want := range map[string]string{"%d %b %Y": "07 Mar 2026", "%B %-d, %Y": "March 7, 2026", "%A %a %y-%m %H:%M:%S %I %p %j": "Saturday Sat 26-03 15:04:09 03 PM 066", "100%%": "100%", "%": "%", "%Q": "%Q"} {
-		if got := strftime(day, form); got != want {
-			t.Errorf("%q is %q, want %q", form, got, want)
-		}
-	}
-}
-
-// A template that takes too much of anything is ended, and is an error.
-func TestHostileTemplates(t *testing.T) {
-	for _, c := range []struct{ chat, want string }{
-		{"{{ 'a' * 100000000000 }}", "takes more than"},
-		{"{% set n = namespace(s='aaaaaaaa') %}{% for i in range(60) %}{% set n.s = n.s ~ n.s %}{% endfor %}{{ n.s }}",
-			"takes more than"},
-		{"{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "calls itself without end"},
-		{"{{ " + strings.Repeat("(", 100000) + "1" + strings.Repeat(")", 100000) + " }}", ""},
-		{"{% for i in range(170) %}{{ 'a' * 100000 }}{% endfor %}", "writes more than 16 MiB"},
-		{"{% include '/etc/passwd' %}", "unable to load"},
-		{"{{ raise_exception('no') }}", errRaised.Error()},
-	} {
-		_, err := runJinja(jinjaWork{Chat: c.chat, Messages: []any{map[string]any{"role": user, "content": "x"}}})
-		if err == nil || !strings.Contains(err.Error(), c.want) {
-			t.Errorf("%.60s: %v, want %s", c.chat, err, c.want)
-		}
 	}
 }
