@@ -71,7 +71,7 @@ func TestAdaptersAsPEFTComputes(t *testing.T) {
 				fails(t, 4, onward, "adapter_config.json", c.Resume, "longlora merge")
 				return
 			case len(c.Steps) > 0:
-				succeeds(t, append(onward, "--out", run, "--lr", "0.01", "--tile", "16")...)
+				succeeds(t, append(onward, "--out", run, "--lr", "0.01", "--lr-embed", "0.01", "--tile", "16")...)
 				for i, m := range metricsOf(t, run) {
 					near("a step", m, c.Steps[i])
 				}

@@ -51,12 +51,12 @@ func TestRates(t *testing.T) {
 		width, steps int
 		lr, embed    float64
 	}{
-		{"--ctx=32768 --accum=4", 576, 60, 3e-3, 3e-3}, {"--ctx=32768 --batch=2 --accum=2", 4096, 0, 6.56e-4, 6.56e-4},
-		{"--ctx=65536 --accum=16", 64, 1000, 3e-3, 3e-3}, {"--ctx=32768 --accum=4", 1152, 60, 1.75e-3, 1.75e-3},
-		{"--ctx=16384 --accum=1", 576, 60, 3.75e-4, 3.75e-4}, {"--ctx=16384 --batch=8 --accum=1", 576, 15, 1.5e-3, 1.5e-3},
-		{"--ctx=16384 --accum=1 --lr-embed=1e-5", 576, 15, 1.88e-4, 1e-5},
-		{"--lr=1e-3", 4096, 8, 1e-3, 1e-3}, {"--lr=1e-3 --lr-embed=0", 4096, 0, 1e-3, 0},
-		{"--tune=full", 4096, 8, 2e-5, 2e-5}, {"--recipe=paper", 4096, 8, 2e-5, 2e-5},
+		{"--ctx=32768 --accum=4", 576, 60, 2e-3, 2e-4}, {"--ctx=32768 --batch=2 --accum=2", 4096, 0, 4.37e-4, 4.37e-5},
+		{"--ctx=65536 --accum=16", 64, 1000, 2e-3, 2e-4}, {"--ctx=32768 --accum=4", 1152, 60, 1.17e-3, 1.17e-4},
+		{"--ctx=16384 --accum=1", 576, 60, 2.5e-4, 2.5e-5}, {"--ctx=16384 --batch=8 --accum=1", 576, 15, 1e-3, 1e-4},
+		{"--ctx=16384 --accum=1 --lr-embed=1e-5", 576, 15, 1.25e-4, 1e-5},
+		{"--lr=1e-3", 4096, 8, 1e-3, 1e-4}, {"--lr=1e-3 --lr-embed=0", 4096, 0, 1e-3, 0},
+		{"--tune=full", 4096, 8, 2e-5, 2e-5}, {"--tune=full --lr=1e-4", 4096, 8, 1e-4, 1e-4}, {"--recipe=paper", 4096, 8, 2e-5, 2e-5}, {"--recipe=paper --lr=1e-3", 64, 0, 1e-3, 1e-3},
 		{"--recipe=paper --lr=auto --lr-embed=auto", 64, 0, 2e-5, 2e-5}, {"--recipe=paper --lr=0", 64, 0, 0, 0},
 	} {
 		o, _, err := load(t, least, strings.Fields(c.args)...)

@@ -17,7 +17,7 @@ type Rates struct {
 	Tokens int     // of a step: LR falls in proportion where a step has fewer; 0: it does not
 	Steps  int     // of a run: LR falls with their root where a run has fewer; 0: it does not
 	Full   float64 // of every weight, where every weight is trained
-	Embed  float64 // the rate of embedding, norms and head by the factors'
+	Embed  float64 // the factors' rate by that of embedding, norms and head; where every weight is trained all have one
 }
 
 // Of is the factors' rate in a model of a width, in a run of so many steps of so many tokens; 0 steps are as many as it
@@ -47,8 +47,11 @@ func (c *Options) RatesFor(width, steps int) (lr, embed float64) {
 	case c.Tune == "full":
 		lr = c.Rates.Full
 	}
-	if embed = lr * c.Rates.Embed; c.LREmbed != nil {
+	switch embed = lr; {
+	case c.LREmbed != nil:
 		embed = *c.LREmbed
+	case c.Tune != "full":
+		embed = lr / c.Rates.Embed
 	}
 	return lr, embed
 }
@@ -70,7 +73,7 @@ func (c *Options) Suspects(width int) string {
 		}
 	}
 	add(lr > wildRate, "lr", lr)
-	add(outer > wildRate && outer != lr, "lr-embed", outer)
+	add(outer > wildRate && c.LREmbed != nil, "lr-embed", outer)
 	add(max(lr, outer)*c.WeightDecay > 1, "weight-decay", c.WeightDecay)
 	if c.Tune == "lora" && c.Adapter == "" {
 		add(c.Alpha/float64(c.Rank) > wildScale, "alpha", c.Alpha)
