@@ -6,5 +6,5 @@ bin=$(realpath "$1")
 cd "$(dirname "$0")/.."
 out=out/demo
 if [ -e $out/extend.json ]; then rm -r $out; fi # of the demo before; anything else is left alone, and said
-"$bin" extend --recipe paper --model testdata/demo/model --data testdata/demo/text.jsonl.gz --passkey-template testdata/demo/passkey.yaml \
-  --device cpu --ctx 512 --rope yarn --rope-factor 8 --batch 8 --accum 1 --steps 320 --lr 1e-3 --schedule cosine --out $out
+"$bin" extend --model testdata/demo/model --data testdata/demo/text.jsonl.gz --passkey-template testdata/demo/passkey.yaml \
+  --device cpu --ctx 512 --rope yarn --rope-factor 8 --batch 8 --accum 1 --steps 320 --lr 5e-4 --out $out
