@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes testdata of internal/data/arrow, csv and parquet, and of internal/data: tables as pandas and pyarrow read them.
+"""Writes testdata of internal/data/arrow, csv, parquet and folder: tables as pandas and pyarrow read them.
 
 usage: python3 scripts/gen-table-cases.py
 
@@ -23,8 +23,7 @@ import pyarrow.parquet as pq  # noqa: E402
 from pyarrow import feather  # noqa: E402
 
 DATA = "internal/data/"
-ARROW, PANDAS, PARQUET = (DATA + name + "/testdata" for name in ("arrow", "csv", "parquet"))
-SAVED = DATA + "testdata/tables"
+ARROW, PANDAS, PARQUET, SAVED = (DATA + name + "/testdata" for name in ("arrow", "csv", "parquet", "folder"))
 CSV = {
     "plain": b"text,b\na,b\nc,d\n",
     "no last newline": b"text,b\na,b",

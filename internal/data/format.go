@@ -9,6 +9,7 @@ import (
 
 	"longlora/internal/data/datafile"
 	"longlora/internal/data/example"
+	"longlora/internal/data/folder"
 	"longlora/internal/data/jsonfile"
 	"longlora/internal/data/record"
 	"longlora/internal/errs"
@@ -123,7 +124,7 @@ func (s *source) none(path string) error {
 // noteEmpty says which files held nothing.
 func (s *source) noteEmpty() {
 	if n := len(s.empty); n > 0 && n < len(s.files) {
-		s.note("%s: %s passed over, without a document: %s", s.path, number(n), few(s.empty))
+		s.note("%s: %s passed over, without a document: %s", s.path, folder.Number(n), folder.Few(s.empty))
 	}
 	s.empty = nil
 }

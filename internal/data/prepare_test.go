@@ -379,7 +379,8 @@ func TestPrepareOverwritesItsOwnAlone(t *testing.T) {
 		return err
 	}
 	for _, name := range []string{"a.bin", "a.bin.json", "a.bin.idx", ".a.bin.part/notes"} {
-		dir := tree(t, map[string]string{name: "precious"})
+		dir := t.TempDir()
+		testkit.Write(t, filepath.Join(dir, name), "precious")
 		bin := filepath.Join(dir, "a.bin")
 		if err := prepare(filepath.Join(dir, "nowhere.jsonl"), bin); errs.Code(err) != 2 || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s: %v", name, err)

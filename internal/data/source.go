@@ -15,6 +15,7 @@ import (
 
 	"longlora/internal/data/datafile"
 	"longlora/internal/data/example"
+	"longlora/internal/data/folder"
 	"longlora/internal/data/record"
 	"longlora/internal/data/template"
 	"longlora/internal/errs"
@@ -73,7 +74,7 @@ func openSource(arg string, o *Options) (*source, error) {
 	}
 	s := &source{opt: o, path: path, weight: w, was: map[string]fs.FileInfo{}}
 	var notes []string
-	if s.files, notes, err = listFiles(path); err != nil {
+	if s.files, notes, err = folder.Files(path); err != nil {
 		return nil, fmt.Errorf("%s %w", o.flag(), err)
 	}
 	for _, n := range notes {

@@ -1,4 +1,4 @@
-package data
+package folder
 
 import (
 	"os"
@@ -26,7 +26,7 @@ func absentData(path string, err error) error {
 	}
 	if len(list) > 0 {
 		return errs.Dataf("%s: no file of that name; name one of those that are there (%s), or their folder", path,
-			few(list))
+			Few(list))
 	}
 	if st, _ := os.Lstat(path); st == nil && hub.IsName(path) && !exists(first) && !strings.ContainsAny(path, " ~") {
 		return errs.Dataf("%s: no such file or directory; if it is a data set of Hugging Face, download it with: "+

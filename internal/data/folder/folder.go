@@ -1,4 +1,6 @@
-package data
+// Package folder finds the data files of a path: those of a folder that are documents to train on, without cards,
+// metadata and other splits, as Hugging Face's datasets takes them; and it says what it leaves out, and why.
+package folder
 
 import (
 	"errors"
@@ -15,8 +17,8 @@ import (
 	"longlora/internal/files"
 )
 
-// folder is a folder of data being listed.
-type folder struct {
+// listing is a folder of data being listed.
+type listing struct {
 	root  string
 	seen  map[[2]uint64]string // the folders that were entered, by device and inode
 	links []string             // to folders, not yet followed
@@ -25,9 +27,10 @@ type folder struct {
 	notes []string             // what is left out, and why
 }
 
-// listFiles are the files of a path, those of a folder sorted by the bytes of their path relative to it. Names that
-// begin with a dot are passed over; what else is left out is said in the notes.
-func listFiles(path string) (list, notes []string, err error) {
+// Files are the files of a path, those of a folder sorted by the bytes of their path relative to it. Names that begin
+// with a dot are passed over; what else is left out is said in the notes. Where nothing is, or nothing to read, the
+// error is a data error, with what to do where the path is of a form that other programs take.
+func Files(path string) (list, notes []string, err error) {
 	st, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil, absentData(path, err)
@@ -38,7 +41,7 @@ func listFiles(path string) (list, notes []string, err error) {
 	if !st.IsDir() {
 		return []string{path}, nil, checkSaved(path)
 	}
-	d := &folder{root: path, seen: map[[2]uint64]string{}}
+	d := &listing{root: path, seen: map[[2]uint64]string{}}
 	if err := d.enter("."); err != nil {
 		return nil, nil, err
 	}
@@ -55,12 +58,12 @@ func listFiles(path string) (list, notes []string, err error) {
 	if len(d.files) == 0 {
 		hint := ""
 		if len(d.other) > 0 {
-			hint = "; it has " + few(d.other)
+			hint = "; it has " + Few(d.other)
 		}
 		return nil, nil, errs.Dataf("%s: the folder holds no %s file%s", path, datafile.Known, hint)
 	}
 	if len(d.other) > 0 {
-		d.note("%s passed over, no data files: %s", number(len(d.other)), few(d.other))
+		d.note("%s passed over, no data files: %s", Number(len(d.other)), Few(d.other))
 	}
 	for _, f := range d.files {
 		list = append(list, d.at(f))
@@ -69,22 +72,22 @@ func listFiles(path string) (list, notes []string, err error) {
 }
 
 // at is the path of a name relative to the root.
-func (d *folder) at(name string) string { return filepath.Join(d.root, name) }
+func (d *listing) at(name string) string { return filepath.Join(d.root, name) }
 
-func (d *folder) note(format string, a ...any) {
+func (d *listing) note(format string, a ...any) {
 	d.notes = append(d.notes, fmt.Sprintf("%s: %s", d.root, fmt.Sprintf(format, a...)))
 }
 
-// number counts files in a note.
-func number(n int) string {
+// Number counts files in a note: "1 file is" or "2 files are".
+func Number(n int) string {
 	if n == 1 {
 		return "1 file is"
 	}
 	return fmt.Sprintf("%d files are", n)
 }
 
-// few names the first of many files.
-func few(names []string) string {
+// Few names files in a note, of many the first.
+func Few(names []string) string {
 	const most = 3
 	names = slices.Sorted(slices.Values(names))
 	if len(names) > most {
@@ -95,7 +98,7 @@ func few(names []string) string {
 
 // enter lists a folder and those in it. Links to folders wait until all else was listed; one that leads to a folder
 // that was entered already, as a link to a folder above it does, ends there.
-func (d *folder) enter(dir string) error {
+func (d *listing) enter(dir string) error {
 	st, err := os.Stat(d.at(dir))
 	if err != nil {
 		return files.Fault(d.at(dir), err)
@@ -162,7 +165,7 @@ func paper(name string) bool {
 
 // sift leaves out what is no document of the folder: metadata, the texts that accompany structured data, and the files
 // of other splits than the one to train on.
-func (d *folder) sift() error {
+func (d *listing) sift() error {
 	slices.Sort(d.files)
 	if err := d.saved(); err != nil {
 		return err
@@ -187,7 +190,7 @@ func (d *folder) sift() error {
 }
 
 // noteAlike says which files are there compressed and not, and so are read twice.
-func (d *folder) noteAlike() {
+func (d *listing) noteAlike() {
 	seen := map[string]bool{}
 	var again []string
 	for _, f := range d.files {
@@ -199,13 +202,13 @@ func (d *folder) noteAlike() {
 		seen[plain] = true
 	}
 	if n := len(again); n > 0 {
-		d.note("%s there under the same name uncompressed or otherwise compressed, and all are read: %s", number(n),
-			few(again))
+		d.note("%s there under the same name uncompressed or otherwise compressed, and all are read: %s", Number(n),
+			Few(again))
 	}
 }
 
 // drop takes files out and says which.
-func (d *folder) drop(which func(string) bool, why string) {
+func (d *listing) drop(which func(string) bool, why string) {
 	var out []string
 	d.files = slices.DeleteFunc(d.files, func(f string) bool {
 		drop := which(f)
@@ -215,6 +218,6 @@ func (d *folder) drop(which func(string) bool, why string) {
 		return drop
 	})
 	if len(out) > 0 {
-		d.note("%s %s%s", number(len(out)), why, few(out))
+		d.note("%s %s%s", Number(len(out)), why, Few(out))
 	}
 }

@@ -1,4 +1,4 @@
-package data
+package folder
 
 import (
 	"encoding/json"
@@ -77,7 +77,7 @@ func checkSaved(path string) error {
 }
 
 // saved goes by what datasets wrote about the folders: which files are data and in which order, and which are splits.
-func (d *folder) saved() error {
+func (d *listing) saved() error {
 	for _, c := range []struct {
 		name string
 		by   func(dir string) error
@@ -102,7 +102,7 @@ func (d *folder) saved() error {
 }
 
 // set takes the files of a data set in its order, and leaves out other Arrow files beside them.
-func (d *folder) set(dir string) error {
+func (d *listing) set(dir string) error {
 	at := filepath.Join(d.root, dir, stateFile)
 	s, err := readState(at)
 	if s == nil {
@@ -134,7 +134,7 @@ func (d *folder) set(dir string) error {
 
 // splits leaves out the splits that are not trained on. One that is called train is, else those whose names say so;
 // where none does, all are.
-func (d *folder) splits(dir string) error {
+func (d *listing) splits(dir string) error {
 	at := filepath.Join(d.root, dir, splitFile)
 	b, err := files.Read(at, maxSaved)
 	if err != nil {
