@@ -7,6 +7,7 @@ import (
 	"unicode/utf8"
 
 	"longlora/internal/data/example"
+	"longlora/internal/data/store"
 	"longlora/internal/data/template"
 	"longlora/internal/errs"
 	"longlora/internal/tokenizer"
@@ -31,20 +32,6 @@ type Encoder interface {
 	// Parts says whether text may be encoded part by part, cut at a space between ASCII letters, and whether that
 	// space is then left out.
 	Parts() (drop, ok bool)
-}
-
-// span is a stretch [lo, hi) of tokens.
-type span struct{ lo, hi int }
-
-// document is an encoded one.
-type document struct {
-	n       int    // tokens
-	more    bool   // the document goes on in the next one
-	undo    bool   // not a document: what went before of one that is not whole is to be taken back
-	answers []span // tokens that are scored; of examples
-	trim    span   // the tokens of the prompt's longest text; of examples
-	file    int    // where it came from
-	line    int
 }
 
 // encoder writes documents as ids.
@@ -164,9 +151,9 @@ func (e *encoder) checkEnds(text bool) error {
 
 // example appends an example's ids: rendered whole, then encoded whole, with a BOS in front where the tokenizer
 // adds one and the text does not begin with it. A token is scored when any of its bytes lies in an answer.
-func (e *encoder) example(out []int32, x *example.Example) ([]int32, document, error) {
+func (e *encoder) example(out []int32, x *example.Example) ([]int32, store.Document, error) {
 	var r template.Rendering
-	var d document
+	var d store.Document
 	if err := e.template.Write(&r, x); err != nil {
 		return out, d, err
 	}
@@ -182,7 +169,7 @@ func (e *encoder) example(out []int32, x *example.Example) ([]int32, document, e
 		out, shift = append(out, id), 1
 	}
 	out = append(out, ids...)
-	d.n = len(ids) + shift
+	d.N = len(ids) + shift
 	t := 0
 	for _, a := range r.Answers {
 		for t < len(ids) && at[t].End <= a.Lo {
@@ -192,22 +179,22 @@ func (e *encoder) example(out []int32, x *example.Example) ([]int32, document, e
 		for t < len(ids) && at[t].Start < a.Hi {
 			t++
 		}
-		if n := len(d.answers); n > 0 && d.answers[n-1].hi >= lo+shift { // a token of both
-			d.answers[n-1].hi = t + shift
+		if n := len(d.Answers); n > 0 && d.Answers[n-1].Hi >= lo+shift { // a token of both
+			d.Answers[n-1].Hi = t + shift
 		} else if t > lo {
-			d.answers = append(d.answers, span{lo + shift, t + shift})
+			d.Answers = append(d.Answers, store.Span{Lo: lo + shift, Hi: t + shift})
 		}
 	}
 	for _, p := range r.Prompts {
-		if s := within(at, p); s.hi-s.lo > d.trim.hi-d.trim.lo {
-			d.trim = span{s.lo + shift, s.hi + shift}
+		if s := within(at, p); s.Hi-s.Lo > d.Trim.Hi-d.Trim.Lo {
+			d.Trim = store.Span{Lo: s.Lo + shift, Hi: s.Hi + shift}
 		}
 	}
 	return out, d, nil
 }
 
 // within are the tokens that lie wholly in a stretch of bytes.
-func within(at []tokenizer.Span, p template.Span) span {
+func within(at []tokenizer.Span, p template.Span) store.Span {
 	lo := 0
 	for lo < len(at) && at[lo].Start < p.Lo {
 		lo++
@@ -216,7 +203,7 @@ func within(at []tokenizer.Span, p template.Span) span {
 	for hi < len(at) && at[hi].End <= p.Hi {
 		hi++
 	}
-	return span{lo, hi}
+	return store.Span{Lo: lo, Hi: hi}
 }
 
 // fatal reports whether a fault is not one of a document, so that --skip-bad does not pass over it.

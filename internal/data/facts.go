@@ -63,16 +63,16 @@ func (s *Set) Stats(n int) Stats {
 	var st Stats
 	filled := int64(0)
 	for _, src := range s.sources {
-		st.Tokens += src.st.tokens
-		st.Documents += int64(src.st.count)
+		st.Tokens += src.st.Tokens
+		st.Documents += int64(src.st.Count)
 		st.Skipped += src.skipped
 		st.Dropped += src.fate.Dropped
 		st.Shorter += src.fate.Shorter
 		st.LongAnswers += src.fate.LongAnswers
 		st.Truncated += src.fate.Truncated
 		filled += src.filled
-		for d := range src.st.count {
-			if l := src.st.end(d) - src.st.end(d-1); l > int64(n) {
+		for d := range src.st.Count {
+			if l := src.st.End(d) - src.st.End(d-1); l > int64(n) {
 				st.Long += l
 			}
 		}

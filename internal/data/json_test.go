@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"longlora/internal/data/store"
 	"longlora/internal/errs"
 )
 
@@ -206,18 +207,18 @@ func TestPrepareGoesOnInsideRecord(t *testing.T) {
 		if r.after.Offset > 1<<17 {
 			return io.ErrClosedPipe
 		}
-		return p.w.add(r)
+		return p.w.Add(r.ids, r.docs)
 	})
 	if stopped != io.ErrClosedPipe {
 		t.Fatal(stopped)
 	}
 	// what was not added is read again
 	p.state.Place = place{File: 0, Record: 1, Offset: 0}
-	p.w.tokens = p.w.whole
+	p.w.Tokens = p.w.Whole
 	if err := p.save(); err != nil {
 		t.Fatal(err)
 	}
-	closeAll(p.f)
+	store.CloseParts(p.f)
 	if _, err := Prepare(t.Context(), realOptions(t, src, "", 0), bin, "test"); err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,10 @@
 package data
 
-import "math/bits"
+import (
+	"math/bits"
+
+	"longlora/internal/data/store"
+)
 
 // Lengths tell how long a prepared file's documents are.
 type Lengths struct {
@@ -35,16 +39,16 @@ func MeasureLengths(bin string, ctxs []int) (*Lengths, error) {
 	if err != nil {
 		return nil, err
 	}
-	st, err := openPrepared(bin, c, c.Vocab)
+	st, err := store.OpenPrepared(bin, c.prepared(), c.Vocab)
 	if err != nil {
 		return nil, err
 	}
-	defer st.close()
-	l := &Lengths{Documents: st.count, Tokens: st.tokens}
+	defer st.Close()
+	l := &Lengths{Documents: st.Count, Tokens: st.Tokens}
 	bins := map[int]*LengthBin{}
 	whole, within := make([]int, len(ctxs)), make([]int64, len(ctxs))
-	for d := range st.count {
-		n := st.end(d) - st.end(d-1)
+	for d := range st.Count {
+		n := st.End(d) - st.End(d-1)
 		l.Longest = max(l.Longest, n)
 		k := bits.Len64(uint64(n))
 		if bins[k] == nil {
@@ -62,8 +66,8 @@ func MeasureLengths(bin string, ctxs []int) (*Lengths, error) {
 			}
 		}
 	}
-	left := st.tokens
-	all := float64(max(1, st.tokens))
+	left := st.Tokens
+	all := float64(max(1, st.Tokens))
 	for k := 0; k < 64; k++ {
 		if b := bins[k]; b != nil {
 			b.Beyond = float64(left) / all
@@ -72,8 +76,8 @@ func MeasureLengths(bin string, ctxs []int) (*Lengths, error) {
 		}
 	}
 	for i, ctx := range ctxs {
-		u := Usable{Ctx: ctx, Whole: float64(whole[i]) / float64(max(1, st.count)), Within: float64(within[i]) / all,
-			Longer: float64(st.tokens-within[i]) / all}
+		u := Usable{Ctx: ctx, Whole: float64(whole[i]) / float64(max(1, st.Count)), Within: float64(within[i]) / all,
+			Longer: float64(st.Tokens-within[i]) / all}
 		l.AtCtx = append(l.AtCtx, u)
 	}
 	return l, nil

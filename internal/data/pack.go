@@ -4,6 +4,7 @@ import (
 	"slices"
 	"sort"
 
+	"longlora/internal/data/store"
 	"longlora/internal/errs"
 )
 
@@ -31,7 +32,7 @@ type Fate struct {
 type layout struct {
 	pack          string
 	rows          int
-	members, ends *table
+	members, ends *store.Table
 	fate          Fate
 	filled        int64 // tokens in the rows
 }
@@ -41,7 +42,7 @@ func (s *source) layOut() error {
 	s.pack = s.opt.Pack
 	if s.pack == Auto || s.pack == "" {
 		s.pack = "concat"
-		if s.st.examples {
+		if s.st.Examples {
 			s.pack = "cut"
 		}
 	}
@@ -49,31 +50,31 @@ func (s *source) layOut() error {
 		return errs.Usagef("%s %s: %s is one stream of token ids without documents; only concat packs it, or prepare it anew",
 			errs.Option("pack"), s.pack, s.path)
 	}
-	if s.st.examples {
+	if s.st.Examples {
 		return s.layExamples()
 	}
 	n := int64(s.opt.Ctx)
 	switch s.pack {
 	case "concat":
-		s.rows = int(s.st.tokens / n)
+		s.rows = int(s.st.Tokens / n)
 		s.filled = int64(s.rows) * n
 	case "cut":
-		s.rows = int((s.st.tokens + n - 1) / n)
-		s.filled = s.st.tokens
+		s.rows = int((s.st.Tokens + n - 1) / n)
+		s.filled = s.st.Tokens
 	case "pad":
 		var err error
-		if s.ends, err = newTable(); err != nil {
+		if s.ends, err = store.NewTable(); err != nil {
 			return err
 		}
-		for d := range s.st.count {
-			l := s.st.end(d) - s.st.end(d-1)
+		for d := range s.st.Count {
+			l := s.st.End(d) - s.st.End(d-1)
 			s.rows += int((l + n - 1) / n)
-			if err := s.ends.add(int64(s.rows)); err != nil {
+			if err := s.ends.Add(int64(s.rows)); err != nil {
 				return err
 			}
 		}
-		s.filled = s.st.tokens
-		return s.ends.done()
+		s.filled = s.st.Tokens
+		return s.ends.Done()
 	}
 	return nil
 }
@@ -81,18 +82,18 @@ func (s *source) layOut() error {
 // layExamples leaves out or shortens examples longer than a row and lays out the rest.
 func (s *source) layExamples() error {
 	var err error
-	if s.members, err = newTable(); err != nil {
+	if s.members, err = store.NewTable(); err != nil {
 		return err
 	}
 	if s.pack != "pad" {
-		if s.ends, err = newTable(); err != nil {
+		if s.ends, err = store.NewTable(); err != nil {
 			return err
 		}
 	}
 	var window []member
 	total := 0
-	for d := range s.st.count {
-		x := s.st.example(d)
+	for d := range s.st.Count {
+		x := s.st.Example(d)
 		n, err := s.fit(&x, d)
 		if err != nil {
 			return err
@@ -111,11 +112,11 @@ func (s *source) layExamples() error {
 			}
 			continue
 		}
-		if err := s.members.add(int64(d)); err != nil {
+		if err := s.members.Add(int64(d)); err != nil {
 			return err
 		}
 		if s.pack == "concat" {
-			if err := s.ends.add(s.filled); err != nil {
+			if err := s.ends.Add(s.filled); err != nil {
 				return err
 			}
 		}
@@ -125,27 +126,27 @@ func (s *source) layExamples() error {
 	}
 	switch s.pack {
 	case "pad":
-		s.rows = s.members.n
+		s.rows = s.members.Len
 	case "concat":
 		s.rows = int(s.filled / int64(s.opt.Ctx))
 		s.filled = int64(s.rows) * int64(s.opt.Ctx)
 	}
 	if s.ends != nil {
-		if err := s.ends.done(); err != nil {
+		if err := s.ends.Done(); err != nil {
 			return err
 		}
 	}
-	return s.members.done()
+	return s.members.Done()
 }
 
 // fit is the length that an example has in a row, 0 where it is left out.
-func (s *source) fit(x *document, d int) (int, error) {
-	n := x.n
+func (s *source) fit(x *store.Document, d int) (int, error) {
+	n := x.N
 	if n <= s.opt.Ctx {
 		return n, nil
 	}
-	gap := x.gap(s.opt.Ctx)
-	shortens := gap.hi > gap.lo
+	lost := gap(x, s.opt.Ctx)
+	shortens := lost.Hi > lost.Lo
 	switch {
 	case s.opt.Overlong == "error":
 		or := "drop"
@@ -169,16 +170,16 @@ func (s *source) fit(x *document, d int) (int, error) {
 
 // gap is what an example of more than ctx tokens loses: the middle of its prompt's longest text. It is empty where
 // the answers have more than ctx − 64 tokens, or the text has too few to lose with some left at both ends.
-func (x *document) gap(ctx int) span {
+func gap(x *store.Document, ctx int) store.Span {
 	answers := 0
-	for _, a := range x.answers {
-		answers += a.hi - a.lo
+	for _, a := range x.Answers {
+		answers += a.Hi - a.Lo
 	}
-	left := x.trim.hi - x.trim.lo - (x.n - ctx)
+	left := x.Trim.Hi - x.Trim.Lo - (x.N - ctx)
 	if answers > ctx-answerRoom || left < 2 {
-		return span{}
+		return store.Span{}
 	}
-	return span{x.trim.lo + (left+1)/2, x.trim.hi - left/2}
+	return store.Span{Lo: x.Trim.Lo + (left+1)/2, Hi: x.Trim.Hi - left/2}
 }
 
 // member is a document and its length in a row.
@@ -189,12 +190,12 @@ type member struct{ d, n int }
 func (s *source) layWindow(window []member) error {
 	for _, row := range firstFit(window, s.opt.Ctx) {
 		for _, d := range row {
-			if err := s.members.add(int64(d)); err != nil {
+			if err := s.members.Add(int64(d)); err != nil {
 				return err
 			}
 		}
 		s.rows++
-		if err := s.ends.add(int64(s.members.n)); err != nil {
+		if err := s.ends.Add(int64(s.members.Len)); err != nil {
 			return err
 		}
 	}
@@ -223,21 +224,21 @@ func firstFit(window []member, ctx int) [][]int {
 
 // row is row i of the source.
 func (s *source) row(i int) Row {
-	if s.st.examples {
+	if s.st.Examples {
 		return s.exampleRow(i)
 	}
 	r := Row{Docs: []int32{0}}
 	n := int64(s.opt.Ctx)
-	lo, hi := int64(i)*n, min(int64(i+1)*n, s.st.tokens)
+	lo, hi := int64(i)*n, min(int64(i+1)*n, s.st.Tokens)
 	if s.pack == "pad" {
-		d := sort.Search(s.st.count, func(d int) bool { return s.ends.at(d) > int64(i) })
-		lo = s.st.end(d-1) + (int64(i)-s.ends.at(d-1))*n
-		hi = min(lo+n, s.st.end(d))
+		d := sort.Search(s.st.Count, func(d int) bool { return s.ends.At(d) > int64(i) })
+		lo = s.st.End(d-1) + (int64(i)-s.ends.At(d-1))*n
+		hi = min(lo+n, s.st.End(d))
 	}
-	r.IDs = s.st.read(make([]int32, 0, hi-lo), lo, hi)
+	r.IDs = s.st.Read(make([]int32, 0, hi-lo), lo, hi)
 	if s.pack == "cut" {
-		for d := s.st.docAt(lo); d < s.st.count && s.st.end(d) < hi; d++ {
-			if o := int32(s.st.end(d) - lo); o != r.Docs[len(r.Docs)-1] {
+		for d := s.st.DocAt(lo); d < s.st.Count && s.st.End(d) < hi; d++ {
+			if o := int32(s.st.End(d) - lo); o != r.Docs[len(r.Docs)-1] {
 				r.Docs = append(r.Docs, o)
 			}
 		}
@@ -253,19 +254,19 @@ func (s *source) exampleRow(i int) Row {
 	}
 	switch s.pack {
 	case "pad":
-		s.appendExample(&r, int(s.members.at(i)), 0)
+		s.appendExample(&r, int(s.members.At(i)), 0)
 	case "cut":
-		for k := s.ends.at(i - 1); k < s.ends.at(i); k++ {
+		for k := s.ends.At(i - 1); k < s.ends.At(i); k++ {
 			if n := int32(len(r.IDs)); n > 0 {
 				r.Docs = append(r.Docs, n)
 			}
-			s.appendExample(&r, int(s.members.at(int(k))), 0)
+			s.appendExample(&r, int(s.members.At(int(k))), 0)
 		}
 	case "concat":
 		lo := int64(i) * int64(s.opt.Ctx)
-		k := sort.Search(s.members.n, func(k int) bool { return s.ends.at(k) > lo })
+		k := sort.Search(s.members.Len, func(k int) bool { return s.ends.At(k) > lo })
 		for ; len(r.IDs) < s.opt.Ctx; k++ {
-			s.appendExample(&r, int(s.members.at(k)), int(max(0, lo-s.ends.at(k-1))))
+			s.appendExample(&r, int(s.members.At(k)), int(max(0, lo-s.ends.At(k-1))))
 		}
 	}
 	return r
@@ -274,29 +275,29 @@ func (s *source) exampleRow(i int) Row {
 // appendExample adds an example to a row, from its token skip on, as far as the row goes. One that is longer than a
 // row has lost its middle.
 func (s *source) appendExample(r *Row, d, skip int) {
-	x := s.st.example(d)
-	gap := span{x.n, x.n}
-	if x.n > s.opt.Ctx {
-		gap = x.gap(s.opt.Ctx)
+	x := s.st.Example(d)
+	lost := store.Span{Lo: x.N, Hi: x.N}
+	if x.N > s.opt.Ctx {
+		lost = gap(&x, s.opt.Ctx)
 	}
-	first, base := s.st.end(d-1), len(r.IDs)-skip
+	first, base := s.st.End(d-1), len(r.IDs)-skip
 	add := func(lo, hi, moved int) { // tokens of the example, and by how many it moved to the left
 		lo = max(lo, skip+moved)
 		hi = min(hi, s.opt.Ctx-base+moved)
 		if lo < hi {
-			r.IDs = s.st.read(r.IDs, first+int64(lo), first+int64(hi))
+			r.IDs = s.st.Read(r.IDs, first+int64(lo), first+int64(hi))
 		}
 	}
-	add(0, gap.lo, 0)
-	add(gap.hi, x.n, gap.hi-gap.lo)
+	add(0, lost.Lo, 0)
+	add(lost.Hi, x.N, lost.Hi-lost.Lo)
 	if s.all {
 		return
 	}
-	for _, a := range x.answers {
-		if a.lo >= gap.hi {
-			a.lo, a.hi = a.lo-(gap.hi-gap.lo), a.hi-(gap.hi-gap.lo)
+	for _, a := range x.Answers {
+		if a.Lo >= lost.Hi {
+			a.Lo, a.Hi = a.Lo-(lost.Hi-lost.Lo), a.Hi-(lost.Hi-lost.Lo)
 		}
-		p := Span{int32(max(a.lo+base, 0)), int32(min(a.hi+base, len(r.IDs)))}
+		p := Span{int32(max(a.Lo+base, 0)), int32(min(a.Hi+base, len(r.IDs)))}
 		if p.Lo < p.Hi {
 			r.Scored = append(r.Scored, p)
 		}

@@ -7,6 +7,8 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"longlora/internal/data/store"
 )
 
 // A long text file is read in parts and is still one document, the same as if it were encoded whole; a preparation
@@ -57,14 +59,14 @@ func TestLongTextInParts(t *testing.T) {
 			return context.Canceled
 		}
 		p.state.Place = r.after
-		return p.w.add(r)
+		return p.w.Add(r.ids, r.docs)
 	}); err == nil {
 		t.Fatal("not stopped")
 	}
 	if err := p.save(); err != nil {
 		t.Fatal(err)
 	}
-	closeAll(p.f)
+	store.CloseParts(p.f)
 	if p.state.Place.Offset == 0 || p.state.Tokens == 0 || p.state.Count != 0 {
 		t.Fatalf("stopped at %+v", p.state)
 	}

@@ -38,8 +38,8 @@ func TestScoredTokens(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			for _, a := range d.answers {
-				if i >= a.lo && i < a.hi {
+			for _, a := range d.Answers {
+				if i >= a.Lo && i < a.Hi {
 					s = "⟦" + s + "⟧"
 				}
 			}

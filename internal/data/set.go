@@ -127,7 +127,7 @@ const manyDocs = 20
 func (s *Set) cut(share float64) (source int, at int64) {
 	docs, tokens, stream := int64(0), int64(0), false
 	for _, src := range s.sources {
-		docs, tokens, stream = docs+int64(src.st.count), tokens+src.st.tokens, stream || src.plain
+		docs, tokens, stream = docs+int64(src.st.Count), tokens+src.st.Tokens, stream || src.plain
 	}
 	byDoc := docs >= manyDocs && !stream
 	left := CeilOf(share, tokens, tokens)
@@ -136,16 +136,16 @@ func (s *Set) cut(share float64) (source int, at int64) {
 	}
 	for i := len(s.sources) - 1; i >= 0; i-- {
 		src := s.sources[i]
-		have := src.st.tokens
+		have := src.st.Tokens
 		if byDoc {
-			have = int64(src.st.count)
+			have = int64(src.st.Count)
 		}
 		if left <= have {
 			if byDoc {
-				return i, src.st.end(int(have-left) - 1)
+				return i, src.st.End(int(have-left) - 1)
 			}
-			if at = have - left; src.st.examples && at > 0 { // examples stay whole
-				at = src.st.end(src.st.docAt(at) - 1)
+			if at = have - left; src.st.Examples && at > 0 { // examples stay whole
+				at = src.st.End(src.st.DocAt(at) - 1)
 			}
 			return i, at
 		}
@@ -165,13 +165,7 @@ func (s *Set) keepBelow(share float64) {
 		if k == i {
 			end = at
 		}
-		if st.count > 0 && end < st.tokens {
-			st.count = st.docAt(end)
-			if st.end(st.count-1) < end {
-				st.count++ // the rest of a document that is cut in two
-			}
-		}
-		st.tokens = end
+		st.Keep(end)
 	}
 }
 
@@ -205,10 +199,10 @@ func (s *Set) pack() error {
 
 // has says how many tokens there are to make rows of, by the longest source, as rows do not pass from one to another.
 func (s *Set) has() string {
-	longest := slices.MaxFunc(s.sources, func(a, b *source) int { return cmp.Compare(a.st.tokens, b.st.tokens) })
-	what := fmt.Sprintf("it has %s", ui.Count(longest.st.tokens, "token"))
+	longest := slices.MaxFunc(s.sources, func(a, b *source) int { return cmp.Compare(a.st.Tokens, b.st.Tokens) })
+	what := fmt.Sprintf("it has %s", ui.Count(longest.st.Tokens, "token"))
 	if len(s.sources) > 1 {
-		what = fmt.Sprintf("the longest, %s, has %s", longest.path, ui.Count(longest.st.tokens, "token"))
+		what = fmt.Sprintf("the longest, %s, has %s", longest.path, ui.Count(longest.st.Tokens, "token"))
 	}
 	if s.opt.HoldDocs > 0 {
 		what += fmt.Sprintf(" beside the last %v %% that is held out", 100*s.opt.HoldDocs)

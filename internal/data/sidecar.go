@@ -1,12 +1,7 @@
 package data
 
 import (
-	"bytes"
-	"crypto/sha256"
-	"encoding/binary"
-	"encoding/hex"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -14,10 +9,10 @@ import (
 	"slices"
 
 	"longlora/internal/data/datafile"
+	"longlora/internal/data/store"
 	"longlora/internal/data/template"
 	"longlora/internal/errs"
 	"longlora/internal/files"
-	"longlora/internal/proc"
 )
 
 // sidecar is F.bin.json: what a prepared file was made of. F.bin.idx holds the documents' boundaries and masks.
@@ -91,10 +86,16 @@ func (c *sidecar) paths() []string {
 // examples reports whether the documents are instruction examples.
 func (c *sidecar) examples() bool { return c.Format == Alpaca || c.Format == Chat }
 
+// prepared is what the file of ids must be.
+func (c *sidecar) prepared() store.Prepared {
+	return store.Prepared{Width: c.Width, Documents: c.Documents, Tokens: c.Tokens, Examples: c.examples(),
+		BinSize: c.Bin.Size, BinSHA256: c.Bin.SHA256, IndexSHA256: c.Index.SHA256}
+}
+
 // verify refuses a prepared file that is not for this model and these options.
 func (c *sidecar) verify(bin string, o *Options) error {
 	switch {
-	case c.Width != widthFor(o.Vocab) || int(c.MaxID) >= o.Vocab:
+	case c.Width != store.WidthFor(o.Vocab) || int(c.MaxID) >= o.Vocab:
 		return errs.Dataf("%s: prepared for a vocabulary of %d, the model's is %d; prepare the data with this model", bin,
 			c.Vocab, o.Vocab)
 	case o.Encoder == nil && o.Tokenizer != nil && o.Tokenizer.SHA256 != "" && o.Tokenizer.SHA256 != c.Tokenizer.SHA256,
@@ -153,93 +154,4 @@ func (c *sidecar) describes(want *sidecar) bool {
 	a.Documents, a.Tokens, a.Bytes, a.MaxID, a.Skipped, a.Seconds = 0, 0, 0, 0, 0, 0
 	a.Bin, a.Index = files.Fingerprint{}, files.Fingerprint{}
 	return reflect.DeepEqual(&a, &b)
-}
-
-// indexMagic begins an index; then, as uint64, documents, spans, and 1 where they are examples, 0 for text. The
-// documents' records and the spans follow: see store.
-const (
-	indexMagic  = "LLINDEX1"
-	indexHeader = 32
-)
-
-func indexHead(count int, spans uint64, examples bool) []byte {
-	b := []byte(indexMagic)
-	kind := uint64(0)
-	if examples {
-		kind = 1
-	}
-	for _, v := range []uint64{uint64(count), spans, kind} {
-		b = binary.LittleEndian.AppendUint64(b, v)
-	}
-	return b
-}
-
-// openPrepared maps a prepared file, once all of it was found to be what its sidecar says, every id in the vocabulary.
-func openPrepared(bin string, c *sidecar, vocab int) (*store, error) {
-	another := func(path string) error {
-		return errs.Dataf("%s: not the file that %s describes; prepare the data again", path, datafile.SidecarPath(bin))
-	}
-	if c.Width != widthFor(vocab) {
-		return nil, errs.Dataf("%s: %d bytes an id, where a vocabulary of %d has %d; prepare the data with this model", bin,
-			c.Width, vocab, widthFor(vocab))
-	}
-	f, err := files.Open(bin)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	if st, err := f.Stat(); err != nil {
-		return nil, files.Fault(bin, err)
-	} else if st.Size() != c.Bin.Size {
-		return nil, another(bin)
-	}
-	h := sha256.New()
-	if err := checkTokens(f, c.Width, vocab, h); err != nil {
-		return nil, err
-	}
-	if hex.EncodeToString(h.Sum(nil)) != c.Bin.SHA256 {
-		return nil, another(bin)
-	}
-	x, err := files.Open(datafile.IndexPath(bin))
-	if err != nil {
-		return nil, err
-	}
-	defer x.Close()
-	s := &store{width: c.Width, examples: c.examples(), tokens: c.Tokens, count: c.Documents}
-	if s.ids, err = proc.Map(f); err != nil {
-		return nil, err
-	}
-	idx, err := proc.Map(x)
-	if err != nil {
-		s.close()
-		return nil, err
-	}
-	s.mapped = idx
-	bad := func(what string) (*store, error) {
-		s.close()
-		return nil, errs.Dataf("%s: %s; prepare the data again", datafile.IndexPath(bin), what)
-	}
-	if sum := sha256.Sum256(idx); hex.EncodeToString(sum[:]) != c.Index.SHA256 {
-		s.close()
-		return nil, another(datafile.IndexPath(bin))
-	}
-	if len(idx) < indexHeader || !bytes.HasPrefix(idx, []byte(indexMagic)) {
-		return bad("not an index of prepared tokens")
-	}
-	u64 := func(i int) uint64 { return binary.LittleEndian.Uint64(idx[i:]) }
-	if int64(len(s.ids)) != c.Tokens*int64(c.Width) || u64(8) != uint64(c.Documents) || (u64(24) == 1) != c.examples() {
-		return bad("it does not agree with " + datafile.SidecarPath(bin))
-	}
-	docs, rest := u64(8), uint64(len(idx)-indexHeader)
-	size := uint64(s.recordSize())
-	if docs > rest/size || u64(16) > rest/spanRecord || docs*size+u64(16)*spanRecord != rest {
-		return bad(fmt.Sprintf("%d bytes do not hold its %d documents", len(idx), docs))
-	}
-	s.docs = idx[indexHeader : indexHeader+docs*size]
-	s.spans = idx[indexHeader+docs*size:]
-	if err := s.check(datafile.IndexPath(bin)); err != nil {
-		s.close()
-		return nil, err
-	}
-	return s, nil
 }

@@ -17,6 +17,7 @@ import (
 	"longlora/internal/data/example"
 	"longlora/internal/data/folder"
 	"longlora/internal/data/record"
+	"longlora/internal/data/store"
 	"longlora/internal/data/template"
 	"longlora/internal/errs"
 )
@@ -34,7 +35,7 @@ type source struct {
 	encoder encoder
 	read    atomic.Int64 // bytes taken from the disk
 
-	st       *store
+	st       *store.Store
 	plain    bool // ids without documents
 	all      bool // every token of an example is scored
 	skipped  int  // malformed records
@@ -133,7 +134,7 @@ func (s *source) where(path string, k datafile.Kind, line, number int) string {
 }
 
 // whereIs names the document d of a source that is read or was prepared.
-func (s *source) whereIs(x *document, d int) string {
+func (s *source) whereIs(x *store.Document, d int) string {
 	files := s.files
 	if len(s.prepared) > 0 {
 		files = nil
@@ -141,9 +142,9 @@ func (s *source) whereIs(x *document, d int) string {
 			files = s.prepared[0].paths()
 		}
 	}
-	if x.file < len(files) {
-		k, _ := datafile.KindOf(files[x.file])
-		return s.where(files[x.file], k, x.line, 0)
+	if x.File < len(files) {
+		k, _ := datafile.KindOf(files[x.File])
+		return s.where(files[x.File], k, x.Line, 0)
 	}
 	return fmt.Sprintf("%s: document %d", s.path, d+1)
 }
@@ -211,17 +212,17 @@ func (s *source) load(ctx context.Context) error {
 	if err := s.openEncoder(); err != nil {
 		return err
 	}
-	f, err := tempFiles()
+	f, err := store.TempParts()
 	if err != nil {
 		return err
 	}
-	defer closeAll(f)
-	w := newStoreWriter(f, widthFor(s.opt.Vocab), s.format != Text)
+	defer store.CloseParts(f)
+	w := store.NewWriter(f, store.WidthFor(s.opt.Vocab), s.format != Text)
 	p := newProgress(s, "reading")
 	err = s.encode(ctx, place{}, func(r *result) error {
 		s.skipped += r.skipped
-		p.show(w.tokens)
-		return w.add(r)
+		p.show(w.Tokens)
+		return w.Add(r.ids, r.docs)
 	})
 	if errors.Is(err, context.Canceled) {
 		return errs.Interruptedf("interrupted while reading %s %s; nothing had begun", errs.Option("data"), s.path)
@@ -229,10 +230,10 @@ func (s *source) load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	p.done(w.tokens)
+	p.done(w.Tokens)
 	s.noteUnread()
 	s.all = s.format != Text && s.opt.TrainOnPrompt != nil && *s.opt.TrainOnPrompt
-	s.st, err = w.open()
+	s.st, err = w.Open()
 	return err
 }
 
@@ -283,32 +284,13 @@ func (s *source) openEncoder() error {
 	return nil
 }
 
-// tempFiles are a store's three parts.
-func tempFiles() (f [3]*os.File, err error) {
-	for i := range f {
-		if f[i], err = datafile.Temp(); err != nil {
-			closeAll(f)
-			return f, err
-		}
-	}
-	return f, nil
-}
-
-func closeAll(f [3]*os.File) {
-	for _, x := range f {
-		if x != nil {
-			_ = x.Close() // what is mapped stays
-		}
-	}
-}
-
 func (s *source) close() {
 	if s.st != nil {
-		s.st.close()
+		s.st.Close()
 	}
-	for _, t := range []*table{s.members, s.ends} {
+	for _, t := range []*store.Table{s.members, s.ends} {
 		if t != nil {
-			t.close()
+			t.Close()
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"longlora/internal/data/store"
 	"longlora/internal/errs"
 	"longlora/internal/files"
 )
@@ -18,7 +19,7 @@ type IDs struct {
 
 // part is tokens [lo, hi) of a source, which begin at token at of the stream.
 type part struct {
-	st     *store
+	st     *store.Store
 	lo, hi int64
 	at     int
 }
@@ -43,8 +44,8 @@ func Stream(ctx context.Context, o Options) (*IDs, error) {
 	}
 	t := &IDs{set: s}
 	for _, src := range s.sources[first:] {
-		t.parts = append(t.parts, part{src.st, at, src.st.tokens, t.n})
-		t.n += int(src.st.tokens - at)
+		t.parts = append(t.parts, part{src.st, at, src.st.Tokens, t.n})
+		t.n += int(src.st.Tokens - at)
 		at = 0
 	}
 	return t, nil
@@ -68,7 +69,7 @@ func (t *IDs) Slice(lo, hi int) []int32 {
 		end := p.at + int(p.hi-p.lo)
 		if from, to := max(lo, p.at), min(hi, end); from < to {
 			shift := p.lo - int64(p.at)
-			out = p.st.read(out, int64(from)+shift, int64(to)+shift)
+			out = p.st.Read(out, int64(from)+shift, int64(to)+shift)
 		}
 	}
 	return out

@@ -19,7 +19,8 @@ var layers = map[string]int{
 	"internal/extend": 5, "internal/train": 4, "internal/eval": 4, "internal/bench": 4, "internal/doctor": 4, "internal/export": 4, "internal/plan": 3, "internal/load": 3,
 	"internal/model": 2, "internal/lora": 2, "internal/ckpt": 2, "internal/data": 2, "internal/machine": 2, "internal/dist": 2,
 	"internal/data/arrow": 2, "internal/data/csv": 2, "internal/data/datafile": 2, "internal/data/example": 2, "internal/data/folder": 2,
-	"internal/data/jinja": 2, "internal/data/jsonfile": 2, "internal/data/parquet": 2, "internal/data/plaintext": 2, "internal/data/record": 2, "internal/data/template": 2,
+	"internal/data/jinja": 2, "internal/data/jsonfile": 2, "internal/data/parquet": 2, "internal/data/plaintext": 2, "internal/data/record": 2,
+	"internal/data/store": 2, "internal/data/template": 2,
 	"internal/ops": 1, "internal/ops/cpu": 1, "internal/ops/cuda": 1, "internal/ops/optest": 1, "internal/tokenizer": 1, "internal/tokenizer/onig": 0, "internal/ui": 1,
 	"internal/tensor": 0, "internal/quant": 0, "internal/s2attn": 0, "internal/rope": 0, "internal/errs": 0, "internal/par": 0, "internal/proc": 0, "internal/files": 0, "internal/hub": 0, "internal/rundir": 0, "csrc": 0, "csrc/cpu": 0,
 	"internal/testkit": 0, "internal/testkit/table": 0, "internal/testkit/flags": 7, "internal/testkit/backend": 2, "internal/testkit/perf": 2,
@@ -31,10 +32,11 @@ var beside = map[string]string{
 	"internal/lora": "internal/model internal/ckpt",
 	"internal/ckpt": "internal/model", // asks the table of families which fields of config.json mean what
 	"internal/data": "internal/data/arrow internal/data/csv internal/data/datafile internal/data/example internal/data/folder internal/data/jsonfile internal/data/parquet " +
-		"internal/data/plaintext internal/data/record internal/data/template", // who reads or writes a form knows nothing of documents and rows
+		"internal/data/plaintext internal/data/record internal/data/store internal/data/template", // who reads or writes a form knows nothing of documents and rows
 	"internal/data/template": "internal/data/example internal/data/jinja internal/data/record",      // writes what example reads
 	"internal/data/example":  "internal/data/jsonfile internal/data/record",                         // lists and calls may be JSON in a text
 	"internal/data/folder":   "internal/data/datafile",                                              // a name says what a file is
+	"internal/data/store":    "internal/data/datafile",                                              // temporary files, and the names of what lies beside a token file
 	"internal/data/arrow":    "internal/data/datafile internal/data/plaintext internal/data/record", // replaced text is counted
 	"internal/data/parquet":  "internal/data/datafile internal/data/plaintext internal/data/record",
 	"internal/data/csv":      "internal/data/record",    // any reader of UTF-8 will do

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"longlora/internal/data/datafile"
+	"longlora/internal/data/store"
 	"longlora/internal/errs"
 )
 
@@ -24,7 +25,14 @@ func FuzzPrepared(f *testing.F) {
 		ids[i] = byte(i % 2) // ids below 512
 	}
 	index := func(count int, spans uint64, examples bool, rest ...uint32) []byte {
-		b := indexHead(count, spans, examples)
+		b := []byte("LLINDEX1")
+		kind := uint64(0)
+		if examples {
+			kind = 1
+		}
+		for _, v := range []uint64{uint64(count), spans, kind} {
+			b = binary.LittleEndian.AppendUint64(b, v)
+		}
 		for _, v := range rest {
 			b = binary.LittleEndian.AppendUint32(b, v)
 		}
@@ -69,34 +77,34 @@ func FuzzPrepared(f *testing.F) {
 		c.Bin.Size, c.Bin.SHA256 = int64(len(ids)), hex.EncodeToString(sum[:])
 		sum = sha256.Sum256(idx)
 		c.Index.SHA256 = hex.EncodeToString(sum[:])
-		s, err := openPrepared(bin, c, 512)
+		s, err := store.OpenPrepared(bin, c.prepared(), 512)
 		if err != nil {
 			if errs.Code(err) != 4 {
 				t.Fatalf("exit code %d: %v", errs.Code(err), err)
 			}
 			return
 		}
-		defer s.close()
+		defer s.Close()
 		at := int64(0)
-		for d := range s.count {
-			end := s.end(d)
+		for d := range s.Count {
+			end := s.End(d)
 			if end < at {
 				t.Fatalf("document %d ends at %d, behind %d", d, end, at)
 			}
-			if n := int(end - at); s.examples {
-				x := s.example(d)
-				if x.n != n || x.trim.lo < 0 || x.trim.hi > n {
+			if n := int(end - at); s.Examples {
+				x := s.Example(d)
+				if x.N != n || x.Trim.Lo < 0 || x.Trim.Hi > n {
 					t.Fatalf("document %d of %d tokens: %+v", d, n, x)
 				}
-				for _, a := range x.answers {
-					if a.lo < 0 || a.lo > a.hi || a.hi > n {
+				for _, a := range x.Answers {
+					if a.Lo < 0 || a.Lo > a.Hi || a.Hi > n {
 						t.Fatalf("document %d of %d tokens: %+v", d, n, x)
 					}
 				}
 			}
 			at = end
 		}
-		if at != 24 || len(s.read(nil, 0, at)) != 24 {
+		if at != 24 || len(s.Read(nil, 0, at)) != 24 {
 			t.Fatalf("documents of %d tokens, of 24", at)
 		}
 	})
