@@ -124,7 +124,8 @@ func (s *source) describe(program string) (*sidecar, error) {
 	o := s.opt
 	c := &sidecar{Kind: sidecarKind, Program: program, Format: s.format, TextField: o.TextField, NoSpecial: o.NoSpecial,
 		SkipBad: o.SkipBad, Vocab: o.Vocab, Width: store.WidthFor(o.Vocab),
-		Tokenizer: Identity{SHA256: o.Tokenizer.SHA256, BOS: o.Tokenizer.BOS, EOS: o.Tokenizer.EOS}}
+		Tokenizer: Identity{SHA256: o.Tokenizer.SHA256, Configured: o.Tokenizer.Configured, BOS: o.Tokenizer.BOS,
+			EOS: o.Tokenizer.EOS}}
 	c.TrainOnPrompt = o.TrainOnPrompt != nil && *o.TrainOnPrompt
 	var err error
 	if t := s.encoder.template; t != nil {

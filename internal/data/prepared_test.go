@@ -231,3 +231,22 @@ func TestPreparedOutside(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// What was prepared with a tokenizer to which other files add tokens is that tokenizer's, and no other's.
+func TestPreparedWithConfiguredTokens(t *testing.T) {
+	bin := filepath.Join(t.TempDir(), "a.bin")
+	o := realOptions(t, write(t, "a.jsonl", textLines(40)), "", 0)
+	o.Tokenizer.Configured = "hash of tokens"
+	if _, err := Prepare(t.Context(), o, bin, "test"); err != nil {
+		t.Fatal(err)
+	}
+	o.Paths, o.Ctx = []string{bin}, 16
+	s, err := Open(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Close()
+	if _, err := Open(t.Context(), realOptions(t, bin, "", 16)); errs.Code(err) != 4 || !strings.Contains(err.Error(), "another tokenizer") {
+		t.Errorf("a tokenizer without them: %v", err)
+	}
+}
