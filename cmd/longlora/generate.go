@@ -40,7 +40,7 @@ longlora generate --model merged --messages asked.jsonl > answered.jsonl`,
 			if o.Chat && p.Text == "" && p.File == "" {
 				return runTalk(c, v, o, p.Messages)
 			}
-			prompt, err := readPrompt(p.Text, p.File, c.InOrStdin())
+			prompt, err := readPrompt(p.Text, p.File, c.InOrStdin(), c.ErrOrStderr())
 			if err != nil {
 				return err
 			}
@@ -72,20 +72,35 @@ func sumUp(c *cobra.Command, res *eval.Generated) {
 // maxPrompt is more text than 2^24 tokens hold, in bytes. A prompt may come from a pipe, which may have no end.
 const maxPrompt = 256 << 20
 
+// opened is a file to read from, which may be a pipe.
+func opened(option errs.Option, path string) (*os.File, error) {
+	if st, err := os.Stat(path); err == nil && st.IsDir() {
+		return nil, errs.Dataf("%s %s: a folder where a file is wanted", option, path)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, errs.Dataf("%s: %w", option, err)
+	}
+	return f, nil
+}
+
 // readPrompt is the prompt as it was given or, where a file is named, the file's or standard input's.
-func readPrompt(prompt, file string, stdin io.Reader) (string, error) {
+func readPrompt(prompt, file string, stdin io.Reader, log io.Writer) (string, error) {
 	if file != "" {
 		if file != "-" {
-			f, err := os.Open(file)
+			f, err := opened("prompt-file", file)
 			if err != nil {
-				return "", errs.Dataf("--prompt-file: %w", err)
+				return "", err
 			}
 			defer f.Close()
 			stdin = f
 		}
-		text, err := plaintext.Read(stdin, maxPrompt)
+		text, note, err := plaintext.Read(stdin, maxPrompt)
 		if err != nil {
 			return "", errs.Dataf("--prompt-file %s: %w", file, err)
+		}
+		if note != "" {
+			fmt.Fprintf(log, "note: --prompt-file %s: %s\n", file, note)
 		}
 		prompt = strings.TrimSuffix(text, "\n") // which editors add
 	}

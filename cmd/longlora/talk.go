@@ -23,9 +23,9 @@ import (
 func runTalk(c *cobra.Command, v *cli.Values, o eval.Continuation, file string) error {
 	in := c.InOrStdin()
 	if file != "" && file != "-" {
-		f, err := os.Open(file)
+		f, err := opened("messages", file)
 		if err != nil {
-			return errs.Dataf("--messages: %w", err)
+			return err
 		}
 		defer f.Close()
 		in = f
@@ -102,7 +102,7 @@ func conversations(lines *bufio.Scanner, file string) func() (*example.Talk, err
 			if err != nil {
 				return nil, errs.Dataf("%s:%d: %w", file, n, err)
 			}
-			t.Where = fmt.Sprintf("%s:%d", file, n)
+			t.Where, t.Replaced = fmt.Sprintf("%s:%d", file, n), plaintext.Replaced(lines.Bytes())
 			return t, nil
 		}
 		if err := lines.Err(); err != nil {

@@ -27,6 +27,21 @@ func (v *Values) spoken(names ...string) string {
 	return strings.Join(names, ", ")
 }
 
+// once leaves out of a list what stands in it again, with a note: the same would be computed twice.
+func once[T comparable](v *Values, name string, list []T) (out []T) {
+	var again []T
+	for _, x := range list {
+		switch {
+		case !slices.Contains(out, x):
+			out = append(out, x)
+		case !slices.Contains(again, x):
+			again = append(again, x)
+			v.note("%s: %v is given more than once, and is done once", v.by(name), x)
+		}
+	}
+	return out
+}
+
 // idleEval notes what of eval's options is for tasks that are not asked for.
 func (v *Values) idleEval() {
 	without := func(name string, tasks ...string) {
@@ -43,6 +58,15 @@ func (v *Values) idleEval() {
 	without("passkey-template", "passkey")
 	if v.text("attn") == "full" {
 		v.none(" under --attn full", "group", "group-size", "shift")
+	}
+	if v.text("protocol") != "sliding" || !slices.Contains(v.texts("task"), "ppl") {
+		return
+	}
+	for _, n := range v.lengths("ctx") {
+		if v.tokens("stride") > n {
+			v.note("%s is longer than %s %d: tokens between windows are in none, and are not scored", v.shown("stride"),
+				v.by("ctx"), n)
+		}
 	}
 }
 

@@ -12,13 +12,18 @@ import (
 func TestIdleOptions(t *testing.T) {
 	t.Chdir(t.TempDir())
 	for line, want := range map[string]string{
-		"eval --task=passkey --stride=4":               "--stride has no effect: it is for --task ppl",
-		"eval --task=topics --data=d --depths=3":       "--data has no effect: it is for --task ppl; --depths has no effect: it is for --task passkey",
-		"eval --task=ruler --limit=3 --trials=2":       "",
-		"eval --task=ppl --data=d --trials=2":          "--trials has no effect: it is for --task passkey, topics, ruler",
-		"eval --task=ppl --data=d --group=0.5":         "--group has no effect under --attn full",
-		"eval --task=ppl --data=d --attn=s2 --group=1": "",
-		"eval --task=passkey,ppl --data=d --stride=4":  "",
+		"eval --task=passkey --stride=4":                          "--stride has no effect: it is for --task ppl",
+		"eval --task=topics --data=d --depths=3":                  "--data has no effect: it is for --task ppl; --depths has no effect: it is for --task passkey",
+		"eval --task=ruler --limit=3 --trials=2":                  "",
+		"eval --task=ppl --data=d --trials=2":                     "--trials has no effect: it is for --task passkey, topics, ruler",
+		"eval --task=ppl --data=d --group=0.5":                    "--group has no effect under --attn full",
+		"eval --task=ppl --data=d --attn=s2 --group=1":            "",
+		"eval --task=passkey,ppl --data=d --stride=4":             "",
+		"eval --task=ppl,ppl,ppl --data=d":                        "--task: ppl is given more than once, and is done once",
+		"eval --task=ruler --ctx=64 --model=m":                    "--ctx: 64 is given more than once, and is done once; --model: m is given more than once, and is done once",
+		"eval --task=ppl --data=d --protocol=sliding --stride=64": "",
+		"eval --task=ppl --data=d --protocol=sliding --stride=65": "--stride 65 is longer than --ctx 64: tokens between " +
+			"windows are in none, and are not scored",
 		"generate --prompt=p --top-p=0.5 --seed=1":     "--top-p, --seed have no effect without --temperature: the most probable token is taken",
 		"generate --prompt=p --temperature=1 --seed=1": "",
 		"prepare --data=d --out=o --ctx=64":            "--ctx has no effect without --stats",

@@ -340,7 +340,7 @@ func (v *Values) Require(names ...string) error {
 	var missing []string
 	for _, n := range names {
 		if either := strings.Split(n, "|"); !slices.ContainsFunc(either, has) {
-			missing = append(missing, "--"+strings.Join(either, " or --"))
+			missing = append(missing, "--"+strings.Join(either, " or --")+v.empty(either))
 		}
 	}
 	if len(missing) == 0 {
@@ -351,6 +351,16 @@ func (v *Values) Require(names ...string) error {
 		how = "them as flags, in %s or as LONGLORA_… variables"
 	}
 	return errs.Usagef("missing: %s; give "+how, strings.Join(missing, ", "), DefaultFile)
+}
+
+// empty says which of some options was given with nothing in it, as by a shell's variable that is not set.
+func (v *Values) empty(names []string) string {
+	for _, n := range names {
+		if v.fs.Lookup(n) != nil && v.Given(n) {
+			return " (" + v.by(n) + " is given, but empty)"
+		}
+	}
+	return ""
 }
 
 // settings are the options that a run keeps, for the record of a command's run.

@@ -232,7 +232,7 @@ func TestRefused(t *testing.T) {
 		{"a factor", least + "rope-factor: 1e300\n", "longlora.yaml: rope-factor: 1e+300: must be from 1 to 2^20"},
 		{"threads", least + "threads: 100000\n", "longlora.yaml: threads: 100000: must be"},
 		{"missing", "model: m\nctx: 64\n", "missing: --data, --out; give them as flags, in longlora.yaml or as"},
-		{"given as nothing", "model: ''\ndata: []\nctx: 64\nout: o\n", "missing: --model, --data"},
+		{"given as nothing", "model: ''\ndata: []\nctx: 64\nout: o\n", "missing: --model (longlora.yaml: model is given, but empty), --data (longlora.yaml: data is given, but empty)"},
 		{"no value", least + "adapter:\n", "longlora.yaml: adapter: it has no value"},
 		{"a path of nothing", least + "adapter: ''\n", "longlora.yaml: adapter: it has no value"},
 		{"a list of nothing", least + "eval-attn: []\n", "longlora.yaml: eval-attn: it has no value"},

@@ -5,6 +5,7 @@ import (
 	"sync"
 
 	"longlora/internal/data/datafile"
+	"longlora/internal/data/plaintext"
 )
 
 // replaced gathers what was read in another encoding than UTF-8, for a note.
@@ -44,11 +45,6 @@ func (s *source) noteReplaced() {
 	if c.files > 1 {
 		where = fmt.Sprintf(" in %d files", c.files)
 	}
-	places := "1 place is no UTF-8 and is"
-	if c.places > 1 {
-		places = fmt.Sprintf("%d places%s are no UTF-8 and are", c.places, where)
-	}
-	s.note("%s: %s read as U+FFFD, the first in %s; text of another encoding is to be converted first (such as by "+
-		"iconv -f LATIN1 -t UTF-8)", s.path, places, c.first)
+	s.note("%s: %s", s.path, plaintext.SayReplaced(c.places, where, c.first))
 	c.places, c.files = 0, 0
 }

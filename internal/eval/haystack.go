@@ -21,17 +21,16 @@ const (
 	longestWord = 64       // bytes; what has no white space for so long is cut
 )
 
-// readHaystack reads a text file.
-func readHaystack(path string) (*haystack, error) {
-	text, err := datafile.ReadText(path, maxHaystack)
+// readHaystack reads a text file. note says what of it is not read as it stands.
+func readHaystack(path string) (h *haystack, note string, err error) {
+	text, note, err := datafile.ReadText(path, maxHaystack)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	h := newHaystack(text)
-	if h == nil {
-		return nil, errs.Dataf("%s: no words in it; give a text", path)
+	if h = newHaystack(text); h == nil {
+		return nil, "", errs.Dataf("%s: no words in it; give a text", path)
 	}
-	return h, nil
+	return h, note, nil
 }
 
 // newHaystack cuts a text into words; nil where it has none.

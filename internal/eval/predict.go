@@ -15,7 +15,7 @@ import (
 // Predict says how many seconds an evaluation of one model will take from its beginning, without loading its weights.
 // What Run would refuse before it computes is refused.
 func Predict(ctx context.Context, cfg Job, be ops.Backend, log io.Writer) (seconds float64, err error) {
-	words, hay, err := cfg.texts()
+	words, hay, err := cfg.texts(log)
 	if err != nil {
 		return 0, err
 	}

@@ -50,9 +50,10 @@ type Sample struct {
 
 // Answer is what a model said, and how many of the references stand in it.
 type Answer struct {
-	Text  string `json:"text"`
-	Found int    `json:"found"`
-	Of    int    `json:"of"`
+	Text   string   `json:"text"`
+	Found  int      `json:"found"`
+	Of     int      `json:"of"`
+	Wanted []string `json:"wanted,omitempty"` // the references; older results do not have them
 }
 
 // room is how many tokens an answer may take: twice what the references alone do, and a few.
@@ -101,7 +102,8 @@ func (t subtask) sample(enc Encoder, hay *haystack, ctx, trial int, seed uint64)
 
 // judge counts the references that stand in an answer, whatever the case of their letters.
 func (x Sample) judge(text string) *Answer {
-	a, low := &Answer{Text: strings.TrimSpace(text), Of: len(x.References)}, strings.ToLower(text)
+	a := &Answer{Text: strings.TrimSpace(text), Of: len(x.References), Wanted: x.References}
+	low := strings.ToLower(text)
 	for _, r := range x.References {
 		if strings.Contains(low, strings.ToLower(r)) {
 			a.Found++
@@ -247,8 +249,8 @@ func (e *evaluation) noteRepeat(t subtask, s Sample, ctx int) {
 	if !t.hay || s.Units <= len(e.hay.words) {
 		return
 	}
-	n := fmt.Sprintf("note: %s %s has %d words, fewer than fill %d tokens: it is gone through more than once",
-		errs.Option("haystack"), e.cfg.Haystack, len(e.hay.words), ctx)
+	n := fmt.Sprintf("note: %s %s has %s, fewer than fill %d tokens: it is gone through more than once",
+		errs.Option("haystack"), e.cfg.Haystack, ui.Count(len(e.hay.words), "word"), ctx)
 	if !e.said[n] {
 		e.said[n] = true
 		fmt.Fprintln(e.log, n)

@@ -240,6 +240,7 @@ func TestReadHaystack(t *testing.T) {
 		"plain.txt":   {"Ein Satz.  Noch\neiner", ""},
 		"marked.txt":  {"\xef\xbb\xbfEin Satz.  Noch\neiner", ""},
 		"wide.txt":    {"\xff\xfe" + strings.Join(strings.Split("Ein Satz.  Noch\neiner", ""), "\x00") + "\x00", ""},
+		"latin.txt":   {"Ein Satz.  Noch\neiner \xe9", ""},
 		"blank.txt":   {" \n\t ", "no words"},
 		"empty.txt":   {"", "empty"},
 		"x.jsonl":     {"{}", "no plain text"},
@@ -249,16 +250,20 @@ func TestReadHaystack(t *testing.T) {
 	} {
 		path := filepath.Join(dir, name)
 		testkit.Write(t, path, c.text)
-		h, err := readHaystack(path)
+		h, note, err := readHaystack(path)
+		if strings.Contains(note, "no UTF-8") != (name == "latin.txt") {
+			t.Errorf("%s: note %q", name, note)
+		}
 		if c.want != "" {
 			if errs.Code(err) != 4 || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), name) {
 				t.Errorf("%s: %v", name, err)
 			}
-		} else if err != nil || !slices.Equal(h.words, []string{"Ein ", "Satz.  ", "Noch\n", "einer\n\n"}) {
+		} else if got := strings.TrimSuffix(strings.Join(h.words, "|"), "|\uFFFD\n\n"); err != nil ||
+			strings.TrimSpace(got) != "Ein |Satz.  |Noch\n|einer" {
 			t.Errorf("%s: %q, %v", name, h, err)
 		}
 	}
-	if _, err := readHaystack(filepath.Join(dir, "missing")); errs.Code(err) != 4 {
+	if _, _, err := readHaystack(filepath.Join(dir, "missing")); errs.Code(err) != 4 {
 		t.Errorf("missing: %v", err)
 	}
 }

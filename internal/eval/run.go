@@ -55,7 +55,7 @@ type item struct {
 // Run evaluates every model, task and length.
 func Run(ctx context.Context, cfg Job, be ops.Backend, log io.Writer) (Report, error) {
 	rep := Report{Results: []Result{}, Data: cfg.Data, Seed: cfg.Seed}
-	words, hay, err := cfg.texts()
+	words, hay, err := cfg.texts(log)
 	if err != nil {
 		return rep, err
 	}
@@ -87,7 +87,7 @@ func Run(ctx context.Context, cfg Job, be ops.Backend, log io.Writer) (Report, e
 }
 
 // texts are what prompts are made of.
-func (cfg Job) texts() (words Template, hay *haystack, err error) {
+func (cfg Job) texts(log io.Writer) (words Template, hay *haystack, err error) {
 	words = Paper
 	if cfg.Words != "" {
 		if words, err = ReadTemplate(cfg.Words); err != nil {
@@ -95,8 +95,12 @@ func (cfg Job) texts() (words Template, hay *haystack, err error) {
 		}
 	}
 	if cfg.Haystack != "" {
-		if hay, err = readHaystack(cfg.Haystack); err != nil {
+		var note string
+		if hay, note, err = readHaystack(cfg.Haystack); err != nil {
 			return words, nil, fmt.Errorf("%s %w", errs.Option("haystack"), err)
+		}
+		if note != "" {
+			fmt.Fprintf(log, "note: %s %s: %s\n", errs.Option("haystack"), cfg.Haystack, note)
 		}
 	}
 	return words, hay, nil
@@ -258,7 +262,7 @@ func (e *evaluation) prepare(ctx context.Context, task string, n int) (*item, er
 		if err != nil {
 			return nil, err
 		}
-		if e.cfg.Attn == "s2" {
+		if e.cfg.Attn == "s2" && slices.Contains(e.cfg.Tasks, "ppl") { // without it the option has no effect at all
 			fmt.Fprintf(e.log, "note: %s generates text, which is done with full attention; %s s2 is for ppl\n", task,
 				errs.Option("attn"))
 		}

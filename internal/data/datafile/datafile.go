@@ -227,23 +227,22 @@ func (c counted) Read(p []byte) (int, error) {
 }
 
 // ReadText is the whole of a plain text of at most limit bytes: UTF-8, or UTF-16 with a mark, compressed or not. Bytes
-// that are no UTF-8 are replaced as training does. Files of records are refused, and longer ones.
-func ReadText(path string, limit int64) (string, error) {
+// that are no UTF-8 are replaced as training does; then note says so. Files of records are refused, and longer ones.
+func ReadText(path string, limit int64) (text, note string, err error) {
 	if k, _ := KindOf(path); k == Tokens || k.Structured() {
-		return "", errs.Dataf("%s: by its name no plain text; give a file of text alone", path)
+		return "", "", errs.Dataf("%s: by its name no plain text; give a file of text alone", path)
 	}
 	was, err := Look(path)
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	f, err := Open(path, was, new(atomic.Int64), 0)
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	defer f.Close()
-	text, err := plaintext.Whole(f, limit)
-	if err != nil {
-		return "", f.Fault(err)
+	if text, note, err = plaintext.Whole(f, limit); err != nil {
+		return "", "", f.Fault(err)
 	}
-	return text, nil
+	return text, note, nil
 }

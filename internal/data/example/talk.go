@@ -12,8 +12,9 @@ import (
 
 // Talk is a conversation whose last message is not yet answered.
 type Talk struct {
-	Where   string // its file and line, for messages; "" for one that is typed
-	Example Example
+	Where    string // its file and line, for messages; "" for one that is typed
+	Example  Example
+	Replaced string // a note where something in its line was no UTF-8, for who reads the line to set
 }
 
 // Say adds a message of the user's.

@@ -2,6 +2,7 @@ package plaintext
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"unicode/utf8"
 
@@ -68,4 +69,23 @@ func (w *Watch) Text(s string) string {
 		w.Line = row + 1
 	}
 	return tokenizer.ReplaceInvalid(s)
+}
+
+// Replaced is a note on a text in which something is no UTF-8, "" for one in which nothing is.
+func Replaced(b []byte) string {
+	w := &Watch{}
+	if w.look(b, true); w.Bad == 0 {
+		return ""
+	}
+	return SayReplaced(w.Bad, "", fmt.Sprintf("line %d", w.Line))
+}
+
+// SayReplaced is a note on n places that are no UTF-8. where may say in what they all are, first says where the first is.
+func SayReplaced(n int, where, first string) string {
+	places := "1 place is no UTF-8 and is"
+	if n > 1 {
+		places = fmt.Sprintf("%d places%s are no UTF-8 and are", n, where)
+	}
+	return places + " read as U+FFFD, the first in " + first + "; text of another encoding is to be converted first " +
+		"(such as by iconv -f LATIN1 -t UTF-8)"
 }

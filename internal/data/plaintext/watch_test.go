@@ -2,6 +2,7 @@ package plaintext
 
 import (
 	"io"
+	"strings"
 	"testing"
 )
 
@@ -29,4 +30,17 @@ func (s *slow) Read(p []byte) (int, error) {
 	n := copy(p, s.b[:min(s.size, len(s.b))])
 	s.b = s.b[n:]
 	return n, nil
+}
+
+// A note names the first place that is no UTF-8, and how many there are.
+func TestReplaced(t *testing.T) {
+	for text, want := range map[string]string{
+		"café\nü":          "",
+		"a\ncaf\xe9\n":     "1 place is no UTF-8 and is read as U+FFFD, the first in line 2; ",
+		"\xff a\n\xe9\xe9": "3 places are no UTF-8 and are read as U+FFFD, the first in line 1; ",
+	} {
+		if got := Replaced([]byte(text)); !strings.HasPrefix(got, want) || (got == "") != (want == "") {
+			t.Errorf("%q: %q", text, got)
+		}
+	}
 }

@@ -1,6 +1,7 @@
 package template
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"slices"
@@ -19,9 +20,10 @@ type Asked struct {
 
 // Asker writes conversations in a template for a model to answer.
 type Asker struct {
-	t    *Template
-	said map[string]bool // notes that the log has
-	log  io.Writer
+	t      *Template
+	said   map[string]bool // notes that the log has
+	fields map[string]bool // that it names as not read
+	log    io.Writer
 }
 
 // NewAsker opens a template as Open does. What is to be said of it, and of what it leaves out, goes to log, once.
@@ -30,7 +32,7 @@ func NewAsker(name, chat string, own OwnSystem, enc Vocabulary, log io.Writer) (
 	if err != nil {
 		return nil, err
 	}
-	a := &Asker{t: t, said: map[string]bool{}, log: log}
+	a := &Asker{t: t, said: map[string]bool{}, fields: map[string]bool{}, log: log}
 	of, model := t.Notes("the prompt is written", chat, enc)
 	a.note(append([]string{of}, model...))
 	return a, nil
@@ -42,6 +44,23 @@ func (a *Asker) note(notes []string) {
 			fmt.Fprintf(a.log, "note: %s\n", n)
 		}
 		a.said[n] = true
+	}
+}
+
+// tell notes what of a conversation is not read as it stands: fields that were passed over, each once, and bytes that
+// are no UTF-8.
+func (a *Asker) tell(t *example.Talk, unread []string) {
+	where := cmp.Or(t.Where, "the conversation")
+	unread = slices.DeleteFunc(slices.Clone(unread), func(field string) bool {
+		said := a.fields[field]
+		a.fields[field] = true
+		return said
+	})
+	if len(unread) > 0 {
+		a.note([]string{where + ": not read: " + example.FieldList(nil, unread)})
+	}
+	if t.Replaced != "" {
+		a.note([]string{where + ": " + t.Replaced})
 	}
 }
 
@@ -57,10 +76,13 @@ func (a *Asker) Ask(t *example.Talk) (*Asked, error) {
 	if err == nil {
 		err = a.t.Write(r, &e)
 	}
+	if errs.Code(err) == int(errs.Usage) { // a template file's own, which names it
+		return nil, err
+	}
 	if err != nil {
 		return nil, errs.Usagef("%s %s: %w", errs.Option("template"), a.t.Name, err)
 	}
-	a.note(e.Unread)
+	a.tell(t, e.Unread)
 	if len(r.Answers) == 0 {
 		return nil, errs.Usagef("%s %s: it marks no answer with {{answer}}", errs.Option("template"), a.t.Name)
 	}

@@ -2,6 +2,7 @@ package template
 
 import (
 	"bytes"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -82,5 +83,34 @@ func TestReadTalk(t *testing.T) {
 		if _, err := example.ReadTalk([]byte(line)); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("%s: %v", line, err)
 		}
+	}
+}
+
+// What of a line is passed over, or read otherwise than it stands, is noted as such, each field once.
+func TestAskNotes(t *testing.T) {
+	tk := loaded(t)
+	var log bytes.Buffer
+	a, err := NewAsker("alpaca", "", OwnSystem{}, tk, &log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	log.Reset()
+	for i, line := range []string{`{"prompt":"a","id":7}`, `{"prompt":"b","id":8,"score":1}`, `{"prompt":"c"}`} {
+		talk, err := example.ReadTalk([]byte(line))
+		if err != nil {
+			t.Fatal(err)
+		}
+		talk.Where = fmt.Sprint("asked.jsonl:", i+1)
+		if i == 2 {
+			talk.Replaced = "1 place is no UTF-8"
+		}
+		if _, err := a.Ask(talk); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const want = "note: asked.jsonl:1: not read: id\nnote: asked.jsonl:2: not read: score\n" +
+		"note: asked.jsonl:3: 1 place is no UTF-8\n"
+	if log.String() != want {
+		t.Errorf("%s, want %s", log.String(), want)
 	}
 }
