@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -79,6 +81,10 @@ func runExport(c *cobra.Command, o cli.Export, json bool) error {
 	}
 	for _, n := range res.Same {
 		fmt.Fprintf(c.ErrOrStderr(), "note: the adapter leaves %s as it is\n", n)
+	}
+	if !strings.EqualFold(filepath.Ext(o.Out), ".gguf") {
+		fmt.Fprintf(c.ErrOrStderr(), "note: %s: a name that does not end in .gguf, by which GGUF files are known; what is in "+
+			"it is one\n", o.Out)
 	}
 	if json {
 		return document(c.OutOrStdout(), res)

@@ -20,7 +20,9 @@ func (v *Values) Command(changes errs.Advice) string {
 			values = []string{strings.Join(values, ",")}
 		}
 		if i := slices.IndexFunc(changes, func(c errs.Change) bool { return string(c.Option) == f.Name }); i >= 0 {
-			values = []string{changes[i].Value}
+			if values = []string{changes[i].Value}; values[0] == "" {
+				return
+			}
 		} else if v.source[f.Name] != Flag {
 			return
 		}

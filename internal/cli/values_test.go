@@ -98,8 +98,8 @@ func TestCommand(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := v.Command(errs.Advice{{Option: "train-embed", Value: "false"}, {Option: "ctx", Value: "4096"}})
-	want := `longlora plan --shape tiny --data 'my books/a.txt' --data 'b'\''s.txt' --ctx 4096 --targets q_proj,v_proj --train-embed=false --json`
+	got := v.Command(errs.Advice{{Option: "train-embed", Value: "false"}, {Option: "ctx", Value: "4096"}, {Option: "targets"}})
+	want := `longlora plan --shape tiny --data 'my books/a.txt' --data 'b'\''s.txt' --ctx 4096 --train-embed=false --json`
 	if got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}

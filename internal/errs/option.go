@@ -9,7 +9,7 @@ type Option string
 
 func (o Option) String() string { return "--" + string(o) }
 
-// Change is an option with another value than it has.
+// Change is an option with another value than it has; with none it is left out.
 type Change struct {
 	Option Option
 	Value  string
@@ -25,6 +25,10 @@ func (a Advice) Error() string { return "the same command with " + a.String() }
 func (a Advice) String() string {
 	var words []string
 	for _, c := range a {
+		if c.Value == "" {
+			words = append(words, "no "+c.Option.String())
+			continue
+		}
 		words = append(words, c.Option.String()+"="+c.Value)
 	}
 	return strings.Join(words, " ")

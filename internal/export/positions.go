@@ -2,6 +2,7 @@ package export
 
 import (
 	"math"
+	"strconv"
 
 	"longlora/internal/ckpt"
 	"longlora/internal/errs"
@@ -28,8 +29,8 @@ func (a *arch) positions(g *ckpt.GGUF, b *load.Base, p rope.Positions) error {
 		set("scaling.factor", float32(p.Factor))
 		return nil
 	case "dynamic":
-		return refuse("rope_type dynamic", "has no frequencies that depend on the length of the text; give others with %s",
-			errs.Option("rope"))
+		return refuse("rope_type dynamic", "has no frequencies that depend on the length of the text. What they are for a "+
+			"text of up to %d tokens: %w", p.MaxPos, instead("none", p))
 	case "longrope":
 		if a.factors != "long" {
 			return refuse("rope_type longrope", "has none")
@@ -58,8 +59,8 @@ func (a *arch) positions(g *ckpt.GGUF, b *load.Base, p rope.Positions) error {
 		if p.Type == "yarn" {
 			field = "beta_fast, beta_slow or truncate"
 		}
-		return refuse(field, "has no frequencies of this kind; it has linear, ntk (%s) and YaRN's usual ones",
-			errs.Option("rope"))
+		return refuse(field, "has no frequencies of this kind; it has linear, ntk and YaRN's usual ones. To export it with "+
+			"some that it was not trained at, which gives other results: %w", instead("ntk", p))
 	}
 	// any frequencies at all: what each is divided by
 	inv, scale := p.InvFreq(d, 0)
@@ -72,6 +73,12 @@ func (a *arch) positions(g *ckpt.GGUF, b *load.Base, p rope.Positions) error {
 	}
 	g.Tensors = append(g.Tensors, vector("rope_freqs.weight", inv))
 	return nil
+}
+
+// instead is a command that exports positions of another type for as many tokens.
+func instead(kind string, p rope.Positions) errs.Advice {
+	return errs.Advice{{Option: "ctx", Value: strconv.Itoa(p.MaxPos)}, {Option: "rope", Value: kind},
+		{Option: "rope-factor"}}
 }
 
 // vector is a tensor of one axis in float32.
