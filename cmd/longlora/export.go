@@ -83,8 +83,8 @@ func runExport(c *cobra.Command, o cli.Export, json bool) error {
 		fmt.Fprintf(c.ErrOrStderr(), "note: the adapter leaves %s as it is\n", n)
 	}
 	if !strings.EqualFold(filepath.Ext(o.Out), ".gguf") {
-		fmt.Fprintf(c.ErrOrStderr(), "note: %s: a name that does not end in .gguf, by which GGUF files are known; what is in "+
-			"it is one\n", o.Out)
+		fmt.Fprintf(c.ErrOrStderr(), "note: %s: a name that does not end in .gguf, by which GGUF files are known; "+
+			"what is in it is one\n", o.Out)
 	}
 	if json {
 		return document(c.OutOrStdout(), res)

@@ -53,7 +53,8 @@ func (v *Values) sayVariables() {
 	}
 	for _, pair := range os.Environ() {
 		name, _, _ := strings.Cut(pair, "=")
-		if short, ok := strings.CutPrefix(name, "LONGLORA_"); ok && !slices.Contains(known, name) {
+		short, ok := strings.CutPrefix(strings.ToUpper(name), "LONGLORA_") // in small letters it is none either
+		if ok && !slices.Contains(known, name) {
 			option, meant := likely(strings.ToLower(strings.ReplaceAll(short, "_", "-")), names()), ""
 			if option != "" {
 				meant = question("", envName(option))

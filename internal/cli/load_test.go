@@ -264,6 +264,7 @@ func TestRefused(t *testing.T) {
 	t.Run("no option's variable", func(t *testing.T) {
 		t.Setenv("LONGLORA_FULLLAST", "0.5")
 		t.Setenv("LONGLORA_DEBUG", "1")
+		t.Setenv("longlora_rank", "4")
 		t.Setenv("LONGLORA_TRIALS", "1") // another command's
 		_, v, err := load(t, least)
 		if err != nil {
@@ -271,6 +272,7 @@ func TestRefused(t *testing.T) {
 		}
 		want := "LONGLORA_FULLLAST is no option's variable and has no effect; did you mean LONGLORA_FULL_LAST?"
 		if got := strings.Join(v.Notes(), "\n"); !strings.Contains(got, want) || strings.Count(got, "LONGLORA_F") != 2 ||
+			!strings.Contains(got, "longlora_rank is no option's variable and has no effect; did you mean LONGLORA_RANK?") ||
 			strings.Contains(got, "DEBUG") || strings.Contains(got, "TRIALS") {
 			t.Errorf("%q, want %q", got, want)
 		}

@@ -33,11 +33,18 @@ func (p PPL) MarshalJSON() ([]byte, error) {
 	return json.Marshal(float64(p))
 }
 
-func (p PPL) String() string {
-	if p.Infinite() {
+func (p PPL) String() string { return p.Digits(4) }
+
+// Digits writes so many decimals, and a few digits in all where there would be more than a float64 has.
+func (p PPL) Digits(n int) string {
+	switch v := float64(p); {
+	case p.Infinite():
 		return "infinite"
+	case v >= 1e15:
+		return fmt.Sprintf("%.4g", v)
+	default:
+		return fmt.Sprintf("%.*f", n, v)
 	}
-	return fmt.Sprintf("%.4f", float64(p))
 }
 
 // readPPL is what a file says of a perplexity: a null beside a loss is infinite.

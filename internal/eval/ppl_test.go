@@ -12,13 +12,16 @@ import (
 // A perplexity comes back from JSON as it was, an infinite one from null beside a loss and a note; what was not measured
 // stays away.
 func TestPPL(t *testing.T) {
-	for loss, want := range map[float64]string{0: "1.0000", 2: "7.3891", 709.78: "infinite", 709.79: "infinite", 1e4: "infinite"} {
+	for loss, want := range map[float64]string{0: "1.0000", 2: "7.3891", 100: "2.688e+43", 709.78: "infinite", 709.79: "infinite", 1e4: "infinite"} {
 		if loss == 709.78 {
 			want = eval.PPL(math.Exp(loss)).String()
 		}
 		p, note := eval.NewPPL(loss)
 		if p.String() != want || p.Infinite() != (want == "infinite") || (note != "") != p.Infinite() {
 			t.Errorf("loss %v: %s, %q", loss, p, note)
+		}
+		if loss == 100 && p.Digits(2) != want || loss == 2 && p.Digits(2) != "7.39" {
+			t.Errorf("loss %v: %s", loss, p.Digits(2))
 		}
 		r := eval.Result{Task: "ppl", Ctx: 64, Loss: &loss, PPL: p, Note: note}
 		b, err := json.Marshal(r)

@@ -82,10 +82,7 @@ func showPPL(f Figures) string {
 	if f.PPL == nil {
 		return "-"
 	}
-	if f.PPL.Infinite() {
-		return f.PPL.String()
-	}
-	return fmt.Sprintf("%.2f", *f.PPL)
+	return f.PPL.Digits(2)
 }
 
 func showRecall(f Figures) string {

@@ -58,7 +58,7 @@ func lengths(all []Length) []string {
 		for _, f := range []Figures{l.Base, l.Interpolated, l.Trained} {
 			ppl, key := "", ""
 			if f.PPL != nil {
-				ppl = fmt.Sprintf("%.3f", float64(*f.PPL))
+				ppl = f.PPL.Digits(3)
 			}
 			if f.Accuracy != nil {
 				key = fmt.Sprintf("%.0f %%", 100**f.Accuracy)

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"longlora/internal/errs"
 	"longlora/internal/testkit"
@@ -105,6 +106,17 @@ func TestLock(t *testing.T) {
 	}
 	if _, err := Lock(dir, "taken"); errs.Code(err) != int(errs.Usage) || !strings.Contains(err.Error(), "taken") {
 		t.Errorf("a second lock: %v", err)
+	}
+	soon := filepath.Join(t.TempDir(), "soon") // held a little longer, as by a process that was killed
+	dying, err := Lock(soon, "taken")
+	if err != nil {
+		t.Fatal(err)
+	}
+	time.AfterFunc(patience/10, dying.Release)
+	if next, err := Lock(soon, "taken"); err != nil {
+		t.Error(err)
+	} else {
+		next.Release()
 	}
 	if err := l.Check(); err != nil {
 		t.Error(err)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -33,7 +34,7 @@ func Lock(dir, busy string) (*Locked, error) {
 		if l.f, err = os.Open(dir); err != nil {
 			return nil, Fault(dir, err)
 		}
-		if err := unix.Flock(int(l.f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		if err := l.take(); err != nil {
 			_ = l.f.Close() // only read
 			if errors.Is(err, unix.EWOULDBLOCK) {
 				return nil, errs.Usagef("%s: %s", dir, busy)
@@ -47,6 +48,20 @@ func Lock(dir, busy string) (*Locked, error) {
 		_ = l.f.Close() // who held it before took it away in between
 		if err != nil {
 			return nil, err
+		}
+	}
+}
+
+// patience is how long a lock is waited for: a process that was killed holds its own until the system has taken its
+// memory back, and the same command may be given again at once.
+const patience = 2 * time.Second
+
+// take takes the lock, or fails with EWOULDBLOCK where another process keeps it.
+func (l *Locked) take() error {
+	for end := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
+		err := unix.Flock(int(l.f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if !errors.Is(err, unix.EWOULDBLOCK) || time.Now().After(end) {
+			return err
 		}
 	}
 }

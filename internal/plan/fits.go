@@ -144,6 +144,9 @@ func (z *counted) squeezed(tl model.Tiling) bool {
 	return z.p.Allows(z.size(tl))
 }
 
+// longestTried is where the search ends.
+const longestTried = 1 << 27
+
 // unit is how many tokens the contexts differ by that are tried, and the shortest of them.
 const unit = 64
 
@@ -166,7 +169,7 @@ func (p Planner) longest(at func(ctx int) (Work, error)) (int, error) {
 		if err != nil {
 			return 0, err
 		}
-		if !ok || hi*unit >= 1<<27 {
+		if !ok || hi*unit >= longestTried {
 			break
 		}
 		lo, hi = hi, hi*2
@@ -182,6 +185,9 @@ func (p Planner) longest(at func(ctx int) (Work, error)) (int, error) {
 		} else {
 			hi = mid
 		}
+	}
+	if _, err := at(lo * unit); lo > 0 && errs.Code(err) == int(errs.Usage) {
+		return 0, nil // all that fit are too short for the options
 	}
 	return lo * unit, nil
 }

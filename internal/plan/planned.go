@@ -133,6 +133,17 @@ func NewPlannedLast(w Work, pl Plan, r ops.Rates, accum int) *PlannedLast {
 		DevicePlan: l.Device, HostPlan: l.Host, PredictedS: l.Seconds(r, accum), when: w.Last.When}
 }
 
+// workAt is the work at a request's context. Where nothing fits it is that of the shortest one that is not too short for
+// its groups.
+func (c Options) workAt(r *Request, longest int) (Work, error) {
+	w, err := r.At(r.Ctx)
+	for longest == 0 && !c.CtxGiven && errs.Code(err) == int(errs.Usage) && r.Ctx < longestTried {
+		r.Ctx *= 2
+		w, err = r.At(r.Ctx)
+	}
+	return w, err
+}
+
 // Run says what a step would need and take on a machine. One that does not fit is a Planned with Fits false; see
 // Refusal.
 func Run(c Options, m machine.Machine) (*Planned, error) {
@@ -161,7 +172,7 @@ func Run(c Options, m machine.Machine) (*Planned, error) {
 			r.Ctx = max(longest, unit)
 		}
 	}
-	w, err := r.At(r.Ctx)
+	w, err := c.workAt(&r, longest)
 	if err != nil {
 		return nil, err
 	}

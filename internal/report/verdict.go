@@ -57,10 +57,10 @@ func verdict(r *extend.Report) Verdict {
 	v := Verdict{Kind: "plain", Head: "Not judged"}
 	if r.Within() {
 		v.Head = fmt.Sprintf("Nothing to extend: the base reads %s tokens by itself", thousands(int64(r.Ctx)))
-		if _, lost := r.Kept(); lost {
-			v.Kind = "part"
+		words, lost := r.Kept()
+		if v.Text = against(r); lost {
+			v.Kind, v.Text = "part", v.Text+" "+words
 		}
-		v.Text = against(r)
 		return v
 	}
 	reaches := r.Reaches()
@@ -84,6 +84,9 @@ func verdict(r *extend.Report) Verdict {
 		v.Head += ", by new positions alone"
 	}
 	v.Text = against(r)
+	if words, lost := r.Kept(); lost { // which may be why, however well the new length is read
+		v.Text += " " + words
+	}
 	return v
 }
 

@@ -44,6 +44,17 @@ func TestVerdict(t *testing.T) {
 	}
 }
 
+// What was lost at the base's own length is said with the verdict: it may be why the new length does not count.
+func TestVerdictLoss(t *testing.T) {
+	r := extend.Report{Ctx: 1024, Train: &rundir.Result{Steps: 3}, Lengths: []extend.Length{
+		{Ctx: 256, Base: figures(8, 1), Trained: figures(12, .5)}, {Ctx: 1024, Base: figures(500, 0), Trained: figures(7.5, 1)}}}
+	const lost = "better than the base at its own 256 (8.00). At 256 tokens, all that the base reads by itself, something was lost: " +
+		"perplexity 8.00 before, 12.00 now (50.0 % higher); recall 100 % before, 50 % now (50 points fewer)."
+	if v := verdict(&r); v.Head != "Not extended to 1,024 tokens" || !strings.HasSuffix(v.Text, lost) {
+		t.Errorf("%+v", v)
+	}
+}
+
 // Where the base reads the context by itself the verdict says so, and whether anything was lost.
 func TestVerdictWithin(t *testing.T) {
 	for trained, kind := range map[float64]string{6.5: "plain", 7: "part"} {

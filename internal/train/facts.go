@@ -127,6 +127,10 @@ func (s *setup) facts(log io.Writer, done int) (float64, error) {
 		line("note", "%s", note)
 	}
 	s.attentionFacts(line)
+	if w := c.WarmupSteps; w > s.steps {
+		line("note", "a warm-up of %d steps outlasts the run of %s: the learning rate ends at %.2g of what it is to be",
+			w, ui.Count(s.steps, "step"), float64(s.steps)/float64(w))
+	}
 	st := s.set.Stats(reads)
 	line("rows", "%d of %d tokens an epoch, packed by %s (%d tokens read)", s.order.Rows(), c.Ctx,
 		strings.Join(s.set.Packs(), ", "), st.Tokens)

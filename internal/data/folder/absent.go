@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"longlora/internal/errs"
 	"longlora/internal/files"
@@ -20,7 +21,7 @@ func absentData(path string, err error) error {
 		return errs.Dataf("%s: an address, from which nothing is loaded; download it first with: curl -LO %s", path,
 			errs.Quoted(path))
 	}
-	list, _ := filepath.Glob(path)
+	list := matching(path)
 	if names := strings.Split(path, ","); len(names) > 1 && allExist(names) {
 		list = names
 	}
@@ -33,6 +34,22 @@ func absentData(path string, err error) error {
 			"hf download --repo-type dataset %[1]s --local-dir %s (then %[2]s is its folder)", path, filepath.Base(path))
 	}
 	return files.Fault(path, err)
+}
+
+// matching are the files that a path is a pattern of; none where it takes long to find them, as from the root of the
+// file system: they are only for a message.
+func matching(path string) []string {
+	found := make(chan []string, 1)
+	go func() {
+		list, _ := filepath.Glob(path)
+		found <- list
+	}()
+	select {
+	case list := <-found:
+		return list
+	case <-time.After(time.Second):
+		return nil
+	}
 }
 
 func exists(path string) bool {

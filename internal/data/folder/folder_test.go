@@ -171,6 +171,7 @@ func TestAbsentData(t *testing.T) {
 		"nowhere.txt":             "no such file or directory",
 		"nowhere":                 "no such file or directory",
 		"a.txt,nowhere.txt":       "no such file or directory",
+		"/*/*/*/*/*/*/*/x":        "no such file or directory", // for which nobody waits
 	} {
 		_, _, err := Files(path)
 		if errs.Code(err) != 4 || !strings.Contains(err.Error(), want) {

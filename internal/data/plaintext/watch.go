@@ -80,7 +80,8 @@ func Replaced(b []byte) string {
 	return SayReplaced(w.Bad, "", fmt.Sprintf("line %d", w.Line))
 }
 
-// SayReplaced is a note on n places that are no UTF-8. where may say in what they all are, first says where the first is.
+// SayReplaced is a note on n places that are no UTF-8. where may say in what they all are, first says where the first
+// is.
 func SayReplaced(n int, where, first string) string {
 	places := "1 place is no UTF-8 and is"
 	if n > 1 {
