@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"path/filepath"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -45,6 +46,9 @@ longlora report extended --out extended.html`,
 	c.Args = func(_ *cobra.Command, args []string) error {
 		if len(args) == 0 {
 			return errs.Usagef("report: no folder given; name that of a training run, of extend, or of eval --out")
+		}
+		if slices.Contains(args, "") {
+			return errs.Usagef("report: an empty name for a folder; name that of a training run, of extend, or of eval --out")
 		}
 		return nil
 	}

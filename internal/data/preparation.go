@@ -11,8 +11,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"longlora/internal/data/datafile"
 	"longlora/internal/data/store"
 	"longlora/internal/errs"
@@ -81,7 +79,7 @@ func (p *preparation) open() (err error) {
 			return errs.Dataf("%w", err)
 		}
 	}
-	if err := unix.Flock(int(p.f[0].Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	if err := files.Flock(p.f[0]); err != nil {
 		return errs.Usagef("%s %s: another prepare is writing it; wait for it, or choose another name", errs.Option("out"),
 			p.out)
 	}
@@ -93,6 +91,7 @@ func (p *preparation) open() (err error) {
 	}
 	p.state.Made, p.before = p.want, p.state.Second
 	p.w = store.NewWriter(p.f, p.want.Width, p.want.examples())
+	p.w.Room = "make room and run the same command again, which goes on from here"
 	p.w.Counts = p.state.Counts
 	for i, n := range p.sizes(p.state) {
 		if err := p.f[i].Truncate(n); err != nil {

@@ -34,7 +34,7 @@ func Lock(dir, busy string) (*Locked, error) {
 		if l.f, err = os.Open(dir); err != nil {
 			return nil, Fault(dir, err)
 		}
-		if err := l.take(); err != nil {
+		if err := Flock(l.f); err != nil {
 			_ = l.f.Close() // only read
 			if errors.Is(err, unix.EWOULDBLOCK) {
 				return nil, errs.Usagef("%s: %s", dir, busy)
@@ -56,10 +56,10 @@ func Lock(dir, busy string) (*Locked, error) {
 // memory back, and the same command may be given again at once.
 const patience = 2 * time.Second
 
-// take takes the lock, or fails with EWOULDBLOCK where another process keeps it.
-func (l *Locked) take() error {
+// Flock takes the lock of an open file or folder, or fails with EWOULDBLOCK where another process keeps it.
+func Flock(f *os.File) error {
 	for end := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
-		err := unix.Flock(int(l.f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		if !errors.Is(err, unix.EWOULDBLOCK) || time.Now().After(end) {
 			return err
 		}

@@ -20,6 +20,7 @@ type Writer struct {
 	w        [3]*bufio.Writer
 	width    int
 	examples bool
+	Room     string // how a full disk is mended
 	Counts
 }
 
@@ -43,7 +44,7 @@ func (c Counts) Sizes(width int, examples bool) [3]int64 {
 // NewWriter writes to three files: ids of width bytes, documents and, for examples, their spans. To go on with files
 // that hold something, set Counts to what that is.
 func NewWriter(f [3]*os.File, width int, examples bool) *Writer {
-	w := &Writer{f: f, width: width, examples: examples}
+	w := &Writer{f: f, width: width, examples: examples, Room: "make room, or set TMPDIR to a folder with room"}
 	for i := range f {
 		w.w[i] = bufio.NewWriterSize(f[i], 1<<18)
 	}
@@ -126,7 +127,7 @@ func (w *Writer) flush() error {
 // fault is an error of writing, with the mend where there is one.
 func (w *Writer) fault(err error) error {
 	if errors.Is(err, syscall.ENOSPC) {
-		return errs.Dataf("writing tokens: the disk is full; make room, or set TMPDIR to a folder with room: %w", err)
+		return errs.Dataf("writing tokens: the disk is full; %s: %w", w.Room, err)
 	}
 	return errs.Dataf("writing tokens: %w", err)
 }
