@@ -8,9 +8,11 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
+	"longlora/internal/files"
 	"longlora/internal/testkit"
 )
 
@@ -194,6 +196,24 @@ func TestBadModel(t *testing.T) {
 			fails(t, c.code, append(append([]string{"eval", "--task", "ppl", "--limit", "1"}, model...), data...), c.want...)
 			fails(t, c.code, append([]string{"merge", "--adapter", golden + "/adapter-init", "--ctx", "128"}, model...), c.want...)
 		})
+	}
+}
+
+// Text of a model that computes no numbers is never taken for an answer.
+func TestNaNIsNoText(t *testing.T) {
+	b := copied(t, "model")
+	b.tensors(t, "model.safetensors", nan(query))
+	if err := files.CopyFile(filepath.Join(b.dir, "tokenizer.json"), "../../testdata/tokenizer/tokenizer.json"); err != nil {
+		t.Fatal(err)
+	}
+	for _, with := range []string{"generate --prompt hi --max-tokens 2", "generate --prompt hi --max-tokens 2 --temperature 1",
+		"eval --task passkey --trials 1 --ctx 900", "eval --task ruler --trials 1 --ctx 1300", "eval --task topics --trials 1 --ctx 1600"} {
+		var stdout, stderr bytes.Buffer
+		got := run(t.Context(), append(strings.Fields(with), "--model", b.dir), &stdout, &stderr)
+		said := regexp.MustCompile("hold NaN .* The cause: .*model.safetensors: .* " + query)
+		if got != 5 || stdout.Len() > 0 || !said.MatchString(stderr.String()) {
+			t.Errorf("%s: exit code %d, %s%s", with, got, &stdout, &stderr)
+		}
 	}
 }
 

@@ -219,7 +219,7 @@ func (t *talker) continued(ctx context.Context, prompt string, asked *template.A
 		return errs.Advice{{Option: "max-tokens", Value: strconv.Itoa(n - len(ids))}}
 	}}
 	err = t.en.run(r, full, base.Rope(p, n), func(r *model.Runner) error { return w.run(ctx, r, ids) })
-	return w.res, err
+	return w.res, base.Blame(err)
 }
 
 // ends are the tokens that end a text.

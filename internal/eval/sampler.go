@@ -42,7 +42,7 @@ func (s *sampler) draw(logits []float32) (int32, error) {
 		sum += p[i]
 	}
 	if math.IsNaN(sum) || math.IsInf(top, 0) {
-		return 0, errs.Numericf("the model's scores hold NaN or infinity; check its weights")
+		return 0, errs.Numericf(model.NotFinite)
 	}
 	order := make([]int, 0, len(p))
 	least := 0.0 // all tokens below it add up to less than what is left out, so that few are sorted

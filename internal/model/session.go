@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 
+	"longlora/internal/errs"
 	"longlora/internal/ops"
 	"longlora/internal/s2attn"
 	"longlora/internal/tensor"
@@ -18,6 +19,7 @@ type Session struct {
 	logits ops.Tensor // (1,V) act
 	best   ops.Tensor // (1) int32
 	ma, mh int64
+	looked bool // whether all logits were looked at once
 }
 
 // NewSession takes memory for a sequence of at most limit tokens, appended in tiles of at most the runner's.
@@ -61,23 +63,55 @@ func (s *Session) head(x ops.Tensor) {
 	r.B.LinearForward(nf, ops.Tensor{}, []ops.Proj{{L: &ops.Linear{W: r.M.Head}, Y: s.logits}})
 }
 
-// Best is the most probable next token.
+// Best is the most probable next token. Logits that are no numbers are an error of kind Numeric.
 func (s *Session) Best() (int32, error) {
 	var id [1]int32
 	s.r.B.ArgMax(s.best, s.logits)
-	err := s.r.B.Download(bytesOf(id[:]), s.best)
-	return id[0], err
+	if err := s.r.B.Download(bytesOf(id[:]), s.best); err != nil {
+		return 0, err
+	}
+	return id[0], s.finite(int(id[0]))
+}
+
+// NotFinite is what is said of logits that are no numbers.
+const NotFinite = "the model's logits hold NaN or infinity; its weights do, or the computation overflowed"
+
+// finite looks at the logits: once at all, for a row of the head may hold what is no number, and then at the best one,
+// for what comes from before the head reaches every logit.
+func (s *Session) finite(best int) error {
+	var seen []float32
+	var err error
+	switch {
+	case best < 0 || best >= s.r.M.V:
+		return errs.Numericf(NotFinite)
+	case !s.looked:
+		seen, err = s.Logits()
+		s.looked = true
+	default:
+		seen, err = s.download(s.logits.Reshape(s.r.M.V, 1).Rows(best, best+1))
+	}
+	for _, z := range seen {
+		if d := float64(z); math.IsNaN(d) || math.IsInf(d, 0) {
+			return errs.Numericf(NotFinite)
+		}
+	}
+	return err
+}
+
+// download is a part of the logits as float32.
+func (s *Session) download(f ops.Tensor) ([]float32, error) {
+	out := make([]float32, f.Elems())
+	if f.DType != tensor.F32 {
+		wide := s.p.logits.Rows(0, 1).Reshape(s.r.M.V, 1).Rows(0, len(out))
+		s.r.B.Convert(wide, f)
+		f = wide
+	}
+	return out, s.r.B.Download(bytesOf(out), f)
 }
 
 // Logits are the scores of every next token. (V) float32
 func (s *Session) Logits() ([]float32, error) {
-	out := make([]float32, s.r.M.V)
-	f := s.logits
-	if f.DType != tensor.F32 {
-		f = s.p.logits.Rows(0, 1)
-		s.r.B.Convert(f, s.logits)
-	}
-	err := s.r.B.Download(bytesOf(out), f)
+	out, err := s.download(s.logits.Reshape(s.r.M.V, 1))
 	for i, z := range out {
 		if c := s.r.M.LogitsCap; c > 0 {
 			out[i] = c * float32(math.Tanh(float64(z/c)))
