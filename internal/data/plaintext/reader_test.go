@@ -22,16 +22,16 @@ func TestReader(t *testing.T) {
 		{"%PDF-1.7", "", "not text, but a PDF document"},
 		{"\x1f\x8b\x08", "", "gzip data, compressed twice"},
 	} {
-		got, err := Read(strings.NewReader(c.text), 100)
+		got, note, err := Read(strings.NewReader(c.text), 100)
 		if c.refused != "" {
 			if err == nil || !strings.Contains(err.Error(), c.refused) {
 				t.Errorf("%q: %v, which does not say %q", c.text, err, c.refused)
 			}
-		} else if err != nil || got != c.want {
-			t.Errorf("%q: %q, %v", c.text, got, err)
+		} else if err != nil || got != c.want || (note != "") != strings.Contains(got, "\ufffd") {
+			t.Errorf("%q: %q, note %q, %v", c.text, got, note, err)
 		}
 	}
-	if _, err := Read(strings.NewReader("abc"), 2); err == nil {
+	if _, _, err := Read(strings.NewReader("abc"), 2); err == nil {
 		t.Error("more than the limit is read")
 	}
 }
