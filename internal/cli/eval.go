@@ -75,7 +75,7 @@ func (v *Values) Generate() (o eval.Continuation, p Prompt, err error) {
 		return o, p, err
 	}
 	o.Memory, o.Window, o.Model, o.Adapter = v.memory(), v.window(), v.text("model"), v.text("adapter")
-	o.Own = v.ownSystem()
+	o.Own, o.AddBOS = v.ownSystem(), v.text("add-bos")
 	o.Chat, o.Template, o.System, o.Stop = v.truth("chat"), v.text("template"), v.text("system"), v.texts("stop")
 	o.MaxTokens, o.Fewer, o.Overlong = v.tokens("max-tokens"), !v.Given("max-tokens"), v.text("overlong")
 	o.StreamLayers, o.Weights, o.Products = v.count("stream-layers"), v.text("weights"), v.text("products")
@@ -166,6 +166,11 @@ type Prepare struct {
 func (v *Values) Prepare() (o Prepare, err error) {
 	if err = v.Ready("model", "data", "out"); err != nil {
 		return o, err
+	}
+	if v.truth("no-special") && v.text("add-bos") == "always" {
+		if err = v.Exclusive("no-special", "add-bos"); err != nil {
+			return o, err
+		}
 	}
 	o.Data, o.Model, o.Out, o.Threads = v.documents(), v.text("model"), v.text("out"), v.whole("threads")
 	o.Data.Paths, o.Data.NoSpecial = v.texts("data"), v.truth("no-special")

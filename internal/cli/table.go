@@ -219,6 +219,8 @@ var table = []Option{
 		Usage: "the date of that header, as 2026-11-29 (default today; a run keeps the one it began with)"},
 	{Name: "text-field", Of: reads, Group: documents, Default: "text", Arg: "NAME", Check: named("name"),
 		Usage: "the field of a JSON object or the column of a table that holds the text"},
+	{Name: "add-bos", Of: reads + " generate", Group: documents, Default: "auto", Values: []string{"auto", "always", "never"},
+		Usage: "BOS in front of each document or prompt: auto (where the tokenizer's files add it), always or never"},
 	{Name: "skip-bad", Of: reads, Group: documents, Kind: Truth, Usage: "skip and count malformed documents"},
 	{Name: "train-on-prompt", Of: trains + " prepare", Group: documents, Kind: Truth,
 		Usage: "score prompts too, not only answers", Also: "train-on-inputs"},

@@ -47,6 +47,7 @@ type Options struct {
 	OverlongNamed bool   // the user gave Overlong
 	TrainOnPrompt *bool  // nil: as the data was prepared, else no
 	NoSpecial     bool
+	AddBOS        string // auto, always, never: what Encoder's BOS was chosen by
 	Vocab         int
 	Encoder       Encoder   // nil when there is no tokenizer
 	Tokenizer     *Identity // of Encoder

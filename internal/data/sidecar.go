@@ -2,6 +2,7 @@ package data
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -98,6 +99,9 @@ func (c *sidecar) verify(bin string, o *Options) error {
 	case c.Width != store.WidthFor(o.Vocab) || int(c.MaxID) >= o.Vocab:
 		return errs.Dataf("%s: prepared for a vocabulary of %d, the model's is %d; prepare the data with this model", bin,
 			c.Vocab, o.Vocab)
+	case o.Encoder != nil && o.Tokenizer.exceptBOS(&c.Tokenizer) && o.Tokenizer.BOS != c.Tokenizer.BOS:
+		return errs.Usagef("%s: prepared with %s in front of a document, where now it is %s; give %s as it was prepared, or "+
+			"prepare it again", bin, c.Tokenizer.begins(), o.Tokenizer.begins(), errs.Option("add-bos"))
 	case o.Encoder == nil && o.Tokenizer != nil && o.Tokenizer.SHA256 != "" && o.Tokenizer.SHA256 != c.Tokenizer.SHA256,
 		o.Encoder != nil && !o.Tokenizer.equal(&c.Tokenizer):
 		return errs.Dataf("%s: prepared with another tokenizer (%s) than the model's (%s); prepare the data with this model",
@@ -119,8 +123,19 @@ func (c *sidecar) verify(bin string, o *Options) error {
 	return c.sourcesUnchanged(bin, o)
 }
 
-func (id *Identity) equal(b *Identity) bool {
-	return id.SHA256 == b.SHA256 && id.Configured == b.Configured && id.BOS == b.BOS && id.EOS == b.EOS
+func (id *Identity) equal(b *Identity) bool { return id.exceptBOS(b) && id.BOS == b.BOS }
+
+// exceptBOS reports whether two tokenizers differ in no more than what stands in front of a text.
+func (id *Identity) exceptBOS(b *Identity) bool {
+	return id.SHA256 == b.SHA256 && id.Configured == b.Configured && id.EOS == b.EOS
+}
+
+// begins names what stands in front of a text.
+func (id *Identity) begins() string {
+	if id.BOS < 0 {
+		return "no BOS"
+	}
+	return fmt.Sprintf("token %d", id.BOS)
 }
 
 // sourcesUnchanged refuses prepared data whose sources are here and have changed; they may well be elsewhere.

@@ -30,6 +30,9 @@ func (s *source) loadTokens() error {
 	if known == 0 {
 		s.plain = true
 		s.opt.idleExample(s.path, "is token ids")
+		if a := s.opt.AddBOS; a != "" && a != Auto {
+			s.opt.note("%s: is token ids: %s %s has no effect", s.path, errs.Option("add-bos"), a)
+		}
 	} else if known < len(s.files) {
 		return errs.Dataf("%s %s: prepared token files beside plain ones; give each its own %[1]s", s.opt.flag(), s.path)
 	}

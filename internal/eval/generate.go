@@ -47,6 +47,7 @@ type Continuation struct {
 	Chat             bool
 	Template, System string // of a chat
 	Own              template.OwnSystem
+	AddBOS           string // auto, always or never
 	MaxTokens        int
 	Fewer            bool // MaxTokens may be less, where the positions reach no further
 	Temperature      float64
@@ -135,6 +136,9 @@ func newTalker(g Continuation, be ops.Backend, log io.Writer) (_ *talker, err er
 		fmt.Fprintf(log, "note: %s\n", n)
 	}
 	if t.enc, err = tokenizer.Load(base.Dir, base.Config.EOS); err != nil {
+		return nil, err
+	}
+	if err := t.enc.AddBOS(g.AddBOS); err != nil {
 		return nil, err
 	}
 	for _, n := range t.enc.Notes() {

@@ -33,6 +33,9 @@ func (e *evaluation) fingerprint() (string, error) {
 	if e.base.Held != "" {
 		print += " " + e.base.Held
 	}
+	if a := e.cfg.Documents.AddBOS; a != "" && a != "auto" {
+		print += " " + a + " BOS"
+	}
 	return fmt.Sprint(print, e.be.Act(), e.engine.planner.OnHost), err
 }
 

@@ -173,6 +173,9 @@ func (e *evaluation) items(ctx context.Context) (items []*item, err error) {
 		fmt.Fprintf(e.log, "note: %s has no effect without %s ruler\n", errs.Option("haystack"), errs.Option("task"))
 	}
 	e.enc, e.encErr = tokenizer.Load(e.base.Dir, e.base.Config.EOS)
+	if e.encErr == nil {
+		e.encErr = e.enc.AddBOS(e.cfg.Documents.AddBOS)
+	}
 	if e.encErr == nil && !slices.Contains(e.cfg.Tasks, "ppl") { // which reads data, and that tells them
 		for _, n := range e.enc.Notes() {
 			fmt.Fprintf(e.log, "note: %s\n", n)

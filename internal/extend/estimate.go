@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 
+	"longlora/internal/data"
 	"longlora/internal/eval"
 	"longlora/internal/rope"
 	"longlora/internal/s2attn"
@@ -69,6 +70,7 @@ func (e *extension) job(dir string, pos *rope.Positions, window *s2attn.Choice) 
 		Tasks:  []string{"ppl", "passkey"}, Stride: stride, Limit: e.cfg.EvalLimit, Protocol: protocol,
 		Weights: e.cfg.Weights, Products: e.cfg.Products,
 		Trials: e.cfg.Trials, Depths: e.cfg.Depths, Seed: e.cfg.Seed, Words: e.cfg.Words,
+		Documents: data.Options{AddBOS: e.cfg.Documents.AddBOS}, // of prompts; the stream is read already
 	}
 	for _, l := range e.rep.Lengths {
 		c.Ctx = append(c.Ctx, l.Ctx)

@@ -19,6 +19,9 @@ func Documents(dir string, vocab int, eos []int, o data.Options) (data.Options, 
 		o.Tokenizer, err = data.Identify(dir, nil)
 		return o, nil, err
 	}
+	if err := tok.AddBOS(o.AddBOS); err != nil {
+		return o, nil, err
+	}
 	o.Encoder = tok
 	o.Tokenizer, err = data.Identify(dir, tok)
 	return o, tok, err

@@ -17,7 +17,7 @@ type config struct {
 	fields    object // of tokenizer_config.json
 	special   object // of special_tokens_map.json
 	added     object // of added_tokens.json
-	eos       string // "": not said
+	bos, eos  string // "": not said
 	addBOS    bool
 	addPrefix bool // add_prefix_space, true unless it is false
 	legacy    bool // true unless it is false
@@ -62,12 +62,14 @@ func (c *config) parse() error {
 			}
 		}
 	}
-	if v := c.fields.get("eos_token"); v != nil {
-		a, err := parseToken(v)
-		if err != nil {
-			return fmt.Errorf("eos_token %w", err)
+	for name, p := range map[string]*string{"bos_token": &c.bos, "eos_token": &c.eos} {
+		if v := c.fields.get(name); v != nil {
+			a, err := parseToken(v)
+			if err != nil {
+				return fmt.Errorf("%s %w", name, err)
+			}
+			*p = a.Content
 		}
-		c.eos = a.Content
 	}
 	return nil
 }

@@ -92,7 +92,7 @@ func (f *file) build() (*Tokenizer, error) {
 	case len(m.Vocab) == 0:
 		return nil, fmt.Errorf("model.vocab is missing")
 	}
-	t := &Tokenizer{eos: -1, longFrom: parallelFrom}
+	t := &Tokenizer{bos: -1, eos: -1, longFrom: parallelFrom}
 	var err error
 	if t.normalizers, err = normalizers(f.Normalizer); err != nil {
 		return nil, fmt.Errorf("normalizer: %w", err)

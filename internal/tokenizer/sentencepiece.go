@@ -152,7 +152,7 @@ func (m *spModel) build(cfg config) (*Tokenizer, error) {
 	b.findJoins(left, right)
 	t.model = b
 	m.spaces(t, cfg)
-	if cfg.addBOS && m.bos >= 0 {
+	if t.bos = m.bos; cfg.addBOS && m.bos >= 0 {
 		t.prefix = []int32{m.bos}
 	}
 	if err := t.addTokens(added); err != nil {

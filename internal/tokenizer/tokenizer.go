@@ -41,6 +41,7 @@ type Tokenizer struct {
 	model       *bpe
 	decode      decoder
 	prefix      []int32  // what stands in front of a text
+	bos         int32    // -1: none known; where no prefix says it
 	eos         int32    // -1: none known
 	tokens      []string // id -> text as the file has it; "" for a hole
 	added       []addedToken
@@ -94,6 +95,9 @@ func Load(dir string, cfgEOS []int) (*Tokenizer, error) {
 		return nil, err
 	}
 	t.checkBOS(cfg)
+	if cfg.bos != "" {
+		t.bos, _ = t.ID(cfg.bos) // it is among the tokens that the configuration adds
+	}
 	return t, t.findEOS(cfg, cfgEOS)
 }
 
@@ -237,6 +241,22 @@ func (t *Tokenizer) BOS() (int32, bool) {
 		return 0, false
 	}
 	return t.prefix[0], true
+}
+
+// AddBOS puts BOS in front of texts whatever the files say: "always" or "never"; "auto" and "" leave it to them. BOS
+// is what the files put there, else tokenizer_config.json's bos_token, else tokenizer.model's.
+func (t *Tokenizer) AddBOS(when string) error {
+	switch {
+	case when == "never":
+		t.prefix = nil
+	case when == "always" && len(t.prefix) == 0:
+		if t.bos < 0 {
+			return errs.Dataf("%s: %s always: no file says which token begins a text; name it as bos_token in %s",
+				t.path, errs.Option("add-bos"), filepath.Join(t.dir, "tokenizer_config.json"))
+		}
+		t.prefix = []int32{t.bos}
+	}
+	return nil
 }
 
 // EOS is the token that ends a document, if any file says which.
