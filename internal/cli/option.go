@@ -32,6 +32,7 @@ type Option struct {
 	Open    bool         // it takes others than Values too
 	Things  bool         // Values are names of things: one is never meant for another, however alike they are
 	Check   Check        // of a value that is given
+	Found   bool         // not given, the data or the model says what it is, which may be other than its default
 	Prose   bool         // its value is text to be read, which may be empty
 	Not     string       // an option that excludes it
 	Resume  train.Demand // what going on with a run demands of it, and whether a run keeps it
@@ -280,8 +281,8 @@ func (o *Option) isPath() bool {
 func (o *Option) List() bool { return o.Kind == Names || o.Kind == Lengths }
 
 // unset reports whether an option's default stands for "not given": below, such an option is a pointer, or says of a
-// value that it is none.
-func (o *Option) unset() bool { return o.Default == "" && o.Kind != Text && o.Kind != Truth }
+// value that it is none, or goes by what is found.
+func (o *Option) unset() bool { return o.Found || o.Default == "" && o.Kind != Text && o.Kind != Truth }
 
 // Commands are the names of the commands that the table knows.
 func Commands() (out []string) {

@@ -45,7 +45,8 @@ func (v *Values) positions() (rope.Request, error) {
 // documents is how documents are read.
 func (v *Values) documents() data.Options {
 	o := data.Options{Format: v.text("format"), Template: v.text("template"), TextField: v.text("text-field"),
-		TextNamed: v.Given("text-field"), SkipBad: v.truth("skip-bad"), AddBOS: v.text("add-bos")}
+		TextNamed: v.Given("text-field"), SkipBad: v.truth("skip-bad"), AddBOS: v.text("add-bos"),
+		Out: v.text("out")}
 	if v.option("train-on-prompt") == nil {
 		return o
 	}

@@ -64,9 +64,11 @@ func TestEveryOptionIsUsed(t *testing.T) {
 		// of every command, and those that plan takes so that train's command line is one of its own
 		let := []string{"help", "config", "json"}
 		if command == "plan" {
-			let = append(let, "data", "out", "format", "template", "text-field", "skip-bad", "train-on-prompt", "system-default", "system-date", "overlong", "lr", "lr-embed",
-				"schedule", "warmup-steps", "max-grad-norm", "weight-decay", "beta1", "beta2", "eps", "epochs", "shuffle", "seed", "eval-data", "eval-fraction",
-				"save-every", "keep", "keep-best", "early-stop", "resume", "replan", "dry-run")
+			let = append(let, "data", "out", "format", "template", "text-field", "skip-bad", "add-bos",
+				"train-on-prompt", "system-default", "system-date", "overlong", "lr", "lr-embed", "schedule",
+				"warmup-steps", "max-grad-norm", "weight-decay", "beta1", "beta2", "eps", "epochs", "shuffle", "seed",
+				"eval-data", "eval-fraction", "save-every", "keep", "keep-best", "early-stop", "resume", "replan",
+				"dry-run")
 		}
 		for _, name := range NamesOf(command) {
 			if !v.used[name] && !slices.Contains(let, name) {

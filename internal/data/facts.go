@@ -40,6 +40,18 @@ func (s *Set) Files() []int {
 	return out
 }
 
+// ReadAs says what each source was found to be, which the data decides where no option does: its format, and whether
+// prompts are scored.
+func (s *Set) ReadAs() []string {
+	out := make([]string, len(s.sources))
+	for i, src := range s.sources {
+		if out[i] = src.format; src.all {
+			out[i] += " with prompts scored"
+		}
+	}
+	return out
+}
+
 // Documents reports whether every source's documents are known; a plain token file is one stream without any.
 func (s *Set) Documents() bool {
 	for _, src := range s.sources {

@@ -75,8 +75,9 @@ func (p *preparation) open() (err error) {
 		}
 	}()
 	for i, n := range partNames {
-		if p.f[i], err = os.OpenFile(filepath.Join(p.part, n), os.O_RDWR|os.O_CREATE, 0o666); err != nil {
-			return errs.Dataf("%w", err)
+		path := filepath.Join(p.part, n)
+		if p.f[i], err = os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o666); err != nil {
+			return files.Fault(path, err)
 		}
 	}
 	if err := files.Flock(p.f[0]); err != nil {
@@ -204,7 +205,7 @@ func (p *preparation) finish() (*Prepared, error) {
 		return nil, err
 	}
 	if err := os.Rename(ids, p.out); err != nil {
-		return nil, errs.Dataf("%w", err)
+		return nil, files.Fault(p.out, err)
 	}
 	if err := files.SyncDir(filepath.Dir(p.out)); err != nil {
 		return nil, err

@@ -34,6 +34,7 @@ const (
 // Options say what to read and how.
 type Options struct {
 	Paths         []string           // each perhaps with a weight
+	Out           string             // the folder that results go to, which is no data
 	Option        errs.Option        // what gives Paths, for messages; data unless set
 	Format        string             // auto, text, alpaca, chat, tokens
 	Template      string             // of examples: auto, a name, a file

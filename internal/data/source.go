@@ -75,7 +75,7 @@ func openSource(arg string, o *Options) (*source, error) {
 	}
 	s := &source{opt: o, path: path, weight: w, was: map[string]fs.FileInfo{}}
 	var notes []string
-	if s.files, notes, err = folder.Files(path); err != nil {
+	if s.files, notes, err = folder.Files(path, o.Out); err != nil {
 		return nil, fmt.Errorf("%s %w", o.flag(), err)
 	}
 	for _, n := range notes {

@@ -74,7 +74,7 @@ type MetricsLog struct{ f *os.File }
 func OpenMetrics(path string, step int) (*MetricsLog, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o666)
 	if err != nil {
-		return nil, errs.Dataf("%w", err)
+		return nil, files.Fault(path, err)
 	}
 	keep, r := int64(0), bufio.NewReader(f)
 	for {
@@ -107,7 +107,7 @@ func (m *MetricsLog) Write(v *Metrics) error {
 		return err
 	}
 	if _, err := m.f.Write(append(b, '\n')); err != nil {
-		return errs.Dataf("%w", err)
+		return files.Fault(m.f.Name(), err)
 	}
 	return nil
 }
@@ -116,7 +116,7 @@ func (m *MetricsLog) Write(v *Metrics) error {
 func (m *MetricsLog) Check() error {
 	mine, err := m.f.Stat()
 	if err != nil {
-		return errs.Dataf("%w", err)
+		return files.Fault(m.f.Name(), err)
 	}
 	if now, err := os.Stat(m.f.Name()); err != nil || !os.SameFile(mine, now) {
 		return errs.Dataf("%s: the file was removed or replaced while it was written", m.f.Name())

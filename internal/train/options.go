@@ -77,7 +77,7 @@ type Setting struct {
 	Given  bool   // by a flag, the environment or a file
 	Recipe bool   // recipes set it, or the day
 	From   string // what gave it
-	Unset  bool   // its value stands for "not given", and would be refused where it was given
+	Unset  bool   // its value stands for "not given", and would be refused, or mean something else, where it was given
 	Resume Demand
 }
 
@@ -103,7 +103,7 @@ func with(settings []Setting, o errs.Option, value any) []Setting {
 }
 
 // YAML writes settings, sorted, as a file that gives the same ones again. Those that were not given, and would exclude
-// others or be refused where they are, are left out.
+// others, be refused or mean something else where they are, are left out.
 func YAML(settings []Setting) ([]byte, error) {
 	bySize := slices.ContainsFunc(settings, func(x Setting) bool { return x.Option == "group-size" && x.Given })
 	byName := map[string]Setting{}

@@ -135,6 +135,7 @@ func (s *setup) options() map[string]string {
 	if n := s.set.Files(); len(n) > 1 {
 		out["data (files of each)"] = fmt.Sprint(n)
 	}
+	out[readAs] = strings.Join(s.set.ReadAs(), ", ")
 	if s.evalSet != nil {
 		if n := s.evalSet.Files(); len(n) > 1 {
 			out["eval-data (files of each)"] = fmt.Sprint(n)
@@ -142,6 +143,9 @@ func (s *setup) options() map[string]string {
 	}
 	return out
 }
+
+// readAs is where a record has what data was found to be. Records of older versions have none.
+const readAs = "data (read as)"
 
 // Meant puts what options mean in a model of a width, in a run of so many steps (0: not counted), in the place of what was
 // written, in a record of them: a share and a rate can be written in several ways, a group in two, and a rate may be the
@@ -211,7 +215,7 @@ func (r *Record) compare(saved *Record, where string, settings map[string]Settin
 		x, option := settings[name]
 		_, known := saved.Options[name]
 		return replan && x.Resume == Planned || x.Resume == Length && saved.constant() && r.constant() ||
-			!known && option && !x.Given
+			!known && (option && !x.Given || name == readAs)
 	}, func(what string, was, is any) error {
 		differs := fmt.Sprintf("%s: %s was %v, now it is %v; give what the saved run had, or another %s", where, what, was,
 			is, errs.Option("out"))

@@ -12,7 +12,7 @@ import (
 
 	"google.golang.org/protobuf/encoding/protowire"
 
-	"longlora/internal/errs"
+	"longlora/internal/files"
 )
 
 // Scalar is one value of a step, under TensorBoard's tag.
@@ -35,23 +35,24 @@ const (
 // OpenEvents begins a new event file in dir, in place of those that Events wrote there before.
 func OpenEvents(dir string) (*Events, error) {
 	if err := os.MkdirAll(dir, 0o777); err != nil {
-		return nil, errs.Dataf("%w", err)
+		return nil, files.Fault(dir, err)
 	}
 	old, err := os.ReadDir(dir)
 	if err != nil {
-		return nil, errs.Dataf("%w", err)
+		return nil, files.Fault(dir, err)
 	}
 	for _, e := range old {
 		if strings.HasPrefix(e.Name(), eventPrefix) && strings.HasSuffix(e.Name(), eventSuffix) {
 			if err := os.Remove(filepath.Join(dir, e.Name())); err != nil {
-				return nil, errs.Dataf("%w", err)
+				return nil, files.Fault(filepath.Join(dir, e.Name()), err)
 			}
 		}
 	}
 	now := time.Now()
-	f, err := os.Create(filepath.Join(dir, fmt.Sprintf("%s%d%s", eventPrefix, now.Unix(), eventSuffix)))
+	path := filepath.Join(dir, fmt.Sprintf("%s%d%s", eventPrefix, now.Unix(), eventSuffix))
+	f, err := os.Create(path)
 	if err != nil {
-		return nil, errs.Dataf("%w", err)
+		return nil, files.Fault(path, err)
 	}
 	e := &Events{f}
 	version := protowire.AppendString(protowire.AppendTag(nil, 3, protowire.BytesType), "brain.Event:2")
@@ -96,7 +97,7 @@ func (e *Events) record(data []byte) error {
 	b = append(b, data...)
 	b = binary.LittleEndian.AppendUint32(b, masked(data))
 	if _, err := e.f.Write(b); err != nil {
-		return errs.Dataf("%w", err)
+		return files.Fault(e.f.Name(), err)
 	}
 	return nil
 }

@@ -20,6 +20,7 @@ import (
 // listing is a folder of data being listed.
 type listing struct {
 	root  string
+	out   string               // the folder of results, which may lie here
 	seen  map[[2]uint64]string // the folders that were entered, by device and inode
 	links []string             // to folders, not yet followed
 	files []string             // data files
@@ -28,9 +29,10 @@ type listing struct {
 }
 
 // Files are the files of a path, those of a folder sorted by the bytes of their path relative to it. Names that begin
-// with a dot are passed over; what else is left out is said in the notes. Where nothing is, or nothing to read, the
+// with a dot are passed over; what else is left out is said in the notes, and so is out, the folder of results ("" for
+// none), where it lies there: what a run wrote is no data when it goes on. Where nothing is, or nothing to read, the
 // error is a data error, with what to do where the path is of a form that other programs take.
-func Files(path string) (list, notes []string, err error) {
+func Files(path, out string) (list, notes []string, err error) {
 	st, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil, absentData(path, err)
@@ -41,7 +43,7 @@ func Files(path string) (list, notes []string, err error) {
 	if !st.IsDir() {
 		return []string{path}, nil, checkSaved(path)
 	}
-	d := &listing{root: path, seen: map[[2]uint64]string{}}
+	d := &listing{root: path, out: out, seen: map[[2]uint64]string{}}
 	if err := d.enter("."); err != nil {
 		return nil, nil, err
 	}
@@ -110,6 +112,10 @@ func (d *listing) enter(dir string) error {
 			return nil
 		}
 		d.seen[id] = dir
+	}
+	if dir != "." && d.out != "" && files.SameDir(d.at(dir), d.out) {
+		d.note("the folder %s is left out: it is %s", dir, errs.Option("out"))
+		return nil
 	}
 	entries, err := os.ReadDir(d.at(dir))
 	if err != nil {

@@ -24,7 +24,7 @@ func tree(t *testing.T, contents map[string]string) string {
 // named are the files of a path, by their names relative to a folder, and the notes as one text.
 func named(t *testing.T, path, dir string) (names []string, notes string) {
 	t.Helper()
-	list, said, err := Files(path)
+	list, said, err := Files(path, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -173,7 +173,7 @@ func TestAbsentData(t *testing.T) {
 		"a.txt,nowhere.txt":       "no such file or directory",
 		"/*/*/*/*/*/*/*/x":        "no such file or directory", // for which nobody waits
 	} {
-		_, _, err := Files(path)
+		_, _, err := Files(path, "")
 		if errs.Code(err) != 4 || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, which does not say %q", path, err, want)
 		}
@@ -181,7 +181,7 @@ func TestAbsentData(t *testing.T) {
 	if err := os.Mkdir("data", 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := Files("data/none"); err == nil || strings.Contains(err.Error(), "hf download") {
+	if _, _, err := Files("data/none", ""); err == nil || strings.Contains(err.Error(), "hf download") {
 		t.Errorf("a file that is not in a folder: %v", err)
 	}
 }
@@ -234,7 +234,7 @@ func TestSavedByDatasets(t *testing.T) {
 	check("testdata/splits/extra", []string{alone})
 	edit("data-00000-of-00002", "data-x")
 	check(filepath.Join(turned, second), []string{second})
-	if _, _, err := Files(turned); errs.Code(err) != 4 || !strings.Contains(err.Error(), "there is no data-x.arrow beside it") {
+	if _, _, err := Files(turned, ""); errs.Code(err) != 4 || !strings.Contains(err.Error(), "there is no data-x.arrow beside it") {
 		t.Errorf("a file that is gone: %v", err)
 	}
 	edit("data-00000-of-00002", "data-00001-of-00002")
@@ -243,7 +243,7 @@ func TestSavedByDatasets(t *testing.T) {
 	check(turned, []string{second, first})
 	edit(`"_split"`, `"_indices_files": [{"filename": "indices.arrow"}], "_split"`)
 	for _, p := range []string{turned, filepath.Join(turned, "data-00000-of-00002.arrow")} {
-		if _, _, err := Files(p); errs.Code(err) != 4 || !strings.Contains(err.Error(), `field "_indices_files"`) || !strings.Contains(err.Error(), "flatten_indices()") {
+		if _, _, err := Files(p, ""); errs.Code(err) != 4 || !strings.Contains(err.Error(), `field "_indices_files"`) || !strings.Contains(err.Error(), "flatten_indices()") {
 			t.Errorf("rows by a list: %v", err)
 		}
 	}
@@ -257,7 +257,7 @@ func TestSavedByDatasets(t *testing.T) {
 				t.Fatal(err)
 			}
 			check(dir, []string{"extra/" + alone, "moved/" + alone, "test/" + alone})
-		} else if _, _, err := Files(dir); errs.Code(err) != 4 || !strings.Contains(err.Error(), `field "splits": there is no folder train`) {
+		} else if _, _, err := Files(dir, ""); errs.Code(err) != 4 || !strings.Contains(err.Error(), `field "splits": there is no folder train`) {
 			t.Errorf("a split that is gone: %v", err)
 		}
 	}
