@@ -25,8 +25,9 @@ var recipes = map[string]recipe{
 	"measured": {
 		values: map[string]string{"rank": "16", "alpha": "32", "targets": "all-linear",
 			"schedule": "linear", "warmup-steps": "6", "full-last": "0.125"},
-		rates: train.Rates{LR: 2e-3, Width: 576, Power: 0.775, Tokens: 131072, Steps: 60, Full: 2e-5, Embed: 10},
-		rope:  "ntk", margin: 1.1,
+		rates: train.Rates{LR: 2e-3, Width: 576, Power: 0.775, Short: 3e-3, Tokens: 131072, Steps: 60,
+			Full: 2e-5, Embed: 10},
+		rope: "ntk", margin: 1.1,
 	},
 	"paper": {
 		values: map[string]string{"rank": "8", "alpha": "16", "targets": "attention",

@@ -11,11 +11,12 @@ import (
 
 // Rates are the learning rates that hold where none is given.
 type Rates struct {
-	LR     float64 // of the factors, in a model of width Width
+	LR     float64 // of the factors, in a model of width Width; the most there is
 	Width  int     // 0: in a model of any width
 	Power  float64 // of Width by the model's own width, by which LR falls in wider ones
-	Tokens int     // of a step: LR falls in proportion where a step has fewer; 0: it does not
-	Steps  int     // of a run: LR falls with their root where a run has fewer; 0: it does not
+	Short  float64 // what bounds LR in a run of Steps steps of Tokens tokens, and less in a shorter one; 0: nothing does
+	Tokens int     // of a step: Short falls in proportion where a step has fewer
+	Steps  int     // of a run: Short falls with their root where a run has fewer
 	Full   float64 // of every weight, where every weight is trained
 	Embed  float64 // the factors' rate by that of embedding, norms and head; where every weight is trained all have one
 }
@@ -25,17 +26,23 @@ type Rates struct {
 func (r Rates) Of(width, tokens, steps int) float64 {
 	share := func(n, of int) float64 { return min(1, float64(n)/float64(of)) }
 	lr := r.LR
+	if r.Short > 0 {
+		short := r.Short * share(tokens, r.Tokens)
+		if steps > 0 {
+			short *= math.Sqrt(share(steps, r.Steps))
+		}
+		lr = min(lr, short)
+	}
 	if r.Width > 0 {
 		lr *= math.Pow(share(r.Width, width), r.Power)
 	}
-	if r.Tokens > 0 {
-		lr *= share(tokens, r.Tokens)
-	}
-	if r.Steps > 0 && steps > 0 {
-		lr *= math.Sqrt(share(steps, r.Steps))
-	}
-	lr, _ = strconv.ParseFloat(strconv.FormatFloat(lr, 'e', 2, 64), 64)
-	return lr
+	return digits(lr, 3)
+}
+
+// digits is v to n significant digits, as it would be written with them.
+func digits(v float64, n int) float64 {
+	v, _ = strconv.ParseFloat(strconv.FormatFloat(v, 'e', n-1, 64), 64)
+	return v
 }
 
 // RatesFor are the rates in a model of a width and a run of so many steps, 0 where they are not counted: that of
@@ -50,8 +57,8 @@ func (c *Options) RatesFor(width, steps int) (lr, embed float64) {
 	switch embed = lr; {
 	case c.LREmbed != nil:
 		embed = *c.LREmbed
-	case c.Tune != "full":
-		embed = lr / c.Rates.Embed
+	case c.Tune != "full" && c.Rates.Embed != 1:
+		embed = digits(lr/c.Rates.Embed, 12) // 1.07e-07 of 1.07e-06, which divided is 1.0699999999999999e-07
 	}
 	return lr, embed
 }
