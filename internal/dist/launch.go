@@ -226,8 +226,8 @@ func (l Launch) fault(c *child, asked bool) error {
 		e.Code = int(errs.Interrupted)
 		e.Text = "interrupted"
 	case ok:
-		e.Text = fmt.Sprintf("rank %d (process %d) was killed by a signal (%s); the other ranks were ended. The same command goes on "+
-			"from the last checkpoint", c.rank, c.cmd.Process.Pid, status.Signal())
+		e.Text = fmt.Sprintf("rank %d (process %d) was killed by a signal (%s); the other ranks were ended. The same "+
+			"command goes on from the last checkpoint", c.rank, c.cmd.Process.Pid, status.Signal())
 	default:
 		e.Text = fmt.Sprintf("rank %d: %v", c.rank, c.err)
 	}
