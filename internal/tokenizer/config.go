@@ -62,13 +62,16 @@ func (c *config) parse() error {
 			}
 		}
 	}
-	for name, p := range map[string]*string{"bos_token": &c.bos, "eos_token": &c.eos} {
-		if v := c.fields.get(name); v != nil {
+	for _, of := range []struct {
+		name string
+		text *string
+	}{{"bos_token", &c.bos}, {"eos_token", &c.eos}} {
+		if v := c.fields.get(of.name); v != nil {
 			a, err := parseToken(v)
 			if err != nil {
-				return fmt.Errorf("%s %w", name, err)
+				return fmt.Errorf("%s %w", of.name, err)
 			}
-			*p = a.Content
+			*of.text = a.Content
 		}
 	}
 	return nil

@@ -95,8 +95,8 @@ func Load(dir string, cfgEOS []int) (*Tokenizer, error) {
 		return nil, err
 	}
 	t.checkBOS(cfg)
-	if cfg.bos != "" {
-		t.bos, _ = t.ID(cfg.bos) // it is among the tokens that the configuration adds
+	if id, ok := t.ID(cfg.bos); ok && cfg.bos != "" {
+		t.bos = id
 	}
 	return t, t.findEOS(cfg, cfgEOS)
 }
