@@ -2,6 +2,7 @@ package data
 
 import (
 	"encoding/json"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -10,7 +11,6 @@ import (
 	"strings"
 	"testing"
 
-	"longlora/internal/data/store"
 	"longlora/internal/errs"
 )
 
@@ -199,7 +199,7 @@ func TestPrepareGoesOnInsideRecord(t *testing.T) {
 	if p.want, err = s.describe("test"); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.open(); err != nil {
+	if err := errors.Join(p.enter(), p.open()); err != nil {
 		t.Fatal(err)
 	}
 	stopped := s.encode(t.Context(), place{}, func(r *result) error {
@@ -218,7 +218,7 @@ func TestPrepareGoesOnInsideRecord(t *testing.T) {
 	if err := p.save(); err != nil {
 		t.Fatal(err)
 	}
-	store.CloseParts(p.f)
+	p.close()
 	if _, err := Prepare(t.Context(), realOptions(t, src, "", 0), bin, "test"); err != nil {
 		t.Fatal(err)
 	}

@@ -2,13 +2,12 @@ package data
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
-
-	"longlora/internal/data/store"
 )
 
 // A long text file is read in parts and is still one document, the same as if it were encoded whole; a preparation
@@ -50,7 +49,7 @@ func TestLongTextInParts(t *testing.T) {
 	if p.want, err = src2.describe("test"); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.open(); err != nil {
+	if err := errors.Join(p.enter(), p.open()); err != nil {
 		t.Fatal(err)
 	}
 	n := 0
@@ -66,7 +65,7 @@ func TestLongTextInParts(t *testing.T) {
 	if err := p.save(); err != nil {
 		t.Fatal(err)
 	}
-	store.CloseParts(p.f)
+	p.close()
 	if p.state.Place.Offset == 0 || p.state.Tokens == 0 || p.state.Count != 0 {
 		t.Fatalf("stopped at %+v", p.state)
 	}

@@ -23,6 +23,7 @@ type preparation struct {
 	out, part string
 	want      *sidecar
 	state     prepareState
+	lock      *files.Locked // of part: whoever waited for it finds the folder that stands there then
 	f         [3]*os.File
 	w         *store.Writer
 	begun     time.Time
@@ -55,7 +56,22 @@ func (p *preparation) finished() *Prepared {
 	if !c.describes(p.want) || changed(p.out, c.Bin) || changed(datafile.IndexPath(p.out), c.Index) {
 		return nil
 	}
+	p.s.note("%s was prepared already", p.out)
 	return c.result(p.out)
+}
+
+// make encodes what is not there yet.
+func (p *preparation) make(ctx context.Context) (*Prepared, error) {
+	if files.Exists(p.out) {
+		p.s.note("%s is of other data, of other options or by another version; it is replaced once this is done", p.out)
+	}
+	if err := p.open(); err != nil {
+		return nil, err
+	}
+	if err := p.encode(ctx); err != nil {
+		return nil, err
+	}
+	return p.finish()
 }
 
 // changed reports whether a file is not the one that was written.
@@ -64,25 +80,30 @@ func changed(path string, was files.Fingerprint) bool {
 	return err != nil || is.Since(was) != files.Unchanged
 }
 
+// enter keeps others out of the folder of the parts. Not of the parts themselves: ids is the finished file in the end,
+// and who waited for its lock would write into that.
+func (p *preparation) enter() (err error) {
+	p.lock, err = files.Lock(p.part, "")
+	if errs.Code(err) == int(errs.Usage) {
+		return errs.Usagef("%s %s: another prepare is writing it; wait for it, or choose another name", errs.Option("out"),
+			p.out)
+	}
+	return err
+}
+
+// close lets others in.
+func (p *preparation) close() {
+	store.CloseParts(p.f)
+	p.lock.Release()
+}
+
 // open takes up what an earlier call left, if it is of the same data and options, or begins anew.
 func (p *preparation) open() (err error) {
-	if err := files.MakeDir(p.part); err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			store.CloseParts(p.f)
-		}
-	}()
 	for i, n := range partNames {
 		path := filepath.Join(p.part, n)
 		if p.f[i], err = os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o666); err != nil {
 			return files.Fault(path, err)
 		}
-	}
-	if err := files.Flock(p.f[0]); err != nil {
-		return errs.Usagef("%s %s: another prepare is writing it; wait for it, or choose another name", errs.Option("out"),
-			p.out)
 	}
 	b, err := os.ReadFile(filepath.Join(p.part, prepareStateName))
 	var old prepareState

@@ -58,18 +58,17 @@ func Prepare(ctx context.Context, o Options, out, program string) (*Prepared, er
 	if p.want, err = s.describe(program); err != nil {
 		return nil, err
 	}
-	if done := p.finished(); done != nil {
-		s.note("%s was prepared already", out)
+	if done := p.finished(); done != nil { // perhaps in a folder that is only read
 		return done, nil
 	}
-	if err := p.open(); err != nil {
+	if err := p.enter(); err != nil {
 		return nil, err
 	}
-	defer store.CloseParts(p.f)
-	if err := p.encode(ctx); err != nil {
-		return nil, err
+	defer p.close()
+	if done := p.finished(); done != nil { // by who was waited for
+		return done, nil
 	}
-	return p.finish()
+	return p.make(ctx)
 }
 
 func sameFile(a, b string) bool {

@@ -2,17 +2,18 @@ package data
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
 	"strings"
+	"sync"
 	"testing"
 
-	"golang.org/x/sys/unix"
-
-	"longlora/internal/data/store"
+	"longlora/internal/data/datafile"
 	"longlora/internal/errs"
+	"longlora/internal/files"
 	"longlora/internal/testkit"
 )
 
@@ -108,7 +109,7 @@ func TestPrepareGoesOn(t *testing.T) {
 	if p.want, err = s.describe("test"); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.open(); err != nil {
+	if err := errors.Join(p.enter(), p.open()); err != nil {
 		t.Fatal(err)
 	}
 	n := 0
@@ -134,7 +135,7 @@ func TestPrepareGoesOn(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	store.CloseParts(p.f)
+	p.close()
 	if p.state.Count == 0 || p.state.Count >= 3*batchItems {
 		t.Fatalf("%d documents before the break", p.state.Count)
 	}
@@ -212,19 +213,38 @@ func TestPrepareOverwritesItsOwnAlone(t *testing.T) {
 
 // Who comes second to a file that is being written is told what to do, as by every command.
 func TestTwoPrepare(t *testing.T) {
-	dir := t.TempDir()
-	o, out := realOptions(t, write(t, "a.jsonl", textLines(3)), "", 0), filepath.Join(dir, "a.bin")
-	testkit.Write(t, filepath.Join(dir, ".a.bin.part", "ids"), "")
-	f, err := os.Open(filepath.Join(dir, ".a.bin.part", "ids"))
+	o, out := realOptions(t, write(t, "a.jsonl", textLines(3)), "", 0), filepath.Join(t.TempDir(), "a.bin")
+	lock, err := files.Lock(partDir(out), "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
-		t.Fatal(err)
-	}
+	defer lock.Release()
 	_, err = Prepare(t.Context(), o, out, "test")
 	if errs.Code(err) != 2 || !strings.Contains(err.Error(), "another prepare is writing it; wait for it, or choose another name") {
 		t.Errorf("%v", err)
+	}
+}
+
+// Of several that write one file at once each ends with it, whole, or is told to wait: who waits while another
+// finishes does not write into what that one made.
+func TestPreparesAtOnce(t *testing.T) {
+	src, out := write(t, "a.jsonl", textLines(300)), filepath.Join(t.TempDir(), "a.bin")
+	var wait sync.WaitGroup
+	for i := range 8 {
+		wait.Go(func() {
+			o := realOptions(t, src, "", 0)
+			o.NoSpecial = i%2 == 1
+			if _, err := Prepare(t.Context(), o, out, "test"); err != nil && errs.Code(err) != 2 {
+				t.Error(err)
+			}
+		})
+	}
+	wait.Wait()
+	c, err := readSidecar(out)
+	if err != nil || c == nil || changed(out, c.Bin) || changed(datafile.IndexPath(out), c.Index) {
+		t.Errorf("%+v, %v", c, err)
+	}
+	if left, err := os.ReadDir(filepath.Dir(out)); err != nil || len(left) != 3 {
+		t.Errorf("%v, %v", left, err)
 	}
 }
