@@ -69,13 +69,13 @@ var environment = func() *viper.Viper {
 	e := viper.New()
 	e.SetEnvPrefix("longlora")
 	e.SetEnvKeyReplacer(strings.NewReplacer("-", "_"))
+	for _, name := range names() {
+		e.MustBindEnv(name) // once: each time would add a look at the variable
+	}
 	return e
 }()
 
 func envLookup(flag string) (value given, where string, ok bool) {
-	if err := environment.BindEnv(flag); err != nil {
-		panic(err) // no name was given
-	}
 	text := environment.GetString(flag)
 	return given{text: text, plain: text}, envName(flag), environment.IsSet(flag)
 }

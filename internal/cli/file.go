@@ -172,14 +172,27 @@ func scalar(n *yaml.Node) (given, error) {
 		if err := n.Decode(&x); err != nil {
 			return g, err
 		}
-		if f, ok := x.(float64); ok {
-			g.plain = strconv.FormatFloat(f, 'g', -1, 64)
-		} else if strings.Trim(n.Value, "+-_0123456789") != "" { // digits are as flags have them: see decimal
-			g.plain = fmt.Sprint(x)
-		}
+		g.plain = numeralOf(n.Value, x)
 	case "!!str", "!!timestamp", "!!merge": // << is text where it is no key
 	default:
 		return g, fmt.Errorf("a value of type %.100s where a number, text or a list is wanted", n.Tag)
 	}
 	return g, nil
+}
+
+// numeralOf is a number or truth value of YAML in the spelling that flags have. What is no other number there stays as
+// it is written: digits (see decimal, and YAML makes floats of too many), and what a float64 cannot hold.
+func numeralOf(text string, x any) string {
+	if strings.Trim(text, "+-_0123456789") == "" {
+		return text
+	}
+	f, ok := x.(float64)
+	if !ok {
+		return fmt.Sprint(x)
+	}
+	short := strings.ReplaceAll(text, "_", "")
+	if _, err := parseReal(short); errors.Is(err, errTiny) {
+		return short
+	}
+	return strconv.FormatFloat(f, 'g', -1, 64)
 }

@@ -222,7 +222,7 @@ func (o *Option) define(f *pflag.FlagSet) {
 	case Seed:
 		f.Var(&numeral[uint64]{kind: "uint64", parse: parseSeed}, o.Name, o.Usage)
 	case Real:
-		f.Float64(o.Name, 0, o.Usage)
+		f.Var(new(float), o.Name, o.Usage)
 	case Truth:
 		f.Bool(o.Name, false, o.Usage)
 	case Tokens:

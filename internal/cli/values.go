@@ -36,7 +36,7 @@ func parseBytes(s string) (n int64, ok bool) {
 		}
 	}
 	num, unit := scaled(num)
-	x, err := strconv.ParseFloat(num, 64)
+	x, err := parseReal(num)
 	if err != nil || !(x > 0) || x*unit > 1<<60 || x*unit < 1 {
 		return 0, false
 	}
@@ -49,7 +49,7 @@ func parseTokens(s string) (int, error) {
 		return n, nil
 	}
 	num, unit := scaled(strings.TrimSpace(s))
-	x, err := strconv.ParseFloat(num, 64)
+	x, err := parseReal(num)
 	if x *= unit; err != nil || unit == 1 || x != float64(int64(x)) || x > 1<<53 || x < -1<<53 {
 		return 0, errTokens
 	}
@@ -76,6 +76,29 @@ func parseWhole(s string) (int, error) {
 	return int(n), err
 }
 
+// errTiny is of a number nearer to 0 than any float64 but 0 itself, which would stand in its place without a word.
+var errTiny = errors.New("too small a number: it would be read as 0")
+
+// parseReal reads a number that a float64 can hold.
+func parseReal(s string) (float64, error) {
+	x, err := strconv.ParseFloat(s, 64)
+	if err == nil && x == 0 && strings.ContainsAny(digits(s), "123456789abcdef") {
+		return 0, errTiny
+	}
+	return x, err
+}
+
+// digits are those of a number, in small letters, without its exponent.
+func digits(number string) string {
+	number = strings.ToLower(number)
+	mark := "e"
+	if strings.Contains(number, "0x") {
+		mark = "p" // there e is a digit
+	}
+	d, _, _ := strings.Cut(number, mark)
+	return d
+}
+
 func parseSeed(s string) (uint64, error) { return strconv.ParseUint(decimal(s), 0, 64) }
 
 // numeral is an option that is a whole number, in the spelling that parse reads.
@@ -93,6 +116,21 @@ func (x *numeral[T]) Set(s string) error {
 	n, err := x.parse(s)
 	if err == nil {
 		x.n = n
+	}
+	return err
+}
+
+// float is an option that is a number.
+type float float64
+
+func (x *float) String() string { return strconv.FormatFloat(float64(*x), 'g', -1, 64) }
+
+func (x *float) Type() string { return "float64" }
+
+func (x *float) Set(s string) error {
+	n, err := parseReal(s)
+	if err == nil {
+		*x = float(n)
 	}
 	return err
 }
@@ -145,6 +183,9 @@ func (t *tokensList) GetSlice() []string {
 func Unfit(f *pflag.Flag, err error) string {
 	if errors.Is(err, strconv.ErrRange) {
 		return "too large a number"
+	}
+	if errors.Is(err, errTiny) {
+		return err.Error()
 	}
 	switch f.Value.Type() {
 	case "int":
@@ -200,7 +241,7 @@ func (r *rate) Set(s string) error {
 		r.x = nil
 		return nil
 	}
-	x, err := strconv.ParseFloat(s, 64)
+	x, err := parseReal(s)
 	if err == nil {
 		r.x = &x
 	}
