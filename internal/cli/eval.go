@@ -44,8 +44,8 @@ func (v *Values) Eval() (o eval.Options, report string, err error) {
 	if v.InFile("out") && files.SameDir(o.Out, o.Adapter) {
 		o.Out = "" // of the training run that shares the file
 	}
-	o.Tasks, o.Ctx = once(v, "task", o.Tasks), once(v, "ctx", o.Ctx)
-	o.Models = once(v, "model", o.Models)
+	o.Tasks, o.Ctx = once(v, "task", o.Tasks, equal), once(v, "ctx", o.Ctx, equal)
+	o.Models = once(v, "model", o.Models, oneModel)
 	v.idleEval()
 	for _, n := range o.Ctx { // before anything is computed
 		if err := o.CheckRoll(n); err != nil {
@@ -179,7 +179,7 @@ func (v *Values) Prepare() (o Prepare, err error) {
 	}
 	if !v.truth("stats") {
 		v.none(" without --stats", "ctx")
-	} else if o.Stats = once(v, "ctx", v.lengths("ctx")); len(o.Stats) == 0 {
+	} else if o.Stats = once(v, "ctx", v.lengths("ctx"), equal); len(o.Stats) == 0 {
 		o.Stats = []int{4096, 8192, 16384, 32768}
 	}
 	if o.Data.Format == "tokens" {

@@ -4,6 +4,9 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"longlora/internal/ckpt"
+	"longlora/internal/files"
 )
 
 // none notes those of some options that were given on the command line or by a variable and have no effect beside the
@@ -28,18 +31,37 @@ func (v *Values) spoken(names ...string) string {
 }
 
 // once leaves out of a list what stands in it again, with a note: the same would be computed twice.
-func once[T comparable](v *Values, name string, list []T) (out []T) {
+func once[T comparable](v *Values, name string, list []T, same func(a, b T) bool) (out []T) {
 	var again []T
 	for _, x := range list {
+		first := slices.IndexFunc(out, func(y T) bool { return same(x, y) })
 		switch {
-		case !slices.Contains(out, x):
+		case first < 0:
 			out = append(out, x)
-		case !slices.Contains(again, x):
-			again = append(again, x)
+			continue
+		case slices.Contains(again, x):
+			continue
+		case out[first] == x:
 			v.note("%s: %v is given more than once, and is done once", v.by(name), x)
+		default:
+			v.note("%s: %v is %v, which is given too, and is done once", v.by(name), x, out[first])
 		}
+		again = append(again, x)
 	}
 	return out
+}
+
+// equal is by what once knows again what has one spelling only.
+func equal[T comparable](a, b T) bool { return a == b }
+
+// oneModel reports whether two names are of one model: smol, ./smol/, a link to it, or a name in the local cache.
+func oneModel(a, b string) bool {
+	if a == b {
+		return true
+	}
+	x, err1 := ckpt.Resolve(a)
+	y, err2 := ckpt.Resolve(b)
+	return err1 == nil && err2 == nil && files.SameDir(x, y)
 }
 
 // idleEval notes what of eval's options is for tasks that are not asked for.

@@ -1,11 +1,14 @@
 package cli
 
 import (
+	"os"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/spf13/pflag"
+
+	"longlora/internal/testkit"
 )
 
 // What is given for something that is not asked for is said to have no effect; what a shared file gives is not.
@@ -46,5 +49,41 @@ func TestIdleOptions(t *testing.T) {
 		if got := strings.Join(v.Notes(), "; "); err != nil || got != want {
 			t.Errorf("%s: %v, %q; want %q", line, err, got, want)
 		}
+	}
+}
+
+// A model is done once, however it is named: by its folder, a link to it, or its name in the local cache.
+func TestOneModel(t *testing.T) {
+	t.Chdir(t.TempDir())
+	t.Setenv("HF_HUB_CACHE", "cache")
+	testkit.Write(t, "cache/models--org--smol/refs/main", "abc")
+	testkit.Write(t, "cache/models--org--smol/snapshots/abc/config.json", "{}")
+	testkit.Write(t, "other/config.json", "{}")
+	const smol = "cache/models--org--smol/snapshots/abc"
+	if err := os.Symlink(smol, "link"); err != nil {
+		t.Fatal(err)
+	}
+	fs := pflag.NewFlagSet("eval", pflag.ContinueOnError)
+	Define("eval", fs)
+	args := []string{"--task=passkey", "--ctx=64"}
+	for _, m := range []string{"org/smol", smol, "./" + smol + "/", "link", "link", "other", "other/", "gone", "gone/"} {
+		args = append(args, "--model="+m)
+	}
+	if err := fs.Parse(args); err != nil {
+		t.Fatal(err)
+	}
+	v, err := Load(fs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o, _, err := v.Eval()
+	if got := strings.Join(o.Models, " "); err != nil || got != "org/smol other gone gone/" {
+		t.Errorf("the models are %s (%v)", got, err)
+	}
+	const also = " is org/smol, which is given too, and is done once\n--model: "
+	want := "--model: " + smol + also + "./" + smol + "/" + also + "link" + also +
+		"other/ is other, which is given too, and is done once"
+	if got := strings.Join(v.Notes(), "\n"); got != want {
+		t.Errorf("the notes are\n%s\nwant\n%s", got, want)
 	}
 }

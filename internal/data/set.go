@@ -103,6 +103,7 @@ func open(ctx context.Context, o Options) (*Set, error) {
 	for _, p := range o.Paths {
 		src, err := openSource(p, &s.opt)
 		if err == nil {
+			s.noteTwice(src)
 			s.sources = append(s.sources, src)
 			err = src.load(ctx)
 		}

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"longlora/internal/errs"
+	"longlora/internal/testkit"
 )
 
 // A file that is written to or replaced between the first look and the end of reading is refused.
@@ -142,6 +143,39 @@ func TestWeights(t *testing.T) {
 			}
 		} else if err != nil || path != c.path || w != c.weight {
 			t.Errorf("%s: %q %v %v", c.arg, path, w, err)
+		}
+	}
+}
+
+// A file that is read for two sources is said to be, by whatever names; copies of it are two files.
+func TestReadTwice(t *testing.T) {
+	dir, o := t.TempDir(), realOptions(t, "", "pad", 8)
+	t.Chdir(dir)
+	for _, name := range []string{"d/a.txt", "d/b.txt", "copy/a.txt"} {
+		testkit.Write(t, name, "one")
+	}
+	if err := os.Symlink("d", "link"); err != nil {
+		t.Fatal(err)
+	}
+	for paths, want := range map[string]string{
+		"d/a.txt d/b.txt":     "",
+		"d copy":              "",
+		"copy/a.txt d":        "",
+		"d/a.txt d/a.txt":     "--data d/a.txt: d/a.txt is read for --data d/a.txt too, and counts twice; leave one out",
+		"d/b.txt copy d":      "--data d: d/b.txt is read for --data d/b.txt too",
+		"d d/":                "--data d/: d/a.txt is read for --data d too",
+		"link d/b.txt":        "--data d/b.txt: d/b.txt is read for --data link too",
+		"d " + dir + "/./d:2": "/./d: ",
+	} {
+		var log bytes.Buffer
+		o.Paths, o.Log = strings.Fields(paths), &log
+		s, err := Open(t.Context(), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Close()
+		if got := log.String(); !strings.Contains(got, want) || (want == "") == strings.Contains(got, "counts twice") {
+			t.Errorf("%s: %q, want %q", paths, got, want)
 		}
 	}
 }

@@ -79,7 +79,7 @@ func namesOf(paths []string) ([]string, error) {
 	parts := make([][]string, len(paths))
 	for i, p := range paths {
 		for j := range i {
-			if files.SameDir(p, paths[j]) {
+			if files.SameDir(folderOf(p), folderOf(paths[j])) {
 				return nil, errs.Usagef("report: %s and %s are one run; name each once", paths[j], p)
 			}
 		}
@@ -106,6 +106,18 @@ func namesOf(paths []string) ([]string, error) {
 		out[i] = shortened(filepath.Join(p...), 60)
 	}
 	return out, nil
+}
+
+// folderOf is where the metrics stand of the run that a path names: beside a file of them, or in extend's adapter.
+func folderOf(path string) string {
+	adapter := filepath.Join(path, rundir.AdapterDir)
+	switch {
+	case filepath.Base(path) == rundir.MetricsFile:
+		return filepath.Dir(path)
+	case !files.Exists(filepath.Join(path, rundir.MetricsFile)) && files.Exists(filepath.Join(adapter, rundir.MetricsFile)):
+		return adapter
+	}
+	return path
 }
 
 // readRun finds the training run that a path names.

@@ -71,6 +71,8 @@ func TestCompareRefuses(t *testing.T) {
 	dir := t.TempDir()
 	run, empty, none := filepath.Join(dir, "run"), filepath.Join(dir, "empty"), filepath.Join(dir, "none")
 	writeRun(t, run, 1, 1, "")
+	extended := filepath.Join(dir, "extended")
+	writeRun(t, filepath.Join(extended, rundir.AdapterDir), 1, 1, "")
 	testkit.Write(t, filepath.Join(empty, "x"), "")
 	testkit.Write(t, filepath.Join(none, rundir.MetricsFile), "")
 	for _, c := range []struct {
@@ -79,6 +81,8 @@ func TestCompareRefuses(t *testing.T) {
 		says  string
 	}{
 		{[]string{run, dir + "/./run"}, 2, "are one run"},
+		{[]string{run, filepath.Join(run, rundir.MetricsFile)}, 2, "are one run"},
+		{[]string{filepath.Join(extended, rundir.AdapterDir), extended}, 2, "are one run"},
 		{[]string{run, run, run, run, run, run, run}, 2, "7 runs"},
 		{[]string{run, empty}, 4, "is no training run"},
 		{[]string{run, none}, 4, "no step of training"},
