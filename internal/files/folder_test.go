@@ -112,6 +112,19 @@ func TestLock(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if !Held(dir) {
+		t.Error("a lock that is kept is not held")
+	}
+	time.AfterFunc(patience/10, dying.Release)
+	if Held(soon) {
+		t.Error("a lock is held that is given back at once")
+	}
+	if Held(filepath.Join(soon, "nowhere")) {
+		t.Error("what is not there is held")
+	}
+	if dying, err = Lock(soon, "taken"); err != nil {
+		t.Fatal(err)
+	}
 	time.AfterFunc(patience/10, dying.Release)
 	if next, err := Lock(soon, "taken"); err != nil {
 		t.Error(err)

@@ -2,11 +2,8 @@ package files
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
-	"strings"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -57,37 +54,27 @@ func Lock(dir, busy string) (*Locked, error) {
 const patience = 2 * time.Second
 
 // Flock takes the lock of an open file or folder, or fails with EWOULDBLOCK where another process keeps it.
-func Flock(f *os.File) error {
+func Flock(f *os.File) error { return flock(f, unix.LOCK_EX) }
+
+func flock(f *os.File, how int) error {
 	for end := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
-		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		err := unix.Flock(int(f.Fd()), how|unix.LOCK_NB)
 		if !errors.Is(err, unix.EWOULDBLOCK) || time.Now().After(end) {
 			return err
 		}
 	}
 }
 
-// Held reports whether another process holds a folder's lock, without touching it. Where the system does not tell it is
-// taken to be free.
+// Held reports whether another process keeps a folder's lock, which is waited for as one that is taken. It is asked for
+// a moment, and shared with others who ask: whoever takes it meanwhile waits as well. Where the folder or the system
+// does not tell it is taken to be free.
 func Held(dir string) bool {
-	st, err := os.Stat(dir)
+	f, err := os.Open(dir)
 	if err != nil {
 		return false
 	}
-	sys, ok := st.Sys().(*syscall.Stat_t)
-	if !ok {
-		return false
-	}
-	locks, err := os.ReadFile("/proc/locks")
-	if err != nil {
-		return false
-	}
-	inode := fmt.Sprintf(":%d ", sys.Ino)
-	for line := range strings.Lines(string(locks)) {
-		if strings.Contains(line, "FLOCK") && strings.Contains(line, inode) {
-			return true
-		}
-	}
-	return false
+	defer f.Close()
+	return errors.Is(flock(f, unix.LOCK_SH), unix.EWOULDBLOCK)
 }
 
 // stands reports whether the folder is still the one under its name.
