@@ -2,12 +2,13 @@ package report
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"longlora/internal/eval"
 )
 
-// Of missed passkeys a table shows what was written, some of many, spread evenly; none of a length at which a model finds
+// Of missed passkeys a table shows what was written, some of many, spread evenly; one of a length at which a model finds
 // nothing, where it may write anything.
 func TestMissedPasskeys(t *testing.T) {
 	half, none := 0.5, 0.0
@@ -19,17 +20,29 @@ func TestMissedPasskeys(t *testing.T) {
 		return r
 	}
 	rep := eval.Report{Results: []eval.Result{passkeys(2048, &half, 16), passkeys(4096, &none, 4)}}
-	page := written(t, Eval(rep))
-	wants(t, page, "Passkeys missed, and what was written: a (8 of 16)", `2,048</th><td>95 %</td><td>100</td><td>a &lt;key&gt;</td>`,
-		"<td>114</td>")
-	for _, j := range models(rep.Results) {
-		if tables := j.missedTable(); len(tables) != 1 || len(tables[0].Rows) != mostMissed {
-			t.Errorf("%+v", tables)
+	wants(t, written(t, Eval(rep)), "Passkeys missed, and what was written: a (8 of 20)",
+		`2,048</th><td>95 %</td><td>100</td><td>a &lt;key&gt;</td>`, "<td>114</td>")
+	for name, c := range map[string]struct {
+		results []eval.Result
+		title   string // how it ends
+		rows    int
+	}{
+		"some of many":       {rep.Results, "a (8 of 20)", 8},
+		"few":                {[]eval.Result{passkeys(2048, &half, 3)}, "a", 3},
+		"none at a length":   {[]eval.Result{passkeys(2048, &half, 3), passkeys(4096, &none, 4)}, "a (4 of 7)", 4},
+		"none at all":        {[]eval.Result{passkeys(2048, &none, 4), passkeys(4096, &none, 4)}, "a (2 of 8)", 2},
+		"one, and not found": {[]eval.Result{passkeys(4096, &none, 1)}, "a", 1},
+		"none missed":        {[]eval.Result{passkeys(8192, &half, 0)}, "", 0},
+	} {
+		tables := models(c.results)[0].missedTable()
+		if c.rows == 0 {
+			if len(tables) > 0 {
+				t.Errorf("%s: nothing to show: %+v", name, tables)
+			}
+			continue
 		}
-	}
-	for _, j := range models([]eval.Result{passkeys(4096, &none, 4), passkeys(8192, &half, 0)}) {
-		if tables := j.missedTable(); len(tables) > 0 {
-			t.Errorf("nothing to show: %+v", tables)
+		if len(tables) != 1 || len(tables[0].Rows) != c.rows || !strings.HasSuffix(tables[0].Title, "written: "+c.title) {
+			t.Errorf("%s: %+v", name, tables)
 		}
 	}
 }
