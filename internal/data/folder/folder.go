@@ -15,6 +15,7 @@ import (
 	"longlora/internal/data/datafile"
 	"longlora/internal/errs"
 	"longlora/internal/files"
+	"longlora/internal/rundir"
 )
 
 // listing is a folder of data being listed.
@@ -25,12 +26,14 @@ type listing struct {
 	links []string             // to folders, not yet followed
 	files []string             // data files
 	other []string             // files of other kinds
+	runs  []string             // folders that this program has written its work into
 	notes []string             // what is left out, and why
 }
 
 // Files are the files of a path, those of a folder sorted by the bytes of their path relative to it. Names that begin
-// with a dot are passed over; what else is left out is said in the notes, and so is out, the folder of results ("" for
-// none), where it lies there: what a run wrote is no data when it goes on. Where nothing is, or nothing to read, the
+// with a dot are passed over; what else is left out is said in the notes, and so are out, the folder of results ("" for
+// none), and those of other runs, where they lie there: what a run wrote is data neither when it goes on nor of the
+// next one, and its metrics and records would be read as documents. Where nothing is, or nothing to read, the
 // error is a data error, with what to do where the path is of a form that other programs take.
 func Files(path, out string) (list, notes []string, err error) {
 	st, err := os.Stat(path)
@@ -59,13 +62,20 @@ func Files(path, out string) (list, notes []string, err error) {
 	}
 	if len(d.files) == 0 {
 		hint := ""
-		if len(d.other) > 0 {
-			hint = "; it has " + Few(d.other)
+		if held := slices.Concat(d.other, d.runs); len(held) > 0 {
+			hint = "; it has " + Few(held)
 		}
 		return nil, nil, errs.Dataf("%s: the folder holds no %s file%s", path, datafile.Known, hint)
 	}
 	if len(d.other) > 0 {
 		d.note("%s passed over, no data files: %s", Number(len(d.other)), Few(d.other))
+	}
+	if n := len(d.runs); n > 0 {
+		are := "1 folder is"
+		if n > 1 {
+			are = fmt.Sprintf("%d folders are", n)
+		}
+		d.note("%s left out, which longlora wrote: %s", are, Few(d.runs))
 	}
 	for _, f := range d.files {
 		list = append(list, d.at(f))
@@ -115,6 +125,10 @@ func (d *listing) enter(dir string) error {
 	}
 	if dir != "." && d.out != "" && files.SameDir(d.at(dir), d.out) {
 		d.note("the folder %s is left out: it is %s", dir, errs.Option("out"))
+		return nil
+	}
+	if dir != "." && rundir.Made(d.at(dir)) {
+		d.runs = append(d.runs, dir)
 		return nil
 	}
 	entries, err := os.ReadDir(d.at(dir))

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"longlora/internal/errs"
+	"longlora/internal/files"
+	"longlora/internal/rundir"
 	"longlora/internal/testkit"
 )
 
@@ -107,6 +109,41 @@ func TestFilesLeavesOut(t *testing.T) {
 				t.Errorf("%s: %s by its own name: %q", c.name, f, alone)
 			}
 		}
+	}
+}
+
+// What longlora wrote below a folder of data is left out and said to be, by whatever link; files of the same names that
+// it did not write are data, and so is such a folder that is named itself.
+func TestFolderOfRuns(t *testing.T) {
+	const record = "{\n  \"longlora\": \"training run 1\",\n  \"version\": \"0\"\n}"
+	line := string(files.Seal([]byte(`{"key":"a"}`)))
+	dir := tree(t, map[string]string{
+		"a.txt": "x", "deep/run/" + rundir.RecordFile: record, "deep/run/" + rundir.MetricsFile: "x", "deep/b.txt": "x",
+		"extended/" + rundir.ExtensionFile: strings.Replace(record, "training run", "extension", 1), "extended/merged/a.json": "x",
+		"scores/" + rundir.JournalFile: line + "\n" + line + "\n", "scores/" + rundir.ResultsFile: "{}",
+		"data/" + rundir.RecordFile: `{"text":"longlora"}`, "data/" + rundir.JournalFile: `{"key":"a"}`,
+	})
+	if err := os.Symlink(tree(t, map[string]string{rundir.RecordFile: record, "c.txt": "x"}), filepath.Join(dir, "link")); err != nil {
+		t.Fatal(err)
+	}
+	names, notes := named(t, dir, dir)
+	if got := strings.Join(names, " "); got != "a.txt data/run.json data/windows.jsonl deep/b.txt" {
+		t.Errorf("the files are %s", got)
+	}
+	if want := dir + ": 4 folders are left out, which longlora wrote: deep/run, extended, link, …"; notes != want {
+		t.Errorf("the notes are %q, want %q", notes, want)
+	}
+	if names, _ := named(t, filepath.Join(dir, "deep"), dir); !slices.Equal(names, []string{"deep/b.txt"}) {
+		t.Errorf("beside one run: %q", names)
+	}
+	if names, _ := named(t, filepath.Join(dir, "link"), dir); len(names) != 2 {
+		t.Errorf("the run itself: %q", names)
+	}
+	if err := os.Remove(filepath.Join(dir, "deep", "b.txt")); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := Files(filepath.Join(dir, "deep"), ""); errs.Code(err) != 4 || !strings.HasSuffix(err.Error(), "; it has run") {
+		t.Errorf("nothing but a run: %v", err)
 	}
 }
 
