@@ -74,6 +74,24 @@ type part struct {
 
 // Write streams one tensor: as many parts at a time as there are cores, written in their order.
 func (m *Stream) Write(ctx context.Context, w io.Writer, s model.TensorSpec, base ckpt.Tensor, as As) error {
+	p, err := m.prepare(s, base, as)
+	if err != nil {
+		return err
+	}
+	changed, err := m.stream(ctx, w, p, s.Shape.Elems()/p.cols)
+	if err != nil {
+		return err
+	}
+	if changed {
+		m.Changed++
+	} else if p.compare {
+		m.Same = append(m.Same, s.Name)
+	}
+	return nil
+}
+
+// prepare is the part of which those of a tensor are copies: what it is made of, which the adapter's then count as used.
+func (m *Stream) prepare(s model.TensorSpec, base ckpt.Tensor, as As) (part, error) {
 	if m.used == nil {
 		m.used = map[string]bool{}
 	}
@@ -93,69 +111,79 @@ func (m *Stream) Write(ctx context.Context, w io.Writer, s model.TensorSpec, bas
 		f.Scale *= m.Scale
 		p.change, p.from = NewChange(f, p.src), f.A.File
 	}
+	p.compare = whole || low
 	if low && m.Trained != nil && s.Linear() {
 		t, err := m.Trained(s)
 		if err != nil {
-			return err
+			return p, err
 		}
 		if p.beside = &t; m.Distance == nil {
 			m.Distance = &Distance{}
 		}
 	}
-	p.compare = whole || low
+	return p, nil
+}
+
+// stream writes rows made by copies of a part, and says whether any came out with other bits than the base's.
+func (m *Stream) stream(ctx context.Context, w io.Writer, p part, rows int) (changed bool, err error) {
 	threads := m.Threads
 	if threads == 0 {
 		threads = runtime.GOMAXPROCS(0)
 	}
-	parts := make([]part, threads)
-	for i := range parts {
-		parts[i] = p
-	}
-	rows, changed := s.Shape.Elems()/p.cols, false
-	step := max(1, chunk/p.cols)
+	parts := slices.Repeat([]part{p}, threads)
 	for r := 0; r < rows; {
 		if ctx.Err() != nil {
-			return errs.Interruptedf("interrupted; nothing was written to %s", m.Out)
+			return changed, errs.Interruptedf("interrupted; nothing was written to %s", m.Out)
 		}
-		start, n := r, 0
-		var group par.Group
-		for ; n < len(parts) && r < rows; n++ {
-			q, r0, r1 := &parts[n], r, min(r+step, rows)
-			group.Go(func() { q.make(r0, r1) })
-			r = r1
+		start, made := r, 0
+		if made, r, err = together(parts, r, rows); err != nil {
+			return changed, err
 		}
-		group.Wait()
-		if err := proc.Broken(); err != nil {
-			return err
-		}
-		for i := range parts[:n] {
-			q := &parts[i]
-			if q.err != nil {
-				return q.err
+		for i := range parts[:made] {
+			if err := m.take(w, &parts[i]); err != nil {
+				return changed, err
 			}
-			changed = changed || q.changed
-			if q.beside != nil {
-				m.Distance.Base, m.Distance.Adapter = m.Distance.Base+q.apart.Base, m.Distance.Adapter+q.apart.Adapter
-			}
-			if _, err := w.Write(q.out); err != nil {
-				return err
-			}
+			changed = changed || parts[i].changed
 		}
-		if as.Row == nil {
-			base.Release(start*p.cols, r*p.cols)
-			p.src.Release(start*p.cols, r*p.cols)
+		if p.Row == nil {
+			p.release(start, r)
 		}
 	}
-	if as.Row != nil { // rows were taken out of their order
-		base.Release(0, rows*p.cols)
-		p.src.Release(0, rows*p.cols)
+	if p.Row != nil { // rows were taken out of their order
+		p.release(0, rows)
 	}
-	if changed {
-		m.Changed++
-	} else if whole || low {
-		m.Same = append(m.Same, s.Name)
+	return changed, nil
+}
+
+// together makes the next rows from r on, each part some of them and all at a time; next is the row after them.
+func together(parts []part, r, rows int) (made, next int, err error) {
+	var group par.Group
+	step := max(1, chunk/parts[0].cols)
+	for ; made < len(parts) && r < rows; made++ {
+		q, r0, r1 := &parts[made], r, min(r+step, rows)
+		group.Go(func() { q.make(r0, r1) })
+		r = r1
 	}
-	return nil
+	group.Wait()
+	return made, r, proc.Broken()
+}
+
+// take writes what a part made, and adds to the distance.
+func (m *Stream) take(w io.Writer, p *part) error {
+	if p.err != nil {
+		return p.err
+	}
+	if p.beside != nil {
+		m.Distance.Base, m.Distance.Adapter = m.Distance.Base+p.apart.Base, m.Distance.Adapter+p.apart.Adapter
+	}
+	_, err := w.Write(p.out)
+	return err
+}
+
+// release gives back the memory of rows r0 to r1 that were read.
+func (p *part) release(r0, r1 int) {
+	p.base.Release(r0*p.cols, r1*p.cols)
+	p.src.Release(r0*p.cols, r1*p.cols)
 }
 
 // make fills out with rows r0 to r1 as they are written, and changed with whether their bits differ from the base's.

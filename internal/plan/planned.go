@@ -133,17 +133,6 @@ func NewPlannedLast(w Work, pl Plan, r ops.Rates, accum int) *PlannedLast {
 		DevicePlan: l.Device, HostPlan: l.Host, PredictedS: l.Seconds(r, accum), when: w.Last.When}
 }
 
-// workAt is the work at a request's context. Where nothing fits it is that of the shortest one that is not too short for
-// its groups.
-func (c Options) workAt(r *Request, longest int) (Work, error) {
-	w, err := r.At(r.Ctx)
-	for longest == 0 && !c.CtxGiven && errs.Code(err) == int(errs.Usage) && r.Ctx < longestTried {
-		r.Ctx *= 2
-		w, err = r.At(r.Ctx)
-	}
-	return w, err
-}
-
 // Run says what a step would need and take on a machine. One that does not fit is a Planned with Fits false; see
 // Refusal.
 func Run(c Options, m machine.Machine) (*Planned, error) {
@@ -163,21 +152,10 @@ func Run(c Options, m machine.Machine) (*Planned, error) {
 	if c.Peers > 1 && !m.IsHere() && m.Rates.Link == 0 {
 		c.Peers, c.Apart = 1, "cards of this kind can not read each other's memory"
 	}
-	longest, r := -1, s.request(c.Training, m.OnHost)
-	if c.MaxCtx {
-		if longest, err = p.another().longest(r.At); err != nil {
-			return nil, err
-		}
-		if !c.CtxGiven {
-			r.Ctx = max(longest, unit)
-		}
-	}
-	w, err := c.workAt(&r, longest)
+	r := s.request(c.Training, m.OnHost)
+	w, longest, err := c.work(&r, p)
 	if err != nil {
 		return nil, err
-	}
-	if longest == 0 && !c.CtxGiven {
-		w.Asked = fmt.Sprintf("%s: even a context of %d tokens", errs.Option("max-ctx"), r.Ctx)
 	}
 	positions, notes, err := s.check(c, r.Ctx)
 	if err != nil {
@@ -203,54 +181,97 @@ func Run(c Options, m machine.Machine) (*Planned, error) {
 	if err != nil {
 		return nil, err
 	}
-	room := pl.Room()
-	out := &Planned{
-		Shape: s.name, Ctx: w.Ctx, Group: w.Group(), Tile: pl.Tile, Device: m.Device, DType: TypeName(m.Act),
-		DevicePlan: room.Device, HostPlan: room.Host,
-		PredictedS: pl.Seconds(rates, c.Micros()), Fits: refusal == nil, Chip: m.Chip, Keep: pl.Keep, More: pl.More,
-		Moved: pl.Moved, Stream: pl.Stream, MLPRows: pl.MLPRows, HeadRows: pl.HeadRows, Trainable: pl.Trainable,
-		Shard: pl.Shard, Shared: room.Shared, Slots: room.Slots, Streamed: room.Streamed,
-		HostState: pl.HostState, State: room.State,
-		Params: room.Params, Act: room.Act, Halo: room.Halo, MovedBytes: room.MovedBytes, Workspace: room.Workspace,
-		Context: room.Context, Weights: room.Weights, Made: room.Made, IDs: room.IDs, Base: room.Base,
-		DeviceLimit: p.Limits.Device, HostLimit: p.Limits.Host, positions: positions, notes: notes,
-		windows: s.opened.Windows(), onHost: m.OnHost, hostAssumed: c.Memory.Host == nil && !m.IsHere(),
-		sought: c.MaxCtx,
-	}
+	out := newPlanned(pl, rates, c, m)
+	out.Shape, out.Ctx, out.Group, out.Fits = s.name, w.Ctx, w.Group(), refusal == nil
+	out.DeviceLimit, out.HostLimit = p.Limits.Device, p.Limits.Host
+	out.positions, out.windows = positions, s.opened.Windows()
+	out.notes = append(notes, c.notes(m, s, w)...)
 	out.Attn, out.PlannedLast = w.Attn(), NewPlannedLast(w, pl, rates, c.Micros())
 	c.Ctx = w.Ctx
 	out.predictions(c.Training, w, m)
-	if d := c.Memory.Device; d != nil && !m.OnHost && !m.IsHere() && *d > m.Memory {
-		out.notes = append(out.notes, fmt.Sprintf("note: %s allows more than the %s of this card", errs.Option("device-mem"),
-			ui.Bytes(m.Memory)))
-	}
-	for _, note := range c.MemoryNotes(m) {
-		out.notes = append(out.notes, "note: "+note)
-	}
-	if note := load.Unsegmented(s.desc, w.Spec); note != "" {
-		out.notes = append(out.notes, "note: "+note)
-	}
 	if longest >= 0 {
 		out.MaxCtx = &longest
 	}
-	if c.Processes > 1 && !m.OnHost {
-		out.LinkBps, out.Link = m.Rates.OfLink(), m.Links()
-	}
-	if c.Processes > 1 && !c.Overview {
-		t := c.Training
-		if m.Rates.Link > 0 || m.IsHere() {
-			t.Peers = peers
-		}
-		at := func(t Training) Request { return s.request(t, m.OnHost) }
-		if out.Divisions, err = p.divisions(t, c.Peers, at, pl, refusal == nil); err != nil {
+	if c.Processes > 1 {
+		if out.Divisions, err = c.divisions(peers, p, s, m, pl, refusal == nil); err != nil {
 			return nil, err
 		}
+	}
+	if c.Processes > 1 && !m.OnHost {
+		out.LinkBps, out.Link = m.Rates.OfLink(), m.Links()
 	}
 	if refusal == nil && !c.Overview {
 		out.compare(p, choosing, next, c.Micros(), rates)
 	}
 	out.refusal, out.advised = refusal, advised.changes
 	return out, nil
+}
+
+// work is the work at the request's context, or at the longest that fits where that is asked for: 0 where none does, -1
+// where it is not. Where nothing fits it is that of the shortest context that is not too short for its groups.
+func (c Options) work(r *Request, p Planner) (w Work, longest int, err error) {
+	longest = -1
+	if c.MaxCtx {
+		if longest, err = p.another().longest(r.At); err != nil {
+			return w, longest, err
+		}
+		if !c.CtxGiven {
+			r.Ctx = max(longest, unit)
+		}
+	}
+	nothing := longest == 0 && !c.CtxGiven
+	w, err = r.At(r.Ctx)
+	for nothing && errs.Code(err) == int(errs.Usage) && r.Ctx < longestTried {
+		r.Ctx *= 2
+		w, err = r.At(r.Ctx)
+	}
+	if nothing {
+		w.Asked = fmt.Sprintf("%s: even a context of %d tokens", errs.Option("max-ctx"), r.Ctx)
+	}
+	return w, longest, err
+}
+
+// newPlanned says a plan: where its bytes go and how long a step takes.
+func newPlanned(pl Plan, r ops.Rates, c Options, m machine.Machine) *Planned {
+	room := pl.Room()
+	return &Planned{
+		Tile: pl.Tile, Device: m.Device, DType: TypeName(m.Act), Chip: m.Chip,
+		DevicePlan: room.Device, HostPlan: room.Host, PredictedS: pl.Seconds(r, c.Micros()),
+		Keep: pl.Keep, More: pl.More, Moved: pl.Moved, Stream: pl.Stream, MLPRows: pl.MLPRows, HeadRows: pl.HeadRows,
+		Shard: pl.Shard, HostState: pl.HostState, Trainable: pl.Trainable,
+		Shared: room.Shared, Slots: room.Slots, Streamed: room.Streamed, State: room.State,
+		Params: room.Params, Act: room.Act, Halo: room.Halo, MovedBytes: room.MovedBytes, Workspace: room.Workspace,
+		Context: room.Context, Weights: room.Weights, Made: room.Made, IDs: room.IDs, Base: room.Base,
+		onHost: m.OnHost, hostAssumed: c.Memory.Host == nil && !m.IsHere(), sought: c.MaxCtx,
+	}
+}
+
+// notes are what is to be said of the memory allowed and of the attention.
+func (c Options) notes(m machine.Machine, s subject, w Work) (notes []string) {
+	if d := c.Memory.Device; d != nil && !m.OnHost && !m.IsHere() && *d > m.Memory {
+		notes = append(notes, fmt.Sprintf("note: %s allows more than the %s of this card", errs.Option("device-mem"),
+			ui.Bytes(m.Memory)))
+	}
+	for _, note := range c.MemoryNotes(m) {
+		notes = append(notes, "note: "+note)
+	}
+	if note := load.Unsegmented(s.desc, w.Spec); note != "" {
+		notes = append(notes, "note: "+note)
+	}
+	return notes
+}
+
+// divisions are the ways to divide a step among the processes; of one of several plans none.
+func (c Options) divisions(peers int, p Planner, s subject, m machine.Machine, pl Plan, fits bool) ([]Division, error) {
+	if c.Overview {
+		return nil, nil
+	}
+	t := c.Training
+	if m.Rates.Link > 0 || m.IsHere() {
+		t.Peers = peers
+	}
+	at := func(t Training) Request { return s.request(t, m.OnHost) }
+	return p.divisions(t, c.Peers, at, pl, fits)
 }
 
 // compare adds the next best plan, and what half as much memory again would buy, where that is another plan.
