@@ -8,6 +8,7 @@ import (
 	"github.com/parquet-go/parquet-go"
 
 	"longlora/internal/errs"
+	"longlora/internal/testkit/documents"
 )
 
 // A conversation, and what chatml makes of it.
@@ -78,7 +79,7 @@ func TestChatInColumns(t *testing.T) {
 	content := parquetOf(t,
 		row{[]turn{{Role: "user", Content: &q}, {Role: "assistant", Calls: []made{{"f", `{"z":1,"a":2}`}}}, {Role: "tool", Content: &q}, {Role: "assistant", Content: &a}}, []function{f}, nil, "S"},
 		row{[]turn{{Role: "user", Content: &q}, {Role: "assistant", Content: &q, Weight: &zero}, {Role: "user", Content: &q}, {Role: "assistant", Content: &a}}, nil, nil, ""})
-	_, enc := sftCases(t)
+	_, enc := documents.ChatCases(t, "template/testdata")
 	o := Options{Paths: []string{write(t, "a.parquet", content)}, Template: "chatml", TextField: "text", Vocab: enc.Size(), Encoder: enc, Tokenizer: &Identity{said: map[string]bool{}}}
 	var log bytes.Buffer
 	o.Log = &log

@@ -2,43 +2,16 @@ package data
 
 import (
 	"bytes"
-	"encoding/json"
 	"slices"
 	"strings"
 	"testing"
 
-	"longlora/internal/testkit"
-	"longlora/internal/tokenizer"
+	"longlora/internal/testkit/documents"
 )
-
-// sftCase is a conversation as transformers' apply_chat_template writes it: scripts/gen-chat-cases.py made them.
-type sftCase struct {
-	Template, Own string // ours, and the marks of the model's own
-	Prompt        bool   // up to where the answer begins
-	Data          json.RawMessage
-	Text          string
-	IDs           []int32
-	Scored        []int // tokens, where it is known
-}
-
-// sftCases are the cases, and the tokenizer that encoded them.
-func sftCases(t testing.TB) ([]sftCase, *tokenizer.Tokenizer) {
-	t.Helper()
-	b := testkit.Read(t, "template/testdata/cases.json")
-	var all struct{ Cases []sftCase }
-	if err := json.Unmarshal(b, &all); err != nil {
-		t.Fatal(err)
-	}
-	enc, err := tokenizer.Load("template/testdata", []int{2})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return all.Cases, enc
-}
 
 // Conversations, with tools and calls too, become the text and the ids that transformers makes of them.
 func TestChatAsTransformersWritesIt(t *testing.T) {
-	cases, enc := sftCases(t)
+	cases, enc := documents.ChatCases(t, "template/testdata")
 	seen := map[string]int{}
 	for _, c := range cases {
 		if c.Prompt {
@@ -78,7 +51,7 @@ func TestChatAsTransformersWritesIt(t *testing.T) {
 
 // What is left out of the model's own template is said once for all sources, and only where the template is its.
 func TestLeftOutIsSaidOnce(t *testing.T) {
-	_, enc := sftCases(t)
+	_, enc := documents.ChatCases(t, "template/testdata")
 	line := `{"messages":[{"role":"user","content":"q"},{"role":"assistant","content":"a"}]}`
 	for name, want := range map[string]int{Auto: 1, "chatml": 1, "llama2": 0} {
 		var log bytes.Buffer

@@ -23,7 +23,7 @@ var layers = map[string]int{
 	"internal/data/store": 2, "internal/data/template": 2,
 	"internal/ops": 1, "internal/ops/cpu": 1, "internal/ops/cuda": 1, "internal/ops/optest": 1, "internal/tokenizer": 1, "internal/tokenizer/onig": 0, "internal/ui": 1,
 	"internal/tensor": 0, "internal/quant": 0, "internal/s2attn": 0, "internal/rope": 0, "internal/errs": 0, "internal/par": 0, "internal/proc": 0, "internal/files": 0, "internal/hub": 0, "internal/rundir": 0, "csrc": 0, "csrc/cpu": 0,
-	"internal/testkit": 0, "internal/testkit/table": 0, "internal/testkit/flags": 7, "internal/testkit/backend": 2, "internal/testkit/perf": 2,
+	"internal/testkit": 0, "internal/testkit/table": 0, "internal/testkit/flags": 7, "internal/testkit/backend": 2, "internal/testkit/perf": 2, "internal/testkit/documents": 3,
 	"internal/lint": 0, "scripts/demotext": 0, "scripts/benchproducts": 7, "scripts/benchdecode": 7,
 }
 

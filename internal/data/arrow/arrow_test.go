@@ -8,13 +8,13 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync/atomic"
 	"testing"
 
 	"longlora/internal/data/datafile"
 	"longlora/internal/data/record"
 	"longlora/internal/errs"
 	"longlora/internal/testkit"
+	"longlora/internal/testkit/documents"
 )
 
 // pyarrowCase is a file and what pyarrow reads from it: scripts/gen-table-cases.py made them.
@@ -35,21 +35,6 @@ func pyarrowCases(t testing.TB) []pyarrowCase {
 		t.Fatal(err)
 	}
 	return all.Cases
-}
-
-// opened is a file that is open until the test ends.
-func opened(t *testing.T, path string) *datafile.File {
-	t.Helper()
-	was, err := datafile.Look(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	x, err := datafile.Open(path, was, new(atomic.Int64), 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(x.Close)
-	return x
 }
 
 // rowsOf are the names of all columns, and the rows of some of them, as JSON.
@@ -90,7 +75,7 @@ func TestAsPyarrowReadsIt(t *testing.T) {
 		t.Cleanup(func() { wholeBuffer = old })
 		for _, c := range cases {
 			path := filepath.Join("testdata", c.File)
-			names, got, err := rowsOf(opened(t, path), c.Columns)
+			names, got, err := rowsOf(documents.Opened(t, path), c.Columns)
 			if err != nil || len(names) < len(c.Columns) {
 				t.Errorf("%s: columns %q: %v", c.File, names, err)
 			}
@@ -107,7 +92,7 @@ func TestAsPyarrowReadsIt(t *testing.T) {
 			}
 			// one column alone is the same
 			last := len(c.Columns) - 1
-			_, alone, err := rowsOf(opened(t, path), c.Columns[last:])
+			_, alone, err := rowsOf(documents.Opened(t, path), c.Columns[last:])
 			if err != nil || len(alone) != len(got) {
 				t.Errorf("%s, %s alone: %d rows: %v", c.File, c.Columns[last], len(alone), err)
 			}
@@ -149,7 +134,7 @@ func TestFaults(t *testing.T) {
 		"decimal.arrow": {string(hard), "decimal", []string{`field "decimal" is of Arrow's type decimal`}},
 		"views.arrow":   {string(hard), "list_view", []string{`field "list_view" is of Arrow's type list_view`}},
 	} {
-		x := opened(t, testkit.Temp(t, name, c.content))
+		x := documents.Opened(t, testkit.Temp(t, name, c.content))
 		_, _, err := rowsOf(x, []string{c.field})
 		if errs.Code(err) != 4 {
 			t.Errorf("%s: exit %d: %v", name, errs.Code(err), err)
@@ -166,7 +151,7 @@ func TestFaults(t *testing.T) {
 // A few bytes that claim thousands of millions of rows or elements are refused before they take memory or time.
 func TestClaims(t *testing.T) {
 	for _, name := range []string{"claims-rows.arrow", "claims-list.arrow"} {
-		x := opened(t, filepath.Join("testdata", name))
+		x := documents.Opened(t, filepath.Join("testdata", name))
 		if err := x.Grow(64 << 20); err != nil { // as after many rows
 			t.Fatal(err)
 		}
@@ -198,7 +183,7 @@ func FuzzArrow(f *testing.F) {
 		if len(b) == 0 || len(b) > 1<<16 {
 			return
 		}
-		x := opened(t, testkit.Temp(t, "a.arrow", string(b)))
+		x := documents.Opened(t, testkit.Temp(t, "a.arrow", string(b)))
 		r, err := New(x, record.Want{Columns: want, Most: 1 << 16})
 		if err != nil {
 			return

@@ -6,15 +6,14 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"testing"
 
 	"github.com/parquet-go/parquet-go"
 
-	"longlora/internal/data/datafile"
 	"longlora/internal/data/record"
 	"longlora/internal/errs"
 	"longlora/internal/testkit"
+	"longlora/internal/testkit/documents"
 )
 
 type textRow struct {
@@ -32,21 +31,6 @@ func written(t *testing.T, rows ...textRow) string {
 	return b.String()
 }
 
-// opened is a file that is open until the test ends.
-func opened(t *testing.T, path string) *datafile.File {
-	t.Helper()
-	was, err := datafile.Look(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	x, err := datafile.Open(path, was, new(atomic.Int64), 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(x.Close)
-	return x
-}
-
 func FuzzParquet(f *testing.F) {
 	var b bytes.Buffer
 	if err := parquet.Write(&b, []textRow{{"one", 1}, {"two", 2}}); err != nil {
@@ -58,7 +42,7 @@ func FuzzParquet(f *testing.F) {
 		if len(b) == 0 || len(b) > 1<<16 {
 			return
 		}
-		x := opened(t, testkit.Temp(t, "a.parquet", string(b)))
+		x := documents.Opened(t, testkit.Temp(t, "a.parquet", string(b)))
 		r, err := New(x, record.Want{Columns: []string{"text"}, Most: 1 << 30})
 		if err != nil {
 			return
@@ -93,7 +77,7 @@ func TestShapes(t *testing.T) {
 		"joined2.parquet": {groups + written(t, textRow{"one", 1}), "several files joined into one", 0},
 		"joined3.parquet": {written(t, textRow{"one", 1}) + groups, "several files joined into one", 0},
 	} {
-		x := opened(t, testkit.Temp(t, name, c.content))
+		x := documents.Opened(t, testkit.Temp(t, name, c.content))
 		r, err := New(x, record.Want{Columns: []string{"text"}, Most: 1 << 30})
 		if c.want != "" {
 			if err = x.Fault(err); errs.Code(err) != 4 || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), name) {
@@ -142,7 +126,7 @@ func TestCaught(t *testing.T) {
 func TestLongFooter(t *testing.T) {
 	defer func(n int64) { plainFooter = n }(plainFooter)
 	plainFooter = 0
-	x := opened(t, testkit.Temp(t, "a.parquet", written(t, textRow{"one", 1})))
+	x := documents.Opened(t, testkit.Temp(t, "a.parquet", written(t, textRow{"one", 1})))
 	_, err := New(x, record.Want{Columns: []string{"text"}, Most: 1 << 10})
 	if err = x.Fault(err); errs.Code(err) != 3 || !strings.Contains(err.Error(), "a.parquet: its footer has ") {
 		t.Errorf("%v", err)

@@ -12,37 +12,12 @@ import (
 	"longlora/internal/data/example"
 	"longlora/internal/errs"
 	"longlora/internal/testkit"
-	"longlora/internal/tokenizer"
+	"longlora/internal/testkit/documents"
 )
-
-// chatCase is a conversation as transformers' apply_chat_template writes it: scripts/gen-chat-cases.py made them.
-type chatCase struct {
-	Template, Own string // ours, and the marks of the model's own
-	Prompt        bool   // up to where the answer begins
-	Data          json.RawMessage
-	Text          string
-	IDs           []int32
-	Scored        []int // tokens, where it is known
-}
-
-// chatCases are the cases, and the tokenizer that encoded them.
-func chatCases(t testing.TB) ([]chatCase, *tokenizer.Tokenizer) {
-	t.Helper()
-	b := testkit.Read(t, "testdata/cases.json")
-	var all struct{ Cases []chatCase }
-	if err := json.Unmarshal(b, &all); err != nil {
-		t.Fatal(err)
-	}
-	enc, err := tokenizer.Load("testdata", []int{2})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return all.Cases, enc
-}
 
 // A prompt, with a system text too, becomes what transformers makes of it, by the template that the model's own names.
 func TestAskAsTransformersDoes(t *testing.T) {
-	cases, enc := chatCases(t)
+	cases, enc := documents.ChatCases(t, "testdata")
 	ends := map[string]string{"llama2": "</s>", "mistral": "</s>", "llama3": "<|eot_id|>", "chatml": "<|im_end|>", "phi": "<|end|>",
 		"granite": "<|end_of_text|>", "gemma": "<end_of_turn>", "olmo": "<|endoftext|>"}
 	n := 0

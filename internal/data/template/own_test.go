@@ -9,6 +9,7 @@ import (
 	"longlora/internal/data/example"
 	"longlora/internal/errs"
 	"longlora/internal/testkit"
+	"longlora/internal/testkit/documents"
 )
 
 // talkOf is a conversation of messages.
@@ -39,7 +40,7 @@ func TestOwnSystemAsTransformers(t *testing.T) {
 		}
 	}
 	testkit.ReadJSON(t, "testdata/system.json", &c)
-	_, enc := chatCases(t)
+	_, enc := documents.ChatCases(t, "testdata")
 	for _, x := range c.Cases {
 		for _, name := range []string{Auto, x.Template} {
 			var log bytes.Buffer
