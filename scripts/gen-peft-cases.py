@@ -106,6 +106,11 @@ cases = {
     "tied-embedding": ("tied", dict(target_modules=["q_proj", E]), 0, {}, "target_modules"), "tied-embedding-ensured": ("tied", dict(target_modules=["q_proj", E], ensure_weight_tying=True), 0, {}, "target_modules"),
     "tied-embedding-dora-ensured": ("tied", dict(target_modules=["q_proj", E], ensure_weight_tying=True, use_dora=True), 0, {}, "use_dora"),
     "tied-embedding-head-saved": ("tied", dict(target_modules=["q_proj", E], modules_to_save=[H]), 0, {}, "target_modules"), "two": ("two", dict(modules_to_save=[H])),
+    # rows of embedding and head
+    **{"tokens" + name: (model, dict(trainable_token_indices=rows, **more), grown, {}, "trainable_token_indices") for name, model, grown, rows, more in [
+        ("", "base", 0, [5, 3], {}), ("-ends", "base", 0, {E: [3], H: [7, 5]}, {}), ("-head-saved", "base", 0, [3, 5], dict(modules_to_save=[H])), ("-grown", "base", 2, [41, 3], {}),
+        ("-tied", "tied", 0, [3, 5], {}), ("-tied-same", "tied", 0, {E: [3, 5], H: [3, 5]}, {}), ("-tied-apart", "tied", 0, {E: [3], H: [5, 6]}, {}), ("-tied-head", "tied", 0, {H: [3, 5]}, {}),
+        ("-tied-grown", "tied", 2, {"model.embed_tokens": [3, 40]}, {}), ("-two", "two", 0, {H: [9]}, {}), ("-tied-ensured", "tied", 0, {H: [3], E: [3]}, dict(ensure_weight_tying=True))]},
     # DoRA
     "dora": ("base", dict(use_dora=True), 0, {}, "use_dora"), "dora-all": ("base", dict(use_dora=True, use_rslora=True, target_modules="all-linear", rank_pattern={"q_proj": 5}), 0, {}, "use_dora"),
     "dora-ends": ("base", dict(use_dora=True, target_modules=[E, H], layers_to_transform=None), 0, {}, "use_dora"),

@@ -91,12 +91,17 @@ func (f *fields) flag(name string) bool {
 
 // ids are token ids, given as one number or as a list.
 func (f *fields) ids(name string) []int {
-	list, ok := f.raw[name].([]any)
+	if v := f.raw[name]; v != nil {
+		return f.wholes(name, v)
+	}
+	return nil
+}
+
+// wholes are the whole numbers of a list, or the one that stands for a list of one.
+func (f *fields) wholes(name string, v any) []int {
+	list, ok := v.([]any)
 	if !ok {
-		if f.raw[name] == nil {
-			return nil
-		}
-		list = []any{f.raw[name]}
+		list = []any{v}
 	}
 	var out []int
 	for _, v := range list {

@@ -39,6 +39,8 @@ type Adapter struct {
 
 	bases  map[string]Tensor // the base's own tensors, by name, as the adapter was trained beside them
 	copies map[string]Tensor // second copies of Saved ones
+	tokens map[string]Tensor // rows of embedding or head that were trained alone, by module
+	apart  bool              // of which a head tied to the embedding has its own, or the embedding its own
 	open   []*File
 }
 
@@ -49,7 +51,7 @@ func OpenAdapter(dir string) (*Adapter, error) {
 		return nil, err
 	}
 	a := &Adapter{Dir: dir, Config: c, LoRA: map[string]Factors{},
-		Saved: map[string]Tensor{}, bases: map[string]Tensor{}, copies: map[string]Tensor{}}
+		Saved: map[string]Tensor{}, bases: map[string]Tensor{}, copies: map[string]Tensor{}, tokens: map[string]Tensor{}}
 	if err := a.read(); err != nil {
 		a.Close()
 		return nil, err
@@ -124,6 +126,7 @@ const (
 	basePart     = ".base_layer."      // the base's own, beside factors
 	originalPart = ".original_module." // the base's own, beside a module saved whole
 	savedPart    = ".modules_to_save." // a second copy of the saved one, where the vocabulary grew
+	tokenPart    = ".token_adapter."   // rows of trainable_token_indices, and the base's own beside them
 )
 
 // put finds a tensor's place. Names are with or without PEFT's prefix and the adapter's name "default".
@@ -136,6 +139,14 @@ func (a *Adapter) put(key string, t Tensor) error {
 	if !t.Weight() {
 		return errs.Dataf("%s: tensor %s is of type %s; F32, BF16 and F16 are supported", t.File, key, t.TypeName())
 	}
+	if module, ok := strings.CutSuffix(name, tokenPart+"trainable_tokens_delta"); ok {
+		if was, twice := a.tokens[module]; twice && !Equal(was, t) {
+			return errs.Dataf("%s: tensor %s is there under two names with different values", t.File, key)
+		}
+		a.tokens[module] = t
+		return nil
+	}
+	name = strings.Replace(name, tokenPart, ".", 1)
 	if module, part, ok := strings.Cut(name, ".lora_"); ok {
 		if strings.Contains(module+".", originalPart) || strings.Contains(module+".", savedPart) {
 			return errs.Dataf("%s: tensor %s: a module that has factors and is saved whole too is not supported; merge the "+

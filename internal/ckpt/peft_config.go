@@ -33,6 +33,7 @@ type AdapterConfig struct {
 	ranks, alphas             patterns
 	layers                    []int    // layers_to_transform; nil for all
 	layersPattern             []string // what stands before a layer's number; empty for anything
+	tokens                    tokenRows
 	raw                       map[string]any
 	rankPattern, alphaPattern ordered
 }
@@ -48,7 +49,7 @@ func NewAdapterConfig(rank int, alpha float64, rslora bool, targets []string) *A
 
 // uncomputed are fields whose effect the program does not compute; null, false and empty have none.
 var uncomputed = []string{"lora_bias", "use_qalora", "layer_replication", "target_parameters",
-	"trainable_token_indices", "alora_invocation_tokens", "use_bdlora", "arrow_config", "kasa_config", "monteclora_config",
+	"alora_invocation_tokens", "use_bdlora", "arrow_config", "kasa_config", "monteclora_config",
 	"enable_lora"}
 
 // harmless are fields that change nothing of what a finished adapter computes.
@@ -61,7 +62,7 @@ var harmless = []string{"auto_mapping", "base_model_name_or_path", "corda_config
 // followed are the fields that are read.
 var followed = []string{"peft_type", "r", "lora_alpha", "lora_dropout", "target_modules", "exclude_modules",
 	"modules_to_save", "rank_pattern", "alpha_pattern", "layers_to_transform", "layers_pattern", "use_rslora", "use_dora",
-	"bias", "init_lora_weights", "ensure_weight_tying"}
+	"bias", "init_lora_weights", "ensure_weight_tying", "trainable_token_indices"}
 
 // baseChanging begins the kinds of initialisation after which the base's own weights are others.
 var baseChanging = []string{"pissa", "olora", "corda", "loftq", "lora_ga"}
@@ -126,6 +127,7 @@ func (c *AdapterConfig) read(f *fields) {
 			f.fail("rank_pattern", "%v of %q is not a whole number from 1 to 2^31", p.value, p.key)
 		}
 	}
+	c.tokens = readTokenRows(f)
 	c.layers, c.layersPattern = f.ids("layers_to_transform"), f.texts("layers_pattern")
 	for _, name := range slices.Sorted(maps.Keys(f.raw)) {
 		if means(f.raw[name]) && !slices.Contains(slices.Concat(followed, harmless, uncomputed), name) {
@@ -150,6 +152,9 @@ func means(v any) bool {
 	}
 	return true
 }
+
+// TrainsTokens reports whether some rows of embedding or head were trained alone: trainable_token_indices.
+func (c *AdapterConfig) TrainsTokens() bool { return len(c.tokens) > 0 }
 
 // rank is the rank of a module's factors.
 func (c *AdapterConfig) rank(module string) int {

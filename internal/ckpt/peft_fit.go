@@ -78,6 +78,11 @@ func (a *Adapter) Fit(m Layout) (notes []string, err error) {
 	if err := a.complete(m); err != nil {
 		return nil, err
 	}
+	cut, err := a.fitTokens(m)
+	if err != nil {
+		return nil, err
+	}
+	notes = append(notes, cut...)
 	for _, name := range slices.Sorted(maps.Keys(a.bases)) {
 		if m.is(name, a.bases[name]) {
 			delete(a.bases, name)
@@ -104,6 +109,10 @@ func (a *Adapter) rename(m Layout) error {
 	}
 	if !a.Config.Saves(other) && !a.Config.targeted(other) {
 		a.Config.KeepTie = false
+	}
+	if t, ok := a.tokens[other]; ok {
+		a.tokens[head] = t
+		delete(a.tokens, other)
 	}
 	for _, ts := range []map[string]Tensor{a.Saved, a.bases} {
 		t, ok := ts[other+".weight"]
@@ -288,7 +297,7 @@ func (a *Adapter) shared(name, other string, m Layout) (t Tensor, has bool) {
 		}
 	}
 	t, has = a.Saved[other]
-	return t, has && (a.Config.KeepTie || !a.saves(moduleOf(other), m))
+	return t, has && !a.apart && (a.Config.KeepTie || !a.saves(moduleOf(other), m))
 }
 
 // transposed reports whether a (n,k) has the values of b (k,n).

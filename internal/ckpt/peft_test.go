@@ -78,7 +78,7 @@ func of(shape []int, names ...string) (out []Out) {
 
 func TestAdapterRefuses(t *testing.T) {
 	f := factors
-	embed, head := "model.embed_tokens.", "lm_head."
+	embed, head, delta := "model.embed_tokens.", "lm_head.", "token_adapter.trainable_tokens_delta"
 	for _, c := range []struct {
 		want   string
 		change change
@@ -90,7 +90,19 @@ func TestAdapterRefuses(t *testing.T) {
 		{"use_dora", change{"use_dora": true}, f(), false},
 		{"use_dora", nil, append(f(), of([]int{4}, "model.layers.0.self_attn.q_proj.lora_magnitude_vector")...), false},
 		{"lora_bias", change{"lora_bias": true}, f(), false},
-		{"trainable_token_indices", change{"trainable_token_indices": []int{1}}, f(), false},
+		{"trainable_tokens_delta is missing", change{"trainable_token_indices": []int{1}}, f(), false},
+		{"trainable_token_indices: \"some\"", change{"trainable_token_indices": "some"}, f(), false},
+		{"trainable_token_indices: 1.5 is not", change{"trainable_token_indices": []any{1.5}}, f(), false},
+		{"trainable_token_indices.lm_head: \"a\" is not", change{"trainable_token_indices": change{"lm_head": []any{"a"}}}, f(), false},
+		{"-1 is no token", change{"trainable_token_indices": []int{-1}}, append(f(), of([]int{1, 4}, embed+delta)...), false},
+		{"\"wte\" is neither the embedding", change{"trainable_token_indices": change{"wte": []int{1}}}, append(f(), of([]int{1, 4}, embed+delta)...), false},
+		{"has 2 ids", change{"trainable_token_indices": []int{1, 2}}, append(f(), of([]int{1, 4}, embed+delta)...), false},
+		{"two names", change{"trainable_token_indices": []int{1}}, append(f(), of([]int{1, 4}, embed+delta, embed+delta+".default")...), false},
+		{"there whole too", change{"trainable_token_indices": []int{1}, "modules_to_save": []string{"embed_tokens"}},
+			append(f(), append(of([]int{1, 4}, embed+delta), of([]int{6, 4}, embed+"weight")...)...), false},
+		{"does not name model.embed_tokens", nil, append(f(), of([]int{6, 4}, embed+delta)...), false},
+		{"does not name lm_head", change{"trainable_token_indices": []int{1}}, append(f(), of([]int{1, 4}, embed+delta, head+delta)...), false},
+		{"one module's and have different values", change{"trainable_token_indices": []int{1}}, append(f(), of([]int{1, 4}, embed+delta, head+delta)...), true},
 		{"layer_replication", change{"layer_replication": [][]int{{0, 1}}}, f(), false},
 		{"kasa_config", change{"kasa_config": change{"beta": 1}}, f(), false},
 		{"layers_to_transform", change{"layers_to_transform": "all"}, f(), false},
@@ -126,7 +138,6 @@ func TestAdapterRefuses(t *testing.T) {
 		{"two names", nil, append(f(), sample("model.layers.0.self_attn.q_proj.lora_A.weight", tensor.F32, 2, 4)), false},
 		{"saved whole too", nil, append(f(), of([]int{2, 4}, head+"modules_to_save.default.lora_A.weight")...), false},
 		{"kind of LoRA", nil, append(f(), of([]int{4}, "model.layers.0.self_attn.q_proj.lora_B.bias")...), false},
-		{"not one of the model's", nil, append(f(), of([]int{6, 4}, embed+"token_adapter.trainable_tokens_delta")...), false},
 		{"model.layers.2.self_attn.q_proj is no linear layer", nil, append(f(), sample("model.layers.2.self_attn.q_proj.lora_A.weight", tensor.F32, 2, 4), sample("model.layers.2.self_attn.q_proj.lora_B.weight", tensor.F32, 4, 2)), false},
 		{"not how factors of that layer are named", change{"target_modules": []string{"q_proj", "embed_tokens"}}, append(f(), sample(embed+"lora_A.weight", tensor.F32, 2, 4), sample(embed+"lora_B.weight", tensor.F32, 6, 2)), false},
 		{"do not fit", change{"target_modules": []string{"q_proj", "lm_head"}}, append(f(), sample(head+"lora_A.weight", tensor.F32, 2, 5), sample(head+"lora_B.weight", tensor.F32, 6, 2)), false},

@@ -21,6 +21,7 @@ type Tensor struct {
 	data    []byte
 	codes   *tensor.Stored // where the elements are made of codes; data has these
 	view    *strided       // where the elements lie otherwise than one after the other
+	patched *patched       // where some rows are another tensor's
 	foreign string         // the file's name for an element type that the program has not
 	mapped  bool           // data lies in a mapping
 }
@@ -66,6 +67,10 @@ func (t Tensor) Range(out []float32, lo int) {
 		quant.Decode(out, *t.codes, lo)
 		return
 	}
+	if t.patched != nil {
+		t.patched.read(out, lo)
+		return
+	}
 	tensor.Widen(out, t.Bytes(lo, lo+len(out)), t.DType)
 }
 
@@ -73,7 +78,7 @@ func (t Tensor) Range(out []float32, lo int) {
 // other, a copy elsewhere.
 func (t Tensor) Bytes(lo, hi int) []byte {
 	n := t.DType.Size()
-	if t.codes != nil {
+	if t.codes != nil || t.patched != nil {
 		v := make([]float32, hi-lo)
 		t.Range(v, lo)
 		return AppendFloats(make([]byte, 0, n*len(v)), v, t.DType)
@@ -111,7 +116,7 @@ func (t Tensor) Format() tensor.Format {
 // Rows are the first n rows of a tensor of several axes.
 func (t Tensor) Rows(n int) Tensor {
 	t.Shape = append(tensor.Shape{n}, t.Shape[1:]...)
-	if t.view == nil {
+	if t.view == nil && t.patched == nil {
 		t.data, t.codes = t.Bytes(0, t.Shape.Elems()), nil
 	}
 	return t
@@ -153,6 +158,9 @@ func (t Tensor) Out() Out { return Bytes(t.Name, t.DType, t.Shape, t.Data()) }
 // Release tells the kernel that the pages under elements lo to hi are done with: a checkpoint that is read once,
 // from its beginning to its end, then takes no more memory than the part in hand. They stay readable.
 func (t Tensor) Release(lo, hi int) {
+	if t.patched != nil {
+		t.patched.under.Release(lo, hi)
+	}
 	if !t.mapped || lo >= hi {
 		return
 	}

@@ -112,7 +112,7 @@ func (b *Base) Made(stay bool) int64 {
 	all, largest := int64(0), int64(0)
 	for _, s := range b.Desc().Tensors() {
 		n := int64(0)
-		if _, ok := b.made(s.Name); ok {
+		if _, ok := b.made(s.Name); ok || b.patched(s.Name) {
 			n = ops.Room(tensor.Dense(tensor.F32), s.Shape)
 		} else if f, ok := b.anew[s.Name]; ok {
 			n = ops.Room(f, s.Shape)
@@ -123,6 +123,11 @@ func (b *Base) Made(stay bool) int64 {
 		return all
 	}
 	return largest
+}
+
+// patched reports whether a matrix is the base's with some rows of the adapter's, which is put together when it is read.
+func (b *Base) patched(name string) bool {
+	return b.Adapter != nil && b.Adapter.Saved[name].Patched()
 }
 
 // Frozen trains nothing and adds the adapter's low-rank terms: for evaluation.
@@ -164,6 +169,9 @@ func (b *Base) unresumable() (field, what string) {
 		return "use_dora", "true"
 	case a.Config.VeLoRA:
 		return "velora_config", "a backward pass of its own"
+	}
+	if a.Config.TrainsTokens() {
+		return "trainable_token_indices", "some rows of a matrix were trained, and the others not"
 	}
 	d := b.Desc()
 	for _, name := range []string{d.EmbedName(), d.HeadName()} {
