@@ -11,7 +11,8 @@ import (
 	"longlora/internal/tensor"
 )
 
-// tokenRows is PEFT's trainable_token_indices: the rows of embedding or head that were trained, and nothing else of them.
+// tokenRows is PEFT's trainable_token_indices: the rows of embedding or head that were trained, and nothing else of
+// them.
 type tokenRows map[string][]int // by the end of a module's name; "" is the embedding
 
 const tokensField = "trainable_token_indices"
@@ -61,8 +62,8 @@ func (t tokenRows) unknown(m Layout) string {
 	return ""
 }
 
-// fitTokens puts rows that were trained alone among those of the base's. Where the base has one tensor for embedding and
-// head, both have them, unless the field names the head alone, or other rows of each.
+// fitTokens puts rows that were trained alone among those of the base's. Where the base has one tensor for embedding
+// and head, both have them, unless the field names the head alone, or other rows of each.
 func (a *Adapter) fitTokens(m Layout) (notes []string, err error) {
 	embed, head := moduleOf(m.embed()), moduleOf(m.head())
 	if name := a.Config.tokens.unknown(m); name != "" {
@@ -128,18 +129,19 @@ func (a *Adapter) placeTokens(module string, ids []int, m Layout) (notes []strin
 	}
 	s := m.Shapes[name]
 	if !t.Shape.Equal(tensor.Shape{len(ids), s[1]}) {
-		return nil, errs.Dataf("%s: tensor %s has shape %v where %s of %s has %d ids, and the model rows of %d", t.File, t.Name,
-			t.Shape, tokensField, rundir.AdapterConfigFile, len(ids), s[1])
+		return nil, errs.Dataf("%s: tensor %s has shape %v where %s of %s has %d ids, and the model rows of %d", t.File,
+			t.Name, t.Shape, tokensField, rundir.AdapterConfigFile, len(ids), s[1])
 	}
 	if i := slices.IndexFunc(ids, func(id int) bool { return id < 0 }); i >= 0 {
 		return nil, errs.Dataf("%s: %s: %d is no token", a.Config.Path, tokensField, ids[i])
 	}
 	if was, ok := a.Saved[name]; ok {
-		return nil, errs.Dataf("%s: tensor %s: %s names rows of it, and it is there whole too", was.File, was.Name, tokensField)
+		return nil, errs.Dataf("%s: tensor %s: %s names rows of it, and it is there whole too", was.File, was.Name,
+			tokensField)
 	}
 	if most := slices.Max(ids); most >= s[0] {
-		notes = append(notes, fmt.Sprintf("%s: %s of %s up to token %d are beyond the base's vocabulary of %d and are dropped",
-			t.File, tokensField, name, most, s[0]))
+		notes = append(notes, fmt.Sprintf("%s: %s of %s up to token %d are beyond the base's vocabulary of %d and are "+
+			"dropped", t.File, tokensField, name, most, s[0]))
 	}
 	delete(a.tokens, module)
 	a.Saved[name] = a.under(name, m).patch(t, ids)

@@ -203,7 +203,8 @@ var table = []Option{
 		Usage: "print how long the documents are, and what contexts of --ctx can use of them"},
 	{Name: "ctx", Of: "prepare", Kind: Lengths, Check: least(2),
 		Usage: "contexts for --stats, by comma (default 4096,8192,16384,32768)"},
-	{Name: "out", Of: "report", Arg: "FILE", Usage: "the file to write (default DIR/report.html; of several runs report.html)"},
+	{Name: "out", Of: "report", Arg: "FILE",
+		Usage: "the file to write (default DIR/report.html; of several runs report.html)"},
 	{Name: "out", Of: "man", Arg: "DIR", Usage: "folder to write into; it is made where there is none"},
 
 	{Name: "format", Of: reads, Group: documents, Default: "auto",

@@ -179,7 +179,8 @@ func (v *Values) Train() (o train.Options, err error) {
 	o.KeepBest, o.EarlyStop = v.truth("keep-best"), v.whole("early-stop")
 	for _, name := range []string{"keep-best", "early-stop"} {
 		if (name == "keep-best" && o.KeepBest || name == "early-stop" && o.EarlyStop > 0) && o.EvalEvery == 0 {
-			return o, errs.Usagef("--%s goes by the validation loss; give --eval-every, and --eval-data or --eval-fraction", name)
+			return o, errs.Usagef("--%s goes by the validation loss; give --eval-every, and --eval-data or "+
+				"--eval-fraction", name)
 		}
 	}
 	o.Resume, o.Replan, o.DryRun = v.text("resume"), v.truth("replan"), v.truth("dry-run")

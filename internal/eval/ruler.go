@@ -174,8 +174,8 @@ func (e *evaluation) ruler(ctx context.Context, r *model.Runner, x *item) error 
 	return nil
 }
 
-// rulerFits checks every subtask and trial at a length, and names all that it is too short for; no prompt of full length
-// is made for it.
+// rulerFits checks every subtask and trial at a length, and names all that it is too short for; no prompt of full
+// length is made for it.
 func (e *evaluation) rulerFits(enc Encoder, n int) error {
 	var short []string
 	for _, t := range e.subtasks() {

@@ -125,7 +125,8 @@ func (b *Base) Made(stay bool) int64 {
 	return largest
 }
 
-// patched reports whether a matrix is the base's with some rows of the adapter's, which is put together when it is read.
+// patched reports whether a matrix is the base's with some rows of the adapter's, which is put together when it is
+// read.
 func (b *Base) patched(name string) bool {
 	return b.Adapter != nil && b.Adapter.Saved[name].Patched()
 }

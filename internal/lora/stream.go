@@ -90,7 +90,8 @@ func (m *Stream) Write(ctx context.Context, w io.Writer, s model.TensorSpec, bas
 	return nil
 }
 
-// prepare is the part of which those of a tensor are copies: what it is made of, which the adapter's then count as used.
+// prepare is the part of which those of a tensor are copies: what it is made of, which the adapter's then count as
+// used.
 func (m *Stream) prepare(s model.TensorSpec, base ckpt.Tensor, as As) (part, error) {
 	if m.used == nil {
 		m.used = map[string]bool{}

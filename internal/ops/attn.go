@@ -55,9 +55,9 @@ type Attention interface {
 	AttnBackward(a *Attn)
 }
 
-// slower is how many times as long attention takes as by the rate that is known of a GPU, which is of heads of 64 or 128
-// whose scores have no cap. On Hopper (docs/performance.md): caps as measured at 128 channels, 256 channels as a step of
-// Gemma 2 9B has it, other heads as the portable kernels that compute them, at the next size.
+// slower is how many times as long attention takes as by the rate that is known of a GPU, which is of heads of 64 or
+// 128 whose scores have no cap. On Hopper (docs/performance.md): caps as measured at 128 channels, 256 channels as a
+// step of Gemma 2 9B has it, other heads as the portable kernels that compute them, at the next size.
 func (a *Attn) slower(act tensor.DType) float64 {
 	times := 1.0
 	switch {

@@ -110,11 +110,11 @@ func namesOf(paths []string) ([]string, error) {
 
 // folderOf is where the metrics stand of the run that a path names: beside a file of them, or in extend's adapter.
 func folderOf(path string) string {
-	adapter := filepath.Join(path, rundir.AdapterDir)
-	switch {
-	case filepath.Base(path) == rundir.MetricsFile:
+	if filepath.Base(path) == rundir.MetricsFile {
 		return filepath.Dir(path)
-	case !files.Exists(filepath.Join(path, rundir.MetricsFile)) && files.Exists(filepath.Join(adapter, rundir.MetricsFile)):
+	}
+	trains := func(dir string) bool { return files.Exists(filepath.Join(dir, rundir.MetricsFile)) }
+	if adapter := filepath.Join(path, rundir.AdapterDir); !trains(path) && trains(adapter) {
 		return adapter
 	}
 	return path

@@ -108,8 +108,8 @@ func Dir(dir string, log io.Writer) (*Page, error) {
 				"The same extend command goes on.")
 			return p, p.addTraining(adapter, log)
 		}
-		return nil, errs.Dataf("%s: extend has not finished here, there is no %s and no step of training yet; the same extend "+
-			"command goes on", dir, rundir.ReportFile)
+		return nil, errs.Dataf("%s: extend has not finished here, there is no %s and no step of training yet; the same "+
+			"extend command goes on", dir, rundir.ReportFile)
 	}
 	return nil, errs.Dataf("%s is no run: it holds neither %s (training), %s (extend) nor %s (eval %s)", dir,
 		rundir.MetricsFile, rundir.ReportFile, rundir.ResultsFile, errs.Option("out"))

@@ -116,8 +116,9 @@ func (v *Vocabulary) choosePre(t *Tokenizer, f *file, cuts []string) error {
 	if f.Model.IgnoreMerges != (v.Pre == p.whole) {
 		if token, same := t.unmerged(); !same && f.Model.IgnoreMerges && p.cuts[0] == gpt2Pattern && t.wordsOfLlama3() {
 			v.Pre = "llama-bpe"
-			v.note("%s: pre_tokenizer: llama.cpp takes whole words for tokens where it cuts them as LLaMA 3 does, not as GPT-2; "+
-				"texts get other ids where a line ends behind a punctuation mark, and where marks or digits touch letters", t.path)
+			v.note("%s: pre_tokenizer: llama.cpp takes whole words for tokens where it cuts them as LLaMA 3 does, not as "+
+				"GPT-2; texts get other ids where a line ends behind a punctuation mark, and where marks or digits touch "+
+				"letters", t.path)
 		} else if !same {
 			return fmt.Errorf("model.ignore_merges %v with these words, where token %q is not what the merges make of its text",
 				f.Model.IgnoreMerges, token)
@@ -141,8 +142,8 @@ func (t *Tokenizer) wordsOfLlama3() bool {
 	return true
 }
 
-// unmerged looks for the first token, by its number, that the merges do not make of its own text. Where there is none, a
-// word that is a token becomes it with ignore_merges and without.
+// unmerged looks for the first token, by its number, that the merges do not make of its own text. Where there is none,
+// a word that is a token becomes it with ignore_merges and without.
 func (t *Tokenizer) unmerged() (token string, same bool) {
 	m := *t.model
 	m.whole = nil

@@ -12,10 +12,11 @@ import (
 // card writes the model card beside what was trained. One that someone else wrote stays.
 func (r *run) card() error {
 	c := rundir.Card{Base: r.c.Model, Library: "peft", Tags: []string{"lora", "long-context", "longlora"},
-		Name: filepath.Base(filepath.Clean(r.c.Out)), Is: "A LoRA adapter in PEFT's format, trained with LongLoRA's S²-Attn " +
-			"(arXiv 2309.12307).",
-		Positions: r.rec.Positions, Command: fmt.Sprintf("longlora train %s %s", errs.Option("config"), rundir.ConfigFile), Options: r.rec.Options,
-		Data: r.rec.Data, EvalData: r.rec.EvalData, Seconds: r.rec.Result.Seconds, Tokens: r.rec.Result.Tokens,
+		Name:      filepath.Base(filepath.Clean(r.c.Out)),
+		Is:        "A LoRA adapter in PEFT's format, trained with LongLoRA's S²-Attn (arXiv 2309.12307).",
+		Positions: r.rec.Positions, Options: r.rec.Options,
+		Command: fmt.Sprintf("longlora train %s %s", errs.Option("config"), rundir.ConfigFile),
+		Data:    r.rec.Data, EvalData: r.rec.EvalData, Seconds: r.rec.Result.Seconds, Tokens: r.rec.Result.Tokens,
 		Version: r.rec.Version}
 	if r.rec.Options["tune"] == "full" {
 		c.Library, c.Tags = "transformers", []string{"long-context", "longlora"}

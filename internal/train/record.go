@@ -148,8 +148,8 @@ func (s *setup) options() map[string]string {
 const readAs = "data (read as)"
 
 // Meant puts what options mean in a model of a width, in a run of so many steps (0: not counted), in the place of what
-// was written, in a record of them: a share and a rate can be written in several ways, a group in two, and a rate may be
-// the recipe's.
+// was written, in a record of them: a share and a rate can be written in several ways, a group in two, and a rate may
+// be the recipe's.
 func (c *Options) Meant(record map[string]string, width, steps int) {
 	for _, name := range []string{"full-last", "group"} {
 		delete(record, name)

@@ -23,7 +23,8 @@ import (
 // In FP8 (FP8 Formats for Deep Learning, arXiv 2209.05433): x gets a scale a row t and codes, and
 // Y[t][o] = sx[t]·f[o]·Σ_i x8[t][i]·c[o][i]. On the way back f stands on the index that is summed over, so
 // dY[t][o]·f[o] is what is scaled by rows: dX[t][i] = s[t]·Σ_o d8[t][o]·c[o][i]. cuBLASLt wants both operands
-// contiguous along the sum, hence a copy of c that is turned round. Sums are float32's, not the tensor cores' fast ones.
+// contiguous along the sum, hence a copy of c that is turned round. Sums are float32's, not the tensor cores' fast
+// ones.
 
 // MultiplyFP8 implements ops.Card.
 func (b *Backend) MultiplyFP8(on bool) (err error) {
