@@ -152,9 +152,6 @@ func (e *Example) readPair(r *entry, ask, reply string) error {
 			return fmt.Errorf("field %q: it stands beside %s and %s; write it into one of them", f, ask, reply)
 		}
 	}
-	if v, ok := r.m["label"].(bool); ok && !v {
-		return fmt.Errorf("field \"label\" is false: %s", noPreference)
-	}
 	return nil
 }
 
@@ -213,6 +210,11 @@ func (e *Example) readSystem(r *entry) error {
 
 // rest looks at the fields that nothing read: some are refused, others named as passed over.
 func (e *Example) rest(r *entry, beside map[string]string) error {
+	for _, f := range verdicts {
+		if v, ok := r.m[f].(bool); ok && !v {
+			return fmt.Errorf("field %q is false: %s", f, noPreference)
+		}
+	}
 	for _, f := range slices.Sorted(maps.Keys(r.m)) {
 		if slices.Contains(r.used, f) || absent(r.m[f]) {
 			continue

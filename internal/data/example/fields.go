@@ -20,11 +20,12 @@ var (
 	systemFields = []string{"system", "system_prompt", "system_message"}
 	toolFields   = []string{"tools", "functions"}
 
-	preference = []string{"chosen", "rejected", "kto_tag"}
+	preference = []string{"chosen", "rejected"}
+	verdicts   = []string{"kto_tag", "label"} // false where the answer is one to learn to avoid
 	refused    = map[string]string{
 		"image": noPictures, "images": noPictures, "video": noPictures, "videos": noPictures, "audio": noPictures,
 		"audios":    noPictures,
-		"documents": noPlace, "chat_template_kwargs": "it steers a model's own template, which is not used; leave it out",
+		"loss_mask": noMask, "documents": noPlace, "chat_template_kwargs": "it steers a model's own template, which is not used; leave it out",
 	}
 	besidePair = map[string]string{"context": noPlace, "input": noPlace, "choices": noPlace, "options": noPlace,
 		"passage": noPlace}
@@ -44,7 +45,7 @@ func FieldsOf(format, textField string) []string {
 	out := []string{textField}
 	if format != Text {
 		out = slices.Concat(out, turnFields, askFields, replyFields, alpacaFields, systemFields, toolFields, preference,
-			[]string{"history", "label"})
+			verdicts, []string{"history"})
 		for _, m := range []map[string]string{refused, besidePair} {
 			out = slices.AppendSeq(out, maps.Keys(m))
 		}

@@ -64,8 +64,12 @@ var (
 		"reasoning": noThoughts, "reasoning_content": noThoughts, "thinking": noThoughts,
 		"prefix":       "an answer that is begun for the model is not trained on; leave it out",
 		"train_detail": "parts of a message cannot be left unscored; divide the message, or leave the field out",
+		"mask":         noMask, "masked": noMask, "loss_mask": noMask,
 	}
 )
+
+// noMask is said of fields that with some programs are true for what is scored, with others for what is not.
+const noMask = "programs differ in whether it is true for what is scored; write train, true or false, in its place"
 
 const noThoughts = "the template has no place for it; write it into the content as it is to be learned, or leave it out"
 
