@@ -28,7 +28,9 @@ func Lock(dir, busy string) (*Locked, error) {
 		if err := os.MkdirAll(dir, 0o777); err != nil {
 			return nil, Fault(dir, err)
 		}
-		if l.f, err = os.Open(dir); err != nil {
+		if l.f, err = os.Open(dir); errors.Is(err, fs.ErrNotExist) {
+			continue // who held it before took it away
+		} else if err != nil {
 			return nil, Fault(dir, err)
 		}
 		if err := Flock(l.f); err != nil {
@@ -42,7 +44,7 @@ func Lock(dir, busy string) (*Locked, error) {
 		if err == nil && stands {
 			return l, nil
 		}
-		_ = l.f.Close() // who held it before took it away in between
+		_ = l.f.Close() // taken away in between, as above
 		if err != nil {
 			return nil, err
 		}
