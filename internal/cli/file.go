@@ -60,7 +60,7 @@ func (v *Values) read() (map[string]given, error) {
 	}
 	if path == "" {
 		path = DefaultFile
-		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
 			return nil, nil
 		}
 	}

@@ -470,3 +470,25 @@ func TestIdle(t *testing.T) {
 		t.Errorf("of a file: %q, %v", v.Notes(), err)
 	}
 }
+
+// A file of options that is a link to nothing is no file that is not there: somebody means it to have effect.
+func TestFileLeadsNowhere(t *testing.T) {
+	t.Chdir(t.TempDir())
+	if err := os.Symlink("gone.yaml", cli.DefaultFile); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := parse(t); errs.Code(err) != 2 || !strings.Contains(err.Error(), "longlora.yaml: a link to gone.yaml") {
+		t.Errorf("%v", err)
+	}
+}
+
+// What the wrapped variant cannot compute is refused by every command that steps.
+func TestRollIsOneTile(t *testing.T) {
+	v, err := read(t, "bench", "--ctx=64", "--shift=roll", "--tile=32")
+	if err == nil {
+		_, err = v.Bench()
+	}
+	if errs.Code(err) != 2 || !strings.Contains(err.Error(), "--tile 32 is less than --ctx 64") {
+		t.Errorf("%v", err)
+	}
+}

@@ -134,16 +134,21 @@ func (v *Values) run(ctx int) (plan.Training, error) {
 	case o.EvalEvery > 0 && len(v.texts("eval-data")) == 0 && v.real("eval-fraction") == 0:
 		return o, errs.Usagef("--eval-every %d: nothing to validate on; give --eval-data or --eval-fraction", o.EvalEvery)
 	}
-	if err := o.CheckRoll(ctx); err != nil || !o.Rolls() {
-		return o, err
-	}
-	switch {
-	case o.Pack == "cut" || o.Pack == "pad":
+	if o.Rolls() && (o.Pack == "cut" || o.Pack == "pad") {
 		return o, errs.Usagef("--shift roll: rows must be uncut; use --pack concat")
-	case o.Tile > 0 && o.Tile < o.Ctx:
-		return o, errs.Usagef("--shift roll: runs as one tile; --tile %d is less than --ctx %d", o.Tile, o.Ctx)
 	}
-	return o, nil
+	return o, checkRoll(o)
+}
+
+// checkRoll refuses what the wrapped variant cannot compute, where that is asked for: it wants one tile of whole groups.
+func checkRoll(t plan.Training) error {
+	if err := t.CheckRoll(t.Ctx); err != nil {
+		return err
+	}
+	if t.Rolls() && t.Tile > 0 && t.Tile < t.Ctx {
+		return errs.Usagef("--shift roll: runs as one tile; --tile %d is less than --ctx %d", t.Tile, t.Ctx)
+	}
+	return nil
 }
 
 // Ready checks that the options that are needed are given, a|b being either of two, and the values of those that are.
@@ -316,7 +321,7 @@ func (v *Values) Bench() (o bench.Options, err error) {
 			return o, err
 		}
 		v.optimizer(&t)
-		if err := t.CheckRoll(n); err != nil {
+		if err := checkRoll(t.Training); err != nil {
 			return o, err
 		}
 		o.At = append(o.At, t)
