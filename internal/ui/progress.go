@@ -81,13 +81,17 @@ func (p *Progress) draw() {
 	if p.done == p.total {
 		since, left = p.took(now), ""
 	}
-	width := Columns(p.term)
-	if width < 10 {
-		width = 80
-	}
 	count := len(fmt.Sprintf("(%d/%d)", p.done, p.total))
-	p.bar.Describe(described(width-count-barTakes, p.title, p.detail, since, left))
+	p.bar.Describe(described(p.columns()-count-barTakes, p.title, p.detail, since, left))
 	_ = p.bar.Set(p.done)
+}
+
+// columns is the width of the bar's terminal; some, as a container's, say none.
+func (p *Progress) columns() int {
+	if n := Columns(p.term); n >= 10 {
+		return n
+	}
+	return 80
 }
 
 // barTakes is what a line has besides the description and the count: the share done, blanks, and a bar of 8 characters.
@@ -149,7 +153,7 @@ func (p *Progress) Done() {
 	if p.done == p.total {
 		_ = p.bar.Clear()
 		count := fmt.Sprintf("%s  %d/%d", p.title, p.done, p.total)
-		fmt.Fprint(p.w, described(Columns(p.term)-1, count, p.detail, p.took(time.Now()), ""))
+		fmt.Fprint(p.w, described(p.columns()-1, count, p.detail, p.took(time.Now()), ""))
 	}
 	fmt.Fprintln(p.w)
 }

@@ -1,6 +1,7 @@
 package ui
 
 import (
+	"os"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -70,5 +71,17 @@ func TestTables(t *testing.T) {
 	}
 	if tables(&b, 2, 3, [][]string{{"alone"}}); b.String() != "alone\n" {
 		t.Errorf("%q", b.String())
+	}
+}
+
+// A terminal that says no width has room for a line, of what came of the work too.
+func TestUnknownWidth(t *testing.T) {
+	none, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer none.Close()
+	if n := (&Progress{term: none}).columns(); n != 80 {
+		t.Errorf("%d columns", n)
 	}
 }
