@@ -88,7 +88,10 @@ func (p *preparation) enter() (err error) {
 		return errs.Usagef("%s %s: another prepare is writing it; wait for it, or choose another name", errs.Option("out"),
 			p.out)
 	}
-	return err
+	if err != nil {
+		return errs.Dataf("%s %s: %w", errs.Option("out"), p.out, err)
+	}
+	return nil
 }
 
 // close lets others in.

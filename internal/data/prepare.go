@@ -136,6 +136,7 @@ func (s *source) describe(program string) (*sidecar, error) {
 	if c.Source, err = filepath.Abs(s.path); err != nil {
 		return nil, errs.Dataf("%s %s: %w", errs.Option("data"), s.path, err)
 	}
+	c.Source = files.Kept(c.Source)
 	for _, f := range s.files {
 		name, err := filepath.Rel(s.path, f)
 		if err != nil {

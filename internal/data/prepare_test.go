@@ -248,3 +248,32 @@ func TestPreparesAtOnce(t *testing.T) {
 		t.Errorf("%v, %v", left, err)
 	}
 }
+
+// A file and a folder whose names are in another encoding are known again.
+func TestPreparedOfAnyName(t *testing.T) {
+	src := filepath.Join(t.TempDir(), "b\xFCcher", "caf\xE9.jsonl")
+	testkit.Write(t, src, textLines(3))
+	for _, data := range []string{src, filepath.Dir(src)} {
+		bin := filepath.Join(t.TempDir(), "\xE9.bin")
+		for i := range 2 {
+			var log strings.Builder
+			o := realOptions(t, data, "", 0)
+			o.Log = &log
+			if _, err := Prepare(t.Context(), o, bin, "test"); err != nil {
+				t.Fatal(err)
+			}
+			if strings.Contains(log.String(), "was prepared already") != (i == 1) {
+				t.Errorf("%q, call %d: %s", data, i, log.String())
+			}
+		}
+	}
+}
+
+// The place that cannot be written to is named as it was given.
+func TestPrepareNowhere(t *testing.T) {
+	file := write(t, "a.jsonl", textLines(3))
+	out := filepath.Join(file, "a.bin") // a file where a folder is meant
+	if _, err := Prepare(t.Context(), realOptions(t, file, "", 0), out, "test"); errs.Code(err) != 4 || !strings.Contains(err.Error(), out) {
+		t.Errorf("%v", err)
+	}
+}

@@ -292,9 +292,11 @@ func (s *Set) Fingerprints() ([]files.Fingerprint, error) {
 		}
 		for _, f := range inputs {
 			p := known[f]
-			if p.Name, err = filepath.Rel(src.path, f); err != nil || p.Name == "." || !filepath.IsLocal(p.Name) {
-				p.Name = filepath.Base(f)
+			name, err := filepath.Rel(src.path, f)
+			if err != nil || name == "." || !filepath.IsLocal(name) {
+				name = filepath.Base(f)
 			}
+			p.Name = files.Kept(name)
 			out = append(out, p)
 		}
 	}

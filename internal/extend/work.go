@@ -117,7 +117,7 @@ func (e *extension) begun() (bool, error) {
 	w := work{Kind: workKind, Options: map[string]string{}}
 	for _, x := range e.cfg.Given {
 		if x.Option != "out" && x.Resume != train.Free {
-			w.Options[string(x.Option)] = fmt.Sprint(x.Value)
+			w.Options[string(x.Option)] = files.Kept(fmt.Sprint(x.Value))
 		}
 	}
 	e.cfg.Meant(w.Options, e.base.Desc().C, e.cfg.Steps)

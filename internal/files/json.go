@@ -9,6 +9,8 @@ import (
 	"io"
 	"io/fs"
 	"path/filepath"
+	"strings"
+	"unicode/utf8"
 
 	"longlora/internal/errs"
 )
@@ -16,6 +18,25 @@ import (
 // The longest JSON documents that are read: an index of a hundred thousand tensors is shorter, and so by far is every
 // document that is kept whole, whose smallest values take many times their own length of memory.
 const maxJSON, maxOpenJSON = 32 << 20, 4 << 20
+
+// Kept is a name as a JSON document can hold it: a byte that is no UTF-8, of a name in another encoding, would come back
+// as another one, so it stands there as \xE9.
+func Kept(name string) string {
+	if utf8.ValidString(name) {
+		return name
+	}
+	var b strings.Builder
+	for i := 0; i < len(name); {
+		r, n := utf8.DecodeRuneInString(name[i:])
+		if r == utf8.RuneError && n == 1 {
+			fmt.Fprintf(&b, `\x%02X`, name[i])
+		} else {
+			b.WriteString(name[i : i+n])
+		}
+		i += n
+	}
+	return b.String()
+}
 
 // ReadJSON reads a JSON document; numbers of maps stay as they are written.
 func ReadJSON(path string, v any) error {

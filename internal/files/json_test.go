@@ -1,6 +1,7 @@
 package files_test
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
@@ -32,6 +33,21 @@ func TestNotJSON(t *testing.T) {
 		if err := files.ReadJSON(path, &v); errs.Code(err) != 4 || !strings.Contains(err.Error(), path+": ") ||
 			!strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, want %q", content, err, want)
+		}
+	}
+}
+
+// A name that is no UTF-8 comes back from a document as it was written there, and two names stay two.
+func TestKept(t *testing.T) {
+	for name, want := range map[string]string{"a b.txt": "a b.txt", "é\uFFFD": "é\uFFFD", "caf\xE9.txt": `caf\xE9.txt`,
+		"\xFF\xFE": `\xFF\xFE`, "x\xC3": `x\xC3`} {
+		var back string
+		b, err := json.Marshal(files.Kept(name))
+		if err == nil {
+			err = json.Unmarshal(b, &back)
+		}
+		if err != nil || files.Kept(name) != want || back != want {
+			t.Errorf("%q: %q, back %q, %v", name, files.Kept(name), back, err)
 		}
 	}
 }

@@ -104,7 +104,7 @@ func (s *setup) options() map[string]string {
 	for _, x := range s.settings() {
 		switch x.Resume {
 		case Match, Planned, Length:
-			out[string(x.Option)] = x.Text()
+			out[string(x.Option)] = files.Kept(x.Text())
 		}
 	}
 	s.c.Meant(out, s.base.Desc().C, s.steps)

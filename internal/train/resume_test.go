@@ -438,3 +438,18 @@ func TestYoungerOption(t *testing.T) {
 		t.Errorf("begun anew:\n%s", log)
 	}
 }
+
+// Data whose name is in another encoding, which no JSON document can hold, is the same data when the run goes on.
+func TestDataOfAnyName(t *testing.T) {
+	e := testkit.Golden(t, "mha-linear")
+	data, out := filepath.Join(t.TempDir(), "caf\xE9.bin"), t.TempDir()
+	testkit.Write(t, data, string(testkit.Read(t, filepath.Join(goldenDir, "mha-linear", "tokens.bin"))))
+	for steps := 1; steps <= 2; steps++ {
+		e.Steps = steps
+		args := goldenArgs("mha-linear", e, out)
+		args[1] = "--data=" + data
+		if r, _ := run(t, args...); r.Steps != steps {
+			t.Errorf("%d steps, want %d", r.Steps, steps)
+		}
+	}
+}
