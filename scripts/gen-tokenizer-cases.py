@@ -97,9 +97,21 @@ def sentence_model(texts, **options):
     out = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter([x.replace("\n", " ").replace("\r", " ").replace("\0", "") for x in texts if x] * 3), model_writer=out,
-        model_type="bpe", vocab_size=700, byte_fallback=True, normalization_rule_name="identity", character_coverage=0.98, minloglevel=2,
-        **{"remove_extra_whitespaces": False, **options})
+        minloglevel=2, **{"model_type": "bpe", "vocab_size": 700, "byte_fallback": True, "normalization_rule_name": "identity",
+                          "character_coverage": 0.98, "remove_extra_whitespaces": False, **options})
     return out.getvalue()
+
+
+def unigram(model, byte_fallback, normalizer, decoder, pre=None):
+    """A Unigram tokenizer.json of a sentencepiece model, as converters write it: every piece is looked for in the text."""
+    sp = sentencepiece.SentencePieceProcessor(model_proto=model)
+    t = Tokenizer(models.Unigram([(sp.id_to_piece(i), sp.get_score(i)) for i in range(sp.get_piece_size())], sp.unk_id(), byte_fallback))
+    t.decoder = decoder
+    if normalizer:
+        t.normalizer = normalizer
+    if pre:
+        t.pre_tokenizer = pre
+    return t
 
 
 def llama2(model, normalizer=None, pre=None):
@@ -170,15 +182,22 @@ def main():
         "gpt-neox": added(byte_level("gpt-neox", texts, plain, N.NFC(), post=processors.ByteLevel(trim_offsets=True)), [
             AddedToken(" " * n, normalized=True) for n in range(24, 1, -1)]),
     }
+    # llm-jp's form, which puts nothing behind a line's end; and one with words and without bytes, whose unknown characters
+    # are one token.
+    scored = sentence_model(texts, model_type="unigram", vocab_size=620)
+    made["llm-jp"] = added(unigram(scored, True, N.Sequence([N.Replace(Regex(r"(?<!\n)^"), "\u2581"), N.Replace(Regex(" "), "\u2581")]), D.Sequence(
+        [D.ByteFallback(), D.Replace(Regex("\u2581"), " "), D.Fuse(), D.Replace(Regex(r"(?<!\n)^ "), "")])), [
+        AddedToken(x, normalized=False, special=True) for x in ("<unk>", "<s>", "</s>")])
+    made["unigram-words"] = unigram(sentence_model(texts, model_type="unigram", vocab_size=360, byte_fallback=False), False, None, D.Metaspace(), P.Metaspace())
     cases = {"texts": texts, "ids": {}, "decoded": {}, "spans": {}}
     for name, t in made.items():
         write(f"{name}/tokenizer.json", json.dumps(json.loads(t.to_str()), ensure_ascii=False, separators=(",", ":")))
         encoded = [t.encode(x, add_special_tokens=False) for x in texts]
         cases["ids"][name] = [e.ids for e in encoded]
         cases["decoded"][name] = [t.decode(e.ids, skip_special_tokens=False) for e in encoded]
-        if name in ("gpt2", "smollm2", "llama2", "llama2-first", "metaspace"):
+        if name in ("gpt2", "smollm2", "llama2", "llama2-first", "metaspace", "unigram-words"):
             cases["spans"][name] = [[[len(x[:a].encode()), len(x[:b].encode())] for a, b in e.offsets] for x, e in zip(texts, encoded)]
-    for name, options in {"model": {}, "model-squeeze": {"remove_extra_whitespaces": True}, "model-plain": {"add_dummy_prefix": False, "user_defined_symbols": ["foo_bar"]}}.items():
+    for name, options in {"model": {}, "model-squeeze": {"remove_extra_whitespaces": True}, "model-plain": {"add_dummy_prefix": False, "user_defined_symbols": ["foo_bar"]}, "model-unigram": {"model_type": "unigram", "vocab_size": 620}}.items():
         model = sentence_model(texts, **options) if options else base
         write(f"{name}/tokenizer.model", model, "wb")
         sp = sentencepiece.SentencePieceProcessor(model_proto=model)

@@ -44,6 +44,8 @@ type wordCache struct {
 	syms symbols
 	size []int32 // the bytes of the word that each of syms stands for; nil: one each
 	heap queue
+	best []ending // of unigram
+	back []ending
 }
 
 func newWordCache() *wordCache { return &wordCache{at: map[string][2]uint32{}} }
@@ -62,8 +64,20 @@ func (t *tokens) add(ids, lens []int32) {
 	}
 }
 
-// encodeWord appends the tokens of one piece of text.
-func (m *bpe) encodeWord(w string, c *wordCache, out *tokens) {
+func (m *bpe) id(token string) (int32, bool) {
+	id, ok := m.vocab[token]
+	return id, ok
+}
+
+func (m *bpe) size() int { return len(m.vocab) }
+
+func (m *bpe) encodeWord(w string, c *wordCache, out *tokens) error {
+	m.mergeWord(w, c, out)
+	return nil
+}
+
+// mergeWord appends the tokens of one piece of text.
+func (m *bpe) mergeWord(w string, c *wordCache, out *tokens) {
 	if m.whole != nil {
 		if id, ok := m.whole[w]; ok {
 			n := int32(len(w))
@@ -200,7 +214,7 @@ func (m *bpe) begin(w string, c *wordCache, sizes bool) {
 				add(id, int32(n))
 				continue
 			}
-			if m.byteFallback && m.hasBytes(s) {
+			if m.byteFallback && hasBytes(&m.byteID, s) {
 				for j := range len(s) {
 					add(m.byteID[s[j]], 1)
 				}
@@ -222,9 +236,10 @@ func (m *bpe) begin(w string, c *wordCache, sizes bool) {
 	}
 }
 
-func (m *bpe) hasBytes(s string) bool {
+// hasBytes reports whether each byte of s has a token.
+func hasBytes(byteID *[256]int32, s string) bool {
 	for i := range len(s) {
-		if m.byteID[s[i]] < 0 {
+		if byteID[s[i]] < 0 {
 			return false
 		}
 	}

@@ -157,7 +157,9 @@ func (e *encoder) word(t text) error {
 		return fmt.Errorf("a word of %d bytes; at most %d are merged", len(t.s), math.MaxInt32)
 	}
 	e.out.lens = e.out.lens[:0]
-	e.t.model.encodeWord(t.s, e.cache, &e.out)
+	if err := e.t.model.encodeWord(t.s, e.cache, &e.out); err != nil {
+		return err
+	}
 	if n := len(e.out.lens); n > longWord {
 		e.spans = slices.Grow(e.spans, n)
 	}
@@ -208,7 +210,9 @@ func (t *Tokenizer) findCuts() func(s string, i int) bool {
 		steps = steps[1:]
 	}
 	if len(steps) == 0 {
-		if j := t.model.joins; j != nil && t.model.whole == nil {
+		m, merges := t.model.(*bpe)
+		if merges && m.joins != nil && m.whole == nil {
+			j := m.joins
 			for a := range rune(utf8.RuneSelf) {
 				if j.near[a][joinSpace] {
 					return nil

@@ -19,17 +19,36 @@ type file struct {
 	Post       json.RawMessage `json:"post_processor"`
 	Decoder    json.RawMessage `json:"decoder"`
 	Model      struct {
-		Type         string           `json:"type"`
-		Vocab        map[string]int32 `json:"vocab"`
-		Merges       merges           `json:"merges"`
-		IgnoreMerges bool             `json:"ignore_merges"`
-		ByteFallback bool             `json:"byte_fallback"`
-		Dropout      *float64         `json:"dropout"`
-		Unk          *string          `json:"unk_token"`
-		FuseUnk      bool             `json:"fuse_unk"`
-		Prefix       *string          `json:"continuing_subword_prefix"`
-		Suffix       *string          `json:"end_of_word_suffix"`
+		Type         string          `json:"type"`
+		Entries      json.RawMessage `json:"vocab"` // read into Vocab, or pieces
+		Merges       merges          `json:"merges"`
+		IgnoreMerges bool            `json:"ignore_merges"`
+		ByteFallback bool            `json:"byte_fallback"`
+		Dropout      *float64        `json:"dropout"`
+		Unk          *string         `json:"unk_token"`
+		FuseUnk      bool            `json:"fuse_unk"`
+		Prefix       *string         `json:"continuing_subword_prefix"`
+		Suffix       *string         `json:"end_of_word_suffix"`
+		UnkID        *int            `json:"unk_id"` // of Unigram, as pieces are
+
+		Vocab  map[string]int32 `json:"-"`
+		pieces scoredPieces
 	} `json:"model"`
+}
+
+// read reads the whole of a file's text.
+func (f *file) read(blob []byte) error {
+	if err := json.Unmarshal(blob, f); err != nil {
+		return err
+	}
+	m := &f.Model
+	switch {
+	case len(m.Entries) == 0:
+		return nil
+	case m.Type == "Unigram":
+		return json.Unmarshal(m.Entries, &m.pieces)
+	}
+	return json.Unmarshal(m.Entries, &m.Vocab)
 }
 
 func null(b json.RawMessage) bool { return len(b) == 0 || bytes.Equal(b, []byte("null")) }
@@ -65,10 +84,10 @@ func (m *merges) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// parseJSON reads a BPE tokenizer.json.
+// parseJSON reads a tokenizer.json.
 func parseJSON(path string, blob []byte) (*Tokenizer, error) {
 	var f file
-	if err := json.Unmarshal(blob, &f); err != nil {
+	if err := f.read(blob); err != nil {
 		return nil, files.NotJSON(path, blob, err)
 	}
 	for i := range f.Added {
@@ -85,11 +104,11 @@ func parseJSON(path string, blob []byte) (*Tokenizer, error) {
 func (f *file) build() (*Tokenizer, error) {
 	m := &f.Model
 	switch {
-	case m.Type != "BPE" && (m.Type != "" || m.Merges.left == nil):
-		return nil, fmt.Errorf("model.type %q is not supported, only BPE", m.Type)
+	case m.Type != "BPE" && m.Type != "Unigram" && (m.Type != "" || m.Merges.left == nil):
+		return nil, fmt.Errorf("model.type %q is not supported, only BPE and Unigram", m.Type)
 	case m.Dropout != nil && *m.Dropout != 0:
 		return nil, fmt.Errorf("model.dropout %g is not supported: encoding would be by chance; set it to null", *m.Dropout)
-	case len(m.Vocab) == 0:
+	case len(m.Vocab) == 0 && len(m.pieces) == 0:
 		return nil, fmt.Errorf("model.vocab is missing")
 	}
 	t := &Tokenizer{bos: -1, eos: -1, longFrom: parallelFrom}
@@ -107,7 +126,12 @@ func (f *file) build() (*Tokenizer, error) {
 	if t.decode, err = decoderOf(f.Decoder); err != nil {
 		return nil, fmt.Errorf("decoder: %w", err)
 	}
-	if t.model, err = f.bpe(byteLevel); err != nil {
+	if m.Type == "Unigram" {
+		t.model, err = f.unigram()
+	} else {
+		t.model, err = f.bpe(byteLevel)
+	}
+	if err != nil {
 		return nil, err
 	}
 	for id, s := range f.tokens() {
@@ -130,6 +154,11 @@ func (f *file) tokens() func(yield func(int32, string) bool) {
 	return func(yield func(int32, string) bool) {
 		for s, id := range f.Model.Vocab {
 			if !yield(id, s) {
+				return
+			}
+		}
+		for id, p := range f.Model.pieces {
+			if !yield(int32(id), p.text) {
 				return
 			}
 		}

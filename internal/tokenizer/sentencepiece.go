@@ -46,7 +46,7 @@ type spModel struct {
 	denormalizes bool
 }
 
-// parseModel reads a sentencepiece BPE model and gives it the meaning that transformers' LlamaTokenizer does: control
+// parseModel reads a sentencepiece model and gives it the meaning that transformers' LlamaTokenizer does: control
 // pieces, user-defined ones and the unknown one are added tokens, parsed where they are written out; each stretch
 // of text between them gets a dummy prefix (legacy), or only the beginning of the text does.
 func parseModel(path string, blob []byte, cfg config) (*Tokenizer, error) {
@@ -77,10 +77,10 @@ func looksLikeRanks(blob []byte) bool {
 }
 
 func (m *spModel) check() error {
-	kinds := map[uint64]string{1: "unigram", 3: "word", 4: "char"}
+	kinds := map[uint64]string{3: "word", 4: "char"}
 	switch {
-	case m.modelType != 2:
-		return fmt.Errorf("trainer_spec.model_type %s is not supported, only bpe", kinds[m.modelType])
+	case m.modelType != 1 && m.modelType != 2:
+		return fmt.Errorf("trainer_spec.model_type %s is not supported, only bpe and unigram", kinds[m.modelType])
 	case m.charsMap:
 		return fmt.Errorf("normalizer_spec: rule %q is not supported, only identity", m.rule)
 	case m.rule != "" && m.rule != "identity":
@@ -108,6 +108,7 @@ func (m *spModel) build(cfg config) (*Tokenizer, error) {
 	if err := m.check(); err != nil {
 		return nil, err
 	}
+	var err error
 	t := &Tokenizer{eos: m.eos, longFrom: parallelFrom}
 	b := &bpe{vocab: make(map[string]int32, len(m.pieces)), merges: map[uint64]merge{}, byteFallback: m.byteFallback,
 		unk: -1, fuseUnk: true}
@@ -145,12 +146,9 @@ func (m *spModel) build(cfg config) (*Tokenizer, error) {
 		}
 		b.byteID[i] = id
 	}
-	left, right, err := m.merges(b)
-	if err != nil {
+	if t.model, err = m.model(b); err != nil {
 		return nil, err
 	}
-	b.findJoins(left, right)
-	t.model = b
 	m.spaces(t, cfg)
 	if t.bos = m.bos; cfg.addBOS && m.bos >= 0 {
 		t.prefix = []int32{m.bos}
@@ -160,6 +158,16 @@ func (m *spModel) build(cfg config) (*Tokenizer, error) {
 	}
 	t.cuts = t.findCuts()
 	return t, nil
+}
+
+// model is what turns words into tokens. b has the vocabulary.
+func (m *spModel) model(b *bpe) (wordModel, error) {
+	if m.modelType == 1 {
+		return m.unigram(b)
+	}
+	left, right, err := m.merges(b)
+	b.findJoins(left, right)
+	return b, err
 }
 
 // spaces sets up how white space is written and read.

@@ -74,7 +74,8 @@ func TestAModelsSpacesAndSpecialPieces(t *testing.T) {
 
 func TestWhatAModelHasAndWeDoNotIsNamed(t *testing.T) {
 	for say, blob := range map[string][]byte{
-		"model_type unigram":         smallModel(nil, varint(3, 1), nil),
+		"model_type word":            smallModel(nil, varint(3, 3), nil),
+		"most 1024 are":              smallModel(piece(strings.Repeat("z", 1025), 0, normalPiece), varint(3, 1), nil),
 		"treat_whitespace_as_suffix": smallModel(nil, varint(24, 1), nil),
 		"byte piece":                 smallModel(nil, varint(35, 1), nil),
 		`rule "nmt_nfkc"`:            smallModel(nil, nil, append(data(1, []byte("nmt_nfkc")), data(2, []byte("map"))...)),

@@ -38,7 +38,7 @@ type Tokenizer struct {
 	steps       []step                     // pre-tokenizers, in order
 	cuts        func(s string, i int) bool // whether a long text may be cut before s[i]; nil: nowhere
 	longFrom    int                        // length in bytes from which a text is long
-	model       *bpe
+	model       wordModel
 	decode      decoder
 	prefix      []int32  // what stands in front of a text
 	bos         int32    // -1: none known; where no prefix says it
@@ -48,6 +48,13 @@ type Tokenizer struct {
 
 	mu   sync.Mutex
 	free []*wordCache // caches not in use by any goroutine
+}
+
+// wordModel turns words into tokens: bpe by merges, unigram by scores.
+type wordModel interface {
+	encodeWord(w string, c *wordCache, out *tokens) error // appends the tokens of one piece of text
+	id(token string) (int32, bool)
+	size() int // of its vocabulary
 }
 
 // tokenizerFiles are the files that make up a tokenizer in a checkpoint folder.
@@ -143,7 +150,7 @@ func (t *Tokenizer) addTokens(list []addedToken) error {
 	if t.ids == nil {
 		t.ids = map[string]int32{}
 	}
-	next := int32(len(t.model.vocab))
+	next := int32(t.model.size())
 	for _, id := range t.ids {
 		next = max(next, id+1)
 	}
@@ -270,8 +277,7 @@ func (t *Tokenizer) ID(token string) (int32, bool) {
 	if id, ok := t.ids[token]; ok {
 		return id, true
 	}
-	id, ok := t.model.vocab[token]
-	return id, ok
+	return t.model.id(token)
 }
 
 // Files lists the tokenizer's files that are there, as paths: what is fingerprinted and carried over.

@@ -1,7 +1,6 @@
 package tokenizer
 
 import (
-	"encoding/json"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -43,6 +42,10 @@ const (
 // Vocabulary gives the tokenizer as llama.cpp has one, for a model with so many rows of embeddings. What llama.cpp
 // would read otherwise in any text is an error that names the field; where only rare texts differ it is noted.
 func (t *Tokenizer) Vocabulary(rows int) (*Vocabulary, error) {
+	if t.merging() == nil {
+		return nil, errs.Dataf("%s: a Unigram model, which is not written into a GGUF file; merge instead, and give the folder "+
+			"to llama.cpp's convert_hf_to_gguf.py", t.path)
+	}
 	v := &Vocabulary{rows: rows, Prefix: t.prefix, Tokens: make([]string, rows), Types: make([]PieceType, rows)}
 	blob, err := files.Read(t.path, fileLimit)
 	if err != nil {
@@ -55,7 +58,7 @@ func (t *Tokenizer) Vocabulary(rows int) (*Vocabulary, error) {
 		}
 	} else {
 		f := &file{}
-		if err = json.Unmarshal(blob, f); err == nil {
+		if err = f.read(blob); err == nil {
 			err = v.fromJSON(t, f)
 		}
 	}
@@ -123,7 +126,7 @@ func (v *Vocabulary) noteSpace(t *Tokenizer, why string) {
 
 // fromJSON reads tokenizer.json: merges of bytes, or merges of characters as sentencepiece's.
 func (v *Vocabulary) fromJSON(t *Tokenizer, f *file) error {
-	m := t.model
+	m := t.merging()
 	switch {
 	case m.prefix != "":
 		return fmt.Errorf("model.continuing_subword_prefix %q", m.prefix)
@@ -140,7 +143,7 @@ func (v *Vocabulary) fromJSON(t *Tokenizer, f *file) error {
 // byte out; here what stands on its two sides can be merged besides, or the unknown token is written.
 func (v *Vocabulary) noteBytes(t *Tokenizer) {
 	var list []string
-	for b, id := range t.model.byteID {
+	for b, id := range t.merging().byteID {
 		if in := b < 0xc0 || b > 0xc1 && b < 0xf5; in && id < 0 { // no other byte is part of UTF-8
 			list = append(list, fmt.Sprintf("0x%02x", b))
 		}
@@ -237,7 +240,7 @@ func (v *Vocabulary) addAdded(t *Tokenizer) error {
 	}
 	v.Strips = v.Strips && some
 	made := map[int32]bool{} // by merges
-	for _, m := range t.model.merges {
+	for _, m := range t.merging().merges {
 		made[m.id] = true
 	}
 	var other []string
@@ -276,11 +279,17 @@ func (v *Vocabulary) addAdded(t *Tokenizer) error {
 	return nil
 }
 
+// merging is the model where it is one of merges; nil elsewhere.
+func (t *Tokenizer) merging() *bpe {
+	m, _ := t.model.(*bpe)
+	return m
+}
+
 // joined reports whether a text is two tokens of the vocabulary, one after the other.
 func (t *Tokenizer) joined(s string) bool {
 	for i := range s {
-		_, okX := t.model.vocab[s[:i]]
-		if _, okY := t.model.vocab[s[i:]]; okX && okY {
+		_, okX := t.model.id(s[:i])
+		if _, okY := t.model.id(s[i:]); okX && okY {
 			return true
 		}
 	}

@@ -163,7 +163,7 @@ func (f *file) scores(t *Tokenizer) (map[int32]float32, error) {
 			if i == 0 || !okX || !okY {
 				continue
 			}
-			if _, ok := t.model.merges[pairKey(x, y)]; !ok {
+			if _, ok := t.merging().merges[pairKey(x, y)]; !ok {
 				return nil, fmt.Errorf("model.merges: %q and %q are not merged, but their sum is token %d: llama.cpp would join "+
 					"them",
 					s[:i], s[i:], id)

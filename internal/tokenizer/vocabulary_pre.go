@@ -133,7 +133,7 @@ func (v *Vocabulary) choosePre(t *Tokenizer, f *file, cuts []string) error {
 
 // wordsOfLlama3 reports whether LLaMA 3's expression, too, takes the text of every token for one word.
 func (t *Tokenizer) wordsOfLlama3() bool {
-	for s := range t.model.vocab {
+	for s := range t.merging().vocab {
 		word, ok := unspell(s)
 		if _, added := t.ids[s]; ok && !added && utf8.ValidString(word) && llama3Piece(word, 3) != len(word) {
 			return false
@@ -145,7 +145,7 @@ func (t *Tokenizer) wordsOfLlama3() bool {
 // unmerged looks for the first token, by its number, that the merges do not make of its own text. Where there is none,
 // a word that is a token becomes it with ignore_merges and without.
 func (t *Tokenizer) unmerged() (token string, same bool) {
-	m := *t.model
+	m := *t.merging()
 	m.whole = nil
 	c := newWordCache()
 	first := int32(math.MaxInt32)
@@ -155,7 +155,7 @@ func (t *Tokenizer) unmerged() (token string, same bool) {
 			continue
 		}
 		var out tokens
-		m.encodeWord(word, c, &out)
+		m.mergeWord(word, c, &out)
 		if len(out.ids) != 1 || out.ids[0] != id {
 			token, first = s, id
 		}

@@ -23,6 +23,7 @@ func TestVocabulary(t *testing.T) {
 		"model": "llama default", "model-plain": "llama default",
 		"model-squeeze": "remove_extra_whitespaces", "bloom": "pre_tokenizer", "borders": "pre_tokenizer", "changes": "NFKC",
 		"nfkd": "NFKD", "prefix": "add_prefix_space", "metaspace": "byte_fallback", "words": "byte_fallback", "falcon": "byte_fallback",
+		"llm-jp": "a Unigram model", "unigram-words": "a Unigram model", "model-unigram": "a Unigram model",
 		"deepseek-llm": "pre_tokenizer", // a shorter class of letters than the model's own
 	}
 	for name := range readCases(t).IDs {
