@@ -56,14 +56,15 @@ golangci:
 docs:
 	go test ./cmd/longlora -run TestCLIDoc -rewrite
 
-# the program (bin/longlora-cuda where it was made), its manual pages and shell completion
+# the program (bin/longlora-cuda where it was made), its manual pages and shell completion; under DESTDIR for a package
+install: to := "$(DESTDIR)$(PREFIX)"
 install: $(BIN)
-	install -Dm755 $(firstword $(wildcard $(BIN)-cuda) $(BIN)) $(PREFIX)/bin/longlora
-	$(BIN) man --out $(PREFIX)/share/man/man1
-	install -d $(PREFIX)/share/bash-completion/completions $(PREFIX)/share/zsh/site-functions $(PREFIX)/share/fish/vendor_completions.d
-	$(BIN) completion bash > $(PREFIX)/share/bash-completion/completions/longlora
-	$(BIN) completion zsh > $(PREFIX)/share/zsh/site-functions/_longlora
-	$(BIN) completion fish > $(PREFIX)/share/fish/vendor_completions.d/longlora.fish
+	install -Dm755 $(firstword $(wildcard $(BIN)-cuda) $(BIN)) $(to)/bin/longlora
+	$(BIN) man --out $(to)/share/man/man1
+	install -d $(to)/share/bash-completion/completions $(to)/share/zsh/site-functions $(to)/share/fish/vendor_completions.d
+	$(BIN) completion bash > $(to)/share/bash-completion/completions/longlora
+	$(BIN) completion zsh > $(to)/share/zsh/site-functions/_longlora
+	$(BIN) completion fish > $(to)/share/fish/vendor_completions.d/longlora.fish
 
 # real steps of the tiny shape; products beside OpenBLAS where it is installed
 bench: $(BIN)
