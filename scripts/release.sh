@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # release.sh [OUT]: what a release consists of, in build/release: an archive for each platform with the program, manual pages,
-# shell completion, licence and docs, and SHA256SUMS. Linux x86-64 with the C kernels, linked statically, so that it asks for
+# shell completion, licence, docs and examples, and SHA256SUMS. Linux x86-64 with the C kernels, linked statically, so that it asks for
 # no glibc; Linux arm64, with the C kernels where CC_ARM64 or aarch64-linux-gnu-gcc is there, else without; and with CUDA=1
 # x86-64 with the CUDA backend (docs/cuda.md), whose glibc floor is checked. The same tag and toolchain give the same bytes.
 set -euo pipefail
@@ -18,7 +18,7 @@ pack() {
   local name=longlora-$version-$1 dir=$work/longlora-$version-$1
   mkdir -p "$dir/man" "$dir/completion"
   cp "$2" "$dir/longlora"
-  cp -r LICENSE README.md CHANGELOG.md docs configs "$dir"
+  cp -r LICENSE README.md CHANGELOG.md docs configs examples "$dir"
   "$work/here" man --out "$dir/man" >/dev/null
   for shell in bash zsh fish; do "$work/here" completion "$shell" >"$dir/completion/longlora.$shell"; done
   tar --sort=name --mtime="@$SOURCE_DATE_EPOCH" --owner=0 --group=0 --numeric-owner -C "$work" -cf - "$name" | gzip -n9 >"$out/$name.tar.gz"
