@@ -2,20 +2,24 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"longlora/internal/cli"
+	"longlora/internal/errs"
 	"longlora/internal/machine"
 	"longlora/internal/model"
+	"longlora/internal/par"
 	"longlora/internal/testkit"
 	"longlora/internal/ui"
 )
@@ -185,7 +189,8 @@ func TestCompletionShells(t *testing.T) {
 
 // Manual pages are there for every command and hold its options; man itself checks their macros where it is installed.
 func TestMan(t *testing.T) {
-	files, err := writeMan(newRoot(), t.TempDir())
+	dir := t.TempDir()
+	files, err := writeMan(newRoot(), dir)
 	if err != nil || len(files) != 1+len(own(newRoot())) {
 		t.Fatal(files, err)
 	}
@@ -198,6 +203,30 @@ func TestMan(t *testing.T) {
 		}
 		if strings.HasSuffix(f, "longlora-train.1") && !strings.Contains(string(b), `\-\-shift split|roll`) {
 			t.Errorf("%s has no --shift", f)
+		}
+	}
+	if _, err := writeMan(newRoot(), dir); err != nil { // over its own
+		t.Error(err)
+	}
+	testkit.Write(t, files[0], "precious")
+	if _, err := writeMan(newRoot(), dir); errs.Code(err) != 2 || string(testkit.Read(t, files[0])) != "precious" {
+		t.Errorf("over another's: %v", err)
+	}
+}
+
+// What is thrown where nothing could be returned keeps its kind; all else is a fault of the program.
+func TestSayPanic(t *testing.T) {
+	for _, c := range []struct {
+		value any
+		code  int
+		want  string
+	}{{errs.NoFitf("no memory"), 3, "longlora: no memory\n"}, {errors.New("odd"), 1, "internal error: odd"},
+		{fmt.Errorf("weights: %w", syscall.ENOMEM), 3, "longlora: weights: cannot allocate memory; raise the limit"},
+		{errs.Dataf("a file: %w", syscall.ENOMEM), 3, "longlora: a file: cannot allocate memory; raise the limit"},
+		{"odd", 1, "internal error: odd"}} {
+		var b strings.Builder
+		if code := sayPanic(&b, &par.Panic{Value: c.value}); code != c.code || !strings.Contains(b.String(), c.want) {
+			t.Errorf("%v: exit %d, %s", c.value, code, b.String())
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -38,12 +39,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (code int
 	stderr = ui.NewVisible(ui.NewBreaking(stderr))
 	defer func() {
 		if p := par.Recovered(recover()); p != nil {
-			fmt.Fprintf(stderr, "longlora: internal error: %v\nPlease report it with the command line and what "+
-				"LONGLORA_DEBUG=1 prints.\n", p)
-			if os.Getenv("LONGLORA_DEBUG") == "1" {
-				fmt.Fprintf(stderr, "%s", p.Stack)
-			}
-			code = int(errs.Internal)
+			code = sayPanic(stderr, p)
 		}
 	}()
 	root := newRoot()
@@ -60,7 +56,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (code int
 	if len(args) > 0 && strings.HasPrefix(args[0], cobra.ShellCompRequestCmd) {
 		completeFlags(root)
 	}
-	err := root.ExecuteContext(ctx)
+	err := refused(root.ExecuteContext(ctx))
 	var kind *errs.Error
 	switch {
 	case err == nil:
@@ -77,6 +73,32 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (code int
 		fmt.Fprintf(stderr, "longlora: %s\n", errs.Plain(err))
 	}
 	return errs.Code(err)
+}
+
+// refused is an error, and what to do where it says that the system gives no memory: whatever was asked for did not fit.
+func refused(err error) error {
+	if !errors.Is(err, syscall.ENOMEM) {
+		return err
+	}
+	return errs.NoFitf("%w; raise the limit on memory where there is one (ulimit -v), or lower %s", err,
+		errs.Option("host-mem"))
+}
+
+// sayPanic writes what a panic says and returns its exit code. An error of a kind that was thrown where nothing could be
+// returned, as that the system gives no memory, is no fault of the program.
+func sayPanic(stderr io.Writer, p *par.Panic) int {
+	var kind *errs.Error
+	if err, is := p.Value.(error); is && errors.As(refused(err), &kind) {
+		fmt.Fprintf(stderr, "longlora: %s\n", errs.Plain(refused(err)))
+	} else {
+		kind = &errs.Error{Kind: errs.Internal}
+		fmt.Fprintf(stderr, "longlora: internal error: %v\nPlease report it with the command line and what "+
+			"LONGLORA_DEBUG=1 prints.\n", p)
+	}
+	if os.Getenv("LONGLORA_DEBUG") == "1" {
+		fmt.Fprintf(stderr, "%s", p.Stack)
+	}
+	return int(kind.Kind)
 }
 
 // computed marks errors that come out of a command's work, not from reading the command line.

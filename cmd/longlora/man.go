@@ -28,7 +28,7 @@ longlora man --out pages && man pages/longlora-train.1`,
 			out := v.Out()
 			files, err := writeMan(c.Root(), out)
 			if err != nil {
-				return errs.Dataf("--out: %w", err)
+				return err
 			}
 			if v.JSON() {
 				return document(c.OutOrStdout(), map[string]any{"files": files})
@@ -41,12 +41,15 @@ longlora man --out pages && man pages/longlora-train.1`,
 // writeMan writes a page for the program and for each of its commands.
 func writeMan(root *cobra.Command, dir string) (files []string, err error) {
 	if err := os.MkdirAll(dir, 0o777); err != nil {
-		return nil, err
+		return nil, errs.Dataf("--out: %w", err)
 	}
 	for _, c := range append([]*cobra.Command{root}, own(root)...) {
-		path := filepath.Join(dir, strings.ReplaceAll(c.CommandPath(), " ", "-")+".1")
+		path := filepath.Join(dir, pageName(c)+".1")
+		if b, err := os.ReadFile(path); err == nil && !strings.HasPrefix(string(b), pageHead(c)) {
+			return nil, errs.Usagef("--out: %s is no page of this program, and is not overwritten: move it away", path)
+		}
 		if err := os.WriteFile(path, []byte(manPage(c)), 0o666); err != nil {
-			return nil, err
+			return nil, errs.Dataf("--out: %w", err)
 		}
 		files = append(files, path)
 	}
@@ -63,11 +66,17 @@ func own(root *cobra.Command) (out []*cobra.Command) {
 	return out
 }
 
+// pageName is a command's page, as man asks for it.
+func pageName(c *cobra.Command) string { return strings.ReplaceAll(c.CommandPath(), " ", "-") }
+
+// pageHead is how a command's page begins, whichever version wrote it.
+func pageHead(c *cobra.Command) string { return fmt.Sprintf(".TH %s 1 ", strings.ToUpper(pageName(c))) }
+
 // manPage is a command's page in man(7)'s macros.
 func manPage(c *cobra.Command) string {
 	var b strings.Builder
-	name := strings.ReplaceAll(c.CommandPath(), " ", "-")
-	fmt.Fprintf(&b, ".TH %s 1 \"\" \"longlora %s\" \"longlora manual\"\n", strings.ToUpper(name), proc.Version())
+	name := pageName(c)
+	fmt.Fprintf(&b, "%s\"\" \"longlora %s\" \"longlora manual\"\n", pageHead(c), proc.Version())
 	fmt.Fprintf(&b, ".SH NAME\n%s \\- %s\n.SH SYNOPSIS\n%s\n.SH DESCRIPTION\n%s\n", name, roff(c.Short), roff(c.UseLine()),
 		roff(c.Long))
 	if !c.HasParent() {
