@@ -160,6 +160,7 @@ func FuzzModel(f *testing.F) {
 	f.Add(smallModel(nil, nil, nil), "ab ab")
 	f.Add(smallModel(piece("<x>", 0, userPiece), varint(35, 1), varint(4, 1)), " a<x>")
 	f.Add([]byte{0x0a, 0xff, 0xff, 0xff, 0xff, 0x7f}, "")
+	f.Add(smallModel(piece("ab", -1, normalPiece), varint(3, 1), nil), "abbab")
 	f.Fuzz(func(t *testing.T, blob []byte, text string) {
 		tk, err := parseModel("tokenizer.model", blob, config{addBOS: true, addPrefix: true, legacy: len(blob)%2 == 0})
 		if err == nil {
@@ -178,6 +179,7 @@ func FuzzJSON(f *testing.F) {
 	f.Add(blob, "hello")
 	f.Add([]byte(`{"model":{"type":"BPE","vocab":{"a":0,"▁":1,"▁a":2},"merges":["▁ a"],"byte_fallback":true,"unk_token":"a"},"normalizer":{"type":"Prepend","prepend":"▁"},"decoder":{"type":"Strip","content":" ","start":1}}`), " a")
 	f.Add([]byte(`{"model":{"type":"BPE","vocab":{"a":0}},"pre_tokenizer":{"type":"Metaspace","replacement":"▁","prepend_scheme":"first"},"added_tokens":[{"id":1,"content":"b","normalized":true,"lstrip":true}]}`), "b a")
+	f.Add([]byte(`{"model":{"type":"Unigram","vocab":[["<unk>",0],["a",-1],["ab",-1.5],["<0x62>",0]],"unk_id":0,"byte_fallback":true},"pre_tokenizer":{"type":"Metaspace","replacement":"▁"}}`), "ab b")
 	f.Fuzz(func(t *testing.T, blob []byte, text string) {
 		tk, err := parseJSON("tokenizer.json", blob)
 		if err == nil {

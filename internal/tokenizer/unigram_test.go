@@ -75,6 +75,41 @@ func scored(t *testing.T, pieces []any, unk any, fallback bool) (*Tokenizer, err
 	return Load(writeFiles(t, map[string][]byte{"tokenizer.json": b}), nil)
 }
 
+// Pieces, each with a score of its last byte, and a text are as one table has them.
+func FuzzUnigram(f *testing.F) {
+	f.Add("a1 ab2 bc9 é3 <unk>1", "abcé<unk>x", true)
+	f.Add("▁▁2 ▁0 a▁b5", "▁▁▁a▁b日本", false)
+	f.Fuzz(func(t *testing.T, pieces, text string, fallback bool) {
+		m := &unigram{vocab: map[string]int32{"<unk>": 0}, scores: []float64{0}, fallback: fallback}
+		for _, s := range strings.Fields(ReplaceInvalid(pieces)) {
+			s, by := s[:len(s)-1], s[len(s)-1]
+			if !utf8.ValidString(s) {
+				continue
+			}
+			m.vocab[s] = int32(len(m.scores))
+			m.scores = append(m.scores, -float64(by%16)/4)
+		}
+		for b := range m.byteID {
+			m.byteID[b] = int32(1000 + b)
+		}
+		m.pieces, m.unkScore = newTrie(m.vocab), slices.Min(m.scores)-unkPenalty
+		delete(m.vocab, "") // which is no piece
+		text = ReplaceInvalid(text)
+		out := tokens{track: true}
+		err := m.encodeWord(text, newWordCache(), &out)
+		if want := m.inOneTable(text); err != nil || !slices.Equal(out.ids, want) {
+			t.Fatalf("%q: %v, %v; in one table %v", text, out.ids, err, want)
+		}
+		all := 0
+		for _, n := range out.lens {
+			all += int(n)
+		}
+		if all != len(text) {
+			t.Fatalf("%q: tokens of %d bytes", text, all)
+		}
+	})
+}
+
 // Written as far as it is decided, a text has the tokens of one table over all of it: with equal scores, with long runs of
 // unknown characters and without, with bytes and without.
 func TestUnigramDecidesAsOneTable(t *testing.T) {
