@@ -3,6 +3,7 @@ package jsonfile
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -52,7 +53,7 @@ func NewRecords(r io.Reader, byLines bool, most int) (Records, error) {
 }
 
 // byLine reports whether a JSONL file that begins so has a record in each line. It has none where it begins an array,
-// or an object that goes on, soundly, beyond its line.
+// or an object that goes on, soundly, beyond its line, or that another follows in its line.
 func byLine(head []byte) bool {
 	head = bytes.TrimLeft(head, " \t\r\n")
 	if len(head) == 0 || head[0] != '{' {
@@ -63,9 +64,9 @@ func byLine(head []byte) bool {
 	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
 		return true
 	}
-	first, _, more := bytes.Cut(head[:l.at], []byte("\n"))
+	first, _, more := bytes.Cut(head[:l.at], newline)
 	if !more {
-		return true
+		return err != nil || !begins(head[l.at:])
 	}
 	// An object cut short and a whole one in the next line may look like one.
 	_, rest, _ := bytes.Cut(head, []byte("\n"))
@@ -73,17 +74,52 @@ func byLine(head []byte) bool {
 	return err != nil && json.Valid(next) && bytes.HasPrefix(next, []byte("{")) && len(first) > 1
 }
 
-// lineReader gives the lines of a JSONL file that are not blank.
+// begins reports whether an object begins there, in the same line.
+func begins(b []byte) bool {
+	b = bytes.TrimLeft(b, " \t\r")
+	return len(b) > 0 && b[0] == '{'
+}
+
+// another is where in a line a second object begins, 0 where none does. Files that were joined have such lines, where
+// the last line of one had no end. Lines without an opening brace after a closing one, which are most, are not gone
+// through.
+func another(line []byte) int {
+	for from := 0; ; {
+		i := bytes.IndexByte(line[from:], '}')
+		if i < 0 {
+			return 0
+		}
+		if from += i + 1; begins(line[from:]) {
+			break
+		}
+	}
+	l := lexer{b: line, held: -1}
+	if c, err := l.token(); err != nil || c != '{' {
+		return 0
+	}
+	if err := l.value(); err != nil || !begins(line[l.at:]) {
+		return 0 // what is wrong with it is said where it is read
+	}
+	return l.at
+}
+
+// lineReader gives the objects in the lines of a JSONL file that are not blank.
 type lineReader struct {
 	r    *bufio.Reader
 	most int
 	n    int    // lines read
+	left []byte // of the line, behind the object that was given last
 	head []byte // of a line that is too long
 	rest *lineRest
 	*lexer
 }
 
 func (l *lineReader) Next(dst []byte) (out []byte, line int, bad, err error) {
+	if len(l.left) > 0 {
+		at := cmp.Or(another(l.left), len(l.left))
+		out, l.left = append(dst, l.left[:at]...), l.left[at:]
+		return out, l.n, nil, nil
+	}
 	for {
 		l.n++
 		out = dst
@@ -106,6 +142,10 @@ func (l *lineReader) Next(dst []byte) (out []byte, line int, bad, err error) {
 			}
 		}
 		if len(bytes.TrimSpace(out[len(dst):])) > 0 {
+			if at := another(out[len(dst):]); at > 0 {
+				l.left = append(l.left[:0], out[len(dst)+at:]...)
+				out = out[:len(dst)+at]
+			}
 			return out, l.n, nil, nil
 		}
 	}
