@@ -15,6 +15,7 @@ import (
 
 	"longlora/internal/errs"
 	"longlora/internal/files"
+	"longlora/internal/hub"
 	"longlora/internal/model"
 	"longlora/internal/tensor"
 )
@@ -47,6 +48,9 @@ func ReadConfigAs(dir string, v any) error {
 	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
 		if what := instead(dir); what != nil {
 			return what
+		}
+		if hub.Download(dir) != "" {
+			return errs.Dataf("%s: there is no such file; %s", path, refetch(dir))
 		}
 	}
 	return files.ReadJSON(path, v)

@@ -199,6 +199,29 @@ func noAdapter(dir string) error {
 	return errs.Dataf("%s: there is no such file; is %s the right folder?", path, dir)
 }
 
+// noFactors says what lies in an adapter's folder instead of its weights.
+func noFactors(dir string) error {
+	const none = "neither adapter_model.safetensors nor adapter_model.bin is there"
+	if p := first(dir, "adapter_model*.index.json"); p != "" {
+		return errs.Dataf("%s: %s, but %s: PEFT does not read an adapter in shards; put the tensors of all into one "+
+			"adapter_model.safetensors", dir, none, filepath.Base(p))
+	}
+	for _, pattern := range []string{"adapter_model*.safetensors", "*.safetensors", "*.bin", "*.pt", "*.pth"} {
+		if p := first(dir, pattern); p != "" {
+			return errs.Dataf("%s: %s; if %s is the adapter, give it the name", dir, none, filepath.Base(p))
+		}
+	}
+	return errs.Dataf("%s: %s; %s", dir, none, refetch(dir))
+}
+
+// refetch says how to get what a folder lacks. In a cache that is most often a download that did not end.
+func refetch(dir string) string {
+	if command := hub.Download(dir); command != "" {
+		return "the download did not end; complete it with: " + command
+	}
+	return "fetch it again"
+}
+
 // noWeights says what lies in a folder instead of the weights.
 func noWeights(dir string) error {
 	if what := instead(dir); what != nil {
@@ -210,5 +233,5 @@ func noWeights(dir string) error {
 				"model.safetensors or pytorch_model.bin", dir, strings.Join(weightFiles, ", "), filepath.Base(p))
 		}
 	}
-	return errs.Dataf("%s: no weights: none of %s is there", dir, strings.Join(weightFiles, ", "))
+	return errs.Dataf("%s: no weights: none of %s is there; %s", dir, strings.Join(weightFiles, ", "), refetch(dir))
 }

@@ -67,7 +67,7 @@ func (a *Adapter) read() error {
 	names := []string{rundir.AdapterFile}
 	if !files.Exists(filepath.Join(a.Dir, names[0])) {
 		if names = []string{"adapter_model.bin"}; !files.Exists(filepath.Join(a.Dir, names[0])) {
-			return errs.Dataf("%s: neither adapter_model.safetensors nor adapter_model.bin is there", a.Dir)
+			return noFactors(a.Dir)
 		}
 	}
 	if files.Exists(filepath.Join(a.Dir, SideName)) {
@@ -131,7 +131,8 @@ const (
 
 // put finds a tensor's place. Names are with or without PEFT's prefix and the adapter's name "default".
 func (a *Adapter) put(key string, t Tensor) error {
-	name := strings.ReplaceAll(strings.TrimPrefix(key, peftPrefix), "_orig_mod.", "") // what torch.compile adds
+	name := strings.ReplaceAll(key, "_orig_mod.", "")                          // what torch.compile adds
+	name = strings.TrimPrefix(strings.TrimPrefix(name, "module."), peftPrefix) // what DistributedDataParallel does
 	name = strings.TrimSuffix(strings.Replace(name+".", ".default.", ".", 1), ".")
 	if strings.Contains(name, ".lora_velora_") && a.Config.VeLoRA {
 		return nil // state of the backward pass

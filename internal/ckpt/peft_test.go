@@ -156,6 +156,33 @@ func TestAdapterRefuses(t *testing.T) {
 	}
 }
 
+// What wrappers of a model put before its names is taken away; weights under other names are said to be there.
+func TestAdapterFiles(t *testing.T) {
+	for _, prefix := range []string{"_orig_mod.", "module.", "module._orig_mod.", "_orig_mod.module."} {
+		ts := factors()
+		for i := range ts {
+			ts[i].Name = prefix + ts[i].Name
+		}
+		if a, _, err := fitted(t, adapterDir(t, nil, ts), false); err != nil || len(a.LoRA) != 2 {
+			t.Errorf("%s: %v", prefix, err)
+		}
+	}
+	for name, want := range map[string]string{
+		"adapter_model.safetensors.index.json": "does not read an adapter in shards",
+		"adapter_model.fp16.safetensors":       "if adapter_model.fp16.safetensors is the adapter",
+		"pytorch_model.bin":                    "if pytorch_model.bin is the adapter",
+		"README.md":                            "is there; fetch it again",
+	} {
+		dir := adapterDir(t, nil, factors())
+		if err := os.Rename(filepath.Join(dir, rundir.AdapterFile), filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := OpenAdapter(dir); errs.Code(err) != 4 || !strings.HasPrefix(err.Error(), dir+": neither") || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", name, err, want)
+		}
+	}
+}
+
 // A folder whose folders hold adapters, as PEFT saves several and trainers their checkpoints, says which to give.
 func TestAdaptersInside(t *testing.T) {
 	dir := t.TempDir()

@@ -10,6 +10,7 @@ import (
 
 	"longlora/internal/errs"
 	"longlora/internal/files"
+	"longlora/internal/hub"
 	"longlora/internal/tensor"
 )
 
@@ -25,6 +26,9 @@ func (m *Model) openWeights() error {
 		}
 		if strings.HasSuffix(name, ".json") {
 			return m.openIndex(path)
+		}
+		if !files.Exists(path) && hub.Download(m.Dir) != "" {
+			return errs.Dataf("%s: a link that leads nowhere; %s", path, refetch(m.Dir))
 		}
 		return m.openFile(path)
 	}
@@ -53,7 +57,8 @@ func (m *Model) openIndex(path string) error {
 	for _, f := range slices.Sorted(maps.Keys(shards)) {
 		shard := filepath.Join(m.Dir, f)
 		if !files.Exists(shard) {
-			return errs.Dataf("%s: the shard is missing; %s names it; fetch it again", shard, filepath.Base(path))
+			return errs.Dataf("%s: the shard is missing; %s names it; %s", shard, filepath.Base(path),
+				refetch(m.Dir))
 		}
 		if err := m.openFile(shard); err != nil {
 			return err
@@ -139,6 +144,10 @@ func biasHint(tensor string) string {
 
 // isBuffer reports whether a tensor is no weight but something that follows from config.json.
 func isBuffer(name string) bool {
-	return strings.HasSuffix(name, ".inv_freq") || strings.HasSuffix(name, ".masked_bias") || strings.HasSuffix(name,
-		".attention.bias")
+	for _, end := range []string{".inv_freq", ".cos_cached", ".sin_cached", ".masked_bias", ".attention.bias"} {
+		if strings.HasSuffix(name, end) {
+			return true
+		}
+	}
+	return false
 }

@@ -80,6 +80,8 @@ func TestIndexes(t *testing.T) {
 func TestUnknownTensors(t *testing.T) {
 	for name, want := range map[string]string{
 		"model.layers.0.self_attn.rotary_emb.inv_freq":                    "",
+		"model.layers.0.self_attn.rotary_emb.cos_cached":                  "",
+		"model.rotary_emb.sin_cached":                                     "",
 		"gpt_neox.layers.0.attention.bias":                                "",
 		"gpt_neox.layers.0.attention.masked_bias":                         "",
 		"model.layers.0.self_attn.q_proj.bias":                            "has no place in",
@@ -158,6 +160,34 @@ func TestNoModel(t *testing.T) {
 		_, err := OpenModel(filepath.Join(c.dir, c.name))
 		if errs.Code(err) != 4 || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), c.dir) {
 			t.Errorf("%s: %v, want exit code 4, the path and %q", what, err, c.want)
+		}
+	}
+}
+
+// What a snapshot of a cache lacks has not been downloaded yet: the command that completes it is said, with the revision
+// where that is not main's.
+func TestHalfADownload(t *testing.T) {
+	config := func(d string) { testkit.Write(t, d+"/config.json", llama) }
+	for what, make := range map[string]func(dir string){
+		"no config":  func(d string) { testkit.Write(t, d+"/tokenizer.json", "{}") },
+		"no weights": config,
+		"no shard": func(d string) {
+			config(d)
+			testkit.Write(t, d+"/"+indexFile, `{"weight_map":{"a":"1.safetensors"}}`)
+		},
+		"no blob": func(d string) {
+			config(d)
+			testkit.Link(t, "../../blobs/x", d+"/model.safetensors")
+		},
+	} {
+		for ref, want := range map[string]string{"abc": "complete it with: hf download org/name", "other": "hf download org/name --revision abc"} {
+			root := filepath.Join(t.TempDir(), "models--org--name")
+			testkit.Write(t, filepath.Join(root, "refs", "main"), ref+"\n")
+			dir := filepath.Join(root, "snapshots", "abc")
+			make(dir)
+			if _, err := OpenModel(dir); errs.Code(err) != 4 || !strings.HasSuffix(err.Error(), want) || !strings.HasPrefix(err.Error(), dir) {
+				t.Errorf("%s: %v, want the folder and %q", what, err, want)
+			}
 		}
 	}
 }

@@ -12,16 +12,52 @@ import (
 	"longlora/internal/files"
 )
 
+// plainName is the form org/name, of the characters that names have there.
+var plainName = regexp.MustCompile(`^[0-9A-Za-z_-][0-9A-Za-z_.-]*/[0-9A-Za-z_-][0-9A-Za-z_.-]*$`)
+
 // IsName reports whether a name is of the form org/name, as a model has one there.
-func IsName(name string) bool {
-	org, repo, ok := strings.Cut(name, "/")
-	return ok && org != "" && org != "." && org != ".." && repo != "" && !strings.Contains(repo, "/")
+func IsName(name string) bool { return plainName.MatchString(name) }
+
+// address is the page about a model, which is easily taken for its name.
+var address = regexp.MustCompile(`^(?:https?://)?(?:huggingface\.co|hf\.co)/([^/]+/[^/@?#]+)`)
+
+// absent says that what is called so is neither a folder nor a name.
+func absent(name string) error {
+	if m := address.FindStringSubmatch(name); m != nil && IsName(m[1]) {
+		return errs.Dataf("%s: an address, from which nothing is loaded; give the model's name: %s %s", name,
+			errs.Option("model"), m[1])
+	}
+	if short, revision, ok := strings.Cut(name, "@"); ok && IsName(short) && revision != "" {
+		return errs.Dataf("%s: no such folder, and a name has no revision; download it with: hf download %s --revision %s, "+
+			"and give the folder that this prints", name, short, errs.Quoted(revision))
+	}
+	return errs.Dataf("%s: no such folder", name)
+}
+
+// Download is the command that completes the snapshot of a cache that a folder is, "" where it is none.
+func Download(dir string) string {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return ""
+	}
+	root := filepath.Dir(filepath.Dir(dir))
+	id, ok := strings.CutPrefix(filepath.Base(root), repoPrefix)
+	name := strings.Replace(id, "--", "/", 1)
+	if !ok || filepath.Base(filepath.Dir(dir)) != "snapshots" || !IsName(name) {
+		return ""
+	}
+	command := "hf download " + name
+	if b, err := files.Read(filepath.Join(root, "refs", "main"), 1<<12); err != nil ||
+		strings.TrimSpace(string(b)) != filepath.Base(dir) {
+		command += " --revision " + errs.Quoted(filepath.Base(dir))
+	}
+	return command
 }
 
 // Snapshot is the folder of org/name in the local cache, at its revision main.
 func Snapshot(name string) (string, error) {
 	if !IsName(name) {
-		return "", errs.Dataf("%s: no such folder", name)
+		return "", absent(name)
 	}
 	cache := Cache()
 	if cache == "" {

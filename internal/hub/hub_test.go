@@ -73,7 +73,9 @@ func TestSnapshot(t *testing.T) {
 		t.Errorf("%q, %v", dir, err)
 	}
 	for name, want := range map[string]string{"org/other": "hf download org/other", "name": "no such folder", "a/b/c": "no such folder", "./x": "no such folder",
-		"../x": "no such folder", "org/": "no such folder", "org/..": "hf download"} {
+		"../x": "no such folder", "org/": "no such folder", "org/..": "no such folder",
+		"https://huggingface.co/org/name/tree/main": "an address, from which nothing is loaded; give the model's name: --model org/name",
+		"org/name@v1": "hf download org/name --revision v1"} {
 		if _, err := Snapshot(name); errs.Code(err) != 4 || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", name, err, want)
 		}
