@@ -2,7 +2,7 @@
 """Runs a table of training recipes on a real model and writes what each brings.
 
   run.py run GRID --longlora BIN --model DIR --train F.bin --eval F.bin --results results.jsonl [--work DIR] [--until S] [--only NAME…]
-         [--ruler TRIALS [--haystack FILE]] [--elsewhere F.bin] [--merged] [--shared]
+         [--ruler TRIALS [--haystack FILE]] [--elsewhere F.bin] [--merged] [--shared] [--gpus N]
   run.py scale GRID … as run, with --only NAME [--scales S…]
   run.py table results.jsonl
 
@@ -14,9 +14,9 @@ stopped. scale trains a recipe once and judges it merged by several `merge --sca
 --merged judges a recipe once more as the checkpoint that merge makes of it: where frozen weights were held in fewer bits, that is
 another model than the one that was trained. --ruler judges by the RULER-like tasks too, with so many trials a subtask, --elsewhere
 perplexity on text of another kind, which tells what training on one kind costs on others; both run again what stands there without
-them, and the table has a column where a result has it. --shared says that other work uses the GPU too: no seconds are kept. --until
+them, and the table has a column where a result has it. --gpus N runs N recipes side by side, each on a GPU of its own. --shared says that other work uses the GPU too: no seconds are kept. --until
 ends it before a recipe that would likely pass so many seconds. Every figure of docs/quality.md comes from here."""
-import argparse, json, os, shlex, shutil, statistics, subprocess, sys, time
+import argparse, json, os, shlex, shutil, statistics, subprocess, sys, threading, time
 
 LENGTHS = [2048, 8192, 16384, 32768]
 COMMON = ["--recipe", "paper", "--ctx", "32768", "--accum", "4", "--batch", "1", "--save-every", "100000", "--eval-every", "0"]
@@ -34,8 +34,12 @@ def read_grid(path):
         yield parts[0], [int(s) for s in parts[1].split(",")], [shlex.split(p) for p in parts[2:]]
 
 
+this = threading.local()  # this.gpu: the one that this thread's recipes run on
+
+
 def call(*cmd):
-    p = subprocess.run(cmd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    env = os.environ if this.gpu is None else {**os.environ, "CUDA_VISIBLE_DEVICES": this.gpu}
+    p = subprocess.run(cmd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
     if p.returncode:
         raise RuntimeError(f"{shlex.join(cmd)}: exit {p.returncode}: {p.stderr.strip()[-600:]}")
     return json.loads(p.stdout)
@@ -103,30 +107,56 @@ def run(a):
     chip = "cpu"
     if shutil.which("nvidia-smi"):
         chip = subprocess.check_output(["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"], text=True).split("\n")[0]
-    begin, longest = time.time(), 0
-    for name, seeds, phases in read_grid(a.grid):
-        for seed in seeds:
-            if (name, seed, json.dumps(phases)) in done or a.only and name not in a.only:
-                continue
+    todo = [(name, seed, phases) for name, seeds, phases in read_grid(a.grid) for seed in seeds
+            if (name, seed, json.dumps(phases)) not in done and (not a.only or name in a.only)]
+    grid = Grid(a, todo, chip)
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(a.gpus)))).split(",")
+    threads = [threading.Thread(target=grid.work, args=(gpu,)) for gpu in (visible[:a.gpus] if a.gpus > 1 else [None])]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+
+
+class Grid:
+    """Recipes that are to be run, which threads take one after the other."""
+
+    def __init__(self, a, todo, chip):
+        self.a, self.todo, self.chip, self.lock = a, todo, chip, threading.Lock()
+        self.begin, self.longest = time.time(), 0
+
+    def work(self, gpu):
+        this.gpu = gpu
+        while recipe := self.next():
             start = time.time()
-            if a.until and start - begin + longest > a.until:
-                print(f"stopping before {name}: {start - begin:.0f} s have gone", flush=True)
-                return
-            work = os.path.join(a.work, f"{name}-{seed}")
-            shutil.rmtree(work, ignore_errors=True)
-            os.makedirs(work)
-            try:
-                for more, seconds, loss, judged in a.each(a, phases, seed, work):
-                    with open(a.results, "a") as f:
-                        print(json.dumps(dict(name=name, seed=seed, flags=phases, **more, chip=chip, train_s=None if a.shared else round(seconds, 1), loss=loss, **judged)), file=f)
-                    print(f"{name} seed {seed} {more or ''}: {seconds:.0f} s, loss {loss},",
-                          ", ".join(what + " " + " ".join(f"{figure(by[str(n)]):.2f}" for n in LENGTHS) for what, by in judged.items()
-                                    if what != "right_by_depth"), flush=True)
-            except RuntimeError as e:
-                print(f"{name} seed {seed}: {e}", flush=True)
-                continue
-            shutil.rmtree(work)
-            longest = max(longest, time.time() - start)
+            if self.one(*recipe):
+                self.longest = max(self.longest, time.time() - start)
+
+    def next(self):
+        with self.lock:
+            gone = time.time() - self.begin
+            if self.todo and self.a.until and gone + self.longest > self.a.until:
+                print(f"stopping before {self.todo[0][0]}: {gone:.0f} s have gone", flush=True)
+                self.todo.clear()
+            return self.todo.pop(0) if self.todo else None
+
+    def one(self, name, seed, phases):
+        a, work = self.a, os.path.join(self.a.work, f"{name}-{seed}")
+        shutil.rmtree(work, ignore_errors=True)
+        os.makedirs(work)
+        try:
+            for more, seconds, loss, judged in a.each(a, phases, seed, work):
+                result = dict(name=name, seed=seed, flags=phases, **more, chip=self.chip, train_s=None if a.shared else round(seconds, 1), loss=loss, **judged)
+                with self.lock, open(a.results, "a") as f:
+                    print(json.dumps(result), file=f)
+                print(f"{name} seed {seed} {more or ''}: {seconds:.0f} s, loss {loss},",
+                      ", ".join(what + " " + " ".join(f"{figure(by[str(n)]):.2f}" for n in LENGTHS) for what, by in judged.items()
+                                if what != "right_by_depth"), flush=True)
+        except RuntimeError as e:
+            print(f"{name} seed {seed}: {e}", flush=True)
+            return False
+        shutil.rmtree(work)
+        return True
 
 
 def figure(v):
@@ -176,6 +206,7 @@ def main():
             r.add_argument("--" + name, required=True)
         r.add_argument("--work", default="recipes-work")
         r.add_argument("--shared", action="store_true")
+        r.add_argument("--gpus", type=int, default=1, metavar="N")
         r.add_argument("--until", type=float)
         r.add_argument("--only", nargs="*", required=command == "scale")
         r.add_argument("--ruler", type=int, default=0, metavar="TRIALS")
