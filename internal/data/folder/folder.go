@@ -202,7 +202,7 @@ func (d *listing) sift() error {
 		},
 			"left out, prepared tokens beside other data (name one to read it): ")
 	}
-	other := otherSplits(d.files)
+	other := otherSplits(d.files, d.byCard())
 	d.drop(func(f string) bool { return other[f] }, "left out, of other splits than the one to train on (name one to "+
 		"read it): ")
 	d.noteAlike()

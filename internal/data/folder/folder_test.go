@@ -63,7 +63,7 @@ func TestSplits(t *testing.T) {
 		{"books.train/a.txt books.val/b.txt", "books.val/b.txt"},
 		{"train/a.txt test.txt more.txt", "test.txt"},
 	} {
-		other := otherSplits(strings.Fields(c.files))
+		other := otherSplits(strings.Fields(c.files), func(string) split { return noSplit })
 		var left []string
 		for _, f := range strings.Fields(c.files) {
 			if other[f] {
@@ -72,6 +72,27 @@ func TestSplits(t *testing.T) {
 		}
 		if got := strings.Join(left, " "); got != c.left {
 			t.Errorf("%s: left out %q, want %q", c.files, got, c.left)
+		}
+	}
+}
+
+// The card of a data set says of which split a file is, whatever the file's name tells.
+func TestSplitsOfACard(t *testing.T) {
+	for _, c := range []struct{ card, read, note string }{
+		{"configs:\n- config_name: default\n  data_files:\n  - split: train\n    path: a.jsonl\n  - split: test\n    path: b.jsonl\n", "a.jsonl d/c.jsonl", "b.jsonl"},
+		{"configs:\n- data_files:\n  - split: train_sft\n    path: [a.*, 'd/*']\n  - split: val\n    path: '*.jsonl'\n", "a.jsonl d/c.jsonl", "b.jsonl"},
+		{"configs:\n- data_files:\n    train: '[ab].jsonl'\n    dev: '**/[!ab].jsonl'\n", "a.jsonl b.jsonl", "d/c.jsonl"},
+		{"configs:\n- data_dir: d\n  data_files: '?.jsonl'\n- data_files:\n  - split: test\n    path: a.jsonl\n", "b.jsonl d/c.jsonl", "a.jsonl"},
+		{"configs:\n- data_files:\n  - split: en\n    path: a.jsonl\n  - split: de\n    path: b.jsonl\n", "a.jsonl b.jsonl d/c.jsonl", ""},
+		{"configs:\n- data_files: [a.jsonl, b.jsonl]\n- data_files: hf://x/**\n", "a.jsonl b.jsonl d/c.jsonl", ""},
+		{"license: mit\n", "a.jsonl b.jsonl d/c.jsonl", ""},
+		{"configs: all\n", "a.jsonl b.jsonl d/c.jsonl", "README.md: which files are of which split is not read from it"},
+		{"configs:\n- data_files:\n  - split: train\n    path: '[z-a].jsonl'\n", "a.jsonl b.jsonl d/c.jsonl", ""},
+	} {
+		dir := tree(t, map[string]string{"README.md": "---\r\n" + c.card + "---\n# Data\n", "a.jsonl": "{}", "b.jsonl": "{}", "d/c.jsonl": "{}"})
+		got, notes := named(t, dir, dir)
+		if notes = strings.ReplaceAll(notes, dir, ""); strings.Join(got, " ") != c.read || !strings.Contains(notes, c.note) || c.note == "" && strings.Contains(notes, "split") {
+			t.Errorf("%s: %q, notes %s", c.card, got, notes)
 		}
 	}
 }

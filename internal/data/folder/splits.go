@@ -78,11 +78,12 @@ func byShard(file string) split {
 }
 
 // otherSplits are the files, by their paths relative to a folder, that belong to other splits than the one to train
-// on. The rules are tried in the order of Hugging Face's datasets: shards in data/, then folders' names, then files'.
-// Where none of them finds a file to train on nothing is left out; a file that no rule speaks of stays.
-func otherSplits(files []string) map[string]bool {
+// on. The rules are tried in the order of Hugging Face's datasets: what the card says, shards in data/, then folders'
+// names, then files'. Where none of them finds a file to train on nothing is left out; a file that no rule speaks of
+// stays.
+func otherSplits(files []string, byCard func(string) split) map[string]bool {
 	other := map[string]bool{}
-	for _, rule := range []func(string) split{byShard, byFolder, byFile} {
+	for _, rule := range []func(string) split{byCard, byShard, byFolder, byFile} {
 		if !slices.ContainsFunc(files, func(f string) bool { return rule(f) == train }) {
 			continue
 		}
