@@ -74,9 +74,9 @@ func byLine(head []byte) bool {
 	return err != nil && json.Valid(next) && bytes.HasPrefix(next, []byte("{")) && len(first) > 1
 }
 
-// begins reports whether an object begins there, in the same line.
+// begins reports whether an object begins there, in the same line, behind a mark perhaps.
 func begins(b []byte) bool {
-	b = bytes.TrimLeft(b, " \t\r")
+	b = bytes.TrimPrefix(bytes.TrimLeft(b, " \t\r"), byteOrderMark)
 	return len(b) > 0 && b[0] == '{'
 }
 
@@ -116,6 +116,7 @@ type lineReader struct {
 
 func (l *lineReader) Next(dst []byte) (out []byte, line int, bad, err error) {
 	if len(l.left) > 0 {
+		l.left = bytes.TrimPrefix(bytes.TrimLeft(l.left, " \t\r"), byteOrderMark)
 		at := cmp.Or(another(l.left), len(l.left))
 		out, l.left = append(dst, l.left[:at]...), l.left[at:]
 		return out, l.n, nil, nil

@@ -19,7 +19,7 @@ func TestRecords(t *testing.T) {
 		end        string // of what ends reading; "": the file's end
 	}{
 		{"lines", "{\"a\":1}\n\n{\"b\":2}", true, []string{`{"a":1}` + "\n", `{"b":2}`}, []int{1, 3}, ""},
-		{"joined files", "{}\n{\"a\":\"}{\"}{\"b\":{}} {\"c\":3}\n{}", true, []string{"{}\n", `{"a":"}{"}`, `{"b":{}}`, ` {"c":3}` + "\n", "{}"},
+		{"joined files", "{}\n{\"a\":\"}{\"}{\"b\":{}} {\"c\":3}\n{}", true, []string{"{}\n", `{"a":"}{"}`, `{"b":{}}`, `{"c":3}` + "\n", "{}"},
 			[]int{1, 2, 2, 2, 3}, ""},
 		{"one line of all", `{"a":1}{"b":2} {"c":3}`, true, []string{`{"a":1}`, `{"b":2}`, `{"c":3}`}, []int{1, 1, 1}, ""},
 		{"unsound before another", "{}\n{\"a\":]}{}", true, []string{"{}\n", `{"a":]}{}`}, []int{1, 2}, ""},
