@@ -140,7 +140,8 @@ func (v *Values) run(ctx int) (plan.Training, error) {
 	return o, checkRoll(o)
 }
 
-// checkRoll refuses what the wrapped variant cannot compute, where that is asked for: it wants one tile of whole groups.
+// checkRoll refuses what the wrapped variant cannot compute, where that is asked for: it wants one tile of whole
+// groups.
 func checkRoll(t plan.Training) error {
 	if err := t.CheckRoll(t.Ctx); err != nil {
 		return err

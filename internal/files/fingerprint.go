@@ -116,7 +116,8 @@ func take(path, name string, whole bool) (Fingerprint, error) {
 	if err != nil {
 		return Fingerprint{}, Fault(path, err)
 	}
-	p := Fingerprint{Name: Kept(name), Size: st.Size(), Time: st.ModTime().UTC(), Sampled: !whole && st.Size() > wholeBytes}
+	p := Fingerprint{Name: Kept(name), Size: st.Size(), Time: st.ModTime().UTC(),
+		Sampled: !whole && st.Size() > wholeBytes}
 	p.SHA256, err = hash(f, p.Size, p.Sampled)
 	if err != nil {
 		return Fingerprint{}, Fault(path, err)

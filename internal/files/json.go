@@ -19,8 +19,8 @@ import (
 // document that is kept whole, whose smallest values take many times their own length of memory.
 const maxJSON, maxOpenJSON = 32 << 20, 4 << 20
 
-// Kept is a name as a JSON document can hold it: a byte that is no UTF-8, of a name in another encoding, would come back
-// as another one, so it stands there as \xE9.
+// Kept is a name as a JSON document can hold it: a byte that is no UTF-8, of a name in another encoding, would come
+// back as another one, so it stands there as \xE9.
 func Kept(name string) string {
 	if utf8.ValidString(name) {
 		return name

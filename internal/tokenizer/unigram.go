@@ -31,8 +31,8 @@ type ending struct {
 	bytes int32 // of the piece; 0: no piece ends here
 }
 
-// maxTangled bounds the table of a stretch of text that pieces overlap in all the way, as a long run of one character may
-// be. Text in words has a place that no piece crosses every few bytes.
+// maxTangled bounds the table of a stretch of text that pieces overlap in all the way, as a long run of one character
+// may be. Text in words has a place that no piece crosses every few bytes.
 const maxTangled = 1 << 26
 
 // unigramPass is the state of encoding one word.
@@ -46,8 +46,8 @@ type unigramPass struct {
 	out      *tokens
 }
 
-// encodeWord goes through the word once. Where no piece crosses a place, what lies before it is decided and written, and
-// the table starts again there with the sum so far, so that sums round as they do in one table.
+// encodeWord goes through the word once. Where no piece crosses a place, what lies before it is decided and written,
+// and the table starts again there with the sum so far, so that sums round as they do in one table.
 func (m *unigram) encodeWord(w string, c *wordCache, out *tokens) error {
 	p := &unigramPass{m: m, w: w, best: append(c.best[:0], ending{}), back: c.back, out: out}
 	reach := 0
@@ -165,8 +165,8 @@ func (ps *scoredPieces) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// maxPiece bounds the work at each place of a text, which is as much as a piece has bytes. Those of known models have at
-// most a few hundred.
+// maxPiece bounds the work at each place of a text, which is as much as a piece has bytes. Those of known models have
+// at most a few hundred.
 const maxPiece = 1024
 
 func checkPiece(id int, text string) error {

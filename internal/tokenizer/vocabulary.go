@@ -43,8 +43,8 @@ const (
 // would read otherwise in any text is an error that names the field; where only rare texts differ it is noted.
 func (t *Tokenizer) Vocabulary(rows int) (*Vocabulary, error) {
 	if t.merging() == nil {
-		return nil, errs.Dataf("%s: a Unigram model, which is not written into a GGUF file; merge instead, and give the folder "+
-			"to llama.cpp's convert_hf_to_gguf.py", t.path)
+		return nil, errs.Dataf("%s: a Unigram model, which is not written into a GGUF file; merge instead, and give the "+
+			"folder to llama.cpp's convert_hf_to_gguf.py", t.path)
 	}
 	v := &Vocabulary{rows: rows, Prefix: t.prefix, Tokens: make([]string, rows), Types: make([]PieceType, rows)}
 	blob, err := files.Read(t.path, fileLimit)
