@@ -12,6 +12,7 @@ import (
 	"longlora/internal/data/plaintext"
 	"longlora/internal/errs"
 	"longlora/internal/eval"
+	"longlora/internal/files"
 	"longlora/internal/ops"
 	"longlora/internal/ui"
 )
@@ -74,10 +75,14 @@ const maxPrompt = 256 << 20
 
 // opened is a file to read from, which may be a pipe.
 func opened(option errs.Option, path string) (*os.File, error) {
-	if st, err := os.Stat(path); err == nil && st.IsDir() {
+	open := os.Open // a pipe's name will do
+	switch st, err := os.Stat(path); {
+	case err == nil && st.IsDir():
 		return nil, errs.Dataf("%s %s: a folder where a file is wanted", option, path)
+	case err == nil && st.Mode().IsRegular():
+		open = files.Open // which knows a git-lfs pointer
 	}
-	f, err := os.Open(path)
+	f, err := open(path)
 	if err != nil {
 		return nil, errs.Dataf("%s: %w", option, err)
 	}
