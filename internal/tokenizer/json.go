@@ -263,6 +263,9 @@ func prefixOf(raw json.RawMessage) (all []int32, err error) {
 			return nil, fmt.Errorf("more than %d tokens in front of a text", maxParts)
 		}
 	}
+	if len(all) > 1 {
+		return nil, fmt.Errorf("it puts %d tokens in front of a text, and one at most is put there; leave one in it", len(all))
+	}
 	return all, nil
 }
 

@@ -137,6 +137,7 @@ func TestInvalidUTF8IsReplaced(t *testing.T) {
 }
 
 func TestWhatIsNotSupportedIsNamed(t *testing.T) {
+	bos := map[string]any{"SpecialToken": map[string]any{"id": "h"}}
 	set := func(path string, v any) func(map[string]any) {
 		return func(d map[string]any) {
 			parts := strings.Split(path, ".")
@@ -172,6 +173,8 @@ func TestWhatIsNotSupportedIsNamed(t *testing.T) {
 		{"pre_tokenizer", split(`(a`), `)`},
 		{"pre_tokenizer", typed("Metaspace", "replacement", "_", "prepend_scheme", "last"), `"last"`},
 		{"post_processor", typed("BertProcessing"), `"BertProcessing"`},
+		{"post_processor", typed("TemplateProcessing", "single", []any{bos, bos, map[string]any{"Sequence": map[string]any{}}},
+			"special_tokens", map[string]any{"h": map[string]any{"ids": []int{0}}}), "2 tokens in front"},
 		{"decoder", typed("WordPiece"), `"WordPiece"`},
 		{"model.type", "WordPiece", `"WordPiece"`},
 		{"model.type", "Unigram", `model.vocab: {"`},

@@ -65,10 +65,6 @@ func (t *Tokenizer) Vocabulary(rows int) (*Vocabulary, error) {
 	if err != nil {
 		return nil, errs.Dataf("%s: %w, which llama.cpp does not compute, so this tokenizer cannot be exported", t.path, err)
 	}
-	if len(v.Prefix) > 1 {
-		return nil, errs.Dataf("%s: %d tokens stand in front of a text; llama.cpp puts one there at most", t.path,
-			len(v.Prefix))
-	}
 	if err := v.addNamed(t); err != nil {
 		return nil, err
 	}
