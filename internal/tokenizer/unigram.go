@@ -1,6 +1,7 @@
 package tokenizer
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -33,7 +34,7 @@ type ending struct {
 
 // maxTangled bounds the table of a stretch of text that pieces overlap in all the way, as a long run of one character
 // may be. Text in words has a place that no piece crosses every few bytes.
-const maxTangled = 1 << 26
+const maxTangled = 1 << 24
 
 // unigramPass is the state of encoding one word.
 type unigramPass struct {
@@ -145,22 +146,30 @@ func (m *unigram) id(token string) (int32, bool) {
 func (m *unigram) size() int { return m.count }
 
 // scoredPieces is the vocabulary of a Unigram tokenizer.json: [["▁the", -3.5], …], by id.
-type scoredPieces []struct {
+type scoredPieces []scoredPiece
+
+type scoredPiece struct {
 	text  string
 	score float64
 }
 
+// UnmarshalJSON reads one pair after the other, so that a list that is none takes no more memory than its text.
 func (ps *scoredPieces) UnmarshalJSON(b []byte) error {
-	var list [][]json.RawMessage
-	if err := json.Unmarshal(b, &list); err != nil {
+	d := json.NewDecoder(bytes.NewReader(b))
+	if t, err := d.Token(); err != nil || t != json.Delim('[') {
 		return fmt.Errorf("model.vocab: %.40s is no list of pairs of a text and a score", b)
 	}
-	*ps = make(scoredPieces, len(list))
-	for i, pair := range list {
-		p := &(*ps)[i]
-		if len(pair) != 2 || json.Unmarshal(pair[0], &p.text) != nil || json.Unmarshal(pair[1], &p.score) != nil {
-			return fmt.Errorf("model.vocab[%d]: %.40s is no pair of a text and a score", i, pair)
+	for i := 0; d.More(); i++ {
+		if i > maxID {
+			return fmt.Errorf("model.vocab has more than %d entries", maxID)
 		}
+		var pair [3]json.RawMessage // of a longer list the rest is not kept
+		var p scoredPiece
+		if d.Decode(&pair) != nil || null(pair[0]) || null(pair[1]) || pair[2] != nil ||
+			json.Unmarshal(pair[0], &p.text) != nil || json.Unmarshal(pair[1], &p.score) != nil {
+			return fmt.Errorf("model.vocab[%d] is no pair of a text and a score", i)
+		}
+		*ps = append(*ps, p)
 	}
 	return nil
 }
@@ -181,9 +190,6 @@ func (f *file) unigram() (*unigram, error) {
 	s := &f.Model
 	if s.UnkID == nil || *s.UnkID < 0 || *s.UnkID >= len(s.pieces) {
 		return nil, fmt.Errorf("model.unk_id does not name one of the %d entries of model.vocab", len(s.pieces))
-	}
-	if len(s.pieces) > maxID {
-		return nil, fmt.Errorf("model.vocab has %d entries", len(s.pieces))
 	}
 	m := &unigram{vocab: make(map[string]int32, len(s.pieces)), count: len(s.pieces), unk: int32(*s.UnkID),
 		fallback: s.ByteFallback}

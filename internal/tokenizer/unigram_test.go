@@ -170,7 +170,8 @@ func TestUnigramEdges(t *testing.T) {
 	}{
 		{[]any{unk}, nil, "unk_id"}, {[]any{unk}, 1, "unk_id"}, {[]any{unk}, -1, "unk_id"},
 		{[]any{unk, []any{"a"}}, 0, "model.vocab[1]"}, {[]any{unk, []any{1, "a"}}, 0, "model.vocab[1]"},
-		{[]any{unk, "a"}, 0, "model.vocab"}, {[]any{}, 0, "model.vocab is missing"},
+		{[]any{unk, "a"}, 0, "model.vocab[1]"}, {[]any{unk, []any{"a", 1, 2}}, 0, "model.vocab[1]"}, {[]any{unk, []any{}}, 0, "model.vocab[1]"},
+		{[]any{unk, []any{"a", nil}}, 0, "model.vocab[1]"}, {[]any{unk, nil}, 0, "model.vocab[1]"}, {[]any{}, 0, "model.vocab is missing"},
 		{[]any{unk, []any{strings.Repeat("a", maxPiece+1), -1}}, 0, "piece 1 has 1025 bytes"},
 	} {
 		if _, err := scored(t, c.pieces, c.unk, false); errs.Code(err) != 4 || !strings.Contains(err.Error(), c.say) || !strings.Contains(err.Error(), "tokenizer.json") {
