@@ -96,6 +96,8 @@ func TestAdapterRefuses(t *testing.T) {
 		{"trainable_token_indices.lm_head: \"a\" is not", change{"trainable_token_indices": change{"lm_head": []any{"a"}}}, f(), false},
 		{"-1 is no token", change{"trainable_token_indices": []int{-1}}, append(f(), of([]int{1, 4}, embed+delta)...), false},
 		{"\"wte\" is neither the embedding", change{"trainable_token_indices": change{"wte": []int{1}}}, append(f(), of([]int{1, 4}, embed+delta)...), false},
+		{"does not name model.embed_tokens", change{"trainable_token_indices": change{"embed_tokens": []int{}}}, append(f(), of([]int{0, 4}, embed+delta)...), false},
+		{"without a module's name", change{"trainable_token_indices": change{"": []int{1}}}, append(f(), of([]int{1, 4}, embed+delta)...), false},
 		{"has 2 ids", change{"trainable_token_indices": []int{1, 2}}, append(f(), of([]int{1, 4}, embed+delta)...), false},
 		{"two names", change{"trainable_token_indices": []int{1}}, append(f(), of([]int{1, 4}, embed+delta, embed+delta+".default")...), false},
 		{"there whole too", change{"trainable_token_indices": []int{1}, "modules_to_save": []string{"embed_tokens"}},

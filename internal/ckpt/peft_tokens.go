@@ -31,7 +31,12 @@ func readTokenRows(f *fields) tokenRows {
 	}
 	t := tokenRows{}
 	for name, ids := range by {
-		t[name] = f.wholes(tokensField+"."+name, ids)
+		if name == "" {
+			f.fail(tokensField, "a list of token ids without a module's name")
+		}
+		if means(ids) {
+			t[name] = f.wholes(tokensField+"."+name, ids)
+		}
 	}
 	return t
 }
