@@ -2,6 +2,7 @@ package folder
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"path"
 	"regexp"
@@ -71,8 +72,19 @@ func headOf(text []byte) []byte {
 	return head
 }
 
-// longestHead is how much of a card is looked at.
-const longestHead = 1 << 20
+// longestHead is how much of a card is looked at, and mostLooks how often a file is held against a pattern of it, some
+// ten seconds: a card of 4,000 patterns beside as many files has as many.
+const longestHead, mostLooks = 1 << 20, 1 << 24
+
+// patterns is how many the card has.
+func (c *card) patterns() (n int) {
+	for _, config := range c.Configs {
+		for _, s := range config.Files {
+			n += len(s.Paths)
+		}
+	}
+	return n
+}
 
 // byCard is the rule that a folder's card gives: the split of a file that one of its patterns names, of several the one
 // to train on. A card that says nothing, or is none, gives a rule that knows no file.
@@ -83,6 +95,9 @@ func (d *listing) byCard() func(file string) split {
 		f.Close()
 		if err == nil {
 			err = yaml.Unmarshal(headOf(text), &c)
+		}
+		if n := c.patterns(); err == nil && n*len(d.files) > mostLooks {
+			err = fmt.Errorf("%d patterns for %d files", n, len(d.files))
 		}
 		if err != nil {
 			d.note("README.md: which files are of which split is not read from it: %v", err)

@@ -1,6 +1,7 @@
 package folder
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -94,6 +95,18 @@ func TestSplitsOfACard(t *testing.T) {
 		if notes = strings.ReplaceAll(notes, dir, ""); strings.Join(got, " ") != c.read || !strings.Contains(notes, c.note) || c.note == "" && strings.Contains(notes, "split") {
 			t.Errorf("%s: %q, notes %s", c.card, got, notes)
 		}
+	}
+}
+
+// A card that would take minutes to hold against the files is passed over with a note, and names decide.
+func TestCardOfTooManyPatterns(t *testing.T) {
+	contents := map[string]string{"README.md": "---\nconfigs:\n- data_files:\n    test: [" + strings.Repeat("d,", 1<<18) + "]\n---\n"}
+	for i := range 80 {
+		contents[fmt.Sprintf("d%02d.jsonl", i)] = "{}"
+	}
+	dir := tree(t, contents)
+	if got, notes := named(t, dir, dir); len(got) != 80 || !strings.Contains(notes, "not read from it: 262144 patterns for 8") {
+		t.Errorf("%d files, notes %.300s", len(got), notes)
 	}
 }
 
