@@ -7,6 +7,7 @@ type patched struct {
 	under Tensor
 	rows  Tensor      // (n, columns)
 	place map[int]int // from a row of the matrix to one of rows
+	bare  bool        // under has no values: only its shape is known
 }
 
 // patch is a matrix with other rows: row ids[i] is row i of rows. Its type is the one that holds both.
@@ -24,7 +25,7 @@ func (t Tensor) patch(rows Tensor, ids []int) Tensor {
 
 // read fills out with the values from element lo on.
 func (p *patched) read(out []float32, lo int) {
-	if p.under.data != nil || p.under.codes != nil {
+	if !p.bare {
 		p.under.Range(out, lo)
 	}
 	cols := p.under.Shape[1]

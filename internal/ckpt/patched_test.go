@@ -37,6 +37,17 @@ func TestPatched(t *testing.T) {
 			t.Errorf("%v: two rows are %v, all %v", typed, cut, p.Floats())
 		}
 	}
+	// a base that lies column by column, as a transposed tensor of a .bin does
+	columns := make([]float32, 0, len(under))
+	for c := range 3 {
+		for r := range 5 {
+			columns = append(columns, under[3*r+c])
+		}
+	}
+	across := Tensor{Name: "w", DType: tensor.F32, Shape: base.Shape, view: &strided{from: AppendFloats(nil, columns, tensor.F32), stride: []int{1, 5}}}
+	if got := across.patch(FromFloats("delta", tensor.Shape{2, 3}, over), []int{4, 1}).Floats(); !slices.Equal(got, want) {
+		t.Errorf("over a transposed base: %v, want %v", got, want)
+	}
 	low := Tensor{DType: tensor.BF16, Shape: base.Shape, data: AppendFloats(nil, under, tensor.BF16)}
 	rows := Tensor{DType: tensor.BF16, Shape: tensor.Shape{2, 3}, data: AppendFloats(nil, over, tensor.BF16)}
 	if p := low.patch(rows, []int{4, 1}); p.DType != tensor.BF16 || !slices.Equal(p.Data(), AppendFloats(nil, want, tensor.BF16)) {

@@ -149,16 +149,18 @@ func (a *Adapter) placeTokens(module string, ids []int, m Layout) (notes []strin
 			"dropped", t.File, tokensField, name, most, s[0]))
 	}
 	delete(a.tokens, module)
-	a.Saved[name] = a.under(name, m).patch(t, ids)
+	under, held := a.under(name, m)
+	a.Saved[name] = under.patch(t, ids)
+	a.Saved[name].patched.bare = !held
 	delete(a.bases, name)
 	return notes, nil
 }
 
 // under is the base's tensor, some rows of which the adapter's take the place of: that which was trained beside where
-// the file has it. It is zero where no weights are at hand.
-func (a *Adapter) under(name string, m Layout) Tensor {
+// the file has it. held is false where no weights are at hand.
+func (a *Adapter) under(name string, m Layout) (t Tensor, held bool) {
 	if t, ok := a.bases[name]; ok {
-		return t
+		return t, true
 	}
 	names := []string{name}
 	if m.Tied {
@@ -169,8 +171,8 @@ func (a *Adapter) under(name string, m Layout) Tensor {
 			break
 		}
 		if t, ok := m.Tensor(n); ok {
-			return t
+			return t, true
 		}
 	}
-	return FromFloats(name, m.Shapes[name], nil)
+	return FromFloats(name, m.Shapes[name], nil), false
 }
