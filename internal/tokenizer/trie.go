@@ -2,6 +2,7 @@ package tokenizer
 
 import (
 	"bytes"
+	"fmt"
 	"slices"
 	"sort"
 )
@@ -14,13 +15,19 @@ type trie struct {
 	id    []int32 // of the piece that ends there; -1: none
 }
 
+// maxTrie bounds the bytes of all pieces, each of which may be a node. A vocabulary of 256,000 has some 2 MB.
+const maxTrie = 1 << 24
+
 // newTrie holds the pieces of a vocabulary; an empty one is none.
-func newTrie(ids map[string]int32) *trie {
-	pieces := make([]string, 0, len(ids))
+func newTrie(ids map[string]int32) (*trie, error) {
+	pieces, all := make([]string, 0, len(ids)), 0
 	for s := range ids {
-		if s != "" {
+		if all += len(s); s != "" {
 			pieces = append(pieces, s)
 		}
+	}
+	if all > maxTrie {
+		return nil, fmt.Errorf("the pieces have %d bytes together; at most %d are looked for", all, maxTrie)
 	}
 	slices.Sort(pieces)
 	type span struct{ lo, hi, depth int } // of pieces: those that begin with what leads to a node
@@ -42,7 +49,7 @@ func newTrie(ids map[string]int32) *trie {
 		}
 	}
 	t.first = append(t.first, int32(len(t.id)))
-	return t
+	return t, nil
 }
 
 // next is the node behind a byte; -1 where no piece goes on so. The root is 0.

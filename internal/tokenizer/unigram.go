@@ -186,12 +186,12 @@ func checkPiece(id int, text string) error {
 }
 
 // unigram builds the model of a tokenizer.json.
-func (f *file) unigram() (*unigram, error) {
+func (f *file) unigram() (m *unigram, err error) {
 	s := &f.Model
 	if s.UnkID == nil || *s.UnkID < 0 || *s.UnkID >= len(s.pieces) {
 		return nil, fmt.Errorf("model.unk_id does not name one of the %d entries of model.vocab", len(s.pieces))
 	}
-	m := &unigram{vocab: make(map[string]int32, len(s.pieces)), count: len(s.pieces), unk: int32(*s.UnkID),
+	m = &unigram{vocab: make(map[string]int32, len(s.pieces)), count: len(s.pieces), unk: int32(*s.UnkID),
 		fallback: s.ByteFallback}
 	lowest := math.Inf(1)
 	for id, p := range s.pieces {
@@ -202,7 +202,7 @@ func (f *file) unigram() (*unigram, error) {
 		m.scores = append(m.scores, p.score)
 		lowest = min(lowest, p.score)
 	}
-	m.pieces, m.unkScore = newTrie(m.vocab), lowest-unkPenalty
+	m.unkScore = lowest - unkPenalty
 	for b := range m.byteID {
 		id, ok := m.vocab[byteToken(b)]
 		if !ok {
@@ -210,13 +210,14 @@ func (f *file) unigram() (*unigram, error) {
 		}
 		m.byteID[b] = id
 	}
-	return m, nil
+	m.pieces, err = newTrie(m.vocab)
+	return m, err
 }
 
 // unigram builds the model of a sentencepiece file, of which only normal pieces are looked for in a text. b has what is
 // read in the same way for merges.
-func (m *spModel) unigram(b *bpe) (*unigram, error) {
-	u := &unigram{vocab: b.vocab, count: len(m.pieces), unk: b.unk, byteID: b.byteID, fallback: m.byteFallback}
+func (m *spModel) unigram(b *bpe) (u *unigram, err error) {
+	u = &unigram{vocab: b.vocab, count: len(m.pieces), unk: b.unk, byteID: b.byteID, fallback: m.byteFallback}
 	lowest, normal := math.Inf(1), make(map[string]int32, len(m.pieces))
 	for id, p := range m.pieces {
 		u.scores = append(u.scores, float64(p.score))
@@ -228,6 +229,7 @@ func (m *spModel) unigram(b *bpe) (*unigram, error) {
 			lowest = min(lowest, float64(p.score))
 		}
 	}
-	u.pieces, u.unkScore = newTrie(normal), lowest-unkPenalty
-	return u, nil
+	u.unkScore = lowest - unkPenalty
+	u.pieces, err = newTrie(normal)
+	return u, err
 }
